@@ -1,0 +1,173 @@
+//! The game contract `muster-game/1`: JSON lines on a game's control channel.
+
+use serde::{Deserialize, Serialize};
+
+use crate::Secret;
+
+/// What Muster says to a game.
+///
+/// ```
+/// let line = protocol::ToGame::Stop { grace_ms: 5000 }.to_line();
+/// assert_eq!(line, "{\"type\":\"stop\",\"grace_ms\":5000}\n");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum ToGame {
+    /// These players are coming.
+    Start {
+        /// The match's id, the word that players say in their hello.
+        #[serde(rename = "match")]
+        match_id: String,
+        /// The players, by slot.
+        players: Vec<Seat>,
+        /// How long to wait for the first hello, in milliseconds.
+        hello_ms: u64,
+        /// How long the match may last in all, in milliseconds.
+        max_ms: u64,
+    },
+    /// End now: SIGTERM follows halfway through the grace, SIGKILL after it.
+    Stop {
+        /// The time until SIGKILL, in milliseconds.
+        grace_ms: u64,
+    },
+    /// A message that this version does not know; to be ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+/// A player as a game is told of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Seat {
+    /// The player's place in the match, from 0.
+    pub slot: usize,
+    /// The player's name, any UTF-8: escape it wherever it is shown.
+    pub name: String,
+    /// What the player says in its hello.
+    pub token: Secret,
+}
+
+/// What a game says to Muster.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "snake_case")]
+pub enum FromGame {
+    /// Launched; may be given players.
+    Ready,
+    /// Waiting for the players of the `start` message.
+    Started,
+    /// A player said a valid hello.
+    Joined {
+        /// The player's place in the match.
+        slot: usize,
+    },
+    /// A player went away.
+    Left {
+        /// The player's place in the match.
+        slot: usize,
+    },
+    /// A heartbeat.
+    Alive,
+    /// How the match ended: anything, passed on as it is.
+    Result {
+        /// The game's own fields.
+        #[serde(flatten)]
+        fields: serde_json::Map<String, serde_json::Value>,
+    },
+    /// A message that this version does not know; to be ignored.
+    #[serde(other)]
+    Unknown,
+}
+
+impl ToGame {
+    /// The message as a line, its line end included.
+    pub fn to_line(&self) -> String {
+        to_line(self)
+    }
+
+    /// Reads a line without its line end.
+    ///
+    /// # Errors
+    /// When the line is not a JSON object with a `type` and that type's fields.
+    pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+}
+
+impl FromGame {
+    /// The message as a line, its line end included.
+    pub fn to_line(&self) -> String {
+        to_line(self)
+    }
+
+    /// Reads a line without its line end.
+    ///
+    /// # Errors
+    /// When the line is not a JSON object with a `type` and that type's fields.
+    pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
+        serde_json::from_slice(line)
+    }
+}
+
+fn to_line(message: &impl Serialize) -> String {
+    // Serializing fails only for maps with keys that are not strings, which no message holds.
+    let mut line = serde_json::to_string(message).unwrap_or_default();
+    line.push('\n');
+    line
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_lines_are_those_of_the_contract() {
+        let start = ToGame::Start {
+            match_id: "17".into(),
+            players: vec![Seat { slot: 0, name: "ada".into(), token: Secret::from_bytes([1; 16]) }],
+            hello_ms: 10_000,
+            max_ms: 600_000,
+        };
+        let line = start.to_line();
+        assert_eq!(
+            line,
+            "{\"type\":\"start\",\"match\":\"17\",\"players\":[{\"slot\":0,\"name\":\"ada\",\
+             \"token\":\"01010101010101010101010101010101\"}],\"hello_ms\":10000,\"max_ms\":600000}\n"
+        );
+        assert_eq!(ToGame::parse(line.as_bytes()).unwrap(), start);
+        assert_eq!(FromGame::parse(b"{\"type\":\"ready\"}").unwrap(), FromGame::Ready);
+        assert_eq!(
+            FromGame::parse(b" {\"slot\":1, \"type\":\"joined\", \"x\":[]}").unwrap(),
+            FromGame::Joined { slot: 1 }
+        );
+    }
+
+    #[test]
+    fn later_messages_are_unknown_and_garbage_is_an_error() {
+        assert_eq!(
+            FromGame::parse(b"{\"type\":\"backfill\",\"slots\":[1]}").unwrap(),
+            FromGame::Unknown
+        );
+        for line in [
+            &b""[..],
+            b"ready",
+            b"[]",
+            b"{}",
+            b"{\"type\":1}",
+            b"{\"type\":\"joined\"}",
+            b"\xff",
+            b"{",
+        ] {
+            assert!(FromGame::parse(line).is_err(), "{}", line.escape_ascii());
+        }
+        let deep = "[".repeat(60_000);
+        assert!(FromGame::parse(deep.as_bytes()).is_err());
+    }
+
+    #[test]
+    fn a_result_keeps_the_games_own_fields() {
+        let line = b"{\"type\":\"result\",\"winner\":1,\"moves\":[4,0]}";
+        let FromGame::Result { fields } = FromGame::parse(line).unwrap() else {
+            panic!("not a result")
+        };
+        assert_eq!(serde_json::to_string(&fields).unwrap(), "{\"moves\":[4,0],\"winner\":1}");
+    }
+}

@@ -1,0 +1,130 @@
+//! The datagrams of `transport=plain`: how a player enters a game, and what every reference game answers.
+//!
+//! A datagram is a text: a verb, then words. The hello and its answer are the same for all games; words that
+//! are not here are the game's own.
+
+use std::fmt;
+
+use crate::Secret;
+
+/// The longest datagram that a reference game reads or sends, in bytes: fits every path without fragments.
+pub const DATAGRAM_MAX: usize = 1200;
+
+/// A datagram from a player, as every reference game understands it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum FromPlayer<'a> {
+    /// `HELLO <match> <token>`: let me in.
+    Hello {
+        /// The match, as the assignment named it.
+        match_id: &'a str,
+        /// The player's token.
+        token: Secret,
+    },
+    /// `PING <text>`: say the text back.
+    Ping(&'a str),
+    /// `BYE`: the player goes.
+    Bye,
+    /// The game's own words.
+    Words(&'a str),
+}
+
+impl<'a> FromPlayer<'a> {
+    /// Reads a datagram; a line end from netcat is taken off. `None` is one that deserves no answer: not
+    /// UTF-8, control characters, or a hello without a match and a token.
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(datagram).ok()?.trim_end_matches(['\n', '\r']);
+        if text.chars().any(char::is_control) {
+            return None;
+        }
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Some(match verb {
+            "HELLO" => {
+                let (match_id, token) = rest.split_once(' ')?;
+                Self::Hello { match_id, token: token.trim_end_matches(' ').parse().ok()? }
+            }
+            "PING" => Self::Ping(rest),
+            "BYE" => Self::Bye,
+            _ => Self::Words(text),
+        })
+    }
+}
+
+impl fmt::Display for FromPlayer<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Hello { match_id, token } => write!(f, "HELLO {match_id} {token}"),
+            Self::Ping(text) => write!(f, "PING {text}"),
+            Self::Bye => f.write_str("BYE"),
+            Self::Words(text) => f.write_str(text),
+        }
+    }
+}
+
+/// The answer to a hello: `WELCOME <match> slot=… players=…`. Never longer than the hello, so that a spoofed
+/// source address gains nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Welcome<'a> {
+    /// The match.
+    pub match_id: &'a str,
+    /// The player's place in it, from 0.
+    pub slot: usize,
+    /// Players in the match.
+    pub players: usize,
+}
+
+impl<'a> Welcome<'a> {
+    /// Reads a datagram; `None` when it is another one.
+    pub fn parse(datagram: &'a [u8]) -> Option<Self> {
+        let text = std::str::from_utf8(datagram).ok()?.trim_end_matches(['\n', '\r']);
+        let mut words = text.strip_prefix("WELCOME ")?.split(' ');
+        Some(Self {
+            match_id: words.next()?,
+            slot: words.next()?.strip_prefix("slot=")?.parse().ok()?,
+            players: words.next()?.strip_prefix("players=")?.parse().ok()?,
+        })
+    }
+}
+
+impl fmt::Display for Welcome<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "WELCOME {} slot={} players={}", self.match_id, self.slot, self.players)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn datagrams_survive_their_text() {
+        let token = Secret::from_bytes([7; 16]);
+        for said in [
+            FromPlayer::Hello { match_id: "17", token },
+            FromPlayer::Ping("a b"),
+            FromPlayer::Bye,
+            FromPlayer::Words("MOVE 1 4"),
+        ] {
+            let text = said.to_string();
+            assert_eq!(FromPlayer::parse(text.as_bytes()), Some(said.clone()));
+            assert_eq!(FromPlayer::parse(format!("{text}\n").as_bytes()), Some(said));
+        }
+    }
+
+    #[test]
+    fn what_deserves_no_answer() {
+        for datagram in [&b"\xff"[..], b"HELLO", b"HELLO 17", b"HELLO 17 token", b"PING \x1b[31m"] {
+            assert_eq!(FromPlayer::parse(datagram), None, "{}", datagram.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn the_welcome_is_never_longer_than_the_hello() {
+        let token = Secret::from_bytes([7; 16]);
+        for match_id in ["1", "18446744073709551615"] {
+            let hello = FromPlayer::Hello { match_id, token }.to_string();
+            let welcome = Welcome { match_id, slot: 999, players: 9999 };
+            assert!(welcome.to_string().len() <= hello.len());
+            assert_eq!(Welcome::parse(welcome.to_string().as_bytes()), Some(welcome.clone()));
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The grammar that client lines share in both directions: a verb, then `key=value` fields.
+
+use std::borrow::Cow;
+
+use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
+
+use crate::error::LineError;
+
+/// What a value cannot hold as it is: white space, control characters, and the escape sign itself.
+const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
+
+/// How much of a hostile word an error text repeats, in characters.
+const QUOTE_MAX: usize = 32;
+
+/// A line cut into its verb and the text after it.
+pub(crate) struct Line<'a> {
+    pub(crate) verb: &'a str,
+    pub(crate) rest: &'a str,
+}
+
+impl<'a> Line<'a> {
+    /// Cuts a line, its end already taken off.
+    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
+        let text = std::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8)?;
+        if text.chars().any(char::is_control) {
+            return Err(LineError::ControlCharacter);
+        }
+        let text = text.trim_matches(' ');
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        Ok(Self { verb, rest: rest.trim_start_matches(' ') })
+    }
+
+    /// The fields after the verb, decoded, in the order in which they stand.
+    pub(crate) fn fields(
+        &self,
+    ) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), LineError>> {
+        self.rest.split(' ').filter(|word| !word.is_empty()).map(field)
+    }
+}
+
+fn field(word: &str) -> Result<(&str, Cow<'_, str>), LineError> {
+    let not_a_field = || LineError::NotAField(quote(word));
+    let (key, value) = word.split_once('=').ok_or_else(not_a_field)?;
+    if key.is_empty() || !escapes_are_whole(value) {
+        return Err(not_a_field());
+    }
+    let value = percent_decode_str(value).decode_utf8().map_err(|_| LineError::NotUtf8)?;
+    Ok((key, value))
+}
+
+/// `percent_decode_str` lets a stray `%` through; here it is an error, so that a value has one meaning.
+fn escapes_are_whole(value: &str) -> bool {
+    value
+        .split('%')
+        .skip(1)
+        .all(|after| after.len() >= 2 && after.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
+}
+
+/// A word as an error text may repeat it: cut, and with every character visible.
+pub(crate) fn quote(word: &str) -> String {
+    let mut quoted: String = word.chars().take(QUOTE_MAX).flat_map(char::escape_debug).collect();
+    if word.chars().nth(QUOTE_MAX).is_some() {
+        quoted.push('…');
+    }
+    quoted
+}
+
+/// A value as it stands in a line.
+pub(crate) fn encode(value: &str) -> impl std::fmt::Display + '_ {
+    utf8_percent_encode(value, ESCAPED)
+}
+
+/// Sets a field that may be given once.
+pub(crate) fn set_once<T>(
+    slot: &mut Option<T>,
+    key: &'static str,
+    value: T,
+) -> Result<(), LineError> {
+    match slot.replace(value) {
+        None => Ok(()),
+        Some(_) => Err(LineError::GivenTwice(key)),
+    }
+}

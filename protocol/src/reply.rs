@@ -1,0 +1,347 @@
+//! What Muster says to players over TCP.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::error::{ErrorCode, LineError};
+use crate::fields::{Line, encode, quote};
+
+/// A line from Muster to a player. Its `Display` is the line, without the line end.
+///
+/// Ids are text here: a client hands them back as they are and never computes with them.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Reply {
+    /// The first line of a connection.
+    Muster {
+        /// The version of the protocol.
+        version: u32,
+        /// The longest line that a client may send, in bytes.
+        line_max: usize,
+        /// The queues' names; the first one is the default.
+        queues: Vec<String>,
+    },
+    /// The player has a place in a queue.
+    Queued {
+        /// The queue.
+        queue: String,
+        /// The player's place, from 1.
+        position: usize,
+        /// How many must be waiting, from the front of the queue on, for this player's match to form.
+        needed: usize,
+        /// The key that names this session.
+        resume: String,
+    },
+    /// The player has left.
+    Left,
+    /// The answer to PING, with its text.
+    Pong(String),
+    /// How full a queue is.
+    Status {
+        /// The queue.
+        queue: String,
+        /// Players who wait, those whose match is formed but has no game yet included.
+        waiting: usize,
+        /// Game processes of this queue's mode.
+        games: usize,
+        /// Ports of the ring that are free, for all queues together.
+        ports_free: usize,
+    },
+    /// A line of help.
+    Help(Cow<'static, str>),
+    /// The conversation is over.
+    Bye {
+        /// Why: `quit`, `replaced`, `shutdown`, `bad-lines`.
+        reason: Cow<'static, str>,
+    },
+    /// The player's match came to nothing and the player stands where it stood.
+    Requeued {
+        /// The queue.
+        queue: String,
+        /// The player's place, from 1.
+        position: usize,
+    },
+    /// The player's match is formed and waits.
+    Waiting {
+        /// The queue.
+        queue: String,
+        /// For what.
+        reason: WaitReason,
+    },
+    /// Where to play: the last line of a connection.
+    Assign {
+        /// The match.
+        match_id: String,
+        /// The host that the game is on.
+        host: String,
+        /// The game's UDP port.
+        port: u16,
+        /// The player's place in the match, from 0.
+        slot: usize,
+        /// Players in the match.
+        players: usize,
+        /// What lets this player, and nobody else, into the game.
+        token: String,
+        /// How the game speaks over UDP: `plain`.
+        transport: String,
+    },
+    /// What was asked cannot be done.
+    Error {
+        /// The number that says what.
+        number: u16,
+        /// For people: the error's name and a sentence.
+        text: String,
+        /// When to try again, in milliseconds; told with 4xx.
+        retry_ms: Option<u64>,
+    },
+    /// A line that this version does not know; to be ignored.
+    Other(String),
+}
+
+/// What a match that is formed waits for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum WaitReason {
+    /// Every port of the ring is taken.
+    NoPort,
+    /// A game is being launched.
+    GameStarting,
+    /// The mode's games keep failing and Muster backs off before the next try.
+    GameFailing,
+}
+
+impl WaitReason {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::NoPort => "no-port",
+            Self::GameStarting => "game-starting",
+            Self::GameFailing => "game-failing",
+        }
+    }
+}
+
+impl FromStr for WaitReason {
+    type Err = LineError;
+
+    fn from_str(word: &str) -> Result<Self, LineError> {
+        [Self::NoPort, Self::GameStarting, Self::GameFailing]
+            .into_iter()
+            .find(|reason| reason.word() == word)
+            .ok_or(LineError::BadValue("reason", "no-port, game-starting or game-failing"))
+    }
+}
+
+impl Reply {
+    /// An error reply with its standard number and name.
+    pub fn error(code: ErrorCode, text: impl fmt::Display, retry_ms: Option<u64>) -> Self {
+        Self::Error { number: code.number(), text: format!("{} {text}", code.name()), retry_ms }
+    }
+
+    /// Reads a line without its line end.
+    ///
+    /// # Errors
+    /// [`LineError`] when a verb that this version knows lacks a field or holds a bad one.
+    pub fn parse(line: &[u8]) -> Result<Self, LineError> {
+        let line = Line::parse(line)?;
+        let fields = Fields::of(&line);
+        Ok(match line.verb {
+            "MUSTER" => parse_muster(&line)?,
+            "QUEUED" => {
+                let fields = fields?;
+                Self::Queued {
+                    queue: fields.text("queue")?,
+                    position: fields.number("position")?,
+                    needed: fields.number("needed")?,
+                    resume: fields.text("resume")?,
+                }
+            }
+            "LEFT" => Self::Left,
+            "PONG" => Self::Pong(line.rest.to_owned()),
+            "STATUS" => {
+                let fields = fields?;
+                Self::Status {
+                    queue: fields.text("queue")?,
+                    waiting: fields.number("waiting")?,
+                    games: fields.number("games")?,
+                    ports_free: fields.number("ports_free")?,
+                }
+            }
+            "HELP" => Self::Help(line.rest.to_owned().into()),
+            "BYE" => Self::Bye { reason: fields?.text("reason")?.into() },
+            "REQUEUED" => {
+                let fields = fields?;
+                Self::Requeued {
+                    queue: fields.text("queue")?,
+                    position: fields.number("position")?,
+                }
+            }
+            "WAITING" => {
+                let fields = fields?;
+                Self::Waiting {
+                    queue: fields.text("queue")?,
+                    reason: fields.text("reason")?.parse()?,
+                }
+            }
+            "ASSIGN" => parse_assign(&fields?)?,
+            "ERR" => parse_error(&line)?,
+            _ => Self::Other(format!("{} {}", line.verb, line.rest)),
+        })
+    }
+}
+
+/// `MUSTER <version> key=value …`
+fn parse_muster(line: &Line<'_>) -> Result<Reply, LineError> {
+    let (version, rest) = line.rest.split_once(' ').unwrap_or((line.rest, ""));
+    let fields = Fields::of(&Line { verb: line.verb, rest })?;
+    Ok(Reply::Muster {
+        version: version.parse().map_err(|_| LineError::BadValue("version", "a number"))?,
+        line_max: fields.number("line_max")?,
+        queues: fields.text("queues")?.split(',').map(Into::into).collect(),
+    })
+}
+
+fn parse_assign(fields: &Fields<'_>) -> Result<Reply, LineError> {
+    Ok(Reply::Assign {
+        match_id: fields.text("match")?,
+        host: fields.text("host")?,
+        port: fields.number("port")?,
+        slot: fields.number("slot")?,
+        players: fields.number("players")?,
+        token: fields.text("token")?,
+        transport: fields.text("transport")?,
+    })
+}
+
+/// `ERR <number> <NAME> <text>`; a word `retry_ms=…` in the text says when to try again.
+fn parse_error(line: &Line<'_>) -> Result<Reply, LineError> {
+    let (number, text) = line.rest.split_once(' ').unwrap_or((line.rest, ""));
+    let number = number.parse().map_err(|_| LineError::NotAField(quote(number)))?;
+    let retry_ms = text
+        .split(' ')
+        .find_map(|word| word.strip_prefix("retry_ms="))
+        .and_then(|ms| ms.parse().ok());
+    Ok(Reply::Error { number, text: text.to_owned(), retry_ms })
+}
+
+/// The fields of a reply, to be looked up by key.
+struct Fields<'a>(Vec<(&'a str, Cow<'a, str>)>);
+
+impl<'a> Fields<'a> {
+    fn of(line: &Line<'a>) -> Result<Self, LineError> {
+        line.fields().collect::<Result<_, _>>().map(Self)
+    }
+
+    fn get(&self, key: &'static str) -> Result<&str, LineError> {
+        let field = self.0.iter().find(|(name, _)| *name == key);
+        field.map(|(_, value)| value.as_ref()).ok_or(LineError::Missing(key))
+    }
+
+    fn text(&self, key: &'static str) -> Result<String, LineError> {
+        self.get(key).map(Into::into)
+    }
+
+    fn number<T: FromStr>(&self, key: &'static str) -> Result<T, LineError> {
+        self.get(key)?.parse().map_err(|_| LineError::BadValue(key, "a number"))
+    }
+}
+
+impl fmt::Display for Reply {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Muster { version, line_max, queues } => {
+                write!(f, "MUSTER {version} line_max={line_max} queues={}", queues.join(","))
+            }
+            Self::Queued { queue, position, needed, resume } => {
+                let queue = encode(queue);
+                write!(
+                    f,
+                    "QUEUED queue={queue} position={position} needed={needed} resume={resume}"
+                )
+            }
+            Self::Left => f.write_str("LEFT"),
+            Self::Pong(text) if text.is_empty() => f.write_str("PONG"),
+            Self::Pong(text) => write!(f, "PONG {text}"),
+            Self::Status { queue, waiting, games, ports_free } => {
+                let queue = encode(queue);
+                write!(
+                    f,
+                    "STATUS queue={queue} waiting={waiting} games={games} ports_free={ports_free}"
+                )
+            }
+            Self::Help(text) => write!(f, "HELP {text}"),
+            Self::Bye { reason } => write!(f, "BYE reason={}", encode(reason)),
+            Self::Requeued { queue, position } => {
+                write!(f, "REQUEUED queue={} position={position}", encode(queue))
+            }
+            Self::Waiting { queue, reason } => {
+                write!(f, "WAITING queue={} reason={}", encode(queue), reason.word())
+            }
+            Self::Assign { match_id, host, port, slot, players, token, transport } => write!(
+                f,
+                "ASSIGN match={match_id} host={} port={port} slot={slot} players={players} \
+                 token={token} transport={transport}",
+                encode(host)
+            ),
+            Self::Error { number, text, retry_ms: Some(ms) } => {
+                write!(f, "ERR {number} {text} retry_ms={ms}")
+            }
+            Self::Error { number, text, retry_ms: None } => write!(f, "ERR {number} {text}"),
+            Self::Other(line) => f.write_str(line),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_reply_survives_its_line() {
+        let replies = [
+            Reply::Muster {
+                version: 1,
+                line_max: 512,
+                queues: vec!["duel".into(), "arena".into()],
+            },
+            Reply::Queued { queue: "a b".into(), position: 1, needed: 2, resume: "5f".into() },
+            Reply::Left,
+            Reply::Pong("a = b".into()),
+            Reply::Status { queue: "duel".into(), waiting: 3, games: 2, ports_free: 98 },
+            Reply::Help("READY joins a queue".into()),
+            Reply::Bye { reason: "quit".into() },
+            Reply::Requeued { queue: "duel".into(), position: 4 },
+            Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort },
+            Reply::Assign {
+                match_id: "17".into(),
+                host: "127.0.0.1".into(),
+                port: 20004,
+                slot: 0,
+                players: 2,
+                token: "9b".into(),
+                transport: "plain".into(),
+            },
+        ];
+        for reply in replies {
+            assert_eq!(Reply::parse(reply.to_string().as_bytes()), Ok(reply));
+        }
+    }
+
+    #[test]
+    fn an_error_is_known_by_its_number_and_says_when_to_try_again() {
+        let reply = Reply::error(ErrorCode::QueueFull, "duel holds 5 players", Some(1000));
+        assert_eq!(reply.to_string(), "ERR 452 QUEUE_FULL duel holds 5 players retry_ms=1000");
+        let Ok(Reply::Error { number, retry_ms, .. }) = Reply::parse(reply.to_string().as_bytes())
+        else {
+            panic!("not an error: {reply}");
+        };
+        assert_eq!((number, retry_ms), (452, Some(1000)));
+    }
+
+    #[test]
+    fn what_a_later_version_says_is_no_error() {
+        assert!(matches!(Reply::parse(b"ACCEPTED count=1 of=2"), Ok(Reply::Other(_))));
+        let later = b"REQUEUED queue=duel position=1 later=yes";
+        assert!(matches!(Reply::parse(later), Ok(Reply::Requeued { position: 1, .. })));
+        assert_eq!(Reply::parse(b"REQUEUED queue=duel"), Err(LineError::Missing("position")));
+    }
+}

@@ -1,0 +1,197 @@
+//! What players say over TCP.
+
+use std::fmt;
+
+use crate::error::LineError;
+use crate::fields::{Line, encode, quote, set_once};
+use crate::{NAME_MAX, Secret};
+
+/// A line from a player. Its `Display` is the line, without the line end.
+///
+/// ```
+/// use protocol::Request;
+/// let request = Request::parse(b"ready queue=duel name=ada%20l").unwrap().unwrap();
+/// assert_eq!(request.to_string(), "READY queue=duel name=ada%20l");
+/// ```
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Request {
+    /// Join a queue, or with a resume key take up an earlier session.
+    Ready {
+        /// The queue's name; `None` is the first one told.
+        queue: Option<String>,
+        /// The player's name, 1 to [`NAME_MAX`] bytes of any UTF-8: escape it wherever it is shown.
+        name: Option<String>,
+        /// The key of the session to take up, as the client wrote it.
+        resume: Option<ResumeKey>,
+    },
+    /// Leave the queue or the match that was formed.
+    Leave,
+    /// Take part in the match that was found.
+    Accept,
+    /// Do not take part in the match that was found.
+    Decline,
+    /// Ask for a sign of life. Holds the text to be said back.
+    Ping(String),
+    /// Ask how full the queues are.
+    Status,
+    /// Ask for the verbs.
+    Help,
+    /// End the conversation.
+    Quit,
+}
+
+/// A resume key as a client wrote it: one that has not the form of a key is simply unknown.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ResumeKey {
+    /// A text with the form of a key.
+    Key(Secret),
+    /// Any other text.
+    Malformed,
+}
+
+impl Request {
+    /// Reads a line without its line end. `Ok(None)` is a blank line, which means nothing.
+    ///
+    /// # Errors
+    /// [`LineError`] says what is wrong; its [`code`](LineError::code) is what the client is told.
+    pub fn parse(line: &[u8]) -> Result<Option<Self>, LineError> {
+        let line = Line::parse(line)?;
+        let verb = line.verb.to_ascii_uppercase();
+        let request = match verb.as_str() {
+            "" => return Ok(None),
+            // Free text: whatever follows is said back, or ignored.
+            "PING" => return Ok(Some(Self::Ping(line.rest.to_owned()))),
+            "HELP" => return Ok(Some(Self::Help)),
+            "READY" => return parse_ready(&line).map(Some),
+            "LEAVE" => Self::Leave,
+            "ACCEPT" => Self::Accept,
+            "DECLINE" => Self::Decline,
+            "STATUS" => Self::Status,
+            "QUIT" => Self::Quit,
+            _ => return Err(LineError::UnknownVerb(quote(line.verb))),
+        };
+        // Fields that a verb does not know are ignored, but they have to be fields.
+        line.fields().try_for_each(|field| field.map(drop))?;
+        Ok(Some(request))
+    }
+}
+
+fn parse_ready(line: &Line<'_>) -> Result<Request, LineError> {
+    let (mut queue, mut name, mut resume) = (None, None, None);
+    for field in line.fields() {
+        let (key, value) = field?;
+        match key {
+            "queue" => set_once(&mut queue, "queue", value.into_owned())?,
+            "name" if value.is_empty() || value.len() > NAME_MAX => {
+                return Err(LineError::BadValue("name", "1 to 64 bytes"));
+            }
+            "name" => set_once(&mut name, "name", value.into_owned())?,
+            "resume" => {
+                let key = value.parse().map_or(ResumeKey::Malformed, ResumeKey::Key);
+                set_once(&mut resume, "resume", key)?;
+            }
+            _ => {}
+        }
+    }
+    Ok(Request::Ready { queue, name, resume })
+}
+
+impl fmt::Display for Request {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Ready { queue, name, resume } => {
+                f.write_str("READY")?;
+                if let Some(queue) = queue {
+                    write!(f, " queue={}", encode(queue))?;
+                }
+                if let Some(name) = name {
+                    write!(f, " name={}", encode(name))?;
+                }
+                match resume {
+                    Some(ResumeKey::Key(key)) => write!(f, " resume={key}"),
+                    Some(ResumeKey::Malformed) => f.write_str(" resume=malformed"),
+                    None => Ok(()),
+                }
+            }
+            Self::Leave => f.write_str("LEAVE"),
+            Self::Accept => f.write_str("ACCEPT"),
+            Self::Decline => f.write_str("DECLINE"),
+            Self::Ping(text) if text.is_empty() => f.write_str("PING"),
+            Self::Ping(text) => write!(f, "PING {text}"),
+            Self::Status => f.write_str("STATUS"),
+            Self::Help => f.write_str("HELP"),
+            Self::Quit => f.write_str("QUIT"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ErrorCode;
+
+    fn ready(queue: Option<&str>, name: Option<&str>) -> Request {
+        Request::Ready { queue: queue.map(Into::into), name: name.map(Into::into), resume: None }
+    }
+
+    fn code_of(line: &[u8]) -> Option<ErrorCode> {
+        Request::parse(line).err().map(|error| error.code())
+    }
+
+    #[test]
+    fn verbs_know_no_case_and_fields_no_order() {
+        for line in ["READY queue=duel name=ada", "rEaDy  name=ada   queue=duel  later=1 "] {
+            assert_eq!(Request::parse(line.as_bytes()), Ok(Some(ready(Some("duel"), Some("ada")))));
+        }
+        assert_eq!(Request::parse(b"READY"), Ok(Some(ready(None, None))));
+        assert_eq!(Request::parse(b"   "), Ok(None));
+    }
+
+    #[test]
+    fn names_are_decoded_and_encoded_again() {
+        let request = ready(None, Some("a b\n\u{1b}[31m%=é"));
+        let line = request.to_string();
+        assert!(!line.contains('\n') && !line.contains('\u{1b}'), "{line}");
+        assert_eq!(Request::parse(line.as_bytes()), Ok(Some(request)));
+    }
+
+    #[test]
+    fn bad_lines_are_told_apart() {
+        for line in [
+            &b"READY duel"[..],
+            b"READY =duel",
+            b"READY name=%2",
+            b"READY name=%zz",
+            b"READY name=%ff",
+            b"READY name=a name=b",
+            b"READY name=",
+            b"LEAVE now",
+            b"PING \xff",
+            b"PING \0",
+            b"PING a\rb",
+            b"PING a\tb",
+        ] {
+            assert_eq!(code_of(line), Some(ErrorCode::BadLine), "{}", line.escape_ascii());
+        }
+        let name = format!("READY name={}", "n".repeat(NAME_MAX + 1));
+        assert_eq!(code_of(name.as_bytes()), Some(ErrorCode::BadLine));
+        assert_eq!(code_of(b"GET / HTTP/1.1"), Some(ErrorCode::UnknownVerb));
+    }
+
+    #[test]
+    fn a_malformed_resume_key_is_a_key_that_is_unknown() {
+        let Ok(Some(Request::Ready { resume, .. })) = Request::parse(b"READY resume=nonsense")
+        else {
+            panic!("READY was not understood");
+        };
+        assert_eq!(resume, Some(ResumeKey::Malformed));
+    }
+
+    #[test]
+    fn an_error_repeats_a_hostile_word_cut_and_escaped() {
+        let line = format!("{} x", "\u{202e}é".repeat(100));
+        let text = Request::parse(line.as_bytes()).unwrap_err().to_string();
+        assert!(text.chars().count() < 400, "{text}");
+        assert!(!text.contains('\u{202e}'), "{text}");
+    }
+}

@@ -1,0 +1,102 @@
+//! Tokens and resume keys.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use subtle::ConstantTimeEq;
+
+/// 128 random bits that stand for a right: a token (to enter a game) or a resume key (to be a player again).
+///
+/// On every wire it is 32 lower-case hexadecimal digits. Equality takes the same time wherever two secrets
+/// differ, and the debug form hides the bits, so that no log holds one by accident.
+#[derive(Clone, Copy)]
+pub struct Secret([u8; Secret::BYTES]);
+
+impl Secret {
+    /// The size of a secret, in bytes.
+    pub const BYTES: usize = 16;
+
+    /// A secret from bits that the caller drew from the system's random source.
+    pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
+        Self(bytes)
+    }
+}
+
+/// A text that is not a secret: not 32 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not {} hexadecimal digits", Secret::BYTES * 2)]
+pub struct BadSecret;
+
+impl FromStr for Secret {
+    type Err = BadSecret;
+
+    fn from_str(text: &str) -> Result<Self, BadSecret> {
+        if text.len() != Self::BYTES * 2 {
+            return Err(BadSecret);
+        }
+        let mut bytes = [0; Self::BYTES];
+        for (byte, digits) in bytes.iter_mut().zip(text.as_bytes().chunks_exact(2)) {
+            *byte = hex_digit(digits[0])? << 4 | hex_digit(digits[1])?;
+        }
+        Ok(Self(bytes))
+    }
+}
+
+fn hex_digit(digit: u8) -> Result<u8, BadSecret> {
+    char::from(digit).to_digit(16).and_then(|value| u8::try_from(value).ok()).ok_or(BadSecret)
+}
+
+impl PartialEq for Secret {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.ct_eq(&other.0).into()
+    }
+}
+
+impl Eq for Secret {}
+
+impl fmt::Display for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Secret(…)")
+    }
+}
+
+impl Serialize for Secret {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Secret {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_secret_survives_its_text_and_hides_in_debug() {
+        let secret = Secret::from_bytes([0x0f; 16]);
+        assert_eq!(secret.to_string().parse(), Ok(secret));
+        assert_eq!(secret.to_string(), "0f".repeat(16));
+        assert!(!format!("{secret:?}").contains("0f"));
+    }
+
+    #[test]
+    fn other_texts_are_refused() {
+        for text in
+            ["", "0f", &"0g".repeat(16), &"0f".repeat(17), &"é".repeat(16), &"+f".repeat(16)]
+        {
+            assert_eq!(text.parse::<Secret>(), Err(BadSecret), "{text}");
+        }
+    }
+}
