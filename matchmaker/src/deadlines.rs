@@ -1,0 +1,64 @@
+//! The one source of deadlines.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::ids::{GameId, ModeId};
+
+/// Whose deadline it is. Each owner has one at most.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Owner {
+    /// The game's phase lasts too long.
+    Game(GameId),
+    /// The mode may launch again.
+    Mode(ModeId),
+    /// A port has rested.
+    Ports,
+    /// The drain has lasted.
+    Drain,
+}
+
+#[derive(Debug, Default)]
+pub(crate) struct Deadlines {
+    by_time: BTreeSet<(Duration, Owner)>,
+    by_owner: BTreeMap<Owner, Duration>,
+}
+
+impl Deadlines {
+    /// Sets an owner's deadline in place of the one before; `None` takes it away.
+    pub(crate) fn set(&mut self, owner: Owner, at: Option<Duration>) {
+        let before = match at {
+            Some(at) => self.by_owner.insert(owner, at),
+            None => self.by_owner.remove(&owner),
+        };
+        if let Some(before) = before {
+            self.by_time.remove(&(before, owner));
+        }
+        if let Some(at) = at {
+            self.by_time.insert((at, owner));
+        }
+    }
+
+    pub(crate) fn next(&self) -> Option<Duration> {
+        self.by_time.first().map(|&(at, _)| at)
+    }
+
+    /// Takes away the earliest deadline that is due.
+    pub(crate) fn pop_due(&mut self, now: Duration) -> Option<Owner> {
+        let &(at, owner) = self.by_time.first()?;
+        if at > now {
+            return None;
+        }
+        self.by_time.pop_first();
+        self.by_owner.remove(&owner);
+        Some(owner)
+    }
+
+    pub(crate) fn of(&self, owner: Owner) -> Option<Duration> {
+        self.by_owner.get(&owner).copied()
+    }
+
+    pub(crate) fn owners(&self) -> impl Iterator<Item = Owner> {
+        self.by_owner.keys().copied()
+    }
+}

@@ -1,0 +1,458 @@
+//! Games: their phases, and what the brain does with what they say and do.
+
+use std::time::Duration;
+
+use protocol::Seat;
+
+use crate::deadlines::Owner;
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
+use crate::limits;
+use crate::matches::MatchPhase;
+use crate::matchmaker::{Matchmaker, Phase};
+use crate::players::PlayerPhase;
+
+/// One process on one port.
+#[derive(Debug)]
+pub(crate) struct Game {
+    pub(crate) mode: ModeId,
+    pub(crate) port: u16,
+    /// Whether the body said that the process exists.
+    has_process: bool,
+    /// Whether players were told of the port: only then can their datagrams come late.
+    was_told: bool,
+    phase: GamePhase,
+}
+
+/// Where a game stands. One that is gone has no phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GamePhase {
+    /// Asked for; has not said `ready`.
+    Launching,
+    /// Waits for players.
+    Warm,
+    /// Was sent its players; has not said `started`.
+    Starting(MatchId),
+    /// Its players were told.
+    Running {
+        match_id: MatchId,
+        /// When it is stopped.
+        until: Duration,
+    },
+    /// On its way to its end.
+    Stopping {
+        /// The match that is still played there.
+        match_id: Option<MatchId>,
+        next: StopStep,
+    },
+}
+
+/// What comes next on a game's way to its end.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum StopStep {
+    /// SIGTERM, when half the grace is over.
+    Terminate { kill_at: Duration },
+    /// SIGKILL, when the grace is over.
+    Kill,
+    /// Nothing: it was killed and the kernel will say when it is gone.
+    AwaitExit,
+}
+
+impl Game {
+    pub(crate) fn new(mode: ModeId, port: u16) -> Self {
+        Self { mode, port, has_process: false, was_told: false, phase: GamePhase::Launching }
+    }
+
+    pub(crate) fn phase(&self) -> GamePhase {
+        self.phase
+    }
+
+    pub(crate) fn match_id(&self) -> Option<MatchId> {
+        match self.phase {
+            GamePhase::Launching | GamePhase::Warm => None,
+            GamePhase::Starting(match_id) | GamePhase::Running { match_id, .. } => Some(match_id),
+            GamePhase::Stopping { match_id, .. } => match_id,
+        }
+    }
+
+    /// The one place where a game changes its phase.
+    fn enter(&mut self, next: GamePhase) {
+        use GamePhase::{Launching, Running, Starting, Stopping, Warm};
+        let legal = match (self.phase, next) {
+            (Launching, Warm) | (Warm, Starting(_)) => true,
+            (Starting(from), Running { match_id: to, .. }) => from == to,
+            (Launching | Warm | Starting(_), Stopping { match_id, .. }) => match_id.is_none(),
+            (Running { match_id: from, .. }, Stopping { match_id: to, .. }) => Some(from) == to,
+            (Stopping { match_id: from, .. }, Stopping { match_id: to, .. }) => from == to,
+            (_, Launching)
+            | (Launching, Starting(_) | Running { .. })
+            | (Warm, Warm | Running { .. })
+            | (Starting(_), Warm | Starting(_))
+            | (Running { .. } | Stopping { .. }, Warm | Starting(_) | Running { .. }) => false,
+        };
+        assert!(legal, "a game cannot go from {:?} to {next:?}", self.phase);
+        self.phase = next;
+    }
+}
+
+impl Matchmaker {
+    /// Changes a game's phase, and all that is counted by phase with it.
+    fn move_game(&mut self, id: GameId, next: GamePhase, deadline: Option<Duration>) {
+        let Some(game) = self.games.get_mut(&id) else { unreachable!("{id:?} does not exist") };
+        let (mode, before) = (game.mode, game.phase);
+        game.enter(next);
+        self.uncount_phase(id, mode, before);
+        match next {
+            GamePhase::Warm => drop(self.modes[mode.0].warm.insert(id)),
+            GamePhase::Stopping { .. } => self.stopping += 1,
+            GamePhase::Launching | GamePhase::Starting(_) | GamePhase::Running { .. } => {}
+        }
+        self.deadlines.set(Owner::Game(id), deadline);
+    }
+
+    fn uncount_phase(&mut self, id: GameId, mode: ModeId, phase: GamePhase) {
+        match phase {
+            GamePhase::Launching => {
+                self.modes[mode.0].launching -= 1;
+                self.launching -= 1;
+            }
+            GamePhase::Warm => drop(self.modes[mode.0].warm.remove(&id)),
+            GamePhase::Stopping { .. } => self.stopping -= 1,
+            GamePhase::Starting(_) | GamePhase::Running { .. } => {}
+        }
+    }
+
+    // ---- What the body says of the process ----
+
+    pub(crate) fn handle_launched(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(&id).filter(|game| !game.has_process) else { return };
+        game.has_process = true;
+        // Told to end before it existed: what could not be done then is done now.
+        if matches!(game.phase, GamePhase::Stopping { .. }) {
+            self.act(Action::Kill { game: id });
+        }
+    }
+
+    pub(crate) fn handle_launch_failed(&mut self, id: GameId, fault: LaunchFault) {
+        let Some(game) = self.games.get(&id).filter(|game| !game.has_process) else { return };
+        let (port, launching) = (game.port, game.phase == GamePhase::Launching);
+        let rest = match fault {
+            LaunchFault::PortBusy => {
+                let rest = self.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
+                self.act(Action::Report(Event::PortBusy { port, rest }));
+                Some(rest)
+            }
+            LaunchFault::Other(why) => {
+                if launching {
+                    self.note_failure(id, GameFault::NotLaunched(why));
+                }
+                None
+            }
+        };
+        self.remove_game(id, rest);
+    }
+
+    pub(crate) fn handle_game_exited(&mut self, id: GameId, exit: Exit) {
+        let Some(game) = self.games.get(&id).filter(|game| game.has_process) else { return };
+        let (phase, was_told, port) = (game.phase, game.was_told, game.port);
+        match phase {
+            GamePhase::Launching | GamePhase::Warm => self.note_failure(id, GameFault::Ended(exit)),
+            GamePhase::Starting(match_id) => {
+                self.note_failure(id, GameFault::Ended(exit));
+                self.take_back(match_id);
+            }
+            GamePhase::Running { match_id, .. } => {
+                self.end_match(match_id, MatchEnd::Finished(exit));
+            }
+            GamePhase::Stopping { match_id: Some(match_id), .. } => {
+                self.end_match(match_id, MatchEnd::Stopped(exit));
+            }
+            GamePhase::Stopping { match_id: None, .. } => {}
+        }
+        let rest = was_told.then_some(self.config.quarantine);
+        let told = rest.unwrap_or_default();
+        self.act(Action::Report(Event::PortReturned { port, rest: told }));
+        self.remove_game(id, rest);
+    }
+
+    /// Forgets a game that is gone; its port rests for a while or is free at once.
+    fn remove_game(&mut self, id: GameId, rest: Option<Duration>) {
+        let Some(game) = self.games.remove(&id) else { unreachable!("{id:?} does not exist") };
+        self.uncount_phase(id, game.mode, game.phase);
+        self.modes[game.mode.0].games -= 1;
+        self.deadlines.set(Owner::Game(id), None);
+        let rest_until = rest.filter(|rest| !rest.is_zero()).map(|rest| self.now + rest);
+        self.ports.release(game.port, id, rest_until);
+    }
+
+    // ---- What the game says ----
+
+    pub(crate) fn handle_game_ready(&mut self, id: GameId) {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.planted == Some(crate::simulation::Defect::StaleReadyAccepted) {
+            self.accept_stale_ready(id);
+        }
+        let Some(game) = self.games.get(&id) else { return };
+        if game.phase != GamePhase::Launching || !game.has_process {
+            return;
+        }
+        let mode = game.mode;
+        self.move_game(id, GamePhase::Warm, None);
+        self.act(Action::Report(Event::GameWarm { game: id, mode }));
+    }
+
+    pub(crate) fn handle_game_started(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(&id) else { return };
+        let GamePhase::Starting(match_id) = game.phase else { return };
+        game.was_told = true;
+        let mode = game.mode;
+        let until = self.now + self.mode(mode).max_duration;
+        let next = GamePhase::Running { match_id, until };
+        self.move_game(id, next, Some(self.running_deadline(mode, until)));
+        self.modes[mode.0].note_success();
+        self.assign(match_id, id);
+    }
+
+    /// Tells the players of a match where to play.
+    fn assign(&mut self, match_id: MatchId, game: GameId) {
+        let (now, port) = (self.now, self.games[&game].port);
+        let assigned = self.match_mut(match_id);
+        assigned.enter(MatchPhase::Assigned { game, since: now });
+        let (mode, players) = (assigned.mode, assigned.players.clone());
+        let waited = now.saturating_sub(assigned.formed_at);
+        self.act(Action::Report(Event::MatchAssigned { match_id, mode, game, port, waited }));
+        for (slot, &id) in players.iter().enumerate() {
+            let player = self.player_mut(id);
+            player.enter(PlayerPhase::Assigned(match_id));
+            let (connection, token) = (player.connection, player.token);
+            self.connections.remove(&connection);
+            self.modes[mode.0].players_waiting -= 1;
+            self.totals.assigned += 1;
+            let players = players.len();
+            let assign = Action::Assign {
+                connection,
+                player: id,
+                mode,
+                match_id,
+                port,
+                slot,
+                players,
+                token,
+            };
+            self.act(assign);
+        }
+    }
+
+    pub(crate) fn handle_presence(&mut self, id: GameId, slot: usize, joined: bool) {
+        let Some(game) = self.games.get(&id).filter(|game| game.was_told) else { return };
+        let Some(match_id) = game.match_id() else { return };
+        if slot >= self.matches[&match_id].players.len() {
+            return;
+        }
+        self.act(Action::Report(match joined {
+            true => Event::PlayerJoined { match_id, slot },
+            false => Event::PlayerLeft { match_id, slot },
+        }));
+    }
+
+    pub(crate) fn handle_game_alive(&mut self, id: GameId) {
+        let Some(game) = self.games.get(&id) else { return };
+        if let GamePhase::Running { until, .. } = game.phase {
+            self.deadlines.set(Owner::Game(id), Some(self.running_deadline(game.mode, until)));
+        }
+    }
+
+    /// When a running game is looked at next: at its end, or when its heartbeat is missed.
+    fn running_deadline(&self, mode: ModeId, until: Duration) -> Duration {
+        self.mode(mode).alive_timeout.map_or(until, |silence| until.min(self.now + silence))
+    }
+
+    pub(crate) fn handle_game_result(&mut self, id: GameId, result: String) {
+        let Some(game) = self.games.get(&id).filter(|game| game.was_told) else { return };
+        let Some(match_id) = game.match_id() else { return };
+        let played = self.match_mut(match_id);
+        if std::mem::replace(&mut played.has_result, true) {
+            return;
+        }
+        let mode = played.mode;
+        self.act(Action::Report(Event::MatchResult { match_id, mode, game: id, result }));
+    }
+
+    pub(crate) fn handle_game_broken(&mut self, id: GameId, what: String) {
+        let Some(game) = self.games.get(&id) else { return };
+        match game.phase {
+            GamePhase::Stopping { .. } => {}
+            GamePhase::Running { .. } => self.act(Action::Report(Event::GameStopping {
+                game: id,
+                why: format!("it broke the contract: {what}").into(),
+            })),
+            GamePhase::Launching | GamePhase::Warm | GamePhase::Starting(_) => {
+                self.note_failure(id, GameFault::Broken(what));
+            }
+        }
+        self.kill(id);
+    }
+
+    // ---- What time does ----
+
+    pub(crate) fn handle_game_deadline(&mut self, id: GameId) {
+        let Some(game) = self.games.get(&id) else { return };
+        match game.phase {
+            GamePhase::Launching => {
+                self.note_failure(id, GameFault::NotReady);
+                self.kill(id);
+            }
+            GamePhase::Starting(_) => {
+                self.note_failure(id, GameFault::NotStarted);
+                self.kill(id);
+            }
+            GamePhase::Running { until, .. } if self.now < until => {
+                let why = "it missed its heartbeat".into();
+                self.act(Action::Report(Event::GameStopping { game: id, why }));
+                self.kill(id);
+            }
+            GamePhase::Running { .. } => self.stop(id, "its time is over"),
+            GamePhase::Stopping { match_id, next: StopStep::Terminate { kill_at } } => {
+                let phase = GamePhase::Stopping { match_id, next: StopStep::Kill };
+                self.move_game(id, phase, Some(kill_at));
+                self.act(Action::Terminate { game: id });
+            }
+            GamePhase::Stopping { next: StopStep::Kill, .. } => self.kill(id),
+            GamePhase::Warm | GamePhase::Stopping { next: StopStep::AwaitExit, .. } => {
+                unreachable!("{id:?} has no deadline in {:?}", game.phase)
+            }
+        }
+    }
+
+    // ---- What the brain does to games ----
+
+    /// Sends a warm game its players.
+    pub(crate) fn start_match(&mut self, match_id: MatchId, game: GameId) {
+        let starting = self.match_mut(match_id);
+        starting.enter(MatchPhase::Starting(game));
+        let (mode, players) = (starting.mode, starting.players.clone());
+        let deadline = self.now + self.mode(mode).start_timeout;
+        self.move_game(game, GamePhase::Starting(match_id), Some(deadline));
+        let seat = |(slot, id): (usize, PlayerId)| {
+            let player = &self.players[&id];
+            Seat { slot, name: player.name.clone(), token: player.token }
+        };
+        let seats = players.into_iter().enumerate().map(seat).collect();
+        self.act(Action::Start { game, mode, match_id, seats });
+    }
+
+    /// Asks a game to end: `stop` now, SIGTERM when half the grace is over, SIGKILL after it.
+    pub(crate) fn stop(&mut self, id: GameId, why: &'static str) {
+        let game = &self.games[&id];
+        if matches!(game.phase, GamePhase::Stopping { .. }) {
+            return;
+        }
+        if !game.has_process {
+            return self.kill(id);
+        }
+        let match_id = self.detach_match(id);
+        let grace = self.mode(self.games[&id].mode).stop_grace;
+        let next = StopStep::Terminate { kill_at: self.now + grace };
+        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(self.now + grace / 2));
+        self.act(Action::Report(Event::GameStopping { game: id, why: why.into() }));
+        self.act(Action::Stop { game: id, grace });
+    }
+
+    /// Ends a game at once. Its port comes back when the body says that it is gone.
+    pub(crate) fn kill(&mut self, id: GameId) {
+        let Some(game) = self.games.get(&id) else { return };
+        let (has_process, phase) = (game.has_process, game.phase);
+        if matches!(phase, GamePhase::Stopping { next: StopStep::AwaitExit, .. }) {
+            return;
+        }
+        let match_id = self.detach_match(id);
+        let next = StopStep::AwaitExit;
+        self.move_game(id, GamePhase::Stopping { match_id, next }, None);
+        // What does not exist yet is killed as soon as it does; see `handle_launched`.
+        if has_process {
+            self.act(Action::Kill { game: id });
+        }
+    }
+
+    /// The match that goes on in a game until its end, if its players were told of it. If they were not, the
+    /// match goes back into the line.
+    fn detach_match(&mut self, id: GameId) -> Option<MatchId> {
+        match self.games[&id].phase {
+            GamePhase::Launching | GamePhase::Warm => None,
+            GamePhase::Starting(match_id) => {
+                self.take_back(match_id);
+                None
+            }
+            GamePhase::Running { match_id, .. } => Some(match_id),
+            GamePhase::Stopping { match_id, .. } => match_id,
+        }
+    }
+
+    /// Takes a match back from a game that will not start: it stands where it stood. A match that was just
+    /// taken apart is already gone.
+    fn take_back(&mut self, match_id: MatchId) {
+        let Some(found) = self.matches.get_mut(&match_id) else { return };
+        found.enter(MatchPhase::Waiting);
+        found.told = None;
+        self.await_game(match_id);
+        if self.phase != Phase::Serving {
+            let players = self.matches[&match_id].players.clone();
+            self.refuse_waiting(&players);
+        }
+    }
+
+    fn end_match(&mut self, match_id: MatchId, end: MatchEnd) {
+        let Some(ended) = self.matches.remove(&match_id) else {
+            unreachable!("{match_id:?} is played and does not exist")
+        };
+        let MatchPhase::Assigned { game, since } = ended.phase() else {
+            unreachable!("{match_id:?} ends and was never assigned")
+        };
+        for player in ended.players {
+            self.players.remove(&player);
+        }
+        let lasted = self.now.saturating_sub(since);
+        self.act(Action::Report(Event::MatchEnded {
+            match_id,
+            mode: ended.mode,
+            game,
+            end,
+            lasted,
+        }));
+    }
+
+    /// Stops every game that has no players.
+    pub(crate) fn stop_idle_games(&mut self) {
+        let idle = |(&id, game): (&GameId, &Game)| game.match_id().is_none().then_some(id);
+        let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
+        for id in idle {
+            self.stop(id, "Muster is going down");
+        }
+    }
+
+    /// Stops every game.
+    pub(crate) fn stop_games(&mut self, why: &'static str) {
+        let all: Vec<GameId> = self.games.keys().copied().collect();
+        for id in all {
+            self.stop(id, why);
+        }
+    }
+
+    fn note_failure(&mut self, id: GameId, fault: GameFault) {
+        let mode = self.games[&id].mode;
+        let retry_in = self.modes[mode.0].note_failure(self.now);
+        self.act(Action::Report(Event::GameFailed { game: id, mode, fault, retry_in }));
+    }
+
+    /// A planted defect: `ready` is believed whatever the game's phase.
+    #[cfg(any(test, feature = "simulation"))]
+    fn accept_stale_ready(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(&id) else { return };
+        if matches!(game.phase, GamePhase::Stopping { match_id: None, .. }) {
+            game.phase = GamePhase::Warm;
+            let mode = game.mode;
+            self.stopping -= 1;
+            self.modes[mode.0].warm.insert(id);
+        }
+    }
+}

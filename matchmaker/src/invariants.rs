@@ -1,0 +1,196 @@
+//! The full sweep over the brain's invariants, for tests and simulation.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::deadlines::Owner;
+use crate::games::{GamePhase, StopStep};
+use crate::matches::MatchPhase;
+use crate::matchmaker::{Matchmaker, Phase};
+use crate::players::PlayerPhase;
+
+/// An invariant that does not hold: a defect of the brain.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation(pub String);
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+type Sweep = Result<(), Violation>;
+
+fn holds(condition: bool, what: impl FnOnce() -> String) -> Sweep {
+    if condition { Ok(()) } else { Err(Violation(what())) }
+}
+
+impl Matchmaker {
+    /// Looks at everything. Costs time proportional to all there is.
+    ///
+    /// # Errors
+    /// The first [`Violation`] found.
+    pub fn check_invariants(&self) -> Result<(), Violation> {
+        self.check_players()?;
+        self.check_matches()?;
+        self.check_games()?;
+        self.check_modes()?;
+        self.check_deadlines()
+    }
+
+    /// Each player is in exactly one place, and none is missing from the books.
+    fn check_players(&self) -> Sweep {
+        let mut waiting = 0;
+        for (id, player) in &self.players {
+            let queued =
+                self.modes.iter().flat_map(|mode| mode.queue.iter()).filter(|(_, p)| p == id);
+            let matched = self.matches.iter().filter(|(_, m)| m.players.contains(id));
+            let places = (queued.count(), matched.clone().count());
+            let expected = if player.phase() == PlayerPhase::Queued { (1, 0) } else { (0, 1) };
+            holds(places == expected, || {
+                format!("{id:?} {player:?} is in {places:?} queues and matches")
+            })?;
+            let speaks = self.connections.get(&player.connection) == Some(id);
+            let assigned = match player.phase() {
+                PlayerPhase::Queued => false,
+                PlayerPhase::Matched(m) | PlayerPhase::Assigned(m) => {
+                    let phase = self.matches[&m].phase();
+                    holds(matched.clone().all(|(found, _)| *found == m), || {
+                        format!("{id:?} is in another match than {m:?}")
+                    })?;
+                    matches!(phase, MatchPhase::Assigned { .. })
+                }
+            };
+            let says_assigned = matches!(player.phase(), PlayerPhase::Assigned(_));
+            holds(assigned == says_assigned, || format!("{id:?} and its match disagree"))?;
+            holds(speaks != assigned, || format!("{id:?} {player:?}: connection kept or lost"))?;
+            waiting += u64::from(!assigned);
+        }
+        let connected = self.connections.len() as u64;
+        holds(connected == waiting, || format!("{connected} connections, {waiting} waiting"))?;
+        let t = self.totals;
+        let accounted = waiting + t.assigned + t.left + t.lost + t.refused;
+        holds(t.joined == accounted, || {
+            format!("{} joined, {accounted} accounted for: {t:?}", t.joined)
+        })
+    }
+
+    fn check_matches(&self) -> Sweep {
+        for (id, found) in &self.matches {
+            let size = self.mode(found.mode).players;
+            holds(found.players.len() == size, || {
+                format!("{id:?} has {} players", found.players.len())
+            })?;
+            let tickets: Vec<_> = found.players.iter().map(|p| self.players[p].ticket).collect();
+            holds(tickets.is_sorted() && tickets[0] == found.ticket, || {
+                format!("{id:?}: {tickets:?}")
+            })?;
+            let tokens: BTreeSet<String> =
+                found.players.iter().map(|p| self.players[p].token.to_string()).collect();
+            holds(tokens.len() == size, || format!("{id:?} has players with one token"))?;
+            let in_line = self.modes[found.mode.0].waiting.get(&found.ticket) == Some(id);
+            let game = match found.phase() {
+                MatchPhase::Waiting => None,
+                MatchPhase::Starting(game) | MatchPhase::Assigned { game, .. } => Some(game),
+            };
+            holds(in_line == game.is_none(), || {
+                format!("{id:?} {:?} in line: {in_line}", found.phase())
+            })?;
+            if let Some(game) = game {
+                let plays = self.games.get(&game).and_then(|game| game.match_id());
+                holds(plays == Some(*id), || format!("{game:?} plays {plays:?}, not {id:?}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_games(&self) -> Sweep {
+        holds(self.ports.is_whole(), || "a port is in two places, or in none".into())?;
+        let leased = self.ports.leased();
+        holds(leased.len() == self.games.len(), || "games and leased ports differ".into())?;
+        let (mut launching, mut stopping) = (0, 0);
+        for (id, game) in &self.games {
+            let holder = leased.get(&game.port);
+            holds(holder == Some(id), || format!("port {} of {id:?}: {holder:?}", game.port))?;
+            if let Some(played) = game.match_id() {
+                let in_match = self.matches.get(&played).map(|found| found.phase());
+                let agrees = match in_match {
+                    Some(MatchPhase::Starting(game)) => game == *id,
+                    Some(MatchPhase::Assigned { game, .. }) => game == *id,
+                    Some(MatchPhase::Waiting) | None => false,
+                };
+                holds(agrees, || format!("{id:?} plays {played:?}, which is {in_match:?}"))?;
+            }
+            launching += usize::from(game.phase() == GamePhase::Launching);
+            stopping += usize::from(matches!(game.phase(), GamePhase::Stopping { .. }));
+        }
+        holds(launching == self.launching, || {
+            format!("{launching} launching: {}", self.launching)
+        })?;
+        holds(stopping == self.stopping, || format!("{stopping} stopping: {}", self.stopping))?;
+        holds(launching <= self.config.launching_max, || format!("{launching} games launching"))
+    }
+
+    fn check_modes(&self) -> Sweep {
+        for mode in self.mode_ids() {
+            let state = &self.modes[mode.0];
+            let of_mode = || self.games.values().filter(|game| game.mode == mode);
+            let launching = of_mode().filter(|game| game.phase() == GamePhase::Launching).count();
+            let warm = of_mode().filter(|game| game.phase() == GamePhase::Warm).count();
+            let counted = (of_mode().count(), launching, warm);
+            let kept = (state.games, state.launching, state.warm.len());
+            holds(counted == kept, || format!("{mode:?}: games {counted:?}, kept {kept:?}"))?;
+            let waits = |player: &&crate::players::Player| {
+                player.mode == mode && !matches!(player.phase(), PlayerPhase::Assigned(_))
+            };
+            let waiting = self.players.values().filter(waits).count();
+            holds(waiting == state.players_waiting, || {
+                format!("{mode:?}: {waiting} players wait")
+            })?;
+            holds(waiting <= self.config.queue_max, || {
+                format!("{mode:?} is over its cap: {waiting}")
+            })?;
+            let serving = self.phase == Phase::Serving;
+            let idle = !state.waiting.is_empty() && !state.warm.is_empty();
+            holds(!(serving && idle), || format!("{mode:?}: a match waits beside a warm game"))?;
+            let enough = state.queue.len() >= self.mode(mode).players;
+            holds(!(serving && enough), || {
+                format!("{mode:?}: players for a match are not matched")
+            })?;
+            for (ticket, id) in &state.waiting {
+                let in_line = self.matches.get(id).map(|found| (found.phase(), found.ticket));
+                let expected = Some((MatchPhase::Waiting, *ticket));
+                holds(in_line == expected, || {
+                    format!("{id:?} in the line of {mode:?}: {in_line:?}")
+                })?;
+                let told = self.matches[id].told.is_some();
+                holds(told || !serving, || format!("{id:?} waits and was not told what for"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Every deadline has an owner, everything that must not last has a deadline, and none is in the past.
+    fn check_deadlines(&self) -> Sweep {
+        for owner in self.deadlines.owners() {
+            if let Owner::Game(id) = owner {
+                holds(self.games.contains_key(&id), || {
+                    format!("a deadline of {id:?}, which is gone")
+                })?;
+            }
+        }
+        for (id, game) in &self.games {
+            let has = self.deadlines.of(Owner::Game(*id)).is_some();
+            let needs = match game.phase() {
+                GamePhase::Launching | GamePhase::Starting(_) | GamePhase::Running { .. } => true,
+                GamePhase::Warm => false,
+                GamePhase::Stopping { next, .. } => next != StopStep::AwaitExit,
+            };
+            holds(has == needs, || format!("{id:?} in {:?}: deadline {has}", game.phase()))?;
+        }
+        let resting = self.ports.next_rested();
+        holds(self.deadlines.of(Owner::Ports) == resting, || {
+            format!("ports rest until {resting:?}")
+        })
+    }
+}

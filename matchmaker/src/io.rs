@@ -1,0 +1,406 @@
+//! What goes into the brain and what comes out.
+
+use std::borrow::Cow;
+use std::fmt;
+use std::time::Duration;
+
+use protocol::{ErrorCode, Seat, Secret, WaitReason};
+
+use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+
+/// Something that happened. An input about a thing that is gone, or that comes too late, changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// A player wants to join a queue.
+    Ready {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The queue's name; `None` is the default queue.
+        queue: Option<String>,
+        /// The player's name; `None` gets one.
+        name: Option<String>,
+        /// The key that will name the session.
+        resume_key: Secret,
+        /// The token that will let the player into its game.
+        token: Secret,
+    },
+    /// A player wants to take up an earlier session.
+    Resume {
+        /// The player's connection.
+        connection: ConnectionId,
+    },
+    /// A player wants to leave.
+    Leave {
+        /// The player's connection.
+        connection: ConnectionId,
+    },
+    /// A player answers a ready check.
+    Answer {
+        /// The player's connection.
+        connection: ConnectionId,
+    },
+    /// A connection is gone, from whatever side.
+    Lost {
+        /// The connection.
+        connection: ConnectionId,
+    },
+    /// A game's process exists.
+    Launched {
+        /// The game.
+        game: GameId,
+    },
+    /// A game's process could not be made.
+    LaunchFailed {
+        /// The game.
+        game: GameId,
+        /// Why.
+        fault: LaunchFault,
+    },
+    /// A game said `ready`.
+    GameReady {
+        /// The game.
+        game: GameId,
+    },
+    /// A game said `started`.
+    GameStarted {
+        /// The game.
+        game: GameId,
+    },
+    /// A game said `joined`.
+    GameJoined {
+        /// The game.
+        game: GameId,
+        /// Who, by slot.
+        slot: usize,
+    },
+    /// A game said `left`.
+    GameLeft {
+        /// The game.
+        game: GameId,
+        /// Who, by slot.
+        slot: usize,
+    },
+    /// A game said `alive`.
+    GameAlive {
+        /// The game.
+        game: GameId,
+    },
+    /// A game said `result`.
+    GameResult {
+        /// The game.
+        game: GameId,
+        /// The result's own fields, as JSON.
+        result: String,
+    },
+    /// A game broke the contract; nothing it says can be trusted any more.
+    GameBroken {
+        /// The game.
+        game: GameId,
+        /// What it did, for the log.
+        what: String,
+    },
+    /// A game and all it left behind are dead, and its last words were heard.
+    GameExited {
+        /// The game.
+        game: GameId,
+        /// How.
+        exit: Exit,
+    },
+    /// Take nobody in, let running games end, then stop.
+    Drain,
+    /// Stop now.
+    Stop,
+}
+
+/// Something to do. Each carries all that is needed to do it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Action {
+    /// Tell a player its place.
+    TellQueued {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The queue.
+        mode: ModeId,
+        /// The place, from 1.
+        position: usize,
+        /// How many must wait, from the front on, for the player's match to form.
+        needed: usize,
+        /// The key that names the session.
+        resume_key: Secret,
+    },
+    /// Tell a player that it has left.
+    TellLeft {
+        /// The player's connection.
+        connection: ConnectionId,
+    },
+    /// Tell a player that it stands where it stood.
+    TellRequeued {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The queue.
+        mode: ModeId,
+        /// The place, from 1.
+        position: usize,
+    },
+    /// Tell a player what its match waits for.
+    TellWaiting {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The queue.
+        mode: ModeId,
+        /// What for.
+        reason: WaitReason,
+    },
+    /// Tell a player where to play, as the last line of its connection.
+    Assign {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The player.
+        player: PlayerId,
+        /// The mode.
+        mode: ModeId,
+        /// The match.
+        match_id: MatchId,
+        /// The game's port.
+        port: u16,
+        /// The player's place in the match, from 0.
+        slot: usize,
+        /// Players in the match.
+        players: usize,
+        /// What lets the player in.
+        token: Secret,
+    },
+    /// Tell a connection that what it asked cannot be done; close it where the code says so.
+    Refuse {
+        /// The connection.
+        connection: ConnectionId,
+        /// The error.
+        code: ErrorCode,
+        /// For people.
+        text: String,
+    },
+    /// Make a game's process; answered by `Launched` or `LaunchFailed`.
+    Launch {
+        /// The game.
+        game: GameId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its port.
+        port: u16,
+    },
+    /// Send a game its players.
+    Start {
+        /// The game.
+        game: GameId,
+        /// Its mode.
+        mode: ModeId,
+        /// The match.
+        match_id: MatchId,
+        /// Its players, by slot.
+        seats: Vec<Seat>,
+    },
+    /// Ask a game to end.
+    Stop {
+        /// The game.
+        game: GameId,
+        /// The time until SIGKILL.
+        grace: Duration,
+    },
+    /// Send a game SIGTERM.
+    Terminate {
+        /// The game.
+        game: GameId,
+    },
+    /// Send a game, and all of its process group, SIGKILL.
+    Kill {
+        /// The game.
+        game: GameId,
+    },
+    /// Write something into the log.
+    Report(Event),
+    /// The drain is over: no game is left.
+    Drained,
+}
+
+/// Something worth telling the operator.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// A match was formed.
+    MatchFormed {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its players, in the order of their tickets.
+        players: Vec<PlayerId>,
+    },
+    /// A match came to nothing; its players stand where they stood.
+    MatchDissolved {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// The player who went.
+        player: PlayerId,
+    },
+    /// A match's players were told where to play.
+    MatchAssigned {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its game.
+        game: GameId,
+        /// The game's port.
+        port: u16,
+        /// How long the match waited for its game.
+        waited: Duration,
+    },
+    /// A player came into the game.
+    PlayerJoined {
+        /// The match.
+        match_id: MatchId,
+        /// Who, by slot.
+        slot: usize,
+    },
+    /// A player left the game.
+    PlayerLeft {
+        /// The match.
+        match_id: MatchId,
+        /// Who, by slot.
+        slot: usize,
+    },
+    /// A match has a result.
+    MatchResult {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its game.
+        game: GameId,
+        /// The result's own fields, as JSON.
+        result: String,
+    },
+    /// A match is over.
+    MatchEnded {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its game.
+        game: GameId,
+        /// How.
+        end: MatchEnd,
+        /// How long it lasted since its players were told.
+        lasted: Duration,
+    },
+    /// A game is warm.
+    GameWarm {
+        /// The game.
+        game: GameId,
+        /// Its mode.
+        mode: ModeId,
+    },
+    /// A game failed before its players were told of it.
+    GameFailed {
+        /// The game.
+        game: GameId,
+        /// Its mode.
+        mode: ModeId,
+        /// What it did.
+        fault: GameFault,
+        /// The pause before the mode's next try.
+        retry_in: Duration,
+    },
+    /// A game is asked to end.
+    GameStopping {
+        /// The game.
+        game: GameId,
+        /// Why.
+        why: Cow<'static, str>,
+    },
+    /// Something outside Muster sits on a port of the ring.
+    PortBusy {
+        /// The port.
+        port: u16,
+        /// How long Muster leaves it alone.
+        rest: Duration,
+    },
+    /// A port came back from a game.
+    PortReturned {
+        /// The port.
+        port: u16,
+        /// How long it rests.
+        rest: Duration,
+    },
+    /// The drain began.
+    Draining {
+        /// Games with players.
+        games: usize,
+        /// How long they may go on.
+        timeout: Duration,
+    },
+}
+
+/// Why a process could not be made.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum LaunchFault {
+    /// Something outside Muster holds the port.
+    PortBusy,
+    /// Anything else, for the log.
+    Other(String),
+}
+
+/// How a process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Exit {
+    /// It exited with this status.
+    Status(i32),
+    /// This signal killed it.
+    Signal(i32),
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Status(status) => write!(f, "exit status {status}"),
+            Self::Signal(signal) => write!(f, "signal {signal}"),
+        }
+    }
+}
+
+/// What a game did that cost it its match.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum GameFault {
+    /// Its process could not be made.
+    NotLaunched(String),
+    /// It did not say `ready` in time.
+    NotReady,
+    /// It did not say `started` in time.
+    NotStarted,
+    /// It ended.
+    Ended(Exit),
+    /// It broke the contract.
+    Broken(String),
+}
+
+impl fmt::Display for GameFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotLaunched(why) => write!(f, "could not be launched: {why}"),
+            Self::NotReady => f.write_str("did not say ready in time"),
+            Self::NotStarted => f.write_str("did not say started in time"),
+            Self::Ended(exit) => write!(f, "ended with {exit}"),
+            Self::Broken(what) => write!(f, "broke the contract: {what}"),
+        }
+    }
+}
+
+/// How a match ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum MatchEnd {
+    /// Its game ended by itself.
+    Finished(Exit),
+    /// Its game was stopped, and ended so.
+    Stopped(Exit),
+}

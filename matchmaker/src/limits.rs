@@ -1,0 +1,23 @@
+//! The brain's fixed bounds, all in one place. What an operator may change is in [`Config`](crate::Config).
+
+use std::time::Duration;
+
+/// Players in a match, at most: a `start` message of that many players with the longest names, every byte of
+/// them escaped to six, has to fit a control line.
+pub const PLAYERS_PER_MATCH_MAX: usize = 128;
+
+/// The first pause after a mode's games failed twice in a row; it doubles with each further failure.
+pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
+
+/// The longest pause between two tries of a mode whose games keep failing.
+pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
+
+/// How long a port rests at least when something outside Muster holds it, however short the quarantine.
+pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
+
+/// How many doublings of [`BACKOFF_MIN`] reach [`BACKOFF_MAX`]; more would only overflow.
+pub(crate) const BACKOFF_DOUBLINGS_MAX: u32 = 7;
+
+const SEAT_BYTES_MAX: usize = protocol::NAME_MAX * 6 + 100;
+const _: () = assert!(PLAYERS_PER_MATCH_MAX * SEAT_BYTES_MAX < protocol::CONTROL_LINE_MAX);
+const _: () = assert!(BACKOFF_MIN.as_millis() << BACKOFF_DOUBLINGS_MAX >= BACKOFF_MAX.as_millis());

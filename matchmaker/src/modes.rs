@@ -1,0 +1,112 @@
+//! What the brain keeps for each mode.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use crate::ids::{GameId, MatchId};
+use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN};
+use crate::queue::{Queue, Ticket};
+
+#[derive(Debug, Default)]
+pub(crate) struct ModeState {
+    /// Players who wait for a match.
+    pub(crate) queue: Queue,
+    /// Matches that wait for a game, in the order of their tickets.
+    pub(crate) waiting: BTreeMap<Ticket, MatchId>,
+    /// Matches that came to wait and whose players were not told yet what for.
+    pub(crate) untold: Vec<MatchId>,
+    /// Warm games, oldest first.
+    pub(crate) warm: BTreeSet<GameId>,
+    /// Games that are launching and will be warm.
+    pub(crate) launching: usize,
+    /// Games in any phase.
+    pub(crate) games: usize,
+    /// Players who joined and were not assigned yet: queued, or in a match without a game.
+    pub(crate) players_waiting: usize,
+    /// How many of the first waiting matches were told that a game is starting for them.
+    pub(crate) told_starting: usize,
+    /// Whether those who wait were told that the mode's games keep failing.
+    pub(crate) told_failing: bool,
+    failures: u32,
+    retry_at: Option<Duration>,
+}
+
+impl ModeState {
+    /// Takes note of a game that failed before its players were told of it, and says how long to pause.
+    ///
+    /// The first failure is forgiven, so that one bad start costs its players no time. Failures during a pause
+    /// are of games that were already on their way and say nothing new.
+    pub(crate) fn note_failure(&mut self, now: Duration) -> Duration {
+        if let Some(retry_at) = self.retry_at.filter(|&at| at > now) {
+            return retry_at - now;
+        }
+        let pause = match self.failures {
+            0 => Duration::ZERO,
+            more => (BACKOFF_MIN * (1 << (more - 1).min(BACKOFF_DOUBLINGS_MAX))).min(BACKOFF_MAX),
+        };
+        self.failures = self.failures.saturating_add(1);
+        self.retry_at = (!pause.is_zero()).then_some(now + pause);
+        pause
+    }
+
+    /// Takes note of a game that started: whatever was wrong is over.
+    pub(crate) fn note_success(&mut self) {
+        self.failures = 0;
+        self.retry_at = None;
+    }
+
+    /// Ends a pause whose time has come.
+    pub(crate) fn end_pause(&mut self) {
+        self.retry_at = None;
+    }
+
+    /// When the mode may launch again, while it pauses.
+    pub(crate) fn retry_at(&self) -> Option<Duration> {
+        self.retry_at
+    }
+
+    pub(crate) fn is_pausing(&self) -> bool {
+        self.retry_at.is_some()
+    }
+
+    /// Whether the mode's games keep failing, in a pause or in the try that follows it.
+    pub(crate) fn is_failing(&self) -> bool {
+        self.failures > 1
+    }
+
+    /// Waiting matches for which no game is launching.
+    pub(crate) fn unmet(&self) -> usize {
+        self.waiting.len().saturating_sub(self.launching)
+    }
+
+    /// The first waiting match for which no game is launching.
+    pub(crate) fn first_unmet(&self) -> Option<Ticket> {
+        self.waiting.keys().nth(self.launching).copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn pauses_double_to_their_bound_and_end_with_a_success() {
+        let mut mode = ModeState::default();
+        let mut now = Duration::ZERO;
+        let mut pauses = Vec::new();
+        for _ in 0..20 {
+            let pause = mode.note_failure(now);
+            if !pause.is_zero() {
+                assert_eq!(mode.note_failure(now), pause, "a failure in a pause made it longer");
+            }
+            pauses.push(pause);
+            now += pause;
+            mode.end_pause();
+        }
+        assert_eq!(pauses[..3], [Duration::ZERO, BACKOFF_MIN, BACKOFF_MIN * 2]);
+        assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");
+        assert_eq!(pauses.last(), Some(&BACKOFF_MAX));
+        mode.note_success();
+        assert_eq!(mode.note_failure(now), Duration::ZERO);
+    }
+}

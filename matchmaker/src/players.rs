@@ -1,0 +1,56 @@
+//! Players and their phases.
+
+use protocol::Secret;
+
+use crate::ids::{ConnectionId, MatchId, ModeId};
+use crate::queue::Ticket;
+
+/// One session of one person, from READY on.
+#[derive(Debug)]
+pub(crate) struct Player {
+    pub(crate) connection: ConnectionId,
+    pub(crate) mode: ModeId,
+    pub(crate) ticket: Ticket,
+    pub(crate) name: String,
+    pub(crate) token: Secret,
+    phase: PlayerPhase,
+}
+
+/// Where a player stands. Who leaves, is lost or is refused is gone, and has no phase.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum PlayerPhase {
+    /// In its mode's queue.
+    Queued,
+    /// Picked for a match whose game is not there yet.
+    Matched(MatchId),
+    /// Told where to play; gone when the match ends.
+    Assigned(MatchId),
+}
+
+impl Player {
+    pub(crate) fn new(
+        connection: ConnectionId,
+        mode: ModeId,
+        ticket: Ticket,
+        name: String,
+        token: Secret,
+    ) -> Self {
+        Self { connection, mode, ticket, name, token, phase: PlayerPhase::Queued }
+    }
+
+    pub(crate) fn phase(&self) -> PlayerPhase {
+        self.phase
+    }
+
+    /// The one place where a player changes its phase.
+    pub(crate) fn enter(&mut self, next: PlayerPhase) {
+        use PlayerPhase::{Assigned, Matched, Queued};
+        let legal = match (self.phase, next) {
+            (Queued, Matched(_)) | (Matched(_), Queued) => true,
+            (Matched(from), Assigned(to)) => from == to,
+            (Queued, Queued | Assigned(_)) | (Matched(_), Matched(_)) | (Assigned(_), _) => false,
+        };
+        assert!(legal, "a player cannot go from {:?} to {next:?}", self.phase);
+        self.phase = next;
+    }
+}

@@ -1,0 +1,152 @@
+//! Supply and demand: which game is launched on which port, for whom, and what those who wait are told.
+
+use protocol::WaitReason;
+
+use crate::deadlines::Owner;
+use crate::games::Game;
+use crate::ids::{GameId, MatchId, ModeId};
+use crate::io::Action;
+use crate::matchmaker::Matchmaker;
+
+impl Matchmaker {
+    /// Gives a mode's warm games to the matches that wait for them, first to first.
+    pub(crate) fn serve_from_warm(&mut self, mode: ModeId) {
+        loop {
+            let state = &mut self.modes[mode.0];
+            if state.waiting.is_empty() || state.warm.is_empty() {
+                return;
+            }
+            let game = state.warm.first().copied();
+            let first = state.waiting.pop_first();
+            let (Some(game), Some((_, match_id))) = (game, first) else { return };
+            self.start_match(match_id, game);
+        }
+    }
+
+    /// Launches games: for matches that wait first, in their order over all modes; then to keep modes warm.
+    pub(crate) fn supply_games(&mut self) {
+        while self.launching < self.config.launching_max {
+            let Some(mode) = self.first_mode_in_need() else { break };
+            if !self.launch(mode) {
+                return self.reclaim_warm_games();
+            }
+        }
+        while self.launching < self.config.launching_max {
+            let Some(mode) = self.coldest_mode() else { return };
+            if !self.launch(mode) {
+                return;
+            }
+        }
+    }
+
+    /// The mode of the first match for which no game is launching, among modes that may launch.
+    fn first_mode_in_need(&self) -> Option<ModeId> {
+        let in_need = |mode: ModeId| {
+            let state = &self.modes[mode.0];
+            let ticket = (!state.is_pausing()).then(|| state.first_unmet()).flatten()?;
+            Some((ticket, mode))
+        };
+        self.mode_ids().filter_map(in_need).min().map(|(_, mode)| mode)
+    }
+
+    /// The mode that lacks the most warm games, among modes that may launch.
+    fn coldest_mode(&self) -> Option<ModeId> {
+        let lack = |mode: ModeId| {
+            let state = &self.modes[mode.0];
+            let supply = state.warm.len() + state.launching;
+            // Launching games that a match waits for will not be warm for long.
+            let lack = (self.mode(mode).warm + state.waiting.len()).saturating_sub(supply);
+            (lack > 0 && !state.is_pausing()).then_some((lack, mode))
+        };
+        // `max_by_key` takes the last of equals; the order of the modes is the order of preference.
+        self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
+    }
+
+    fn launch(&mut self, mode: ModeId) -> bool {
+        let game = self.next_game_id();
+        let Some(port) = self.ports.lease(game) else { return false };
+        #[cfg(any(test, feature = "simulation"))]
+        if self.planted == Some(crate::simulation::Defect::PortReturnedWhileLeased) {
+            self.ports.plant_free_while_leased(port);
+        }
+        self.games.insert(game, Game::new(mode, port));
+        self.launching += 1;
+        let state = &mut self.modes[mode.0];
+        state.launching += 1;
+        state.games += 1;
+        let deadline = self.now + self.mode(mode).ready_timeout;
+        self.deadlines.set(Owner::Game(game), Some(deadline));
+        self.act(Action::Launch { game, mode, port });
+        true
+    }
+
+    /// Ports are short: stops warm games of modes nobody waits for, as many as the matches in need have no
+    /// port on its way back to them.
+    fn reclaim_warm_games(&mut self) {
+        let needed: usize =
+            self.modes.iter().filter(|state| !state.is_pausing()).map(|state| state.unmet()).sum();
+        let coming = self.ports.quarantined_count() + self.stopping;
+        for _ in coming..needed {
+            let Some(game) = self.warm_game_to_spare() else { return };
+            self.stop(game, "its port is needed for another mode");
+        }
+    }
+
+    /// The oldest warm game of the mode that has the most. A mode with warm games has no match that waits.
+    fn warm_game_to_spare(&self) -> Option<GameId> {
+        let fullest = self.modes.iter().rev().max_by_key(|state| state.warm.len())?;
+        fullest.warm.first().copied()
+    }
+
+    // ---- What those who wait are told ----
+
+    /// Tells players whose match is formed what it waits for, where that is new to them.
+    pub(crate) fn tell_waiting(&mut self, mode: ModeId) {
+        let state = &mut self.modes[mode.0];
+        let untold = std::mem::take(&mut state.untold);
+        let starting = state.launching;
+        let failing = state.is_failing();
+        // Only the first matches in the line change between waiting for a port and waiting for a game, so the
+        // rest of a long line is left alone; all of it hears when the mode begins to fail, or recovers.
+        let looked_at = match failing == state.told_failing {
+            true => starting.max(state.told_starting) + untold.len(),
+            false => usize::MAX,
+        };
+        let front: Vec<MatchId> = state.waiting.values().take(looked_at).copied().collect();
+        state.told_starting = starting;
+        state.told_failing = failing;
+        let otherwise = self.reason_without_game(failing);
+        for (index, match_id) in front.into_iter().enumerate() {
+            let reason = if index < starting { WaitReason::GameStarting } else { otherwise };
+            self.tell_match(match_id, reason);
+        }
+        for match_id in untold {
+            if self.matches.get(&match_id).is_some_and(|untold| untold.told.is_none()) {
+                self.tell_match(match_id, otherwise);
+            }
+        }
+    }
+
+    fn reason_without_game(&self, failing: bool) -> WaitReason {
+        if failing {
+            WaitReason::GameFailing
+        } else if self.ports.free_count() == 0 {
+            WaitReason::NoPort
+        } else {
+            WaitReason::GameStarting
+        }
+    }
+
+    fn tell_match(&mut self, match_id: MatchId, reason: WaitReason) {
+        use crate::matches::MatchPhase::Waiting;
+        let waiting = self.match_mut(match_id);
+        if waiting.phase() != Waiting || waiting.told.replace(reason) == Some(reason) {
+            return;
+        }
+        let mode = waiting.mode;
+        for id in waiting.players.clone() {
+            let connection = self.players[&id].connection;
+            self.act(Action::TellWaiting { connection, mode, reason });
+        }
+    }
+}
