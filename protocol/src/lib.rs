@@ -21,6 +21,7 @@ mod reply;
 mod request;
 mod secret;
 pub mod tictactoe;
+mod visible;
 
 pub use control::{FromGame, Seat, ToGame};
 pub use error::{ErrorCode, LineError};
@@ -28,6 +29,7 @@ pub use lines::{LineBuffer, LineTooLong};
 pub use reply::{Reply, WaitReason};
 pub use request::{Request, ResumeKey};
 pub use secret::{BadSecret, Secret};
+pub use visible::Visible;
 
 /// The version of the client protocol, told in the first line.
 pub const CLIENT_PROTOCOL_VERSION: u32 = 1;
