@@ -1,1 +1,38 @@
-//! Skeleton.
+//! Games under Muster: the reference games, and what it takes to write another.
+//!
+//! A game under Muster is a process that finds a bound UDP socket and a control channel when it is born, says
+//! that it is ready, is told who will play, and plays. This library does all of that for a game that is written
+//! as one implementation of [`Game`]; [`run`] is then the whole of `main`. [`echo`] and [`tictactoe`] are games
+//! written so.
+//!
+//! Three layers, from the pure to the worldly. A [`Game`] knows its rules and nothing else: words come in, words
+//! go out, and the time is told to it. A [`Session`] is one match of it: hellos and tokens, which address is
+//! which player, who has gone silent, what Muster is told. Neither reads a clock or touches a socket, so that
+//! whole matches run in a test in no time and the same way each time. [`run`] connects them to the world: it
+//! takes the inherited descriptors, polls them, and keeps the contract `muster-game/1`.
+//!
+//! The only transport today is `plain`: text datagrams. It is a module of its own in the session, between the
+//! datagrams and the words, where an encrypted transport fits too. A game with a fixed tick gives the time of
+//! its next tick as its deadline.
+
+#![forbid(unsafe_code)]
+
+mod control;
+pub mod echo;
+mod error;
+mod game;
+mod inherit;
+mod plain;
+mod report;
+mod run;
+mod session;
+mod signals;
+pub mod tictactoe;
+
+pub use error::RunError;
+pub use game::{Game, Outbox};
+pub use run::{Options, run};
+pub use session::{BadStart, Match, Session};
+
+/// The most players of one match.
+pub const PLAYERS_MAX: usize = 1024;

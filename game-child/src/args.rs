@@ -1,0 +1,181 @@
+//! The command line of `muster-game`, read by hand: the program starts once per match, and its start-up is part
+//! of how long players wait.
+
+use std::ffi::{OsStr, OsString};
+use std::time::Duration;
+
+use game_child::Options;
+
+/// The exit code of a command line that makes no sense.
+pub(crate) const USAGE_EXIT_CODE: u8 = 2;
+
+/// How long a player may be silent, where no flag says otherwise.
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Help(&'static str),
+    Version,
+    Echo(Options),
+    TicTacToe(Options),
+}
+
+/// What is wrong with the command line. Foreign words in it are made visible.
+#[derive(Debug, PartialEq, Eq, thiserror::Error)]
+pub(crate) enum UsageError {
+    #[error("which game? echo or tictactoe")]
+    NoGame,
+    #[error("{0} is no game of this program; there are echo and tictactoe")]
+    UnknownGame(String),
+    #[error("{game} takes no argument {argument}")]
+    UnknownArgument { game: &'static str, argument: String },
+    #[error("{flag} needs a duration, e.g. {flag} 10s")]
+    NoDuration { flag: &'static str },
+    #[error("{flag} needs a duration above zero such as 10s or 1m, not {value}")]
+    BadDuration { flag: &'static str, value: String },
+}
+
+/// Reads the arguments after the program's name.
+pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, UsageError> {
+    let [game, rest @ ..] = arguments else { return Err(UsageError::NoGame) };
+    match game.to_str() {
+        Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
+        Some("--version" | "-V") => Ok(Command::Version),
+        Some("echo") if asks_for_help(rest) => Ok(Command::Help(ECHO_HELP)),
+        Some("tictactoe") if asks_for_help(rest) => Ok(Command::Help(TICTACTOE_HELP)),
+        Some("echo") => parse_options("echo", "--silence", rest).map(Command::Echo),
+        Some("tictactoe") => {
+            parse_options("tictactoe", "--forfeit-after", rest).map(Command::TicTacToe)
+        }
+        _ => Err(UsageError::UnknownGame(visible(game))),
+    }
+}
+
+fn asks_for_help(arguments: &[OsString]) -> bool {
+    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
+}
+
+/// Reads `--flag 10s` or `--flag=10s`, the one flag that both games have, each under its own name.
+fn parse_options(
+    game: &'static str,
+    flag: &'static str,
+    arguments: &[OsString],
+) -> Result<Options, UsageError> {
+    let mut silence_max = SILENCE_MAX;
+    let mut arguments = arguments.iter();
+    while let Some(argument) = arguments.next() {
+        let text = argument.to_string_lossy();
+        let value = match text.strip_prefix(flag) {
+            Some("") => arguments.next().ok_or(UsageError::NoDuration { flag })?.to_string_lossy(),
+            Some(rest) if rest.starts_with('=') => rest[1..].to_owned().into(),
+            _ => return Err(UsageError::UnknownArgument { game, argument: visible(argument) }),
+        };
+        silence_max = humantime::parse_duration(&value)
+            .ok()
+            .filter(|duration| !duration.is_zero())
+            .ok_or_else(|| UsageError::BadDuration { flag, value: visible(value.as_ref()) })?;
+    }
+    Ok(Options { silence_max })
+}
+
+fn visible(text: impl AsRef<OsStr>) -> String {
+    protocol::Visible(&text.as_ref().to_string_lossy()).to_string()
+}
+
+const HELP: &str = "\
+muster-game: the reference games of Muster
+
+Muster starts this program, one process per match, and hands it a UDP socket and a control channel. It is
+named in a mode of Muster's configuration and is of no use at a prompt.
+
+Usage: muster-game <GAME> [OPTIONS]
+
+Games:
+  tictactoe   for two players
+  echo        says back what is said, for any number of players
+
+Options:
+  -h, --help      this text; after a game's name, that game's
+  -V, --version   the version
+
+Example, in muster.toml:
+  [[mode]]
+  name = \"duel\"
+  players = 2
+  command = [\"muster-game\", \"tictactoe\", \"--forfeit-after\", \"20s\"]
+
+Exit codes: 0 the match was played to an end, 1 a failure, 2 usage, 64 not started by Muster.";
+
+const ECHO_HELP: &str = "\
+muster-game echo: says back what is said
+
+Usage: muster-game echo [--silence DURATION]
+
+Answers PING <text> with PONG <text>, and any other words with the same words. Ends when all players have
+said BYE or fallen silent, or when nobody came.
+
+Options:
+  --silence DURATION   a player who says nothing for so long has left [default: 10s]
+
+Example, in muster.toml:
+  command = [\"muster-game\", \"echo\", \"--silence\", \"30s\"]";
+
+const TICTACTOE_HELP: &str = "\
+muster-game tictactoe: tic-tac-toe for two players
+
+Usage: muster-game tictactoe [--forfeit-after DURATION]
+
+The player of slot 0 is X and begins. Who says BYE or falls silent loses.
+
+Options:
+  --forfeit-after DURATION   a player who says nothing for so long has left [default: 10s]
+
+Example, in muster.toml:
+  command = [\"muster-game\", \"tictactoe\", \"--forfeit-after\", \"20s\"]";
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse_words(words: &[&str]) -> Result<Command, UsageError> {
+        parse(&words.iter().map(OsString::from).collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn both_forms_of_a_flag_and_the_default() {
+        for (words, seconds) in [
+            (&["tictactoe"][..], 10),
+            (&["tictactoe", "--forfeit-after", "20s"], 20),
+            (&["tictactoe", "--forfeit-after=1m"], 60),
+        ] {
+            let Ok(Command::TicTacToe(options)) = parse_words(words) else { panic!("{words:?}") };
+            assert_eq!(options.silence_max, Duration::from_secs(seconds));
+        }
+        assert!(matches!(parse_words(&["echo", "--silence", "30s"]), Ok(Command::Echo(_))));
+    }
+
+    #[test]
+    fn help_is_there_for_the_program_and_each_game() {
+        for words in [&["--help"][..], &["echo", "-h"], &["tictactoe", "--help"]] {
+            let Ok(Command::Help(text)) = parse_words(words) else { panic!("{words:?}") };
+            assert!(text.contains("Example"), "{text}");
+        }
+    }
+
+    #[test]
+    fn what_makes_no_sense_is_named() {
+        for (words, part) in [
+            (&[][..], "which game"),
+            (&["chess\u{1b}[31m"], "chess\\u{1b}"),
+            (&["tictactoe", "--silence", "3s"], "--silence"),
+            (&["tictactoe", "--forfeit-after"], "needs a duration"),
+            (&["tictactoe", "--forfeit-after", "0s"], "above zero"),
+            (&["tictactoe", "--forfeit-after=soon"], "soon"),
+            (&["echo", "now"], "now"),
+        ] {
+            let error = parse_words(words).err().map(|error| error.to_string());
+            assert!(error.as_ref().is_some_and(|text| text.contains(part)), "{words:?}: {error:?}");
+        }
+    }
+}

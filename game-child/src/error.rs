@@ -1,0 +1,80 @@
+//! Why a game process could not do its work.
+
+use std::io;
+
+use crate::session::BadStart;
+
+/// Why [`run`](crate::run) gave up, with what was attempted.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// The environment names no control channel.
+    #[error(
+        "MUSTER_CONTROL_FD is not set: this program is started by Muster, which gives it a socket and a \
+         control channel. Name it in a mode's `command` and start `muster serve`"
+    )]
+    NotUnderMuster,
+    /// The environment names a control channel that cannot be one.
+    #[error("MUSTER_CONTROL_FD={0} is not the number of a descriptor")]
+    BadControlNumber(String),
+    /// Muster speaks another version of the contract.
+    #[error("MUSTER_PROTOCOL={0}, but this game speaks {expected}", expected = protocol::GAME_PROTOCOL)]
+    Protocol(String),
+    /// An inherited descriptor is missing.
+    #[error("descriptor {number}, {what}, is not open: start this program as a game of Muster")]
+    Missing {
+        /// The descriptor.
+        number: i32,
+        /// What it should be.
+        what: &'static str,
+    },
+    /// An inherited descriptor is something else.
+    #[error("descriptor {number} is not {what}: start this program as a game of Muster")]
+    Foreign {
+        /// The descriptor.
+        number: i32,
+        /// What it should be.
+        what: &'static str,
+    },
+    /// The kernel did not let this process take its own descriptor.
+    #[error(
+        "cannot take descriptor {number}, {what}: {source} (pidfd_open and pidfd_getfd must be allowed)"
+    )]
+    Take {
+        /// The descriptor.
+        number: i32,
+        /// What it should be.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+    /// Muster started a match that cannot be played.
+    #[error("cannot start match {match_id}: {source}")]
+    Start {
+        /// The match, made visible.
+        match_id: String,
+        /// Why.
+        source: BadStart,
+    },
+    /// An operation that never fails on a sound system.
+    #[error("cannot {what}: {source}")]
+    Os {
+        /// What was attempted.
+        what: &'static str,
+        /// What the kernel said.
+        source: io::Error,
+    },
+}
+
+impl RunError {
+    /// The exit code, in the manner of `sysexits.h`: 64 when the program is not run as a game, 1 for a failure.
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NotUnderMuster
+            | Self::BadControlNumber(_)
+            | Self::Protocol(_)
+            | Self::Missing { .. }
+            | Self::Foreign { .. } => 64,
+            Self::Take { .. } | Self::Start { .. } | Self::Os { .. } => 1,
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! Taking what Muster handed over at birth: the UDP socket and the control channel.
+//!
+//! A descriptor that is only a number cannot become an owned one in safe Rust, and rightly so: something else in
+//! the process could own it. What a process can do safely is ask the kernel for a duplicate of one of its own
+//! descriptors by number, through a pidfd of itself (pidfd_getfd(2)). The duplicate is owned from the start; the
+//! original stays where it is, unused, until the process ends.
+
+use std::io;
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use protocol::{GAME_PROTOCOL, GAME_SOCKET_FD};
+use rustix::io::Errno;
+use rustix::net::sockopt::{socket_domain, socket_type};
+use rustix::net::{AddressFamily, SocketType};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+use crate::RunError;
+
+/// What a game inherits.
+pub(crate) struct Inherited {
+    pub(crate) socket: UdpSocket,
+    pub(crate) control: UnixStream,
+}
+
+const SOCKET: &str = "the game's UDP socket";
+const CONTROL: &str = "the control channel, a Unix stream socket";
+
+/// Takes both, and makes sure that they are what the contract says.
+pub(crate) fn take() -> Result<Inherited, RunError> {
+    let number = control_number()?;
+    if let Some(other) = std::env::var("MUSTER_PROTOCOL").ok().filter(|it| it != GAME_PROTOCOL) {
+        return Err(RunError::Protocol(other));
+    }
+    let socket = duplicate(GAME_SOCKET_FD, SOCKET)?;
+    let domain = socket_domain(&socket);
+    let is_inet = domain == Ok(AddressFamily::INET) || domain == Ok(AddressFamily::INET6);
+    if !is_inet || socket_type(&socket) != Ok(SocketType::DGRAM) {
+        return Err(RunError::Foreign { number: GAME_SOCKET_FD, what: SOCKET });
+    }
+    let control = duplicate(number, CONTROL)?;
+    let is_unix = socket_domain(&control) == Ok(AddressFamily::UNIX);
+    if !is_unix || socket_type(&control) != Ok(SocketType::STREAM) {
+        return Err(RunError::Foreign { number, what: CONTROL });
+    }
+    let socket = UdpSocket::from(socket);
+    // The contract hands it over non-blocking; a game that would block on it for ever is worth one more call.
+    let made_sure = socket.set_nonblocking(true);
+    made_sure.map_err(|source| RunError::Os { what: "make the socket non-blocking", source })?;
+    Ok(Inherited { socket, control: UnixStream::from(control) })
+}
+
+fn control_number() -> Result<i32, RunError> {
+    let text = std::env::var_os("MUSTER_CONTROL_FD").ok_or(RunError::NotUnderMuster)?;
+    let number = text.to_str().and_then(|text| text.parse().ok());
+    number.filter(|number| *number >= 0).ok_or_else(|| {
+        RunError::BadControlNumber(text.to_string_lossy().escape_debug().to_string())
+    })
+}
+
+fn duplicate(number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
+    let taken = pidfd_open(getpid(), PidfdFlags::empty())
+        .and_then(|this_process| pidfd_getfd(this_process, number, PidfdGetfdFlags::empty()));
+    taken.map_err(|errno| match errno {
+        Errno::BADF => RunError::Missing { number, what },
+        _ => RunError::Take { number, what, source: io::Error::from(errno) },
+    })
+}

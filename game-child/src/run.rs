@@ -1,0 +1,314 @@
+//! The process around a match: inherited descriptors in, exit status out.
+
+use std::io::{self, ErrorKind};
+use std::net::UdpSocket;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use protocol::datagram::DATAGRAM_MAX;
+use protocol::{FromGame, ToGame, Visible};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+
+use crate::RunError;
+use crate::control::Control;
+use crate::game::Game;
+use crate::inherit::{self, Inherited};
+use crate::report::{note, warn};
+use crate::session::{BadStart, Match, Session};
+use crate::signals::Signals;
+
+/// How many datagrams are served before control channel, signals and deadlines get their turn.
+const DATAGRAMS_PER_TURN: usize = 64;
+
+/// How many datagrams from before the start are dropped: more than a socket's buffer holds. Under a flood the
+/// rest is dropped by the match itself, which knows no sender yet.
+const STALE_DATAGRAMS_MAX: usize = 4096;
+
+/// How long the process waits for Muster to take its last words.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
+
+/// What is the same for all games.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// A player who says nothing for so long has left.
+    pub silence_max: Duration,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self { silence_max: Duration::from_secs(10) }
+    }
+}
+
+/// Plays one match of a game as a process of Muster, from `ready` to the last word of the result.
+///
+/// `new_game` makes the game once Muster has said who will play. Returns when the match is over, or when Muster
+/// ended the process before there was one. SIGTERM and SIGINT end a match politely; to that end they are
+/// blocked in the calling thread, which should be the only one.
+///
+/// # Errors
+/// [`RunError`] when the process is not a game of Muster, or cannot be one.
+pub fn run<G: Game>(
+    options: &Options,
+    new_game: impl FnOnce(&Match) -> Result<G, BadStart>,
+) -> Result<(), RunError> {
+    let signals = Signals::take().map_err(os("take the signals"))?;
+    let Inherited { socket, control } = inherit::take()?;
+    let mut control = Control::new(control);
+    control.say(&FromGame::Ready);
+    let Some(start) = wait_for_start(&mut control, &signals)? else { return Ok(()) };
+    let match_id = Visible(&start.match_id).to_string();
+    let bad_start = |source| RunError::Start { match_id: match_id.clone(), source };
+    let setup = Match::new(start.match_id, start.players, start.hello_ms, start.max_ms)
+        .map_err(bad_start)?;
+    let game = new_game(&setup).map_err(bad_start)?;
+    let names: Vec<String> = setup.names().iter().map(|name| Visible(name).to_string()).collect();
+    let mut table = Table {
+        session: Session::new(setup, game, options.silence_max),
+        socket,
+        control,
+        signals,
+        began: Instant::now(),
+        label: match_id,
+    };
+    table.drop_stale_datagrams()?;
+    table.control.say(&FromGame::Started);
+    note(format_args!("match {} started: {}", table.label, names.join(", ")));
+    table.play()?;
+    table.say_last_words()
+}
+
+/// The fields of a `start` message.
+struct Start {
+    match_id: String,
+    players: Vec<protocol::Seat>,
+    hello_ms: u64,
+    max_ms: u64,
+}
+
+/// Waits, warm, for players. The UDP socket is not looked at, so that no datagram wakes a waiting game. `None`
+/// means that there will be no match.
+fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Start>, RunError> {
+    while !control.has_hung_up() {
+        let ready = wait(control, signals, None, None)?;
+        if ready.signals && signals.came() {
+            return Ok(None);
+        }
+        if ready.control {
+            control.write();
+            control.read();
+        }
+        while let Some(message) = control.next_message() {
+            match message {
+                ToGame::Start { match_id, players, hello_ms, max_ms } => {
+                    return Ok(Some(Start { match_id, players, hello_ms, max_ms }));
+                }
+                ToGame::Stop { .. } => return Ok(None),
+                ToGame::Unknown => {}
+            }
+        }
+    }
+    Ok(None)
+}
+
+/// A match and what connects it to the world.
+struct Table<G> {
+    session: Session<G>,
+    socket: UdpSocket,
+    control: Control,
+    signals: Signals,
+    began: Instant,
+    /// The match's id, made visible.
+    label: String,
+}
+
+impl<G: Game> Table<G> {
+    fn play(&mut self) -> Result<(), RunError> {
+        loop {
+            self.tell_muster();
+            self.send_datagrams();
+            if self.session.is_over() {
+                return Ok(());
+            }
+            let deadline = self.session.next_deadline();
+            let pause = deadline.saturating_sub(self.began.elapsed());
+            let ready = wait(&self.control, &self.signals, Some(&self.socket), Some(pause))?;
+            if ready.signals && self.signals.came() {
+                self.session.handle_stop(self.began.elapsed());
+            }
+            if ready.control {
+                self.hear_muster();
+            }
+            if ready.socket {
+                self.receive_datagrams()?;
+            }
+            let now = self.began.elapsed();
+            if now >= self.session.next_deadline() {
+                self.session.handle_timeout(now);
+            }
+        }
+    }
+
+    fn hear_muster(&mut self) {
+        self.control.write();
+        self.control.read();
+        while let Some(message) = self.control.next_message() {
+            match message {
+                ToGame::Stop { .. } => self.session.handle_stop(self.began.elapsed()),
+                ToGame::Start { .. } => warn("a second start is ignored: one process, one match"),
+                ToGame::Unknown => {}
+            }
+        }
+    }
+
+    fn tell_muster(&mut self) {
+        while let Some(message) = self.session.poll_message() {
+            let name = |slot: usize| {
+                let name = self.session.setup().names().get(slot).map_or("", String::as_str);
+                Visible(name).to_string()
+            };
+            match &message {
+                FromGame::Joined { slot } => {
+                    note(format_args!("match {}: {} joined", self.label, name(*slot)));
+                }
+                FromGame::Left { slot } => {
+                    note(format_args!("match {}: {} left", self.label, name(*slot)));
+                }
+                FromGame::Result { fields } => {
+                    let fields = serde_json::Value::Object(fields.clone()).to_string();
+                    note(format_args!("match {} ended: {}", self.label, Visible(&fields)));
+                }
+                FromGame::Ready | FromGame::Started | FromGame::Alive | FromGame::Unknown => {}
+            }
+            self.control.say(&message);
+        }
+    }
+
+    /// A datagram that cannot be sent now is lost, as it could be on the way.
+    fn send_datagrams(&mut self) {
+        while let Some((to, datagram)) = self.session.poll_transmit() {
+            let _ = self.socket.send_to(datagram.as_bytes(), to);
+        }
+    }
+
+    fn receive_datagrams(&mut self) -> Result<(), RunError> {
+        // One byte more than a datagram may have, to see that it is too long.
+        let mut bytes = [0; DATAGRAM_MAX + 1];
+        for _ in 0..DATAGRAMS_PER_TURN {
+            match self.socket.recv_from(&mut bytes) {
+                Ok((length, from)) => {
+                    let now = self.began.elapsed();
+                    self.session.handle_datagram(now, from, &bytes[..length]);
+                }
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => ignore_passing(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// What came before any player was told of this game is nobody's: another match's late datagrams, or a flood.
+    fn drop_stale_datagrams(&self) -> Result<(), RunError> {
+        let mut byte = [0; 1];
+        for _ in 0..STALE_DATAGRAMS_MAX {
+            match self.socket.recv_from(&mut byte) {
+                Ok(_) => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) => ignore_passing(error)?,
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits for Muster to take what is left to say, the result above all; but not for ever.
+    fn say_last_words(&mut self) -> Result<(), RunError> {
+        let deadline = Instant::now() + LAST_WORDS_MAX;
+        while self.control.has_unsent() {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                let source = io::Error::from(ErrorKind::TimedOut);
+                return Err(RunError::Os { what: "hand the result to Muster", source });
+            }
+            let timeout = timespec(left);
+            let mut fds = [PollFd::new(&self.control, PollFlags::OUT)];
+            let polled = poll(&mut fds, Some(&timeout));
+            tolerate_interruption(polled)?;
+            self.control.write();
+        }
+        Ok(())
+    }
+}
+
+/// What there is to do.
+#[derive(Debug, Default, Clone, Copy)]
+struct Ready {
+    signals: bool,
+    control: bool,
+    socket: bool,
+}
+
+/// Sleeps until something is there to do, or for `pause`; without one, for as long as it takes.
+fn wait(
+    control: &Control,
+    signals: &Signals,
+    socket: Option<&UdpSocket>,
+    pause: Option<Duration>,
+) -> Result<Ready, RunError> {
+    let mut interest = PollFlags::empty();
+    interest.set(PollFlags::IN, !control.has_hung_up());
+    interest.set(PollFlags::OUT, control.has_unsent());
+    let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
+    // A channel that hung up is always "ready"; to wait for it would be to spin.
+    let control_at = (!interest.is_empty()).then(|| {
+        fds.push(PollFd::from_borrowed_fd(control.as_fd(), interest));
+        fds.len() - 1
+    });
+    let socket_at = socket.map(|socket| {
+        fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
+        fds.len() - 1
+    });
+    let timeout = pause.map(timespec);
+    let polled = poll(&mut fds, timeout.as_ref());
+    if tolerate_interruption(polled)? == 0 {
+        return Ok(Ready::default());
+    }
+    let is_ready = |at: usize| !fds[at].revents().is_empty();
+    Ok(Ready {
+        signals: is_ready(0),
+        control: control_at.is_some_and(is_ready),
+        socket: socket_at.is_some_and(is_ready),
+    })
+}
+
+/// The number of descriptors that are ready; an interrupted call had none.
+fn tolerate_interruption(polled: Result<usize, Errno>) -> Result<usize, RunError> {
+    match polled {
+        Err(Errno::INTR) => Ok(0),
+        other => other.map_err(|errno| os("wait for something to happen")(errno.into())),
+    }
+}
+
+fn timespec(duration: Duration) -> Timespec {
+    // Longer than the kernel's clock will ever run is as good as the longest that it knows.
+    Timespec::try_from(duration).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
+}
+
+/// Errors that tell of an earlier datagram, or of the moment, and not of the socket.
+fn ignore_passing(error: io::Error) -> Result<(), RunError> {
+    let is_passing = matches!(
+        error.kind(),
+        ErrorKind::Interrupted
+            | ErrorKind::ConnectionRefused
+            | ErrorKind::ConnectionReset
+            | ErrorKind::HostUnreachable
+            | ErrorKind::NetworkUnreachable
+            | ErrorKind::NetworkDown
+            | ErrorKind::OutOfMemory
+    );
+    if is_passing { Ok(()) } else { Err(os("receive datagrams")(error)) }
+}
+
+fn os(what: &'static str) -> impl FnOnce(io::Error) -> RunError {
+    move |source| RunError::Os { what, source }
+}

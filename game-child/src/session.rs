@@ -1,0 +1,271 @@
+//! One match of a game: who is in, who has gone, what is answered, what Muster is told. No socket, no clock.
+
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use protocol::{FromGame, Seat, Secret};
+
+use crate::PLAYERS_MAX;
+use crate::game::{Game, Outbox};
+use crate::plain::{Arrival, Plain};
+
+/// What Muster's `start` message says, made sure of.
+#[derive(Debug, Clone)]
+pub struct Match {
+    id: String,
+    names: Vec<String>,
+    tokens: Vec<Secret>,
+    hello_max: Duration,
+    length_max: Duration,
+}
+
+/// Why a match cannot be played.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum BadStart {
+    /// Not as many players as the game is for.
+    #[error("{given} players; this game is for {wanted} (the mode's `players`)")]
+    Players {
+        /// How many were named.
+        given: usize,
+        /// How many the game is for.
+        wanted: String,
+    },
+    /// The slots are not 0, 1, 2 and so on, each once.
+    #[error("its players' slots are not 0 to one less than their number, each once")]
+    Slots,
+    /// Two players have the same token, so that nobody could tell who is who.
+    #[error("two of its players have the same token")]
+    Tokens,
+}
+
+impl Match {
+    /// Makes sure of the fields of a `start` message.
+    ///
+    /// # Errors
+    /// [`BadStart`] when there are no players or more than [`PLAYERS_MAX`], or they cannot be told apart.
+    pub fn new(
+        id: String,
+        mut players: Vec<Seat>,
+        hello_ms: u64,
+        max_ms: u64,
+    ) -> Result<Self, BadStart> {
+        if players.is_empty() || players.len() > PLAYERS_MAX {
+            let wanted = format!("1 to {PLAYERS_MAX}");
+            return Err(BadStart::Players { given: players.len(), wanted });
+        }
+        players.sort_by_key(|seat| seat.slot);
+        if players.iter().enumerate().any(|(slot, seat)| seat.slot != slot) {
+            return Err(BadStart::Slots);
+        }
+        let tokens: Vec<Secret> = players.iter().map(|seat| seat.token).collect();
+        if (1..tokens.len()).any(|slot| tokens[..slot].contains(&tokens[slot])) {
+            return Err(BadStart::Tokens);
+        }
+        Ok(Self {
+            id,
+            names: players.into_iter().map(|seat| seat.name).collect(),
+            tokens,
+            hello_max: Duration::from_millis(hello_ms),
+            length_max: Duration::from_millis(max_ms),
+        })
+    }
+
+    /// The match's id.
+    pub fn id(&self) -> &str {
+        &self.id
+    }
+
+    /// The players' names, by slot: any UTF-8, to be escaped wherever they are shown.
+    pub fn names(&self) -> &[String] {
+        &self.names
+    }
+}
+
+/// A match of a game, from the start on. All times are durations since then.
+///
+/// Its owner hands it datagrams and the time, and after each call takes what there is to send
+/// ([`poll_transmit`](Self::poll_transmit)) and to tell Muster ([`poll_message`](Self::poll_message)).
+pub struct Session<G> {
+    setup: Match,
+    plain: Plain,
+    presence: Vec<Presence>,
+    game: G,
+    silence_max: Duration,
+    /// The time to come in has passed.
+    hello_passed: bool,
+    stopped: bool,
+    result_told: bool,
+    outbox: Outbox,
+    transmits: VecDeque<(SocketAddr, String)>,
+    messages: VecDeque<FromGame>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Presence {
+    Expected,
+    Present { last_heard: Duration },
+    Gone,
+}
+
+impl<G: Game> Session<G> {
+    /// Starts a match. A player who says nothing for `silence_max` has left.
+    pub fn new(setup: Match, game: G, silence_max: Duration) -> Self {
+        Self {
+            plain: Plain::new(setup.id.clone(), setup.tokens.iter().copied()),
+            presence: vec![Presence::Expected; setup.names.len()],
+            setup,
+            game,
+            silence_max,
+            hello_passed: false,
+            stopped: false,
+            result_told: false,
+            outbox: Outbox::default(),
+            transmits: VecDeque::new(),
+            messages: VecDeque::new(),
+        }
+    }
+
+    /// A datagram came. What it costs, and what it is answered with, does not depend on who sent it.
+    pub fn handle_datagram(&mut self, now: Duration, from: SocketAddr, datagram: &[u8]) {
+        if self.is_over() {
+            return;
+        }
+        let Some((slot, arrival)) = self.plain.handle_datagram(from, datagram) else { return };
+        if self.presence[slot] == Presence::Gone {
+            // A player who has gone may only not know yet that it was heard.
+            if arrival == Arrival::Bye {
+                self.transmits.push_back((from, "BYE".into()));
+            }
+            return;
+        }
+        self.presence[slot] = Presence::Present { last_heard: now };
+        match arrival {
+            Arrival::Entered => {
+                self.transmits.push_back((from, self.plain.welcome(slot)));
+                self.messages.push_back(FromGame::Joined { slot });
+                self.game.handle_joined(now, slot, &mut self.outbox);
+            }
+            Arrival::HelloAgain => self.transmits.push_back((from, self.plain.welcome(slot))),
+            Arrival::Ping(text) => {
+                let pong = if text.is_empty() { "PONG".into() } else { format!("PONG {text}") };
+                self.transmits.push_back((from, pong));
+                self.game.handle_ping(now, slot);
+            }
+            Arrival::Bye => {
+                self.transmits.push_back((from, "BYE".into()));
+                self.leave(now, slot);
+            }
+            Arrival::Words(words) => self.game.handle_words(now, slot, words, &mut self.outbox),
+        }
+        self.settle(now);
+    }
+
+    /// The time has come that [`next_deadline`](Self::next_deadline) gave. Too early is harmless.
+    pub fn handle_timeout(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
+        if now >= self.setup.length_max {
+            return self.handle_stop(now);
+        }
+        for slot in 0..self.presence.len() {
+            if self.silent_at(slot).is_some_and(|at| now >= at) {
+                self.leave(now, slot);
+            }
+        }
+        if !self.hello_passed && now >= self.setup.hello_max {
+            self.hello_passed = true;
+            for slot in 0..self.presence.len() {
+                if self.presence[slot] == Presence::Expected {
+                    self.game.handle_absent(now, slot, &mut self.outbox);
+                }
+            }
+        }
+        if self.game.next_deadline().is_some_and(|at| now >= at) {
+            self.game.handle_timeout(now, &mut self.outbox);
+        }
+        self.settle(now);
+    }
+
+    /// The match is ended from outside: it is over with the result that there is.
+    pub fn handle_stop(&mut self, now: Duration) {
+        if self.is_over() {
+            return;
+        }
+        self.game.handle_stop(now, &mut self.outbox);
+        self.stopped = true;
+        self.settle(now);
+    }
+
+    /// The next datagram to send, and to whom.
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, String)> {
+        self.transmits.pop_front()
+    }
+
+    /// The next message to Muster.
+    pub fn poll_message(&mut self) -> Option<FromGame> {
+        self.messages.pop_front()
+    }
+
+    /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before. There is always such a
+    /// time: a match has a longest duration.
+    pub fn next_deadline(&self) -> Duration {
+        let hello = (!self.hello_passed).then_some(self.setup.hello_max);
+        let silence = (0..self.presence.len()).filter_map(|slot| self.silent_at(slot)).min();
+        let deadlines = [hello, silence, self.game.next_deadline()];
+        deadlines.into_iter().flatten().fold(self.setup.length_max, Duration::min)
+    }
+
+    /// Whether the match is over. What is left to poll is then the last.
+    pub fn is_over(&self) -> bool {
+        self.stopped || self.game.is_over() || !self.awaits_anyone()
+    }
+
+    /// The game that is played.
+    pub fn game(&self) -> &G {
+        &self.game
+    }
+
+    /// The match that is played.
+    pub fn setup(&self) -> &Match {
+        &self.setup
+    }
+
+    fn awaits_anyone(&self) -> bool {
+        self.presence.iter().any(|presence| match presence {
+            Presence::Expected => !self.hello_passed,
+            Presence::Present { .. } => true,
+            Presence::Gone => false,
+        })
+    }
+
+    fn silent_at(&self, slot: usize) -> Option<Duration> {
+        match self.presence[slot] {
+            Presence::Present { last_heard } => Some(last_heard.saturating_add(self.silence_max)),
+            Presence::Expected | Presence::Gone => None,
+        }
+    }
+
+    fn leave(&mut self, now: Duration, slot: usize) {
+        debug_assert!(matches!(self.presence[slot], Presence::Present { .. }));
+        self.presence[slot] = Presence::Gone;
+        self.messages.push_back(FromGame::Left { slot });
+        self.game.handle_left(now, slot, &mut self.outbox);
+    }
+
+    /// Brings what the game said on its way, and tells Muster the result once there is one.
+    fn settle(&mut self, now: Duration) {
+        while let Some((slot, words)) = self.outbox.pop() {
+            let is_here = matches!(self.presence.get(slot), Some(Presence::Present { .. }));
+            if let Some(address) = self.plain.address(slot).filter(|_| is_here) {
+                self.transmits.push_back((address, words));
+            }
+        }
+        if !self.result_told && (self.game.is_decided() || self.is_over()) {
+            self.result_told = true;
+            self.messages.push_back(FromGame::Result { fields: self.game.result(now) });
+        }
+        debug_assert!(!self.is_over() || self.result_told);
+    }
+}
