@@ -177,6 +177,11 @@ impl Matchmaker {
         ModeStatus { waiting: state.players_waiting, games: state.games, ports_free }
     }
 
+    /// Whether a player waits on this connection: queued, or in a match without a game.
+    pub fn is_waiting(&self, connection: ConnectionId) -> bool {
+        self.connections.contains_key(&connection)
+    }
+
     /// What became of all players so far.
     pub fn totals(&self) -> Totals {
         self.totals

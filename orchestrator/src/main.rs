@@ -1,2 +1,190 @@
-//! Skeleton.
-fn main() {}
+//! `muster`: the daemon that puts players into games.
+//!
+//! This crate is the body. [`server`] is the loop; it turns events of the kernel into inputs of the brain
+//! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
+//! games are made and cleaned up after by [`launcher`], a thread of its own, by way of [`launch_step`], and
+//! their processes are watched by [`games`].
+
+mod cli;
+mod client;
+mod clients;
+mod config;
+mod games;
+mod launch_step;
+mod launcher;
+mod leftovers;
+mod listener;
+mod logging;
+mod server;
+mod signals;
+mod tokens;
+
+use std::fmt::Display;
+use std::io;
+use std::net::SocketAddr;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::cli::{Cli, Command, Serve};
+use crate::config::{Config, ConfigError};
+use crate::listener::Listener;
+use crate::server::Server;
+use crate::signals::Signals;
+
+/// Descriptors that the daemon needs besides its clients and games.
+const OWN_DESCRIPTORS: usize = 64;
+
+/// Descriptors that a living game takes, and one that is being launched.
+const DESCRIPTORS_PER_GAME: usize = 2;
+const DESCRIPTORS_PER_LAUNCH: usize = 4;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    if arguments.next().is_some_and(|name| name == launch_step::NAME) {
+        return launch_step::run(arguments);
+    }
+    match run(Cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("muster: {failure}");
+            ExitCode::from(failure.exit_code())
+        }
+    }
+}
+
+/// Why the daemon could not run, by exit code.
+#[derive(Debug, thiserror::Error)]
+enum Failure {
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    #[error(
+        "cannot listen on {address}: {source}; is another Muster running? Set listen.tcp or --tcp"
+    )]
+    Listen { address: SocketAddr, source: io::Error },
+    #[error("cannot {attempt}: {source}")]
+    Run { attempt: &'static str, source: io::Error },
+}
+
+impl Failure {
+    /// The codes of sysexits(3) where there is one.
+    fn exit_code(&self) -> u8 {
+        match self {
+            Self::Run { .. } => 1,
+            Self::Listen { .. } => 69,
+            Self::Config(_) => 78,
+        }
+    }
+
+    fn run(attempt: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Run { attempt, source }
+    }
+}
+
+fn run(cli: Cli) -> Result<(), Failure> {
+    match cli.command {
+        Command::Serve(flags) => serve(flags),
+        Command::CheckConfig { file } => {
+            let config = Config::from_file(&file)?;
+            say(format_args!("{}: good, {} modes", file.display(), config.modes.len()));
+            Ok(())
+        }
+    }
+}
+
+fn serve(flags: Serve) -> Result<(), Failure> {
+    let mut config = match &flags.config {
+        Some(file) => Config::from_file(file)?,
+        None => Config::default_config(),
+    };
+    if let Some(address) = flags.tcp {
+        config.listen.tcp = address;
+    }
+    if let Some(range) = &flags.ports {
+        config.set_port_range(range)?;
+    }
+    if let Some(host) = flags.public_host {
+        config.set_public_host(host)?;
+    }
+    logging::start(flags.log);
+    // Before the first thread, which would not have the signals blocked.
+    let signals = Signals::take_over().map_err(Failure::run("take over the signals"))?;
+    nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
+        Failure::run("become the reaper of what games leave behind")(error.into())
+    })?;
+    let address = config.listen.tcp;
+    let listener = Listener::bind(address).map_err(|source| Failure::Listen { address, source })?;
+    fit_clients_to_descriptors(&mut config);
+    warn_of(&config);
+    let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
+    let range = config.ports.range.clone();
+    let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
+    let modes = modes.join(",");
+    let mut server =
+        Server::new(config, signals, listener).map_err(Failure::run("start the loop"))?;
+    let (first, last) = (range.start(), range.end());
+    log::info!(
+        "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
+        std::process::id()
+    );
+    server.run().map_err(Failure::run("wait for events"))?;
+    log::info!("stopped");
+    Ok(())
+}
+
+/// Takes as many descriptors as the system allows, and no more clients than they are enough for: games need
+/// theirs too, and a player without a game is no use to anybody.
+fn fit_clients_to_descriptors(config: &mut Config) {
+    let allowed = match getrlimit(Resource::RLIMIT_NOFILE) {
+        Ok((_, hard)) if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
+        Ok((soft, _)) => soft,
+        Err(_) => return,
+    };
+    let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
+    let for_games = config.ports.range.len() * DESCRIPTORS_PER_GAME
+        + config.limits.launching * DESCRIPTORS_PER_LAUNCH
+        + OWN_DESCRIPTORS;
+    // With few descriptors and many ports the two share what there is.
+    let clients = allowed.saturating_sub(for_games).max(allowed / 2);
+    if clients < config.limits.clients {
+        log::warn!(
+            "limits.clients={} is more than {allowed} descriptors are enough for: taking in {clients}; \
+             raise LimitNOFILE= or ulimit -n",
+            config.limits.clients
+        );
+        config.limits.clients = clients;
+    }
+}
+
+/// Says what is allowed but likely to be a mistake.
+fn warn_of(config: &Config) {
+    let ports = &config.ports;
+    if let Some((first, last)) = ephemeral_ports()
+        && *ports.range.start() <= last
+        && first <= *ports.range.end()
+    {
+        log::warn!(
+            "ports.range overlaps the kernel's own ports {first}-{last}: other programs will sit on some; \
+             choose another range or change net.ipv4.ip_local_port_range"
+        );
+    }
+    if !ports.bind.is_loopback() {
+        log::warn!("transport=plain is not encrypted and games listen on {}", ports.bind);
+    }
+    if config.listen.admin.is_some() || config.listen.metrics.is_some() {
+        log::warn!("listen.admin and listen.metrics are not served by this version");
+    }
+}
+
+/// The range from which the kernel gives ports to sockets that did not ask for one; ip(7).
+fn ephemeral_ports() -> Option<(u16, u16)> {
+    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
+    let (first, last) = text.trim().split_once(char::is_whitespace)?;
+    Some((first.parse().ok()?, last.trim().parse().ok()?))
+}
+
+#[expect(clippy::print_stdout, reason = "the answer to a person's command")]
+fn say(text: impl Display) {
+    println!("{text}");
+}

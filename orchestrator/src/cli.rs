@@ -1,0 +1,52 @@
+//! The command line.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+use log::LevelFilter;
+
+/// Muster puts players into games: it queues them, forms matches, and starts one game process per match.
+#[derive(Debug, Parser)]
+#[command(name = "muster", version, max_term_width = 100)]
+pub(crate) struct Cli {
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run the daemon.
+    #[command(
+        after_help = "Examples:\n  muster serve\n  muster serve --config /etc/muster/muster.toml\n  \
+                            muster serve --tcp 127.0.0.1:0 --ports 20000-20009"
+    )]
+    Serve(Serve),
+    /// Read a configuration, say what is wrong with it, and do nothing else.
+    #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
+    CheckConfig {
+        /// The configuration.
+        file: PathBuf,
+    },
+}
+
+/// A flag goes before its environment variable, that before the file, that before the default.
+#[derive(Debug, Args)]
+pub(crate) struct Serve {
+    /// The configuration; without one, TCP is on 127.0.0.1:7000 and players duel at tic-tac-toe.
+    #[arg(long, value_name = "FILE", env = "MUSTER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Where players connect (listen.tcp); port 0 lets the kernel choose.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MUSTER_LISTEN_TCP")]
+    pub(crate) tcp: Option<SocketAddr>,
+    /// The ring of UDP ports (ports.range).
+    #[arg(long, value_name = "FIRST-LAST", env = "MUSTER_PORTS_RANGE")]
+    pub(crate) ports: Option<String>,
+    /// What players are told as the games' host (ports.public_host).
+    #[arg(long, value_name = "HOST", env = "MUSTER_PORTS_PUBLIC_HOST")]
+    pub(crate) public_host: Option<String>,
+    /// How much to log: error, warn, info, debug, trace or off.
+    #[arg(long, value_name = "LEVEL", env = "MUSTER_LOG", default_value = "info")]
+    pub(crate) log: LevelFilter,
+}

@@ -1,0 +1,367 @@
+//! One client: its socket, its buffers, and how its connection begins and ends.
+
+use std::io::{self, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use mio::net::TcpStream;
+use mio::{Interest, Registry, Token};
+use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
+
+use crate::config::Limits;
+
+/// How much is read at a time. The buffer is one for all clients; see [`Client::next_step`].
+pub(crate) const READ_CHUNK: usize = 16 * 1024;
+
+/// What a client may still send after its last line; more than this is not read, and the close may then cost
+/// it that line.
+const DRAIN_BYTES_MAX: usize = 256 * 1024;
+
+/// The bad line that ends the conversation.
+const BAD_LINES_MAX: u8 = 10;
+
+/// A connection with a client.
+pub(crate) struct Client {
+    stream: TcpStream,
+    address: IpAddr,
+    phase: Phase,
+    input: LineBuffer,
+    output: BytesMut,
+    /// Whether the socket may hold bytes that were not read; edges come once.
+    readable: bool,
+    /// Whether the poll tells when the socket can be written again.
+    awaits_writable: bool,
+    /// Whether there is more to do here as soon as the output is empty.
+    wants_turn: bool,
+    bad_lines: u8,
+    /// Whether this is a client beyond the bounds, kept only to be told so.
+    refused: bool,
+    lines: LineRate,
+    times: Times,
+}
+
+/// How far the conversation is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Nothing was said yet.
+    Silent,
+    /// Lines come and go.
+    Talking,
+    /// The last line is in the output buffer; what still comes in is thrown away.
+    Closing { drained: usize },
+    /// The last line is out and our side is shut down; the client's end is awaited.
+    Draining { drained: usize },
+}
+
+/// Since when things are as they are.
+struct Times {
+    /// The connection, or the last whole line.
+    quiet_since: Instant,
+    /// The unfinished line.
+    line_since: Option<Instant>,
+    /// The output that does not get out.
+    stuck_since: Option<Instant>,
+    /// The last line.
+    closing_since: Option<Instant>,
+}
+
+/// What a client wants of the server next.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Step {
+    /// A line came.
+    Line(Bytes),
+    /// A line is too long.
+    LineTooLong,
+    /// Lines come too fast.
+    TooFast,
+    /// The client closed its side, or is gone.
+    Gone,
+    /// Nothing, until the poll says otherwise.
+    Idle,
+}
+
+/// Why a client's time is over.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Overdue {
+    /// It said nothing.
+    Silent,
+    /// It did not finish a line.
+    HalfLine,
+    /// It is not queued and says nothing more.
+    Idle,
+    /// It does not read, or does not close: there is nothing to be told.
+    Unreachable,
+}
+
+impl Client {
+    pub(crate) fn new(
+        stream: TcpStream,
+        address: IpAddr,
+        refused: bool,
+        limits: &Limits,
+        now: Instant,
+    ) -> Self {
+        Self {
+            stream,
+            address,
+            phase: Phase::Silent,
+            input: LineBuffer::new(CLIENT_LINE_MAX),
+            output: BytesMut::new(),
+            readable: false,
+            awaits_writable: false,
+            wants_turn: false,
+            bad_lines: 0,
+            refused,
+            lines: LineRate { left: limits.lines_burst, filled_at: now },
+            times: Times {
+                quiet_since: now,
+                line_since: None,
+                stuck_since: None,
+                closing_since: None,
+            },
+        }
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
+        registry.register(&mut self.stream, token, Interest::READABLE)
+    }
+
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    /// Whether something is still to be written.
+    pub(crate) fn has_output(&self) -> bool {
+        !self.output.is_empty()
+    }
+
+    pub(crate) fn address(&self) -> IpAddr {
+        self.address
+    }
+
+    pub(crate) fn is_refused(&self) -> bool {
+        self.refused
+    }
+
+    /// Whether the last line was said.
+    pub(crate) fn is_closing(&self) -> bool {
+        matches!(self.phase, Phase::Closing { .. } | Phase::Draining { .. })
+    }
+
+    // ---- Reading ----
+
+    /// The poll said that there is something to read, or that the other side is gone.
+    pub(crate) fn set_readable(&mut self) {
+        self.readable = true;
+    }
+
+    /// Works on what the client sent until there is something for the server to do. `chunk` is scratch space
+    /// that all clients share, so that a silent one owns no buffer.
+    pub(crate) fn next_step(&mut self, chunk: &mut [u8], limits: &Limits, now: Instant) -> Step {
+        loop {
+            if self.is_closing() {
+                return self.drain(chunk);
+            }
+            // Answers that are not read stop the questions; what is buffered stays bounded by that.
+            if self.output.len() > limits.write_buffer / 2 {
+                self.wants_turn = true;
+                return Step::Idle;
+            }
+            match self.input.next_line() {
+                Ok(Some(_)) if !self.lines.take(limits, now) => return Step::TooFast,
+                Ok(Some(line)) => {
+                    self.times.line_since = self.input.has_partial_line().then_some(now);
+                    if !line.is_empty() {
+                        self.phase = Phase::Talking;
+                        self.times.quiet_since = now;
+                    }
+                    return Step::Line(line);
+                }
+                Ok(None) => {}
+                Err(_) => return Step::LineTooLong,
+            }
+            if !self.readable {
+                return Step::Idle;
+            }
+            match self.stream.read(chunk) {
+                Ok(0) => return Step::Gone,
+                Ok(read) => {
+                    self.input.extend(&chunk[..read]);
+                    self.times.line_since.get_or_insert(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Step::Gone,
+            }
+        }
+    }
+
+    /// Whether the client is to be served once more without a word from the poll: it was held back until its
+    /// answers were out, and now they are; or its last line is out, and the rest of its input has to be read.
+    pub(crate) fn take_wants_turn(&mut self) -> bool {
+        self.output.is_empty() && std::mem::take(&mut self.wants_turn)
+    }
+
+    /// Reads what comes after the last line, to the end or to the bound. A close with unread input would make
+    /// the kernel send a reset, and the client could lose the line.
+    fn drain(&mut self, chunk: &mut [u8]) -> Step {
+        loop {
+            let (Phase::Closing { drained } | Phase::Draining { drained }) = &mut self.phase else {
+                return Step::Idle;
+            };
+            if *drained > DRAIN_BYTES_MAX {
+                return Step::Gone;
+            }
+            if !self.readable {
+                return Step::Idle;
+            }
+            match self.stream.read(chunk) {
+                Ok(0) if self.output.is_empty() => return Step::Gone,
+                // The client shut down its side and still reads: the last line first.
+                Ok(0) => self.readable = false,
+                Ok(read) => *drained += read,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(_) => return Step::Gone,
+            }
+        }
+    }
+
+    /// Counts a bad line; whether it was the one too many.
+    pub(crate) fn note_bad_line(&mut self) -> bool {
+        self.bad_lines = self.bad_lines.saturating_add(1);
+        self.bad_lines >= BAD_LINES_MAX
+    }
+
+    // ---- Writing ----
+
+    /// Puts a line into the output buffer. Whether there was room; a client without room is to be dropped.
+    pub(crate) fn say(&mut self, reply: &Reply, limits: &Limits) -> bool {
+        use std::fmt::Write as _;
+        if self.is_closing() {
+            return true;
+        }
+        let written = writeln!(self.output, "{reply}");
+        written.is_ok() && self.output.len() <= limits.write_buffer
+    }
+
+    /// Makes what is in the output buffer the last line of this connection.
+    pub(crate) fn close_after_output(&mut self, now: Instant) {
+        if !self.is_closing() {
+            self.phase = Phase::Closing { drained: 0 };
+            self.times.closing_since = Some(now);
+            let _ = self.input.take_rest();
+        }
+    }
+
+    /// Writes what the socket takes.
+    ///
+    /// # Errors
+    /// When the connection is gone.
+    pub(crate) fn flush(
+        &mut self,
+        registry: &Registry,
+        token: Token,
+        now: Instant,
+    ) -> io::Result<()> {
+        while !self.output.is_empty() {
+            match self.stream.write(&self.output) {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => {
+                    self.output.advance(written);
+                    self.times.stuck_since = Some(now);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.times.stuck_since.get_or_insert(now);
+                    if !std::mem::replace(&mut self.awaits_writable, true) {
+                        let interest = Interest::READABLE | Interest::WRITABLE;
+                        registry.reregister(&mut self.stream, token, interest)?;
+                    }
+                    return Ok(());
+                }
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        self.output = BytesMut::new();
+        self.times.stuck_since = None;
+        if let Phase::Closing { drained } = self.phase {
+            self.phase = Phase::Draining { drained };
+            // The end of the input may have been seen already; the drain has to look for itself.
+            self.readable = true;
+            self.wants_turn = true;
+            return self.stream.shutdown(Shutdown::Write);
+        }
+        Ok(())
+    }
+
+    // ---- Time ----
+
+    /// When this client is to be looked at, if nothing comes from it before. `is_queued`: the server knows
+    /// what it waits for, and it may be silent.
+    pub(crate) fn deadline(&self, limits: &Limits, is_queued: bool) -> Option<Instant> {
+        let times = &self.times;
+        if let Some(since) = times.closing_since {
+            return Some(since + limits.close_timeout);
+        }
+        let quiet = match self.phase {
+            Phase::Silent => Some(times.quiet_since + limits.handshake_timeout),
+            _ if is_queued => None,
+            _ => Some(times.quiet_since + limits.idle_timeout),
+        };
+        let line = times.line_since.map(|since| since + limits.line_timeout);
+        let stuck = times.stuck_since.map(|since| since + limits.write_timeout);
+        [quiet, line, stuck].into_iter().flatten().min()
+    }
+
+    /// What is overdue at `now`, if anything is.
+    pub(crate) fn overdue(
+        &self,
+        limits: &Limits,
+        is_queued: bool,
+        now: Instant,
+    ) -> Option<Overdue> {
+        let is_over =
+            |since: Option<Instant>, timeout| since.is_some_and(|since| since + timeout <= now);
+        let times = &self.times;
+        if is_over(times.closing_since, limits.close_timeout)
+            || is_over(times.stuck_since, limits.write_timeout)
+        {
+            return Some(Overdue::Unreachable);
+        }
+        if self.is_closing() {
+            return None;
+        }
+        if is_over(times.line_since, limits.line_timeout) {
+            return Some(Overdue::HalfLine);
+        }
+        let quiet = Some(times.quiet_since);
+        match self.phase {
+            Phase::Silent => is_over(quiet, limits.handshake_timeout).then_some(Overdue::Silent),
+            _ => (!is_queued && is_over(quiet, limits.idle_timeout)).then_some(Overdue::Idle),
+        }
+    }
+}
+
+/// A bucket of lines that a client may send, filled at a steady rate.
+struct LineRate {
+    left: u32,
+    filled_at: Instant,
+}
+
+impl LineRate {
+    fn take(&mut self, limits: &Limits, now: Instant) -> bool {
+        if self.left == 0 {
+            let elapsed_ms = now.saturating_duration_since(self.filled_at).as_millis();
+            let earned = elapsed_ms.saturating_mul(limits.lines_per_second.into()) / 1000;
+            self.left = u32::try_from(earned).unwrap_or(u32::MAX).min(limits.lines_burst);
+            if self.left == 0 {
+                return false;
+            }
+            self.filled_at = now;
+        }
+        self.left -= 1;
+        true
+    }
+}

@@ -1,0 +1,194 @@
+//! All clients: found by their id, counted by address, watched by the clock.
+
+use std::collections::{BTreeSet, HashMap, VecDeque};
+use std::net::IpAddr;
+use std::time::Instant;
+
+use matchmaker::ConnectionId;
+use mio::Registry;
+use mio::net::TcpStream;
+use protocol::Reply;
+use slab::Slab;
+
+use crate::client::Client;
+use crate::config::Limits;
+use crate::tokens;
+
+/// Clients beyond the bounds that are kept for a moment, to be told so in a way that reaches them.
+const REFUSED_MAX: usize = 256;
+
+/// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
+/// action meant for the slot's last client finds nobody.
+pub(crate) struct Clients {
+    slots: Slab<Slot>,
+    generation: u32,
+    by_address: HashMap<IpAddr, usize>,
+    refused: usize,
+    deadlines: BTreeSet<(Instant, ConnectionId)>,
+    /// Clients with more to do than their share of a turn.
+    ready: VecDeque<ConnectionId>,
+    /// Clients that were told something which is not written yet.
+    told: Vec<ConnectionId>,
+}
+
+struct Slot {
+    generation: u32,
+    deadline: Option<Instant>,
+    is_ready: bool,
+    is_told: bool,
+    client: Client,
+}
+
+/// What a new connection is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Admission {
+    /// Taken in.
+    Client(ConnectionId),
+    /// Taken in only to be told that there are too many.
+    Refused(ConnectionId),
+}
+
+impl Clients {
+    pub(crate) fn new() -> Self {
+        Self {
+            slots: Slab::new(),
+            generation: 0,
+            by_address: HashMap::new(),
+            refused: 0,
+            deadlines: BTreeSet::new(),
+            ready: VecDeque::new(),
+            told: Vec::new(),
+        }
+    }
+
+    /// Takes a connection in, within the bounds. The error is the connection again, which was not taken in.
+    pub(crate) fn admit(
+        &mut self,
+        stream: TcpStream,
+        address: IpAddr,
+        registry: &Registry,
+        limits: &Limits,
+        now: Instant,
+    ) -> Result<Admission, TcpStream> {
+        let from_address = self.by_address.get(&address).copied().unwrap_or_default();
+        let refused = self.slots.len() - self.refused >= limits.clients
+            || from_address >= limits.clients_per_address;
+        if refused && self.refused >= REFUSED_MAX {
+            return Err(stream);
+        }
+        let entry = self.slots.vacant_entry();
+        self.generation = (self.generation + 1) & tokens::GENERATION_MAX;
+        let id = tokens::connection_id(entry.key(), self.generation);
+        let mut client = Client::new(stream, address, refused, limits, now);
+        if client.register(registry, tokens::client(id)).is_err() {
+            return Err(client.into_stream());
+        }
+        let generation = self.generation;
+        entry.insert(Slot { generation, deadline: None, is_ready: false, is_told: false, client });
+        *self.by_address.entry(address).or_default() += 1;
+        self.refused += usize::from(refused);
+        Ok(if refused { Admission::Refused(id) } else { Admission::Client(id) })
+    }
+
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
+        self.slot_mut(id).map(|slot| &mut slot.client)
+    }
+
+    /// Puts a line into a client's output. `false`: the client is there but has no room for it.
+    pub(crate) fn say(&mut self, id: ConnectionId, reply: &Reply, limits: &Limits) -> bool {
+        let Some(slot) = self.slot_mut(id) else { return true };
+        let had_room = slot.client.say(reply, limits);
+        if !std::mem::replace(&mut slot.is_told, true) {
+            self.told.push(id);
+        }
+        had_room
+    }
+
+    /// Takes the list of clients whose output is to be written.
+    pub(crate) fn take_told(&mut self) -> Vec<ConnectionId> {
+        let told = std::mem::take(&mut self.told);
+        for id in &told {
+            if let Some(slot) = self.slot_mut(*id) {
+                slot.is_told = false;
+            }
+        }
+        told
+    }
+
+    /// Remembers a client whose turn was over before its work.
+    pub(crate) fn set_ready(&mut self, id: ConnectionId) {
+        if let Some(slot) = self.slot_mut(id)
+            && !std::mem::replace(&mut slot.is_ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    /// Takes the clients remembered by [`set_ready`](Self::set_ready), each once.
+    pub(crate) fn take_ready(&mut self) -> VecDeque<ConnectionId> {
+        let ready = std::mem::take(&mut self.ready);
+        for id in &ready {
+            if let Some(slot) = self.slot_mut(*id) {
+                slot.is_ready = false;
+            }
+        }
+        ready
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Sets when a client is to be looked at.
+    pub(crate) fn set_deadline(&mut self, id: ConnectionId, at: Option<Instant>) {
+        let Some(slot) = self.slot_mut(id) else { return };
+        let before = std::mem::replace(&mut slot.deadline, at);
+        if before == at {
+            return;
+        }
+        if let Some(before) = before {
+            self.deadlines.remove(&(before, id));
+        }
+        if let Some(at) = at {
+            self.deadlines.insert((at, id));
+        }
+    }
+
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.deadlines.first().map(|&(at, _)| at)
+    }
+
+    /// Takes a client whose deadline has come.
+    pub(crate) fn pop_due(&mut self, now: Instant) -> Option<ConnectionId> {
+        let &(at, id) = self.deadlines.first()?;
+        if at > now {
+            return None;
+        }
+        self.set_deadline(id, None);
+        Some(id)
+    }
+
+    /// Closes a connection. `None`: it was closed already.
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Client> {
+        self.set_deadline(id, None);
+        self.slot_mut(id)?;
+        let client = self.slots.remove(tokens::slot(id)).client;
+        if let Some(count) = self.by_address.get_mut(&client.address()) {
+            *count -= 1;
+            if *count == 0 {
+                self.by_address.remove(&client.address());
+            }
+        }
+        self.refused -= usize::from(client.is_refused());
+        Some(client)
+    }
+
+    pub(crate) fn ids(&self) -> Vec<ConnectionId> {
+        self.slots.iter().map(|(slot, held)| tokens::connection_id(slot, held.generation)).collect()
+    }
+
+    fn slot_mut(&mut self, id: ConnectionId) -> Option<&mut Slot> {
+        let slot = self.slots.get_mut(tokens::slot(id))?;
+        (slot.generation == tokens::generation(id)).then_some(slot)
+    }
+}

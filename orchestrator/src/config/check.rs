@@ -1,0 +1,412 @@
+//! From the file's shape to values that are known to be good, with an error that names the line and the key.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::ops::{Range, RangeInclusive};
+use std::path::Path;
+use std::str::FromStr;
+use std::time::Duration;
+
+use toml::Spanned;
+
+use super::raw::{self, Key};
+use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Shutdown, Transport};
+
+/// What is played when nothing is configured.
+const DEFAULT_MODE: &str = r#"
+[[mode]]
+name = "duel"
+command = ["muster-game", "tictactoe"]
+"#;
+
+/// Ports are for everybody from here on; below, a process needs a right that games should not have.
+const PORT_MIN: u16 = 1024;
+
+/// The longest duration that a key takes, so that no sum of durations can overflow.
+const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
+
+/// Reads and checks a whole file.
+pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
+    let checker = Checker { text, path };
+    let mut file: raw::File = toml::from_str(text).map_err(|error| checker.syntax(&error))?;
+    if file.mode.is_empty() {
+        let default: raw::File =
+            toml::from_str(DEFAULT_MODE).map_err(|error| checker.syntax(&error))?;
+        file.mode = default.mode;
+    }
+    let ports = checker.ports(&file.ports)?;
+    let limits = checker.limits(&file.limits)?;
+    let drain = &file.shutdown.drain_timeout;
+    Ok(Config {
+        listen: checker.listen(&file.listen)?,
+        shutdown: Shutdown {
+            drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
+        },
+        modes: checker.modes(&file.mode)?,
+        ports,
+        limits,
+    })
+}
+
+/// `"20000-20099"`, or one port.
+pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    let port = |text: &str| text.trim().parse::<u16>().ok();
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first >= PORT_MIN && first <= last => Ok(first..=last),
+        _ => Err(format!(
+            "must be two ports from {PORT_MIN} to 65535, \"FIRST-LAST\", is \"{text}\""
+        )),
+    }
+}
+
+struct Checker<'a> {
+    text: &'a str,
+    path: &'a Path,
+}
+
+impl Checker<'_> {
+    fn listen(&self, listen: &raw::Listen) -> Result<Listen, ConfigError> {
+        let tcp = self.parsed("listen.tcp", &listen.tcp, "an address and port")?;
+        Ok(Listen {
+            tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
+            admin: listen.admin.as_ref().map(|path| path.get_ref().into()),
+            metrics: self.parsed("listen.metrics", &listen.metrics, "an address and port")?,
+        })
+    }
+
+    fn ports(&self, ports: &raw::Ports) -> Result<Ports, ConfigError> {
+        let range = match &ports.range {
+            None => 20000..=20099,
+            Some(range) => port_range(range.get_ref())
+                .map_err(|problem| self.wrong("ports.range", range, problem))?,
+        };
+        let public_host = match &ports.public_host {
+            None => Ipv4Addr::LOCALHOST.to_string(),
+            Some(host) if host.get_ref().is_empty() => {
+                return Err(self.wrong("ports.public_host", host, "must not be empty"));
+            }
+            Some(host) => host.get_ref().clone(),
+        };
+        let bind = self.parsed("ports.bind", &ports.bind, "an IP address")?;
+        Ok(Ports {
+            range,
+            bind: bind.unwrap_or_else(|| default_bind(&public_host)),
+            public_host,
+            quarantine: self.duration("ports.quarantine", &ports.quarantine, 5_000)?,
+        })
+    }
+
+    fn limits(&self, limits: &raw::Limits) -> Result<Limits, ConfigError> {
+        let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
+        Ok(Limits {
+            clients: self.number("limits.clients", &limits.clients, 20_000, 1..=1_000_000)?,
+            clients_per_address: self.number(
+                "limits.clients_per_address",
+                &limits.clients_per_address,
+                1_000,
+                1..=1_000_000,
+            )?,
+            queue: self.number("limits.queue", &limits.queue, 100_000, 1..=10_000_000)?,
+            handshake_timeout: time("limits.handshake_timeout", &limits.handshake_timeout, 10_000)?,
+            line_timeout: time("limits.line_timeout", &limits.line_timeout, 10_000)?,
+            idle_timeout: time("limits.idle_timeout", &limits.idle_timeout, 60_000)?,
+            write_timeout: time("limits.write_timeout", &limits.write_timeout, 10_000)?,
+            close_timeout: time("limits.close_timeout", &limits.close_timeout, 2_000)?,
+            lines_per_second: self.number(
+                "limits.lines_per_second",
+                &limits.lines_per_second,
+                1_000,
+                1..=1_000_000,
+            )?,
+            lines_burst: self.number(
+                "limits.lines_burst",
+                &limits.lines_burst,
+                10_000,
+                1..=1_000_000,
+            )?,
+            write_buffer: self.number(
+                "limits.write_buffer",
+                &limits.write_buffer,
+                65_536,
+                protocol::SERVER_LINE_MAX * 2..=16 * 1024 * 1024,
+            )?,
+            launching: self.number("limits.launching", &limits.launching, 32, 1..=1_024)?,
+            output_lines_per_second: self.number(
+                "limits.output_lines_per_second",
+                &limits.output_lines_per_second,
+                100,
+                1..=100_000,
+            )?,
+        })
+    }
+
+    fn modes(&self, modes: &[Spanned<raw::Mode>]) -> Result<Vec<Mode>, ConfigError> {
+        let mut names = BTreeSet::new();
+        let mut checked = Vec::new();
+        for mode in modes {
+            let mode = self.mode(mode)?;
+            checked.push(mode);
+        }
+        for (mode, raw) in checked.iter().zip(modes) {
+            if !names.insert(&mode.name) {
+                let problem = format!("two modes are called \"{}\"", mode.name);
+                return Err(self.wrong("mode.name", raw, problem));
+            }
+        }
+        Ok(checked)
+    }
+
+    fn mode(&self, spanned: &Spanned<raw::Mode>) -> Result<Mode, ConfigError> {
+        let mode = spanned.get_ref();
+        let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
+        let alive_timeout = match &mode.alive_timeout {
+            None => None,
+            Some(_) => Some(time("mode.alive_timeout", &mode.alive_timeout, 0)?),
+        };
+        let players = 1..=matchmaker::limits::PLAYERS_PER_MATCH_MAX;
+        Ok(Mode {
+            name: self.mode_name(spanned)?,
+            players: self.number("mode.players", &mode.players, 2, players)?,
+            command: self.command(spanned)?,
+            env: self.env(&mode.env)?,
+            transport: self.transport(&mode.transport)?,
+            warm: self.number("mode.warm", &mode.warm, 2, 0..=65_535)?,
+            ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
+            start_timeout: time("mode.start_timeout", &mode.start_timeout, 2_000)?,
+            hello_timeout: time("mode.hello_timeout", &mode.hello_timeout, 10_000)?,
+            max_duration: time("mode.max_duration", &mode.max_duration, 600_000)?,
+            alive_timeout,
+            stop_grace: time("mode.stop_grace", &mode.stop_grace, 5_000)?,
+        })
+    }
+
+    fn mode_name(&self, mode: &Spanned<raw::Mode>) -> Result<String, ConfigError> {
+        let Some(name) = &mode.get_ref().name else {
+            return Err(self.wrong("mode.name", mode, "is missing: every mode needs a name"));
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.get_ref().is_empty()
+            || name.get_ref().len() > 32
+            || !name.get_ref().chars().all(fits)
+        {
+            let problem = "must be 1 to 32 letters, digits, '-' or '_'";
+            return Err(self.wrong("mode.name", name, problem));
+        }
+        Ok(name.get_ref().clone())
+    }
+
+    fn command(&self, mode: &Spanned<raw::Mode>) -> Result<Vec<String>, ConfigError> {
+        let Some(command) = &mode.get_ref().command else {
+            let problem = "is missing: every mode needs the program that is its game";
+            return Err(self.wrong("mode.command", mode, problem));
+        };
+        let words = command.get_ref();
+        if words.first().is_none_or(String::is_empty)
+            || words.iter().any(|word| word.contains('\0'))
+        {
+            let problem = "must be a list: the program, then its arguments";
+            return Err(self.wrong("mode.command", command, problem));
+        }
+        Ok(words.clone())
+    }
+
+    fn env(
+        &self,
+        env: &Key<BTreeMap<String, String>>,
+    ) -> Result<BTreeMap<String, String>, ConfigError> {
+        let Some(env) = env else { return Ok(BTreeMap::new()) };
+        for (name, value) in env.get_ref() {
+            let bad = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+            if bad || name.starts_with("MUSTER_") || name.starts_with("LISTEN_") {
+                let problem =
+                    format!("cannot set \"{name}\": not a name, or one that Muster sets itself");
+                return Err(self.wrong("mode.env", env, problem));
+            }
+        }
+        Ok(env.get_ref().clone())
+    }
+
+    fn transport(&self, transport: &Key<String>) -> Result<Transport, ConfigError> {
+        match transport {
+            None => Ok(Transport::Plain),
+            Some(word) if word.get_ref() == "plain" => Ok(Transport::Plain),
+            Some(word) => {
+                let problem =
+                    format!("must be \"plain\" in this version, is \"{}\"", word.get_ref());
+                Err(self.wrong("mode.transport", word, problem))
+            }
+        }
+    }
+
+    // ---- Values ----
+
+    fn parsed<T: FromStr>(
+        &self,
+        key: &str,
+        value: &Key<String>,
+        what: &str,
+    ) -> Result<Option<T>, ConfigError> {
+        let Some(value) = value else { return Ok(None) };
+        let parsed = value.get_ref().parse();
+        let problem = || format!("must be {what}, is \"{}\"", value.get_ref());
+        parsed.map(Some).map_err(|_| self.wrong(key, value, problem()))
+    }
+
+    fn number<T>(
+        &self,
+        key: &str,
+        value: &Key<i64>,
+        default: T,
+        range: RangeInclusive<T>,
+    ) -> Result<T, ConfigError>
+    where
+        T: TryFrom<i64> + PartialOrd + std::fmt::Display,
+    {
+        let Some(value) = value else { return Ok(default) };
+        let number = T::try_from(*value.get_ref()).ok().filter(|number| range.contains(number));
+        number.ok_or_else(|| {
+            let (first, last) = (range.start(), range.end());
+            self.wrong(key, value, format!("must be {first} to {last}, is {}", value.get_ref()))
+        })
+    }
+
+    fn duration(
+        &self,
+        key: &str,
+        value: &Key<String>,
+        default_ms: u64,
+    ) -> Result<Duration, ConfigError> {
+        let Some(value) = value else { return Ok(Duration::from_millis(default_ms)) };
+        match humantime::parse_duration(value.get_ref()) {
+            Ok(duration) if duration <= DURATION_MAX => Ok(duration),
+            _ => {
+                let problem = format!(
+                    "must be a duration of at most a year like \"5s\", \"250ms\" or \"10m\", is \"{}\"",
+                    value.get_ref()
+                );
+                Err(self.wrong(key, value, problem))
+            }
+        }
+    }
+
+    fn duration_over_zero(
+        &self,
+        key: &str,
+        value: &Key<String>,
+        default_ms: u64,
+    ) -> Result<Duration, ConfigError> {
+        let duration = self.duration(key, value, default_ms)?;
+        match value {
+            Some(value) if duration.is_zero() => Err(self.wrong(key, value, "must be over zero")),
+            _ => Ok(duration),
+        }
+    }
+
+    // ---- Errors ----
+
+    fn wrong<T>(&self, key: &str, value: &Spanned<T>, problem: impl Into<String>) -> ConfigError {
+        self.at(value.span(), key.to_owned(), problem.into())
+    }
+
+    /// An error of the TOML reader: a key that does not exist, a value of another type, bad syntax.
+    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+        let span = error.span().unwrap_or(0..0);
+        let start = span.start.min(self.text.len());
+        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
+        let line = self.text[line_start..].lines().next().unwrap_or_default();
+        let key = line.split('=').next().unwrap_or_default().trim();
+        let key = if key.is_empty() { "(end of file)" } else { key };
+        self.at(span, key.to_owned(), error.message().trim().replace('\n', "; "))
+    }
+
+    fn at(&self, span: Range<usize>, key: String, problem: String) -> ConfigError {
+        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
+        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
+        ConfigError::Key { path: self.path.to_owned(), line, key, problem }
+    }
+}
+
+/// Games listen where players are sent: on the loopback address that they are told, else on every address.
+pub(super) fn default_bind(public_host: &str) -> IpAddr {
+    match public_host.parse::<IpAddr>() {
+        Ok(address) if address.is_loopback() => address,
+        Ok(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+        Ok(IpAddr::V4(_)) | Err(_) => match public_host {
+            "localhost" => Ipv4Addr::LOCALHOST.into(),
+            _ => Ipv4Addr::UNSPECIFIED.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn error_of(text: &str) -> String {
+        config(text, Path::new("muster.toml")).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn nothing_configured_is_the_default() {
+        let config = Config::default_config();
+        assert_eq!(config.listen.tcp.to_string(), "127.0.0.1:7000");
+        assert_eq!(config.ports.range, 20000..=20099);
+        assert_eq!(config.modes.len(), 1);
+        assert_eq!((config.modes[0].name.as_str(), config.modes[0].players), ("duel", 2));
+        config.for_brain().assert_valid();
+    }
+
+    #[test]
+    fn errors_name_the_line_and_the_key() {
+        for (text, expected) in [
+            ("[limits]\nclients = 0", "muster.toml:2: limits.clients: must be 1 to 1000000, is 0"),
+            ("[limits]\nclient = 1", "muster.toml:2: client: unknown field"),
+            ("[limits]\n\nclients = \"many\"", "muster.toml:3: clients: invalid type"),
+            ("[ports]\nrange = \"9-1\"", "muster.toml:2: ports.range: must be two ports"),
+            ("[ports]\nquarantine = \"5\"", "muster.toml:2: ports.quarantine: must be a duration"),
+            ("[listen]\ntcp = \"here\"", "muster.toml:2: listen.tcp: must be an address and port"),
+            ("[[mode]]\ncommand = [\"x\"]", "muster.toml:1: mode.name: is missing"),
+            ("\n[[mode]]\nname = \"a\"", "muster.toml:2: mode.command: is missing"),
+            (
+                "[[mode]]\nname = \"a b\"\ncommand = [\"x\"]",
+                "muster.toml:2: mode.name: must be 1 to 32",
+            ),
+            ("[[mode]]\nname = \"a\"\ncommand = []", "muster.toml:3: mode.command: must be a list"),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\nplayers = 0",
+                "muster.toml:4: mode.players",
+            ),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ntransport = \"netcode\"",
+                "muster.toml:4: mode.transport: must be \"plain\" in this version",
+            ),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\nenv = { MUSTER_GAME = \"1\" }",
+                "muster.toml:4: mode.env: cannot set \"MUSTER_GAME\"",
+            ),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\n[[mode]]\nname = \"a\"\ncommand = [\"x\"]",
+                "muster.toml:4: mode.name: two modes are called \"a\"",
+            ),
+            ("[limits\n", "muster.toml:1: [limits: "),
+        ] {
+            let error = error_of(text);
+            assert!(error.starts_with(expected), "{text:?} gave {error:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn games_listen_where_players_are_sent() {
+        for (host, bind) in [
+            ("127.0.0.1", "127.0.0.1"),
+            ("127.0.0.9", "127.0.0.9"),
+            ("::1", "::1"),
+            ("play.example.org", "0.0.0.0"),
+            ("192.0.2.1", "0.0.0.0"),
+            ("2001:db8::1", "::"),
+        ] {
+            assert_eq!(default_bind(host).to_string(), bind, "{host}");
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! What an operator sets: read from TOML once, checked once, and from then on a [`Config`] that cannot hold
+//! an invalid value.
+//!
+//! `raw` is the file's shape, `check` turns it into this module's types and says what is wrong, where.
+
+mod check;
+mod raw;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+/// Everything that `muster serve` needs to know.
+#[derive(Debug, Clone)]
+pub(crate) struct Config {
+    pub(crate) listen: Listen,
+    pub(crate) ports: Ports,
+    pub(crate) limits: Limits,
+    pub(crate) shutdown: Shutdown,
+    /// At least one; the first is the default queue.
+    pub(crate) modes: Vec<Mode>,
+}
+
+/// Where Muster listens.
+#[derive(Debug, Clone)]
+pub(crate) struct Listen {
+    /// For players. Port 0 lets the kernel choose one.
+    pub(crate) tcp: SocketAddr,
+    /// For operators; not served yet.
+    pub(crate) admin: Option<PathBuf>,
+    /// For metrics; not served yet.
+    pub(crate) metrics: Option<SocketAddr>,
+}
+
+/// The ring of UDP ports.
+#[derive(Debug, Clone)]
+pub(crate) struct Ports {
+    pub(crate) range: RangeInclusive<u16>,
+    /// What players are told.
+    pub(crate) public_host: String,
+    /// Where games' sockets are bound.
+    pub(crate) bind: IpAddr,
+    pub(crate) quarantine: Duration,
+}
+
+/// Bounds on what players and games may use.
+#[derive(Debug, Clone)]
+pub(crate) struct Limits {
+    pub(crate) clients: usize,
+    pub(crate) clients_per_address: usize,
+    pub(crate) queue: usize,
+    /// From the connection to its first line.
+    pub(crate) handshake_timeout: Duration,
+    /// From a line's first byte to its end.
+    pub(crate) line_timeout: Duration,
+    /// Between two lines of a client that is not queued.
+    pub(crate) idle_timeout: Duration,
+    /// Without progress, while something is to be written.
+    pub(crate) write_timeout: Duration,
+    /// From the last line to the close, for a client that does not close.
+    pub(crate) close_timeout: Duration,
+    /// Lines that a client may send, in the long run.
+    pub(crate) lines_per_second: u32,
+    /// Lines that a client may send at once.
+    pub(crate) lines_burst: u32,
+    /// Bytes that wait to be written to a client, at most.
+    pub(crate) write_buffer: usize,
+    /// Games launching at a time.
+    pub(crate) launching: usize,
+    /// Lines of a game's stdout and stderr that go into the log, in the long run.
+    pub(crate) output_lines_per_second: u32,
+}
+
+/// How Muster goes down.
+#[derive(Debug, Clone)]
+pub(crate) struct Shutdown {
+    /// How long running games may go on.
+    pub(crate) drain_timeout: Duration,
+}
+
+/// What is played in a queue.
+#[derive(Debug, Clone)]
+pub(crate) struct Mode {
+    pub(crate) name: String,
+    pub(crate) players: usize,
+    /// The program, then its arguments.
+    pub(crate) command: Vec<String>,
+    /// Variables for the game besides those of the contract.
+    pub(crate) env: BTreeMap<String, String>,
+    pub(crate) transport: Transport,
+    pub(crate) warm: usize,
+    pub(crate) ready_timeout: Duration,
+    pub(crate) start_timeout: Duration,
+    pub(crate) hello_timeout: Duration,
+    pub(crate) max_duration: Duration,
+    pub(crate) alive_timeout: Option<Duration>,
+    pub(crate) stop_grace: Duration,
+}
+
+/// How a game and its players speak over UDP.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Plain,
+}
+
+/// A configuration that cannot be used. Names the file, the line and the key.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ConfigError {
+    #[error("cannot read the configuration {}: {source}", path.display())]
+    Read { path: PathBuf, source: std::io::Error },
+    #[error("{}:{line}: {key}: {problem}", path.display())]
+    Key { path: PathBuf, line: usize, key: String, problem: String },
+    #[error("{name}: {problem}")]
+    Flag { name: &'static str, problem: String },
+}
+
+impl Config {
+    /// Reads a file.
+    ///
+    /// # Errors
+    /// [`ConfigError`] for the first thing that is wrong with it.
+    pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
+        Self::from_text(&text, path)
+    }
+
+    /// What is used where there is no file.
+    pub(crate) fn default_config() -> Self {
+        match Self::from_text("", Path::new("(default)")) {
+            Ok(config) => config,
+            Err(error) => unreachable!("the default configuration is wrong: {error}"),
+        }
+    }
+
+    fn from_text(text: &str, path: &Path) -> Result<Self, ConfigError> {
+        check::config(text, path)
+    }
+
+    /// Takes a value from the command line or the environment in place of the file's.
+    ///
+    /// # Errors
+    /// When the value is not one that the key can hold.
+    pub(crate) fn set_port_range(&mut self, text: &str) -> Result<(), ConfigError> {
+        self.ports.range = check::port_range(text)
+            .map_err(|problem| ConfigError::Flag { name: "--ports", problem })?;
+        Ok(())
+    }
+
+    /// Takes the games' host from the command line or the environment; games listen where it leads.
+    ///
+    /// # Errors
+    /// When the host is empty.
+    pub(crate) fn set_public_host(&mut self, host: String) -> Result<(), ConfigError> {
+        if host.is_empty() {
+            let problem = "must not be empty".to_owned();
+            return Err(ConfigError::Flag { name: "--public-host", problem });
+        }
+        self.ports.bind = check::default_bind(&host);
+        self.ports.public_host = host;
+        Ok(())
+    }
+
+    /// The part that the brain needs.
+    pub(crate) fn for_brain(&self) -> matchmaker::Config {
+        let mode = |mode: &Mode| matchmaker::Mode {
+            name: mode.name.clone(),
+            players: mode.players,
+            warm: mode.warm,
+            ready_timeout: mode.ready_timeout,
+            start_timeout: mode.start_timeout,
+            max_duration: mode.max_duration,
+            alive_timeout: mode.alive_timeout,
+            stop_grace: mode.stop_grace,
+        };
+        matchmaker::Config {
+            modes: self.modes.iter().map(mode).collect(),
+            ports: self.ports.range.clone(),
+            quarantine: self.ports.quarantine,
+            drain_timeout: self.shutdown.drain_timeout,
+            queue_max: self.limits.queue,
+            launching_max: self.limits.launching,
+        }
+    }
+}
+
+impl Transport {
+    /// The word that players are told.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Plain => "plain",
+        }
+    }
+}

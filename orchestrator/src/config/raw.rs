@@ -1,0 +1,76 @@
+//! The shape of the file. Every value knows where it stands, so that a later check can say so.
+
+use std::collections::BTreeMap;
+
+use serde::Deserialize;
+use toml::Spanned;
+
+pub(super) type Key<T> = Option<Spanned<T>>;
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct File {
+    pub(super) listen: Listen,
+    pub(super) ports: Ports,
+    pub(super) limits: Limits,
+    pub(super) shutdown: Shutdown,
+    pub(super) mode: Vec<Spanned<Mode>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Listen {
+    pub(super) tcp: Key<String>,
+    pub(super) admin: Key<String>,
+    pub(super) metrics: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Ports {
+    pub(super) range: Key<String>,
+    pub(super) public_host: Key<String>,
+    pub(super) bind: Key<String>,
+    pub(super) quarantine: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Limits {
+    pub(super) clients: Key<i64>,
+    pub(super) clients_per_address: Key<i64>,
+    pub(super) queue: Key<i64>,
+    pub(super) handshake_timeout: Key<String>,
+    pub(super) line_timeout: Key<String>,
+    pub(super) idle_timeout: Key<String>,
+    pub(super) write_timeout: Key<String>,
+    pub(super) close_timeout: Key<String>,
+    pub(super) lines_per_second: Key<i64>,
+    pub(super) lines_burst: Key<i64>,
+    pub(super) write_buffer: Key<i64>,
+    pub(super) launching: Key<i64>,
+    pub(super) output_lines_per_second: Key<i64>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Shutdown {
+    pub(super) drain_timeout: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Mode {
+    pub(super) name: Key<String>,
+    pub(super) players: Key<i64>,
+    pub(super) command: Key<Vec<String>>,
+    pub(super) env: Key<BTreeMap<String, String>>,
+    pub(super) transport: Key<String>,
+    pub(super) warm: Key<i64>,
+    pub(super) ready_timeout: Key<String>,
+    pub(super) start_timeout: Key<String>,
+    pub(super) hello_timeout: Key<String>,
+    pub(super) max_duration: Key<String>,
+    pub(super) alive_timeout: Key<String>,
+    pub(super) stop_grace: Key<String>,
+}

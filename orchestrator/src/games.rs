@@ -1,0 +1,346 @@
+//! The games' processes: their channels and their ends.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io::{self, Read as _, Write as _};
+use std::time::Instant;
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use matchmaker::{Exit, GameId, MatchId};
+use mio::net::UnixStream;
+use mio::unix::pipe;
+use mio::{Interest, Registry};
+use nix::sys::signal::{Signal, killpg};
+use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
+use nix::unistd::Pid;
+use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
+
+use crate::launcher::Process;
+use crate::tokens;
+
+/// How much is read of a game's channels at a time.
+const READ_CHUNK: usize = 16 * 1024;
+
+/// What one game may make the loop read in a turn, in chunks of each channel.
+const CHUNKS_PER_TURN: usize = 4;
+
+/// What waits to be written to a game that does not read, in bytes.
+const CONTROL_OUTPUT_MAX: usize = 2 * CONTROL_LINE_MAX;
+
+/// A line of a game's output, in bytes; a longer one is cut.
+const OUTPUT_LINE_MAX: usize = 1024;
+
+/// All processes of games, found by game and by pid.
+#[derive(Default)]
+pub(crate) struct Games {
+    processes: BTreeMap<GameId, Game>,
+    by_pid: HashMap<i32, GameId>,
+    /// Games with more to read than their share of a turn.
+    ready: VecDeque<GameId>,
+}
+
+/// One game's process.
+pub(crate) struct Game {
+    pub(crate) pid: i32,
+    /// What is played there, for the log.
+    pub(crate) match_id: Option<MatchId>,
+    /// How it ended, once it was reaped.
+    pub(crate) exit: Option<Exit>,
+    control: Option<UnixStream>,
+    control_input: LineBuffer,
+    control_output: BytesMut,
+    output: Option<pipe::Receiver>,
+    output_lines: LineBuffer,
+    output_rate: OutputRate,
+    is_ready: bool,
+}
+
+/// What a game said on one of its channels.
+pub(crate) enum Said {
+    /// A message of the contract.
+    Message(FromGame),
+    /// Something that is not of the contract, described for the log.
+    Garbage(String),
+    /// A line of its output.
+    Output(Bytes),
+    /// Lines of its output that were too many for the log.
+    Suppressed(u64),
+}
+
+/// A child that was reaped.
+pub(crate) enum Reaped {
+    /// A game's process.
+    Game(GameId),
+    /// A process that is not known as a game's, yet or at all.
+    Other(i32, Exit),
+}
+
+impl Games {
+    /// Takes in a process that was just made.
+    ///
+    /// # Errors
+    /// When its channels cannot be watched.
+    pub(crate) fn insert(
+        &mut self,
+        id: GameId,
+        process: Process,
+        registry: &Registry,
+        lines_per_second: u32,
+        now: Instant,
+    ) -> io::Result<()> {
+        let mut control = UnixStream::from_std(process.control);
+        let mut output = pipe::Receiver::from(std::os::fd::OwnedFd::from(process.output));
+        output.set_nonblocking(true)?;
+        registry.register(&mut control, tokens::control(id), Interest::READABLE)?;
+        registry.register(&mut output, tokens::output(id), Interest::READABLE)?;
+        let game = Game {
+            pid: process.pid,
+            match_id: None,
+            exit: None,
+            control: Some(control),
+            control_input: LineBuffer::new(CONTROL_LINE_MAX),
+            control_output: BytesMut::new(),
+            output: Some(output),
+            output_lines: LineBuffer::new(OUTPUT_LINE_MAX),
+            output_rate: OutputRate::new(lines_per_second, now),
+            is_ready: false,
+        };
+        self.by_pid.insert(process.pid, id);
+        self.processes.insert(id, game);
+        Ok(())
+    }
+
+    pub(crate) fn get(&self, id: GameId) -> Option<&Game> {
+        self.processes.get(&id)
+    }
+
+    pub(crate) fn get_mut(&mut self, id: GameId) -> Option<&mut Game> {
+        self.processes.get_mut(&id)
+    }
+
+    pub(crate) fn remove(&mut self, id: GameId) -> Option<Game> {
+        self.processes.remove(&id)
+    }
+
+    /// Remembers a game whose turn was over before its channels were empty.
+    pub(crate) fn set_ready(&mut self, id: GameId) {
+        if let Some(game) = self.processes.get_mut(&id)
+            && !std::mem::replace(&mut game.is_ready, true)
+        {
+            self.ready.push_back(id);
+        }
+    }
+
+    pub(crate) fn take_ready(&mut self) -> VecDeque<GameId> {
+        let ready = std::mem::take(&mut self.ready);
+        for id in &ready {
+            if let Some(game) = self.processes.get_mut(id) {
+                game.is_ready = false;
+            }
+        }
+        ready
+    }
+
+    pub(crate) fn has_ready(&self) -> bool {
+        !self.ready.is_empty()
+    }
+
+    /// Reaps the next child that has died, until there is none. One signal may stand for any number of them.
+    ///
+    /// A game's process group is killed while its leader is still there to keep the group's number.
+    pub(crate) fn reap(&mut self) -> Option<Reaped> {
+        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
+        let pid = loop {
+            match waitid(Id::All, flags) {
+                Ok(status) => break status.pid()?,
+                Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => return None,
+            }
+        };
+        let id = self.by_pid.remove(&pid.as_raw());
+        if id.is_some() {
+            kill_group(pid.as_raw());
+        }
+        let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
+            Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal as i32),
+            Ok(WaitStatus::Exited(_, status)) => Exit::Status(status),
+            // A signal that nix has no name for, a real-time one for example.
+            Ok(_) | Err(_) => Exit::Signal(0),
+        };
+        Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
+            Some((id, game)) => {
+                game.exit = Some(exit);
+                Reaped::Game(id)
+            }
+            None => Reaped::Other(pid.as_raw(), exit),
+        })
+    }
+
+    /// Takes note that a game's process has died before the loop knew of it.
+    pub(crate) fn note_early_exit(&mut self, id: GameId, exit: Exit) {
+        if let Some(game) = self.processes.get_mut(&id) {
+            self.by_pid.remove(&game.pid);
+            kill_group(game.pid);
+            game.exit = Some(exit);
+        }
+    }
+}
+
+impl Game {
+    /// Reads what the game said on its control channel, as much as its share of a turn. The flag says whether
+    /// there may be more.
+    pub(crate) fn read_control(&mut self) -> (Vec<Said>, bool) {
+        let mut said = Vec::new();
+        let mut chunk = [0; READ_CHUNK];
+        for _ in 0..CHUNKS_PER_TURN {
+            let Some(control) = &mut self.control else { return (said, false) };
+            match control.read(&mut chunk) {
+                // The game closed its end: it plays on, and has nothing more to say.
+                Ok(0) => self.control = None,
+                Ok(read) => self.control_input.extend(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+                Err(_) => self.control = None,
+            }
+            loop {
+                match self.control_input.next_line() {
+                    Ok(None) => break,
+                    Ok(Some(line)) => said.push(parse_control(&line)),
+                    Err(error) => {
+                        said.push(Said::Garbage(format!("control channel: {error}")));
+                        self.control = None;
+                        break;
+                    }
+                }
+            }
+        }
+        (said, self.control.is_some())
+    }
+
+    /// Reads what the game printed, as much as its share of a turn. The flag says whether there may be more.
+    pub(crate) fn read_output(&mut self, now: Instant) -> (Vec<Said>, bool) {
+        let mut said = Vec::new();
+        let mut chunk = [0; READ_CHUNK];
+        for _ in 0..CHUNKS_PER_TURN {
+            let Some(output) = &mut self.output else { return (said, false) };
+            match output.read(&mut chunk) {
+                Ok(0) => self.output = None,
+                Ok(read) => self.output_lines.extend(&chunk[..read]),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+                Err(_) => self.output = None,
+            }
+            self.cut_output_lines(&mut said, now);
+        }
+        (said, self.output.is_some())
+    }
+
+    fn cut_output_lines(&mut self, said: &mut Vec<Said>, now: Instant) {
+        loop {
+            let line = match self.output_lines.next_line() {
+                Ok(Some(line)) => line,
+                Ok(None) if self.output.is_none() && !self.output_lines.is_empty() => {
+                    self.output_lines.take_rest()
+                }
+                Ok(None) => return,
+                Err(_) => {
+                    let mut rest = self.output_lines.take_rest();
+                    let after = rest.split_off(OUTPUT_LINE_MAX.min(rest.len()));
+                    let next_line = after.iter().position(|&byte| byte == b'\n');
+                    if let Some(end) = next_line {
+                        self.output_lines.extend(&after[end + 1..]);
+                    }
+                    rest
+                }
+            };
+            match self.output_rate.take(now) {
+                Ok(0) => said.push(Said::Output(line)),
+                Ok(suppressed) => said.extend([Said::Suppressed(suppressed), Said::Output(line)]),
+                Err(()) => {}
+            }
+        }
+    }
+
+    /// Sends the game a message. `false`: the game does not read, or its channel is closed.
+    pub(crate) fn tell(&mut self, message: &ToGame, registry: &Registry, id: GameId) -> bool {
+        self.control_output.extend_from_slice(message.to_line().as_bytes());
+        self.flush_control(registry, id) && self.control_output.len() <= CONTROL_OUTPUT_MAX
+    }
+
+    /// Writes what the control channel takes. `false`: the channel is closed.
+    pub(crate) fn flush_control(&mut self, registry: &Registry, id: GameId) -> bool {
+        while !self.control_output.is_empty() {
+            let Some(control) = &mut self.control else { return false };
+            match control.write(&self.control_output) {
+                Ok(written) => self.control_output.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    return registry.reregister(control, tokens::control(id), interest).is_ok();
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+
+    /// Sends a signal to the game's process group. Nothing happens once the process was reaped.
+    pub(crate) fn signal(&self, signal: Signal) {
+        if self.exit.is_none() {
+            // The group is there as long as its leader was not reaped; EPERM and ESRCH cannot be.
+            let _ = killpg(Pid::from_raw(self.pid), signal);
+        }
+    }
+}
+
+fn parse_control(line: &[u8]) -> Said {
+    match FromGame::parse(line) {
+        Ok(message) => Said::Message(message),
+        Err(error) => {
+            let start: String = String::from_utf8_lossy(line).chars().take(80).collect();
+            Said::Garbage(format!("control channel: {error}: {start}"))
+        }
+    }
+}
+
+fn kill_group(pid: i32) {
+    // ESRCH: nobody else was in the group.
+    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+/// How many lines of its output a game may put into the log: as many as fit a second, each second.
+struct OutputRate {
+    per_second: u32,
+    left: u32,
+    second_began: Instant,
+    suppressed: u64,
+}
+
+impl OutputRate {
+    fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, left: per_second, second_began: now, suppressed: 0 }
+    }
+
+    /// Takes room for a line; with it comes how many went without before.
+    fn take(&mut self, now: Instant) -> Result<u64, ()> {
+        if now.saturating_duration_since(self.second_began).as_secs() >= 1 {
+            (self.left, self.second_began) = (self.per_second, now);
+        }
+        if self.left == 0 {
+            self.suppressed += 1;
+            return Err(());
+        }
+        self.left -= 1;
+        Ok(std::mem::take(&mut self.suppressed))
+    }
+
+    fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.suppressed)
+    }
+}
+
+impl Game {
+    /// The lines that were suppressed and not told yet, at the game's end.
+    pub(crate) fn take_suppressed(&mut self) -> u64 {
+        self.output_rate.take_suppressed()
+    }
+}

@@ -1,0 +1,88 @@
+//! What a dead game left behind: children that it did not wait for, hidden in sessions of their own or not.
+//!
+//! The daemon is a child subreaper (prctl(2), `PR_SET_CHILD_SUBREAPER`): a process whose parent dies becomes
+//! the daemon's child. So whatever a game left behind is found among the daemon's children, at once or when
+//! its own parent has died, and is told from games by its pid.
+
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+use std::fs;
+
+use matchmaker::GameId;
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+/// Knows the games that live, and those that died and may have left something.
+#[derive(Debug, Default)]
+pub(crate) struct Leftovers {
+    games: BTreeMap<GameId, i32>,
+    unclean: BTreeSet<GameId>,
+}
+
+impl Leftovers {
+    /// A game's process exists.
+    pub(crate) fn note_game(&mut self, game: GameId, pid: i32) {
+        self.games.insert(game, pid);
+    }
+
+    /// A game's process was reaped. Kills what it left behind and says which games are clean by now.
+    pub(crate) fn clean_up(&mut self, game: GameId) -> Vec<GameId> {
+        self.games.remove(&game);
+        self.unclean.insert(game);
+        self.look_again()
+    }
+
+    /// Looks once more, after something that was killed has died, and says which games are clean by now.
+    pub(crate) fn look_again(&mut self) -> Vec<GameId> {
+        let mut held_up = BTreeSet::new();
+        let known: HashSet<i32> = self.games.values().copied().collect();
+        for pid in children().into_iter().filter(|pid| !known.contains(pid)) {
+            let game = game_of(pid);
+            if game.is_some_and(|game| self.games.contains_key(&game)) || is_dead(pid) {
+                // A helper of a game that lives, or nothing any more.
+                continue;
+            }
+            // One that does not say whose it is gets no benefit of the doubt: no game is clean before it is
+            // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment.
+            match game.filter(|game| self.unclean.contains(game)) {
+                Some(game) => drop(held_up.insert(game)),
+                None => held_up.extend(self.unclean.iter().copied()),
+            }
+            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+                Ok(()) | Err(Errno::ESRCH) => {}
+                Err(error) => {
+                    log::error!("cannot kill process {pid}, which a game left behind: {error}")
+                }
+            }
+        }
+        let clean: Vec<GameId> = self.unclean.difference(&held_up).copied().collect();
+        self.unclean = held_up;
+        clean
+    }
+}
+
+/// The children of this process, whichever of its threads made them; proc(5), `/proc/pid/task/tid/children`.
+fn children() -> Vec<i32> {
+    let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
+    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+    lists
+        .flatten()
+        .flat_map(|list| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>())
+        .collect()
+}
+
+/// The game that a process says it belongs to, by the environment it was started with.
+fn game_of(pid: i32) -> Option<GameId> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|&byte| byte == 0);
+    let game = variables.find_map(|variable| variable.strip_prefix(b"MUSTER_GAME="))?;
+    std::str::from_utf8(game).ok()?.parse().ok().map(GameId)
+}
+
+/// Whether a process has died and only waits to be reaped; proc(5), `/proc/pid/stat`.
+fn is_dead(pid: i32) -> bool {
+    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
+    // The state comes after the command's name, which may itself hold any character.
+    stat.rsplit_once(')')
+        .is_none_or(|(_, rest)| matches!(rest.trim_start().as_bytes().first(), Some(b'Z' | b'X')))
+}

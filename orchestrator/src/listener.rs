@@ -1,0 +1,140 @@
+//! The door: new connections, and what happens when there is no descriptor left for one.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::net::{Shutdown, SocketAddr};
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Interest, Registry};
+use nix::libc;
+use protocol::{ErrorCode, Reply};
+use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::tokens;
+
+/// Connections that wait in the kernel to be accepted; the kernel takes its own bound where that is lower.
+const BACKLOG: i32 = 4096;
+
+/// Silence on a connection before the kernel asks whether the other side is still there, then how often.
+const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
+const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
+const KEEPALIVE_PROBES: u32 = 6;
+
+/// When to try again after the kernel had no memory for a connection.
+const RETRY_AFTER: Duration = Duration::from_millis(100);
+
+/// What is read of a client that is turned away, so that the close does not reset its connection.
+const UNREAD_MAX: usize = 4096;
+
+/// The listening socket. Its edge comes once for any number of connections, so it remembers by itself that
+/// there may be more.
+pub(crate) struct Listener {
+    socket: TcpListener,
+    /// Kept open to be closed when there is no other descriptor: then one client can be told that there are
+    /// too many, where it would otherwise wait in the backlog for good.
+    reserve: Option<File>,
+    has_more: bool,
+    retry_at: Option<Instant>,
+}
+
+impl Listener {
+    /// Listens on an address. Port 0 lets the kernel choose.
+    ///
+    /// # Errors
+    /// When the address cannot be had.
+    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        // Connections of the last run may linger for a minute; they must not keep this one from starting.
+        socket.set_reuse_address(true)?;
+        socket.set_nonblocking(true)?;
+        // Accepted sockets inherit these, which saves the calls for each of them.
+        socket.set_tcp_nodelay(true)?;
+        let keepalive = TcpKeepalive::new()
+            .with_time(KEEPALIVE_AFTER)
+            .with_interval(KEEPALIVE_EVERY)
+            .with_retries(KEEPALIVE_PROBES);
+        socket.set_tcp_keepalive(&keepalive)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        let socket = TcpListener::from_std(socket.into());
+        Ok(Self { socket, reserve: open_reserve(), has_more: false, retry_at: None })
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut self.socket, tokens::LISTENER, Interest::READABLE)
+    }
+
+    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
+        self.socket.local_addr()
+    }
+
+    /// The poll said that somebody is at the door.
+    pub(crate) fn set_has_more(&mut self) {
+        self.has_more = true;
+    }
+
+    /// Whether somebody may be at the door and nothing speaks against looking now.
+    pub(crate) fn is_ready(&self) -> bool {
+        self.has_more && self.retry_at.is_none()
+    }
+
+    /// When to look again, while the kernel has no room.
+    pub(crate) fn retry_at(&self) -> Option<Instant> {
+        self.retry_at
+    }
+
+    /// A descriptor was closed, or time has passed: what failed may work now.
+    pub(crate) fn retry(&mut self, now: Instant, a_descriptor_was_closed: bool) {
+        if a_descriptor_was_closed || self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+        }
+        if self.reserve.is_none() {
+            self.reserve = open_reserve();
+        }
+    }
+
+    /// The next connection, until nobody is at the door.
+    pub(crate) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
+        loop {
+            let error = match self.socket.accept() {
+                Ok(connection) => return Some(connection),
+                Err(error) => error,
+            };
+            match error.raw_os_error() {
+                _ if error.kind() == io::ErrorKind::WouldBlock => {
+                    self.has_more = false;
+                    return None;
+                }
+                Some(libc::EMFILE | libc::ENFILE) if self.reserve.is_some() => {
+                    self.reserve = None;
+                    if let Ok((stream, _)) = self.socket.accept() {
+                        turn_away(stream);
+                    }
+                    self.reserve = open_reserve();
+                }
+                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                    log::warn!("cannot accept: {error}; trying again when a descriptor is closed");
+                    self.retry_at = Some(now + RETRY_AFTER);
+                    return None;
+                }
+                // The connection ended before it was accepted, or something like it; accept(2) says to go on.
+                _ => log::debug!("a connection was gone before it was accepted: {error}"),
+            }
+        }
+    }
+}
+
+/// Tells a client that there are too many, without taking it in.
+pub(crate) fn turn_away(mut stream: TcpStream) {
+    let reply =
+        Reply::error(ErrorCode::TooMany, "too many connections", Some(crate::server::RETRY_MS));
+    // An empty send buffer takes a line at once; a client for which it does not is gone.
+    let _ = stream.write_all(format!("{reply}\n").as_bytes());
+    let _ = SockRef::from(&stream).shutdown(Shutdown::Write);
+    let _ = stream.read(&mut [0; UNREAD_MAX]);
+}
+
+fn open_reserve() -> Option<File> {
+    File::open("/dev/null").ok()
+}

@@ -1,0 +1,206 @@
+//! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
+//!
+//! Events become [`Input`]s in [`talk`] (clients) and [`watch`] (games, signals); [`perform`] turns
+//! [`Action`](matchmaker::Action)s into effects. An effect
+//! that fails (a client that is gone, a game that does not read) is an input again, so that the brain hears
+//! of everything in order and no decision is taken here.
+
+mod perform;
+mod talk;
+mod watch;
+
+use std::collections::{HashMap, VecDeque};
+use std::io;
+use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use matchmaker::{Exit, Input, Matchmaker};
+use mio::event::Event;
+use mio::unix::SourceFd;
+use mio::{Events, Interest, Poll, Waker};
+
+use crate::client::READ_CHUNK;
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::games::Games;
+use crate::launcher::Launcher;
+use crate::listener::Listener;
+use crate::signals::Signals;
+use crate::tokens::{self, Source};
+
+pub(crate) use talk::RETRY_MS;
+
+/// Events taken from the kernel at a time.
+const EVENTS_PER_TURN: usize = 1024;
+
+/// The whole daemon.
+pub(crate) struct Server {
+    config: Config,
+    brain: Matchmaker,
+    poll: Poll,
+    clients: Clients,
+    games: Games,
+    launcher: Launcher,
+    listener: Listener,
+    signals: Signals,
+    /// What the brain has not heard yet.
+    inputs: VecDeque<Input>,
+    /// The time of this turn.
+    now: Instant,
+    started: Instant,
+    /// Children that died while a launch was on its way: one of them may be the process of that launch.
+    unclaimed: HashMap<i32, Exit>,
+    closed_a_descriptor: bool,
+    stop_was_asked: bool,
+    is_done: bool,
+    chunk: Box<[u8]>,
+}
+
+impl Server {
+    /// Takes hold of everything that the loop needs. The address is bound here, so that an error shows at once.
+    ///
+    /// # Errors
+    /// When a descriptor or the worker thread cannot be had.
+    pub(crate) fn new(config: Config, signals: Signals, mut listener: Listener) -> io::Result<Self> {
+        let poll = Poll::new()?;
+        listener.register(poll.registry())?;
+        let signal_source = signals.as_raw_fd();
+        poll.registry().register(
+            &mut SourceFd(&signal_source),
+            tokens::SIGNALS,
+            Interest::READABLE,
+        )?;
+        let waker = Arc::new(Waker::new(poll.registry(), tokens::WORKER)?);
+        let now = Instant::now();
+        Ok(Self {
+            brain: Matchmaker::new(config.for_brain()),
+            launcher: Launcher::start(&config, waker)?,
+            poll,
+            clients: Clients::new(),
+            games: Games::default(),
+            listener,
+            signals,
+            inputs: VecDeque::new(),
+            now,
+            started: now,
+            unclaimed: HashMap::new(),
+            closed_a_descriptor: false,
+            stop_was_asked: false,
+            is_done: false,
+            chunk: vec![0; READ_CHUNK].into_boxed_slice(),
+            config,
+        })
+    }
+
+    /// Runs until the drain is over.
+    ///
+    /// # Errors
+    /// When the kernel refuses to wait for events, which nothing here can mend.
+    pub(crate) fn run(&mut self) -> io::Result<()> {
+        let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        self.brain.handle_timeout(Duration::ZERO);
+        self.settle();
+        while !self.is_done {
+            match self.poll.poll(&mut events, self.time_to_wait()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                result => result?,
+            }
+            self.now = Instant::now();
+            for event in &events {
+                self.handle_event(event);
+            }
+            self.handle_leftover_work();
+            self.handle_deadlines();
+            self.settle();
+            self.write_to_clients();
+        }
+        self.say_goodbye();
+        Ok(())
+    }
+
+    /// How long the kernel may let us sleep: until the next deadline, or not at all if there is work left.
+    fn time_to_wait(&self) -> Option<Duration> {
+        if self.clients.has_ready()
+            || self.games.has_ready()
+            || self.listener.is_ready()
+            || !self.inputs.is_empty()
+        {
+            return Some(Duration::ZERO);
+        }
+        let brain = self.brain.next_deadline().map(|at| self.started + at);
+        let deadlines = [brain, self.clients.next_deadline(), self.listener.retry_at()];
+        let next = deadlines.into_iter().flatten().min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn handle_event(&mut self, event: &Event) {
+        match tokens::source(event.token()) {
+            Some(Source::Listener) => self.listener.set_has_more(),
+            Some(Source::Signals) => self.handle_signals(),
+            Some(Source::Worker) => self.handle_answers(),
+            Some(Source::Client(id)) => {
+                if let Some(client) = self.clients.get_mut(id) {
+                    if event.is_readable() || event.is_read_closed() || event.is_error() {
+                        client.set_readable();
+                    }
+                    self.write_to_client(id);
+                    self.serve_client(id);
+                }
+            }
+            Some(Source::Control(game)) => self.handle_control_event(game),
+            Some(Source::Output(game)) => self.read_output(game),
+            None => log::error!("an event of nobody: {:?}", event.token()),
+        }
+    }
+
+    /// What was left undone for fairness, and what can be tried again.
+    fn handle_leftover_work(&mut self) {
+        for id in self.clients.take_ready() {
+            self.serve_client(id);
+        }
+        for game in self.games.take_ready() {
+            self.read_control(game);
+            self.read_output(game);
+        }
+        self.listener.retry(self.now, std::mem::take(&mut self.closed_a_descriptor));
+        if self.listener.is_ready() {
+            self.accept();
+        }
+    }
+
+    fn handle_deadlines(&mut self) {
+        while let Some(id) = self.clients.pop_due(self.now) {
+            self.handle_client_deadline(id);
+        }
+        let now = self.brain_now();
+        if self.brain.next_deadline().is_some_and(|at| at <= now) {
+            self.brain.handle_timeout(now);
+            self.perform_all();
+        }
+    }
+
+    /// Tells the brain what happened, and does what it says, until both are at rest.
+    fn settle(&mut self) {
+        self.perform_all();
+        while let Some(input) = self.inputs.pop_front() {
+            self.brain.handle(self.brain_now(), input);
+            self.perform_all();
+        }
+    }
+
+    fn perform_all(&mut self) {
+        while let Some(action) = self.brain.poll_action() {
+            self.perform(action);
+        }
+    }
+
+    fn tell_brain(&mut self, input: Input) {
+        self.inputs.push_back(input);
+        self.settle();
+    }
+
+    fn brain_now(&self) -> Duration {
+        self.now.saturating_duration_since(self.started)
+    }
+}

@@ -1,0 +1,159 @@
+//! What the brain says, done.
+
+use matchmaker::{Action, Event, GameId, Input, MatchEnd, ModeId};
+use nix::sys::signal::Signal;
+use protocol::{Reply, ToGame};
+
+use super::Server;
+use crate::config::Mode;
+
+impl Server {
+    /// Does one thing. What fails comes back to the brain as an input.
+    pub(super) fn perform(&mut self, action: Action) {
+        match action {
+            Action::TellQueued { connection, mode, position, needed, resume_key } => {
+                let queue = self.queue_name(mode);
+                let resume = resume_key.to_string();
+                self.say(connection, &Reply::Queued { queue, position, needed, resume });
+            }
+            Action::TellLeft { connection } => self.say(connection, &Reply::Left),
+            Action::TellRequeued { connection, mode, position } => {
+                let queue = self.queue_name(mode);
+                self.say(connection, &Reply::Requeued { queue, position });
+            }
+            Action::TellWaiting { connection, mode, reason } => {
+                let queue = self.queue_name(mode);
+                self.say(connection, &Reply::Waiting { queue, reason });
+            }
+            Action::Assign { connection, mode, match_id, port, slot, players, token, .. } => {
+                let reply = Reply::Assign {
+                    match_id: match_id.to_string(),
+                    host: self.config.ports.public_host.clone(),
+                    port,
+                    slot,
+                    players,
+                    token: token.to_string(),
+                    transport: self.mode(mode).transport.word().to_owned(),
+                };
+                self.close_with(connection, &reply);
+            }
+            Action::Refuse { connection, code, text } => self.refuse(connection, code, &text),
+            Action::Launch { game, mode, port } => {
+                self.launcher.launch(game, mode, port);
+            }
+            Action::Start { game, mode, match_id, seats } => {
+                if let Some(game) = self.games.get_mut(game) {
+                    game.match_id = Some(match_id);
+                }
+                let mode = self.mode(mode);
+                let start = ToGame::Start {
+                    match_id: match_id.to_string(),
+                    players: seats,
+                    hello_ms: millis(mode.hello_timeout),
+                    max_ms: millis(mode.max_duration),
+                };
+                self.tell_game(game, &start);
+            }
+            Action::Stop { game, grace } => {
+                self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
+            }
+            Action::Terminate { game } => self.signal_game(game, Signal::SIGTERM),
+            Action::Kill { game } => self.signal_game(game, Signal::SIGKILL),
+            Action::Report(event) => self.report(&event),
+            Action::Drained => self.is_done = true,
+        }
+    }
+
+    fn tell_game(&mut self, id: GameId, message: &ToGame) {
+        let Some(game) = self.games.get_mut(id) else { return };
+        let told = game.tell(message, self.poll.registry(), id);
+        // A game that closed its channel may still be asked to stop: SIGTERM follows.
+        if !told && !matches!(message, ToGame::Stop { .. }) {
+            let what = "its control channel is closed, or it does not read it".to_owned();
+            self.inputs.push_back(Input::GameBroken { game: id, what });
+        }
+    }
+
+    fn signal_game(&self, id: GameId, signal: Signal) {
+        if let Some(game) = self.games.get(id) {
+            game.signal(signal);
+        }
+    }
+
+    fn mode(&self, mode: ModeId) -> &Mode {
+        &self.config.modes[mode.0]
+    }
+
+    fn queue_name(&self, mode: ModeId) -> String {
+        self.mode(mode).name.clone()
+    }
+
+    fn report(&self, event: &Event) {
+        let name = |mode: &ModeId| &self.mode(*mode).name;
+        let pid = |game: &GameId| self.games.get(*game).map_or(0, |game| game.pid);
+        match event {
+            Event::MatchFormed { match_id, mode, players } => {
+                let players: Vec<String> = players.iter().map(ToString::to_string).collect();
+                let players = players.join(",");
+                log::info!("match formed match={match_id} mode={} players={players}", name(mode));
+            }
+            Event::MatchDissolved { match_id, mode, player } => {
+                log::info!("match dissolved match={match_id} mode={} gone={player}", name(mode));
+            }
+            Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
+                "match assigned match={match_id} mode={} game={game} pid={} port={port} waited={waited:?}",
+                name(mode),
+                pid(game)
+            ),
+            Event::PlayerJoined { match_id, slot } => {
+                log::debug!("player joined match={match_id} slot={slot}");
+            }
+            Event::PlayerLeft { match_id, slot } => {
+                log::debug!("player left match={match_id} slot={slot}");
+            }
+            Event::MatchResult { match_id, mode, game, result } => log::info!(
+                "match result match={match_id} mode={} game={game} result={result}",
+                name(mode)
+            ),
+            Event::MatchEnded { match_id, mode, game, end, lasted } => {
+                let (how, exit) = match end {
+                    MatchEnd::Finished(exit) => ("finished", exit),
+                    MatchEnd::Stopped(exit) => ("stopped", exit),
+                };
+                let mode = name(mode);
+                log::info!(
+                    "match {how} match={match_id} mode={mode} game={game} end=\"{exit}\" lasted={lasted:?}"
+                );
+            }
+            Event::GameWarm { game, mode } => {
+                log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
+            }
+            Event::GameFailed { game, mode, fault, retry_in } => log::warn!(
+                "game failed game={game} mode={} pid={}: it {fault}; next try in {retry_in:?}",
+                name(mode),
+                pid(game)
+            ),
+            Event::GameStopping { game, why } => {
+                log::info!("game stopping game={game} pid={}: {why}", pid(game));
+            }
+            Event::PortBusy { port, rest } => {
+                log::warn!(
+                    "port busy port={port}: another program holds it; trying again in {rest:?}"
+                );
+            }
+            Event::PortReturned { port, rest } if rest.is_zero() => {
+                log::info!("port free port={port}")
+            }
+            Event::PortReturned { port, rest } => {
+                log::info!("port returned port={port} rests={rest:?}");
+            }
+            Event::Draining { games, timeout } => {
+                log::info!("draining games={games} timeout={timeout:?}");
+            }
+        }
+    }
+}
+
+fn millis(duration: std::time::Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,0 +1,246 @@
+//! Talking with clients: who is let in, what they ask, what they are told, and when their time is over.
+
+use matchmaker::{ConnectionId, Input, ModeId};
+use protocol::{ErrorCode, LineError, Reply, Request, ResumeKey, Secret};
+
+use super::Server;
+use crate::client::{Overdue, Step};
+use crate::clients::Admission;
+use crate::listener::turn_away;
+use crate::tokens;
+
+/// When a client is told to try again after a 4xx, in milliseconds.
+pub(crate) const RETRY_MS: u64 = 1000;
+
+/// Connections accepted in a turn, so that a flood of them does not starve who is already in.
+const ACCEPTS_PER_TURN: usize = 128;
+
+/// Lines of one client handled in a turn, so that a firehose does not starve the others.
+const LINES_PER_TURN: usize = 64;
+
+/// What the last clients are told when Muster is gone.
+const SHUTDOWN: &str = "shutdown";
+
+/// The answer to HELP.
+const HELP: &[&str] = &[
+    "READY [queue=Q] [name=N] joins a queue",
+    "LEAVE leaves it",
+    "STATUS tells how full the queues are",
+    "PING [text] gets PONG [text]",
+    "QUIT ends the conversation",
+    "A value holds no white space; percent-encode it",
+];
+
+impl Server {
+    pub(super) fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            let Some((stream, address)) = self.listener.accept(self.now) else { return };
+            let registry = self.poll.registry();
+            match self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now)
+            {
+                Ok(Admission::Client(id)) => {
+                    let greeting = self.greeting();
+                    self.say(id, &greeting);
+                    self.set_client_deadline(id);
+                }
+                Ok(Admission::Refused(id)) => {
+                    self.refuse(id, ErrorCode::TooMany, "too many connections");
+                }
+                Err(stream) => turn_away(stream),
+            }
+        }
+    }
+
+    fn greeting(&self) -> Reply {
+        Reply::Muster {
+            version: protocol::CLIENT_PROTOCOL_VERSION,
+            line_max: protocol::CLIENT_LINE_MAX,
+            queues: self.config.modes.iter().map(|mode| mode.name.clone()).collect(),
+        }
+    }
+
+    /// Handles what a client sent, as much as its share of a turn.
+    pub(super) fn serve_client(&mut self, id: ConnectionId) {
+        for _ in 0..LINES_PER_TURN {
+            let Some(client) = self.clients.get_mut(id) else { return };
+            match client.next_step(&mut self.chunk, &self.config.limits, self.now) {
+                Step::Line(line) => self.handle_line(id, &line),
+                Step::LineTooLong => {
+                    let text = format!("a line has at most {} bytes", protocol::CLIENT_LINE_MAX);
+                    self.refuse(id, ErrorCode::LineTooLong, &text);
+                }
+                Step::TooFast => self.refuse(id, ErrorCode::TooMany, "too many lines; slow down"),
+                Step::Gone => return self.handle_gone(id),
+                Step::Idle => return self.set_client_deadline(id),
+            }
+        }
+        self.set_client_deadline(id);
+        self.clients.set_ready(id);
+    }
+
+    fn handle_line(&mut self, id: ConnectionId, line: &[u8]) {
+        match Request::parse(line) {
+            Ok(Some(request)) => self.handle_request(id, request),
+            Ok(None) => {}
+            Err(error) => self.handle_bad_line(id, &error),
+        }
+    }
+
+    fn handle_bad_line(&mut self, id: ConnectionId, error: &LineError) {
+        self.refuse(id, error.code(), &error.to_string());
+        if self.clients.get_mut(id).is_some_and(|client| client.note_bad_line()) {
+            self.close_with(id, &Reply::Bye { reason: "bad-lines".into() });
+        }
+    }
+
+    fn handle_request(&mut self, connection: ConnectionId, request: Request) {
+        match request {
+            Request::Ready { resume: Some(ResumeKey::Key(_) | ResumeKey::Malformed), .. } => {
+                self.tell_brain(Input::Resume { connection });
+            }
+            Request::Ready { queue, name, resume: None } => match (draw_secret(), draw_secret()) {
+                (Ok(resume_key), Ok(token)) => {
+                    self.tell_brain(Input::Ready { connection, queue, name, resume_key, token });
+                }
+                (Err(error), _) | (_, Err(error)) => {
+                    log::error!("the system gives no random bytes: {error}");
+                    self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
+                }
+            },
+            Request::Leave => self.tell_brain(Input::Leave { connection }),
+            Request::Accept | Request::Decline => self.tell_brain(Input::Answer { connection }),
+            Request::Ping(text) => self.say(connection, &Reply::Pong(text)),
+            Request::Status => {
+                for mode in (0..self.config.modes.len()).map(ModeId) {
+                    let reply = self.status(mode);
+                    self.say(connection, &reply);
+                }
+            }
+            Request::Help => {
+                for line in HELP {
+                    self.say(connection, &Reply::Help((*line).into()));
+                }
+            }
+            Request::Quit => self.close_with(connection, &Reply::Bye { reason: "quit".into() }),
+        }
+    }
+
+    fn status(&self, mode: ModeId) -> Reply {
+        let status = self.brain.mode_status(mode);
+        Reply::Status {
+            queue: self.config.modes[mode.0].name.clone(),
+            waiting: status.waiting,
+            games: status.games,
+            ports_free: status.ports_free,
+        }
+    }
+
+    /// The client closed its side or is gone. What was already said to it still goes out, for one that closed
+    /// only its own side.
+    fn handle_gone(&mut self, id: ConnectionId) {
+        self.write_to_client(id);
+        if let Some(client) = self.clients.get_mut(id) {
+            if client.is_closing() || !client.has_output() {
+                return self.drop_client(id);
+            }
+            self.inputs.push_back(Input::Lost { connection: id });
+            self.close_after_output(id);
+        }
+    }
+
+    pub(super) fn handle_client_deadline(&mut self, id: ConnectionId) {
+        let is_queued = self.brain.is_waiting(id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        match client.overdue(&self.config.limits, is_queued, self.now) {
+            None => self.set_client_deadline(id),
+            Some(Overdue::Unreachable) => self.drop_client(id),
+            Some(Overdue::Silent) => self.refuse(id, ErrorCode::Timeout, "you said nothing"),
+            Some(Overdue::HalfLine) => {
+                self.refuse(id, ErrorCode::Timeout, "a line was not finished")
+            }
+            Some(Overdue::Idle) => {
+                self.refuse(id, ErrorCode::Timeout, "you are in no queue and said nothing more");
+            }
+        }
+    }
+
+    fn set_client_deadline(&mut self, id: ConnectionId) {
+        let is_queued = self.brain.is_waiting(id);
+        let Some(client) = self.clients.get_mut(id) else { return };
+        let at = client.deadline(&self.config.limits, is_queued);
+        self.clients.set_deadline(id, at);
+    }
+
+    /// Says a line to a client; one that does not read enough to have room for it is dropped.
+    pub(super) fn say(&mut self, id: ConnectionId, reply: &Reply) {
+        if !self.clients.say(id, reply, &self.config.limits) {
+            log::debug!("client {id} does not read what it is told");
+            self.drop_client(id);
+        }
+    }
+
+    /// Tells a client that something cannot be done, and closes where the protocol says so.
+    pub(super) fn refuse(&mut self, id: ConnectionId, code: ErrorCode, text: &str) {
+        let retry_ms = (code.number() < 500).then_some(RETRY_MS);
+        let reply = Reply::error(code, text, retry_ms);
+        if code.closes() {
+            self.close_with(id, &reply);
+        } else {
+            self.say(id, &reply);
+        }
+    }
+
+    /// Says a client's last line.
+    pub(super) fn close_with(&mut self, id: ConnectionId, reply: &Reply) {
+        self.say(id, reply);
+        self.inputs.push_back(Input::Lost { connection: id });
+        self.close_after_output(id);
+    }
+
+    fn close_after_output(&mut self, id: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(id) {
+            client.close_after_output(self.now);
+            self.set_client_deadline(id);
+        }
+    }
+
+    /// Closes a connection without a word.
+    fn drop_client(&mut self, id: ConnectionId) {
+        if self.clients.remove(id).is_some() {
+            self.closed_a_descriptor = true;
+            self.inputs.push_back(Input::Lost { connection: id });
+        }
+    }
+
+    pub(super) fn write_to_clients(&mut self) {
+        for id in self.clients.take_told() {
+            self.write_to_client(id);
+            self.set_client_deadline(id);
+        }
+    }
+
+    pub(super) fn write_to_client(&mut self, id: ConnectionId) {
+        let Some(client) = self.clients.get_mut(id) else { return };
+        if client.flush(self.poll.registry(), tokens::client(id), self.now).is_err() {
+            return self.drop_client(id);
+        }
+        if client.take_wants_turn() {
+            self.clients.set_ready(id);
+        }
+    }
+
+    /// Tells those who are still connected that it is over.
+    pub(super) fn say_goodbye(&mut self) {
+        for id in self.clients.ids() {
+            self.close_with(id, &Reply::Bye { reason: SHUTDOWN.into() });
+            self.write_to_client(id);
+        }
+    }
+}
+
+/// Draws 128 bits from the system's random source.
+fn draw_secret() -> Result<Secret, getrandom::Error> {
+    let mut bytes = [0; Secret::BYTES];
+    getrandom::fill(&mut bytes)?;
+    Ok(Secret::from_bytes(bytes))
+}

@@ -1,0 +1,164 @@
+//! Watching games: what they say, what they print, and how they end; and the signals, most of which tell of
+//! such an end.
+
+use matchmaker::{GameId, Input};
+use nix::sys::signal::Signal;
+use protocol::FromGame;
+
+use super::Server;
+use crate::games::{Reaped, Said};
+use crate::launcher::{Answer, Process};
+
+impl Server {
+    /// The worker has answered.
+    pub(super) fn handle_answers(&mut self) {
+        while let Some(answer) = self.launcher.next_answer() {
+            match answer {
+                Answer::Launched { game, process } => self.handle_launched(game, process),
+                Answer::Failed { game, fault } => {
+                    self.tell_brain(Input::LaunchFailed { game, fault });
+                }
+                Answer::CleanedUp { game } => self.handle_cleaned_up(game),
+            }
+        }
+        if !self.launcher.is_launching() {
+            self.unclaimed.clear();
+        }
+    }
+
+    fn handle_launched(&mut self, game: GameId, process: Process) {
+        let pid = process.pid;
+        let rate = self.config.limits.output_lines_per_second;
+        log::debug!("game launched game={game} pid={pid}");
+        if let Err(error) = self.games.insert(game, process, self.poll.registry(), rate, self.now) {
+            // It runs, but nothing it says can be heard: the brain kills it by its deadline.
+            log::error!("cannot watch the channels of game {game}: {error}");
+        }
+        self.tell_brain(Input::Launched { game });
+        if let Some(exit) = self.unclaimed.remove(&pid) {
+            self.games.note_early_exit(game, exit);
+            self.launcher.clean_up(game);
+        }
+    }
+
+    pub(super) fn handle_control_event(&mut self, id: GameId) {
+        if let Some(game) = self.games.get_mut(id) {
+            game.flush_control(self.poll.registry(), id);
+            self.read_control(id);
+        }
+    }
+
+    pub(super) fn read_control(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(id) else { return };
+        let (said, has_more) = game.read_control();
+        for said in said {
+            self.handle_said(id, said);
+        }
+        if has_more {
+            self.games.set_ready(id);
+        }
+    }
+
+    pub(super) fn read_output(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(id) else { return };
+        let (said, has_more) = game.read_output(self.now);
+        for said in said {
+            self.handle_said(id, said);
+        }
+        if has_more {
+            self.games.set_ready(id);
+        }
+    }
+
+    fn handle_said(&mut self, game: GameId, said: Said) {
+        let message = match said {
+            Said::Message(message) => message,
+            Said::Garbage(what) => return self.tell_brain(Input::GameBroken { game, what }),
+            Said::Output(line) => return self.log_output(game, &String::from_utf8_lossy(&line)),
+            Said::Suppressed(lines) => {
+                return self
+                    .log_output(game, &format!("({lines} lines were too many for the log)"));
+            }
+        };
+        match message {
+            FromGame::Ready => self.tell_brain(Input::GameReady { game }),
+            FromGame::Started => self.tell_brain(Input::GameStarted { game }),
+            FromGame::Joined { slot } => self.tell_brain(Input::GameJoined { game, slot }),
+            FromGame::Left { slot } => self.tell_brain(Input::GameLeft { game, slot }),
+            FromGame::Alive => self.tell_brain(Input::GameAlive { game }),
+            FromGame::Result { fields } => {
+                let result = serde_json::Value::Object(fields).to_string();
+                self.tell_brain(Input::GameResult { game, result });
+            }
+            FromGame::Unknown => log::debug!("game {game} said something of a later contract"),
+        }
+    }
+
+    /// Writes a line of a game's output into the log, with the game and its match named.
+    fn log_output(&self, id: GameId, line: &str) {
+        match self.games.get(id).and_then(|game| game.match_id) {
+            Some(match_id) => log::info!("output game={id} match={match_id}: {line}"),
+            None => log::info!("output game={id}: {line}"),
+        }
+    }
+
+    /// Nothing of a game is left: hear its last words, then let its port go.
+    fn handle_cleaned_up(&mut self, id: GameId) {
+        // Nobody can write to its channels any more, so this ends.
+        while let Some(game) = self.games.get_mut(id) {
+            let (control, control_has_more) = game.read_control();
+            let (output, output_has_more) = game.read_output(self.now);
+            for said in control.into_iter().chain(output) {
+                self.handle_said(id, said);
+            }
+            if !control_has_more && !output_has_more {
+                break;
+            }
+        }
+        let suppressed = self.games.get_mut(id).map_or(0, |game| game.take_suppressed());
+        if suppressed > 0 {
+            self.handle_said(id, Said::Suppressed(suppressed));
+        }
+        let Some(exit) = self.games.remove(id).and_then(|game| game.exit) else {
+            unreachable!("game {id} was cleaned up before it was reaped");
+        };
+        self.closed_a_descriptor = true;
+        self.tell_brain(Input::GameExited { game: id, exit });
+    }
+
+    // ---- Signals ----
+
+    pub(super) fn handle_signals(&mut self) {
+        while let Some(signal) = self.signals.next() {
+            match signal {
+                Signal::SIGCHLD => self.reap(),
+                Signal::SIGTERM | Signal::SIGINT if self.stop_was_asked => {
+                    log::info!("{signal} again: stopping now");
+                    self.tell_brain(Input::Stop);
+                }
+                Signal::SIGTERM | Signal::SIGINT => {
+                    self.stop_was_asked = true;
+                    log::info!("{signal}: draining; once more stops at once");
+                    self.tell_brain(Input::Drain);
+                }
+                _ => log::warn!(
+                    "{signal} does nothing in this version; restart to change the config"
+                ),
+            }
+        }
+    }
+
+    fn reap(&mut self) {
+        while let Some(reaped) = self.games.reap() {
+            match reaped {
+                Reaped::Game(game) => self.launcher.clean_up(game),
+                Reaped::Other(pid, exit) => {
+                    if self.launcher.is_launching() {
+                        self.unclaimed.insert(pid, exit);
+                    }
+                    self.launcher.look_again();
+                }
+            }
+        }
+    }
+}

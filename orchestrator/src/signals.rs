@@ -1,0 +1,48 @@
+//! Signals as input of the loop.
+
+use std::io;
+
+use nix::sys::signal::{SigSet, Signal};
+use nix::sys::signalfd::{SfdFlags, SignalFd};
+
+/// The signals that Muster hears, none of which interrupts anything: they wait until the loop reads them.
+pub(crate) struct Signals {
+    descriptor: SignalFd,
+}
+
+impl Signals {
+    /// Takes the signals over. Must come before the first thread is made: threads inherit what is blocked.
+    ///
+    /// # Errors
+    /// When the kernel refuses; there is no descriptor left, for example.
+    pub(crate) fn take_over() -> io::Result<Self> {
+        let heard =
+            [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD];
+        let set = SigSet::from_iter(heard);
+        set.thread_block()?;
+        let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
+        Ok(Self { descriptor: SignalFd::with_flags(&set, flags)? })
+    }
+
+    /// The next signal that came, until there is none.
+    pub(crate) fn next(&self) -> Option<Signal> {
+        loop {
+            match self.descriptor.read_signal() {
+                Ok(Some(info)) => {
+                    let number = i32::try_from(info.ssi_signo).unwrap_or_default();
+                    if let Ok(signal) = Signal::try_from(number) {
+                        return Some(signal);
+                    }
+                }
+                Err(nix::errno::Errno::EINTR) => {}
+                Ok(None) | Err(_) => return None,
+            }
+        }
+    }
+}
+
+impl std::os::fd::AsRawFd for Signals {
+    fn as_raw_fd(&self) -> std::os::fd::RawFd {
+        std::os::fd::AsFd::as_fd(&self.descriptor).as_raw_fd()
+    }
+}
