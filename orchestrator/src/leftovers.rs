@@ -51,7 +51,7 @@ impl Leftovers {
             match kill(Pid::from_raw(pid), Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => {
-                    log::error!("cannot kill process {pid}, which a game left behind: {error}")
+                    log::error!("cannot kill process {pid}, which a game left behind: {error}");
                 }
             }
         }

@@ -1,1 +1,50 @@
-//! Skeleton.
+//! What the end-to-end tests share: a real daemon, ports of its own, its log, and facts to wait for.
+//!
+//! A test starts a [`Muster`], speaks to it through the `client` library or a bare socket, and waits for facts
+//! with [`wait_until`] or [`Log::wait_for`]; nothing sleeps and nothing has a fixed port. When the value is
+//! dropped, the daemon and all its games are gone.
+
+#![forbid(unsafe_code)]
+// What does not hold here fails the test, which is what a panic is for.
+#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
+
+mod binaries;
+mod log;
+mod muster;
+mod ports;
+pub mod proc;
+
+use std::time::{Duration, Instant};
+
+pub use binaries::{binary, example, hostile_game};
+pub use log::Log;
+pub use muster::{Muster, Setup};
+pub use ports::PortBlock;
+
+/// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must
+/// not fail a test, and a test that fails may take its time.
+pub const SOON: Duration = Duration::from_secs(30);
+
+/// Waits until something holds, looking again and again.
+///
+/// # Panics
+/// When it does not hold in time; `what` says what was waited for.
+pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
+    wait_for(what, || holds().then_some(()));
+}
+
+/// Waits until there is something, looking again and again, and gives it.
+///
+/// # Panics
+/// When there is nothing in time; `what` says what was waited for.
+pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + SOON;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited {SOON:?} in vain for {what}");
+        // Not a wait for time to pass: a way not to burn the processor that the daemon needs.
+        std::thread::park_timeout(Duration::from_millis(2));
+    }
+}

@@ -62,7 +62,11 @@ impl Server {
     ///
     /// # Errors
     /// When a descriptor or the worker thread cannot be had.
-    pub(crate) fn new(config: Config, signals: Signals, mut listener: Listener) -> io::Result<Self> {
+    pub(crate) fn new(
+        config: Config,
+        signals: Signals,
+        mut listener: Listener,
+    ) -> io::Result<Self> {
         let poll = Poll::new()?;
         listener.register(poll.registry())?;
         let signal_source = signals.as_raw_fd();

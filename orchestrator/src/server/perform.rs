@@ -142,7 +142,7 @@ impl Server {
                 );
             }
             Event::PortReturned { port, rest } if rest.is_zero() => {
-                log::info!("port free port={port}")
+                log::info!("port free port={port}");
             }
             Event::PortReturned { port, rest } => {
                 log::info!("port returned port={port} rests={rest:?}");

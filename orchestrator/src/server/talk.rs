@@ -156,7 +156,7 @@ impl Server {
             Some(Overdue::Unreachable) => self.drop_client(id),
             Some(Overdue::Silent) => self.refuse(id, ErrorCode::Timeout, "you said nothing"),
             Some(Overdue::HalfLine) => {
-                self.refuse(id, ErrorCode::Timeout, "a line was not finished")
+                self.refuse(id, ErrorCode::Timeout, "a line was not finished");
             }
             Some(Overdue::Idle) => {
                 self.refuse(id, ErrorCode::Timeout, "you are in no queue and said nothing more");

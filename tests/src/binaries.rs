@@ -1,0 +1,45 @@
+//! Where the programs under test are.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::OnceLock;
+
+/// A program of the workspace, built from the sources as they are now.
+///
+/// # Panics
+/// When it cannot be built.
+pub fn binary(name: &str) -> PathBuf {
+    static DIRECTORY: OnceLock<PathBuf> = OnceLock::new();
+    let path = DIRECTORY.get_or_init(build).join(name);
+    assert!(path.exists(), "{} was not built", path.display());
+    path
+}
+
+/// The game that does whatever a game should not.
+pub fn hostile_game() -> PathBuf {
+    binary("hostile-game")
+}
+
+/// A file of the `examples` folder.
+pub fn example(name: &str) -> PathBuf {
+    workspace().join("examples").join(name)
+}
+
+/// `cargo test` alone does not build the programs of other packages.
+fn build() -> PathBuf {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--workspace", "--bins"])
+        .current_dir(workspace())
+        .status();
+    assert!(status.as_ref().is_ok_and(|status| status.success()), "cargo build: {status:?}");
+    // A test runs from `<target>/debug/deps`, a program from `<target>/debug`.
+    let test = std::env::current_exe().unwrap();
+    let deps = test.parent().unwrap();
+    let debug = if deps.ends_with("deps") { deps.parent().unwrap() } else { deps };
+    debug.to_owned()
+}
+
+fn workspace() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap()
+}

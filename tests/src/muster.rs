@@ -1,0 +1,255 @@
+//! A daemon for one test.
+
+use std::io::Write as _;
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use client::Lobby;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::{Reply, Request};
+use tempfile::TempDir;
+
+use crate::{Log, PortBlock, SOON, binary, hostile_game, proc, wait_until};
+
+/// How a daemon is set up. The config's `[listen]` and `[ports]` are the setup's.
+#[derive(Debug)]
+pub struct Setup {
+    ports: u16,
+    quarantine: &'static str,
+    config: String,
+    log: &'static str,
+    open_files: Option<u64>,
+    user: Option<u32>,
+}
+
+impl Default for Setup {
+    /// A ring of eight ports without quarantine, and no mode: add at least one.
+    fn default() -> Self {
+        Self {
+            ports: 8,
+            quarantine: "0s",
+            config: String::new(),
+            log: "debug",
+            open_files: None,
+            user: None,
+        }
+    }
+}
+
+impl Setup {
+    /// Sets the size of the port ring.
+    #[must_use]
+    pub fn ports(mut self, count: u16) -> Self {
+        self.ports = count;
+        self
+    }
+
+    /// Sets how long a port rests.
+    #[must_use]
+    pub fn quarantine(mut self, duration: &'static str) -> Self {
+        self.quarantine = duration;
+        self
+    }
+
+    /// Adds lines to the config, tables of their own: `[limits]`, `[shutdown]`.
+    #[must_use]
+    pub fn config(mut self, toml: &str) -> Self {
+        self.config.push_str(toml);
+        self.config.push('\n');
+        self
+    }
+
+    /// Adds a mode that runs a program; `keys` are further lines, such as `warm = 1`.
+    #[must_use]
+    pub fn mode(self, name: &str, command: &[&str], keys: &str) -> Self {
+        let command: Vec<String> = command.iter().map(|word| format!("{word:?}")).collect();
+        let command = command.join(", ");
+        self.config(&format!("[[mode]]\nname = \"{name}\"\ncommand = [{command}]\n{keys}"))
+    }
+
+    /// Adds a mode `duel` that plays the reference tic-tac-toe.
+    #[must_use]
+    pub fn duel(self, keys: &str) -> Self {
+        self.mode("duel", &["muster-game", "tictactoe"], keys)
+    }
+
+    /// Adds a mode whose game misbehaves in the way that `behaviour` names.
+    #[must_use]
+    pub fn hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
+        let game = hostile_game();
+        let mut command = vec![game.to_str().unwrap()];
+        command.extend(behaviour);
+        self.mode(name, &command, keys)
+    }
+
+    /// Sets how much is logged.
+    #[must_use]
+    pub fn log(mut self, level: &'static str) -> Self {
+        self.log = level;
+        self
+    }
+
+    /// Gives the daemon so few descriptors.
+    #[must_use]
+    pub fn open_files(mut self, count: u64) -> Self {
+        self.open_files = Some(count);
+        self
+    }
+
+    /// Runs the daemon as another user; the test has to be root for that.
+    #[must_use]
+    pub fn user(mut self, id: u32) -> Self {
+        self.user = Some(id);
+        self
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub fn start(self) -> Muster {
+        Muster::start(self)
+    }
+}
+
+/// A running daemon. Dropped, it is stopped, and nothing of it is left.
+#[derive(Debug)]
+pub struct Muster {
+    child: Child,
+    address: String,
+    log: Log,
+    ports: PortBlock,
+    _directory: TempDir,
+}
+
+impl Muster {
+    fn start(setup: Setup) -> Self {
+        let ports = PortBlock::take(setup.ports);
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("muster.toml");
+        let range = ports.range();
+        let (first, last) = (range.start(), range.end());
+        let mut config = std::fs::File::create(&file).unwrap();
+        let quarantine = setup.quarantine;
+        let text = setup.config;
+        write!(
+            config,
+            "[listen]\ntcp = \"127.0.0.1:0\"\n[ports]\nrange = \"{first}-{last}\"\n\
+             quarantine = \"{quarantine}\"\n{text}"
+        )
+        .unwrap();
+        let mut command = match setup.open_files {
+            None => Command::new(binary("muster")),
+            Some(count) => {
+                // The shell sets the limit on itself and then becomes the daemon: same pid, no unsafe code.
+                let mut shell = Command::new("/bin/sh");
+                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\""));
+                shell.arg(binary("muster"));
+                shell
+            }
+        };
+        command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
+        // Games get a clean environment; the daemon too, so that a developer's variables change no test.
+        command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
+        command.env("TMPDIR", directory.path());
+        if let Some(user) = setup.user {
+            open_to_all(directory.path());
+            command.uid(user).gid(user);
+        }
+        let mut child =
+            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("muster starts");
+        let log = Log::follow(child.stderr.take().unwrap());
+        let listening = log.wait_for(&["listening tcp="]);
+        let address = Log::field(&listening, "tcp").to_owned();
+        Self { child, address, log, ports, _directory: directory }
+    }
+
+    /// Where it listens for players, `ADDRESS:PORT`.
+    pub fn address(&self) -> &str {
+        &self.address
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Log {
+        &self.log
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        i32::try_from(self.child.id()).unwrap()
+    }
+
+    /// Its ports.
+    pub fn ports(&self) -> std::ops::RangeInclusive<u16> {
+        self.ports.range()
+    }
+
+    /// A new connection, greeted.
+    pub fn connect(&self) -> Lobby {
+        Lobby::connect(&self.address, SOON).unwrap()
+    }
+
+    /// A new connection, queued.
+    pub fn join(&self, queue: &str, name: &str) -> Lobby {
+        let mut lobby = self.connect();
+        lobby.join(Some(queue), Some(name), SOON).unwrap();
+        lobby
+    }
+
+    /// What STATUS tells of a queue: waiting, games, free ports.
+    pub fn status(&self, queue: &str) -> (usize, usize, usize) {
+        let mut lobby = self.connect();
+        lobby.send(&Request::Status).unwrap();
+        loop {
+            if let Reply::Status { queue: told, waiting, games, ports_free } =
+                lobby.next_reply(SOON).unwrap()
+                && told == queue
+            {
+                return (waiting, games, ports_free);
+            }
+        }
+    }
+
+    /// Waits until all ports but those of `games` living games are free, and no zombie is left.
+    pub fn wait_until_calm(&self, queue: &str, games: usize) {
+        let ring = self.ports.range().len();
+        wait_until("every port back and nobody waiting", || {
+            self.status(queue) == (0, games, ring - games)
+        });
+        let is_zombie = |pid: i32| proc::state(pid) == Some('Z');
+        wait_until("no zombie", || !proc::children(self.pid()).into_iter().any(is_zombie));
+    }
+
+    /// Sends the daemon a signal.
+    pub fn signal(&self, signal: Signal) {
+        kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Waits until the daemon has exited.
+    pub fn wait_for_exit(&mut self) -> ExitStatus {
+        crate::wait_for("the daemon's exit", || self.child.try_wait().unwrap())
+    }
+}
+
+impl Drop for Muster {
+    fn drop(&mut self) {
+        let is_running = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_none());
+        if !is_running(&mut self.child) {
+            return;
+        }
+        // The second one ends the games at once.
+        self.signal(Signal::SIGTERM);
+        self.signal(Signal::SIGINT);
+        if std::thread::panicking() {
+            eprintln!("the daemon's log:\n{}", self.log.text());
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+        } else {
+            self.wait_for_exit();
+        }
+    }
+}
+
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+}

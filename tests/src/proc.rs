@@ -1,0 +1,56 @@
+//! What the kernel knows of a process; proc(5).
+
+use std::fs;
+
+/// The numbers of a process's open descriptors, in order.
+pub fn descriptors(pid: i32) -> Vec<i32> {
+    let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return Vec::new() };
+    let mut numbers: Vec<i32> =
+        entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect();
+    numbers.sort_unstable();
+    numbers
+}
+
+/// The state of a process: `R`, `S`, `T`, `Z` and so on; `None` is gone.
+pub fn state(pid: i32) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+/// Whether a process runs: it is there, and not only as a zombie.
+pub fn is_alive(pid: i32) -> bool {
+    state(pid).is_some_and(|state| !matches!(state, 'Z' | 'X'))
+}
+
+/// A field of `/proc/pid/status`.
+pub fn status(pid: i32, field: &str) -> Option<String> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field)?.strip_prefix(':'));
+    line.map(|value| value.trim().to_owned())
+}
+
+/// How often a process gave up the processor by itself, in all its threads: how often it was woken.
+pub fn voluntary_switches(pid: i32) -> u64 {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return 0 };
+    let of_thread = |thread: fs::DirEntry| -> Option<u64> {
+        let status = fs::read_to_string(thread.path().join("status")).ok()?;
+        let line = status.lines().find_map(|line| line.strip_prefix("voluntary_ctxt_switches:"));
+        line?.trim().parse().ok()
+    };
+    threads.flatten().filter_map(of_thread).sum()
+}
+
+/// The children of a process, dead ones that were not reaped included.
+pub fn children(pid: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{pid}/task")) else { return Vec::new() };
+    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+    let lists: Vec<String> = lists.flatten().collect();
+    lists.iter().flat_map(|list| list.split_ascii_whitespace()).flat_map(str::parse).collect()
+}
+
+/// The environment that a process was started with, `NAME=value` each.
+pub fn environment(pid: i32) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
+    let variables = bytes.split(|&byte| byte == 0).filter(|variable| !variable.is_empty());
+    variables.map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
+}
