@@ -11,6 +11,9 @@ use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
+use crate::ports::Return;
+#[cfg(any(test, feature = "simulation"))]
+use crate::simulation::Defect;
 
 /// One process on one port.
 #[derive(Debug)]
@@ -136,20 +139,20 @@ impl Matchmaker {
     pub(crate) fn handle_launch_failed(&mut self, id: GameId, fault: LaunchFault) {
         let Some(game) = self.games.get(&id).filter(|game| !game.has_process) else { return };
         let (port, launching) = (game.port, game.phase == GamePhase::Launching);
-        let rest = match fault {
+        let back = match fault {
             LaunchFault::PortBusy => {
                 let rest = self.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
                 self.act(Action::Report(Event::PortBusy { port, rest }));
-                Some(rest)
+                Return::Busy(self.after(rest))
             }
             LaunchFault::Other(why) => {
                 if launching {
                     self.note_failure(id, GameFault::NotLaunched(why));
                 }
-                None
+                Return::Free
             }
         };
-        self.remove_game(id, rest);
+        self.remove_game(id, back);
     }
 
     pub(crate) fn handle_game_exited(&mut self, id: GameId, exit: Exit) {
@@ -169,27 +172,28 @@ impl Matchmaker {
             }
             GamePhase::Stopping { match_id: None, .. } => {}
         }
-        let rest = was_told.then_some(self.config.quarantine);
-        let told = rest.unwrap_or_default();
-        self.act(Action::Report(Event::PortReturned { port, rest: told }));
-        self.remove_game(id, rest);
+        #[cfg(any(test, feature = "simulation"))]
+        let was_told = was_told && !self.is_planted(Defect::QuarantineSkipped);
+        let rest = if was_told { self.config.quarantine } else { Duration::ZERO };
+        self.act(Action::Report(Event::PortReturned { port, rest }));
+        let back = if rest.is_zero() { Return::Free } else { Return::Resting(self.after(rest)) };
+        self.remove_game(id, back);
     }
 
-    /// Forgets a game that is gone; its port rests for a while or is free at once.
-    fn remove_game(&mut self, id: GameId, rest: Option<Duration>) {
+    /// Forgets a game that is gone, and takes its port back.
+    fn remove_game(&mut self, id: GameId, back: Return) {
         let Some(game) = self.games.remove(&id) else { unreachable!("{id:?} does not exist") };
         self.uncount_phase(id, game.mode, game.phase);
         self.modes[game.mode.0].games -= 1;
         self.deadlines.set(Owner::Game(id), None);
-        let rest_until = rest.filter(|rest| !rest.is_zero()).map(|rest| self.now + rest);
-        self.ports.release(game.port, id, rest_until);
+        self.ports.release(game.port, id, back);
     }
 
     // ---- What the game says ----
 
     pub(crate) fn handle_game_ready(&mut self, id: GameId) {
         #[cfg(any(test, feature = "simulation"))]
-        if self.planted == Some(crate::simulation::Defect::StaleReadyAccepted) {
+        if self.is_planted(Defect::StaleReadyAccepted) {
             self.accept_stale_ready(id);
         }
         let Some(game) = self.games.get(&id) else { return };
@@ -206,7 +210,7 @@ impl Matchmaker {
         let GamePhase::Starting(match_id) = game.phase else { return };
         game.was_told = true;
         let mode = game.mode;
-        let until = self.now + self.mode(mode).max_duration;
+        let until = self.after(self.mode(mode).max_duration);
         let next = GamePhase::Running { match_id, until };
         self.move_game(id, next, Some(self.running_deadline(mode, until)));
         self.modes[mode.0].note_success();
@@ -264,7 +268,7 @@ impl Matchmaker {
 
     /// When a running game is looked at next: at its end, or when its heartbeat is missed.
     fn running_deadline(&self, mode: ModeId, until: Duration) -> Duration {
-        self.mode(mode).alive_timeout.map_or(until, |silence| until.min(self.now + silence))
+        self.mode(mode).alive_timeout.map_or(until, |silence| until.min(self.after(silence)))
     }
 
     pub(crate) fn handle_game_result(&mut self, id: GameId, result: String) {
@@ -331,7 +335,7 @@ impl Matchmaker {
         let starting = self.match_mut(match_id);
         starting.enter(MatchPhase::Starting(game));
         let (mode, players) = (starting.mode, starting.players.clone());
-        let deadline = self.now + self.mode(mode).start_timeout;
+        let deadline = self.after(self.mode(mode).start_timeout);
         self.move_game(game, GamePhase::Starting(match_id), Some(deadline));
         let seat = |(slot, id): (usize, PlayerId)| {
             let player = &self.players[&id];
@@ -339,6 +343,14 @@ impl Matchmaker {
         };
         let seats = players.into_iter().enumerate().map(seat).collect();
         self.act(Action::Start { game, mode, match_id, seats });
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::AssignedBeforeStarted) {
+            self.handle_game_started(game);
+        }
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::StartTimeoutForgotten) {
+            self.deadlines.set(Owner::Game(game), None);
+        }
     }
 
     /// Asks a game to end: `stop` now, SIGTERM when half the grace is over, SIGKILL after it.
@@ -352,8 +364,8 @@ impl Matchmaker {
         }
         let match_id = self.detach_match(id);
         let grace = self.mode(self.games[&id].mode).stop_grace;
-        let next = StopStep::Terminate { kill_at: self.now + grace };
-        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(self.now + grace / 2));
+        let next = StopStep::Terminate { kill_at: self.after(grace) };
+        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(self.after(grace / 2)));
         self.act(Action::Report(Event::GameStopping { game: id, why: why.into() }));
         self.act(Action::Stop { game: id, grace });
     }
@@ -371,6 +383,10 @@ impl Matchmaker {
         // What does not exist yet is killed as soon as it does; see `handle_launched`.
         if has_process {
             self.act(Action::Kill { game: id });
+        }
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::PortReturnedBeforeExit) && match_id.is_none() {
+            self.remove_game(id, Return::Free);
         }
     }
 

@@ -158,7 +158,7 @@ impl Matchmaker {
         while let Some(owner) = self.deadlines.pop_due(self.now) {
             match owner {
                 Owner::Game(game) => self.handle_game_deadline(game),
-                Owner::Mode(mode) => self.modes[mode.0].end_pause(),
+                Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
                 // `settle` looks at the ring in any case.
                 Owner::Ports => {}
                 Owner::Drain => self.stop_games("the drain time is over"),
@@ -346,6 +346,11 @@ impl Matchmaker {
         self.act(Action::Report(Event::MatchDissolved { match_id, mode, player: gone }));
         let survivors: Vec<PlayerId> =
             dissolved.players.into_iter().filter(|id| *id != gone).collect();
+        #[cfg(any(test, feature = "simulation"))]
+        let survivors = match self.is_planted(crate::simulation::Defect::SurvivorForgotten) {
+            true => survivors.into_iter().skip(1).collect(),
+            false => survivors,
+        };
         for id in &survivors {
             self.requeue(*id);
         }
@@ -363,7 +368,7 @@ impl Matchmaker {
 
     fn requeue(&mut self, id: PlayerId) {
         #[cfg(any(test, feature = "simulation"))]
-        if self.planted == Some(crate::simulation::Defect::PlaceLostOnTheWayBack) {
+        if self.is_planted(crate::simulation::Defect::PlaceLostOnTheWayBack) {
             let ticket = Ticket(self.next_player);
             self.next_player += 1;
             self.player_mut(id).ticket = ticket;
@@ -384,7 +389,7 @@ impl Matchmaker {
         for mode in self.mode_ids() {
             self.deadlines.set(Owner::Mode(mode), None);
         }
-        self.deadlines.set(Owner::Drain, Some(self.now + self.config.drain_timeout));
+        self.deadlines.set(Owner::Drain, Some(self.after(self.config.drain_timeout)));
         let starting = |player: &Player| match player.phase() {
             PlayerPhase::Matched(id) => {
                 matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
@@ -441,6 +446,11 @@ impl Matchmaker {
 
     pub(crate) fn refuse(&mut self, connection: ConnectionId, code: ErrorCode, text: &str) {
         self.act(Action::Refuse { connection, code, text: text.to_owned() });
+    }
+
+    /// The time that comes `span` from now. A span of the configuration may be as long as for ever.
+    pub(crate) fn after(&self, span: Duration) -> Duration {
+        self.now.saturating_add(span)
     }
 
     pub(crate) fn mode(&self, mode: ModeId) -> &Mode {

@@ -55,9 +55,9 @@ impl ModeState {
         self.retry_at = None;
     }
 
-    /// Ends a pause whose time has come.
-    pub(crate) fn end_pause(&mut self) {
-        self.retry_at = None;
+    /// Ends a pause whose time has come. A pause that began since the deadline was set goes on.
+    pub(crate) fn end_pause(&mut self, now: Duration) {
+        self.retry_at = self.retry_at.filter(|&at| at > now);
     }
 
     /// When the mode may launch again, while it pauses.
@@ -101,7 +101,7 @@ mod tests {
             }
             pauses.push(pause);
             now += pause;
-            mode.end_pause();
+            mode.end_pause(now);
         }
         assert_eq!(pauses[..3], [Duration::ZERO, BACKOFF_MIN, BACKOFF_MIN * 2]);
         assert!(pauses.windows(2).all(|pair| pair[0] <= pair[1]), "{pauses:?}");

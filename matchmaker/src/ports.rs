@@ -7,20 +7,35 @@ use std::time::Duration;
 use crate::ids::GameId;
 
 /// Every port of the ring is in exactly one of three places: `free`, in the order in which it came back, so
-/// that the least recently used is leased first; `leased` to one game; or `quarantined` until a time, so that
-/// late datagrams for its last game find nobody.
+/// that the least recently used is leased first; `leased` to one game; or quarantined until a time.
 #[derive(Debug)]
 pub(crate) struct PortRing {
     free: VecDeque<u16>,
     leased: BTreeMap<u16, GameId>,
-    quarantined: BTreeSet<(Duration, u16)>,
+    /// Quarantined after their players, so that late datagrams for the last game find nobody.
+    resting: BTreeSet<(Duration, u16)>,
+    /// Quarantined because something outside Muster holds them: nobody knows when they will be of use.
+    busy: BTreeSet<(Duration, u16)>,
     size: usize,
+}
+
+/// How a port comes back from its game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Return {
+    /// Free at once.
+    Free,
+    /// It rests until this time, since players were told of it.
+    Resting(Duration),
+    /// It is left alone until this time, since something outside Muster holds it.
+    Busy(Duration),
 }
 
 impl PortRing {
     pub(crate) fn new(ports: RangeInclusive<u16>) -> Self {
         let free: VecDeque<u16> = ports.collect();
-        Self { size: free.len(), free, leased: BTreeMap::new(), quarantined: BTreeSet::new() }
+        let size = free.len();
+        let (resting, busy) = (BTreeSet::new(), BTreeSet::new());
+        Self { free, leased: BTreeMap::new(), resting, busy, size }
     }
 
     pub(crate) fn lease(&mut self, game: GameId) -> Option<u16> {
@@ -30,37 +45,43 @@ impl PortRing {
         Some(port)
     }
 
-    /// Takes a port back from its game. It rests until `rest_until`, or is free at once.
-    pub(crate) fn release(&mut self, port: u16, game: GameId, rest_until: Option<Duration>) {
+    /// Takes a port back from its game.
+    pub(crate) fn release(&mut self, port: u16, game: GameId, back: Return) {
         let holder = self.leased.remove(&port);
         assert_eq!(holder, Some(game), "port {port} returned by a game that does not hold it");
-        match rest_until {
-            Some(until) => drop(self.quarantined.insert((until, port))),
-            None => self.free.push_back(port),
+        match back {
+            Return::Free => self.free.push_back(port),
+            Return::Resting(until) => drop(self.resting.insert((until, port))),
+            Return::Busy(until) => drop(self.busy.insert((until, port))),
         }
     }
 
-    /// Frees the ports that have rested.
+    /// Frees the ports whose quarantine is over.
     pub(crate) fn end_quarantine(&mut self, now: Duration) {
-        while let Some(&(until, port)) = self.quarantined.first() {
-            if until > now {
-                break;
+        for quarantined in [&mut self.resting, &mut self.busy] {
+            while let Some(&(until, port)) = quarantined.first() {
+                if until > now {
+                    break;
+                }
+                quarantined.pop_first();
+                self.free.push_back(port);
             }
-            self.quarantined.pop_first();
-            self.free.push_back(port);
         }
     }
 
+    /// When the next quarantine is over.
     pub(crate) fn next_rested(&self) -> Option<Duration> {
-        self.quarantined.first().map(|&(until, _)| until)
+        let first = |of: &BTreeSet<(Duration, u16)>| of.first().map(|&(until, _)| until);
+        first(&self.resting).into_iter().chain(first(&self.busy)).min()
     }
 
     pub(crate) fn free_count(&self) -> usize {
         self.free.len()
     }
 
-    pub(crate) fn quarantined_count(&self) -> usize {
-        self.quarantined.len()
+    /// How many ports are sure to be free after their rest.
+    pub(crate) fn resting_count(&self) -> usize {
+        self.resting.len()
     }
 
     pub(crate) fn leased(&self) -> &BTreeMap<u16, GameId> {
@@ -69,21 +90,10 @@ impl PortRing {
 
     /// Whether every port is in exactly one place.
     pub(crate) fn is_whole(&self) -> bool {
-        let quarantined = self.quarantined.iter().map(|&(_, port)| port);
-        let all: BTreeSet<u16> = self
-            .free
-            .iter()
-            .copied()
-            .chain(self.leased.keys().copied())
-            .chain(quarantined)
-            .collect();
-        let sum = self.free.len() + self.leased.len() + self.quarantined.len();
+        let quarantined = self.resting.iter().chain(&self.busy).map(|&(_, port)| port);
+        let places = || self.free.iter().chain(self.leased.keys()).copied();
+        let all: BTreeSet<u16> = places().chain(quarantined.clone()).collect();
+        let sum = places().count() + quarantined.count();
         all.len() == self.size && sum == self.size
-    }
-
-    /// A planted defect: gives a port out while a game holds it.
-    #[cfg(any(test, feature = "simulation"))]
-    pub(crate) fn plant_free_while_leased(&mut self, port: u16) {
-        self.free.push_back(port);
     }
 }

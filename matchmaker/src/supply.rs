@@ -62,30 +62,31 @@ impl Matchmaker {
         self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
     }
 
+    /// Asks for a game, if there is a port for it.
     fn launch(&mut self, mode: ModeId) -> bool {
+        if self.ports.free_count() == 0 {
+            // No id is drawn for a game that cannot be: waiting for a port leaves no trace.
+            return false;
+        }
         let game = self.next_game_id();
         let Some(port) = self.ports.lease(game) else { return false };
-        #[cfg(any(test, feature = "simulation"))]
-        if self.planted == Some(crate::simulation::Defect::PortReturnedWhileLeased) {
-            self.ports.plant_free_while_leased(port);
-        }
         self.games.insert(game, Game::new(mode, port));
         self.launching += 1;
         let state = &mut self.modes[mode.0];
         state.launching += 1;
         state.games += 1;
-        let deadline = self.now + self.mode(mode).ready_timeout;
+        let deadline = self.after(self.mode(mode).ready_timeout);
         self.deadlines.set(Owner::Game(game), Some(deadline));
         self.act(Action::Launch { game, mode, port });
         true
     }
 
     /// Ports are short: stops warm games of modes nobody waits for, as many as the matches in need have no
-    /// port on its way back to them.
+    /// port on its way back to them. A port that is busy is on no way: whoever holds it may never go.
     fn reclaim_warm_games(&mut self) {
         let needed: usize =
             self.modes.iter().filter(|state| !state.is_pausing()).map(|state| state.unmet()).sum();
-        let coming = self.ports.quarantined_count() + self.stopping;
+        let coming = self.ports.resting_count() + self.stopping;
         for _ in coming..needed {
             let Some(game) = self.warm_game_to_spare() else { return };
             self.stop(game, "its port is needed for another mode");

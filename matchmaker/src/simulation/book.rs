@@ -1,0 +1,347 @@
+//! What the world knows for itself: who stands where, and which process lives on which port.
+//!
+//! It learns from inputs when they are given to the brain, and from actions when they come out; it never looks
+//! into the brain. What follows from an action is judged in [`judge_players`](super::judge_players) and
+//! [`judge_games`](super::judge_games), what must hold after each input in [`demands`](super::demands).
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::{Secret, WaitReason};
+
+use super::world::Tally;
+use crate::config::{Config, Mode};
+use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use crate::io::{Exit, Input, LaunchFault};
+use crate::limits;
+use crate::matchmaker::Totals;
+
+/// A player who was told QUEUED, and neither where to play nor to go.
+#[derive(Debug, Clone)]
+pub(super) struct Person {
+    pub(super) id: PlayerId,
+    pub(super) mode: ModeId,
+    /// The number of its READY, from which its place follows for good.
+    pub(super) rank: u64,
+    pub(super) token: Secret,
+    pub(super) party: Option<MatchId>,
+    /// What it was told that its match waits for.
+    pub(super) told: Option<WaitReason>,
+}
+
+/// A match that was formed and has not come to its end.
+#[derive(Debug, Clone)]
+pub(super) struct Party {
+    pub(super) mode: ModeId,
+    /// By slot.
+    pub(super) players: Vec<ConnectionId>,
+    /// The lowest rank among the players.
+    pub(super) rank: u64,
+    pub(super) formed_at: Duration,
+    pub(super) stand: PartyStand,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum PartyStand {
+    Waiting,
+    Starting(GameId),
+    Assigned { game: GameId, since: Duration },
+}
+
+/// A process, from the wish for it to the moment at which it and all it left behind are gone.
+#[derive(Debug, Clone)]
+pub(super) struct Process {
+    pub(super) mode: ModeId,
+    pub(super) port: u16,
+    /// Whether it exists yet.
+    pub(super) is_alive: bool,
+    pub(super) step: Step,
+    /// When the step was reached, or the last heartbeat heard.
+    pub(super) since: Duration,
+    /// When its players were told.
+    pub(super) told_at: Option<Duration>,
+    pub(super) party: Option<MatchId>,
+    pub(super) has_result: bool,
+    /// When `stop` was sent.
+    pub(super) stopped_at: Option<Duration>,
+    pub(super) is_terminated: bool,
+    pub(super) is_killed: bool,
+    pub(super) is_mute: bool,
+    pub(super) is_stubborn: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Step {
+    Launching,
+    Warm,
+    Starting,
+    Running,
+    Ending,
+}
+
+#[derive(Debug)]
+pub(super) struct Book {
+    pub(super) config: Config,
+    pub(super) now: Duration,
+    pub(super) draining_since: Option<Duration>,
+    pub(super) is_drained: bool,
+    pub(super) people: BTreeMap<ConnectionId, Person>,
+    pub(super) parties: BTreeMap<MatchId, Party>,
+    pub(super) games: BTreeMap<GameId, Process>,
+    /// Ports that must be left alone until a time.
+    pub(super) resting: BTreeMap<u16, Duration>,
+    /// By mode: when it may launch again, as the operator was told.
+    pub(super) retry_at: Vec<Option<Duration>>,
+    pub(super) totals: Totals,
+    pub(super) tally: Tally,
+    pub(super) last_rank: u64,
+    pub(super) last_game: Option<GameId>,
+    pub(super) last_match: Option<MatchId>,
+    pub(super) moment: Moment,
+}
+
+/// What is particular to one input: what it did, and what has to come of it.
+#[derive(Debug, Default)]
+pub(super) struct Moment {
+    pub(super) input: Option<Input>,
+    /// The id that the brain drew for the player who joined.
+    pub(super) newcomer: Option<PlayerId>,
+    /// Direct answers to the connection that spoke.
+    pub(super) replies: usize,
+    pub(super) actions: usize,
+    pub(super) actions_max: usize,
+    /// The player who went.
+    pub(super) gone: Option<Person>,
+    /// Those who have to be told that they stand where they stood, or that they are sent off.
+    pub(super) survivors: BTreeSet<ConnectionId>,
+    /// The process that is gone.
+    pub(super) ended: Option<(GameId, Process)>,
+    /// The game that has to leave its step.
+    pub(super) moves_on: Option<(GameId, Step)>,
+    /// The match whose result has to be passed on.
+    pub(super) result_due: Option<MatchId>,
+    /// The match whose end has to be reported, and how its game ended.
+    pub(super) end_due: Option<(MatchId, Exit)>,
+    /// The port whose return has to be reported.
+    pub(super) return_due: Option<u16>,
+}
+
+impl Book {
+    pub(super) fn new(config: Config) -> Self {
+        Self {
+            now: Duration::ZERO,
+            draining_since: None,
+            is_drained: false,
+            people: BTreeMap::new(),
+            parties: BTreeMap::new(),
+            games: BTreeMap::new(),
+            resting: BTreeMap::new(),
+            retry_at: vec![None; config.modes.len()],
+            totals: Totals::default(),
+            tally: Tally::default(),
+            last_rank: 0,
+            last_game: None,
+            last_match: None,
+            moment: Moment::default(),
+            config,
+        }
+    }
+
+    /// Takes note of what the brain is about to be told: an input, or at `None` that time has passed.
+    pub(super) fn begin(&mut self, now: Duration, input: Option<&Input>) {
+        self.now = now;
+        self.resting.retain(|_, until| *until > now);
+        self.moment = Moment {
+            input: input.cloned(),
+            // Everyone may hear a few words, every game and port may be acted on a few times.
+            actions_max: 12 + 5 * self.people.len() + 5 * (self.games.len() + self.port_count()),
+            ..Moment::default()
+        };
+        match input {
+            None => {
+                let is_ahead = |at: &Duration| *at > now;
+                self.retry_at.iter_mut().for_each(|at| *at = at.filter(is_ahead));
+            }
+            Some(Input::Lost { connection }) => {
+                self.moment.gone = self.people.remove(connection);
+                self.totals.lost += u64::from(self.moment.gone.is_some());
+            }
+            Some(Input::Drain | Input::Stop) => self.begin_drain(),
+            Some(Input::Launched { game }) => self.note_launched(*game),
+            Some(Input::LaunchFailed { game, fault }) => self.note_launch_failed(*game, fault),
+            Some(Input::GameReady { game }) => self.expect_move(*game, Step::Launching),
+            Some(Input::GameStarted { game }) => self.expect_move(*game, Step::Starting),
+            Some(Input::GameAlive { game }) => self.note_alive(*game),
+            Some(Input::GameResult { game, .. }) => self.note_result(*game),
+            Some(Input::GameBroken { game, .. }) => {
+                self.moment.moves_on = self.games.get(game).map(|process| (*game, process.step));
+            }
+            Some(Input::GameExited { game, exit }) => self.note_exited(*game, *exit),
+            Some(
+                Input::Ready { .. }
+                | Input::Resume { .. }
+                | Input::Leave { .. }
+                | Input::Answer { .. }
+                | Input::GameJoined { .. }
+                | Input::GameLeft { .. },
+            ) => {}
+        }
+    }
+
+    fn begin_drain(&mut self) {
+        if self.draining_since.is_some() {
+            return;
+        }
+        self.draining_since = Some(self.now);
+        self.tally.count("drains begun");
+        // What does not exist yet can be told nothing; it is killed when it does.
+        for process in self.games.values_mut().filter(|process| !process.is_alive) {
+            process.step = Step::Ending;
+        }
+    }
+
+    fn note_launched(&mut self, game: GameId) {
+        if let Some(process) = self.games.get_mut(&game) {
+            process.is_alive = true;
+        }
+    }
+
+    fn note_launch_failed(&mut self, game: GameId, fault: &LaunchFault) {
+        if self.games.get(&game).is_none_or(|process| process.is_alive) {
+            return;
+        }
+        let Some(process) = self.games.remove(&game) else { return };
+        if *fault == LaunchFault::PortBusy {
+            let rest = self.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
+            self.resting.insert(process.port, self.now + rest);
+            self.tally.count("ports found busy");
+        }
+        self.moment.ended = Some((game, process));
+    }
+
+    fn expect_move(&mut self, game: GameId, from: Step) {
+        let moves = |process: &&Process| process.is_alive && process.step == from;
+        self.moment.moves_on = self.games.get(&game).filter(moves).map(|_| (game, from));
+    }
+
+    fn note_alive(&mut self, game: GameId) {
+        let now = self.now;
+        if let Some(process) = self.games.get_mut(&game).filter(|p| p.step == Step::Running) {
+            process.since = now;
+        }
+    }
+
+    fn note_result(&mut self, game: GameId) {
+        let is_new = |process: &&mut Process| process.told_at.is_some() && !process.has_result;
+        if let Some(process) = self.games.get_mut(&game).filter(is_new) {
+            process.has_result = true;
+            self.moment.result_due = process.party;
+        }
+    }
+
+    fn note_exited(&mut self, game: GameId, exit: Exit) {
+        if !self.games.get(&game).is_some_and(|process| process.is_alive) {
+            return;
+        }
+        let Some(process) = self.games.remove(&game) else { return };
+        self.moment.return_due = Some(process.port);
+        if process.told_at.is_some() {
+            self.moment.end_due = process.party.map(|party| (party, exit));
+            if !self.config.quarantine.is_zero() {
+                self.resting.insert(process.port, self.now + self.config.quarantine);
+            }
+        } else if let Some(party) = process.party {
+            self.take_back(party);
+        }
+        self.moment.ended = Some((game, process));
+    }
+
+    /// A match lost its game before its players were told: it waits again, and has to be told anew.
+    pub(super) fn take_back(&mut self, match_id: MatchId) {
+        let Some(party) = self.parties.get_mut(&match_id) else { return };
+        party.stand = PartyStand::Waiting;
+        for connection in &party.players {
+            if let Some(person) = self.people.get_mut(connection) {
+                person.told = None;
+            }
+        }
+        self.tally.count("matches taken back");
+    }
+
+    // ---- What follows from the book ----
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.draining_since.is_none()
+    }
+
+    pub(super) fn mode(&self, mode: ModeId) -> &Mode {
+        &self.config.modes[mode.0]
+    }
+
+    pub(super) fn mode_ids(&self) -> impl Iterator<Item = ModeId> + use<> {
+        (0..self.config.modes.len()).map(ModeId)
+    }
+
+    pub(super) fn mode_named(&self, queue: Option<&str>) -> Option<ModeId> {
+        let Some(name) = queue else { return Some(ModeId(0)) };
+        self.config.modes.iter().position(|mode| mode.name == name).map(ModeId)
+    }
+
+    fn port_count(&self) -> usize {
+        self.config.ports.len()
+    }
+
+    pub(super) fn free_ports(&self) -> usize {
+        self.port_count() - self.resting.len() - self.games.len()
+    }
+
+    /// The players of a mode who wait for a match, first to last.
+    pub(super) fn queue(&self, mode: ModeId) -> Vec<ConnectionId> {
+        let queued =
+            self.people.iter().filter(|(_, person)| person.mode == mode && person.party.is_none());
+        let mut queued: Vec<_> = queued.map(|(id, person)| (person.rank, *id)).collect();
+        queued.sort_unstable();
+        queued.into_iter().map(|(_, id)| id).collect()
+    }
+
+    /// A queued player's place, from 1.
+    pub(super) fn position(&self, person: &Person) -> usize {
+        let is_before = |other: &&Person| {
+            other.mode == person.mode && other.party.is_none() && other.rank <= person.rank
+        };
+        self.people.values().filter(is_before).count()
+    }
+
+    /// The ranks of a mode's matches that wait for a game, first to last.
+    pub(super) fn line(&self, mode: ModeId) -> Vec<u64> {
+        let waits =
+            |party: &&Party| party.mode == mode && matches!(party.stand, PartyStand::Waiting);
+        let mut line: Vec<u64> = self.parties.values().filter(waits).map(|p| p.rank).collect();
+        line.sort_unstable();
+        line
+    }
+
+    pub(super) fn games_at(&self, mode: ModeId, step: Step) -> usize {
+        self.games.values().filter(|process| process.mode == mode && process.step == step).count()
+    }
+
+    pub(super) fn is_pausing(&self, mode: ModeId) -> bool {
+        self.retry_at[mode.0].is_some()
+    }
+
+    /// The mode of the first match for which no game is launching, among modes that do not pause.
+    pub(super) fn first_in_need(&self) -> Option<ModeId> {
+        let in_need = |mode: &ModeId| {
+            let launching = self.games_at(*mode, Step::Launching);
+            self.line(*mode).get(launching).map(|rank| (*rank, *mode))
+        };
+        let launchable = self.mode_ids().filter(|mode| !self.is_pausing(*mode));
+        launchable.filter_map(|mode| in_need(&mode)).min().map(|(_, mode)| mode)
+    }
+
+    /// Whether a mode that does not pause has fewer games coming or warm than it wants.
+    pub(super) fn lacks_warm(&self, mode: ModeId) -> bool {
+        let supply = self.games_at(mode, Step::Launching) + self.games_at(mode, Step::Warm);
+        !self.is_pausing(mode) && supply < self.mode(mode).warm + self.line(mode).len()
+    }
+}

@@ -1,0 +1,191 @@
+//! What must hold after every input, whatever it was.
+
+use std::time::Duration;
+
+use super::book::{Book, PartyStand, Process, Step};
+use super::{Flaw, Verdict, Witness, demand};
+use crate::ids::ModeId;
+use crate::io::Input;
+use crate::matchmaker::Matchmaker;
+
+impl Book {
+    /// Demands what must hold once all actions of an input are out.
+    pub(super) fn finish(&self, brain: &Matchmaker) -> Verdict {
+        self.demand_answers()?;
+        self.demand_people_are_somewhere()?;
+        self.demand_matches_are_served()?;
+        self.demand_games_are_owned()?;
+        for mode in self.mode_ids() {
+            self.demand_supply(mode)?;
+        }
+        self.demand_agreement(brain)
+    }
+
+    /// What this input asked for has come.
+    fn demand_answers(&self) -> Verdict {
+        let moment = &self.moment;
+        let asks = matches!(
+            moment.input,
+            Some(
+                Input::Ready { .. }
+                    | Input::Resume { .. }
+                    | Input::Leave { .. }
+                    | Input::Answer { .. }
+            )
+        );
+        demand(moment.replies == usize::from(asks), || format!("{} answers", moment.replies))?;
+        demand(moment.actions <= moment.actions_max, || format!("{} actions", moment.actions))?;
+        demand(moment.survivors.is_empty(), || {
+            format!("{:?} lost their match and were told nothing", moment.survivors)
+        })?;
+        demand(moment.result_due.is_none(), || {
+            format!("lost the result: {:?}", moment.result_due)
+        })?;
+        demand(moment.end_due.is_none(), || format!("lost the end of {:?}", moment.end_due))?;
+        demand(moment.return_due.is_none(), || format!("lost port {:?}", moment.return_due))?;
+        if let Some((game, from)) = moment.moves_on.filter(|(_, from)| *from != Step::Ending) {
+            let step = self.games.get(&game).map(|process| process.step);
+            demand(step != Some(from), || format!("{game:?} spoke and is still {from:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn demand_people_are_somewhere(&self) -> Verdict {
+        for (connection, person) in &self.people {
+            let Some(party) = person.party else { continue };
+            let is_seated = self.parties.get(&party).is_some_and(|party| {
+                party.players.contains(connection)
+                    && !matches!(party.stand, PartyStand::Assigned { .. })
+            });
+            demand(is_seated, || format!("{connection:?} {person:?} is in no match that waits"))?;
+        }
+        let size = |mode: ModeId| self.mode(mode).players;
+        let is_short = |mode: &ModeId| self.queue(*mode).len() < size(*mode);
+        let all_matched = self.mode_ids().all(|mode| is_short(&mode));
+        demand(all_matched || !self.is_serving(), || "enough players wait for a match".into())?;
+        let queued = self.people.values().filter(|person| person.party.is_none()).count();
+        demand(self.is_serving() || queued == 0, || "somebody is queued while draining".into())
+    }
+
+    fn demand_matches_are_served(&self) -> Verdict {
+        for (id, party) in &self.parties {
+            let game = match party.stand {
+                PartyStand::Waiting => {
+                    demand(self.is_serving(), || format!("{id:?} waits while draining"))?;
+                    let is_told =
+                        party.players.iter().all(|player| self.people[player].told.is_some());
+                    demand(is_told, || format!("{id:?} waits and was not told what for"))?;
+                    continue;
+                }
+                PartyStand::Starting(game) => {
+                    let all_here = party.players.iter().all(|id| self.people.contains_key(id));
+                    demand(all_here, || format!("{id:?} starts without all of its players"))?;
+                    game
+                }
+                PartyStand::Assigned { game, .. } => {
+                    let told = !party.players.iter().any(|player| {
+                        self.people.get(player).is_some_and(|person| person.party == Some(*id))
+                    });
+                    demand(told, || format!("{id:?} is played and not all were told"))?;
+                    game
+                }
+            };
+            let plays = self.games.get(&game).and_then(|process| process.party);
+            demand(plays == Some(*id), || format!("{id:?} is in {game:?}, which has {plays:?}"))?;
+        }
+        Ok(())
+    }
+
+    fn demand_games_are_owned(&self) -> Verdict {
+        for (id, process) in &self.games {
+            let is_on_its_way = process.is_killed || process.stopped_at.is_some();
+            let is_left_alone = process.step == Step::Ending && process.is_alive && !is_on_its_way;
+            demand(!is_left_alone, || format!("{id:?} should end and was told nothing"))?;
+            let stands = process.party.and_then(|id| self.parties.get(&id)).map(|p| p.stand);
+            let agrees = match stands {
+                None => process.party.is_none(),
+                Some(PartyStand::Starting(game)) => game == *id && process.step == Step::Starting,
+                Some(PartyStand::Assigned { game, .. }) => game == *id,
+                Some(PartyStand::Waiting) => false,
+            };
+            demand(agrees, || format!("{id:?} {process:?} plays a match that is {stands:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Whoever can have a game has one, or one is coming.
+    fn demand_supply(&self, mode: ModeId) -> Verdict {
+        if !self.is_serving() {
+            return Ok(());
+        }
+        let is_idle = !self.line(mode).is_empty() && self.games_at(mode, Step::Warm) > 0;
+        demand(!is_idle, || format!("a match of {mode:?} waits beside a warm game"))?;
+        let launching = self.mode_ids().map(|id| self.games_at(id, Step::Launching)).sum::<usize>();
+        let can_launch = self.free_ports() > 0 && launching < self.config.launching_max;
+        demand(!(can_launch && self.lacks_warm(mode)), || {
+            format!("{mode:?} needs a game, a port is free, and nothing is launched")
+        })
+    }
+
+    /// The brain counts what the book counts.
+    fn demand_agreement(&self, brain: &Matchmaker) -> Verdict {
+        let totals = brain.totals();
+        demand(totals == self.totals, || format!("{totals:?}, and it was {:?}", self.totals))?;
+        let t = self.totals;
+        let accounted = self.people.len() as u64 + t.assigned + t.left + t.lost + t.refused;
+        demand(t.joined == accounted, || format!("{t:?} and {} waiting", self.people.len()))?;
+        let is_over = !self.is_serving() && self.games.is_empty();
+        demand(self.is_drained == is_over, || "no game is left, and no word of it".into())?;
+        for mode in self.mode_ids() {
+            let status = brain.mode_status(mode);
+            let waiting = self.people.values().filter(|person| person.mode == mode).count();
+            let games = self.games.values().filter(|process| process.mode == mode).count();
+            let counted = (waiting, games, self.free_ports());
+            let kept = (status.waiting, status.games, status.ports_free);
+            demand(counted == kept, || format!("{mode:?}: {kept:?}, and it is {counted:?}"))?;
+        }
+        Ok(())
+    }
+
+    /// Nothing lasts longer than it may. To be demanded when time has passed and the brain was told so.
+    pub(super) fn demand_nothing_overdue(&self) -> Verdict {
+        for (id, process) in &self.games {
+            let due = self.due(process);
+            demand(due.is_none_or(|due| due > self.now), || {
+                format!("{id:?} {process:?} should have been dealt with at {due:?}")
+            })?;
+            let must_end = self.draining_since.map(|since| since + self.config.drain_timeout);
+            let is_late =
+                must_end.is_some_and(|end| end <= self.now && process.step != Step::Ending);
+            demand(!is_late, || format!("{id:?} plays on after the drain"))?;
+        }
+        Ok(())
+    }
+
+    /// When something has to be done about a game that does nothing.
+    fn due(&self, process: &Process) -> Option<Duration> {
+        let mode = self.mode(process.mode);
+        match process.step {
+            Step::Launching => Some(process.since + mode.ready_timeout),
+            Step::Warm => None,
+            Step::Starting => Some(process.since + mode.start_timeout),
+            Step::Running => {
+                let end = process.told_at.map(|at| at + mode.max_duration);
+                let silence = mode.alive_timeout.map(|silence| process.since + silence);
+                end.into_iter().chain(silence).min()
+            }
+            Step::Ending if process.is_killed => None,
+            Step::Ending if process.is_terminated => {
+                process.stopped_at.map(|at| at + mode.stop_grace)
+            }
+            Step::Ending => process.stopped_at.map(|at| at + mode.stop_grace / 2),
+        }
+    }
+}
+
+/// Asks the brain's own sweep.
+pub(super) fn sweep(brain: &Matchmaker) -> Verdict {
+    brain
+        .check_invariants()
+        .map_err(|violation| Flaw { seen_by: Witness::Sweep, what: violation.to_string() })
+}

@@ -1,0 +1,300 @@
+//! Judges what is done with games and ports.
+
+use std::time::Duration;
+
+use protocol::Seat;
+
+use super::book::{Book, Party, PartyStand, Process, Step};
+use super::{Verdict, demand};
+use crate::ids::{GameId, MatchId, ModeId};
+use crate::io::{Event, GameFault, Input, MatchEnd};
+
+impl Book {
+    pub(super) fn judge_launch(&mut self, game: GameId, mode: ModeId, port: u16) -> Verdict {
+        let is_new = self.last_game.replace(game) < Some(game);
+        demand(is_new && self.is_serving(), || format!("{game:?} is old, or comes too late"))?;
+        demand(self.config.ports.contains(&port), || format!("{port} is no port of the ring"))?;
+        let holder = self.games.iter().find(|(_, process)| process.port == port);
+        demand(holder.is_none(), || {
+            format!("{port} goes to {game:?} while {holder:?} lives on it")
+        })?;
+        demand(!self.resting.contains_key(&port), || format!("{port} has not rested"))?;
+        let launching = self.mode_ids().map(|id| self.games_at(id, Step::Launching)).sum::<usize>();
+        demand(launching < self.config.launching_max, || "too many games launching".into())?;
+        demand(!self.is_pausing(mode), || format!("{mode:?} is launched in its pause"))?;
+        let first = self.first_in_need();
+        let is_first = first.map_or(self.lacks_warm(mode), |first| first == mode);
+        demand(is_first, || format!("{game:?} is launched for {mode:?}, not for {first:?}"))?;
+        let process = Process {
+            mode,
+            port,
+            is_alive: false,
+            step: Step::Launching,
+            since: self.now,
+            told_at: None,
+            party: None,
+            has_result: false,
+            stopped_at: None,
+            is_terminated: false,
+            is_killed: false,
+            is_mute: false,
+            is_stubborn: false,
+        };
+        self.games.insert(game, process);
+        self.tally.count("games launched");
+        Ok(())
+    }
+
+    pub(super) fn judge_start(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        match_id: MatchId,
+        seats: &[Seat],
+    ) -> Verdict {
+        let first = self.line(mode).first().copied();
+        let Some(party) = self.parties.get_mut(&match_id) else {
+            return demand(false, || format!("{match_id:?} is started and not there"));
+        };
+        demand(party.stand == PartyStand::Waiting && first == Some(party.rank), || {
+            format!("{match_id:?} {party:?} is started; the first in line has rank {first:?}")
+        })?;
+        party.stand = PartyStand::Starting(game);
+        let party = party.clone();
+        let seats_fit = self.seats_fit(&party, seats);
+        demand(seats_fit, || format!("{match_id:?} {party:?} is started with {seats:?}"))?;
+        let now = self.now;
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and sent players"));
+        };
+        let before = process.clone();
+        process.step = Step::Starting;
+        process.since = now;
+        process.party = Some(match_id);
+        demand(before.step == Step::Warm && before.mode == mode, || {
+            format!("{game:?} {before:?} is sent players of {mode:?}")
+        })
+    }
+
+    fn seats_fit(&self, party: &Party, seats: &[Seat]) -> bool {
+        let fits = |(slot, seat): (usize, &Seat)| {
+            let person = party.players.get(slot).and_then(|id| self.people.get(id));
+            seat.slot == slot && person.is_some_and(|person| person.token == seat.token)
+        };
+        seats.len() == party.players.len() && seats.iter().enumerate().all(fits)
+    }
+
+    pub(super) fn judge_stop(&mut self, game: GameId, grace: Duration) -> Verdict {
+        let (now, is_serving) = (self.now, self.is_serving());
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and told to stop"));
+        };
+        let before = process.clone();
+        process.step = Step::Ending;
+        process.stopped_at = Some(now);
+        let may = before.is_alive && before.stopped_at.is_none() && !before.is_killed;
+        demand(may, || format!("{game:?} {before:?} is told to stop"))?;
+        demand(grace == self.mode(before.mode).stop_grace, || format!("a grace of {grace:?}"))?;
+        self.tally.count("games stopped");
+        if is_serving && before.step == Step::Warm {
+            self.tally.count("warm games reclaimed");
+            let is_needed = self.first_in_need().is_some() && self.free_ports() == 0;
+            demand(is_needed, || format!("{game:?} is warm and stopped for nobody"))?;
+        }
+        self.release_party(game, before.step);
+        Ok(())
+    }
+
+    pub(super) fn judge_terminate(&mut self, game: GameId) -> Verdict {
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and sent SIGTERM"));
+        };
+        let may = process.stopped_at.is_some() && !process.is_terminated && !process.is_killed;
+        process.is_terminated = true;
+        self.tally.count("games terminated");
+        demand(may, || format!("{game:?} is sent SIGTERM out of turn"))
+    }
+
+    pub(super) fn judge_kill(&mut self, game: GameId) -> Verdict {
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and killed"));
+        };
+        let before = process.clone();
+        process.step = Step::Ending;
+        process.is_killed = true;
+        self.tally.count("games killed");
+        if before.step == Step::Starting && self.moment.gone.is_some() {
+            self.tally.count("games killed because a player went");
+        }
+        self.release_party(game, before.step);
+        demand(before.is_alive && !before.is_killed, || format!("{game:?} {before:?} is killed"))
+    }
+
+    /// A game will not start its match: the match waits again.
+    fn release_party(&mut self, game: GameId, before: Step) {
+        if before != Step::Starting {
+            return;
+        }
+        let party = self.games.get_mut(&game).and_then(|process| process.party.take());
+        if let Some(party) = party {
+            self.take_back(party);
+        }
+    }
+
+    pub(super) fn judge_game_event(&mut self, event: &Event) -> Verdict {
+        match event {
+            Event::MatchAssigned { match_id, mode, game, port, waited } => {
+                self.judge_assigned(*match_id, (*mode, *game, *port), *waited)
+            }
+            Event::PlayerJoined { match_id, slot } => self.judge_presence(*match_id, *slot, true),
+            Event::PlayerLeft { match_id, slot } => self.judge_presence(*match_id, *slot, false),
+            Event::MatchResult { match_id, game, .. } => {
+                let due = self.moment.result_due.take();
+                self.tally.count("results");
+                demand(due == Some(*match_id), || format!("a result of {game:?} not due: {due:?}"))
+            }
+            Event::MatchEnded { match_id, game, end, lasted, .. } => {
+                self.judge_ended(*match_id, *game, *end, *lasted)
+            }
+            Event::GameWarm { game, .. } => self.judge_warm(*game),
+            Event::GameFailed { game, mode, fault, retry_in } => {
+                self.judge_failed(*game, *mode, fault, *retry_in)
+            }
+            Event::GameStopping { game, .. } => {
+                let is_there = self.games.contains_key(game);
+                demand(is_there, || format!("{game:?} is gone and stopping"))
+            }
+            Event::PortBusy { port, .. } => {
+                let is_busy = self.moment.ended.as_ref().is_some_and(|(_, p)| p.port == *port);
+                demand(is_busy, || format!("{port} is not busy"))
+            }
+            Event::PortReturned { port, rest } => {
+                let until = self.resting.get(port).copied().unwrap_or(self.now);
+                let due = self.moment.return_due.take();
+                demand(due == Some(*port) && self.now + *rest == until, || {
+                    format!("port {port} returns for {rest:?}; due is {due:?} at {until:?}")
+                })
+            }
+            Event::MatchFormed { .. } | Event::MatchDissolved { .. } | Event::Draining { .. } => {
+                Ok(())
+            }
+        }
+    }
+
+    fn judge_assigned(
+        &mut self,
+        match_id: MatchId,
+        its_game: (ModeId, GameId, u16),
+        waited: Duration,
+    ) -> Verdict {
+        let (mode, game, port) = its_game;
+        let said = self.moment.input == Some(Input::GameStarted { game });
+        demand(said, || format!("{match_id:?} is assigned before {game:?} said that it started"))?;
+        let now = self.now;
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and assigned"));
+        };
+        let may = process.step == Step::Starting && process.party == Some(match_id);
+        let agrees = (process.mode, process.port) == (mode, port);
+        demand(may && agrees, || format!("{match_id:?} is assigned to {game:?} {process:?}"))?;
+        process.step = Step::Running;
+        process.since = now;
+        process.told_at = Some(now);
+        self.retry_at[mode.0] = None;
+        let Some(party) = self.parties.get_mut(&match_id) else {
+            return demand(false, || format!("{match_id:?} is assigned and not there"));
+        };
+        party.stand = PartyStand::Assigned { game, since: now };
+        self.tally.count("matches assigned");
+        demand(now - party.formed_at == waited, || format!("{match_id:?} waited {waited:?}?"))
+    }
+
+    fn judge_presence(&self, match_id: MatchId, slot: usize, joined: bool) -> Verdict {
+        let Some(PartyStand::Assigned { game, .. }) = self.parties.get(&match_id).map(|p| p.stand)
+        else {
+            return demand(false, || format!("somebody is in {match_id:?}, which is not played"));
+        };
+        let said = match joined {
+            true => Input::GameJoined { game, slot },
+            false => Input::GameLeft { game, slot },
+        };
+        let is_seat = slot < self.parties[&match_id].players.len();
+        demand(is_seat && self.moment.input == Some(said), || {
+            format!("nobody came to or left slot {slot} of {match_id:?}")
+        })
+    }
+
+    fn judge_ended(
+        &mut self,
+        match_id: MatchId,
+        game: GameId,
+        end: MatchEnd,
+        lasted: Duration,
+    ) -> Verdict {
+        let due = self.moment.end_due.take();
+        let Some((ended, process)) = &self.moment.ended else {
+            return demand(false, || format!("{match_id:?} ends and {game:?} lives"));
+        };
+        let (exit, was_stopped) = match end {
+            MatchEnd::Finished(exit) => (exit, false),
+            MatchEnd::Stopped(exit) => (exit, true),
+        };
+        let agrees = *ended == game && was_stopped == (process.step == Step::Ending);
+        demand(due == Some((match_id, exit)) && agrees, || {
+            format!("{match_id:?} of {game:?} {process:?} ends with {end:?}; due was {due:?}")
+        })?;
+        let told_at = process.told_at;
+        self.parties.remove(&match_id);
+        self.tally.count("matches ended");
+        demand(told_at == Some(self.now.saturating_sub(lasted)), || {
+            format!("{match_id:?} was told at {told_at:?} and lasted {lasted:?}")
+        })
+    }
+
+    fn judge_warm(&mut self, game: GameId) -> Verdict {
+        let said = self.moment.input == Some(Input::GameReady { game });
+        let now = self.now;
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and warm"));
+        };
+        let may = said && process.step == Step::Launching && process.is_alive;
+        demand(may, || format!("{game:?} {process:?} is warm"))?;
+        process.step = Step::Warm;
+        process.since = now;
+        self.tally.count("games warm");
+        Ok(())
+    }
+
+    fn judge_failed(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        fault: &GameFault,
+        retry_in: Duration,
+    ) -> Verdict {
+        if !retry_in.is_zero() {
+            self.retry_at[mode.0] = Some(self.now + retry_in);
+            self.tally.count("pauses");
+        }
+        let ended = self.moment.ended.as_ref().filter(|(ended, _)| *ended == game);
+        let failed = self.games.get_mut(&game).or(None);
+        let before = match (&failed, ended) {
+            (Some(process), _) => Some(process.step),
+            (None, Some((_, process))) => Some(process.step),
+            (None, None) => None,
+        };
+        if let Some(process) = failed {
+            process.step = Step::Ending;
+            self.release_party(game, before.unwrap_or(Step::Ending));
+        }
+        self.tally.count(match fault {
+            GameFault::NotLaunched(_) => "games not launched",
+            GameFault::NotReady => "games not ready",
+            GameFault::NotStarted => "games not started",
+            GameFault::Ended(_) => "games ended early",
+            GameFault::Broken(_) => "games broken early",
+        });
+        let was_untold = matches!(before, Some(Step::Launching | Step::Warm | Step::Starting));
+        demand(was_untold, || format!("{game:?} in {before:?} failed with {fault:?}"))
+    }
+}

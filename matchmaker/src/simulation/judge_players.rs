@@ -1,0 +1,299 @@
+//! Judges what players are told, and how they are put together.
+
+use protocol::{ErrorCode, Secret, WaitReason};
+
+use super::book::{Book, Party, PartyStand, Person, Step};
+use super::{Verdict, demand};
+use crate::ids::{ConnectionId, MatchId, ModeId, PlayerId};
+use crate::io::{Action, Event, Input};
+
+impl Book {
+    /// Judges an action and writes down what follows from it.
+    pub(super) fn judge(&mut self, action: &Action) -> Verdict {
+        self.moment.actions += 1;
+        match action {
+            Action::TellQueued { connection, mode, position, needed, resume_key } => {
+                self.judge_queued(*connection, *mode, (*position, *needed), *resume_key)
+            }
+            Action::TellLeft { connection } => self.judge_left(*connection),
+            Action::TellRequeued { connection, mode, position } => {
+                self.judge_requeued(*connection, *mode, *position)
+            }
+            Action::TellWaiting { connection, mode, reason } => {
+                self.judge_waiting(*connection, *mode, *reason)
+            }
+            Action::Assign { .. } => self.judge_assign(action),
+            Action::Refuse { connection, code, .. } => self.judge_refuse(*connection, *code),
+            Action::Launch { game, mode, port } => self.judge_launch(*game, *mode, *port),
+            Action::Start { game, mode, match_id, seats } => {
+                self.judge_start(*game, *mode, *match_id, seats)
+            }
+            Action::Stop { game, grace } => self.judge_stop(*game, *grace),
+            Action::Terminate { game } => self.judge_terminate(*game),
+            Action::Kill { game } => self.judge_kill(*game),
+            Action::Report(event) => self.judge_event(event),
+            Action::Drained => {
+                let may = !self.is_drained && !self.is_serving() && self.games.is_empty();
+                self.is_drained = true;
+                demand(may, || "Drained twice, before a drain, or with games alive".into())
+            }
+        }
+    }
+
+    fn judge_event(&mut self, event: &Event) -> Verdict {
+        match event {
+            Event::MatchFormed { match_id, mode, players } => {
+                self.judge_formed(*match_id, *mode, players)
+            }
+            Event::MatchDissolved { match_id, player, .. } => {
+                self.judge_dissolved(*match_id, *player)
+            }
+            Event::MatchAssigned { .. }
+            | Event::PlayerJoined { .. }
+            | Event::PlayerLeft { .. }
+            | Event::MatchResult { .. }
+            | Event::MatchEnded { .. }
+            | Event::GameWarm { .. }
+            | Event::GameFailed { .. }
+            | Event::GameStopping { .. }
+            | Event::PortBusy { .. }
+            | Event::PortReturned { .. } => self.judge_game_event(event),
+            Event::Draining { timeout, .. } => {
+                let may = self.draining_since == Some(self.now);
+                demand(may && *timeout == self.config.drain_timeout, || {
+                    "a drain without a word".into()
+                })
+            }
+        }
+    }
+
+    fn judge_queued(
+        &mut self,
+        connection: ConnectionId,
+        mode: ModeId,
+        (position, needed): (usize, usize),
+        key: Secret,
+    ) -> Verdict {
+        let Some(Input::Ready { connection: asked, queue, resume_key, token, .. }) =
+            self.moment.input.clone()
+        else {
+            return demand(false, || format!("{connection:?} is queued without READY"));
+        };
+        demand(asked == connection && resume_key == key, || {
+            format!("{connection:?} is queued in place of {asked:?}")
+        })?;
+        demand(self.is_serving(), || format!("{connection:?} is queued while draining"))?;
+        demand(self.mode_named(queue.as_deref()) == Some(mode), || {
+            format!("{connection:?} wanted {queue:?} and is queued for {mode:?}")
+        })?;
+        let is_new = !self.people.contains_key(&connection);
+        demand(is_new, || format!("{connection:?} is queued twice"))?;
+        let waiting = self.people.values().filter(|person| person.mode == mode).count();
+        demand(waiting < self.config.queue_max, || "the queue is over its cap".into())?;
+        let Some(id) = self.moment.newcomer else {
+            return demand(false, || format!("{connection:?} is queued and has no id"));
+        };
+        self.last_rank += 1;
+        let rank = self.last_rank;
+        let person = Person { id, mode, rank, token, party: None, told: None };
+        self.people.insert(connection, person.clone());
+        self.totals.joined += 1;
+        self.moment.replies += 1;
+        self.tally.count("players queued");
+        let size = self.mode(mode).players;
+        let expected = self.position(&person);
+        demand(position == expected && needed == position.next_multiple_of(size), || {
+            format!("{connection:?} is told place {position} of {needed}, and stands at {expected}")
+        })
+    }
+
+    fn judge_left(&mut self, connection: ConnectionId) -> Verdict {
+        let asked = self.moment.input == Some(Input::Leave { connection });
+        self.moment.gone = self.people.remove(&connection);
+        self.moment.replies += 1;
+        self.totals.left += 1;
+        self.tally.count("players left");
+        demand(asked && self.moment.gone.is_some(), || format!("{connection:?} did not leave"))
+    }
+
+    fn judge_requeued(
+        &mut self,
+        connection: ConnectionId,
+        mode: ModeId,
+        position: usize,
+    ) -> Verdict {
+        let is_survivor = self.moment.survivors.remove(&connection);
+        let Some(person) = self.people.get(&connection).filter(|_| is_survivor) else {
+            return demand(false, || format!("{connection:?} goes back from nowhere"));
+        };
+        let expected = self.position(person);
+        demand(self.is_serving() && person.mode == mode && position == expected, || {
+            format!("{connection:?} goes back to {mode:?} {position}, and stands at {expected}")
+        })
+    }
+
+    fn judge_waiting(
+        &mut self,
+        connection: ConnectionId,
+        mode: ModeId,
+        reason: WaitReason,
+    ) -> Verdict {
+        let Some(person) = self.people.get_mut(&connection) else {
+            return demand(false, || format!("{connection:?} is gone and told {reason:?}"));
+        };
+        let is_news = person.told.replace(reason) != Some(reason);
+        let (own_mode, party) = (person.mode, person.party);
+        demand(is_news, || format!("{connection:?} is told {reason:?} again"))?;
+        let stand = party.and_then(|id| self.parties.get(&id)).map(|party| party.stand);
+        self.tally.count(match reason {
+            WaitReason::NoPort => "matches told no-port",
+            WaitReason::GameStarting => "matches told game-starting",
+            WaitReason::GameFailing => "matches told game-failing",
+        });
+        let waits = stand == Some(PartyStand::Waiting) && own_mode == mode;
+        demand(waits, || format!("{connection:?} does not wait and is told {reason:?}"))
+    }
+
+    fn judge_assign(&mut self, action: &Action) -> Verdict {
+        let Action::Assign { connection, player, mode, match_id, port, slot, players, token } =
+            action
+        else {
+            return Ok(());
+        };
+        let Some(person) = self.people.remove(connection) else {
+            return demand(false, || format!("{connection:?} is assigned twice, or from nowhere"));
+        };
+        self.totals.assigned += 1;
+        self.tally.count("players assigned");
+        let its_own = (person.id, person.mode, person.party, person.token);
+        demand(its_own == (*player, *mode, Some(*match_id), *token), || {
+            format!("{connection:?} {person:?} gets the place of another")
+        })?;
+        let Some(party) = self.parties.get(match_id) else {
+            return demand(false, || format!("{match_id:?} is assigned and not there"));
+        };
+        let PartyStand::Assigned { game, since } = party.stand else {
+            return demand(false, || format!("{match_id:?} is assigned before its game started"));
+        };
+        demand(since == self.now, || format!("{match_id:?} is assigned again"))?;
+        let seat = party.players.iter().position(|seated| seated == connection);
+        demand(seat == Some(*slot) && party.players.len() == *players, || {
+            format!("{connection:?} gets slot {slot} of {players}, not {seat:?}")
+        })?;
+        let own_port = self.games.get(&game).map(|process| process.port);
+        demand(own_port == Some(*port), || format!("{match_id:?} is sent to port {port}"))
+    }
+
+    fn judge_refuse(&mut self, connection: ConnectionId, code: ErrorCode) -> Verdict {
+        let known = self.people.contains_key(&connection);
+        let is_sent_off = known && code == ErrorCode::Draining && !self.is_serving();
+        if is_sent_off {
+            return self.judge_sent_off(connection);
+        }
+        self.moment.replies += 1;
+        let expected = self.expected_refusal(connection);
+        demand(expected == Some(code), || {
+            format!("{connection:?} is refused with {code}, not with {expected:?}")
+        })
+    }
+
+    /// Why the connection that spoke is refused, if it is.
+    fn expected_refusal(&self, connection: ConnectionId) -> Option<ErrorCode> {
+        let known = self.people.contains_key(&connection);
+        let input = self.moment.input.as_ref()?;
+        if let Input::Ready { connection: asked, queue, .. } = input {
+            return (*asked == connection)
+                .then(|| self.refusal_of_ready(known, queue.as_deref()))?;
+        }
+        if *input == (Input::Leave { connection }) {
+            return (!known).then_some(ErrorCode::BadState);
+        }
+        if *input == (Input::Answer { connection }) {
+            return Some(ErrorCode::BadState);
+        }
+        (*input == Input::Resume { connection }).then_some(ErrorCode::BadResume)
+    }
+
+    fn refusal_of_ready(&self, known: bool, queue: Option<&str>) -> Option<ErrorCode> {
+        if !self.is_serving() {
+            return Some(ErrorCode::Draining);
+        }
+        if known {
+            return Some(ErrorCode::BadState);
+        }
+        let Some(mode) = self.mode_named(queue) else { return Some(ErrorCode::NoSuchQueue) };
+        let waiting = self.people.values().filter(|person| person.mode == mode).count();
+        (waiting >= self.config.queue_max).then_some(ErrorCode::QueueFull)
+    }
+
+    /// A player who waits is sent off because Muster goes down; its match, which has no game, goes with it.
+    fn judge_sent_off(&mut self, connection: ConnectionId) -> Verdict {
+        self.moment.survivors.remove(&connection);
+        let Some(person) = self.people.remove(&connection) else { return Ok(()) };
+        self.totals.refused += 1;
+        self.tally.count("players sent off");
+        let Some(party) = person.party.and_then(|id| self.parties.remove(&id)) else {
+            return Ok(());
+        };
+        for connection in &party.players {
+            if let Some(person) = self.people.get_mut(connection) {
+                person.party = None;
+            }
+        }
+        match party.stand {
+            PartyStand::Waiting => Ok(()),
+            // The game goes too, and `demands` sees to it that it does.
+            PartyStand::Starting(game) => {
+                if let Some(process) = self.games.get_mut(&game) {
+                    process.step = Step::Ending;
+                    process.party = None;
+                }
+                Ok(())
+            }
+            PartyStand::Assigned { game, .. } => {
+                demand(false, || format!("{connection:?} plays in {game:?} and is sent off"))
+            }
+        }
+    }
+
+    fn judge_formed(&mut self, match_id: MatchId, mode: ModeId, players: &[PlayerId]) -> Verdict {
+        let is_new = self.last_match.replace(match_id) < Some(match_id);
+        demand(is_new && self.is_serving(), || format!("{match_id:?} is old, or comes too late"))?;
+        let queue = self.queue(mode);
+        let size = self.mode(mode).players;
+        let first: Vec<ConnectionId> = queue.into_iter().take(size).collect();
+        let ids: Vec<PlayerId> = first.iter().map(|id| self.people[id].id).collect();
+        demand(players.len() == size && ids == players, || {
+            format!("{match_id:?} takes {players:?}; the first in the queue are {ids:?}")
+        })?;
+        for connection in &first {
+            if let Some(person) = self.people.get_mut(connection) {
+                person.party = Some(match_id);
+                person.told = None;
+            }
+        }
+        let rank = first.first().map_or(0, |id| self.people[id].rank);
+        let (formed_at, stand) = (self.now, PartyStand::Waiting);
+        self.parties.insert(match_id, Party { mode, players: first, rank, formed_at, stand });
+        self.tally.count("matches formed");
+        Ok(())
+    }
+
+    fn judge_dissolved(&mut self, match_id: MatchId, player: PlayerId) -> Verdict {
+        let went = self.moment.gone.as_ref().map(|person| (person.id, person.party));
+        demand(went == Some((player, Some(match_id))), || {
+            format!("{match_id:?} is taken apart because of {player:?}, who did not go")
+        })?;
+        let Some(party) = self.parties.remove(&match_id) else {
+            return demand(false, || format!("{match_id:?} is taken apart and not there"));
+        };
+        for connection in party.players {
+            if let Some(person) = self.people.get_mut(&connection) {
+                person.party = None;
+                self.moment.survivors.insert(connection);
+            }
+        }
+        self.tally.count("matches dissolved");
+        Ok(())
+    }
+}

@@ -1,0 +1,60 @@
+//! How a world is set up: a configuration that the body would let through, and how bad its processes are.
+
+use std::time::Duration;
+
+use super::Choices;
+use crate::config::{Config, Mode};
+
+/// How often processes are of a bad kind: one in so many; never at 0.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Temper {
+    /// Processes that never take the next step of their own accord.
+    pub(super) mute_one_in: u32,
+    /// Processes that ignore `stop` and SIGTERM.
+    pub(super) stubborn_one_in: u32,
+}
+
+impl Temper {
+    pub(super) const GOOD: Self = Self { mute_one_in: 0, stubborn_one_in: 0 };
+
+    pub(super) fn draw(choices: &mut dyn Choices) -> Self {
+        const ONE_IN: [u32; 4] = [0, 16, 6, 2];
+        Self { mute_one_in: ONE_IN[choices.index(4)], stubborn_one_in: ONE_IN[choices.index(4)] }
+    }
+}
+
+/// The names of the modes, which are those of their queues.
+pub(super) const MODE_NAMES: [&str; 4] = ["duel", "arena", "solo", "party"];
+
+const FIRST_PORT: u16 = 20_000;
+
+pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
+    let mode_count = 1 + choices.index(MODE_NAMES.len());
+    let modes: Vec<Mode> =
+        MODE_NAMES[..mode_count].iter().map(|name| draw_mode(choices, name)).collect();
+    let ports = u16::try_from(choices.below(8)).unwrap_or_default();
+    let largest_match = modes.iter().map(|mode| mode.players).max().unwrap_or(1);
+    Config {
+        modes,
+        ports: FIRST_PORT..=FIRST_PORT + ports,
+        quarantine: [Duration::ZERO, SECOND / 2, 3 * SECOND, 5 * SECOND][choices.index(4)],
+        drain_timeout: [Duration::ZERO, 2 * SECOND, 20 * SECOND][choices.index(3)],
+        queue_max: largest_match + choices.index(12),
+        launching_max: [1, 2, 4, 8][choices.index(4)],
+    }
+}
+
+fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
+    Mode {
+        name: name.to_owned(),
+        players: 1 + choices.index(5),
+        warm: choices.index(4),
+        ready_timeout: [SECOND / 1000, SECOND, 5 * SECOND][choices.index(3)],
+        start_timeout: [SECOND / 1000, SECOND, 2 * SECOND][choices.index(3)],
+        max_duration: [SECOND / 1000, 10 * SECOND, 60 * SECOND][choices.index(3)],
+        alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
+        stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],
+    }
+}
+
+const SECOND: Duration = Duration::from_secs(1);

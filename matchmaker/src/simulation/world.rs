@@ -1,0 +1,501 @@
+//! The world: the brain, the book, a clock, and everything that can happen.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use protocol::Secret;
+
+use super::book::{Book, Process, Step};
+use super::setup::{MODE_NAMES, Temper, draw_config};
+use super::trace::{Entry, Trace};
+use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
+use crate::config::Config;
+use crate::ids::{ConnectionId, GameId};
+use crate::io::{Action, Exit, Input, LaunchFault};
+use crate::matchmaker::Matchmaker;
+
+/// A brain, and all that is outside of it.
+pub struct World<'a> {
+    pub(super) brain: Matchmaker,
+    pub(super) book: Book,
+    pub(super) choices: &'a mut dyn Choices,
+    pub(super) now: Duration,
+    pub(super) temper: Temper,
+    /// Ports that something outside Muster sits on.
+    pub(super) outsiders: BTreeSet<u16>,
+    /// Whether faults have stopped.
+    pub(super) is_calm: bool,
+    /// Who alone is asked after each input; everybody at `None`.
+    only: Option<Witness>,
+    trace: Trace,
+    /// Connections that may speak again: their player left, was lost, or was refused.
+    quiet: Vec<ConnectionId>,
+    next_connection: u64,
+    next_secret: u128,
+}
+
+/// How often what happened, to see that a simulation reaches what it is there for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tally(BTreeMap<&'static str, u64>);
+
+impl Tally {
+    pub(super) fn count(&mut self, what: &'static str) {
+        *self.0.entry(what).or_default() += 1;
+    }
+
+    /// Adds another world's tally.
+    pub fn add(&mut self, other: &Self) {
+        for (what, count) in &other.0 {
+            *self.0.entry(what).or_default() += count;
+        }
+    }
+
+    /// What happened how often.
+    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        self.0.iter().map(|(what, count)| (*what, *count))
+    }
+
+    /// How often something happened.
+    pub fn of(&self, what: &str) -> u64 {
+        self.0.get(what).copied().unwrap_or_default()
+    }
+}
+
+impl<'a> World<'a> {
+    /// A world drawn from choices, with a defect planted in its brain or none.
+    pub fn new(choices: &'a mut dyn Choices, planted: Option<Defect>, trace: Trace) -> Self {
+        let config = draw_config(choices);
+        let temper = Temper::draw(choices);
+        let mut brain = Matchmaker::new(config.clone());
+        brain.planted = planted;
+        Self {
+            brain,
+            book: Book::new(config),
+            choices,
+            now: Duration::ZERO,
+            temper,
+            outsiders: BTreeSet::new(),
+            is_calm: false,
+            only: None,
+            trace,
+            quiet: Vec::new(),
+            next_connection: 1,
+            next_secret: 1,
+        }
+    }
+
+    /// Asks one witness alone after each input, to see what it finds by itself.
+    #[must_use]
+    pub fn watched_only_by(mut self, witness: Witness) -> Self {
+        self.only = Some(witness);
+        self
+    }
+
+    /// Lets `steps` things happen, fewer if the choices run out, then calms down.
+    ///
+    /// # Errors
+    /// The first [`Flaw`] found.
+    pub fn run(&mut self, steps: usize) -> Result<(), Flaw> {
+        self.let_time_pass()?;
+        for _ in 0..steps {
+            if self.choices.is_spent() {
+                break;
+            }
+            self.step()?;
+        }
+        self.calm_down()
+    }
+
+    /// How the brain was set up.
+    pub fn config(&self) -> &Config {
+        &self.book.config
+    }
+
+    /// What happened last.
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    /// What happened how often.
+    pub fn tally(&self) -> &Tally {
+        &self.book.tally
+    }
+
+    fn step(&mut self) -> Verdict {
+        match self.choices.below(100) {
+            0..=17 => self.somebody_joins(),
+            18..=20 => self.some_join_at_once(),
+            21..=22 => self.somebody_is_impatient(),
+            23..=28 => self.somebody_goes(),
+            29..=30 => self.nobody_speaks(),
+            31..=62 => self.a_game_proceeds(),
+            63..=68 => self.a_game_misbehaves(),
+            69..=83 => self.time_goes_on(),
+            84..=93 => self.a_stale_word_comes(),
+            94..=96 => self.an_outsider_moves(),
+            97 => self.the_end_comes(),
+            _ => self.all_games_proceed().map(drop),
+        }
+    }
+
+    // ---- What the brain is told, and what it wants ----
+
+    /// Tells the brain something, does what it wants, and demands what must hold then.
+    pub(super) fn tell(&mut self, input: Input) -> Verdict {
+        self.trace.push(Entry::Told(self.now, input.clone()));
+        self.book.begin(self.now, Some(&input));
+        let joins = matches!(input, Input::Ready { .. });
+        self.brain.handle(self.now, input);
+        if joins {
+            self.book.moment.newcomer = self.brain.players.keys().next_back().copied();
+        }
+        self.do_what_it_wants()
+    }
+
+    fn do_what_it_wants(&mut self) -> Verdict {
+        let asks = |witness| self.only.is_none_or(|only| only == witness);
+        let (asks_book, asks_sweep) = (asks(Witness::Book), asks(Witness::Sweep));
+        while let Some(action) = self.brain.poll_action() {
+            self.trace.push(Entry::Wanted(action.clone()));
+            let verdict = self.book.judge(&action);
+            if asks_book {
+                verdict?;
+            }
+            if let Action::Launch { game, .. } = action {
+                self.draw_temper(game);
+            }
+        }
+        if asks_book {
+            self.book.finish(&self.brain)?;
+        }
+        if asks_sweep { demands::sweep(&self.brain) } else { Ok(()) }
+    }
+
+    fn draw_temper(&mut self, game: GameId) {
+        let Temper { mute_one_in, stubborn_one_in } = self.temper;
+        let is_mute = mute_one_in > 0 && self.choices.one_in(mute_one_in);
+        let is_stubborn = stubborn_one_in > 0 && self.choices.one_in(stubborn_one_in);
+        if let Some(process) = self.book.games.get_mut(&game) {
+            (process.is_mute, process.is_stubborn) = (is_mute, is_stubborn);
+        }
+    }
+
+    /// Tells the brain that time has passed, as often as it asks for at this time.
+    pub(super) fn let_time_pass(&mut self) -> Verdict {
+        for _ in 0..TIMEOUTS_AT_A_TIME_MAX {
+            self.trace.push(Entry::TimePassed(self.now));
+            self.book.begin(self.now, None);
+            self.brain.handle_timeout(self.now);
+            self.do_what_it_wants()?;
+            if self.brain.next_deadline().is_none_or(|next| next > self.now) {
+                return self.book.demand_nothing_overdue();
+            }
+        }
+        let next = self.brain.next_deadline();
+        demand(false, || format!("at {:?} the next deadline is {next:?} for ever", self.now))
+    }
+
+    // ---- Players ----
+
+    fn somebody_joins(&mut self) -> Verdict {
+        let connection = match self.quiet.len() {
+            quiet @ 1.. if self.choices.one_in(4) => {
+                self.quiet.swap_remove(self.choices.index(quiet))
+            }
+            _ => self.new_connection(),
+        };
+        let queue = self.draw_queue();
+        self.say_ready(connection, queue)
+    }
+
+    /// Enough players for a line of matches.
+    fn some_join_at_once(&mut self) -> Verdict {
+        let queue = self.draw_queue();
+        for _ in 0..2 + self.choices.below(9) {
+            let connection = self.new_connection();
+            self.say_ready(connection, queue.clone())?;
+        }
+        Ok(())
+    }
+
+    fn draw_queue(&mut self) -> Option<String> {
+        let modes = self.book.config.modes.len();
+        match self.choices.index(modes + 2) {
+            index if index < modes => Some(MODE_NAMES[index].to_owned()),
+            index if index == modes => None,
+            _ if self.choices.one_in(4) => Some("no such queue".to_owned()),
+            _ => Some(MODE_NAMES[0].to_owned()),
+        }
+    }
+
+    pub(super) fn say_ready(&mut self, connection: ConnectionId, queue: Option<String>) -> Verdict {
+        let is_named = self.choices.one_in(2);
+        let name = is_named.then(|| format!("ada {connection}\n"));
+        let (resume_key, token) = (self.new_secret(), self.new_secret());
+        self.tell(Input::Ready { connection, queue, name, resume_key, token })
+    }
+
+    pub(super) fn new_connection(&mut self) -> ConnectionId {
+        self.next_connection += 1;
+        ConnectionId(self.next_connection)
+    }
+
+    fn new_secret(&mut self) -> Secret {
+        self.next_secret += 1;
+        Secret::from_bytes(self.next_secret.to_be_bytes())
+    }
+
+    fn draw_person(&mut self) -> Option<ConnectionId> {
+        let count = self.book.people.len();
+        if count == 0 {
+            return None;
+        }
+        let index = self.choices.index(count);
+        self.book.people.keys().nth(index).copied()
+    }
+
+    /// READY from somebody who is queued already, or another verb out of turn.
+    fn somebody_is_impatient(&mut self) -> Verdict {
+        let Some(connection) = self.draw_person() else { return Ok(()) };
+        match self.choices.below(3) {
+            0 => self.say_ready(connection, None),
+            1 => self.tell(Input::Answer { connection }),
+            _ => self.tell(Input::Resume { connection }),
+        }
+    }
+
+    fn somebody_goes(&mut self) -> Verdict {
+        let Some(connection) = self.draw_person() else { return Ok(()) };
+        if self.choices.one_in(2) {
+            return self.tell(Input::Lost { connection });
+        }
+        self.quiet.push(connection);
+        self.tell(Input::Leave { connection })
+    }
+
+    /// Words on a connection that has no player.
+    fn nobody_speaks(&mut self) -> Verdict {
+        let connection = self.new_connection();
+        match self.choices.below(3) {
+            0 => self.tell(Input::Leave { connection }),
+            1 => self.tell(Input::Answer { connection }),
+            _ => self.tell(Input::Resume { connection }),
+        }
+    }
+
+    // ---- Games ----
+
+    pub(super) fn draw_game(&mut self) -> Option<GameId> {
+        let count = self.book.games.len();
+        if count == 0 {
+            return None;
+        }
+        let index = self.choices.index(count);
+        self.book.games.keys().nth(index).copied()
+    }
+
+    fn a_game_proceeds(&mut self) -> Verdict {
+        let Some(game) = self.draw_game() else { return Ok(()) };
+        match self.next_word(game) {
+            Some(input) => self.tell(input),
+            None => Ok(()),
+        }
+    }
+
+    /// Lets every game take its next step, and says whether one did.
+    pub(super) fn all_games_proceed(&mut self) -> Result<bool, Flaw> {
+        let games: Vec<GameId> = self.book.games.keys().copied().collect();
+        let mut did = false;
+        for game in games {
+            if let Some(input) = self.next_word(game) {
+                did = true;
+                self.tell(input)?;
+            }
+        }
+        Ok(did)
+    }
+
+    /// What a process does next, if it is left alone.
+    pub(super) fn next_word(&mut self, game: GameId) -> Option<Input> {
+        let process: &Process = self.book.games.get(&game)?;
+        if !process.is_alive {
+            return Some(if self.outsiders.contains(&process.port) {
+                Input::LaunchFailed { game, fault: LaunchFault::PortBusy }
+            } else {
+                Input::Launched { game }
+            });
+        }
+        if process.is_killed {
+            return Some(Input::GameExited { game, exit: Exit::Signal(SIGKILL) });
+        }
+        match process.step {
+            Step::Ending if process.is_stubborn => None,
+            Step::Ending => Some(Input::GameExited { game, exit: Exit::Status(0) }),
+            _ if process.is_mute => None,
+            Step::Launching => Some(Input::GameReady { game }),
+            Step::Warm => None,
+            Step::Starting => Some(Input::GameStarted { game }),
+            Step::Running if self.is_calm => {
+                Some(Input::GameExited { game, exit: Exit::Status(0) })
+            }
+            Step::Running => Some(self.play(game)),
+        }
+    }
+
+    fn play(&mut self, game: GameId) -> Input {
+        let slot = self.choices.index(6);
+        match self.choices.below(6) {
+            0 => Input::GameJoined { game, slot },
+            1 => Input::GameLeft { game, slot },
+            2 => Input::GameAlive { game },
+            3 => Input::GameResult { game, result: "{}".to_owned() },
+            _ => Input::GameExited { game, exit: Exit::Status(0) },
+        }
+    }
+
+    fn a_game_misbehaves(&mut self) -> Verdict {
+        let Some(game) = self.draw_game() else { return Ok(()) };
+        if !self.book.games[&game].is_alive {
+            let fault = match self.choices.one_in(3) {
+                true => LaunchFault::PortBusy,
+                false => LaunchFault::Other("no such file".to_owned()),
+            };
+            return self.tell(Input::LaunchFailed { game, fault });
+        }
+        let input = match self.choices.below(9) {
+            0 => Input::GameExited { game, exit: Exit::Status(1) },
+            1 => Input::GameExited { game, exit: Exit::Signal(SIGSEGV) },
+            2 => Input::GameBroken { game, what: "not JSON".to_owned() },
+            3 => Input::GameReady { game },
+            4 => Input::GameStarted { game },
+            5 => Input::GameJoined { game, slot: usize::MAX },
+            6 => Input::GameLeft { game, slot: self.choices.index(6) },
+            7 => Input::GameResult { game, result: "{}".to_owned() },
+            _ => Input::GameAlive { game },
+        };
+        self.tell(input)
+    }
+
+    fn an_outsider_moves(&mut self) -> Verdict {
+        let ports = self.book.config.ports.clone();
+        let port = ports.start() + u16::try_from(self.choices.index(ports.len())).unwrap_or(0);
+        let is_bound = self.book.games.values().any(|game| game.port == port && game.is_alive);
+        if self.outsiders.remove(&port) {
+            self.trace.push(Entry::Noted(format!("an outsider leaves port {port}")));
+        } else if !is_bound {
+            self.outsiders.insert(port);
+            self.trace.push(Entry::Noted(format!("an outsider takes port {port}")));
+        }
+        Ok(())
+    }
+
+    fn the_end_comes(&mut self) -> Verdict {
+        match self.choices.below(60) {
+            58 => self.tell(Input::Stop),
+            59 => self.tell(Input::Drain),
+            _ => Ok(()),
+        }
+    }
+
+    // ---- Time ----
+
+    fn time_goes_on(&mut self) -> Verdict {
+        let next = self.brain.next_deadline().unwrap_or(self.now).max(self.now);
+        let a_while = Duration::from_millis(self.choices.below(20_000).into());
+        self.now = match self.choices.below(8) {
+            0 => self.now,
+            1 => next.saturating_sub(Duration::from_nanos(1)).max(self.now),
+            2..=4 => next,
+            5 => next + a_while,
+            6 => self.now + a_while,
+            _ => self.now + a_while / 1000,
+        };
+        // A body that is late hears of other things first.
+        if self.choices.one_in(6) {
+            return Ok(());
+        }
+        self.let_time_pass()?;
+        self.expect_silence("time that has passed already", |brain, now| brain.handle_timeout(now))
+    }
+
+    // ---- Stale words ----
+
+    /// A word about something that is gone, or out of turn, changes nothing at all.
+    fn a_stale_word_comes(&mut self) -> Verdict {
+        let Some(input) = self.draw_stale_word() else { return Ok(()) };
+        self.let_time_pass()?;
+        self.trace.push(Entry::Told(self.now, input.clone()));
+        let what = format!("{input:?}");
+        self.expect_silence(&what, |brain, now| brain.handle(now, input))
+    }
+
+    fn expect_silence(
+        &mut self,
+        what: &str,
+        say: impl FnOnce(&mut Matchmaker, Duration),
+    ) -> Verdict {
+        // To write out all there is takes far longer than all else, so it is not done each time.
+        let before = self.choices.one_in(8).then(|| format!("{:?}", self.brain));
+        say(&mut self.brain, self.now);
+        let wanted = self.brain.poll_action();
+        demand(wanted.is_none(), || format!("{what} is stale and led to {wanted:?}"))?;
+        let Some(before) = before else { return Ok(()) };
+        let after = format!("{:?}", self.brain);
+        demand(before == after, || {
+            let same = before.bytes().zip(after.bytes()).take_while(|(a, b)| a == b).count();
+            let around = |text: &str| -> String {
+                text.chars().skip(same.saturating_sub(60)).take(120).collect()
+            };
+            format!("{what} is stale and led from …{} to …{}", around(&before), around(&after))
+        })
+    }
+
+    fn draw_stale_word(&mut self) -> Option<Input> {
+        if self.choices.one_in(8) {
+            return match self.choices.below(3) {
+                0 => Some(Input::Lost { connection: self.new_connection() }),
+                1 => self.quiet.last().map(|&connection| Input::Lost { connection }),
+                _ => (!self.book.is_serving()).then_some(Input::Drain),
+            };
+        }
+        let last = self.book.last_game?;
+        let age = self.choices.below(12).into();
+        let game = GameId(last.0.saturating_sub(age));
+        let slot = self.choices.index(3);
+        let word = self.choices.index(STALE_WORDS);
+        let input = match word {
+            0 => Input::Launched { game },
+            1 => Input::LaunchFailed { game, fault: LaunchFault::PortBusy },
+            2 => Input::GameReady { game },
+            3 => Input::GameStarted { game },
+            4 => Input::GameJoined { game, slot },
+            5 => Input::GameLeft { game, slot },
+            6 => Input::GameAlive { game },
+            7 => Input::GameResult { game, result: "{}".to_owned() },
+            8 => Input::GameBroken { game, what: "not JSON".to_owned() },
+            _ => Input::GameExited { game, exit: Exit::Status(0) },
+        };
+        let Some(process) = self.book.games.get(&game) else { return Some(input) };
+        let is_told = process.told_at.is_some();
+        let is_stale = match word {
+            0 | 1 => process.is_alive,
+            2 => !process.is_alive || process.step != Step::Launching,
+            3 => process.step != Step::Starting,
+            4 | 5 => !is_told,
+            6 => process.step != Step::Running,
+            7 => !is_told || process.has_result,
+            8 => process.is_killed,
+            _ => !process.is_alive,
+        };
+        is_stale.then_some(input)
+    }
+}
+
+/// How often in a row the brain may ask for the same time.
+const TIMEOUTS_AT_A_TIME_MAX: usize = 4;
+
+/// How many words a stale word is drawn from.
+const STALE_WORDS: usize = 10;
+
+const SIGKILL: i32 = 9;
+const SIGSEGV: i32 = 11;
