@@ -1,1 +1,43 @@
-//! Skeleton.
+//! A player of Muster: over TCP into a match, then over UDP into its game.
+//!
+//! Two layers. The machines neither read a clock nor touch a socket: [`Conversation`] is the player's side of the
+//! lines over TCP, [`Link`] the player's side of a game over UDP (hello, keep-alive, goodbye), and
+//! [`tictactoe::Player`] plays on top of a link. Whoever has thousands of players owns the sockets itself and
+//! drives these. [`Lobby`] and [`GameSocket`] own one socket each and wait, always with a deadline: for tests,
+//! scripts, and a person at a terminal.
+//!
+//! ```no_run
+//! use std::time::Duration;
+//! use client::{GameSocket, Lobby};
+//!
+//! # fn main() -> Result<(), client::ClientError> {
+//! let limit = Duration::from_secs(10);
+//! let mut lobby = Lobby::connect("127.0.0.1:7000", limit)?;
+//! lobby.join(Some("duel"), Some("ada"), limit)?;
+//! let assignment = lobby.assignment(limit)?;
+//! let mut game = GameSocket::enter(&assignment, limit)?;
+//! println!("the game is {:?} away", game.ping("x", limit)?);
+//! game.bye(limit)?;
+//! # Ok(())
+//! # }
+//! ```
+
+#![forbid(unsafe_code)]
+
+mod assignment;
+mod conversation;
+mod error;
+mod link;
+mod lobby;
+mod machine;
+mod socket;
+pub mod tictactoe;
+mod waiting;
+
+pub use assignment::Assignment;
+pub use conversation::Conversation;
+pub use error::ClientError;
+pub use link::{Closed, Heard, Link};
+pub use lobby::{Lobby, Place};
+pub use machine::Machine;
+pub use socket::GameSocket;

@@ -7,7 +7,7 @@
 
 use std::io;
 use std::net::UdpSocket;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 
 use protocol::{GAME_PROTOCOL, GAME_SOCKET_FD};
@@ -33,13 +33,16 @@ pub(crate) fn take() -> Result<Inherited, RunError> {
     if let Some(other) = std::env::var("MUSTER_PROTOCOL").ok().filter(|it| it != GAME_PROTOCOL) {
         return Err(RunError::Protocol(other));
     }
-    let socket = duplicate(GAME_SOCKET_FD, SOCKET)?;
+    // Opened before anything else: if it lands on an inherited number, nothing was inherited there.
+    let this_process = pidfd_open(getpid(), PidfdFlags::empty())
+        .map_err(|errno| RunError::Os { what: "open a pidfd", source: errno.into() })?;
+    let socket = duplicate(&this_process, GAME_SOCKET_FD, SOCKET)?;
+    let control = duplicate(&this_process, number, CONTROL)?;
     let domain = socket_domain(&socket);
     let is_inet = domain == Ok(AddressFamily::INET) || domain == Ok(AddressFamily::INET6);
     if !is_inet || socket_type(&socket) != Ok(SocketType::DGRAM) {
         return Err(RunError::Foreign { number: GAME_SOCKET_FD, what: SOCKET });
     }
-    let control = duplicate(number, CONTROL)?;
     let is_unix = socket_domain(&control) == Ok(AddressFamily::UNIX);
     if !is_unix || socket_type(&control) != Ok(SocketType::STREAM) {
         return Err(RunError::Foreign { number, what: CONTROL });
@@ -59,9 +62,11 @@ fn control_number() -> Result<i32, RunError> {
     })
 }
 
-fn duplicate(number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
-    let taken = pidfd_open(getpid(), PidfdFlags::empty())
-        .and_then(|this_process| pidfd_getfd(this_process, number, PidfdGetfdFlags::empty()));
+fn duplicate(this_process: &OwnedFd, number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
+    if this_process.as_raw_fd() == number {
+        return Err(RunError::Missing { number, what });
+    }
+    let taken = pidfd_getfd(this_process, number, PidfdGetfdFlags::empty());
     taken.map_err(|errno| match errno {
         Errno::BADF => RunError::Missing { number, what },
         _ => RunError::Take { number, what, source: io::Error::from(errno) },

@@ -53,8 +53,8 @@ pub fn run<G: Game>(
     options: &Options,
     new_game: impl FnOnce(&Match) -> Result<G, BadStart>,
 ) -> Result<(), RunError> {
-    let signals = Signals::take().map_err(os("take the signals"))?;
     let Inherited { socket, control } = inherit::take()?;
+    let signals = Signals::take().map_err(os("take the signals"))?;
     let mut control = Control::new(control);
     control.say(&FromGame::Ready);
     let Some(start) = wait_for_start(&mut control, &signals)? else { return Ok(()) };

@@ -1,0 +1,364 @@
+//! A player's link to a game, below the game's own words: hello, signs of life, goodbye.
+
+use std::collections::VecDeque;
+use std::fmt;
+use std::time::Duration;
+
+use protocol::datagram::{DATAGRAM_MAX, Welcome};
+
+use crate::{Assignment, Machine};
+
+/// The pause before the hello is said again; it doubles each time up to [`HELLO_PAUSE_MAX`].
+const HELLO_PAUSE_MIN: Duration = Duration::from_millis(50);
+const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
+
+/// How long a game may leave the hello unanswered.
+const HELLO_MAX: Duration = Duration::from_secs(10);
+
+/// How long a player says nothing before it gives a sign of life. A game takes a silent player for gone, and
+/// several signs in a row can be lost.
+const KEEP_ALIVE: Duration = Duration::from_secs(1);
+
+/// How long a game may say nothing at all, while it is asked for a sign of life every [`KEEP_ALIVE`].
+const SILENCE_MAX: Duration = Duration::from_secs(10);
+
+/// The pauses between goodbyes, and how many there are.
+const BYE_PAUSE: Duration = Duration::from_millis(100);
+const BYES_MAX: u32 = 8;
+
+/// The text of a sign of life, whose answer nobody waits for.
+const KEEP_ALIVE_TEXT: &str = "keep-alive";
+
+/// The most that waits to be sent or to be heard; what is beyond is lost, as it could be on the way.
+const QUEUE_MAX: usize = 1024;
+
+/// The machine of a link. See [`Machine`] for how to drive it.
+#[derive(Debug)]
+pub struct Link {
+    hello: String,
+    match_id: String,
+    phase: Phase,
+    last_heard: Duration,
+    last_said: Duration,
+    transmits: VecDeque<String>,
+    events: VecDeque<Heard>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    /// Saying hello until it is answered.
+    Entering {
+        again_at: Duration,
+        pause: Duration,
+    },
+    /// The game has said welcome.
+    Inside,
+    /// Saying goodbye until it is answered.
+    Leaving {
+        again_at: Duration,
+        said: u32,
+    },
+    Closed(Closed),
+}
+
+/// What comes from a game.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Heard {
+    /// The hello is answered; told once.
+    Welcome {
+        /// The player's place, from 0.
+        slot: usize,
+        /// Players in the match.
+        players: usize,
+    },
+    /// The answer to a ping.
+    Pong(String),
+    /// The game's own words: any text without control characters.
+    Words(String),
+}
+
+/// How a link ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Closed {
+    /// The player went, and the game knows, or is over too.
+    Left,
+    /// The game never answered the hello.
+    Unanswered,
+    /// The game has fallen silent.
+    Silent,
+    /// Nobody listens at the game's port any more.
+    Refused,
+}
+
+impl fmt::Display for Closed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Left => "was left",
+            Self::Unanswered => "did not answer the hello",
+            Self::Silent => "has fallen silent",
+            Self::Refused => "is gone: nobody listens at its port",
+        })
+    }
+}
+
+impl Link {
+    /// A link that begins by saying hello.
+    pub fn new(assignment: &Assignment) -> Self {
+        Self {
+            hello: format!("HELLO {} {}", assignment.match_id, assignment.token),
+            match_id: assignment.match_id.clone(),
+            phase: Phase::Entering { again_at: Duration::ZERO, pause: HELLO_PAUSE_MIN },
+            last_heard: Duration::ZERO,
+            last_said: Duration::ZERO,
+            transmits: VecDeque::new(),
+            events: VecDeque::new(),
+        }
+    }
+
+    /// Says words to the game: the game's own, at most [`DATAGRAM_MAX`] bytes, or they are not sent. Before the
+    /// welcome and after the goodbye nothing is said.
+    pub fn say(&mut self, now: Duration, words: impl Into<String>) {
+        let words = words.into();
+        if self.is_inside() && words.len() <= DATAGRAM_MAX {
+            self.transmit(now, words);
+        }
+    }
+
+    /// Asks for a sign of life; the answer comes as [`Heard::Pong`] with the same text.
+    pub fn ping(&mut self, now: Duration, text: &str) {
+        self.say(now, format!("PING {text}"));
+    }
+
+    /// Whether the game has said welcome and the player has not gone.
+    pub fn is_inside(&self) -> bool {
+        self.phase == Phase::Inside
+    }
+
+    fn transmit(&mut self, now: Duration, datagram: String) {
+        self.last_said = now;
+        if self.transmits.len() < QUEUE_MAX {
+            self.transmits.push_back(datagram);
+        }
+    }
+
+    fn tell(&mut self, event: Heard) {
+        if self.events.len() < QUEUE_MAX {
+            self.events.push_back(event);
+        }
+    }
+
+    fn close(&mut self, closed: Closed) {
+        self.phase = Phase::Closed(closed);
+        self.transmits.clear();
+    }
+
+    fn hear_text(&mut self, text: &str) {
+        let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
+        match (verb, self.phase) {
+            ("PONG", _) if rest == KEEP_ALIVE_TEXT => {}
+            ("PONG", _) => self.tell(Heard::Pong(rest.to_owned())),
+            // A copy of an answer that was heard.
+            ("WELCOME", _) => {}
+            ("BYE", Phase::Leaving { .. }) => self.close(Closed::Left),
+            (_, Phase::Inside) => self.tell(Heard::Words(text.to_owned())),
+            (_, Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed(_)) => {}
+        }
+    }
+
+    fn handle_timeout_entering(&mut self, now: Duration, again_at: Duration, pause: Duration) {
+        if now >= HELLO_MAX {
+            return self.close(Closed::Unanswered);
+        }
+        if now >= again_at {
+            self.transmit(now, self.hello.clone());
+            let longer = (pause * 2).min(HELLO_PAUSE_MAX);
+            self.phase = Phase::Entering { again_at: now + pause, pause: longer };
+        }
+    }
+
+    fn handle_timeout_leaving(&mut self, now: Duration, again_at: Duration, said: u32) {
+        if now < again_at {
+            return;
+        }
+        if said >= BYES_MAX {
+            return self.close(Closed::Left);
+        }
+        self.transmit(now, "BYE".into());
+        self.phase = Phase::Leaving { again_at: now + BYE_PAUSE, said: said + 1 };
+    }
+}
+
+impl Machine for Link {
+    type Event = Heard;
+
+    fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
+        let text = std::str::from_utf8(datagram).unwrap_or_default();
+        let is_text = !text.is_empty() && !text.chars().any(char::is_control);
+        if !is_text || matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        self.last_heard = now;
+        if !matches!(self.phase, Phase::Entering { .. }) {
+            return self.hear_text(text);
+        }
+        // Words that overtook the welcome are dropped: whatever must arrive is said again.
+        match Welcome::parse(datagram) {
+            Some(Welcome { match_id, slot, players }) if match_id == self.match_id => {
+                self.phase = Phase::Inside;
+                self.tell(Heard::Welcome { slot, players });
+            }
+            Some(_) | None => {}
+        }
+    }
+
+    fn handle_refused(&mut self, _now: Duration) {
+        match self.phase {
+            Phase::Leaving { .. } => self.close(Closed::Left),
+            Phase::Entering { .. } | Phase::Inside => self.close(Closed::Refused),
+            Phase::Closed(_) => {}
+        }
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        match self.phase {
+            Phase::Entering { again_at, pause } => {
+                self.handle_timeout_entering(now, again_at, pause);
+            }
+            Phase::Inside if now >= self.last_heard + SILENCE_MAX => self.close(Closed::Silent),
+            Phase::Inside if now >= self.last_said + KEEP_ALIVE => self.ping(now, KEEP_ALIVE_TEXT),
+            Phase::Leaving { again_at, said } => self.handle_timeout_leaving(now, again_at, said),
+            Phase::Inside | Phase::Closed(_) => {}
+        }
+    }
+
+    fn leave(&mut self, now: Duration) {
+        match self.phase {
+            // The game never heard of this player, or of a goodbye that it would believe.
+            Phase::Entering { .. } => self.close(Closed::Left),
+            Phase::Inside => {
+                self.phase = Phase::Leaving { again_at: now, said: 0 };
+                self.handle_timeout(now);
+            }
+            Phase::Leaving { .. } | Phase::Closed(_) => {}
+        }
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        match self.phase {
+            Phase::Entering { again_at, .. } => Some(again_at.min(HELLO_MAX)),
+            Phase::Inside => Some((self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX)),
+            Phase::Leaving { again_at, .. } => Some(again_at),
+            Phase::Closed(_) => None,
+        }
+    }
+
+    fn poll_transmit(&mut self) -> Option<String> {
+        self.transmits.pop_front()
+    }
+
+    fn poll_event(&mut self) -> Option<Heard> {
+        self.events.pop_front()
+    }
+
+    fn closed(&self) -> Option<Closed> {
+        match self.phase {
+            Phase::Closed(closed) => Some(closed),
+            Phase::Entering { .. } | Phase::Inside | Phase::Leaving { .. } => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const fn ms(ms: u64) -> Duration {
+        Duration::from_millis(ms)
+    }
+
+    fn link() -> Link {
+        Link::new(&Assignment {
+            match_id: "17".into(),
+            host: "::1".into(),
+            port: 1,
+            slot: 0,
+            players: 2,
+            token: "ab".repeat(16),
+            transport: "plain".into(),
+        })
+    }
+
+    fn inside() -> Link {
+        let mut link = link();
+        link.handle_datagram(ms(0), b"WELCOME 17 slot=1 players=2");
+        assert_eq!(link.poll_event(), Some(Heard::Welcome { slot: 1, players: 2 }));
+        link
+    }
+
+    /// Lets time pass until nothing is due before `until`; what is said, and when.
+    fn run(link: &mut Link, until: Duration) -> Vec<(u128, String)> {
+        let mut said = Vec::new();
+        while let Some(now) = link.next_deadline().filter(|at| *at <= until) {
+            link.handle_timeout(now);
+            said.extend(
+                std::iter::from_fn(|| link.poll_transmit()).map(|it| (now.as_millis(), it)),
+            );
+            assert!(link.next_deadline().is_none_or(|at| at > now), "a deadline that stays");
+        }
+        said
+    }
+
+    #[test]
+    fn the_hello_is_repeated_with_growing_pauses_and_given_up() {
+        let mut link = link();
+        let said = run(&mut link, ms(60_000));
+        let times: Vec<u128> = said.iter().map(|(at, _)| *at).collect();
+        assert_eq!(&times[..7], [0, 50, 150, 350, 750, 1550, 2550]);
+        assert!(said.iter().all(|(_, text)| *text == format!("HELLO 17 {}", "ab".repeat(16))));
+        assert_eq!(link.closed(), Some(Closed::Unanswered));
+    }
+
+    #[test]
+    fn only_the_right_welcome_opens_and_only_once() {
+        let mut link = link();
+        for datagram in [&b"WELCOME 18 slot=0 players=2"[..], b"STATE 1", b"\xff", b"", b"BYE"] {
+            link.handle_datagram(ms(1), datagram);
+            assert!(!link.is_inside() && link.poll_event().is_none());
+        }
+        let mut link = inside();
+        link.handle_datagram(ms(2), b"WELCOME 17 slot=1 players=2");
+        link.handle_datagram(ms(2), b"\x1b[31m");
+        assert_eq!(link.poll_event(), None);
+    }
+
+    #[test]
+    fn who_says_nothing_gives_signs_of_life_until_the_game_is_silent() {
+        let mut link = inside();
+        let said = run(&mut link, ms(60_000));
+        assert_eq!(said.len(), 9);
+        assert_eq!(said[0], (1000, "PING keep-alive".to_owned()));
+        assert_eq!(link.closed(), Some(Closed::Silent));
+    }
+
+    #[test]
+    fn the_goodbye_is_repeated_until_it_is_heard() {
+        let mut link = inside();
+        link.leave(ms(5));
+        assert_eq!(link.poll_transmit().as_deref(), Some("BYE"));
+        assert_eq!(run(&mut link, ms(105)), [(105, "BYE".to_owned())]);
+        link.handle_datagram(ms(106), b"BYE");
+        assert_eq!(link.closed(), Some(Closed::Left));
+
+        let mut link = inside();
+        link.leave(ms(5));
+        run(&mut link, ms(60_000));
+        assert_eq!(link.closed(), Some(Closed::Left), "a game that is gone cannot answer");
+    }
+
+    #[test]
+    fn a_refused_port_ends_the_link() {
+        let mut link = inside();
+        link.handle_refused(ms(1));
+        assert_eq!(link.closed(), Some(Closed::Refused));
+    }
+}

@@ -1,0 +1,312 @@
+//! A conversation with Muster over a TCP connection of its own.
+
+use std::io::{self, ErrorKind, Read, Write};
+use std::net::{TcpStream, ToSocketAddrs};
+use std::os::fd::{AsFd, BorrowedFd};
+use std::time::{Duration, Instant};
+
+use protocol::{Reply, Request, ResumeKey, Visible};
+use rustix::event::PollFlags;
+
+use crate::waiting::{deadline_after, wait};
+use crate::{Assignment, ClientError, Conversation};
+
+/// A place in a queue, as `QUEUED` tells it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Place {
+    /// The queue.
+    pub queue: String,
+    /// The player's place, from 1.
+    pub position: usize,
+    /// How many must be waiting for the player's match to form.
+    pub needed: usize,
+    /// The key that names this session.
+    pub resume: String,
+}
+
+impl Place {
+    /// The place that a reply tells of, if it does.
+    pub fn of(reply: Reply) -> Option<Self> {
+        let Reply::Queued { queue, position, needed, resume } = reply else { return None };
+        Some(Self { queue, position, needed, resume })
+    }
+}
+
+/// A connection to Muster. Every call that waits has a limit; the socket itself never blocks.
+#[derive(Debug)]
+pub struct Lobby {
+    stream: TcpStream,
+    conversation: Conversation,
+    queues: Vec<String>,
+}
+
+impl Lobby {
+    /// Connects, and waits for Muster's greeting.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] when nobody is there; [`ClientError::Refused`] when Muster takes nobody in; and
+    /// those of [`next_reply`](Self::next_reply).
+    pub fn connect(address: &str, limit: Duration) -> Result<Self, ClientError> {
+        let deadline = deadline_after(limit);
+        let mut lobby = Self::open(address, limit)?;
+        let reply = lobby.reply_before(deadline, limit, "greeting")?;
+        let Reply::Muster { queues, .. } = reply else { return Err(lobby.refusal(&reply)) };
+        lobby.queues = queues;
+        Ok(lobby)
+    }
+
+    /// Connects, and waits for nothing more.
+    ///
+    /// # Errors
+    /// [`ClientError::Connect`] when nobody is there.
+    pub fn open(address: &str, limit: Duration) -> Result<Self, ClientError> {
+        let failed =
+            |source| ClientError::Connect { address: Visible(address).to_string(), source };
+        let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
+        for candidate in address.to_socket_addrs().map_err(failed)? {
+            // A limit of zero would be an error of its own.
+            match TcpStream::connect_timeout(&candidate, limit.max(Duration::from_millis(1))) {
+                Ok(stream) => {
+                    stream.set_nonblocking(true).map_err(failed)?;
+                    stream.set_nodelay(true).map_err(failed)?;
+                    let conversation = Conversation::new(Visible(address).to_string());
+                    return Ok(Self { stream, conversation, queues: Vec::new() });
+                }
+                Err(error) => last = error,
+            }
+        }
+        Err(failed(last))
+    }
+
+    /// The queues that the greeting named; the first one is the default.
+    pub fn queues(&self) -> &[String] {
+        &self.queues
+    }
+
+    /// Sends a request.
+    ///
+    /// # Errors
+    /// [`ClientError::Io`] when the connection is broken, or takes nothing for ten seconds.
+    pub fn send(&mut self, request: &Request) -> Result<(), ClientError> {
+        self.conversation.say(request);
+        self.flush()
+    }
+
+    /// Sends any bytes, for who wants to say something wrong.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_raw(&mut self, bytes: &[u8]) -> Result<(), ClientError> {
+        self.conversation.say_raw(bytes);
+        self.flush()
+    }
+
+    /// The next reply of any kind.
+    ///
+    /// # Errors
+    /// [`ClientError::TimedOut`] when none came in time, [`ClientError::HungUp`] when none will come, and
+    /// [`ClientError::BadLine`] or [`ClientError::LongLine`] when Muster is not Muster.
+    pub fn next_reply(&mut self, limit: Duration) -> Result<Reply, ClientError> {
+        self.reply_before(deadline_after(limit), limit, "reply")
+    }
+
+    /// The next reply that is already here, or that the kernel already has; never waits.
+    ///
+    /// # Errors
+    /// As [`next_reply`](Self::next_reply).
+    pub fn poll_reply(&mut self) -> Result<Option<Reply>, ClientError> {
+        if let Some(reply) = self.conversation.poll_reply()? {
+            return Ok(Some(reply));
+        }
+        self.receive()?;
+        self.conversation.poll_reply()
+    }
+
+    /// Joins a queue, the default one for `None`.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] when Muster does not let the player in, and those of
+    /// [`next_reply`](Self::next_reply).
+    pub fn join(
+        &mut self,
+        queue: Option<&str>,
+        name: Option<&str>,
+        limit: Duration,
+    ) -> Result<Place, ClientError> {
+        let deadline = deadline_after(limit);
+        let (queue, name) = (queue.map(Into::into), name.map(Into::into));
+        self.send(&Request::Ready { queue, name, resume: None })?;
+        loop {
+            let reply = self.reply_before(deadline, limit, "place in a queue")?;
+            if matches!(reply, Reply::Error { .. } | Reply::Bye { .. }) {
+                return Err(self.refusal(&reply));
+            }
+            if let Some(place) = Place::of(reply) {
+                return Ok(place);
+            }
+        }
+    }
+
+    /// Takes up an earlier session by its key. The reply is what it came to meanwhile: a place
+    /// ([`Place::of`]), an assignment ([`Assignment::of`]), or what else Muster has to say of it.
+    ///
+    /// # Errors
+    /// As [`join`](Self::join).
+    pub fn resume(&mut self, key: &str, limit: Duration) -> Result<Reply, ClientError> {
+        let resume = Some(key.parse().map_or(ResumeKey::Malformed, ResumeKey::Key));
+        self.send(&Request::Ready { queue: None, name: None, resume })?;
+        let reply = self.next_reply(limit)?;
+        if matches!(reply, Reply::Error { .. } | Reply::Bye { .. }) {
+            return Err(self.refusal(&reply));
+        }
+        Ok(reply)
+    }
+
+    /// Waits until the player is told where to play; accepts a match that was found on the way.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] and [`ClientError::Ended`] when it will not be, and those of
+    /// [`next_reply`](Self::next_reply).
+    pub fn assignment(&mut self, limit: Duration) -> Result<Assignment, ClientError> {
+        let deadline = deadline_after(limit);
+        loop {
+            let reply = self.reply_before(deadline, limit, "assignment")?;
+            if let Some(assignment) = self.handle_waiting(reply)? {
+                return Ok(assignment);
+            }
+        }
+    }
+
+    /// What a reply means to a player who waits: an assignment, nothing yet, or that there will be none. A match
+    /// that was found is accepted.
+    ///
+    /// # Errors
+    /// [`ClientError::Refused`] and [`ClientError::Ended`] when there will be none.
+    pub fn handle_waiting(&mut self, reply: Reply) -> Result<Option<Assignment>, ClientError> {
+        match reply {
+            Reply::Assign { .. } => Ok(Assignment::of(reply)),
+            Reply::Error { .. } | Reply::Bye { .. } | Reply::Left => Err(self.refusal(&reply)),
+            Reply::Other(ref line) if line.starts_with("EVICTED") => Err(self.refusal(&reply)),
+            Reply::Other(ref line) if line.starts_with("FOUND") => {
+                self.send(&Request::Accept)?;
+                Ok(None)
+            }
+            Reply::Muster { .. }
+            | Reply::Queued { .. }
+            | Reply::Pong(_)
+            | Reply::Status { .. }
+            | Reply::Help(_)
+            | Reply::Requeued { .. }
+            | Reply::Waiting { .. }
+            | Reply::Other(_) => Ok(None),
+        }
+    }
+
+    /// Says `QUIT` and waits until Muster has hung up, so that it knows that the player is gone for good.
+    ///
+    /// # Errors
+    /// Those of [`next_reply`](Self::next_reply), except that the connection ends.
+    pub fn quit(&mut self, limit: Duration) -> Result<(), ClientError> {
+        self.send(&Request::Quit)?;
+        let deadline = deadline_after(limit);
+        loop {
+            match self.reply_before(deadline, limit, "goodbye") {
+                Ok(_) | Err(ClientError::BadLine { .. }) => {}
+                Err(ClientError::HungUp { .. }) => return Ok(()),
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Whom the conversation is with.
+    pub fn address(&self) -> &str {
+        self.conversation.address()
+    }
+
+    /// The connection itself, for who wants to treat it badly.
+    pub fn stream(&self) -> &TcpStream {
+        &self.stream
+    }
+
+    fn refusal(&self, reply: &Reply) -> ClientError {
+        let address = self.address().to_owned();
+        if let Reply::Error { number, text, .. } = reply {
+            return ClientError::Refused {
+                address,
+                number: *number,
+                text: Visible(text).to_string(),
+            };
+        }
+        ClientError::Ended { address, reason: Visible(&reply.to_string()).to_string() }
+    }
+
+    fn reply_before(
+        &mut self,
+        deadline: Instant,
+        limit: Duration,
+        what: &'static str,
+    ) -> Result<Reply, ClientError> {
+        loop {
+            if let Some(reply) = self.poll_reply()? {
+                return Ok(reply);
+            }
+            if Instant::now() >= deadline {
+                let address = self.address().to_owned();
+                return Err(ClientError::TimedOut { what, address, limit });
+            }
+            let waited = wait(&self.stream, PollFlags::IN, deadline);
+            waited.map_err(|source| self.io("wait for", source))?;
+        }
+    }
+
+    fn receive(&mut self) -> Result<(), ClientError> {
+        let mut bytes = [0; 4096];
+        loop {
+            match self.stream.read(&mut bytes) {
+                Ok(0) => {
+                    self.conversation.handle_end();
+                    return Ok(());
+                }
+                Ok(count) => {
+                    self.conversation.handle_bytes(&bytes[..count]);
+                    return Ok(());
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => return Err(self.io("read from", error)),
+            }
+        }
+    }
+
+    fn flush(&mut self) -> Result<(), ClientError> {
+        let deadline = deadline_after(FLUSH_MAX);
+        while !self.conversation.unsent().is_empty() {
+            match self.stream.write(self.conversation.unsent()) {
+                Ok(count) => self.conversation.handle_sent(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    if Instant::now() >= deadline {
+                        return Err(self.io("write to", ErrorKind::TimedOut.into()));
+                    }
+                    let waited = wait(&self.stream, PollFlags::OUT, deadline);
+                    waited.map_err(|source| self.io("wait for", source))?;
+                }
+                Err(error) => return Err(self.io("write to", error)),
+            }
+        }
+        Ok(())
+    }
+
+    fn io(&self, what: &'static str, source: io::Error) -> ClientError {
+        ClientError::Io { what, address: self.address().to_owned(), source }
+    }
+}
+
+impl AsFd for Lobby {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.stream.as_fd()
+    }
+}
+
+/// How long a connection may take nothing of what is sent.
+const FLUSH_MAX: Duration = Duration::from_secs(10);

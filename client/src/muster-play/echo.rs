@@ -1,0 +1,47 @@
+//! The echo game, for a bot: a few pings, a few words, goodbye.
+
+use std::time::Duration;
+
+use client::{ClientError, GameSocket, Link};
+
+use crate::PlayError;
+use crate::console::Console;
+
+/// How long one answer may take.
+pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+
+/// How often something that may have been lost is said.
+const TRIES: u32 = 5;
+const TRY_LIMIT: Duration = Duration::from_secs(1);
+
+const ROUNDS: u32 = 3;
+
+pub(crate) fn play(console: &Console, mut game: GameSocket<Link>) -> Result<(), PlayError> {
+    let address = game.address().to_owned();
+    console.say(format_args!("welcome: echo on {address}"));
+    let mut answered = 0;
+    for round in 1..=ROUNDS {
+        let took = retry(|| game.ping(&round.to_string(), TRY_LIMIT))?;
+        console.say(format_args!("ping {round}: {took:.1?}"));
+        let words = format!("hello number {round}");
+        let echoed = retry(|| {
+            game.say(&words);
+            game.next_words(TRY_LIMIT)
+        })?;
+        answered += u32::from(echoed == words);
+        console.say(format_args!("echo {round}: {}", protocol::Visible(&echoed)));
+    }
+    game.bye(LIMIT)?;
+    console.say(format_args!("result: {answered} of {ROUNDS} words came back"));
+    if answered == ROUNDS { Ok(()) } else { Err(PlayError::Echo(answered, ROUNDS)) }
+}
+
+fn retry<T>(mut ask: impl FnMut() -> Result<T, ClientError>) -> Result<T, ClientError> {
+    let mut asked = 1;
+    loop {
+        match ask() {
+            Err(ClientError::TimedOut { .. }) if asked < TRIES => asked += 1,
+            done => return done,
+        }
+    }
+}

@@ -1,0 +1,64 @@
+//! `muster-play`: a player of Muster at a terminal, or a bot that plays by itself.
+
+#![forbid(unsafe_code)]
+
+mod args;
+mod console;
+mod echo;
+mod lobby;
+mod table;
+
+use std::io::{Write, stderr};
+use std::process::ExitCode;
+
+use clap::Parser;
+use client::ClientError;
+
+use crate::args::{Args, Game};
+use crate::console::Console;
+use crate::table::{Played, Table};
+
+/// The exit code for an address where nobody is, as in `sysexits.h`.
+const UNAVAILABLE: u8 = 69;
+
+/// Why a game was not played to an end.
+#[derive(Debug, thiserror::Error)]
+enum PlayError {
+    #[error(transparent)]
+    Client(#[from] ClientError),
+    #[error("cannot use the terminal: {0}")]
+    Console(#[from] std::io::Error),
+    #[error("the game of match {0} is not tic-tac-toe; --bot --game echo can try it out")]
+    OtherGame(String),
+    #[error("the game answered {0} of {1} words")]
+    Echo(u32, u32),
+}
+
+fn main() -> ExitCode {
+    let args = Args::parse();
+    match play(&args) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            let _ = writeln!(stderr(), "muster-play: {error}");
+            let is_unreachable = matches!(&error, PlayError::Client(client) if client.is_connect());
+            ExitCode::from(if is_unreachable { UNAVAILABLE } else { 1 })
+        }
+    }
+}
+
+/// From the connection to the end of the game. Who leaves on the way has played to an end, too.
+fn play(args: &Args) -> Result<(), PlayError> {
+    let mut console = Console::open(!args.bot)?;
+    let Some(assignment) = lobby::wait_in_queue(&mut console, args)? else { return Ok(()) };
+    if args.game == Some(Game::Echo) {
+        return echo::play(&console, client::GameSocket::enter(&assignment, echo::LIMIT)?);
+    }
+    match Table::open(&mut console, args, &assignment)?.play()? {
+        Played::ToAnEnd => Ok(()),
+        Played::NotTicTacToe(game) if args.bot => echo::play(&console, *game),
+        Played::NotTicTacToe(mut game) => {
+            game.bye(echo::LIMIT)?;
+            Err(PlayError::OtherGame(protocol::Visible(&assignment.match_id).to_string()))
+        }
+    }
+}

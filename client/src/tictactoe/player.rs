@@ -1,0 +1,332 @@
+//! The player's side of the words in [`protocol::tictactoe`].
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use protocol::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
+
+use crate::{Assignment, Closed, Heard, Link, Machine};
+
+/// The pause before a move is said again; it doubles each time up to [`REPEAT_MAX`].
+const REPEAT_MIN: Duration = Duration::from_millis(100);
+const REPEAT_MAX: Duration = Duration::from_millis(500);
+
+/// A player: knows the newest state, says a move until a later state shows that it was made, and acknowledges
+/// what it is told. At the end of the game it says goodbye by itself. What to play its owner says, when
+/// [`is_my_turn`](Self::is_my_turn).
+#[derive(Debug)]
+pub struct Player {
+    link: Link,
+    state: Option<State>,
+    pending: Option<Pending>,
+    events: VecDeque<Event>,
+}
+
+/// A move that the server has not confirmed.
+#[derive(Debug)]
+struct Pending {
+    number: u8,
+    cell: Cell,
+    again_at: Duration,
+    pause: Duration,
+}
+
+/// What a player learns.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// The game has let the player in.
+    Welcome {
+        /// The player's place, from 0.
+        slot: usize,
+        /// Players in the match.
+        players: usize,
+    },
+    /// A side has moved, this one or the other.
+    Moved {
+        /// Which move it was, from 1.
+        number: usize,
+        /// Whose.
+        mark: Mark,
+        /// Where.
+        cell: Cell,
+    },
+    /// There is a new state; the moves that led to it were told before.
+    State(State),
+    /// The server did not make the player's move.
+    Refused {
+        /// The move.
+        cell: Cell,
+        /// Why.
+        reason: Refusal,
+    },
+}
+
+/// Why a move cannot be said.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum CannotPlay {
+    /// The game has not begun.
+    #[error("the game has not begun")]
+    NotBegun,
+    /// The other side moves, or the last move is still on its way.
+    #[error("it is not your turn")]
+    NotYourTurn,
+    /// A mark stands there.
+    #[error("cell {0} is taken")]
+    Taken(Cell),
+    /// The game is over.
+    #[error("the game is over")]
+    Over,
+}
+
+impl Player {
+    /// A player on its way into the game that it was assigned.
+    pub fn new(assignment: &Assignment) -> Self {
+        let link = Link::new(assignment);
+        Self { link, state: None, pending: None, events: VecDeque::new() }
+    }
+
+    /// The newest state.
+    pub fn state(&self) -> Option<&State> {
+        self.state.as_ref()
+    }
+
+    /// Whether a move is wanted from this player.
+    pub fn is_my_turn(&self) -> bool {
+        self.may_play().is_ok()
+    }
+
+    /// Makes a move: it is said until the server has heard it.
+    ///
+    /// # Errors
+    /// [`CannotPlay`] when the newest state does not allow it; nothing is said then.
+    pub fn play(&mut self, now: Duration, cell: Cell) -> Result<(), CannotPlay> {
+        let number = self.may_play()?;
+        if self.state.as_ref().is_some_and(|state| state.board.at(cell).is_some()) {
+            return Err(CannotPlay::Taken(cell));
+        }
+        self.link.say(now, FromSide::Move { number, cell }.to_string());
+        let again_at = now + REPEAT_MIN;
+        self.pending = Some(Pending { number, cell, again_at, pause: REPEAT_MIN });
+        Ok(())
+    }
+
+    /// Goes on with the link alone, for a game that turned out to be another one.
+    pub fn into_link(self) -> Link {
+        self.link
+    }
+
+    /// The number of the state that a move would answer.
+    fn may_play(&self) -> Result<u8, CannotPlay> {
+        let state = self.state.as_ref().ok_or(CannotPlay::NotBegun)?;
+        match state.standing {
+            Standing::Turn(mark) if mark == state.you && self.pending.is_none() => Ok(state.number),
+            Standing::Turn(_) => Err(CannotPlay::NotYourTurn),
+            Standing::Won(_) | Standing::Draw | Standing::Forfeit(_) | Standing::Abandoned => {
+                Err(CannotPlay::Over)
+            }
+        }
+    }
+
+    fn hear(&mut self, now: Duration, heard: Heard) {
+        match heard {
+            Heard::Welcome { slot, players } => {
+                self.events.push_back(Event::Welcome { slot, players });
+            }
+            Heard::Pong(_) => {}
+            Heard::Words(words) => match FromServer::parse(&words) {
+                Some(FromServer::State(state)) => self.hear_state(now, state),
+                Some(FromServer::No { refused: Some(refused), reason }) => {
+                    self.hear_refusal(refused, reason);
+                }
+                Some(FromServer::No { refused: None, .. }) | None => {}
+            },
+        }
+    }
+
+    fn hear_state(&mut self, now: Duration, state: State) {
+        let known = self.state.as_ref().map_or(0, |known| known.number);
+        let is_end = state.standing.is_end();
+        let number = known.max(state.number);
+        // An old state, too: its sender has not heard that this player knows a newer one.
+        self.link.say(now, FromSide::Ack { number }.to_string());
+        if state.number <= known {
+            return;
+        }
+        self.tell_moves(&state);
+        self.pending.take_if(|pending| pending.number < state.number);
+        self.events.push_back(Event::State(state.clone()));
+        self.state = Some(state);
+        if is_end {
+            self.pending = None;
+            self.link.leave(now);
+        }
+    }
+
+    /// The moves between two states: usually one, but a state can be lost.
+    fn tell_moves(&mut self, new: &State) {
+        let old = self.state.as_ref().map(|state| state.board).unwrap_or_default();
+        let appeared = |mark| {
+            let is_new =
+                move |cell: &Cell| old.at(*cell).is_none() && new.board.at(*cell) == Some(mark);
+            Cell::ALL.into_iter().filter(is_new)
+        };
+        let first = Mark::BOTH[old.moves() % 2];
+        let (mut firsts, mut seconds) = (appeared(first), appeared(first.other()));
+        let mut number = old.moves();
+        while let Some((mark, cell)) = firsts.next().map(|cell| (first, cell)) {
+            number += 1;
+            self.events.push_back(Event::Moved { number, mark, cell });
+            let Some(cell) = seconds.next() else { break };
+            number += 1;
+            self.events.push_back(Event::Moved { number, mark: first.other(), cell });
+        }
+    }
+
+    fn hear_refusal(&mut self, (number, cell): (u8, Cell), reason: Refusal) {
+        let is_mine = |pending: &mut Pending| (pending.number, pending.cell) == (number, cell);
+        if self.pending.take_if(is_mine).is_some() {
+            self.events.push_back(Event::Refused { cell, reason });
+        }
+    }
+}
+
+impl Machine for Player {
+    type Event = Event;
+
+    fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
+        self.link.handle_datagram(now, datagram);
+        while let Some(heard) = self.link.poll_event() {
+            self.hear(now, heard);
+        }
+    }
+
+    fn handle_refused(&mut self, now: Duration) {
+        self.link.handle_refused(now);
+    }
+
+    fn handle_timeout(&mut self, now: Duration) {
+        if let Some(pending) = self.pending.as_mut().filter(|pending| now >= pending.again_at) {
+            pending.pause = (pending.pause * 2).min(REPEAT_MAX);
+            pending.again_at = now + pending.pause;
+            let words = FromSide::Move { number: pending.number, cell: pending.cell };
+            self.link.say(now, words.to_string());
+        }
+        self.link.handle_timeout(now);
+    }
+
+    fn leave(&mut self, now: Duration) {
+        self.pending = None;
+        self.link.leave(now);
+    }
+
+    fn next_deadline(&self) -> Option<Duration> {
+        let link = self.link.next_deadline()?;
+        Some(self.pending.as_ref().map_or(link, |pending| link.min(pending.again_at)))
+    }
+
+    fn poll_transmit(&mut self) -> Option<String> {
+        self.link.poll_transmit()
+    }
+
+    fn poll_event(&mut self) -> Option<Event> {
+        self.events.pop_front()
+    }
+
+    fn closed(&self) -> Option<Closed> {
+        self.link.closed()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const NOW: Duration = Duration::from_millis(5);
+
+    fn player() -> Player {
+        let mut player = Player::new(&Assignment {
+            match_id: "17".into(),
+            host: "127.0.0.1".into(),
+            port: 1,
+            slot: 0,
+            players: 2,
+            token: "ab".repeat(16),
+            transport: "plain".into(),
+        });
+        player.handle_datagram(NOW, b"WELCOME 17 slot=0 players=2");
+        assert_eq!(player.poll_event(), Some(Event::Welcome { slot: 0, players: 2 }));
+        player
+    }
+
+    fn said(player: &mut Player) -> Vec<String> {
+        std::iter::from_fn(|| player.poll_transmit()).collect()
+    }
+
+    fn events(player: &mut Player) -> Vec<Event> {
+        std::iter::from_fn(|| player.poll_event()).collect()
+    }
+
+    #[test]
+    fn a_move_is_said_again_until_a_later_state_comes() {
+        let mut player = player();
+        assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotBegun));
+        player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
+        assert!(player.is_my_turn());
+        player.play(NOW, Cell::ALL[4]).unwrap();
+        assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
+        assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotYourTurn));
+
+        player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
+        player.handle_timeout(player.next_deadline().unwrap());
+        assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
+
+        player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5 x=ada o=bob");
+        assert_eq!(said(&mut player), ["ACK 2"]);
+        assert!(!player.is_my_turn() && player.pending.is_none());
+    }
+
+    #[test]
+    fn an_old_state_changes_nothing_and_is_answered_with_what_is_known() {
+        let mut player = player();
+        player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
+        events(&mut player);
+        said(&mut player);
+        player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5");
+        assert_eq!(said(&mut player), ["ACK 3"]);
+        assert_eq!(events(&mut player), []);
+        assert_eq!(player.state().unwrap().number, 3);
+    }
+
+    #[test]
+    fn the_moves_of_a_lost_state_are_told_in_order() {
+        let mut player = player();
+        player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
+        let [first, second, Event::State(_)] = &events(&mut player)[..] else { panic!() };
+        assert_eq!(*first, Event::Moved { number: 1, mark: Mark::X, cell: Cell::ALL[4] });
+        assert_eq!(*second, Event::Moved { number: 2, mark: Mark::O, cell: Cell::ALL[0] });
+    }
+
+    #[test]
+    fn only_the_refusal_of_the_pending_move_is_heard() {
+        let mut player = player();
+        player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X");
+        player.play(NOW, Cell::ALL[4]).unwrap();
+        events(&mut player);
+        player.handle_datagram(NOW, b"NO 1 6 taken");
+        player.handle_datagram(NOW, b"NO 2 5 taken");
+        assert!(!player.is_my_turn());
+        player.handle_datagram(NOW, b"NO 1 5 taken");
+        let refused = Event::Refused { cell: Cell::ALL[4], reason: Refusal::Taken };
+        assert_eq!(events(&mut player), [refused]);
+        assert!(player.is_my_turn());
+    }
+
+    #[test]
+    fn the_end_is_acknowledged_and_then_the_player_goes() {
+        let mut player = player();
+        player.handle_datagram(NOW, b"STATE 2 ......... you=X end=forfeit winner=X");
+        assert_eq!(said(&mut player), ["ACK 2", "BYE"]);
+        player.handle_datagram(NOW, b"BYE");
+        assert_eq!(player.closed(), Some(Closed::Left));
+    }
+}

@@ -1,0 +1,316 @@
+//! The contract `muster-game/1`, kept by real processes: the reference games, and the example in Python.
+
+mod support;
+
+use protocol::{FromGame, ToGame};
+use support::{
+    Fake, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram, python_echo,
+};
+
+/// Every game that echoes, whatever it is written in.
+fn echoes() -> [Vec<String>; 2] {
+    [muster_game(&["echo"]), python_echo()]
+}
+
+#[test]
+fn players_come_play_and_go() {
+    for command in echoes() {
+        let mut fake = Fake::started(&command, 2);
+        let mut players = [fake.enter(0), fake.enter(1)];
+        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 1 }));
+        for player in &mut players {
+            player.ping("how far", LIMIT).unwrap();
+            player.say("any words");
+            assert_eq!(player.next_words(LIMIT).unwrap(), "any words");
+        }
+        let [mut first, mut second] = players;
+        first.bye(LIMIT).unwrap();
+        assert_eq!(fake.hear(), Some(FromGame::Left { slot: 0 }));
+        second.bye(LIMIT).unwrap();
+        assert_eq!(fake.hear(), Some(FromGame::Left { slot: 1 }));
+        assert!(matches!(fake.hear(), Some(FromGame::Result { .. })));
+        assert_eq!(fake.hear(), None);
+        fake.assert_exits_well();
+    }
+}
+
+#[test]
+fn a_wrong_token_match_or_address_gets_no_answer_at_all() {
+    for command in echoes() {
+        let fake = Fake::started(&command, 2);
+        let (player, stranger) = (fake.stranger(), fake.stranger());
+        for datagram in [
+            &hello(MATCH_ID, 7)[..],
+            &hello("18", 0),
+            b"HELLO",
+            b"HELLO 17",
+            b"HELLO 17 ",
+            b"PING x",
+            b"BYE",
+            b"STATE",
+            b"",
+            b"\xff\x00",
+        ] {
+            stranger.send(datagram).unwrap();
+        }
+        let welcome = ask(&player, &hello(MATCH_ID, 0));
+        assert_eq!(welcome, "WELCOME 17 slot=0 players=2");
+        // A token that was used, from elsewhere; and a second token from an address that is somebody.
+        stranger.send(&hello(MATCH_ID, 0)).unwrap();
+        player.send(&hello(MATCH_ID, 1)).unwrap();
+        assert_eq!(ask(&player, &hello(MATCH_ID, 0)), welcome, "the same hello may be repeated");
+        assert!(is_silent(&stranger) && is_silent(&player));
+    }
+}
+
+#[test]
+fn no_answer_is_longer_than_what_it_answers() {
+    for command in echoes() {
+        let fake = Fake::started(&command, 2);
+        let player = fake.stranger();
+        let long = "w".repeat(1200);
+        for datagram in
+            [&hello(MATCH_ID, 0)[..], b"PING", b"PING x", b"w", b"w\r\n", long.as_bytes(), b"BYE"]
+        {
+            let answer = ask(&player, datagram);
+            assert!(answer.len() <= datagram.len(), "{} to {}", answer, datagram.escape_ascii());
+        }
+        assert!(is_silent(&player), "one answer for one question");
+    }
+}
+
+#[test]
+fn a_flood_before_the_start_neither_wakes_nor_stops_a_game() {
+    for command in echoes() {
+        let mut fake = Fake::launch(&command);
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        let (flood, early) = (fake.stranger(), fake.stranger());
+        early.send(&hello(MATCH_ID, 1)).unwrap();
+        for _ in 0..20_000 {
+            flood.send(&hello("16", 0)).unwrap();
+        }
+        fake.start(2, 10_000, 60_000);
+        assert_eq!(fake.hear(), Some(FromGame::Started));
+        let player = fake.stranger();
+        assert_eq!(ask(&player, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
+        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+        assert!(is_silent(&flood) && is_silent(&early), "what came too early is nobody's");
+    }
+}
+
+/// While a thread floods the game's port without pause.
+#[test]
+fn a_flood_during_the_start_and_the_match_stops_neither() {
+    let mut fake = Fake::launch(&muster_game(&["echo"]));
+    let flood = fake.stranger();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                let _ = flood.send(b"HELLO 17 00000000000000000000000000000000");
+            }
+        });
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(1, 10_000, 60_000);
+        assert_eq!(fake.hear(), Some(FromGame::Started));
+        let player = fake.enter(0);
+        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+        fake.tell(&ToGame::Stop { grace_ms: 5000 });
+        fake.hear_result();
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        drop(player);
+    });
+    fake.assert_exits_well();
+}
+
+#[test]
+fn nobody_comes() {
+    for command in echoes().into_iter().chain([muster_game(&["tictactoe"])]) {
+        let mut fake = Fake::launch(&command);
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(2, 50, 60_000);
+        assert_eq!(fake.hear(), Some(FromGame::Started));
+        fake.hear_result();
+        fake.assert_exits_well();
+    }
+}
+
+#[test]
+fn the_longest_duration_ends_a_match_that_is_played() {
+    for command in echoes() {
+        let mut fake = Fake::launch(&command);
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(1, 10_000, 300);
+        assert_eq!(fake.hear(), Some(FromGame::Started));
+        let _player = fake.enter(0);
+        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+        fake.hear_result();
+        fake.assert_exits_well();
+    }
+}
+
+#[test]
+fn stop_and_sigterm_end_a_match_with_the_result_there_is() {
+    for command in echoes() {
+        for by_signal in [false, true] {
+            let mut fake = Fake::started(&command, 2);
+            let _player = fake.enter(0);
+            assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+            if by_signal {
+                fake.terminate();
+            } else {
+                fake.tell(&ToGame::Stop { grace_ms: 5000 });
+            }
+            fake.hear_result();
+            fake.assert_exits_well();
+        }
+    }
+}
+
+#[test]
+fn a_warm_game_ends_quietly_when_it_is_told_to_or_muster_is_gone() {
+    for command in echoes() {
+        for way in ["stop", "signal", "end"] {
+            let mut fake = Fake::launch(&command);
+            assert_eq!(fake.hear(), Some(FromGame::Ready));
+            match way {
+                "stop" => fake.tell(&ToGame::Stop { grace_ms: 5000 }),
+                "signal" => fake.terminate(),
+                _ => fake.hang_up(),
+            }
+            assert_eq!(fake.hear_all(), [], "{way}");
+            fake.assert_exits_well();
+        }
+    }
+}
+
+#[test]
+fn the_match_is_played_on_when_muster_is_gone() {
+    let mut fake = Fake::started(&muster_game(&["echo"]), 1);
+    let mut player = fake.enter(0);
+    fake.hang_up();
+    player.ping("still there?", LIMIT).unwrap();
+    player.bye(LIMIT).unwrap();
+    fake.assert_exits_well();
+}
+
+#[test]
+fn a_silent_player_has_left() {
+    let mut fake = Fake::started(&muster_game(&["echo", "--silence", "100ms"]), 1);
+    let player = fake.stranger();
+    ask(&player, &hello(MATCH_ID, 0));
+    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    assert_eq!(fake.hear(), Some(FromGame::Left { slot: 0 }));
+    fake.hear_result();
+    fake.assert_exits_well();
+}
+
+#[test]
+fn garbage_on_the_control_channel_is_ignored_and_a_line_without_end_ends_it() {
+    let mut fake = Fake::launch(&muster_game(&["echo"]));
+    assert_eq!(fake.hear(), Some(FromGame::Ready));
+    fake.tell_raw(b"\n{}\n[]\nstart\n{\"type\":\"backfill\"}\n\xff\xfe\n{\"type\":\"start\"}\n");
+    fake.start(1, 10_000, 60_000);
+    assert_eq!(fake.hear(), Some(FromGame::Started));
+    fake.start(1, 10_000, 60_000);
+    let mut player = fake.enter(0);
+    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    fake.tell_raw(&vec![b'x'; 70_000]);
+    player.ping("unharmed", LIMIT).unwrap();
+    player.bye(LIMIT).unwrap();
+    fake.hear_result();
+    fake.assert_exits_well();
+}
+
+#[test]
+fn a_match_that_cannot_be_played_is_refused_before_anybody_is_told() {
+    for (players, said) in [(3, "3 players; this game is for 2"), (0, "0 players")] {
+        let mut fake = Fake::launch(&muster_game(&["tictactoe"]));
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(players, 10_000, 60_000);
+        assert_eq!(fake.hear(), None);
+        assert_eq!(fake.wait().code(), Some(1));
+        let printed = fake.printed();
+        assert!(printed.contains(said), "{printed}");
+    }
+}
+
+#[test]
+fn what_is_printed_is_one_visible_line_for_each_event() {
+    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+    let mut player = fake.enter(0);
+    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    player.bye(LIMIT).unwrap();
+    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    fake.assert_exits_well();
+    let printed = fake.printed();
+    assert!(
+        printed.starts_with("match 17 started: ada\\u{1b}[31m\\nmatch 99, player-1\n"),
+        "{printed}"
+    );
+    assert!(printed.lines().all(|line| line.starts_with("match 17")), "{printed}");
+    assert!(!printed.contains('\u{1b}'), "{printed}");
+}
+
+/// Muster reads nothing: the game must end all the same.
+#[test]
+fn a_channel_that_nobody_reads_holds_no_game() {
+    let mut fake = Fake::started(&muster_game(&["echo"]), 2);
+    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    fake.assert_exits_well();
+}
+
+#[test]
+fn the_last_message_is_whole_before_the_process_ends() {
+    for _ in 0..20 {
+        let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+        fake.tell(&ToGame::Stop { grace_ms: 5000 });
+        fake.assert_exits_well();
+        assert_eq!(fake.hear_result()["outcome"], "abandoned");
+    }
+}
+
+#[test]
+fn without_muster_it_says_what_is_missing_and_what_to_do() {
+    use std::process::Stdio;
+    let game = muster_game(&["tictactoe"]);
+    for (redirections, said) in [
+        ("3<&-", "descriptor 3, the game's UDP socket, is not open"),
+        ("3<&0 4<&-", "descriptor 4, the control channel, a Unix stream socket, is not open"),
+        ("3</dev/null 4<&0", "descriptor 3 is not the game's UDP socket"),
+    ] {
+        let mut shell = support::shell(redirections, &game);
+        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{printed}");
+        assert!(printed.contains(said), "{printed}");
+    }
+    for (key, value, said) in [
+        ("MUSTER_CONTROL_FD", None, "MUSTER_CONTROL_FD is not set"),
+        ("MUSTER_CONTROL_FD", Some("-4"), "is not the number of a descriptor"),
+        ("MUSTER_PROTOCOL", Some("muster-game/2"), "speaks muster-game/1"),
+    ] {
+        let mut shell = support::shell("", &game);
+        match value {
+            Some(value) => shell.env(key, value),
+            None => shell.env_remove(key),
+        };
+        let output = shell.stdin(Stdio::null()).output().unwrap();
+        let printed = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(64), "{printed}");
+        assert!(printed.contains(said), "{printed}");
+    }
+}
+
+#[test]
+fn words_come_back_to_who_said_them_only() {
+    let fake = Fake::started(&muster_game(&["echo"]), 2);
+    let (first, second) = (fake.stranger(), fake.stranger());
+    ask(&first, &hello(MATCH_ID, 0));
+    ask(&second, &hello(MATCH_ID, 1));
+    first.send(b"mine").unwrap();
+    assert_eq!(ask(&second, b"PING x"), "PONG x");
+    assert_eq!(next_datagram(&first), "mine");
+    assert!(is_silent(&second));
+}
