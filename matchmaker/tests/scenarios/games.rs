@@ -1,0 +1,181 @@
+//! Games: warm and cold, good and bad, and how they are brought to their end.
+
+use std::time::Duration;
+
+use matchmaker::{Event, GameFault};
+
+use crate::story::{Story, for_games, for_players, mode, ports};
+
+const NOTHING: [&str; 0] = [];
+
+#[test]
+fn a_warm_game_is_taken_at_once_and_replaced() {
+    let mut story = Story::begin(ports(3), vec![mode("duel", 2, 2)]);
+    assert_eq!(story.after_ms(0), ["launch g1 duel :20000", "launch g2 duel :20001"]);
+    for game in [1, 2] {
+        assert_eq!(story.launched(game), NOTHING);
+        assert_eq!(story.says_ready(game), NOTHING);
+    }
+    story.ready(1, "duel");
+    // Nobody is told to wait: the game is there. Its successor is on its way.
+    assert_eq!(story.ready(2, "duel"), ["2: QUEUED 2/2", "start g1 m1", "launch g3 duel :20002"]);
+}
+
+#[test]
+fn a_game_that_launches_for_warmth_serves_the_match_that_comes_first() {
+    let mut story = Story::begin(ports(3), vec![mode("solo", 1, 1)]);
+    assert_eq!(story.after_ms(0), ["launch g1 solo :20000"]);
+    // The match takes the game that is on its way, and another one is launched to stay warm.
+    assert_eq!(
+        story.ready(1, "solo"),
+        ["1: QUEUED 1/1", "launch g2 solo :20001", "1: WAITING game-starting"]
+    );
+    story.launched(2);
+    assert_eq!(story.says_ready(2), ["start g2 m1"]);
+}
+
+#[test]
+fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    assert_eq!(story.launch_failed(1), ["launch g2 solo :20000"]);
+    assert_eq!(story.launch_failed(2), ["1: WAITING game-failing"]);
+    assert_eq!(story.after_ms(249), NOTHING);
+    // A try gives hope.
+    assert_eq!(story.after_ms(1), ["launch g3 solo :20000", "1: WAITING game-starting"]);
+    assert_eq!(story.launch_failed(3), ["1: WAITING game-failing"]);
+    assert_eq!(story.after_ms(499), NOTHING);
+    assert_eq!(story.after_ms(1), ["launch g4 solo :20000", "1: WAITING game-starting"]);
+    story.launched(4);
+    story.says_ready(4);
+    assert_eq!(story.says_started(4), ["1: ASSIGN m1 :20000 slot 0/1"]);
+    // It works again: the next failure is a first one.
+    story.exits(4);
+    story.after_ms(5000);
+    story.ready(2, "solo");
+    assert_eq!(story.launch_failed(5), ["launch g6 solo :20000"]);
+}
+
+#[test]
+fn a_pause_is_kept_by_a_loop_that_wakes_late() {
+    let mut story = Story::begin(ports(2), vec![mode("solo", 1, 0)]);
+    story.ready(1, "solo");
+    story.launch_failed(1);
+    story.launch_failed(2);
+    assert_eq!(for_games(&story.after_ms(250)), ["launch g3 solo :20000"]);
+    story.ready(2, "solo");
+    story.launched(4);
+    story.launch_failed(3);
+    // A pause of 500 ms began. g4 was to be ready within it, and by the time the loop wakes both are over:
+    // the failure of g4 starts a pause of its own, which must not end with the one before.
+    assert_eq!(for_games(&story.after_ms(10_000)), ["SIGKILL g4"]);
+    assert_eq!(for_games(&story.after_ms(999)), NOTHING);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g5 solo :20000"]);
+}
+
+#[test]
+fn a_game_that_is_never_ready_is_killed_and_what_it_says_then_is_ignored() {
+    let mut story = Story::begin(ports(2), vec![mode("solo", 1, 0)]);
+    story.ready(1, "solo");
+    story.launched(1);
+    assert_eq!(story.after_ms(4999), NOTHING);
+    assert_eq!(story.after_ms(1), ["SIGKILL g1", "launch g2 solo :20001"]);
+    assert_eq!(story.says_ready(1), NOTHING);
+    assert_eq!(story.says_started(1), NOTHING);
+    assert_eq!(story.exits(1), NOTHING);
+    assert_eq!(story.says_ready(1), NOTHING);
+    let fault = story.events.iter().find_map(|event| match event {
+        Event::GameFailed { fault, .. } => Some(fault.clone()),
+        _ => None,
+    });
+    assert_eq!(fault, Some(GameFault::NotReady));
+}
+
+#[test]
+fn a_game_that_is_told_to_end_before_it_exists_is_killed_as_soon_as_it_does() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 1)]);
+    assert_eq!(story.after_ms(0), ["launch g1 solo :20000"]);
+    // The launch takes longer than the game may take to be ready. Its port stays taken.
+    assert_eq!(story.after_ms(5000), NOTHING);
+    assert_eq!(story.launched(1), ["SIGKILL g1"]);
+    assert_eq!(story.launched(1), NOTHING);
+    assert_eq!(story.exits(1), ["launch g2 solo :20000"]);
+}
+
+#[test]
+fn a_game_that_never_starts_gives_its_players_back() {
+    let mut story = Story::begin_warm(ports(3), vec![mode("duel", 2, 1)]);
+    for connection in 1..=4 {
+        story.ready(connection, "duel");
+    }
+    story.launched(2);
+    assert_eq!(story.says_ready(2), ["start g2 m2"]);
+    // The first match was started first, fails first, and comes before all others again.
+    let wishes = story.after_ms(2000);
+    assert_eq!(for_games(&wishes), ["SIGKILL g1", "SIGKILL g2"]);
+    story.launched(3);
+    assert_eq!(story.says_ready(3), ["start g3 m1"]);
+}
+
+#[test]
+fn a_game_that_ends_before_it_started_costs_its_players_nothing() {
+    let mut story = Story::begin_warm(ports(2), vec![mode("solo", 1, 1)]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["start g1 m1", "launch g2 solo :20001"]);
+    assert_eq!(for_players(&story.exits(1)), ["1: WAITING game-starting"]);
+    story.launched(2);
+    assert_eq!(story.says_ready(2), ["start g2 m1"]);
+    assert_eq!(story.says_started(2), ["1: ASSIGN m1 :20001 slot 0/1"]);
+}
+
+#[test]
+fn a_game_that_breaks_the_contract_is_killed() {
+    let mut story = Story::begin_warm(ports(2), vec![mode("solo", 1, 1)]);
+    assert_eq!(for_games(&story.breaks_contract(1)), ["SIGKILL g1", "launch g2 solo :20001"]);
+    assert_eq!(story.breaks_contract(1), NOTHING);
+    assert_eq!(story.breaks_contract(7), NOTHING);
+}
+
+#[test]
+fn a_game_whose_time_is_over_is_asked_then_told_then_killed() {
+    let mut story = Story::begin_warm(ports(1), vec![mode("solo", 1, 1)]);
+    story.ready(1, "solo");
+    story.says_started(1);
+    assert_eq!(story.after_ms(600_000), ["stop g1"]);
+    assert_eq!(story.after_ms(2000), ["SIGTERM g1"]);
+    // Its result counts until the end, once.
+    story.says_result(1);
+    story.says_result(1);
+    assert_eq!(story.after_ms(2000), ["SIGKILL g1"]);
+    assert_eq!(story.after_ms(60_000), NOTHING);
+    story.exits(1);
+    let results = |event: &&Event| matches!(event, Event::MatchResult { .. });
+    assert_eq!(story.events.iter().filter(results).count(), 1);
+}
+
+#[test]
+fn a_heartbeat_that_is_missed_ends_the_game() {
+    let mut heart = mode("solo", 1, 1);
+    heart.alive_timeout = Some(Duration::from_secs(3));
+    let mut story = Story::begin_warm(ports(1), vec![heart]);
+    story.ready(1, "solo");
+    story.says_started(1);
+    for _ in 0..5 {
+        assert_eq!(story.after_ms(2999), NOTHING);
+        story.says_alive(1);
+    }
+    assert_eq!(story.after_ms(2999), NOTHING);
+    assert_eq!(story.after_ms(1), ["SIGKILL g1"]);
+}
+
+#[test]
+fn hostile_slots_are_not_reported() {
+    let mut story = Story::begin_warm(ports(1), vec![mode("solo", 1, 1)]);
+    story.ready(1, "solo");
+    story.says_joined(1, 0);
+    story.says_started(1);
+    for slot in [1, 7, usize::MAX, 0] {
+        story.says_joined(1, slot);
+    }
+    let joined = story.events.iter().filter(|event| matches!(event, Event::PlayerJoined { .. }));
+    assert_eq!(joined.count(), 1, "slot 0, once its players were told");
+}

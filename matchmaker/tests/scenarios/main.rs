@@ -1,0 +1,12 @@
+//! What the brain does, told as stories: an input, and what it wants done about it.
+
+#[cfg(test)]
+mod games;
+#[cfg(test)]
+mod going_down;
+#[cfg(test)]
+mod players;
+#[cfg(test)]
+mod ports;
+#[cfg(test)]
+mod story;

@@ -1,0 +1,112 @@
+//! Ports: one game on each, rest after players, and a line when they are all taken.
+
+use std::time::Duration;
+
+use crate::story::{Story, for_games, for_players, mode, ports};
+
+const NOTHING: [&str; 0] = [];
+
+/// Brings a match of one player onto its port.
+fn play(story: &mut Story, connection: u64, queue: &str, game: u64) {
+    story.ready(connection, queue);
+    story.launched(game);
+    story.says_ready(game);
+    assert_eq!(for_players(&story.says_started(game)).len(), 1);
+}
+
+#[test]
+fn matches_wait_for_the_one_port_in_their_order() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
+    play(&mut story, 1, "solo", 1);
+    assert_eq!(story.ready(2, "solo"), ["2: QUEUED 1/1", "2: WAITING no-port"]);
+    assert_eq!(story.ready(3, "solo"), ["3: QUEUED 1/1", "3: WAITING no-port"]);
+    // The port rests, for late datagrams would reach the next game.
+    assert_eq!(story.exits(1), NOTHING);
+    assert_eq!(story.after_ms(4999), NOTHING);
+    assert_eq!(story.after_ms(1), ["launch g2 solo :20000", "2: WAITING game-starting"]);
+    story.launched(2);
+    assert_eq!(story.says_ready(2), ["start g2 m2"]);
+    assert_eq!(story.says_started(2), ["2: ASSIGN m2 :20000 slot 0/1"]);
+    story.exits(2);
+    assert_eq!(story.after_ms(5000), ["launch g3 solo :20000", "3: WAITING game-starting"]);
+}
+
+#[test]
+fn the_port_goes_to_whoever_came_first_in_whatever_mode() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0), mode("duel", 2, 0)]);
+    play(&mut story, 1, "solo", 1);
+    story.ready(2, "duel");
+    story.ready(3, "solo");
+    story.ready(4, "duel");
+    story.exits(1);
+    // 2 came before 3, though its match was formed later.
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 duel :20000"]);
+}
+
+#[test]
+fn a_warm_game_gives_up_its_port_for_those_who_wait() {
+    let mut story = Story::begin_warm(ports(1), vec![mode("duel", 2, 1), mode("solo", 1, 0)]);
+    assert_eq!(story.ready(1, "solo"), ["1: QUEUED 1/1", "stop g1", "1: WAITING no-port"]);
+    // Nobody was told of the port: it needs no rest.
+    assert_eq!(story.exits(1), ["launch g2 solo :20000", "1: WAITING game-starting"]);
+}
+
+#[test]
+fn a_warm_game_is_left_alone_while_a_port_is_on_its_way_back() {
+    let mut story = Story::begin_warm(ports(2), vec![mode("duel", 2, 1), mode("solo", 1, 0)]);
+    play(&mut story, 1, "solo", 2);
+    story.exits(2);
+    assert_eq!(story.ready(2, "solo"), ["2: QUEUED 1/1", "2: WAITING no-port"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20001"]);
+}
+
+#[test]
+fn a_port_that_is_busy_is_skipped_and_tried_again() {
+    let mut story = Story::begin(ports(2), vec![mode("solo", 1, 0)]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    assert_eq!(story.port_busy(1), ["launch g2 solo :20001"]);
+    assert_eq!(story.port_busy(2), ["1: WAITING no-port"]);
+    // It is no fault of the game: no pause, and no word of failing.
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20000"]);
+}
+
+#[test]
+fn a_busy_port_rests_even_where_ports_do_not() {
+    let mut config = ports(1);
+    config.quarantine = Duration::ZERO;
+    let mut story = Story::begin(config, vec![mode("solo", 1, 0)]);
+    story.ready(1, "solo");
+    assert_eq!(story.port_busy(1), ["1: WAITING no-port"]);
+    assert_eq!(story.after_ms(999), NOTHING);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g2 solo :20000"]);
+}
+
+#[test]
+fn a_busy_port_is_no_reason_to_keep_a_warm_game_from_those_who_wait() {
+    let mut story = Story::begin_warm(ports(2), vec![mode("duel", 2, 1), mode("solo", 1, 0)]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g2 solo :20001"]);
+    // Whoever holds 20001 may hold it for ever.
+    assert_eq!(for_games(&story.port_busy(2)), ["stop g1"]);
+    assert_eq!(for_games(&story.exits(1)), ["launch g3 solo :20000"]);
+}
+
+#[test]
+fn waiting_for_a_port_draws_no_ids() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
+    play(&mut story, 1, "solo", 1);
+    for connection in 2..20 {
+        story.ready(connection, "solo");
+    }
+    story.exits(1);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 solo :20000"]);
+}
+
+#[test]
+fn games_launch_a_few_at_a_time() {
+    let mut config = ports(8);
+    config.launching_max = 2;
+    let mut story = Story::begin(config, vec![mode("solo", 1, 4)]);
+    assert_eq!(story.after_ms(0), ["launch g1 solo :20000", "launch g2 solo :20001"]);
+    assert_eq!(story.launched(1), NOTHING);
+    assert_eq!(story.says_ready(1), ["launch g3 solo :20002"]);
+}

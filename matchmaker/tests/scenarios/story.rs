@@ -1,0 +1,209 @@
+//! A brain to be told things, whose wishes come out as short texts.
+
+use std::time::Duration;
+
+use matchmaker::{
+    Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker, Mode, ModeId,
+};
+use protocol::Secret;
+
+/// What was wanted, in order. `"1: QUEUED 1/2"` is for the player on connection 1; `"launch g1 duel :20000"`
+/// is for a game. Events for the log are kept in [`Story::events`].
+pub(crate) type Wishes = Vec<String>;
+
+pub(crate) struct Story {
+    pub(crate) brain: Matchmaker,
+    pub(crate) events: Vec<Event>,
+    now: Duration,
+    secrets: u8,
+    mode_names: Vec<String>,
+}
+
+/// A configuration with ports from 20000 on, and no mode yet.
+pub(crate) fn ports(count: u16) -> Config {
+    Config {
+        modes: Vec::new(),
+        ports: 20_000..=20_000 + count - 1,
+        quarantine: Duration::from_secs(5),
+        drain_timeout: Duration::from_secs(30),
+        queue_max: 100,
+        launching_max: 16,
+    }
+}
+
+/// A mode: `ready` is due after 5 s, `started` after 2 s, a match ends after 600 s, the grace is 4 s.
+pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
+    Mode {
+        name: name.to_owned(),
+        players,
+        warm,
+        ready_timeout: Duration::from_secs(5),
+        start_timeout: Duration::from_secs(2),
+        max_duration: Duration::from_secs(600),
+        alive_timeout: None,
+        stop_grace: Duration::from_secs(4),
+    }
+}
+
+impl Story {
+    /// A brain with these modes, asked for its first wishes, which are for warm games.
+    pub(crate) fn begin(mut config: Config, modes: Vec<Mode>) -> Self {
+        config.modes = modes;
+        let mode_names = config.modes.iter().map(|mode| mode.name.clone()).collect();
+        let brain = Matchmaker::new(config);
+        Self { brain, events: Vec::new(), now: Duration::ZERO, secrets: 0, mode_names }
+    }
+
+    /// A brain whose first mode has this many warm games already: g1, g2, …
+    pub(crate) fn begin_warm(config: Config, modes: Vec<Mode>) -> Self {
+        let mut story = Self::begin(config, modes);
+        for (index, _) in story.after_ms(0).into_iter().enumerate() {
+            story.launched(1 + index as u64);
+            story.says_ready(1 + index as u64);
+        }
+        story
+    }
+
+    fn tell(&mut self, input: Input) -> Wishes {
+        self.brain.handle(self.now, input);
+        self.wishes()
+    }
+
+    fn wishes(&mut self) -> Wishes {
+        let mut wishes = Vec::new();
+        while let Some(action) = self.brain.poll_action() {
+            match action {
+                Action::Report(event) => self.events.push(event),
+                action => wishes.push(short(&self.mode_names, &action)),
+            }
+        }
+        self.brain.check_invariants().unwrap();
+        wishes
+    }
+
+    /// Lets time pass.
+    pub(crate) fn after_ms(&mut self, ms: u64) -> Wishes {
+        self.now += Duration::from_millis(ms);
+        self.brain.handle_timeout(self.now);
+        self.wishes()
+    }
+
+    /// Lets time pass and does not tell the brain, as if other news came first.
+    pub(crate) fn after_ms_unnoticed(&mut self, ms: u64) {
+        self.now += Duration::from_millis(ms);
+    }
+
+    // ---- Players, by their connection ----
+
+    pub(crate) fn ready(&mut self, connection: u64, queue: &str) -> Wishes {
+        self.secrets += 2;
+        let secret = |byte| Secret::from_bytes([byte; Secret::BYTES]);
+        self.tell(Input::Ready {
+            connection: ConnectionId(connection),
+            queue: Some(queue.to_owned()),
+            name: Some(format!("player {connection}")),
+            resume_key: secret(self.secrets),
+            token: secret(self.secrets + 1),
+        })
+    }
+
+    pub(crate) fn leave(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::Leave { connection: ConnectionId(connection) })
+    }
+
+    pub(crate) fn lost(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::Lost { connection: ConnectionId(connection) })
+    }
+
+    // ---- Games ----
+
+    pub(crate) fn launched(&mut self, game: u64) -> Wishes {
+        self.tell(Input::Launched { game: GameId(game) })
+    }
+
+    pub(crate) fn launch_failed(&mut self, game: u64) -> Wishes {
+        let fault = LaunchFault::Other("no such file".to_owned());
+        self.tell(Input::LaunchFailed { game: GameId(game), fault })
+    }
+
+    pub(crate) fn port_busy(&mut self, game: u64) -> Wishes {
+        self.tell(Input::LaunchFailed { game: GameId(game), fault: LaunchFault::PortBusy })
+    }
+
+    pub(crate) fn says_ready(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameReady { game: GameId(game) })
+    }
+
+    pub(crate) fn says_started(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameStarted { game: GameId(game) })
+    }
+
+    pub(crate) fn says_alive(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameAlive { game: GameId(game) })
+    }
+
+    pub(crate) fn says_result(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameResult { game: GameId(game), result: "{}".to_owned() })
+    }
+
+    pub(crate) fn says_joined(&mut self, game: u64, slot: usize) -> Wishes {
+        self.tell(Input::GameJoined { game: GameId(game), slot })
+    }
+
+    pub(crate) fn breaks_contract(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameBroken { game: GameId(game), what: "not JSON".to_owned() })
+    }
+
+    pub(crate) fn exits(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameExited { game: GameId(game), exit: Exit::Status(0) })
+    }
+
+    // ---- The operator ----
+
+    pub(crate) fn drain(&mut self) -> Wishes {
+        self.tell(Input::Drain)
+    }
+
+    pub(crate) fn stop(&mut self) -> Wishes {
+        self.tell(Input::Stop)
+    }
+}
+
+fn short(modes: &[String], action: &Action) -> String {
+    let name = |mode: &ModeId| &modes[mode.0];
+    match action {
+        Action::TellQueued { connection, position, needed, .. } => {
+            format!("{connection}: QUEUED {position}/{needed}")
+        }
+        Action::TellLeft { connection } => format!("{connection}: LEFT"),
+        Action::TellRequeued { connection, position, .. } => {
+            format!("{connection}: REQUEUED {position}")
+        }
+        Action::TellWaiting { connection, reason, .. } => {
+            format!("{connection}: WAITING {}", reason.word())
+        }
+        Action::Assign { connection, match_id, port, slot, players, .. } => {
+            format!("{connection}: ASSIGN m{match_id} :{port} slot {slot}/{players}")
+        }
+        Action::Refuse { connection, code, .. } => format!("{connection}: ERR {code}"),
+        Action::Launch { game, mode, port } => format!("launch g{game} {} :{port}", name(mode)),
+        Action::Start { game, match_id, .. } => format!("start g{game} m{match_id}"),
+        Action::Stop { game, .. } => format!("stop g{game}"),
+        Action::Terminate { game } => format!("SIGTERM g{game}"),
+        Action::Kill { game } => format!("SIGKILL g{game}"),
+        Action::Report(event) => format!("{event:?}"),
+        Action::Drained => "drained".to_owned(),
+    }
+}
+
+/// The wishes that are not for players.
+pub(crate) fn for_games(wishes: &[String]) -> Vec<&str> {
+    let is_for_player = |wish: &&str| wish.starts_with(|first: char| first.is_ascii_digit());
+    wishes.iter().map(String::as_str).filter(|wish| !is_for_player(wish)).collect()
+}
+
+/// The wishes that are for players.
+pub(crate) fn for_players(wishes: &[String]) -> Vec<&str> {
+    let games = for_games(wishes);
+    wishes.iter().map(String::as_str).filter(|wish| !games.contains(wish)).collect()
+}
