@@ -2,17 +2,20 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use matchmaker::{Exit, GameId, MatchId};
+use mio::event::Source;
 use mio::net::UnixStream;
 use mio::unix::pipe;
-use mio::{Interest, Registry};
+use mio::{Interest, Registry, Token};
 use nix::sys::signal::{Signal, killpg};
-use nix::sys::wait::{Id, WaitPidFlag, WaitStatus, waitid, waitpid};
 use nix::unistd::Pid;
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
+use rustix::io::Errno;
+use rustix::process::WaitOptions;
 
 use crate::launcher::Process;
 use crate::tokens;
@@ -75,10 +78,8 @@ pub(crate) enum Reaped {
 }
 
 impl Games {
-    /// Takes in a process that was just made.
-    ///
-    /// # Errors
-    /// When its channels cannot be watched.
+    /// Takes in a process that was just made. A channel that cannot be watched is closed: the game will not be
+    /// heard, and the brain ends it when its time to say so is over.
     pub(crate) fn insert(
         &mut self,
         id: GameId,
@@ -86,27 +87,27 @@ impl Games {
         registry: &Registry,
         lines_per_second: u32,
         now: Instant,
-    ) -> io::Result<()> {
-        let mut control = UnixStream::from_std(process.control);
-        let mut output = pipe::Receiver::from(std::os::fd::OwnedFd::from(process.output));
-        output.set_nonblocking(true)?;
-        registry.register(&mut control, tokens::control(id), Interest::READABLE)?;
-        registry.register(&mut output, tokens::output(id), Interest::READABLE)?;
+    ) {
         let game = Game {
             pid: process.pid,
             match_id: None,
             exit: None,
-            control: Some(control),
+            control: watched(id, tokens::control(id), registry, || {
+                Ok(UnixStream::from_std(process.control))
+            }),
             control_input: LineBuffer::new(CONTROL_LINE_MAX),
             control_output: BytesMut::new(),
-            output: Some(output),
+            output: watched(id, tokens::output(id), registry, || {
+                let output = pipe::Receiver::from(OwnedFd::from(process.output));
+                output.set_nonblocking(true)?;
+                Ok(output)
+            }),
             output_lines: LineBuffer::new(OUTPUT_LINE_MAX),
             output_rate: OutputRate::new(lines_per_second, now),
             is_ready: false,
         };
         self.by_pid.insert(process.pid, id);
         self.processes.insert(id, game);
-        Ok(())
     }
 
     pub(crate) fn get(&self, id: GameId) -> Option<&Game> {
@@ -146,32 +147,30 @@ impl Games {
 
     /// Reaps the next child that has died, until there is none. One signal may stand for any number of them.
     ///
-    /// A game's process group is killed while its leader is still there to keep the group's number.
+    /// What is left of a game's process group is killed at once. Its number cannot mean another group by now:
+    /// the kernel gives it out again only when the group is empty and all other numbers had their turn.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
-        let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
-        let pid = loop {
-            match waitid(Id::All, flags) {
-                Ok(status) => break status.pid()?,
-                Err(nix::errno::Errno::EINTR) => {}
+        // rustix, as nix takes a child that a real-time signal killed for an error.
+        let (pid, status) = loop {
+            match rustix::process::wait(WaitOptions::NOHANG) {
+                Ok(reaped) => break reaped?,
+                Err(Errno::INTR) => {}
                 Err(_) => return None,
             }
         };
-        let id = self.by_pid.remove(&pid.as_raw());
-        if id.is_some() {
-            kill_group(pid.as_raw());
-        }
-        let exit = match waitpid(pid, Some(WaitPidFlag::WNOHANG)) {
-            Ok(WaitStatus::Signaled(_, signal, _)) => Exit::Signal(signal as i32),
-            Ok(WaitStatus::Exited(_, status)) => Exit::Status(status),
-            // A signal that nix has no name for, a real-time one for example.
-            Ok(_) | Err(_) => Exit::Signal(0),
+        let pid = pid.as_raw_nonzero().get();
+        let exit = match status.terminating_signal() {
+            Some(signal) => Exit::Signal(signal),
+            None => Exit::Status(status.exit_status().unwrap_or_default()),
         };
+        let id = self.by_pid.remove(&pid);
         Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
             Some((id, game)) => {
                 game.exit = Some(exit);
+                kill_group(pid);
                 Reaped::Game(id)
             }
-            None => Reaped::Other(pid.as_raw(), exit),
+            None => Reaped::Other(pid, exit),
         })
     }
 
@@ -290,6 +289,22 @@ impl Game {
             let _ = killpg(Pid::from_raw(self.pid), signal);
         }
     }
+}
+
+/// Lets the poll watch a game's channel. `None`, with a word to the operator, where that fails.
+fn watched<S: Source>(
+    id: GameId,
+    token: Token,
+    registry: &Registry,
+    open: impl FnOnce() -> io::Result<S>,
+) -> Option<S> {
+    let watch = || {
+        let mut channel = open()?;
+        registry.register(&mut channel, token, Interest::READABLE)?;
+        Ok(channel)
+    };
+    let report = |error: io::Error| log::error!("cannot watch a channel of game {id}: {error}");
+    watch().map_err(report).ok()
 }
 
 fn parse_control(line: &[u8]) -> Said {

@@ -94,34 +94,30 @@ impl Listener {
         }
     }
 
-    /// The next connection, until nobody is at the door.
+    /// Opens the door once. Where that leads to no connection, [`is_ready`](Self::is_ready) says whether to try
+    /// again.
     pub(crate) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
-        loop {
-            let error = match self.socket.accept() {
-                Ok(connection) => return Some(connection),
-                Err(error) => error,
-            };
-            match error.raw_os_error() {
-                _ if error.kind() == io::ErrorKind::WouldBlock => {
-                    self.has_more = false;
-                    return None;
+        let error = match self.socket.accept() {
+            Ok(connection) => return Some(connection),
+            Err(error) => error,
+        };
+        match error.raw_os_error() {
+            _ if error.kind() == io::ErrorKind::WouldBlock => self.has_more = false,
+            Some(libc::EMFILE | libc::ENFILE) if self.reserve.is_some() => {
+                self.reserve = None;
+                if let Ok((stream, _)) = self.socket.accept() {
+                    turn_away(stream);
                 }
-                Some(libc::EMFILE | libc::ENFILE) if self.reserve.is_some() => {
-                    self.reserve = None;
-                    if let Ok((stream, _)) = self.socket.accept() {
-                        turn_away(stream);
-                    }
-                    self.reserve = open_reserve();
-                }
-                Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                    log::warn!("cannot accept: {error}; trying again when a descriptor is closed");
-                    self.retry_at = Some(now + RETRY_AFTER);
-                    return None;
-                }
-                // The connection ended before it was accepted, or something like it; accept(2) says to go on.
-                _ => log::debug!("a connection was gone before it was accepted: {error}"),
+                self.reserve = open_reserve();
             }
+            Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
+                log::warn!("cannot accept: {error}; trying again when a descriptor is closed");
+                self.retry_at = Some(now + RETRY_AFTER);
+            }
+            // The connection ended before it was accepted, or something like it; accept(2) says to go on.
+            _ => log::debug!("a connection was gone before it was accepted: {error}"),
         }
+        None
     }
 }
 

@@ -148,9 +148,9 @@ fn fit_clients_to_descriptors(config: &mut Config) {
     // With few descriptors and many ports the two share what there is.
     let clients = allowed.saturating_sub(for_games).max(allowed / 2);
     if clients < config.limits.clients {
-        log::warn!(
-            "limits.clients={} is more than {allowed} descriptors are enough for: taking in {clients}; \
-             raise LimitNOFILE= or ulimit -n",
+        log::info!(
+            "taking in {clients} clients, not limits.clients={}: more would leave games short of the \
+             {allowed} descriptors; LimitNOFILE= or ulimit -n raises them",
             config.limits.clients
         );
         config.limits.clients = clients;

@@ -5,21 +5,23 @@
 //! dropped, the daemon and all its games are gone.
 
 #![forbid(unsafe_code)]
-// What does not hold here fails the test, which is what a panic is for.
-#![allow(clippy::unwrap_used, clippy::panic, clippy::missing_panics_doc)]
 
 mod binaries;
+mod dice;
 mod log;
 mod muster;
 mod ports;
 pub mod proc;
+mod wire;
 
 use std::time::{Duration, Instant};
 
 pub use binaries::{binary, example, hostile_game};
+pub use dice::Dice;
 pub use log::Log;
 pub use muster::{Muster, Setup};
 pub use ports::PortBlock;
+pub use wire::Wire;
 
 /// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must
 /// not fail a test, and a test that fails may take its time.

@@ -34,7 +34,10 @@ const HELP: &[&str] = &[
 impl Server {
     pub(super) fn accept(&mut self) {
         for _ in 0..ACCEPTS_PER_TURN {
-            let Some((stream, address)) = self.listener.accept(self.now) else { return };
+            if !self.listener.is_ready() {
+                return;
+            }
+            let Some((stream, address)) = self.listener.accept(self.now) else { continue };
             let registry = self.poll.registry();
             match self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now)
             {

@@ -9,6 +9,9 @@ use super::Server;
 use crate::games::{Reaped, Said};
 use crate::launcher::{Answer, Process};
 
+/// How often a dead game's channels are read, each time for a turn's share.
+const LAST_WORDS_MAX: usize = 64;
+
 impl Server {
     /// The worker has answered.
     pub(super) fn handle_answers(&mut self) {
@@ -30,10 +33,7 @@ impl Server {
         let pid = process.pid;
         let rate = self.config.limits.output_lines_per_second;
         log::debug!("game launched game={game} pid={pid}");
-        if let Err(error) = self.games.insert(game, process, self.poll.registry(), rate, self.now) {
-            // It runs, but nothing it says can be heard: the brain kills it by its deadline.
-            log::error!("cannot watch the channels of game {game}: {error}");
-        }
+        self.games.insert(game, process, self.poll.registry(), rate, self.now);
         self.tell_brain(Input::Launched { game });
         if let Some(exit) = self.unclaimed.remove(&pid) {
             self.games.note_early_exit(game, exit);
@@ -104,8 +104,10 @@ impl Server {
 
     /// Nothing of a game is left: hear its last words, then let its port go.
     fn handle_cleaned_up(&mut self, id: GameId) {
-        // Nobody can write to its channels any more, so this ends.
-        while let Some(game) = self.games.get_mut(id) {
+        // Nobody can write to its channels any more, so what the kernel holds of them is all; the bound is for
+        // one who handed them to a process that is not its own.
+        for _ in 0..LAST_WORDS_MAX {
+            let Some(game) = self.games.get_mut(id) else { return };
             let (control, control_has_more) = game.read_control();
             let (output, output_has_more) = game.read_output(self.now);
             for said in control.into_iter().chain(output) {

@@ -1,0 +1,41 @@
+# Every command a person needs, one line each.
+FUZZ_SECONDS ?= 30
+
+.PHONY: help demo run test check fmt audit fuzz tools diagrams clean
+
+help:            ## this list
+	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+
+demo:            ## play a whole match between two bots, with what happens on screen
+	@cargo build --quiet --workspace --bins && scripts/demo
+
+run:             ## run the daemon with its defaults; ARGS="--config FILE" for others
+	cargo run --quiet --bin muster -- serve $(ARGS)
+
+test: tools      ## run all tests
+	cargo build --workspace --bins
+	cargo test --workspace
+
+check:           ## format, lints and docs, warnings denied
+	cargo fmt --all --check
+	cargo clippy --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+
+fmt:             ## format the code
+	cargo fmt --all
+
+audit:           ## licences, bans and sources of what we depend on
+	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+	cargo deny check licenses bans sources
+
+fuzz:            ## fuzz every target for FUZZ_SECONDS
+	scripts/fuzz $(FUZZ_SECONDS)
+
+tools:           ## the programs that the tests need besides Rust
+	@scripts/need nc:netcat-openbsd python3:python3
+
+diagrams:        ## render the README's diagram; needs mmdc
+	scripts/diagrams
+
+clean:           ## remove what was built
+	cargo clean
