@@ -1,6 +1,7 @@
 //! A daemon for one test.
 
 use std::io::Write as _;
+use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -79,6 +80,15 @@ impl Setup {
     #[must_use]
     pub fn hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
         let game = hostile_game();
+        let mut command = vec![game.to_str().unwrap()];
+        command.extend(behaviour);
+        self.mode(name, &command, keys)
+    }
+
+    /// Adds a mode whose games do what the test tells them; see `puppet-game`.
+    #[must_use]
+    pub fn puppet(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
+        let game = binary("puppet-game");
         let mut command = vec![game.to_str().unwrap()];
         command.extend(behaviour);
         self.mode(name, &command, keys)
@@ -181,6 +191,21 @@ impl Muster {
     /// Its ports.
     pub fn ports(&self) -> std::ops::RangeInclusive<u16> {
         self.ports.range()
+    }
+
+    /// Tells the puppet on a port what to do.
+    pub fn order(&self, port: u16, order: &str) {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.send_to(order.as_bytes(), (Ipv4Addr::LOCALHOST, port)).unwrap();
+    }
+
+    /// Does something while the daemon stands still: all of it is news to the daemon at once.
+    pub fn while_frozen<T>(&self, act: impl FnOnce() -> T) -> T {
+        self.signal(Signal::SIGSTOP);
+        wait_until("the daemon's standstill", || proc::state(self.pid()) == Some('T'));
+        let done = act();
+        self.signal(Signal::SIGCONT);
+        done
     }
 
     /// A new connection, greeted.

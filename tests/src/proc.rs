@@ -1,6 +1,7 @@
 //! What the kernel knows of a process; proc(5).
 
 use std::fs;
+use std::time::Duration;
 
 /// The numbers of a process's open descriptors, in order.
 pub fn descriptors(pid: i32) -> Vec<i32> {
@@ -38,6 +39,22 @@ pub fn voluntary_switches(pid: i32) -> u64 {
         line?.trim().parse().ok()
     };
     threads.flatten().filter_map(of_thread).sum()
+}
+
+/// How long a process has had the processor, in all its threads; in steps of about 10 ms.
+pub fn processor_time(pid: i32) -> Duration {
+    // Clock ticks per second: what proc(5) counts in is 100 on every Linux that Muster runs on.
+    const TICK: Duration = Duration::from_millis(10);
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    // After the command's name, which may hold anything, utime and stime are the 12th and 13th field.
+    let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields).split(' ');
+    TICK * fields.skip(11).take(2).filter_map(|ticks| ticks.parse::<u32>().ok()).sum()
+}
+
+/// The memory that a process has in use, in bytes.
+pub fn memory(pid: i32) -> u64 {
+    let kilobytes = status(pid, "VmRSS").and_then(|value| value.strip_suffix(" kB")?.parse().ok());
+    1024 * kilobytes.unwrap_or(0_u64)
 }
 
 /// The children of a process, dead ones that were not reaped included.

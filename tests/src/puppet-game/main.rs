@@ -1,0 +1,64 @@
+//! A game on strings: it does what a test tells it by datagrams to its port, when the test says so. Only for
+//! tests.
+//!
+//! By itself it says `ready` at birth, `started` when it is sent players, and ends when it is told to stop.
+//! With the argument `held` it says `started` only when told; with `stubborn` it hears `stop` and plays on. What
+//! it hears of Muster it prints, `heard …`, so that the test finds it in the log. Its orders are `say JSON`, to
+//! Muster, and `exit STATUS`.
+
+#![forbid(unsafe_code)]
+
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::net::UdpSocket;
+use std::os::fd::OwnedFd;
+use std::os::unix::net::UnixStream;
+
+use protocol::{FromGame, GAME_CONTROL_FD, GAME_SOCKET_FD};
+use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
+
+fn main() {
+    let is_told = |word: &str| std::env::args().any(|argument| argument == word);
+    let (is_held, is_stubborn) = (is_told("held"), is_told("stubborn"));
+    let socket = UdpSocket::from(inherited(GAME_SOCKET_FD));
+    socket.set_nonblocking(false).unwrap();
+    let mut control = UnixStream::from(inherited(GAME_CONTROL_FD));
+    control.set_nonblocking(false).unwrap();
+    say(&mut control, &FromGame::Ready.to_line());
+    let hearing = control.try_clone().unwrap();
+    std::thread::spawn(move || hear(hearing, is_held, is_stubborn));
+    let mut datagram = [0; 1024];
+    loop {
+        let length = socket.recv(&mut datagram).unwrap();
+        let order = String::from_utf8_lossy(&datagram[..length]);
+        match order.split_once(' ') {
+            Some(("say", line)) => say(&mut control, &format!("{line}\n")),
+            Some(("exit", status)) => std::process::exit(status.parse().unwrap()),
+            // Anybody may send datagrams to a game; a player's hello, for example.
+            _ => {}
+        }
+    }
+}
+
+fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) {
+    let lines = BufReader::new(control.try_clone().unwrap()).lines();
+    for line in lines.map_while(Result::ok) {
+        eprintln!("heard {line}");
+        if line.contains("\"type\":\"start\"") && !is_held {
+            say(&mut control, &FromGame::Started.to_line());
+        }
+        if line.contains("\"type\":\"stop\"") && !is_stubborn {
+            std::process::exit(0);
+        }
+    }
+}
+
+fn say(control: &mut UnixStream, line: &str) {
+    // Muster may be gone; then there is nobody to tell.
+    let _ = control.write_all(line.as_bytes());
+}
+
+/// A duplicate of a descriptor that is known by its number alone; pidfd_getfd(2).
+fn inherited(number: i32) -> OwnedFd {
+    let this_process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
+    pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()).unwrap()
+}
