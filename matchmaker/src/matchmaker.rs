@@ -225,15 +225,15 @@ impl Matchmaker {
         resume_key: Secret,
         token: Secret,
     ) {
-        if self.phase != Phase::Serving {
-            return self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
-        }
         if self.connections.contains_key(&connection) {
             return self.refuse(
                 connection,
                 ErrorCode::BadState,
                 "you are queued; LEAVE comes first",
             );
+        }
+        if self.phase != Phase::Serving {
+            return self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
         }
         let Some(mode) = self.find_mode(queue) else {
             return self.refuse(connection, ErrorCode::NoSuchQueue, "STATUS lists the queues");

@@ -215,11 +215,11 @@ impl Book {
     }
 
     fn refusal_of_ready(&self, known: bool, queue: Option<&str>) -> Option<ErrorCode> {
-        if !self.is_serving() {
-            return Some(ErrorCode::Draining);
-        }
         if known {
             return Some(ErrorCode::BadState);
+        }
+        if !self.is_serving() {
+            return Some(ErrorCode::Draining);
         }
         let Some(mode) = self.mode_named(queue) else { return Some(ErrorCode::NoSuchQueue) };
         let waiting = self.people.values().filter(|person| person.mode == mode).count();

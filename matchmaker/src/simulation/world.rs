@@ -422,8 +422,8 @@ impl<'a> World<'a> {
 
     /// A word about something that is gone, or out of turn, changes nothing at all.
     fn a_stale_word_comes(&mut self) -> Verdict {
-        let Some(input) = self.draw_stale_word() else { return Ok(()) };
         self.let_time_pass()?;
+        let Some(input) = self.draw_stale_word() else { return Ok(()) };
         self.trace.push(Entry::Told(self.now, input.clone()));
         let what = format!("{input:?}");
         self.expect_silence(&what, |brain, now| brain.handle(now, input))

@@ -70,6 +70,16 @@ fn who_was_about_to_play_is_sent_off_if_the_game_fails_during_the_drain() {
 }
 
 #[test]
+fn who_is_about_to_play_and_says_ready_again_keeps_its_connection() {
+    let mut story = Story::begin_warm(ports(1), vec![mode("solo", 1, 1)]);
+    story.ready(1, "solo");
+    story.drain();
+    // DRAINING would close the connection, and with it lose the match.
+    assert_eq!(story.ready(1, "solo"), ["1: ERR 503 BAD_STATE"]);
+    assert_eq!(for_players(&story.says_started(1)).len(), 1);
+}
+
+#[test]
 fn who_stays_when_another_leaves_during_the_drain_is_sent_off() {
     let mut story = Story::begin_warm(ports(1), vec![mode("duel", 2, 1)]);
     story.ready(1, "duel");
