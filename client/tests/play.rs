@@ -1,0 +1,403 @@
+//! `muster-play` as people and scripts run it, and the library's lobby, against a Muster that is none: one that
+//! says what the test wants, and plays a real game on a real port.
+
+#![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
+use std::process::{Child, ChildStdin, Command, Output, Stdio};
+use std::sync::mpsc::{Receiver, channel};
+use std::thread::{JoinHandle, spawn};
+use std::time::{Duration, Instant};
+
+use client::{ClientError, Lobby};
+use game_child::echo::Echo;
+use game_child::tictactoe::TicTacToe;
+use game_child::{Game, Match, Session};
+use protocol::datagram::DATAGRAM_MAX;
+use protocol::{FromGame, Reply, Request, Seat, Secret};
+
+/// How long anything may take before the test fails.
+const LIMIT: Duration = Duration::from_secs(20);
+
+const GREETING: &str = "MUSTER 1 line_max=512 queues=duel,try\n";
+
+/// A listener in Muster's place.
+struct Fake {
+    listener: TcpListener,
+    address: String,
+}
+
+/// A player's connection, Muster's end.
+struct Seated {
+    stream: BufReader<TcpStream>,
+    request: Request,
+}
+
+impl Fake {
+    fn new() -> Self {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let address = listener.local_addr().unwrap().to_string();
+        Self { listener, address }
+    }
+
+    fn accept(&self) -> Seated {
+        let (mut stream, _) = self.listener.accept().unwrap();
+        stream.set_read_timeout(Some(LIMIT)).unwrap();
+        stream.write_all(GREETING.as_bytes()).unwrap();
+        let mut seated = Seated { stream: BufReader::new(stream), request: Request::Help };
+        seated.request = seated.hear().expect("a request");
+        seated
+    }
+
+    fn play(&self, arguments: &[&str]) -> Playing {
+        Playing::start(&[&[self.address.as_str()], arguments].concat())
+    }
+
+    /// Sends the next two players into a game, and plays it; the game's result.
+    fn host<G: Game + Send + 'static>(
+        &self,
+        names: [&str; 2],
+        new_game: impl FnOnce(&Match) -> G,
+    ) -> JoinHandle<serde_json::Map<String, serde_json::Value>> {
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        let port = socket.local_addr().unwrap().port();
+        let token = |slot: usize| Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16]);
+        for slot in 0..2 {
+            let mut seated = self.accept();
+            assert!(matches!(seated.request, Request::Ready { .. }));
+            seated.say(&format!("QUEUED queue=duel position={} needed=2 resume=0", slot + 1));
+            seated.say("WAITING queue=duel reason=game-starting");
+            seated.say(&format!(
+                "ASSIGN match=17 host=127.0.0.1 port={port} slot={slot} players=2 token={} transport=plain",
+                token(slot)
+            ));
+        }
+        let seats = names.into_iter().enumerate();
+        let seats = seats.map(|(slot, name)| Seat { slot, name: name.into(), token: token(slot) });
+        let setup = Match::new("17".into(), seats.collect(), 10_000, 60_000).unwrap();
+        let game = new_game(&setup);
+        spawn(move || serve(&socket, Session::new(setup, game, Duration::from_secs(3))))
+    }
+}
+
+/// A game's loop in its simplest form.
+fn serve<G: Game>(
+    socket: &UdpSocket,
+    mut session: Session<G>,
+) -> serde_json::Map<String, serde_json::Value> {
+    let began = Instant::now();
+    let mut bytes = [0; DATAGRAM_MAX + 1];
+    while !session.is_over() {
+        let pause = session.next_deadline().saturating_sub(began.elapsed());
+        socket.set_read_timeout(Some(pause.max(Duration::from_millis(1)))).unwrap();
+        if let Ok((length, from)) = socket.recv_from(&mut bytes) {
+            session.handle_datagram(began.elapsed(), from, &bytes[..length]);
+        }
+        session.handle_timeout(began.elapsed());
+        while let Some((to, datagram)) = session.poll_transmit() {
+            socket.send_to(datagram.as_bytes(), to).unwrap();
+        }
+    }
+    let messages = std::iter::from_fn(|| session.poll_message());
+    let result = messages.filter_map(|message| {
+        if let FromGame::Result { fields } = message { Some(fields) } else { None }
+    });
+    result.last().unwrap()
+}
+
+impl Seated {
+    fn say(&mut self, line: &str) {
+        self.stream.get_mut().write_all(format!("{line}\n").as_bytes()).unwrap();
+    }
+
+    /// The player's next request; `None` once it has hung up.
+    fn hear(&mut self) -> Option<Request> {
+        let mut line = String::new();
+        let count = self.stream.read_line(&mut line).unwrap();
+        (count > 0).then(|| Request::parse(line.trim_end().as_bytes()).unwrap().unwrap())
+    }
+}
+
+/// The program, running.
+struct Playing {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    output: Receiver<String>,
+    /// What has come out and was not looked for yet.
+    unseen: String,
+}
+
+impl Playing {
+    fn start(arguments: &[&str]) -> Self {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster-play"));
+        command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let stdin = child.stdin.take();
+        let mut stdout = child.stdout.take().unwrap();
+        let (tell, output) = channel();
+        spawn(move || {
+            let mut bytes = [0; 4096];
+            while let Ok(count @ 1..) = stdout.read(&mut bytes) {
+                let _ = tell.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
+            }
+        });
+        Self { child, stdin, output, unseen: String::new() }
+    }
+
+    /// Waits until `part` comes out.
+    fn see(&mut self, part: &str) {
+        loop {
+            if let Some(at) = self.unseen.find(part) {
+                self.unseen.drain(..at + part.len());
+                return;
+            }
+            match self.output.recv_timeout(LIMIT) {
+                Ok(more) => self.unseen.push_str(&more),
+                Err(_) => panic!("no {part:?} in {}", self.unseen),
+            }
+        }
+    }
+
+    /// Waits for the rest of a line.
+    fn see_line(&mut self) -> String {
+        while !self.unseen.contains('\n') {
+            self.unseen.push_str(&self.output.recv_timeout(LIMIT).unwrap());
+        }
+        let rest = self.unseen.split_off(self.unseen.find('\n').unwrap() + 1);
+        std::mem::replace(&mut self.unseen, rest)
+    }
+
+    fn type_line(&mut self, line: &str) {
+        writeln!(self.stdin.as_mut().unwrap(), "{line}").unwrap();
+    }
+
+    fn interrupt(&self) {
+        let id = i32::try_from(self.child.id()).unwrap();
+        let child = rustix::process::Pid::from_raw(id).unwrap();
+        rustix::process::kill_process(child, rustix::process::Signal::INT).unwrap();
+    }
+
+    /// Waits for the end: the exit code, the rest of what came out, what was said of errors.
+    fn end(mut self) -> (Option<i32>, String, String) {
+        while let Ok(more) = self.output.recv_timeout(LIMIT) {
+            self.unseen.push_str(&more);
+        }
+        let mut errors = String::new();
+        self.child.stderr.take().unwrap().read_to_string(&mut errors).unwrap();
+        (self.child.wait().unwrap().code(), std::mem::take(&mut self.unseen), errors)
+    }
+}
+
+impl Drop for Playing {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+fn tictactoe(setup: &Match) -> TicTacToe {
+    TicTacToe::new(setup).unwrap()
+}
+
+#[test]
+fn two_bots_play_a_whole_match_and_tell_each_step() {
+    let fake = Fake::new();
+    let ada = fake.play(&["--bot", "--name", "ada", "--queue", "duel"]);
+    let bob = fake.play(&["--bot", "--seed", "7", "--name", "bob"]);
+    let result = fake.host(["one\u{1b}[31m", "two"], tictactoe).join().unwrap();
+    for mut playing in [ada, bob] {
+        for part in [
+            "connected to 127.0.0.1:",
+            "queued in duel: position ",
+            "waiting in duel: game-starting",
+            "assigned: match 17 on 127.0.0.1:",
+            "welcome: match 17, slot ",
+            "move 1: X (one\\u{1b}[31m) takes 5",
+            "move 2: O (two) takes ",
+            "---+---+---",
+        ] {
+            playing.see(part);
+        }
+        playing.see("result: ");
+        let outcome = playing.see_line();
+        let winner = result["winner_name"].as_str().map_or("a draw", |name| &name[..3]);
+        assert!(outcome.contains(winner), "{outcome}");
+        assert_eq!(playing.end(), (Some(0), String::new(), String::new()));
+    }
+}
+
+#[test]
+fn a_person_plays_and_is_helped() {
+    let fake = Fake::new();
+    let mut person = fake.play(&["--name", "ada"]);
+    let bot = fake.play(&["--bot", "--strategy", "first"]);
+    let host = fake.host(["one", "two"], tictactoe);
+    // Which of the two sits in slot 0 is for the kernel to say.
+    person.see("your turn");
+    person.type_line("middle");
+    person.see("a move is the number of a cell, 1 to 9");
+    person.type_line(&"9".repeat(1000));
+    person.see("a move is the number of a cell, 1 to 9");
+    person.type_line("9");
+    person.see("takes 9");
+    // The bot takes the first free cells; 9, 3 and 6 win against it from either side.
+    person.see("your turn");
+    person.type_line("1");
+    person.see("not possible: cell 1 is taken");
+    person.type_line(" 3 ");
+    person.see("takes 3");
+    person.see("your turn");
+    person.type_line("6");
+    person.see("you have won!");
+    assert_eq!(person.end(), (Some(0), "\n".to_owned(), String::new()));
+    assert_eq!(host.join().unwrap()["outcome"], "won");
+    assert_eq!(bot.end().0, Some(0));
+}
+
+#[test]
+fn who_leaves_the_game_says_goodbye() {
+    for way in ["interrupt", "end of input"] {
+        let fake = Fake::new();
+        let mut leaver = fake.play(&[]);
+        let mut stayer = fake.play(&["--bot"]);
+        let host = fake.host(["one", "two"], tictactoe);
+        leaver.see("your turn");
+        stayer.see("welcome: ");
+        if way == "interrupt" {
+            leaver.interrupt();
+        } else {
+            leaver.stdin = None;
+        }
+        assert_eq!(host.join().unwrap()["outcome"], "forfeit", "{way}");
+        assert_eq!(leaver.end().0, Some(0), "{way}");
+        stayer.see("has won: the other side went away");
+        assert_eq!(stayer.end().0, Some(0), "{way}");
+    }
+}
+
+#[test]
+fn who_leaves_the_queue_says_so() {
+    for way in ["interrupt", "end of input"] {
+        let fake = Fake::new();
+        let mut leaver = fake.play(&["--name", "a b%"]);
+        let mut seated = fake.accept();
+        assert_eq!(seated.request.to_string(), "READY name=a%20b%25");
+        seated.say("QUEUED queue=duel position=1 needed=2 resume=0");
+        leaver.see("queued in duel: position 1, needed 2");
+        if way == "interrupt" {
+            leaver.interrupt();
+        } else {
+            leaver.stdin = None;
+        }
+        assert_eq!(seated.hear(), Some(Request::Quit), "{way}");
+        seated.say("BYE reason=quit");
+        drop(seated);
+        let (code, lines, _) = leaver.end();
+        assert_eq!((code, lines), (Some(0), "\nleft the queue\n".to_owned()), "{way}");
+    }
+}
+
+#[test]
+fn a_bot_tries_out_an_echo_whether_or_not_it_was_told_to() {
+    for arguments in [&["--bot", "--game", "echo"][..], &["--bot"]] {
+        let fake = Fake::new();
+        let bots = [fake.play(arguments), fake.play(arguments)];
+        let result = fake.host(["one", "two"], Echo::new).join().unwrap();
+        for mut bot in bots {
+            bot.see("echo 3: hello number 3");
+            bot.see("result: 3 of 3 words came back");
+            assert_eq!(bot.end().0, Some(0));
+        }
+        assert_eq!(result["echoed"], serde_json::json!([3, 3]));
+    }
+}
+
+#[test]
+fn the_exit_codes_tell_what_went_wrong() {
+    // Bound and dropped: a port where nobody is.
+    let nowhere = Fake::new().address;
+    let (code, _, errors) = Playing::start(&[&nowhere, "--bot"]).end();
+    assert_eq!(code, Some(69), "{errors}");
+    assert!(errors.contains(&format!("cannot connect to {nowhere}")), "{errors}");
+
+    assert_eq!(Playing::start(&["nowhere"]).end().0, Some(2));
+
+    let fake = Fake::new();
+    let refused = fake.play(&["--bot", "--queue", "chess"]);
+    fake.accept().say("ERR 504 NO_SUCH_QUEUE \u{202e}there is no queue chess");
+    let (code, _, errors) = refused.end();
+    assert_eq!(code, Some(1), "{errors}");
+    assert!(errors.contains("answered 504 NO_SUCH_QUEUE \\u{202e}there"), "{errors}");
+}
+
+#[test]
+fn a_game_that_is_gone_is_told_as_such() {
+    let fake = Fake::new();
+    let bot = fake.play(&["--bot"]);
+    let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
+    let token = "0".repeat(32);
+    fake.accept().say(&format!(
+        "ASSIGN match=17 host=127.0.0.1 port={port} slot=0 players=2 token={token} transport=plain"
+    ));
+    let (code, _, errors) = bot.end();
+    assert_eq!(code, Some(1));
+    assert!(errors.contains("is gone: nobody listens at its port"), "{errors}");
+}
+
+#[test]
+fn help_shows_examples() {
+    let program = env!("CARGO_BIN_EXE_muster-play");
+    let Output { status, stdout, .. } = Command::new(program).arg("--help").output().unwrap();
+    assert!(status.success());
+    assert!(String::from_utf8_lossy(&stdout).contains("Examples:"));
+}
+
+#[test]
+fn the_lobby_tells_every_way_in_which_it_can_go_wrong() {
+    let fake = Fake::new();
+    let script = |lines: &'static str| {
+        let listener = fake.listener.try_clone().unwrap();
+        spawn(move || listener.accept().unwrap().0.write_all(lines.as_bytes()).unwrap())
+    };
+    let connect = || Lobby::connect(&fake.address, LIMIT);
+
+    let muster = script("ERR 421 DRAINING going down retry_ms=5000\n");
+    assert!(matches!(connect(), Err(ClientError::Refused { number: 421, .. })));
+    muster.join().unwrap();
+
+    let muster = script("");
+    assert!(matches!(connect(), Err(ClientError::HungUp { .. } | ClientError::Io { .. })));
+    muster.join().unwrap();
+
+    let muster = script("SSH-2.0-OpenSSH_9.9\n");
+    assert!(matches!(connect(), Err(ClientError::Ended { .. })));
+    muster.join().unwrap();
+
+    let muster = script("MUSTER 1 line_max=512 queues=duel\nEVICTED reason=declined\n");
+    let mut lobby = connect().unwrap();
+    assert_eq!(lobby.queues(), ["duel"]);
+    assert!(matches!(lobby.assignment(LIMIT), Err(ClientError::Ended { .. })));
+    muster.join().unwrap();
+
+    let silent = Lobby::connect(&fake.address, Duration::from_millis(50));
+    assert!(matches!(silent, Err(ClientError::TimedOut { what: "greeting", .. })));
+}
+
+#[test]
+fn a_match_that_is_found_is_accepted() {
+    let fake = Fake::new();
+    let mut lobby = Lobby::open(&fake.address, LIMIT).unwrap();
+    lobby.send(&Request::Ready { queue: None, name: None, resume: None }).unwrap();
+    let mut seated = fake.accept();
+    assert!(matches!(lobby.next_reply(LIMIT), Ok(Reply::Muster { .. })));
+    seated.say("QUEUED queue=duel position=1 needed=2 resume=0");
+    seated.say("FOUND match=17 accept_ms=5000");
+    let waiting = spawn(move || lobby.assignment(LIMIT));
+    assert_eq!(seated.hear(), Some(Request::Accept));
+    seated.say("ASSIGN match=17 host=::1 port=20004 slot=1 players=2 token=x transport=netcode");
+    let assignment = waiting.join().unwrap().unwrap();
+    assert_eq!(assignment.address(), "[::1]:20004");
+    let refused = client::GameSocket::enter(&assignment, LIMIT).map(drop);
+    assert!(matches!(refused, Err(ClientError::Transport { .. })));
+}

@@ -1,0 +1,310 @@
+//! Whole games of tic-tac-toe over a network that loses, copies, delays and reorders datagrams. No socket, no
+//! clock: every run follows from its seed, and a seed that fails fails again.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // a test fails by panicking
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client::tictactoe::{Event, Player, Random, Strategy};
+use client::{Assignment, Closed, Machine};
+use game_child::tictactoe::TicTacToe;
+use game_child::{Match, Session};
+use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
+use protocol::{FromGame, Seat, Secret};
+use serde_json::{Map, Value};
+
+const SEEDS: u64 = 600;
+
+/// No game takes nearly as long, however bad the network.
+const TIME_MAX: Duration = Duration::from_secs(120);
+
+/// SplitMix64.
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum To {
+    Game { from: SocketAddr },
+    Player(usize),
+}
+
+/// A network with two players and a game, and the time in it.
+struct World {
+    now: Duration,
+    dice: Dice,
+    loss_percent: u64,
+    copy_percent: u64,
+    delay_ms_max: u64,
+    /// Datagrams on their way, by the time of their arrival and the order in which they were sent.
+    on_the_way: BTreeMap<(Duration, u64), (To, Vec<u8>)>,
+    sent: u64,
+    game: Session<TicTacToe>,
+    players: [Seated; 2],
+    told: Vec<FromGame>,
+}
+
+struct Seated {
+    player: Player,
+    strategy: Random,
+    moves: Vec<Cell>,
+    end: Option<State>,
+    /// When this player falls silent for good.
+    vanishes_at: Option<Duration>,
+}
+
+fn address(slot: usize) -> SocketAddr {
+    ([10, 0, 0, 1], 5000 + u16::try_from(slot).unwrap()).into()
+}
+
+fn token(slot: usize) -> Secret {
+    Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16])
+}
+
+impl World {
+    fn new(seed: u64) -> Self {
+        let mut dice = Dice(seed);
+        let seats = ["ada", "bob"].into_iter().enumerate();
+        let seats = seats.map(|(slot, name)| Seat { slot, name: name.into(), token: token(slot) });
+        let setup = Match::new("17".into(), seats.collect(), 10_000, 600_000).unwrap();
+        let game = TicTacToe::new(&setup).unwrap();
+        Self {
+            now: Duration::ZERO,
+            loss_percent: dice.below(45),
+            copy_percent: dice.below(40),
+            delay_ms_max: 1 + dice.below(400),
+            on_the_way: BTreeMap::new(),
+            sent: 0,
+            game: Session::new(setup, game, Duration::from_secs(10)),
+            players: [0, 1].map(|slot| Seated {
+                player: Player::new(&assignment(slot)),
+                strategy: Random::new(seed * 2 + slot as u64),
+                moves: Vec::new(),
+                end: None,
+                vanishes_at: None,
+            }),
+            told: Vec::new(),
+            dice,
+        }
+    }
+
+    fn send(&mut self, to: To, datagram: &[u8]) {
+        let copies = 1 + u64::from(self.dice.below(100) < self.copy_percent);
+        for _ in 0..copies {
+            if self.dice.below(100) >= self.loss_percent {
+                let delay = Duration::from_micros(1 + self.dice.below(self.delay_ms_max * 1000));
+                self.sent += 1;
+                let key = (self.now + delay, self.sent);
+                self.on_the_way.insert(key, (to, datagram.to_vec()));
+            }
+        }
+    }
+
+    /// Everything that is to be done at this moment: moves, events, datagrams sent.
+    fn settle(&mut self) {
+        for slot in 0..2 {
+            let seated = &mut self.players[slot];
+            while let Some(event) = seated.player.poll_event() {
+                match event {
+                    Event::Moved { number, cell, .. } => {
+                        seated.moves.push(cell);
+                        assert_eq!(seated.moves.len(), number, "moves are told once and in order");
+                    }
+                    Event::State(state) if state.standing.is_end() => seated.end = Some(state),
+                    Event::State(_) | Event::Welcome { .. } => {}
+                    Event::Refused { cell, reason } => panic!("{cell} refused: {reason}"),
+                }
+            }
+            if seated.player.is_my_turn() {
+                let board = seated.player.state().unwrap().board;
+                let cell = seated.strategy.choose(&board).unwrap();
+                seated.player.play(self.now, cell).unwrap();
+            }
+            while let Some(datagram) = self.players[slot].player.poll_transmit() {
+                self.send(To::Game { from: address(slot) }, datagram.as_bytes());
+            }
+        }
+        while let Some((to, datagram)) = self.game.poll_transmit() {
+            let slot = (0..2).find(|slot| address(*slot) == to).expect("a player's address");
+            self.send(To::Player(slot), datagram.as_bytes());
+        }
+        self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
+    }
+
+    fn has_vanished(&self, slot: usize) -> bool {
+        self.players[slot].vanishes_at.is_some_and(|at| self.now >= at)
+    }
+
+    fn next_event_at(&self) -> Option<Duration> {
+        let arrival = self.on_the_way.keys().next().map(|(at, _)| *at);
+        let game = (!self.game.is_over()).then(|| self.game.next_deadline());
+        let players = (0..2).filter(|slot| !self.has_vanished(*slot));
+        let players = players.filter_map(|slot| self.players[slot].player.next_deadline());
+        arrival.into_iter().chain(game).chain(players).min()
+    }
+
+    fn deliver(&mut self) {
+        while let Some(entry) = self.on_the_way.first_entry() {
+            if entry.key().0 > self.now {
+                return;
+            }
+            match entry.remove() {
+                (To::Game { .. }, _) if self.game.is_over() => {}
+                (To::Game { from }, datagram) => {
+                    self.game.handle_datagram(self.now, from, &datagram);
+                }
+                (To::Player(slot), _) if self.has_vanished(slot) => {}
+                (To::Player(slot), datagram) => {
+                    self.players[slot].player.handle_datagram(self.now, &datagram);
+                }
+            }
+            self.settle();
+        }
+    }
+
+    /// Lets time pass until nothing more will happen.
+    fn run(&mut self) {
+        self.settle();
+        while let Some(at) = self.next_event_at() {
+            self.now = self.now.max(at);
+            assert!(self.now < TIME_MAX, "the game does not end");
+            self.deliver();
+            if !self.game.is_over() && self.game.next_deadline() <= self.now {
+                self.game.handle_timeout(self.now);
+            }
+            for slot in 0..2 {
+                let is_due = |at| at <= self.now;
+                if !self.has_vanished(slot)
+                    && self.players[slot].player.next_deadline().is_some_and(is_due)
+                {
+                    self.players[slot].player.handle_timeout(self.now);
+                }
+            }
+            self.settle();
+        }
+        assert!(self.game.is_over());
+    }
+
+    fn result(&self) -> &Map<String, Value> {
+        let mut results = self.told.iter().filter_map(|message| match message {
+            FromGame::Result { fields } => Some(fields),
+            _ => None,
+        });
+        let result = results.next().expect("a result");
+        assert!(results.next().is_none(), "told once");
+        result
+    }
+
+    fn told_count(&self, message: &FromGame) -> usize {
+        self.told.iter().filter(|told| *told == message).count()
+    }
+}
+
+fn assignment(slot: usize) -> Assignment {
+    Assignment {
+        match_id: "17".into(),
+        host: "10.0.0.2".into(),
+        port: 20004,
+        slot,
+        players: 2,
+        token: token(slot).to_string(),
+        transport: "plain".into(),
+    }
+}
+
+fn cells(result: &Map<String, Value>) -> Vec<u64> {
+    result["moves"].as_array().unwrap().iter().map(|cell| cell.as_u64().unwrap()).collect()
+}
+
+fn replay(cells: &[u64]) -> Board {
+    let mut board = Board::default();
+    for cell in cells {
+        board.play(cell.to_string().parse().unwrap()).unwrap();
+    }
+    board
+}
+
+/// What happened, for comparing runs.
+type Trace = (Duration, u64, Vec<u64>, String);
+
+fn play_to_the_end(seed: u64) -> Trace {
+    let mut world = World::new(seed);
+    world.run();
+    let result = world.result().clone();
+    let cells = cells(&result);
+    let board = replay(&cells);
+    let standing = world.game.game().standing();
+    assert!(matches!(standing, Standing::Won(_) | Standing::Draw), "seed {seed}: {standing:?}");
+    assert!(board.is_over() && *world.game.game().board() == board, "seed {seed}");
+    assert_eq!(result["outcome"], standing.end().unwrap());
+    assert_eq!(result["winner"].as_u64(), board.winner().map(|mark| mark.slot() as u64));
+    for (slot, seated) in world.players.iter().enumerate() {
+        let end = seated.end.as_ref().unwrap_or_else(|| panic!("seed {seed}: {slot} saw no end"));
+        assert_eq!((end.board, end.standing), (board, standing), "seed {seed}");
+        let seen: Vec<u64> = seated.moves.iter().map(|cell| cell.number().into()).collect();
+        assert_eq!(seen.len(), cells.len(), "seed {seed}");
+        assert!(seen == cells, "seed {seed}: {seen:?} {cells:?}");
+        assert_eq!(seated.player.closed(), Some(Closed::Left), "seed {seed}");
+        assert_eq!(world.told_count(&FromGame::Joined { slot }), 1);
+        assert!(world.told_count(&FromGame::Left { slot }) <= 1);
+    }
+    (world.now, world.sent, cells, board.to_string())
+}
+
+#[test]
+fn two_players_always_finish_with_the_same_board_and_result() {
+    let games: BTreeSet<Vec<u64>> = (0..SEEDS).map(|seed| play_to_the_end(seed).2).collect();
+    assert!(games.len() > 300, "only {} different games", games.len());
+}
+
+#[test]
+fn the_same_seed_is_the_same_run() {
+    for seed in 0..20 {
+        assert_eq!(play_to_the_end(seed), play_to_the_end(seed));
+    }
+}
+
+#[test]
+fn who_vanishes_forfeits_and_who_stays_is_told() {
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        let slot = usize::from(seed % 2 == 0);
+        // In the middle of a game that takes until then, or before it has begun.
+        let vanishes_at = Duration::from_millis(1 + world.dice.below(2 * world.delay_ms_max));
+        world.players[slot].vanishes_at = Some(vanishes_at);
+        world.run();
+        let result = world.result().clone();
+        let other = &world.players[1 - slot];
+        let has_joined = world.told_count(&FromGame::Joined { slot: 1 - slot }) == 1;
+        assert!(has_joined, "seed {seed}");
+        if result["outcome"] == "forfeit" {
+            assert_eq!(result["winner"].as_u64(), Some(1 - slot as u64), "seed {seed}");
+            let end = other.end.as_ref().expect("the player who stayed is told");
+            assert_eq!(end.standing, Standing::Forfeit(Mark::BOTH[1 - slot]), "seed {seed}");
+        } else {
+            assert!(replay(&cells(&result)).is_over(), "seed {seed}: {result:?}");
+        }
+    }
+}
+
+#[test]
+fn a_late_copy_of_a_move_is_no_second_move() {
+    let mut world = World::new(1);
+    (world.loss_percent, world.copy_percent, world.delay_ms_max) = (0, 100, 2000);
+    world.run();
+    assert!(world.game.game().board().is_over());
+}
