@@ -46,7 +46,7 @@ pub(crate) struct Serve {
     /// What players are told as the games' host (ports.public_host).
     #[arg(long, value_name = "HOST", env = "MUSTER_PORTS_PUBLIC_HOST")]
     pub(crate) public_host: Option<String>,
-    /// How much to log: error, warn, info, debug, trace or off.
-    #[arg(long, value_name = "LEVEL", env = "MUSTER_LOG", default_value = "info")]
-    pub(crate) log: LevelFilter,
+    /// How much to log (log.level): off, error, warn, info, debug or trace.
+    #[arg(long, value_name = "LEVEL", env = "MUSTER_LOG_LEVEL")]
+    pub(crate) log: Option<LevelFilter>,
 }

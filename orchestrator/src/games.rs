@@ -118,8 +118,8 @@ impl Games {
         self.processes.get_mut(&id)
     }
 
-    pub(crate) fn remove(&mut self, id: GameId) -> Option<Game> {
-        self.processes.remove(&id)
+    pub(crate) fn remove(&mut self, id: GameId) {
+        self.processes.remove(&id);
     }
 
     /// Remembers a game whose turn was over before its channels were empty.

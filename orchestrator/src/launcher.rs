@@ -27,6 +27,9 @@ use crate::config::{Config, Mode};
 use crate::launch_step;
 use crate::leftovers::Leftovers;
 
+/// Orders carried out together, at most.
+const BATCH_MAX: usize = 256;
+
 /// What the loop wants done.
 #[derive(Debug, Clone, Copy)]
 enum Order {
@@ -89,13 +92,13 @@ impl Launcher {
         let (outbox, answers) = unbounded();
         let mut worker = Worker::new(config)?;
         let run = move || {
-            for order in inbox {
-                for answer in worker.handle(order) {
-                    // The loop is gone, and with it the reason to answer.
+            while let Ok(order) = inbox.recv() {
+                let batch = std::iter::once(order).chain(inbox.try_iter().take(BATCH_MAX));
+                worker.handle(batch, |answer| {
+                    // Either fails only when the loop is gone, and with it the reason to answer.
                     let _ = outbox.send(answer);
-                }
-                // A waker that fails leaves the answer to the loop's next turn.
-                let _ = waker.wake();
+                    let _ = waker.wake();
+                });
             }
         };
         let thread = std::thread::Builder::new().name("launcher".into()).spawn(run)?;
@@ -136,7 +139,7 @@ impl Launcher {
 
     fn order(&self, order: Order) {
         if let Some(orders) = &self.orders {
-            // Fails only if the worker has panicked, which ends the daemon when it is joined.
+            // Fails only if the worker has panicked, which ends the daemon.
             let _ = orders.send(order);
         }
     }
@@ -177,24 +180,33 @@ impl Worker {
         })
     }
 
-    fn handle(&mut self, order: Order) -> Vec<Answer> {
-        let cleaned = match order {
-            Order::Launch { game, mode, port } => return vec![self.launch(game, mode, port)],
-            Order::CleanUp { game } => self.leftovers.clean_up(game),
-            Order::LookAgain => self.leftovers.look_again(),
-        };
-        let answer = |game: GameId| {
-            // A directory that cannot be removed is no reason to keep the port.
-            let _ = fs::remove_dir_all(self.directory(game));
-            Answer::CleanedUp { game }
-        };
-        cleaned.into_iter().map(answer).collect()
+    /// Carries a batch of orders out. One look at the daemon's children serves all games of the batch that
+    /// ended, and comes last: players may be waiting for the launches.
+    fn handle(&mut self, batch: impl Iterator<Item = Order>, answer: impl Fn(Answer)) {
+        let mut is_to_look = false;
+        for order in batch {
+            match order {
+                Order::Launch { game, mode, port } => answer(self.launch(game, mode, port)),
+                Order::CleanUp { game } => {
+                    self.leftovers.note_end(game);
+                    is_to_look = true;
+                }
+                Order::LookAgain => is_to_look = true,
+            }
+        }
+        if is_to_look {
+            for game in self.leftovers.kill() {
+                // A directory that cannot be removed is no reason to keep the port.
+                let _ = fs::remove_dir_all(self.directory(game));
+                answer(Answer::CleanedUp { game });
+            }
+        }
     }
 
     fn launch(&mut self, game: GameId, mode: ModeId, port: u16) -> Answer {
         match self.make_process(game, mode, port) {
             Ok(process) => {
-                self.leftovers.note_game(game, process.pid);
+                self.leftovers.note_launch(game, process.pid);
                 Answer::Launched { game, process }
             }
             Err(fault) => {

@@ -9,7 +9,7 @@ use std::fs;
 
 use matchmaker::GameId;
 use nix::errno::Errno;
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
 /// Knows the games that live, and those that died and may have left something.
@@ -21,19 +21,19 @@ pub(crate) struct Leftovers {
 
 impl Leftovers {
     /// A game's process exists.
-    pub(crate) fn note_game(&mut self, game: GameId, pid: i32) {
+    pub(crate) fn note_launch(&mut self, game: GameId, pid: i32) {
         self.games.insert(game, pid);
     }
 
-    /// A game's process was reaped. Kills what it left behind and says which games are clean by now.
-    pub(crate) fn clean_up(&mut self, game: GameId) -> Vec<GameId> {
+    /// A game's process was reaped.
+    pub(crate) fn note_end(&mut self, game: GameId) {
         self.games.remove(&game);
         self.unclean.insert(game);
-        self.look_again()
     }
 
-    /// Looks once more, after something that was killed has died, and says which games are clean by now.
-    pub(crate) fn look_again(&mut self) -> Vec<GameId> {
+    /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
+    /// others are looked for again when what was killed has died.
+    pub(crate) fn kill(&mut self) -> Vec<GameId> {
         let mut held_up = BTreeSet::new();
         let known: HashSet<i32> = self.games.values().copied().collect();
         for pid in children().into_iter().filter(|pid| !known.contains(pid)) {
@@ -48,7 +48,7 @@ impl Leftovers {
                 Some(game) => drop(held_up.insert(game)),
                 None => held_up.extend(self.unclean.iter().copied()),
             }
-            match kill(Pid::from_raw(pid), Signal::SIGKILL) {
+            match signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
                 Ok(()) | Err(Errno::ESRCH) => {}
                 Err(error) => {
                     log::error!("cannot kill process {pid}, which a game left behind: {error}");

@@ -107,7 +107,11 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     if let Some(host) = flags.public_host {
         config.set_public_host(host)?;
     }
-    logging::start(flags.log);
+    if let Some(level) = flags.log {
+        config.log_level = level;
+    }
+    logging::start(config.log_level);
+    die_of_panics();
     // Before the first thread, which would not have the signals blocked.
     let signals = Signals::take_over().map_err(Failure::run("take over the signals"))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
@@ -131,6 +135,15 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     server.run().map_err(Failure::run("wait for events"))?;
     log::info!("stopped");
     Ok(())
+}
+
+/// A panic anywhere, in the worker thread too, is a defect after which nothing can be trusted: the daemon ends at
+/// once, in a way that a service manager sees. Its games play on to their end.
+fn die_of_panics() {
+    std::panic::set_hook(Box::new(|panic| {
+        log::error!("this is a defect of Muster, please report it: {panic}");
+        std::process::abort();
+    }));
 }
 
 /// Takes as many descriptors as the system allows, and no more clients than they are enough for: games need

@@ -7,6 +7,7 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use log::LevelFilter;
 use toml::Spanned;
 
 use super::raw::{self, Key};
@@ -42,6 +43,9 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         shutdown: Shutdown {
             drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
         },
+        log_level: checker
+            .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
+            .unwrap_or(LevelFilter::Info),
         modes: checker.modes(&file.mode)?,
         ports,
         limits,
@@ -389,6 +393,7 @@ mod tests {
                 "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\n[[mode]]\nname = \"a\"\ncommand = [\"x\"]",
                 "muster.toml:4: mode.name: two modes are called \"a\"",
             ),
+            ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
         ] {
             let error = error_of(text);

@@ -12,6 +12,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use log::LevelFilter;
+
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
 pub(crate) struct Config {
@@ -19,6 +21,8 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
+    /// How much is logged.
+    pub(crate) log_level: LevelFilter,
     /// At least one; the first is the default queue.
     pub(crate) modes: Vec<Mode>,
 }

@@ -14,6 +14,7 @@ pub(super) struct File {
     pub(super) ports: Ports,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
+    pub(super) log: Log,
     pub(super) mode: Vec<Spanned<Mode>>,
 }
 
@@ -56,6 +57,12 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Shutdown {
     pub(super) drain_timeout: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Log {
+    pub(super) level: Key<String>,
 }
 
 #[derive(Debug, Default, Deserialize)]

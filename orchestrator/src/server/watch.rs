@@ -121,11 +121,12 @@ impl Server {
         if suppressed > 0 {
             self.handle_said(id, Said::Suppressed(suppressed));
         }
-        let Some(exit) = self.games.remove(id).and_then(|game| game.exit) else {
+        let Some(exit) = self.games.get(id).and_then(|game| game.exit) else {
             unreachable!("game {id} was cleaned up before it was reaped");
         };
-        self.closed_a_descriptor = true;
         self.tell_brain(Input::GameExited { game: id, exit });
+        self.games.remove(id);
+        self.closed_a_descriptor = true;
     }
 
     // ---- Signals ----
