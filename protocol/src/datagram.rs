@@ -73,9 +73,12 @@ pub struct Welcome<'a> {
 }
 
 impl<'a> Welcome<'a> {
-    /// Reads a datagram; `None` when it is another one.
+    /// Reads a datagram; `None` when it is another one, or holds control characters.
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(datagram).ok()?.trim_end_matches(['\n', '\r']);
+        if text.chars().any(char::is_control) {
+            return None;
+        }
         let mut words = text.strip_prefix("WELCOME ")?.split(' ');
         Some(Self {
             match_id: words.next()?,
@@ -115,6 +118,7 @@ mod tests {
         for datagram in [&b"\xff"[..], b"HELLO", b"HELLO 17", b"HELLO 17 token", b"PING \x1b[31m"] {
             assert_eq!(FromPlayer::parse(datagram), None, "{}", datagram.escape_ascii());
         }
+        assert_eq!(Welcome::parse(b"WELCOME 1\x1b[31m slot=0 players=2"), None);
     }
 
     #[test]

@@ -212,15 +212,16 @@ fn parse_assign(fields: &Fields<'_>) -> Result<Reply, LineError> {
     })
 }
 
-/// `ERR <number> <NAME> <text>`; a word `retry_ms=…` in the text says when to try again.
+/// `ERR <number> <NAME> <text>`; a word `retry_ms=…` says when to try again, and is no part of the text.
 fn parse_error(line: &Line<'_>) -> Result<Reply, LineError> {
     let (number, text) = line.rest.split_once(' ').unwrap_or((line.rest, ""));
     let number = number.parse().map_err(|_| LineError::NotAField(quote(number)))?;
-    let retry_ms = text
-        .split(' ')
-        .find_map(|word| word.strip_prefix("retry_ms="))
-        .and_then(|ms| ms.parse().ok());
-    Ok(Reply::Error { number, text: text.to_owned(), retry_ms })
+    let retry_of = |word: &str| word.strip_prefix("retry_ms=")?.parse::<u64>().ok();
+    let mut words: Vec<&str> = text.split(' ').collect();
+    // The last one counts: those before it may be a quote of what the client wrote.
+    let retry = words.iter().rposition(|word| retry_of(word).is_some());
+    let retry_ms = retry.and_then(|index| retry_of(words.remove(index)));
+    Ok(Reply::Error { number, text: words.join(" "), retry_ms })
 }
 
 /// The fields of a reply, to be looked up by key.
@@ -249,10 +250,12 @@ impl fmt::Display for Reply {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Muster { version, line_max, queues } => {
+                let queues: Vec<String> =
+                    queues.iter().map(|name| encode(name).to_string()).collect();
                 write!(f, "MUSTER {version} line_max={line_max} queues={}", queues.join(","))
             }
             Self::Queued { queue, position, needed, resume } => {
-                let queue = encode(queue);
+                let (queue, resume) = (encode(queue), encode(resume));
                 write!(
                     f,
                     "QUEUED queue={queue} position={position} needed={needed} resume={resume}"
@@ -278,9 +281,12 @@ impl fmt::Display for Reply {
             }
             Self::Assign { match_id, host, port, slot, players, token, transport } => write!(
                 f,
-                "ASSIGN match={match_id} host={} port={port} slot={slot} players={players} \
-                 token={token} transport={transport}",
-                encode(host)
+                "ASSIGN match={} host={} port={port} slot={slot} players={players} token={} \
+                 transport={}",
+                encode(match_id),
+                encode(host),
+                encode(token),
+                encode(transport)
             ),
             Self::Error { number, text, retry_ms: Some(ms) } => {
                 write!(f, "ERR {number} {text} retry_ms={ms}")
@@ -310,6 +316,9 @@ mod tests {
             Reply::Help("READY joins a queue".into()),
             Reply::Bye { reason: "quit".into() },
             Reply::Requeued { queue: "duel".into(), position: 4 },
+            Reply::Muster { version: 1, line_max: 512, queues: vec!["a b".into(), "%".into()] },
+            Reply::Error { number: 501, text: "BAD_LINE no".into(), retry_ms: None },
+            Reply::Error { number: 452, text: "QUEUE_FULL full".into(), retry_ms: Some(1000) },
             Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort },
             Reply::Assign {
                 match_id: "17".into(),
@@ -317,7 +326,7 @@ mod tests {
                 port: 20004,
                 slot: 0,
                 players: 2,
-                token: "9b".into(),
+                token: "9b 2e".into(),
                 transport: "plain".into(),
             },
         ];
