@@ -1,0 +1,17 @@
+//! The simulated world around the brain, with every choice in it made by the fuzzer's bytes. What must hold
+//! is demanded after every step; see `matchmaker::simulation`.
+#![no_main]
+
+use libfuzzer_sys::fuzz_target;
+use matchmaker::simulation::{ByteChoices, Trace, World};
+
+fuzz_target!(|bytes: &[u8]| {
+    let mut choices = ByteChoices::new(bytes);
+    let mut world = World::new(&mut choices, None, Trace::new(TRACE_MAX));
+    if let Err(flaw) = world.run(usize::MAX) {
+        panic!("{:#?}\n{}\n{flaw}", world.config(), world.trace());
+    }
+});
+
+/// How much of what happened is told when a flaw is found.
+const TRACE_MAX: usize = 100;
