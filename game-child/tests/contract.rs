@@ -88,10 +88,12 @@ fn a_flood_before_the_start_neither_wakes_nor_stops_a_game() {
         let mut fake = Fake::launch(&command);
         assert_eq!(fake.hear(), Some(FromGame::Ready));
         let (flood, early) = (fake.stranger(), fake.stranger());
+        let sleeps = fake.sleeps();
         early.send(&hello(MATCH_ID, 1)).unwrap();
         for _ in 0..20_000 {
             flood.send(&hello("16", 0)).unwrap();
         }
+        assert_eq!(fake.sleeps(), sleeps, "a datagram woke a game that waits for its start");
         fake.start(2, 10_000, 60_000);
         assert_eq!(fake.hear(), Some(FromGame::Started));
         let player = fake.stranger();
@@ -189,12 +191,30 @@ fn a_warm_game_ends_quietly_when_it_is_told_to_or_muster_is_gone() {
 
 #[test]
 fn the_match_is_played_on_when_muster_is_gone() {
-    let mut fake = Fake::started(&muster_game(&["echo"]), 1);
-    let mut player = fake.enter(0);
-    fake.hang_up();
-    player.ping("still there?", LIMIT).unwrap();
-    player.bye(LIMIT).unwrap();
-    fake.assert_exits_well();
+    for command in echoes() {
+        let mut fake = Fake::started(&command, 2);
+        let mut players = [fake.enter(0), fake.enter(1)];
+        // With messages unread: the game's next read is an error, and not only an end.
+        fake.hang_up();
+        for player in &mut players {
+            player.ping("still there?", LIMIT).unwrap();
+            player.bye(LIMIT).unwrap();
+        }
+        fake.assert_exits_well();
+    }
+}
+
+/// A player who is there and says nothing costs nothing.
+#[test]
+fn nothing_is_done_while_nothing_is_due() {
+    let mut fake = Fake::started(&muster_game(&["echo", "--silence", "1m"]), 1);
+    let player = fake.stranger();
+    ask(&player, &hello(MATCH_ID, 0));
+    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    let sleeps = fake.sleeps();
+    player.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+    assert!(player.recv(&mut [0; 8]).is_err(), "nothing comes within this socket's own time limit");
+    assert_eq!(fake.sleeps(), sleeps);
 }
 
 #[test]
@@ -255,12 +275,37 @@ fn what_is_printed_is_one_visible_line_for_each_event() {
     assert!(!printed.contains('\u{1b}'), "{printed}");
 }
 
-/// Muster reads nothing: the game must end all the same.
+/// A game that has said more than its channel holds, told to stop.
+fn stopped_with_a_full_channel() -> Fake {
+    const PLAYERS: usize = 100;
+    let mut fake = Fake::launch_with(&muster_game(&["echo"]), Some(1));
+    assert_eq!(fake.hear(), Some(FromGame::Ready));
+    fake.start(PLAYERS, 10_000, 60_000);
+    assert_eq!(fake.hear(), Some(FromGame::Started));
+    // All at the same time, or the kernel could give one player's address to the next one.
+    let players: Vec<_> = (0..PLAYERS).map(|_| fake.stranger()).collect();
+    for (slot, player) in players.iter().enumerate() {
+        ask(player, &hello(MATCH_ID, slot));
+    }
+    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    fake
+}
+
+#[test]
+fn a_full_channel_loses_nothing_if_muster_reads_late() {
+    let mut fake = stopped_with_a_full_channel();
+    let said = fake.hear_all();
+    assert_eq!(said.len(), 101, "{said:?}");
+    assert!(matches!(said.last(), Some(FromGame::Result { .. })));
+    fake.assert_exits_well();
+}
+
 #[test]
 fn a_channel_that_nobody_reads_holds_no_game() {
-    let mut fake = Fake::started(&muster_game(&["echo"]), 2);
-    fake.tell(&ToGame::Stop { grace_ms: 5000 });
-    fake.assert_exits_well();
+    let mut fake = stopped_with_a_full_channel();
+    assert_eq!(fake.wait().code(), Some(1));
+    let printed = fake.printed();
+    assert!(printed.contains("cannot hand the result to Muster"), "{printed}");
 }
 
 #[test]

@@ -308,3 +308,45 @@ fn a_late_copy_of_a_move_is_no_second_move() {
     world.run();
     assert!(world.game.game().board().is_over());
 }
+
+/// Anything from strangers, and nonsense from the players' own addresses and the game's: while the match goes on.
+#[test]
+fn garbage_harms_no_match() {
+    const WORDS: [&str; 12] = [
+        "HELLO 17 ",
+        "HELLO ",
+        "MOVE ",
+        "STATE ",
+        "NO ",
+        "WELCOME ",
+        "PING ",
+        "1 ",
+        "\u{1b}",
+        "=",
+        "\0",
+        "X.O",
+    ];
+    for seed in 0..SEEDS {
+        let mut world = World::new(seed);
+        world.settle();
+        for _ in 0..200 {
+            let count = world.dice.below(6);
+            let mut garbage: Vec<u8> = (0..count)
+                .flat_map(|_| WORDS[usize::try_from(world.dice.below(12)).unwrap()].bytes())
+                .collect();
+            garbage.extend((0..world.dice.below(9)).map(|_| (world.dice.next() & 0xff) as u8));
+            let to = match world.dice.below(4) {
+                0 => To::Game { from: address(usize::try_from(world.dice.below(2)).unwrap()) },
+                1 => To::Player(usize::try_from(world.dice.below(2)).unwrap()),
+                _ => To::Game { from: address(7) },
+            };
+            let at = Duration::from_millis(world.dice.below(3000));
+            world.sent += 1;
+            let key = (at, world.sent);
+            world.on_the_way.insert(key, (to, garbage));
+        }
+        world.run();
+        assert!(world.game.game().board().is_over(), "seed {seed}");
+        assert!(world.players.iter().all(|seated| seated.end.is_some()), "seed {seed}");
+    }
+}

@@ -272,6 +272,7 @@ mod tests {
         assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotBegun));
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
         assert!(player.is_my_turn());
+        assert!(matches!(events(&mut player)[..], [Event::State(_)]));
         player.play(NOW, Cell::ALL[4]).unwrap();
         assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
         assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotYourTurn));
@@ -279,6 +280,7 @@ mod tests {
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
         player.handle_timeout(player.next_deadline().unwrap());
         assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
+        assert_eq!(events(&mut player), [], "a copy is no news");
 
         player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5 x=ada o=bob");
         assert_eq!(said(&mut player), ["ACK 2"]);

@@ -51,12 +51,20 @@ pub(crate) fn shell(redirections: &str, command: &[String]) -> Command {
 
 impl Fake {
     pub(crate) fn launch(command: &[String]) -> Self {
+        Self::launch_with(command, None)
+    }
+
+    /// Launches a game whose side of the control channel holds `channel_bytes`, or as little as the kernel allows.
+    pub(crate) fn launch_with(command: &[String], channel_bytes: Option<usize>) -> Self {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.set_nonblocking(true).unwrap();
         let address = socket.local_addr().unwrap();
         let (ours, theirs) = UnixStream::pair().unwrap();
         ours.set_read_timeout(Some(LIMIT)).unwrap();
         ours.set_write_timeout(Some(LIMIT)).unwrap();
+        if let Some(bytes) = channel_bytes {
+            rustix::net::sockopt::set_socket_send_buffer_size(&theirs, bytes).unwrap();
+        }
         let mut shell = shell("3<&0 4<&1 0</dev/null 1>&2", command);
         shell.stdin(OwnedFd::from(socket)).stdout(OwnedFd::from(theirs));
         let mut child = shell.spawn().unwrap();
@@ -129,6 +137,22 @@ impl Fake {
         let id = i32::try_from(self.child.id()).unwrap();
         let child = rustix::process::Pid::from_raw(id).unwrap();
         rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
+    }
+
+    /// How often the process has gone to sleep, once it sleeps: it then waits, and has not been woken since.
+    pub(crate) fn sleeps(&self) -> u64 {
+        let deadline = Instant::now() + LIMIT;
+        loop {
+            let path = format!("/proc/{}/status", self.child.id());
+            let status = std::fs::read_to_string(path).unwrap();
+            let field =
+                |key| status.lines().find_map(|line| line.strip_prefix(key)).unwrap().trim();
+            if field("State:").starts_with('S') {
+                return field("voluntary_ctxt_switches:").parse().unwrap();
+            }
+            assert!(Instant::now() < deadline, "the game does not rest");
+            std::thread::yield_now();
+        }
     }
 
     /// Waits until the process has ended.
@@ -208,7 +232,13 @@ pub(crate) fn ask(socket: &UdpSocket, datagram: &[u8]) -> String {
 
 pub(crate) fn next_datagram(socket: &UdpSocket) -> String {
     let mut bytes = [0; 2048];
-    let length = socket.recv(&mut bytes).unwrap();
+    let length = loop {
+        match socket.recv(&mut bytes) {
+            // With a time limit set, the kernel does not take an interrupted call up again by itself.
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            received => break received.unwrap(),
+        }
+    };
     String::from_utf8(bytes[..length].to_vec()).unwrap()
 }
 
