@@ -7,21 +7,25 @@
 #![forbid(unsafe_code)]
 
 mod binaries;
+mod cure;
 mod dice;
 mod log;
 mod muster;
 mod ports;
 pub mod proc;
 mod wire;
+mod work;
 
 use std::time::{Duration, Instant};
 
 pub use binaries::{binary, example, hostile_game};
+pub use cure::Cure;
 pub use dice::Dice;
 pub use log::Log;
 pub use muster::{Muster, Setup};
 pub use ports::PortBlock;
 pub use wire::Wire;
+pub use work::Work;
 
 /// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must
 /// not fail a test, and a test that fails may take its time.

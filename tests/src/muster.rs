@@ -3,7 +3,7 @@
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 
 use client::Lobby;
@@ -23,6 +23,7 @@ pub struct Setup {
     log: &'static str,
     open_files: Option<u64>,
     user: Option<u32>,
+    program: PathBuf,
 }
 
 impl Default for Setup {
@@ -35,6 +36,7 @@ impl Default for Setup {
             log: "debug",
             open_files: None,
             user: None,
+            program: binary("muster"),
         }
     }
 }
@@ -115,6 +117,14 @@ impl Setup {
         self
     }
 
+    /// Runs a copy of the daemon in a directory of the test's own, which is then what is beside it.
+    #[must_use]
+    pub fn beside(mut self, directory: &Path) -> Self {
+        self.program = directory.join("muster");
+        std::fs::copy(binary("muster"), &self.program).unwrap();
+        self
+    }
+
     /// Starts the daemon and waits until it listens.
     pub fn start(self) -> Muster {
         Muster::start(self)
@@ -148,12 +158,12 @@ impl Muster {
         )
         .unwrap();
         let mut command = match setup.open_files {
-            None => Command::new(binary("muster")),
+            None => Command::new(&setup.program),
             Some(count) => {
                 // The shell sets the limit on itself and then becomes the daemon: same pid, no unsafe code.
                 let mut shell = Command::new("/bin/sh");
                 shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\""));
-                shell.arg(binary("muster"));
+                shell.arg(&setup.program);
                 shell
             }
         };

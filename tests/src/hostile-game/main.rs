@@ -1,5 +1,57 @@
 //! A game that breaks the rules, in the way that its first argument names. Only for tests.
+//!
+//! With `until FILE` before the way, it does so only as long as the file is not there: a test that has seen
+//! enough makes the file, and the next game is an honest `echo`.
 
 #![forbid(unsafe_code)]
 
-fn main() {}
+mod contract;
+mod leftovers;
+mod stubborn;
+mod tardy;
+mod words;
+
+use std::os::unix::process::CommandExt as _;
+use std::path::Path;
+use std::process::Command;
+
+fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    match arguments[..] {
+        ["until", file, ..] if Path::new(file).exists() => become_honest(),
+        ["until", _, ref way @ ..] => misbehave(way),
+        ref way => misbehave(way),
+    }
+}
+
+fn misbehave(way: &[&str]) {
+    match *way {
+        ["never-ready"] => tardy::never_ready(),
+        ["never-started"] => tardy::never_started(),
+        ["too-late", word] => tardy::too_late(word),
+        ["heart-stops"] => tardy::heart_stops(),
+        ["needs-memory", bytes] => tardy::needs_memory(bytes.parse().unwrap()),
+
+        ["stubborn"] => stubborn::ignore_all(),
+        ["stopped", when] => stubborn::stop_itself(when),
+
+        ["leaves", what] => leftovers::leave(what),
+        ["leftover", ref what @ ..] => leftovers::stay(what),
+        ["keeps-helper"] => leftovers::keep_helper(),
+
+        ["last-words", end] => words::last_words(end),
+        ["says", what] => words::say(what),
+        ["prints"] => words::print_hostile_bytes(),
+        ["floods", channel] => words::flood(channel),
+        ["deaf"] => words::never_listen(),
+        ["hangs-up"] => words::hang_up(),
+
+        _ => panic!("no such way to misbehave: {way:?}"),
+    }
+}
+
+fn become_honest() {
+    let beside = std::env::current_exe().unwrap().with_file_name("muster-game");
+    panic!("{}", Command::new(beside).arg("echo").exec());
+}

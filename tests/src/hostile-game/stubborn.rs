@@ -1,0 +1,43 @@
+//! Games that do not end when they are told to.
+
+use std::time::Duration;
+
+use nix::sys::signal::{SigSet, Signal, raise};
+use protocol::FromGame;
+
+use crate::contract::{Game, hang};
+
+/// Hears everything, prints it and plays on.
+pub(crate) fn ignore_all() -> ! {
+    let deaf_to = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
+    deaf_to.thread_block().unwrap();
+    std::thread::spawn(move || {
+        loop {
+            println!("got {}", deaf_to.wait().unwrap());
+        }
+    });
+    let mut game = Game::ready();
+    while let Some(line) = game.hear() {
+        if line.contains("\"type\":\"start\"") {
+            game.say(&FromGame::Started);
+        } else {
+            print!("got {line}");
+        }
+    }
+    hang()
+}
+
+/// Stops itself by SIGSTOP when it is `ready`, or has `started`: nothing that can be ignored reaches it.
+pub(crate) fn stop_itself(when: &str) -> ! {
+    let _game = match when {
+        "ready" => Game::ready(),
+        _ => Game::started(),
+    };
+    println!("stops itself");
+    raise(Signal::SIGSTOP).unwrap();
+    // Only a SIGCONT brings it here, which nobody is to send.
+    println!("goes on");
+    loop {
+        std::thread::park_timeout(Duration::MAX);
+    }
+}

@@ -1,0 +1,115 @@
+//! The last words of games: a result, then the end.
+
+use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
+
+use client::Assignment;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+
+/// Row 22: a result, then the exit at once. 1,000 of 1,000 are kept.
+#[test]
+fn a_thousand_results_are_kept() {
+    results_are_kept(1000, "exit", "exit status 0");
+}
+
+/// Row 22: a result, then death by the game's own hand.
+#[test]
+fn results_of_games_that_kill_themselves_are_kept() {
+    results_are_kept(100, "signal", "signal 9");
+}
+
+fn results_are_kept(count: usize, end: &str, how: &str) {
+    let keys = "players = 1\nwarm = 4";
+    let muster =
+        Setup::default().ports(64).log("info").hostile("quick", &["last-words", end], keys).start();
+    // Players who wait cost the daemon little; games that run all at once would.
+    let mut players: Vec<_> = (0..count).map(|_| muster.join("quick", "ada")).collect();
+    for player in &mut players {
+        player.assignment(SOON).unwrap();
+    }
+    muster.wait_until_calm("quick", 4);
+    let log = muster.log();
+    assert_eq!(log.wait_for_count(count, &["match finished", how]).len(), count);
+    let results = log.wait_for_count(count, &["match result", "\"last\":true"]);
+    let matches: BTreeSet<&str> = results.iter().map(|line| Log::field(line, "match")).collect();
+    assert_eq!((results.len(), matches.len()), (count, count), "each result once");
+}
+
+/// Row 22: the order in which the daemon hears of a result and of the exit does not matter. It stands still
+/// while both happen: first with the exits' signal pending before there was a result, then with the result
+/// first.
+#[test]
+fn a_result_is_kept_whatever_is_heard_first() {
+    let muster = ordered_games(8);
+    for result_first in [false, true] {
+        let (other, wanted) = (Player::join(&muster), Player::join(&muster));
+        let end_other = || {
+            kill(Pid::from_raw(other.pid), Signal::SIGKILL).unwrap();
+            wait_until("the death of one", || proc::state(other.pid) == Some('Z'));
+        };
+        let end_wanted = || {
+            muster.order(wanted.assigned.port, "end");
+            wait_until("the end of the other", || proc::state(wanted.pid) == Some('Z'));
+        };
+        muster.while_frozen(|| match result_first {
+            false => (end_other(), end_wanted()),
+            true => (end_wanted(), end_other()),
+        });
+        let id = format!("match={} ", wanted.assigned.match_id);
+        muster.log().wait_for(&["match finished", &id, "exit status 0"]);
+        let results = muster.log().wait_for_count(1, &["match result", &id, "\"last\":true"]);
+        assert_eq!(results.len(), 1, "{results:?}");
+    }
+    muster.wait_until_calm("ordered", 0);
+}
+
+/// Row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
+/// comes back.
+#[test]
+fn five_hundred_exits_at_once() {
+    let count = 500;
+    let muster = ordered_games(512);
+    let mut waiting: Vec<_> = (0..count).map(|_| muster.join("ordered", "ada")).collect();
+    let games: Vec<Assignment> =
+        waiting.iter_mut().map(|lobby| lobby.assignment(SOON).unwrap()).collect();
+    let pids = proc::children(muster.pid());
+    assert_eq!(pids.len(), count);
+    let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    muster.while_frozen(|| {
+        for game in &games {
+            socket.send_to(b"end", (Ipv4Addr::LOCALHOST, game.port)).unwrap();
+        }
+        wait_until("the end of all", || pids.iter().all(|pid| proc::state(*pid) == Some('Z')));
+    });
+    muster.wait_until_calm("ordered", 0);
+    for line in ["match result", "match finished", "port free"] {
+        assert_eq!(muster.log().wait_for_count(count, &[line]).len(), count, "{line}");
+    }
+    let port = |line: &String| Log::field(line, "port").to_owned();
+    let ports: BTreeSet<String> =
+        muster.log().lines_with(&["port free"]).iter().map(port).collect();
+    assert_eq!(ports.len(), count, "each port once");
+}
+
+/// Games that say a result and exit when they are told to.
+fn ordered_games(ports: u16) -> Muster {
+    let keys = "players = 1\nwarm = 0";
+    let setup = Setup::default().ports(ports).log("info");
+    setup.hostile("ordered", &["last-words", "ordered"], keys).start()
+}
+
+struct Player {
+    assigned: Assignment,
+    pid: i32,
+}
+
+impl Player {
+    fn join(muster: &Muster) -> Self {
+        let assigned = muster.join("ordered", "ada").assignment(SOON).unwrap();
+        let id = format!("match={} ", assigned.match_id);
+        let line = muster.log().wait_for(&["match assigned", &id]);
+        Self { assigned, pid: Log::field(&line, "pid").parse().unwrap() }
+    }
+}

@@ -1,0 +1,91 @@
+//! What games leave behind when they die.
+
+use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+
+/// Row 21: a process that did nothing to hide.
+#[test]
+fn a_child() {
+    nothing_is_left("child", 1);
+}
+
+/// Row 21: a double fork with a session of its own between.
+#[test]
+fn a_daemon() {
+    nothing_is_left("daemon", 1);
+}
+
+/// Row 21: a daemon that closed everything except for the port.
+#[test]
+fn one_that_holds_only_the_port() {
+    nothing_is_left("only-socket", 1);
+}
+
+/// Row 21: a daemon whose environment does not say whose it is.
+#[test]
+fn one_without_an_environment() {
+    nothing_is_left("nameless", 1);
+}
+
+/// Row 21: a process, its child, the child of that and so on, in sessions of their own. When one dies, the next
+/// loses its parent.
+#[test]
+fn several_generations() {
+    nothing_is_left("generations", 4);
+}
+
+/// On a ring of one port, two matches follow each other. Each game leaves processes that hold the port; they
+/// are all dead before the port comes back, or the second game could not have it.
+fn nothing_is_left(what: &str, count: usize) {
+    let keys = "players = 1\nwarm = 0";
+    let muster = Setup::default().ports(1).hostile("bad", &["leaves", what], keys).start();
+    for number in 1..=2 {
+        let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
+        assert_eq!(assigned.match_id, number.to_string());
+        muster.log().wait_for_count(number, &["port free"]);
+        let mine = format!("match={number}:");
+        let left = muster.log().wait_for_count(count, &["output game=", &mine, "left pid="]);
+        for line in left {
+            assert!(!proc::is_alive(pid(&line)), "{line}");
+        }
+        muster.log().wait_for(&["match result", &format!("match={number} ")]);
+        muster.log().wait_for(&["match finished", &format!("match={number} "), "exit status 0"]);
+    }
+    muster.wait_until_calm("bad", 0);
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// Row 21: a helper of a game that lives lives with it, whatever other games end meanwhile, even if nobody is
+/// its parent any more; and it dies with its game.
+#[test]
+fn a_helper_of_a_living_game_is_no_leftover() {
+    let keys = "players = 1\nwarm = 0";
+    let muster = Setup::default()
+        .hostile("long", &["keeps-helper"], keys)
+        .hostile("short", &["leaves", "daemon"], keys)
+        .start();
+    let long = muster.join("long", "ada").assignment(SOON).unwrap();
+    let helper = pid(&muster.log().wait_for(&["output game=1", "left pid="]));
+    is_an_orphan(&muster, helper);
+    for number in 2..=3 {
+        muster.join("short", "bob").assignment(SOON).unwrap();
+        let mine = format!("output game={number} ");
+        let left = pid(&muster.log().wait_for(&[&mine, "left pid="]));
+        muster.log().wait_for_count(number - 1, &["port free"]);
+        assert!(!proc::is_alive(left) && proc::is_alive(helper));
+    }
+    muster.order(long.port, "end");
+    muster.log().wait_for(&["port free", &format!("port={}", long.port)]);
+    assert!(!proc::is_alive(helper));
+    muster.wait_until_calm("long", 0);
+}
+
+/// Waits until the daemon is the one who reaps it.
+fn is_an_orphan(muster: &Muster, pid: i32) {
+    wait_until("the helper's parent is gone", || {
+        proc::status(pid, "PPid").is_some_and(|parent| parent == muster.pid().to_string())
+    });
+}
+
+fn pid(line: &str) -> i32 {
+    Log::field(line, "pid").parse().unwrap()
+}

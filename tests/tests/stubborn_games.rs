@@ -1,0 +1,100 @@
+//! Games that do not end when they are told to.
+
+use nix::sys::signal::Signal;
+use tests::{Cure, Log, Muster, Setup, proc, wait_until};
+
+/// A short life, and a short grace after it.
+const SHORT: &str = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"";
+
+/// A long life, and a short grace after it.
+const LONG: &str = "players = 1\nwarm = 0\nstop_grace = \"300ms\"";
+
+/// How a daemon is told to wait for nobody.
+const IMPATIENT: &str = "[shutdown]\ndrain_timeout = \"100ms\"";
+
+/// Row 20: a game that ignores `stop` and SIGTERM is told `stop` at the end of its time, gets SIGTERM halfway
+/// through its grace, and SIGKILL after it.
+#[test]
+fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
+    let muster = Setup::default().hostile("bad", &["stubborn"], SHORT).start();
+    let _ada = muster.join("bad", "ada");
+    is_told_then_killed(&muster, "its time is over");
+}
+
+/// Row 20: as above, at the end of a drain.
+#[test]
+fn one_that_ignores_everything_does_not_hold_up_a_drain() {
+    let setup = Setup::default().hostile("bad", &["stubborn"], LONG).config(IMPATIENT);
+    let mut muster = setup.start();
+    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    muster.signal(Signal::SIGTERM);
+    is_told_then_killed(&muster, "the drain time is over");
+    assert!(muster.wait_for_exit().success());
+}
+
+fn is_told_then_killed(muster: &Muster, why: &str) {
+    muster.log().wait_for(&["match stopped match=1", "signal 9"]);
+    let assigned = muster.log().wait_for(&["match assigned match=1"]);
+    let text = muster.log().text();
+    let in_order =
+        [why, "got {\"type\":\"stop\",\"grace_ms\":300}", "got SIGTERM", "match stopped"];
+    let places = in_order.map(|part| text.find(part));
+    assert!(places.is_sorted() && places[0].is_some(), "{places:?} of {in_order:?} in\n{text}");
+    let pid = Log::field(&assigned, "pid").parse().unwrap();
+    wait_until("its end", || !proc::is_alive(pid));
+}
+
+/// Row 20: a game that was stopped by SIGSTOP handles no signal and reads nothing. SIGKILL ends it, at the end
+/// of its time.
+#[test]
+fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
+    let muster = Setup::default().hostile("bad", &["stopped", "started"], SHORT).start();
+    let _ada = muster.join("bad", "ada");
+    muster.log().wait_for(&["match stopped match=1", "signal 9"]);
+    muster.wait_until_calm("bad", 0);
+    assert!(muster.log().lines_with(&["goes on"]).is_empty());
+}
+
+/// Row 20: as above, at the end of a drain.
+#[test]
+fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
+    let setup = Setup::default().hostile("bad", &["stopped", "started"], LONG).config(IMPATIENT);
+    let mut muster = setup.start();
+    let _ada = muster.join("bad", "ada");
+    let assigned = muster.log().wait_for(&["match assigned match=1"]);
+    let pid = Log::field(&assigned, "pid").parse().unwrap();
+    wait_until("its standstill", || proc::state(pid) == Some('T'));
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    wait_until("its end", || !proc::is_alive(pid));
+}
+
+/// Row 20: a warm game that was stopped by SIGSTOP says nothing when its players are sent to it. They keep
+/// their places and get another.
+#[test]
+fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
+    let cure = Cure::prepare();
+    let keys = "players = 1\nwarm = 1\nstart_timeout = \"200ms\"";
+    let muster = Setup::default().hostile("bad", &cure.until(&["stopped", "ready"]), keys).start();
+    let ready = muster.log().wait_for(&["game ready game=1"]);
+    let pid = Log::field(&ready, "pid").parse().unwrap();
+    wait_until("its standstill", || proc::state(pid) == Some('T'));
+    cure.give();
+    let assigned = muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    assert_eq!(assigned.match_id, "1");
+    muster.log().wait_for(&["game failed game=1 ", "did not say started in time"]);
+    wait_until("its end", || !proc::is_alive(pid));
+}
+
+/// Row 20: a warm game that was stopped by SIGSTOP does not hold up a drain.
+#[test]
+fn a_warm_one_stopped_by_sigstop_does_not_hold_up_a_drain() {
+    let keys = "players = 1\nwarm = 1\nstop_grace = \"300ms\"";
+    let mut muster = Setup::default().hostile("bad", &["stopped", "ready"], keys).start();
+    let ready = muster.log().wait_for(&["game ready game=1"]);
+    let pid = Log::field(&ready, "pid").parse().unwrap();
+    wait_until("its standstill", || proc::state(pid) == Some('T'));
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    wait_until("its end", || !proc::is_alive(pid));
+}
