@@ -213,7 +213,7 @@ fn two_bots_play_a_whole_match_and_tell_each_step() {
             "waiting in duel: game-starting",
             "assigned: match 17 on 127.0.0.1:",
             "welcome: match 17, slot ",
-            "move 1: X (one\\u{1b}[31m) takes 5",
+            "move 1: X (one\\u{1b}[31m) takes ",
             "move 2: O (two) takes ",
             "---+---+---",
         ] {
