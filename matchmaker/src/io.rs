@@ -240,7 +240,7 @@ pub enum Event {
         match_id: MatchId,
         /// Its mode.
         mode: ModeId,
-        /// The player who went.
+        /// The player who went, or its last player, who makes room for one who came before.
         player: PlayerId,
     },
     /// A match's players were told where to play.

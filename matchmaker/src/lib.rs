@@ -26,6 +26,7 @@ pub mod limits;
 mod matches;
 mod matchmaker;
 mod modes;
+mod order;
 mod players;
 mod ports;
 pub mod queue;

@@ -303,7 +303,7 @@ impl Matchmaker {
     // ---- Matches ----
 
     /// Forms matches while enough players wait, strictly in the order of their tickets.
-    fn form_matches(&mut self, mode: ModeId) {
+    pub(crate) fn form_matches(&mut self, mode: ModeId) {
         let size = self.mode(mode).players;
         while let Some(picked) = self.modes[mode.0].queue.take_first(size) {
             let match_id = MatchId(self.next_match);
@@ -357,16 +357,20 @@ impl Matchmaker {
         if self.phase != Phase::Serving {
             return self.refuse_waiting(&survivors);
         }
-        // Positions are told when all are back: the order of the loop above is nobody's place.
-        for id in survivors {
-            let player = &self.players[&id];
+        self.tell_requeued(mode, &survivors);
+    }
+
+    /// Tells players their places, once all of them are back.
+    pub(crate) fn tell_requeued(&mut self, mode: ModeId, players: &[PlayerId]) {
+        for id in players {
+            let player = &self.players[id];
             let (connection, ticket) = (player.connection, player.ticket);
             let (position, _) = self.place(mode, ticket);
             self.act(Action::TellRequeued { connection, mode, position });
         }
     }
 
-    fn requeue(&mut self, id: PlayerId) {
+    pub(crate) fn requeue(&mut self, id: PlayerId) {
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(crate::simulation::Defect::PlaceLostOnTheWayBack) {
             let ticket = Ticket(self.next_player);

@@ -45,6 +45,11 @@ impl Queue {
         self.tickets.range(..=ticket).count()
     }
 
+    /// The ticket of the first player.
+    pub(crate) fn first(&self) -> Option<Ticket> {
+        self.tickets.first_key_value().map(|(&ticket, _)| ticket)
+    }
+
     pub(crate) fn len(&self) -> usize {
         self.tickets.len()
     }

@@ -43,6 +43,8 @@ pub enum Defect {
     StaleReadyAccepted,
     /// Players are told where to play before their game has started.
     AssignedBeforeStarted,
+    /// Who went back to the queue is overtaken by matches that stand in line.
+    LineLeftOutOfOrder,
     /// One of the players of a match that comes to nothing is not put back.
     SurvivorForgotten,
     /// A port does not rest after its players.

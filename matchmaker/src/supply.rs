@@ -12,10 +12,12 @@ impl Matchmaker {
     /// Gives a mode's warm games to the matches that wait for them, first to first.
     pub(crate) fn serve_from_warm(&mut self, mode: ModeId) {
         loop {
-            let state = &mut self.modes[mode.0];
+            let state = &self.modes[mode.0];
             if state.waiting.is_empty() || state.warm.is_empty() {
                 return;
             }
+            self.order_line(mode);
+            let state = &mut self.modes[mode.0];
             let game = state.warm.first().copied();
             let first = state.waiting.pop_first();
             let (Some(game), Some((_, match_id))) = (game, first) else { return };

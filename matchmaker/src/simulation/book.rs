@@ -304,6 +304,19 @@ impl Book {
         queued.into_iter().map(|(_, id)| id).collect()
     }
 
+    /// The players of a mode who wait for a match or a game, first to last.
+    pub(super) fn waiting_people(&self, mode: ModeId) -> Vec<ConnectionId> {
+        let waits = |person: &Person| match person.party {
+            None => true,
+            Some(id) => self.parties.get(&id).is_some_and(|p| p.stand == PartyStand::Waiting),
+        };
+        let of_mode = |person: &Person| person.mode == mode && waits(person);
+        let waiting = self.people.iter().filter(|(_, person)| of_mode(person));
+        let mut waiting: Vec<_> = waiting.map(|(id, person)| (person.rank, *id)).collect();
+        waiting.sort_unstable();
+        waiting.into_iter().map(|(_, id)| id).collect()
+    }
+
     /// A queued player's place, from 1.
     pub(super) fn position(&self, person: &Person) -> usize {
         let is_before = |other: &&Person| {

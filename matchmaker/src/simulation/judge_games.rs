@@ -52,12 +52,13 @@ impl Book {
         match_id: MatchId,
         seats: &[Seat],
     ) -> Verdict {
-        let first = self.line(mode).first().copied();
+        let mut first = self.waiting_people(mode);
+        first.truncate(self.mode(mode).players);
         let Some(party) = self.parties.get_mut(&match_id) else {
             return demand(false, || format!("{match_id:?} is started and not there"));
         };
-        demand(party.stand == PartyStand::Waiting && first == Some(party.rank), || {
-            format!("{match_id:?} {party:?} is started; the first in line has rank {first:?}")
+        demand(party.stand == PartyStand::Waiting && party.players == first, || {
+            format!("{match_id:?} {party:?} is started; those who came first are {first:?}")
         })?;
         party.stand = PartyStand::Starting(game);
         let party = party.clone();

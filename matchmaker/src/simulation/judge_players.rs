@@ -271,6 +271,10 @@ impl Book {
                 person.party = Some(match_id);
                 person.told = None;
             }
+            // Who was moved from one match to another need not be told.
+            if self.moment.gone.is_none() {
+                self.moment.survivors.remove(connection);
+            }
         }
         let rank = first.first().map_or(0, |id| self.people[id].rank);
         let (formed_at, stand) = (self.now, PartyStand::Waiting);
@@ -279,9 +283,22 @@ impl Book {
         Ok(())
     }
 
+    /// Whether a player is the last of a match that waits for a game, and one who came before it waits for a
+    /// match or a game outside of it.
+    fn is_overtaken_by(&self, match_id: MatchId, player: PlayerId) -> bool {
+        let Some(party) = self.parties.get(&match_id) else { return false };
+        let last = party.players.last().and_then(|id| self.people.get(id));
+        let Some(last) = last.filter(|last| last.id == player) else { return false };
+        let others = self.waiting_people(party.mode).into_iter();
+        let is_other = |id: &ConnectionId| self.people[id].party != Some(match_id);
+        let came_before = others.filter(is_other).any(|id| self.people[&id].rank < last.rank);
+        party.stand == PartyStand::Waiting && came_before
+    }
+
     fn judge_dissolved(&mut self, match_id: MatchId, player: PlayerId) -> Verdict {
         let went = self.moment.gone.as_ref().map(|person| (person.id, person.party));
-        demand(went == Some((player, Some(match_id))), || {
+        let makes_room = || self.is_overtaken_by(match_id, player);
+        demand(went == Some((player, Some(match_id))) || makes_room(), || {
             format!("{match_id:?} is taken apart because of {player:?}, who did not go")
         })?;
         let Some(party) = self.parties.remove(&match_id) else {

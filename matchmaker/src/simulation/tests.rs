@@ -223,7 +223,8 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 7] = [
+const ALL_DEFECTS: [Defect; 8] = [
+    Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
     Defect::StaleReadyAccepted,

@@ -77,6 +77,51 @@ fn who_leaves_a_match_that_waits_sends_the_others_back_to_their_places() {
 }
 
 #[test]
+fn who_goes_back_is_not_overtaken_by_those_who_stand_in_line() {
+    let mut story = Story::begin(ports(1), vec![mode("duel", 2, 0)]);
+    story.ready(1, "duel");
+    story.ready(2, "duel");
+    story.launched(1);
+    story.says_ready(1);
+    story.says_started(1);
+    // Two matches wait for the one port: 3 and 4, then 5 and 6. 3 goes, and 7 comes.
+    for connection in 3..=6 {
+        story.ready(connection, "duel");
+    }
+    assert_eq!(story.leave(3), ["3: LEFT", "4: REQUEUED 1"]);
+    story.ready(7, "duel");
+    story.exits(1);
+    story.after_ms(5000);
+    story.launched(2);
+    // 4 plays with 5, who came next; 6 is to play with 7. Nobody is left who could play.
+    assert_eq!(for_games(&story.says_ready(2)), ["start g2 m5"]);
+    let assigned = story.says_started(2);
+    assert_eq!(assigned, ["4: ASSIGN m5 :20000 slot 0/2", "5: ASSIGN m5 :20000 slot 1/2"]);
+    story.exits(2);
+    story.after_ms(5000);
+    story.launched(3);
+    story.says_ready(3);
+    let assigned = story.says_started(3);
+    assert_eq!(assigned, ["6: ASSIGN m6 :20000 slot 0/2", "7: ASSIGN m6 :20000 slot 1/2"]);
+}
+
+#[test]
+fn the_last_in_line_waits_when_one_is_missing() {
+    let mut story = Story::begin(ports(1), vec![mode("duel", 2, 0)]);
+    for connection in 1..=4 {
+        story.ready(connection, "duel");
+    }
+    story.lost(1);
+    story.launched(1);
+    let wishes = story.says_ready(1);
+    assert_eq!(for_players(&wishes), ["4: REQUEUED 1"]);
+    assert_eq!(
+        story.says_started(1),
+        ["2: ASSIGN m3 :20000 slot 0/2", "3: ASSIGN m3 :20000 slot 1/2"]
+    );
+}
+
+#[test]
 fn who_leaves_while_the_game_starts_costs_the_game_and_not_the_others_places() {
     let mut story = Story::begin_warm(ports(2), vec![mode("duel", 2, 1)]);
     story.ready(1, "duel");
