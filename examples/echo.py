@@ -37,7 +37,8 @@ def serve(data, address):
         if slot not in slots.values():
             slots[address], ends[slot] = slot, now
             tell("joined", slot=slot)
-        data = f"WELCOME {match} slot={slot} players={len(tokens)}".encode()
+        line_end = data[len(data.rstrip(b"\r\n")):]  # netcat's questions are lines, and so are its answers
+        data = f"WELCOME {match} slot={slot} players={len(tokens)}".encode() + line_end
     slot = slots.get(address)  # nobody's, if its token was used from elsewhere
     if slot not in ends and (slot is None or verb != "BYE"):  # a stranger, or somebody who has left
         return

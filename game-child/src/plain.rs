@@ -22,6 +22,8 @@ pub(crate) struct Plain {
 struct Door {
     token: Secret,
     address: Option<SocketAddr>,
+    /// Whether the player ends its datagrams as lines, as a person with netcat does, and would read ours so.
+    speaks_lines: bool,
 }
 
 /// What a datagram means.
@@ -41,7 +43,10 @@ pub(crate) enum Arrival<'a> {
 
 impl Plain {
     pub(crate) fn new(match_id: String, tokens: impl IntoIterator<Item = Secret>) -> Self {
-        let doors = tokens.into_iter().map(|token| Door { token, address: None }).collect();
+        let doors = tokens
+            .into_iter()
+            .map(|token| Door { token, address: None, speaks_lines: false })
+            .collect();
         Self { match_id, doors, slots: BTreeMap::new() }
     }
 
@@ -58,6 +63,7 @@ impl Plain {
         match (FromPlayer::parse(datagram)?, known) {
             (FromPlayer::Hello { match_id, token }, _) => {
                 let (slot, is_new) = self.hello(from, match_id, token)?;
+                self.doors[slot].speaks_lines = datagram.ends_with(b"\n");
                 Some((slot, if is_new { Arrival::Entered } else { Arrival::HelloAgain }))
             }
             (FromPlayer::Ping(text), Some(slot)) => Some((slot, Arrival::Ping(text))),
@@ -92,9 +98,13 @@ impl Plain {
         Welcome { match_id: &self.match_id, slot, players: self.doors.len() }.to_string()
     }
 
-    /// Where a player is, once it came in.
-    pub(crate) fn address(&self, slot: usize) -> Option<SocketAddr> {
-        self.doors.get(slot)?.address
+    /// A datagram for a player, and where to; `None` before it came in.
+    pub(crate) fn transmit(&self, slot: usize, mut text: String) -> Option<(SocketAddr, String)> {
+        let door = self.doors.get(slot)?;
+        if door.speaks_lines {
+            text.push('\n');
+        }
+        Some((door.address?, text))
     }
 }
 
@@ -127,7 +137,18 @@ mod tests {
         assert_eq!(plain.handle_datagram(address(1), &hello("17", 0)), None, "two players in one");
         assert_eq!(plain.handle_datagram(address(2), &hello("17", 0)), Some((0, Arrival::Entered)));
         assert_eq!(plain.handle_datagram(address(2), b"PING x"), Some((0, Arrival::Ping("x"))));
-        assert_eq!(plain.address(0), Some(address(2)));
+        assert_eq!(plain.transmit(0, "x".into()), Some((address(2), "x".into())));
+    }
+
+    #[test]
+    fn who_speaks_lines_is_answered_in_lines_and_never_with_more_than_it_said() {
+        let mut plain = plain();
+        let mut line = hello("17", 1);
+        line.push(b'\n');
+        assert_eq!(plain.transmit(1, "x".into()), None, "nobody came in");
+        assert_eq!(plain.handle_datagram(address(1), &line), Some((1, Arrival::Entered)));
+        let (_, welcome) = plain.transmit(1, plain.welcome(1)).unwrap();
+        assert!(welcome.ends_with('\n') && welcome.len() <= line.len(), "{welcome:?}");
     }
 
     #[test]

@@ -135,25 +135,25 @@ impl<G: Game> Session<G> {
         if self.presence[slot] == Presence::Gone {
             // A player who has gone may only not know yet that it was heard.
             if arrival == Arrival::Bye {
-                self.transmits.push_back((from, "BYE".into()));
+                self.transmit(slot, "BYE".into());
             }
             return;
         }
         self.presence[slot] = Presence::Present { last_heard: now };
         match arrival {
             Arrival::Entered => {
-                self.transmits.push_back((from, self.plain.welcome(slot)));
+                self.transmit(slot, self.plain.welcome(slot));
                 self.messages.push_back(FromGame::Joined { slot });
                 self.game.handle_joined(now, slot, &mut self.outbox);
             }
-            Arrival::HelloAgain => self.transmits.push_back((from, self.plain.welcome(slot))),
+            Arrival::HelloAgain => self.transmit(slot, self.plain.welcome(slot)),
             Arrival::Ping(text) => {
                 let pong = if text.is_empty() { "PONG".into() } else { format!("PONG {text}") };
-                self.transmits.push_back((from, pong));
+                self.transmit(slot, pong);
                 self.game.handle_ping(now, slot);
             }
             Arrival::Bye => {
-                self.transmits.push_back((from, "BYE".into()));
+                self.transmit(slot, "BYE".into());
                 self.leave(now, slot);
             }
             Arrival::Words(words) => self.game.handle_words(now, slot, words, &mut self.outbox),
@@ -254,12 +254,16 @@ impl<G: Game> Session<G> {
         self.game.handle_left(now, slot, &mut self.outbox);
     }
 
+    fn transmit(&mut self, slot: usize, text: String) {
+        self.transmits.extend(self.plain.transmit(slot, text));
+    }
+
     /// Brings what the game said on its way, and tells Muster the result once there is one.
     fn settle(&mut self, now: Duration) {
         while let Some((slot, words)) = self.outbox.pop() {
             let is_here = matches!(self.presence.get(slot), Some(Presence::Present { .. }));
-            if let Some(address) = self.plain.address(slot).filter(|_| is_here) {
-                self.transmits.push_back((address, words));
+            if is_here {
+                self.transmit(slot, words);
             }
         }
         if !self.result_told && (self.game.is_decided() || self.is_over()) {
