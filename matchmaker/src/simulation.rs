@@ -5,11 +5,11 @@
 //! on ports, time jumps onto deadlines and past them, and stale words come about all that ever was. The same
 //! choices give the same world, whether a seeded generator makes them or the bytes of a fuzzer.
 //!
-//! A [`book`] beside the brain holds what the world knows for itself, from the inputs and the actions alone:
+//! A book beside the brain holds what the world knows for itself, from the inputs and the actions alone:
 //! who stands where, which process lives on which port. It judges every action by it, and after every input
 //! it demands what must hold then. So it finds a defect that the brain's own sweep shares in.
 //!
-//! At the end comes the [`calm`]: faults stop, and whoever waits has to be served in bounded time, every port
+//! At the end comes the calm: faults stop, and whoever waits has to be served in bounded time, every port
 //! has to come back, and a drain has to end.
 
 mod book;
