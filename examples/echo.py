@@ -1,4 +1,3 @@
-#!/usr/bin/env python3
 """Echo, a game for Muster in Python: a socket, a control channel, one JSON object per line.
 In muster.toml:  command = ["/usr/bin/python3", "/path/to/echo.py"]"""
 import contextlib, hmac, json, os, select, signal, socket, sys, time
@@ -37,8 +36,8 @@ def serve(data, address):
         if slot not in slots.values():
             slots[address], ends[slot] = slot, now
             tell("joined", slot=slot)
-        line_end = data[len(data.rstrip(b"\r\n")):]  # netcat's questions are lines, and so are its answers
-        data = f"WELCOME {match} slot={slot} players={len(tokens)}".encode() + line_end
+        end = data[len(data.rstrip(b"\r\n")):]  # who asks in lines, as netcat does, is answered in lines
+        data = f"WELCOME {match} slot={slot} players={len(tokens)}".encode() + end
     slot = slots.get(address)  # nobody's, if its token was used from elsewhere
     if slot not in ends and (slot is None or verb != "BYE"):  # a stranger, or somebody who has left
         return
