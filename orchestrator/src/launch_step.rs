@@ -14,6 +14,7 @@ use std::ffi::{CStr, OsString};
 use std::io;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, ExitCode};
+use std::ptr;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::sys::signal::SigSet;
@@ -60,14 +61,24 @@ fn say(text: &str) {
     let _ = writeln!(io::stderr(), "{text}");
 }
 
-/// Gives every signal its default action and blocks none. `SIGKILL`, `SIGSTOP` and the two that the C library
-/// keeps for itself cannot be set; they have their defaults anyway.
+/// Gives every signal its default action and blocks none. That includes the two that the C library keeps for
+/// itself: its `sigaction` does not touch them, and its `posix_spawn` leaves them ignored. Hence the system call.
 fn reset_signals() -> io::Result<()> {
+    // The kernel's `struct sigaction`, in whatever order its fields are: SIG_DFL, no flags, an empty mask.
+    let default = [0_u64; 4];
     for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: signal(2): "sets the disposition of the signal signum to handler, which is either SIG_IGN,
-        // SIG_DFL, or the address of a programmer-defined function". SIG_DFL names no code of ours, and
-        // an invalid number is answered with EINVAL, which is what the reserved ones get.
-        unsafe { libc::signal(signal, libc::SIG_DFL) };
+        // SAFETY: sigaction(2): "If act is non-NULL, the new action for signal signum is installed from act", and
+        // `default` is as large as the kernel's structure. SIG_DFL names no code of ours. SIGKILL and SIGSTOP
+        // are answered with EINVAL; they have their defaults anyway.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
     }
     Ok(SigSet::empty().thread_set_mask()?)
 }

@@ -21,9 +21,9 @@ use matchmaker::{GameId, LaunchFault, ModeId};
 use mio::Waker;
 use protocol::{GAME_CONTROL_FD, GAME_PROTOCOL};
 use socket2::{Domain, Protocol, Socket, Type};
-use tempfile::TempDir;
 
 use crate::config::{Config, Mode};
+use crate::directories::Directories;
 use crate::launch_step;
 use crate::leftovers::Leftovers;
 
@@ -161,21 +161,19 @@ struct Worker {
     public_host: String,
     /// Where our own binary is: games are looked up beside it.
     beside: Option<PathBuf>,
-    directories: TempDir,
+    directories: Directories,
     leftovers: Leftovers,
 }
 
 impl Worker {
     fn new(config: &Config) -> io::Result<Self> {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
-        let parent =
-            std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
         Ok(Self {
             modes: config.modes.clone(),
             bind: config.ports.bind,
             public_host: config.ports.public_host.clone(),
             beside,
-            directories: tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?,
+            directories: Directories::new()?,
             leftovers: Leftovers::default(),
         })
     }
@@ -196,8 +194,7 @@ impl Worker {
         }
         if is_to_look {
             for game in self.leftovers.kill() {
-                // A directory that cannot be removed is no reason to keep the port.
-                let _ = fs::remove_dir_all(self.directory(game));
+                self.directories.remove(game);
                 answer(Answer::CleanedUp { game });
             }
         }
@@ -210,7 +207,7 @@ impl Worker {
                 Answer::Launched { game, process }
             }
             Err(fault) => {
-                let _ = fs::remove_dir_all(self.directory(game));
+                self.directories.remove(game);
                 Answer::Failed { game, fault }
             }
         }
@@ -224,8 +221,8 @@ impl Worker {
         let socket = bind_game_socket(SocketAddr::new(self.bind, port))?;
         let mode = &self.modes[mode.0];
         let program = self.find_program(&mode.command[0])?;
-        let directory = self.directory(game);
-        fs::create_dir(&directory).map_err(failed("cannot make its working directory"))?;
+        let directory = self.directories.make(game);
+        let directory = directory.map_err(failed("cannot make its working directory"))?;
         let (control, its_control) =
             UnixStream::pair().map_err(failed("cannot make its control channel"))?;
         control.set_nonblocking(true).map_err(failed("cannot make its control channel"))?;
@@ -276,10 +273,6 @@ impl Worker {
         candidates.find(|candidate| is_executable(candidate)).ok_or_else(|| {
             LaunchFault::Other(format!("cannot find the program {name} beside muster or in PATH"))
         })
-    }
-
-    fn directory(&self, game: GameId) -> PathBuf {
-        self.directories.path().join(format!("game-{game}"))
     }
 }
 

@@ -9,6 +9,7 @@ mod cli;
 mod client;
 mod clients;
 mod config;
+mod directories;
 mod games;
 mod launch_step;
 mod launcher;

@@ -21,6 +21,16 @@ pub(crate) fn leave(what: &str) {
     game.say(&FromGame::Result { fields: serde_json::Map::new() });
 }
 
+/// Leaves directories in directories behind, deeper than any path is long.
+pub(crate) fn dig(depth: usize) {
+    println!("in {}", std::env::current_dir().unwrap().display());
+    for _ in 0..depth {
+        std::fs::create_dir("d").unwrap();
+        std::env::set_current_dir("d").unwrap();
+    }
+    println!("dug");
+}
+
 /// Keeps a helper that has gone its own way, until it is told to end.
 pub(crate) fn keep_helper() {
     let game = Game::started();

@@ -39,6 +39,7 @@ fn misbehave(way: &[&str]) {
         ["leaves", what] => leftovers::leave(what),
         ["leftover", ref what @ ..] => leftovers::stay(what),
         ["keeps-helper"] => leftovers::keep_helper(),
+        ["digs", depth] => leftovers::dig(depth.parse().unwrap()),
 
         ["last-words", end] => words::last_words(end),
         ["says", what] => words::say(what),

@@ -1,0 +1,117 @@
+//! The games' working directories: made empty, and removed with whatever the games made of them.
+//!
+//! What a game leaves behind is as hostile as the game: directories that it closed to itself, trees deeper than
+//! a path is long or a stack can follow, more entries than memory holds. So removal keeps no list and follows
+//! no depth: every directory inside another one is moved up to a heap, under a number, before it is emptied.
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+
+use matchmaker::GameId;
+use tempfile::TempDir;
+
+/// The place where all games have theirs.
+pub(crate) struct Directories {
+    place: TempDir,
+    /// Directories that were moved to the heap, and those of them that are gone.
+    heaped: u64,
+    removed: u64,
+}
+
+impl Directories {
+    /// Makes the place.
+    ///
+    /// # Errors
+    /// When nothing can be written where the system wants temporary files.
+    pub(crate) fn new() -> io::Result<Self> {
+        let parent =
+            std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
+        let place = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
+        Ok(Self { place, heaped: 0, removed: 0 })
+    }
+
+    /// Makes an empty directory for a game.
+    ///
+    /// # Errors
+    /// When it cannot be made.
+    pub(crate) fn make(&self, game: GameId) -> io::Result<PathBuf> {
+        let directory = self.of(game);
+        fs::create_dir(&directory)?;
+        Ok(directory)
+    }
+
+    /// Removes a game's directory, which nobody uses any more. One that cannot be removed stays, with a word to
+    /// the operator: it is no reason to keep the game's port.
+    pub(crate) fn remove(&mut self, game: GameId) {
+        let directory = self.of(game);
+        let removed = match self.heap(&directory) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
+            heaped => heaped.and_then(|()| self.clear_heap()),
+        };
+        if let Err(error) = removed {
+            log::warn!("cannot remove what game {game} left in {}: {error}", directory.display());
+        }
+    }
+
+    /// Removes what was heaped, and what turns up in it.
+    fn clear_heap(&mut self) -> io::Result<()> {
+        while self.removed < self.heaped {
+            let directory = self.heap_path(self.removed);
+            // If this one resists, the others are not to wait for it.
+            self.removed += 1;
+            for entry in fs::read_dir(&directory)? {
+                let entry = entry?;
+                // A link is removed, and not followed.
+                match entry.file_type()?.is_dir() {
+                    true => self.heap(&entry.path())?,
+                    false => fs::remove_file(entry.path())?,
+                }
+            }
+            fs::remove_dir(&directory)?;
+        }
+        Ok(())
+    }
+
+    /// Moves a directory to the heap. It is opened to its owner first, who needs that to move it, too.
+    fn heap(&mut self, directory: &Path) -> io::Result<()> {
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        fs::rename(directory, self.heap_path(self.heaped))?;
+        self.heaped += 1;
+        Ok(())
+    }
+
+    fn heap_path(&self, number: u64) -> PathBuf {
+        self.place.path().join(format!("left-{number}"))
+    }
+
+    fn of(&self, game: GameId) -> PathBuf {
+        self.place.path().join(format!("game-{game}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_directory_goes_with_closed_ones_links_and_files() {
+        let place = tempfile::tempdir().unwrap();
+        let mut directories = Directories { place, heaped: 0, removed: 0 };
+        let kept = tempfile::tempdir().unwrap();
+        fs::write(kept.path().join("file"), "x").unwrap();
+        for game in [1, 2].map(GameId) {
+            let directory = directories.make(game).unwrap();
+            fs::create_dir_all(directory.join("a/b")).unwrap();
+            fs::write(directory.join("a/b/file"), "x").unwrap();
+            std::os::unix::fs::symlink(kept.path(), directory.join("link")).unwrap();
+            fs::set_permissions(directory.join("a"), Permissions::from_mode(0o000)).unwrap();
+            directories.remove(game);
+            // Nothing is there to remove, which is how it should be.
+            directories.remove(game);
+        }
+        assert_eq!(fs::read_dir(directories.place.path()).unwrap().count(), 0);
+        assert!(kept.path().join("file").exists());
+    }
+}
