@@ -169,5 +169,10 @@ mod tests {
             panic!("not a result")
         };
         assert_eq!(serde_json::to_string(&fields).unwrap(), "{\"moves\":[4,0],\"winner\":1}");
+        // A number that a quick and careless parser gives back with another last digit.
+        let line =
+            "{\"type\":\"result\",\"score\":44444444444444444444444444444444444444444422022}";
+        let result = FromGame::parse(line.as_bytes()).unwrap();
+        assert_eq!(FromGame::parse(result.to_line().trim_end().as_bytes()).unwrap(), result);
     }
 }
