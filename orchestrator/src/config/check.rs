@@ -37,6 +37,8 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
     }
     let ports = checker.ports(&file.ports)?;
     let limits = checker.limits(&file.limits)?;
+    let modes = checker.modes(&file.mode)?;
+    checker.queue_holds_a_match(&file.limits, &limits, &modes)?;
     let drain = &file.shutdown.drain_timeout;
     Ok(Config {
         listen: checker.listen(&file.listen)?,
@@ -46,7 +48,7 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         log_level: checker
             .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
             .unwrap_or(LevelFilter::Info),
-        modes: checker.modes(&file.mode)?,
+        modes,
         ports,
         limits,
     })
@@ -159,6 +161,21 @@ impl Checker<'_> {
             }
         }
         Ok(checked)
+    }
+
+    /// A queue that is full before it holds a match would never give one.
+    fn queue_holds_a_match(
+        &self,
+        raw: &raw::Limits,
+        limits: &Limits,
+        modes: &[Mode],
+    ) -> Result<(), ConfigError> {
+        let too_large = modes.iter().find(|mode| mode.players > limits.queue);
+        let (Some(mode), Some(queue)) = (too_large, &raw.queue) else { return Ok(()) };
+        let (name, players) = (&mode.name, mode.players);
+        let problem =
+            format!("is {}, but a match of mode \"{name}\" is {players} players", limits.queue);
+        Err(self.wrong("limits.queue", queue, problem))
     }
 
     fn mode(&self, spanned: &Spanned<raw::Mode>) -> Result<Mode, ConfigError> {
@@ -392,6 +409,10 @@ mod tests {
             (
                 "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\n[[mode]]\nname = \"a\"\ncommand = [\"x\"]",
                 "muster.toml:4: mode.name: two modes are called \"a\"",
+            ),
+            (
+                "[limits]\nqueue = 1",
+                "muster.toml:2: limits.queue: is 1, but a match of mode \"duel\" is 2 players",
             ),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
