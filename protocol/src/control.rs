@@ -88,7 +88,7 @@ impl ToGame {
     /// # Errors
     /// When the line is not a JSON object with a `type` and that type's fields.
     pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(line)
+        parse(line)
     }
 }
 
@@ -103,7 +103,15 @@ impl FromGame {
     /// # Errors
     /// When the line is not a JSON object with a `type` and that type's fields.
     pub fn parse(line: &[u8]) -> Result<Self, serde_json::Error> {
-        serde_json::from_slice(line)
+        parse(line)
+    }
+}
+
+/// Reads an object. The derived reader would take a list for one, too, with the type as its first element.
+fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, serde_json::Error> {
+    match line.trim_ascii_start().first() {
+        Some(b'{') | None => serde_json::from_slice(line),
+        Some(_) => Err(serde::de::Error::custom("not a JSON object")),
     }
 }
 
@@ -150,6 +158,8 @@ mod tests {
             &b""[..],
             b"ready",
             b"[]",
+            b"[\"alive\"]",
+            b" [\"joined\",{\"slot\":0}]",
             b"{}",
             b"{\"type\":1}",
             b"{\"type\":\"joined\"}",

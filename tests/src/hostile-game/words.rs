@@ -94,7 +94,7 @@ pub(crate) fn flood(channel: &str) -> ! {
         let before = said / MEGABYTE;
         said += words.len();
         if said / MEGABYTE > before {
-            eprintln!("\nsaid {} MB", said / MEGABYTE);
+            eprintln!("\n{} MB said", said / MEGABYTE);
         }
     }
 }
