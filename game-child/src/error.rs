@@ -4,7 +4,7 @@ use std::io;
 
 use crate::session::BadStart;
 
-/// Why [`run`](crate::run) gave up, with what was attempted.
+/// Why [`run`](crate::run()) gave up, with what was attempted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no control channel.

@@ -2,13 +2,13 @@
 //!
 //! A game under Muster is a process that finds a bound UDP socket and a control channel when it is born, says
 //! that it is ready, is told who will play, and plays. This library does all of that for a game that is written
-//! as one implementation of [`Game`]; [`run`] is then the whole of `main`. [`echo`] and [`tictactoe`] are games
+//! as one implementation of [`Game`]; [`run()`] is then the whole of `main`. [`echo`] and [`tictactoe`] are games
 //! written so.
 //!
 //! Three layers, from the pure to the worldly. A [`Game`] knows its rules and nothing else: words come in, words
 //! go out, and the time is told to it. A [`Session`] is one match of it: hellos and tokens, which address is
 //! which player, who has gone silent, what Muster is told. Neither reads a clock or touches a socket, so that
-//! whole matches run in a test in no time and the same way each time. [`run`] connects them to the world: it
+//! whole matches run in a test in no time and the same way each time. [`run()`] connects them to the world: it
 //! takes the inherited descriptors, polls them, and keeps the contract `muster-game/1`.
 //!
 //! The only transport today is `plain`: text datagrams. It is a module of its own in the session, between the
