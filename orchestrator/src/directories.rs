@@ -2,7 +2,8 @@
 //!
 //! What a game leaves behind is as hostile as the game: directories that it closed to itself, trees deeper than
 //! a path is long or a stack can follow, more entries than memory holds. So removal keeps no list and follows
-//! no depth: every directory inside another one is moved up to a heap, under a number, before it is emptied.
+//! no depth: every directory inside another one is moved up to a heap, under a number, before it is emptied. And
+//! it is done a little at a time, so that nobody's launch waits for it.
 
 use std::fs::{self, Permissions};
 use std::io;
@@ -11,6 +12,9 @@ use std::path::{Path, PathBuf};
 
 use matchmaker::GameId;
 use tempfile::TempDir;
+
+/// Entries removed at a time.
+const ENTRIES_PER_TURN: usize = 256;
 
 /// The place where all games have theirs.
 pub(crate) struct Directories {
@@ -42,36 +46,52 @@ impl Directories {
         Ok(directory)
     }
 
-    /// Removes a game's directory, which nobody uses any more. One that cannot be removed stays, with a word to
-    /// the operator: it is no reason to keep the game's port.
-    pub(crate) fn remove(&mut self, game: GameId) {
+    /// Gives a game's directory up, which nobody uses any more.
+    pub(crate) fn discard(&mut self, game: GameId) {
         let directory = self.of(game);
-        let removed = match self.heap(&directory) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return,
-            heaped => heaped.and_then(|()| self.clear_heap()),
-        };
-        if let Err(error) = removed {
-            log::warn!("cannot remove what game {game} left in {}: {error}", directory.display());
+        match self.heap(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => {
+                log::warn!(
+                    "cannot remove what game {game} left in {}: {error}",
+                    directory.display()
+                );
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 
-    /// Removes what was heaped, and what turns up in it.
-    fn clear_heap(&mut self) -> io::Result<()> {
-        while self.removed < self.heaped {
-            let directory = self.heap_path(self.removed);
-            // If this one resists, the others are not to wait for it.
-            self.removed += 1;
-            for entry in fs::read_dir(&directory)? {
-                let entry = entry?;
-                // A link is removed, and not followed.
-                match entry.file_type()?.is_dir() {
-                    true => self.heap(&entry.path())?,
-                    false => fs::remove_file(entry.path())?,
-                }
-            }
-            fs::remove_dir(&directory)?;
+    /// Whether there is something on the heap.
+    pub(crate) fn has_discarded(&self) -> bool {
+        self.removed < self.heaped
+    }
+
+    /// Removes a little of what is on the heap. What cannot be removed stays, with a word to the operator.
+    pub(crate) fn remove_some(&mut self) {
+        let directory = self.heap_path(self.removed);
+        match self.empty(&directory) {
+            Ok(false) => return,
+            Ok(true) => {}
+            Err(error) => log::warn!("cannot remove what a game left: {error}"),
         }
-        Ok(())
+        // Done, or it resists; then the others are not to wait for it.
+        self.removed += 1;
+    }
+
+    /// Removes a directory's first entries, and the directory if these were all. Whether it is gone.
+    fn empty(&mut self, directory: &Path) -> io::Result<bool> {
+        let mut entries = fs::read_dir(directory)?;
+        for entry in entries.by_ref().take(ENTRIES_PER_TURN) {
+            let entry = entry?;
+            // A link is removed, and not followed.
+            match entry.file_type()?.is_dir() {
+                true => self.heap(&entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+        if entries.next().is_some() {
+            return Ok(false);
+        }
+        fs::remove_dir(directory).map(|()| true)
     }
 
     /// Moves a directory to the heap. It is opened to its owner first, who needs that to move it, too.
@@ -107,9 +127,15 @@ mod tests {
             fs::write(directory.join("a/b/file"), "x").unwrap();
             std::os::unix::fs::symlink(kept.path(), directory.join("link")).unwrap();
             fs::set_permissions(directory.join("a"), Permissions::from_mode(0o000)).unwrap();
-            directories.remove(game);
+            for number in 0..2 * ENTRIES_PER_TURN {
+                fs::write(directory.join(number.to_string()), "").unwrap();
+            }
+            directories.discard(game);
             // Nothing is there to remove, which is how it should be.
-            directories.remove(game);
+            directories.discard(game);
+        }
+        while directories.has_discarded() {
+            directories.remove_some();
         }
         assert_eq!(fs::read_dir(directories.place.path()).unwrap().count(), 0);
         assert!(kept.path().join("file").exists());

@@ -92,7 +92,7 @@ impl Launcher {
         let (outbox, answers) = unbounded();
         let mut worker = Worker::new(config)?;
         let run = move || {
-            while let Ok(order) = inbox.recv() {
+            while let Some(order) = worker.next_order(&inbox) {
                 let batch = std::iter::once(order).chain(inbox.try_iter().take(BATCH_MAX));
                 worker.handle(batch, |answer| {
                     // Either fails only when the loop is gone, and with it the reason to answer.
@@ -178,6 +178,17 @@ impl Worker {
         })
     }
 
+    /// Waits for the next order; what can wait itself is done until there is one. `None`: there will be none.
+    fn next_order(&mut self, inbox: &Receiver<Order>) -> Option<Order> {
+        while self.directories.has_discarded() {
+            match inbox.try_recv() {
+                Ok(order) => return Some(order),
+                Err(_) => self.directories.remove_some(),
+            }
+        }
+        inbox.recv().ok()
+    }
+
     /// Carries a batch of orders out. One look at the daemon's children serves all games of the batch that
     /// ended, and comes last: players may be waiting for the launches.
     fn handle(&mut self, batch: impl Iterator<Item = Order>, answer: impl Fn(Answer)) {
@@ -194,7 +205,7 @@ impl Worker {
         }
         if is_to_look {
             for game in self.leftovers.kill() {
-                self.directories.remove(game);
+                self.directories.discard(game);
                 answer(Answer::CleanedUp { game });
             }
         }
@@ -207,7 +218,7 @@ impl Worker {
                 Answer::Launched { game, process }
             }
             Err(fault) => {
-                self.directories.remove(game);
+                self.directories.discard(game);
                 Answer::Failed { game, fault }
             }
         }
