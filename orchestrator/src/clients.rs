@@ -22,6 +22,7 @@ const REFUSED_MAX: usize = 256;
 pub(crate) struct Clients {
     slots: Slab<Slot>,
     generation: u32,
+    /// Those who were taken in; who was refused may linger and takes no place of its address.
     by_address: HashMap<IpAddr, usize>,
     refused: usize,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
@@ -85,9 +86,12 @@ impl Clients {
         }
         let generation = self.generation;
         entry.insert(Slot { generation, deadline: None, is_ready: false, is_told: false, client });
+        if refused {
+            self.refused += 1;
+            return Ok(Admission::Refused(id));
+        }
         *self.by_address.entry(address).or_default() += 1;
-        self.refused += usize::from(refused);
-        Ok(if refused { Admission::Refused(id) } else { Admission::Client(id) })
+        Ok(Admission::Client(id))
     }
 
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
@@ -173,13 +177,14 @@ impl Clients {
         self.set_deadline(id, None);
         self.slot_mut(id)?;
         let client = self.slots.remove(tokens::slot(id)).client;
-        if let Some(count) = self.by_address.get_mut(&client.address()) {
+        if client.is_refused() {
+            self.refused -= 1;
+        } else if let Some(count) = self.by_address.get_mut(&client.address()) {
             *count -= 1;
             if *count == 0 {
                 self.by_address.remove(&client.address());
             }
         }
-        self.refused -= usize::from(client.is_refused());
         Some(client)
     }
 

@@ -36,6 +36,8 @@ pub(crate) struct Listener {
     reserve: Option<File>,
     has_more: bool,
     retry_at: Option<Instant>,
+    /// Whether the operator was told that nobody can be let in.
+    is_stuck: bool,
 }
 
 impl Listener {
@@ -58,7 +60,13 @@ impl Listener {
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
-        Ok(Self { socket, reserve: open_reserve(), has_more: false, retry_at: None })
+        Ok(Self {
+            socket,
+            reserve: open_reserve(),
+            has_more: false,
+            retry_at: None,
+            is_stuck: false,
+        })
     }
 
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -98,20 +106,27 @@ impl Listener {
     /// again.
     pub(crate) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
         let error = match self.socket.accept() {
-            Ok(connection) => return Some(connection),
+            Ok(connection) => {
+                self.is_stuck = false;
+                return Some(connection);
+            }
             Err(error) => error,
         };
         match error.raw_os_error() {
             _ if error.kind() == io::ErrorKind::WouldBlock => self.has_more = false,
             Some(libc::EMFILE | libc::ENFILE) if self.reserve.is_some() => {
                 self.reserve = None;
-                if let Ok((stream, _)) = self.socket.accept() {
-                    turn_away(stream);
+                match self.socket.accept() {
+                    Ok((stream, _)) => turn_away(stream),
+                    // The kernel wants a descriptor before it looks who is there: only now it says nobody.
+                    Err(error) => self.has_more = error.kind() != io::ErrorKind::WouldBlock,
                 }
                 self.reserve = open_reserve();
             }
             Some(libc::EMFILE | libc::ENFILE | libc::ENOBUFS | libc::ENOMEM) => {
-                log::warn!("cannot accept: {error}; trying again when a descriptor is closed");
+                if !std::mem::replace(&mut self.is_stuck, true) {
+                    log::warn!("cannot accept: {error}; trying again until it works");
+                }
                 self.retry_at = Some(now + RETRY_AFTER);
             }
             // The connection ended before it was accepted, or something like it; accept(2) says to go on.

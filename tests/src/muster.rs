@@ -96,7 +96,7 @@ impl Setup {
         self.mode(name, &command, keys)
     }
 
-    /// Sets how much is logged.
+    /// Sets how much is logged: `info` at least, as what a test waits for is there.
     #[must_use]
     pub fn log(mut self, level: &'static str) -> Self {
         self.log = level;
@@ -178,9 +178,11 @@ impl Muster {
         let mut child =
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("muster starts");
         let log = Log::follow(child.stderr.take().unwrap());
-        let listening = log.wait_for(&["listening tcp="]);
-        let address = Log::field(&listening, "tcp").to_owned();
-        Self { child, address, log, ports, _directory: directory }
+        // Made before the wait, so that a daemon that does not listen is stopped with the test.
+        let mut muster = Self { child, address: String::new(), log, ports, _directory: directory };
+        let listening = muster.log.wait_for(&["listening tcp="]);
+        Log::field(&listening, "tcp").clone_into(&mut muster.address);
+        muster
     }
 
     /// Where it listens for players, `ADDRESS:PORT`.
