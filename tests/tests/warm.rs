@@ -70,6 +70,7 @@ fn a_warm_game_that_does_not_make_room() {
     let pid = warm_pids(&muster, 1).remove(0).parse().unwrap();
     let assigned = muster.join("busy", "ada").assignment(SOON).unwrap();
     assert!(!proc::is_alive(pid));
+    muster.log().wait_for(&["match assigned match=1 "]);
     let text = muster.log().text();
     let in_order = [
         "its port is needed for another mode",
