@@ -12,6 +12,8 @@ use crate::SOON;
 #[derive(Debug)]
 pub struct Wire {
     lines: BufReader<TcpStream>,
+    /// What there is of a line for which the time was over.
+    half: Vec<u8>,
 }
 
 impl Wire {
@@ -45,7 +47,7 @@ impl Wire {
         stream.set_nodelay(true).unwrap();
         stream.set_read_timeout(Some(SOON)).unwrap();
         stream.set_write_timeout(Some(SOON)).unwrap();
-        Self { lines: BufReader::new(stream) }
+        Self { lines: BufReader::new(stream), half: Vec::new() }
     }
 
     /// The connection itself.
@@ -79,8 +81,9 @@ impl Wire {
     /// # Errors
     /// When the connection was reset, or no line comes in time.
     pub fn try_line(&mut self) -> io::Result<Option<String>> {
-        let mut line = Vec::new();
-        if self.lines.read_until(b'\n', &mut line)? == 0 {
+        self.lines.read_until(b'\n', &mut self.half)?;
+        let mut line = std::mem::take(&mut self.half);
+        if line.is_empty() {
             return Ok(None);
         }
         assert_eq!(line.pop(), Some(b'\n'), "half a line: {}", line.escape_ascii());

@@ -126,18 +126,20 @@ fn a_player_who_is_queued_cannot_queue_again() {
 
 #[test]
 fn a_full_queue_refuses_and_the_connection_can_try_again() {
-    let limits = "[limits]\nqueue = 2";
-    let muster = Setup::default().config(limits).duel("players = 2\nwarm = 0");
-    let muster = muster.mode("raid", &["muster-game", "echo"], "players = 9\nwarm = 0").start();
-    let mut first = muster.join("raid", "ada");
-    let _second = muster.join("raid", "bob");
-    let mut third = Wire::greeted(muster.address());
-    assert_eq!(error_number(&third.ask("READY queue=raid\n")), 452);
+    let muster = Setup::default()
+        .config("[limits]\nqueue = 3")
+        // Its games never start, so that those who joined still wait.
+        .puppet("raid", &["held"], "players = 3\nwarm = 0\nstart_timeout = \"1m\"")
+        .duel("warm = 0")
+        .start();
+    let mut waiting = ["ada", "bob", "cy"].map(|name| muster.join("raid", name));
+    let mut late = Wire::greeted(muster.address());
+    assert_eq!(error_number(&late.ask("READY queue=raid\n")), 452);
     // The cap is each queue's own.
-    assert!(third.ask("READY queue=duel\n").starts_with("QUEUED queue=duel position=1 "));
-    assert_eq!(third.ask("LEAVE\n"), "LEFT");
-    first.quit(tests::SOON).unwrap();
-    assert!(third.ask("READY queue=raid\n").starts_with("QUEUED queue=raid position=2 "));
+    assert!(late.ask("READY queue=duel\n").starts_with("QUEUED queue=duel position=1 "));
+    assert_eq!(late.ask("LEAVE\n"), "LEFT");
+    waiting[1].quit(tests::SOON).unwrap();
+    assert!(late.ask("READY queue=raid\n").starts_with("QUEUED queue=raid position=3 "));
 }
 
 #[test]

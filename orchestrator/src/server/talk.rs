@@ -41,6 +41,10 @@ impl Server {
             let registry = self.poll.registry();
             match self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now)
             {
+                // Told instead of the greeting, so that nobody comes in only to hear it then.
+                Ok(Admission::Client(id)) if self.stop_was_asked => {
+                    self.refuse(id, ErrorCode::Draining, "the server is going down");
+                }
                 Ok(Admission::Client(id)) => {
                     let greeting = self.greeting();
                     self.say(id, &greeting);

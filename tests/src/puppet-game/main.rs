@@ -39,7 +39,7 @@ fn main() {
     }
 }
 
-fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) {
+fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) -> ! {
     let lines = BufReader::new(control.try_clone().unwrap()).lines();
     for line in lines.map_while(Result::ok) {
         eprintln!("heard {line}");
@@ -50,6 +50,8 @@ fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) {
             std::process::exit(0);
         }
     }
+    // Muster is gone, and with it the test: nothing is to be left behind.
+    std::process::exit(0);
 }
 
 fn say(control: &mut UnixStream, line: &str) {

@@ -1,0 +1,237 @@
+//! How `muster` is run: flags, environment, file, defaults; and how it says that it cannot be.
+
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Output, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+use tests::{Log, PortBlock, Wire, binary, wait_for};
+
+/// The daemon's program, with nothing of this process's environment that it would hear.
+fn muster(arguments: &[&str]) -> Command {
+    let mut command = Command::new(binary("muster"));
+    for (name, _) in
+        std::env::vars_os().filter(|(name, _)| name.to_string_lossy().starts_with("MUSTER_"))
+    {
+        command.env_remove(name);
+    }
+    command.env_remove("JOURNAL_STREAM").stdin(Stdio::null()).args(arguments);
+    command
+}
+
+/// Runs a command to its end.
+fn run(arguments: &[&str]) -> Output {
+    muster(arguments).output().unwrap()
+}
+
+fn stderr(output: &Output) -> String {
+    String::from_utf8(output.stderr.clone()).unwrap()
+}
+
+/// A configuration in a directory of its own.
+fn file(text: &str) -> (TempDir, PathBuf) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("muster.toml");
+    std::fs::write(&path, text).unwrap();
+    (directory, path)
+}
+
+/// A daemon that listens; stopped when it is dropped.
+struct Daemon {
+    child: Child,
+    listening: String,
+}
+
+impl Daemon {
+    fn start(mut command: Command) -> Self {
+        let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
+        let mut lines = BufReader::new(child.stderr.take().unwrap()).lines();
+        let listening =
+            lines.find_map(|line| line.ok().filter(|line| line.contains("listening tcp=")));
+        // Whatever else it says is read, so that it never waits for that.
+        std::thread::spawn(move || lines.count());
+        let mut daemon = Self { child, listening: String::new() };
+        daemon.listening = listening.expect("a daemon that listens");
+        daemon
+    }
+
+    fn field(&self, key: &str) -> &str {
+        Log::field(&self.listening, key)
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap());
+        let _ = kill(pid, Signal::SIGTERM);
+        let status = wait_for("the daemon's exit", || self.child.try_wait().unwrap());
+        assert!(status.success() || std::thread::panicking(), "{status}");
+    }
+}
+
+#[test]
+fn a_good_configuration_is_called_good() {
+    let (_directory, path) =
+        file("[[mode]]\nname = \"duel\"\ncommand = [\"muster-game\", \"tictactoe\"]\n");
+    let output = run(&["check-config", path.to_str().unwrap()]);
+    assert_eq!(output.status.code(), Some(0), "{}", stderr(&output));
+    let said = String::from_utf8(output.stdout).unwrap();
+    assert!(said.starts_with(&format!("{}: ", path.display())) && said.contains("good"), "{said}");
+}
+
+#[test]
+fn what_is_wrong_is_named_by_file_line_and_key() {
+    for (text, line, key, words) in [
+        ("[limits]\nclients = 0\n", 2, "limits.clients", "1 to 1000000"),
+        ("[limits]\nclients = -1\n", 2, "limits.clients", "1 to 1000000"),
+        ("[limits]\n\n\nclints = 5\n", 4, "clints", "unknown field"),
+        ("[limit]\nclients = 5\n", 1, "[limit]", "unknown field"),
+        ("[ports]\nrange = \"20009-20000\"\n", 2, "ports.range", "FIRST-LAST"),
+        ("[ports]\nrange = \"80-90\"\n", 2, "ports.range", "1024"),
+        ("[ports]\nquarantine = \"soon\"\n", 2, "ports.quarantine", "5s"),
+        ("[listen]\ntcp = \"7000\"\n", 2, "listen.tcp", "address"),
+        ("[[mode]]\nname = \"duel\"\n", 1, "mode.command", "missing"),
+        ("[[mode]]\ncommand = [\"x\"]\n", 1, "mode.name", "missing"),
+        ("[[mode]]\nname = \"a b\"\ncommand = [\"x\"]\n", 2, "mode.name", "letters"),
+        ("[[mode]]\nname = \"a\"\ncommand = []\n", 3, "mode.command", "program"),
+        ("[[mode]]\nname = \"a\"\ncommand = [\"x\"]\nwarm = \"two\"\n", 4, "warm", "invalid type"),
+        ("\nthis is no TOML\n", 2, "this is no TOML", ""),
+    ] {
+        let (_directory, path) = file(text);
+        let path = path.to_str().unwrap();
+        for arguments in [&["check-config", path][..], &["serve", "--config", path]] {
+            let output = run(arguments);
+            let said = stderr(&output);
+            assert_eq!(output.status.code(), Some(78), "{text}: {said}");
+            let start = format!("muster: {path}:{line}: {key}");
+            assert!(said.starts_with(&start) && said.contains(words), "{start}: {said}");
+            assert_eq!(said.lines().count(), 1, "{said}");
+        }
+    }
+}
+
+#[test]
+fn a_file_that_is_not_there_is_a_configuration_error() {
+    for arguments in
+        [&["check-config", "/no/such/file"][..], &["serve", "--config", "/no/such/file"]]
+    {
+        let output = run(arguments);
+        assert_eq!(output.status.code(), Some(78));
+        assert!(stderr(&output).contains("/no/such/file"), "{}", stderr(&output));
+    }
+}
+
+#[test]
+fn a_flag_that_cannot_be_is_refused() {
+    for (arguments, code, words) in [
+        (&[][..], 2, "Usage"),
+        (&["dance"], 2, "dance"),
+        (&["serve", "--colour"], 2, "--colour"),
+        (&["serve", "--tcp", "nowhere"], 2, "--tcp"),
+        (&["serve", "--log", "loud"], 2, "--log"),
+        (&["check-config"], 2, "FILE"),
+        (&["serve", "--ports", "9-1"], 78, "--ports"),
+        (&["serve", "--public-host", ""], 78, "--public-host"),
+    ] {
+        let output = run(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(code), "{arguments:?}: {said}");
+        assert!(said.contains(words), "{arguments:?}: {said}");
+    }
+}
+
+#[test]
+fn help_and_version_are_no_errors() {
+    for arguments in
+        [&["--help"][..], &["--version"], &["serve", "--help"], &["check-config", "-h"]]
+    {
+        let output = run(arguments);
+        assert_eq!(
+            (output.status.code(), stderr(&output).as_str()),
+            (Some(0), ""),
+            "{arguments:?}"
+        );
+        assert!(!output.stdout.is_empty(), "{arguments:?}");
+    }
+}
+
+#[test]
+fn an_address_that_another_has_is_unavailable() {
+    let other = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let output = run(&["serve", "--tcp", &address]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+    assert!(stderr(&output).contains(&address), "{}", stderr(&output));
+    // An address that is none of this host's; RFC 5737 has it for documentation.
+    let output = run(&["serve", "--tcp", "192.0.2.1:7000"]);
+    assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
+}
+
+/// With no configuration there is one queue to play in; only where it listens is chosen here, as the default
+/// port may be somebody's.
+#[test]
+fn with_no_configuration_players_duel() {
+    let ports = PortBlock::take(4);
+    let range = format!("{}-{}", ports.range().start(), ports.range().end());
+    let daemon = Daemon::start(muster(&["serve", "--tcp", "127.0.0.1:0", "--ports", &range]));
+    assert_eq!((daemon.field("modes"), daemon.field("ports")), ("duel", range.as_str()));
+    let mut players = [(); 2].map(|()| Wire::greeted(daemon.field("tcp")));
+    for player in &mut players {
+        assert!(player.ask("READY\n").starts_with("QUEUED queue=duel "));
+    }
+    for player in &mut players {
+        let rest = player.rest();
+        let assign = rest.last().unwrap();
+        assert_eq!(Log::field(assign, "host"), "127.0.0.1");
+        assert!(ports.range().contains(&Log::field(assign, "port").parse().unwrap()), "{assign}");
+    }
+    // The game goes on, so it takes a second signal to be over at once.
+    let pid = Pid::from_raw(i32::try_from(daemon.child.id()).unwrap());
+    kill(pid, Signal::SIGINT).unwrap();
+}
+
+#[test]
+fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+    let ports = PortBlock::take(3);
+    let [first, second, third] =
+        [0, 1, 2].map(|offset| (ports.range().start() + offset).to_string());
+    let mode = "[[mode]]\nname = \"x\"\ncommand = [\"muster-game\", \"echo\"]\nwarm = 0\n";
+    let text = format!("[listen]\ntcp = \"127.0.0.1:0\"\n[ports]\nrange = \"{first}\"\n{mode}");
+    let (_directory, path) = file(&text);
+    let path = path.to_str().unwrap();
+    let in_use = |command: Command| Daemon::start(command).field("ports").to_owned();
+    let from_file = muster(&["serve", "--config", path]);
+    assert_eq!(in_use(from_file), format!("{first}-{first}"));
+    let mut from_environment = muster(&["serve"]);
+    from_environment.env("MUSTER_CONFIG", path).env("MUSTER_PORTS_RANGE", &second);
+    assert_eq!(in_use(from_environment), format!("{second}-{second}"));
+    let mut from_flag = muster(&["serve", "--ports", &third]);
+    from_flag.env("MUSTER_CONFIG", path).env("MUSTER_PORTS_RANGE", &second);
+    assert_eq!(in_use(from_flag), format!("{third}-{third}"));
+}
+
+/// Under journald a line begins with its priority; the time is journald's matter.
+#[test]
+fn under_journald_lines_begin_with_their_priority() {
+    let ports = PortBlock::take(1);
+    let range = ports.range().start().to_string();
+    let mut command = muster(&["serve", "--tcp", "127.0.0.1:0", "--ports", &range]);
+    command.env("JOURNAL_STREAM", "8:12345").stderr(Stdio::piped());
+    let mut child = command.spawn().unwrap();
+    let mut log = BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("listening tcp=") {
+        line.clear();
+        assert!(log.read_line(&mut line).unwrap() > 0, "the end of the log");
+    }
+    assert!(line.starts_with("<6>listening tcp="), "{line}");
+    let pid = Pid::from_raw(i32::try_from(child.id()).unwrap());
+    kill(pid, Signal::SIGTERM).unwrap();
+    let mut rest = String::new();
+    log.read_to_string(&mut rest).unwrap();
+    assert!(rest.lines().all(|line| line.starts_with('<')), "{rest}");
+    assert!(wait_for("the end", || child.try_wait().unwrap()).success());
+}

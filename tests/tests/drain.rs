@@ -1,0 +1,151 @@
+//! Going down: nobody new, everybody told, running games to their end; and how to be quicker.
+
+use std::os::unix::process::ExitStatusExt as _;
+
+use nix::sys::signal::Signal;
+use tests::{Muster, Setup, Wire, proc, wait_until};
+
+/// A player who has joined.
+fn join(muster: &Muster) -> Wire {
+    let mut wire = Wire::greeted(muster.address());
+    assert!(wire.ask("READY\n").starts_with("QUEUED "));
+    wire
+}
+
+/// A running match on the only port.
+fn play(muster: &Muster) {
+    for mut player in [join(muster), join(muster)] {
+        assert!(player.rest().last().unwrap().starts_with("ASSIGN "));
+    }
+}
+
+fn pull_the_string(muster: &Muster, order: &str) {
+    muster.order(*muster.ports().start(), order);
+}
+
+/// The last lines: that the server is going down, and when to try again.
+fn assert_refused(rest: &[String]) {
+    let last = rest.last().unwrap();
+    assert!(last.starts_with("ERR 421 DRAINING ") && last.contains(" retry_ms="), "{last}");
+}
+
+fn drain(muster: &Muster) {
+    muster.signal(Signal::SIGTERM);
+    muster.log().wait_for(&["draining"]);
+}
+
+/// A game that ends when it is told, on a ring of one.
+fn puppet(behaviour: &[&str]) -> Setup {
+    let keys = "players = 2\nwarm = 0\nstop_grace = \"400ms\"\nstart_timeout = \"1m\"";
+    Setup::default().ports(1).puppet("duel", behaviour, keys)
+}
+
+#[test]
+fn players_are_sent_off_and_a_running_game_is_played_to_its_end() {
+    let mut muster = puppet(&[]).start();
+    play(&muster);
+    let mut present = Wire::greeted(muster.address());
+    let mut asking = Wire::greeted(muster.address());
+    // Two whose match waits for the port, and one who has no partner.
+    let mut waiting = [join(&muster), join(&muster), join(&muster)];
+    drain(&muster);
+    for player in &mut waiting {
+        assert_refused(&player.rest());
+    }
+    // Who is there may ask how it goes, but not join.
+    assert_eq!(asking.ask("STATUS\n"), "STATUS queue=duel waiting=0 games=1 ports_free=0");
+    asking.say("READY\n");
+    assert_refused(&asking.rest());
+    let new = Wire::open(muster.address()).rest();
+    assert_eq!(new.len(), 1, "{new:?}");
+    assert_refused(&new);
+    // The game is still played, and ends by itself.
+    let games = proc::children(muster.pid());
+    assert!(games.len() == 1 && proc::is_alive(games[0]));
+    pull_the_string(&muster, "exit 0");
+    assert_eq!(present.rest(), ["BYE reason=shutdown"]);
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+    muster.log().wait_for(&["match finished", "match=1", "exit status 0"]);
+    assert!(!proc::is_alive(games[0]));
+}
+
+/// Players whose game was sent for have its place; it is only a moment until they are told.
+#[test]
+fn a_match_that_starts_is_not_broken_off() {
+    let mut muster = puppet(&["held"]).start();
+    let mut players = [join(&muster), join(&muster)];
+    muster.log().wait_for(&["heard ", "\"start\""]);
+    drain(&muster);
+    pull_the_string(&muster, "say {\"type\":\"started\"}");
+    for player in &mut players {
+        assert!(player.rest().last().unwrap().starts_with("ASSIGN "));
+    }
+    pull_the_string(&muster, "exit 0");
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+}
+
+/// One of a match that starts goes during the drain: the other is sent off, as there is nobody to wait for.
+#[test]
+fn who_goes_back_during_a_drain_is_sent_off() {
+    let mut muster = puppet(&["held"]).start();
+    let [ada, mut bob] = [join(&muster), join(&muster)];
+    muster.log().wait_for(&["heard ", "\"start\""]);
+    drain(&muster);
+    ada.reset();
+    assert_refused(&bob.rest());
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn with_nothing_to_wait_for_it_is_over_at_once() {
+    let mut muster = Setup::default().duel("warm = 2").start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    let games = proc::children(muster.pid());
+    assert_eq!(games.len(), 2);
+    let mut player = join(&muster);
+    muster.signal(Signal::SIGINT);
+    assert_refused(&player.rest());
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+    assert!(!games.into_iter().any(proc::is_alive));
+}
+
+#[test]
+fn a_game_that_goes_on_too_long_is_stopped() {
+    let setup = puppet(&["stubborn"]).config("[shutdown]\ndrain_timeout = \"200ms\"");
+    let mut muster = setup.start();
+    play(&muster);
+    muster.signal(Signal::SIGTERM);
+    // It hears that it should stop, and does not; then it is made to.
+    muster.log().wait_for(&["heard ", "\"stop\""]);
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+    muster.log().wait_for(&["match stopped", "match=1", "signal 15"]);
+}
+
+#[test]
+fn a_second_signal_ends_it_at_once() {
+    for signals in [[Signal::SIGTERM, Signal::SIGTERM], [Signal::SIGTERM, Signal::SIGINT]] {
+        let mut muster = puppet(&["stubborn"]).start();
+        play(&muster);
+        let games = proc::children(muster.pid());
+        muster.signal(signals[0]);
+        muster.log().wait_for(&["draining"]);
+        assert!(games.iter().all(|&game| proc::is_alive(game)));
+        muster.signal(signals[1]);
+        let status = muster.wait_for_exit();
+        assert_eq!((status.code(), status.signal()), (Some(0), None));
+        muster.log().wait_for(&["match stopped", "match=1", "signal 9"]);
+        assert!(!games.into_iter().any(proc::is_alive));
+    }
+}
+
+/// Signals that do nothing yet end nothing either.
+#[test]
+fn other_signals_do_not_end_it() {
+    let muster = Setup::default().duel("warm = 0").start();
+    let mut player = join(&muster);
+    for signal in [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGPIPE, Signal::SIGCHLD] {
+        muster.signal(signal);
+        assert!(player.is_open(), "{signal}");
+    }
+    wait_until("the player", || muster.status("duel").0 == 1);
+}

@@ -1,0 +1,42 @@
+//! Waiting costs nothing: a daemon for which there is nothing to do is not woken.
+
+use tests::{Muster, Setup, Work, proc, wait_for, wait_until};
+
+/// Fails unless there comes a time in which a daemon is not woken once, while another is thousands of times.
+/// What happened before may still be on its way at first; what comes again and again stays.
+fn assert_asleep(muster: &Muster) {
+    let work = wait_for("a sound sleep", || {
+        let work = Work::of(muster.pid());
+        (work.wakeups == 0).then_some(work)
+    });
+    work.assert_little();
+    assert!(work.questions > 100, "{work:?}");
+}
+
+#[test]
+fn a_queued_player_and_warm_games_cost_nothing() {
+    let muster = Setup::default().duel("warm = 2").start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    let _queued = muster.join("duel", "ada");
+    assert_asleep(&muster);
+    for game in proc::children(muster.pid()) {
+        assert_eq!(Work::of(game).wakeups, 0, "a warm game was woken");
+    }
+}
+
+#[test]
+fn a_long_line_of_players_costs_nothing() {
+    let muster = Setup::default().ports(1).puppet("duel", &[], "players = 2\nwarm = 0").start();
+    let queued: Vec<_> = (0..203).map(|_| muster.join("duel", "ada")).collect();
+    muster.log().wait_for(&["match assigned", "match=1"]);
+    // Two of them play, one has no partner yet; all others wait for the one port.
+    wait_until("the line", || muster.status("duel") == (201, 1, 0));
+    assert_asleep(&muster);
+    drop(queued);
+}
+
+#[test]
+fn nobody_at_all_costs_nothing() {
+    let muster = Setup::default().duel("warm = 0").start();
+    assert_asleep(&muster);
+}
