@@ -12,6 +12,10 @@ use nix::errno::Errno;
 use nix::sys::signal::{self, Signal};
 use nix::unistd::Pid;
 
+/// How often the list of children is read before it is taken as it is: where so much begins and ends, the next
+/// end is near, and with it the next look.
+const READINGS_MAX: usize = 8;
+
 /// Knows the games that live, and those that died and may have left something.
 #[derive(Debug, Default)]
 pub(crate) struct Leftovers {
@@ -38,12 +42,13 @@ impl Leftovers {
         let known: HashSet<i32> = self.games.values().copied().collect();
         for pid in children().into_iter().filter(|pid| !known.contains(pid)) {
             let game = game_of(pid);
-            if game.is_some_and(|game| self.games.contains_key(&game)) || is_dead(pid) {
-                // A helper of a game that lives, or nothing any more.
+            if game.is_some_and(|game| self.games.contains_key(&game)) {
+                // A helper of a game that lives.
                 continue;
             }
             // One that does not say whose it is gets no benefit of the doubt: no game is clean before it is
-            // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment.
+            // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment. One that is
+            // dead says nothing either, and while it was dying its children may have become ours.
             match game.filter(|game| self.unclean.contains(game)) {
                 Some(game) => drop(held_up.insert(game)),
                 None => held_up.extend(self.unclean.iter().copied()),
@@ -61,14 +66,26 @@ impl Leftovers {
     }
 }
 
-/// The children of this process, whichever of its threads made them; proc(5), `/proc/pid/task/tid/children`.
+/// The children of this process, whichever of its threads made them; proc(5), `/proc/pid/task/tid/children`,
+/// which leaves some out when others are reaped while it is read. So it is read until it says the same twice.
 fn children() -> Vec<i32> {
+    let mut children = read_children();
+    for _ in 0..READINGS_MAX {
+        let again = read_children();
+        if again == children {
+            break;
+        }
+        children = again;
+    }
+    children
+}
+
+fn read_children() -> Vec<i32> {
     let Ok(threads) = fs::read_dir("/proc/self/task") else { return Vec::new() };
     let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
-    lists
-        .flatten()
-        .flat_map(|list| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>())
-        .collect()
+    let pids =
+        |list: String| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>();
+    lists.flatten().flat_map(pids).collect()
 }
 
 /// The game that a process says it belongs to, by the environment it was started with.
@@ -77,12 +94,4 @@ fn game_of(pid: i32) -> Option<GameId> {
     let mut variables = environment.split(|&byte| byte == 0);
     let game = variables.find_map(|variable| variable.strip_prefix(b"MUSTER_GAME="))?;
     std::str::from_utf8(game).ok()?.parse().ok().map(GameId)
-}
-
-/// Whether a process has died and only waits to be reaped; proc(5), `/proc/pid/stat`.
-fn is_dead(pid: i32) -> bool {
-    let Ok(stat) = fs::read_to_string(format!("/proc/{pid}/stat")) else { return true };
-    // The state comes after the command's name, which may itself hold any character.
-    stat.rsplit_once(')')
-        .is_none_or(|(_, rest)| matches!(rest.trim_start().as_bytes().first(), Some(b'Z' | b'X')))
 }

@@ -33,6 +33,23 @@ fn several_generations() {
     nothing_is_left("generations", 4);
 }
 
+/// Row 21: processes that get a child and die while the game's death is looked into: whoever looks at a list of
+/// processes looks too late.
+#[test]
+fn those_who_flee_when_the_game_dies() {
+    let keys = "players = 1\nwarm = 0";
+    let muster = Setup::default().ports(1).hostile("bad", &["leaves-fleeing"], keys).start();
+    for number in 1..=20 {
+        muster.join("bad", "ada").assignment(SOON).unwrap();
+        muster.log().wait_for_count(number, &["port free"]);
+        let left: Vec<i32> =
+            proc::children(muster.pid()).into_iter().filter(|&pid| proc::is_alive(pid)).collect();
+        assert_eq!(left, [0; 0], "after match {number}");
+    }
+    muster.wait_until_calm("bad", 0);
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
 /// On a ring of one port, two matches follow each other. Each game leaves processes that hold the port; they
 /// are all dead before the port comes back, or the second game could not have it.
 fn nothing_is_left(what: &str, count: usize) {

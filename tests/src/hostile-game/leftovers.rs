@@ -10,6 +10,9 @@ use protocol::{FromGame, GAME_CONTROL_FD};
 
 use crate::contract::{Game, hang};
 
+/// Processes that flee at once.
+const FLEEING: usize = 24;
+
 /// Processes that a family has.
 const GENERATIONS: usize = 4;
 
@@ -18,6 +21,18 @@ pub(crate) fn leave(what: &str) {
     let mut game = Game::started();
     let count = if what == "generations" { GENERATIONS } else { 1 };
     beget(Command::new(this_program()).args(["leftover", what]), count);
+    game.say(&FromGame::Result { fields: serde_json::Map::new() });
+}
+
+/// Leaves processes that have a child, and die, at the moment when the game dies.
+pub(crate) fn leave_fleeing() {
+    let mut game = Game::started();
+    for _ in 0..FLEEING {
+        let mut command = Command::new(this_program());
+        let mut child = command.args(["leftover", "flee"]).stdin(Stdio::piped()).spawn().unwrap();
+        // The other end of its input is closed when this process dies, and not before.
+        std::mem::forget(child.stdin.take());
+    }
     game.say(&FromGame::Result { fields: serde_json::Map::new() });
 }
 
@@ -80,6 +95,12 @@ pub(crate) fn stay(what: &[&str]) {
             }
             hang()
         }
+        ["flee"] => {
+            setsid().unwrap();
+            let _ = std::io::stdin().read(&mut [0]);
+            again(&["hang"]).spawn().unwrap();
+        }
+        ["hang"] => hang(),
         ["generations"] => generation(GENERATIONS),
         ["generation", number] => generation(number.parse().unwrap()),
         ["mourner", word] => mourn(word),

@@ -37,6 +37,7 @@ fn misbehave(way: &[&str]) {
         ["stopped", when] => stubborn::stop_itself(when),
 
         ["leaves", what] => leftovers::leave(what),
+        ["leaves-fleeing"] => leftovers::leave_fleeing(),
         ["leftover", ref what @ ..] => leftovers::stay(what),
         ["keeps-helper"] => leftovers::keep_helper(),
         ["digs", depth] => leftovers::dig(depth.parse().unwrap()),
