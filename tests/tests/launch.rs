@@ -136,7 +136,11 @@ fn a_directory_that_resists() {
     open_to_all(beside.path());
     let program =
         ["/bin/sh", "-c", "pwd; mkdir -p a/b c; ln -s / c/d; touch a/b/c; chmod 0 a/b a c ."];
-    let setup = Setup::default().ports(1).mode("bed", &program, "players = 1\nwarm = 0");
+    let setup = Setup::default().ports(1).mode(
+        "bed",
+        &program,
+        "players = 1\nwarm = 0\nready_timeout = \"1h\"",
+    );
     let setup = match rustix::process::getuid().is_root() {
         // Nothing resists root.
         true => setup.beside(beside.path()).user(40_000 + std::process::id() % 20_000),
@@ -154,8 +158,9 @@ fn a_directory_that_resists() {
 /// and, under a usual limit, than a call that calls itself can go.
 #[test]
 fn a_directory_without_a_bottom() {
+    let keys = "players = 1\nwarm = 0\nready_timeout = \"1h\"";
     let setup = Setup::default().ports(1).open_files(1024);
-    let muster = setup.hostile("bad", &["digs", "2100"], "players = 1\nwarm = 0").start();
+    let muster = setup.hostile("bad", &["digs", "2100"], keys).start();
     let _ada = muster.join("bad", "ada");
     let printed = muster.log().wait_for(&["output game=1: in /"]);
     let directory = printed.rsplit_once(" in ").unwrap().1;

@@ -3,11 +3,11 @@
 use nix::sys::signal::Signal;
 use tests::{Cure, Log, Muster, Setup, proc, wait_until};
 
-/// A short life, and a short grace after it.
-const SHORT: &str = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"";
+/// A short life, and a grace after it that is long enough for a busy machine to let a game hear of it.
+const SHORT: &str = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"2s\"";
 
-/// A long life, and a short grace after it.
-const LONG: &str = "players = 1\nwarm = 0\nstop_grace = \"300ms\"";
+/// A long life, and the same grace.
+const LONG: &str = "players = 1\nwarm = 0\nstop_grace = \"2s\"";
 
 /// How a daemon is told to wait for nobody.
 const IMPATIENT: &str = "[shutdown]\ndrain_timeout = \"100ms\"";
@@ -37,7 +37,7 @@ fn is_told_then_killed(muster: &Muster, why: &str) {
     let assigned = muster.log().wait_for(&["match assigned match=1"]);
     let text = muster.log().text();
     let in_order =
-        [why, "got {\"type\":\"stop\",\"grace_ms\":300}", "got SIGTERM", "match stopped"];
+        [why, "got {\"type\":\"stop\",\"grace_ms\":2000}", "got SIGTERM", "match stopped"];
     let places = in_order.map(|part| text.find(part));
     assert!(places.is_sorted() && places[0].is_some(), "{places:?} of {in_order:?} in\n{text}");
     let pid = Log::field(&assigned, "pid").parse().unwrap();

@@ -64,7 +64,7 @@ fn a_warm_game_makes_room_for_another_mode() {
 /// SIGKILL at its end; then the match has its port.
 #[test]
 fn a_warm_game_that_does_not_make_room() {
-    let keys = "players = 1\nwarm = 1\nstop_grace = \"400ms\"";
+    let keys = "players = 1\nwarm = 1\nstop_grace = \"2s\"";
     let setup = Setup::default().ports(1).hostile("idle", &["stubborn"], keys);
     let muster = setup.puppet("busy", &[], "players = 1\nwarm = 0").start();
     let pid = warm_pids(&muster, 1).remove(0).parse().unwrap();
@@ -74,7 +74,7 @@ fn a_warm_game_that_does_not_make_room() {
     let text = muster.log().text();
     let in_order = [
         "its port is needed for another mode",
-        "got {\"type\":\"stop\",\"grace_ms\":400}",
+        "got {\"type\":\"stop\",\"grace_ms\":2000}",
         "got SIGTERM",
         "match assigned match=1 mode=busy",
     ];
