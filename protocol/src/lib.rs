@@ -2,8 +2,8 @@
 //!
 //! Three of them are contracts with the outside: the lines that players and Muster exchange over TCP
 //! ([`Request`], [`Reply`]), the JSON lines on a game's control channel ([`ToGame`], [`FromGame`]), and the
-//! datagrams with which a player enters a game ([`datagram`]). The words of the reference game that both its
-//! server and its players need are here too ([`tictactoe`]).
+//! datagrams with which a player enters a game ([`datagram`]). The words of the reference games that both their
+//! servers and their players need are here too ([`tictactoe`], [`arena`]).
 //!
 //! Everything is pure: bytes in, values out, and back. No socket, no clock, no allocation that the length of
 //! the input does not bound. [`LineBuffer`] cuts a stream into lines for whoever owns the socket.
@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
 pub mod control;
 pub mod datagram;
 mod error;
