@@ -2,9 +2,9 @@
 //!
 //! Two layers. The machines neither read a clock nor touch a socket: [`Conversation`] is the player's side of the
 //! lines over TCP, [`Link`] the player's side of a game over UDP (hello, keep-alive, goodbye), and
-//! [`tictactoe::Player`] plays on top of a link. Whoever has thousands of players owns the sockets itself and
-//! drives these. [`Lobby`] and [`GameSocket`] own one socket each and wait, always with a deadline: for tests,
-//! scripts, and a person at a terminal.
+//! [`tictactoe::Player`] and [`arena::Player`] play on top of a link. Whoever has thousands of players owns the
+//! sockets itself and drives these. [`Lobby`] and [`GameSocket`] own one socket each and wait, always with a
+//! deadline: for tests, scripts, and a person at a terminal.
 //!
 //! ```no_run
 //! use std::time::Duration;
@@ -24,6 +24,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
 mod assignment;
 mod conversation;
 mod error;

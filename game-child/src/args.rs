@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::time::Duration;
 
 use game_child::Options;
+use game_child::arena::{DURATION_MAX, Rate, Rules};
 
 /// The exit code of a command line that makes no sense.
 pub(crate) const USAGE_EXIT_CODE: u8 = 2;
@@ -19,21 +20,26 @@ pub(crate) enum Command {
     Version,
     Echo(Options),
     TicTacToe(Options),
+    Arena(Options, Rules),
 }
 
 /// What is wrong with the command line. Foreign words in it are made visible.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
-    #[error("which game? echo or tictactoe")]
+    #[error("which game? arena, echo or tictactoe")]
     NoGame,
-    #[error("{0} is no game of this program; there are echo and tictactoe")]
+    #[error("{0} is no game of this program; there are arena, echo and tictactoe")]
     UnknownGame(String),
     #[error("{game} takes no argument {argument}")]
     UnknownArgument { game: &'static str, argument: String },
-    #[error("{flag} needs a duration, e.g. {flag} 10s")]
-    NoDuration { flag: &'static str },
+    #[error("{flag} needs a value, e.g. {flag} {example}")]
+    NoValue { flag: &'static str, example: &'static str },
     #[error("{flag} needs a duration above zero such as 10s or 1m, not {value}")]
     BadDuration { flag: &'static str, value: String },
+    #[error("--duration is at most {}, not {value}", humantime::format_duration(DURATION_MAX))]
+    LongDuration { value: String },
+    #[error("--hz is 30 or 60, not {value}")]
+    BadRate { value: String },
 }
 
 /// Reads the arguments after the program's name.
@@ -48,6 +54,8 @@ pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, UsageError> {
         Some("tictactoe") => {
             parse_options("tictactoe", "--forfeit-after", rest).map(Command::TicTacToe)
         }
+        Some("arena") if asks_for_help(rest) => Ok(Command::Help(ARENA_HELP)),
+        Some("arena") => parse_arena(rest),
         _ => Err(UsageError::UnknownGame(visible(game))),
     }
 }
@@ -56,27 +64,70 @@ fn asks_for_help(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument == "--help" || argument == "-h")
 }
 
-/// Reads `--flag 10s` or `--flag=10s`, the one flag that both games have, each under its own name.
+/// The options of a game whose one flag says how long a player may be silent.
 fn parse_options(
     game: &'static str,
     flag: &'static str,
     arguments: &[OsString],
 ) -> Result<Options, UsageError> {
     let mut silence_max = SILENCE_MAX;
+    for pair in pairs(game, &[(flag, "10s")], arguments)? {
+        silence_max = duration(flag, &pair.1)?;
+    }
+    Ok(Options { silence_max })
+}
+
+fn parse_arena(arguments: &[OsString]) -> Result<Command, UsageError> {
+    let (mut options, mut rules) = (Options { silence_max: SILENCE_MAX }, Rules::default());
+    let flags = [("--hz", "60"), ("--duration", "60s"), ("--silence", "10s")];
+    for (flag, value) in pairs("arena", &flags, arguments)? {
+        match flag {
+            "--hz" => rules.rate = rate(&value)?,
+            "--duration" => rules.duration = duration(flag, &value)?,
+            _ => options.silence_max = duration(flag, &value)?,
+        }
+        if rules.duration > DURATION_MAX {
+            return Err(UsageError::LongDuration { value: visible(value) });
+        }
+    }
+    Ok(Command::Arena(options, rules))
+}
+
+/// Reads `--flag value` and `--flag=value`, of the flags that a game has, each with an example of its value.
+fn pairs(
+    game: &'static str,
+    flags: &[(&'static str, &'static str)],
+    arguments: &[OsString],
+) -> Result<Vec<(&'static str, String)>, UsageError> {
+    let mut pairs = Vec::new();
     let mut arguments = arguments.iter();
     while let Some(argument) = arguments.next() {
         let text = argument.to_string_lossy();
-        let value = match text.strip_prefix(flag) {
-            Some("") => arguments.next().ok_or(UsageError::NoDuration { flag })?.to_string_lossy(),
-            Some(rest) if rest.starts_with('=') => rest[1..].to_owned().into(),
-            _ => return Err(UsageError::UnknownArgument { game, argument: visible(argument) }),
+        let (name, value) = match text.split_once('=') {
+            Some((name, value)) => (name, Some(value.to_owned())),
+            None => (&*text, None),
         };
-        silence_max = humantime::parse_duration(&value)
-            .ok()
-            .filter(|duration| !duration.is_zero())
-            .ok_or_else(|| UsageError::BadDuration { flag, value: visible(value.as_ref()) })?;
+        let known = flags.iter().find(|(flag, _)| *flag == name);
+        let (flag, example) = *known
+            .ok_or_else(|| UsageError::UnknownArgument { game, argument: visible(argument) })?;
+        let next = || arguments.next().map(|next| next.to_string_lossy().into_owned());
+        let value = value.or_else(next).ok_or(UsageError::NoValue { flag, example })?;
+        pairs.push((flag, value));
     }
-    Ok(Options { silence_max })
+    Ok(pairs)
+}
+
+fn duration(flag: &'static str, value: &str) -> Result<Duration, UsageError> {
+    let duration = humantime::parse_duration(value).ok().filter(|duration| !duration.is_zero());
+    duration.ok_or_else(|| UsageError::BadDuration { flag, value: visible(value) })
+}
+
+fn rate(value: &str) -> Result<Rate, UsageError> {
+    match value {
+        "30" => Ok(Rate::Hz30),
+        "60" => Ok(Rate::Hz60),
+        _ => Err(UsageError::BadRate { value: visible(value) }),
+    }
 }
 
 fn visible(text: impl AsRef<OsStr>) -> String {
@@ -93,6 +144,7 @@ Usage: muster-game <GAME> [OPTIONS]
 
 Games:
   tictactoe   for two players
+  arena       in real time, for 2 to 16 players
   echo        says back what is said, for any number of players
 
 Options:
@@ -134,6 +186,25 @@ Options:
 Example, in muster.toml:
   command = [\"muster-game\", \"tictactoe\", \"--forfeit-after\", \"20s\"]";
 
+const ARENA_HELP: &str = "\
+muster-game arena: collect coins, in real time, for 2 to 16 players
+
+Usage: muster-game arena [--hz 30|60] [--duration DURATION] [--silence DURATION]
+
+Begins when all players are in, or the time to come in has passed. The first player with 30 coins wins, or who
+has most when the time is up. The result tells how late the ticks were.
+
+Options:
+  --hz 30|60            ticks in a second [default: 30]
+  --duration DURATION   how long the game lasts, at most 1h [default: 60s]
+  --silence DURATION    a player who says nothing for so long has left [default: 10s]
+
+Example, in muster.toml:
+  [[mode]]
+  name = \"arena\"
+  players = 8
+  command = [\"muster-game\", \"arena\", \"--hz\", \"60\", \"--duration\", \"2m\"]";
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -156,8 +227,21 @@ mod tests {
     }
 
     #[test]
+    fn the_arena_has_flags_of_its_own() {
+        let Ok(Command::Arena(options, rules)) = parse_words(&["arena"]) else { panic!() };
+        assert_eq!((rules.rate, rules.duration), (Rate::Hz30, Duration::from_secs(60)));
+        assert_eq!(options.silence_max, SILENCE_MAX);
+        let words = ["arena", "--hz=60", "--duration", "5m", "--silence=3s"];
+        let Ok(Command::Arena(options, rules)) = parse_words(&words) else { panic!() };
+        assert_eq!((rules.rate, rules.duration), (Rate::Hz60, Duration::from_secs(300)));
+        assert_eq!(options.silence_max, Duration::from_secs(3));
+    }
+
+    #[test]
     fn help_is_there_for_the_program_and_each_game() {
-        for words in [&["--help"][..], &["echo", "-h"], &["tictactoe", "--help"]] {
+        for words in
+            [&["--help"][..], &["echo", "-h"], &["tictactoe", "--help"], &["arena", "--help"]]
+        {
             let Ok(Command::Help(text)) = parse_words(words) else { panic!("{words:?}") };
             assert!(text.contains("Example"), "{text}");
         }
@@ -169,7 +253,11 @@ mod tests {
             (&[][..], "which game"),
             (&["chess\u{1b}[31m"], "chess\\u{1b}"),
             (&["tictactoe", "--silence", "3s"], "--silence"),
-            (&["tictactoe", "--forfeit-after"], "needs a duration"),
+            (&["tictactoe", "--forfeit-after"], "needs a value, e.g. --forfeit-after 10s"),
+            (&["arena", "--hz", "50"], "30 or 60, not 50"),
+            (&["arena", "--hz"], "e.g. --hz 60"),
+            (&["arena", "--duration=2h"], "at most 1h, not 2h"),
+            (&["arena", "--forfeit-after", "2s"], "--forfeit-after"),
             (&["tictactoe", "--forfeit-after", "0s"], "above zero"),
             (&["tictactoe", "--forfeit-after=soon"], "soon"),
             (&["echo", "now"], "now"),

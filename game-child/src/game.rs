@@ -71,7 +71,17 @@ pub trait Game {
     /// The deadline that [`next_deadline`](Self::next_deadline) gave has passed. The next one must be later.
     fn handle_timeout(&mut self, _now: Duration, _outbox: &mut Outbox) {}
 
-    /// When to be woken if nothing else happens.
+    /// A tick is due.
+    fn handle_tick(&mut self, _now: Duration, _tick: Tick, _outbox: &mut Outbox) {}
+
+    /// How long a tick is, for a game that moves on by itself: the first one is due so long after the game has
+    /// begun to want them, the others follow at that pace, counted from the first and never from when one was
+    /// handled. A game that wants none, or none now, sleeps until something happens.
+    fn tick_period(&self) -> Option<Duration> {
+        None
+    }
+
+    /// When to be woken if nothing else happens. Ticks come without.
     fn next_deadline(&self) -> Option<Duration> {
         None
     }
@@ -90,6 +100,15 @@ pub trait Game {
     fn result(&self, _now: Duration) -> Map<String, Value> {
         Map::new()
     }
+}
+
+/// A tick, as it is handled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Tick {
+    /// When it was due. What has passed since then is its lateness.
+    pub due: Duration,
+    /// How many ticks after this one have come due meanwhile, too. They will not be handled.
+    pub missed: u64,
 }
 
 /// Words on their way to players.

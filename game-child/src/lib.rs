@@ -2,8 +2,8 @@
 //!
 //! A game under Muster is a process that finds a bound UDP socket and a control channel when it is born, says
 //! that it is ready, is told who will play, and plays. This library does all of that for a game that is written
-//! as one implementation of [`Game`]; [`run()`] is then the whole of `main`. [`echo`] and [`tictactoe`] are games
-//! written so.
+//! as one implementation of [`Game`]; [`run()`] is then the whole of `main`. [`echo`], [`tictactoe`] and
+//! [`arena`] are games written so.
 //!
 //! Three layers, from the pure to the worldly. A [`Game`] knows its rules and nothing else: words come in, words
 //! go out, and the time is told to it. A [`Session`] is one match of it: hellos and tokens, which address is
@@ -12,11 +12,15 @@
 //! takes the inherited descriptors, polls them, and keeps the contract `muster-game/1`.
 //!
 //! The only transport today is `plain`: text datagrams. It is a module of its own in the session, between the
-//! datagrams and the words, where an encrypted transport fits too. A game with a fixed tick gives the time of
-//! its next tick as its deadline.
+//! datagrams and the words, where an encrypted transport fits too.
+//!
+//! A game in real time says how long its ticks are, and gets them on time ([`Game::tick_period`]); all others are
+//! awake only when something happens.
 
 #![forbid(unsafe_code)]
 
+pub mod arena;
+mod clock;
 mod control;
 pub mod echo;
 mod error;
@@ -30,7 +34,7 @@ mod signals;
 pub mod tictactoe;
 
 pub use error::RunError;
-pub use game::{Game, Outbox};
+pub use game::{Game, Outbox, Tick};
 pub use run::{Options, run};
 pub use session::{BadStart, Match, Session};
 

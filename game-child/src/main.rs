@@ -9,6 +9,7 @@ use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
 
 use args::{Command, USAGE_EXIT_CODE};
+use game_child::arena::Arena;
 use game_child::echo::Echo;
 use game_child::tictactoe::TicTacToe;
 use game_child::{Options, RunError, run};
@@ -20,6 +21,7 @@ fn main() -> ExitCode {
         Ok(Command::Version) => return print(concat!("muster-game ", env!("CARGO_PKG_VERSION"))),
         Ok(Command::Echo(options)) => play_echo(&options),
         Ok(Command::TicTacToe(options)) => run(&options, TicTacToe::new),
+        Ok(Command::Arena(options, rules)) => run(&options, |setup| Arena::new(setup, rules)),
         Err(error) => {
             let _ = writeln!(stderr(), "muster-game: {error}\nTry `muster-game --help`.");
             return ExitCode::from(USAGE_EXIT_CODE);

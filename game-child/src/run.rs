@@ -11,6 +11,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
 use crate::RunError;
+use crate::clock::Clock;
 use crate::control::Control;
 use crate::game::Game;
 use crate::inherit::{self, Inherited};
@@ -69,7 +70,7 @@ pub fn run<G: Game>(
         socket,
         control,
         signals,
-        began: Instant::now(),
+        clock: Clock::start().map_err(os("start the clock"))?,
         label: match_id,
     };
     table.drop_stale_datagrams()?;
@@ -91,7 +92,7 @@ struct Start {
 /// means that there will be no match.
 fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Start>, RunError> {
     while !control.has_hung_up() {
-        let ready = wait(control, signals, None, None)?;
+        let ready = wait(control, signals, None)?;
         if ready.signals && signals.came() {
             return Ok(None);
         }
@@ -118,7 +119,7 @@ struct Table<G> {
     socket: UdpSocket,
     control: Control,
     signals: Signals,
-    began: Instant,
+    clock: Clock,
     /// The match's id, made visible.
     label: String,
 }
@@ -131,11 +132,11 @@ impl<G: Game> Table<G> {
             if self.session.is_over() {
                 return Ok(());
             }
-            let deadline = self.session.next_deadline();
-            let pause = deadline.saturating_sub(self.began.elapsed());
-            let ready = wait(&self.control, &self.signals, Some(&self.socket), Some(pause))?;
+            let alarm = self.clock.set_alarm(self.session.next_deadline());
+            alarm.map_err(os("set the alarm"))?;
+            let ready = wait(&self.control, &self.signals, Some((&self.socket, &self.clock)))?;
             if ready.signals && self.signals.came() {
-                self.session.handle_stop(self.began.elapsed());
+                self.session.handle_stop(self.clock.now());
             }
             if ready.control {
                 self.hear_muster();
@@ -143,7 +144,7 @@ impl<G: Game> Table<G> {
             if ready.socket {
                 self.receive_datagrams()?;
             }
-            let now = self.began.elapsed();
+            let now = self.clock.now();
             if now >= self.session.next_deadline() {
                 self.session.handle_timeout(now);
             }
@@ -155,7 +156,7 @@ impl<G: Game> Table<G> {
         self.control.read();
         while let Some(message) = self.control.next_message() {
             match message {
-                ToGame::Stop { .. } => self.session.handle_stop(self.began.elapsed()),
+                ToGame::Stop { .. } => self.session.handle_stop(self.clock.now()),
                 ToGame::Start { .. } => warn("a second start is ignored: one process, one match"),
                 ToGame::Unknown => {}
             }
@@ -198,7 +199,7 @@ impl<G: Game> Table<G> {
         for _ in 0..DATAGRAMS_PER_TURN {
             match self.socket.recv_from(&mut bytes) {
                 Ok((length, from)) => {
-                    let now = self.began.elapsed();
+                    let now = self.clock.now();
                     self.session.handle_datagram(now, from, &bytes[..length]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -248,12 +249,12 @@ struct Ready {
     socket: bool,
 }
 
-/// Sleeps until something is there to do, or for `pause`; without one, for as long as it takes.
+/// Sleeps until something is there to do, for as long as it takes. Whoever plays also waits for datagrams and for
+/// its alarm, which needs no answer beyond being awake.
 fn wait(
     control: &Control,
     signals: &Signals,
-    socket: Option<&UdpSocket>,
-    pause: Option<Duration>,
+    playing: Option<(&UdpSocket, &Clock)>,
 ) -> Result<Ready, RunError> {
     let mut interest = PollFlags::empty();
     interest.set(PollFlags::IN, !control.has_hung_up());
@@ -264,12 +265,12 @@ fn wait(
         fds.push(PollFd::from_borrowed_fd(control.as_fd(), interest));
         fds.len() - 1
     });
-    let socket_at = socket.map(|socket| {
+    let socket_at = playing.map(|(socket, clock)| {
+        fds.push(PollFd::from_borrowed_fd(clock.as_fd(), PollFlags::IN));
         fds.push(PollFd::from_borrowed_fd(socket.as_fd(), PollFlags::IN));
         fds.len() - 1
     });
-    let timeout = pause.map(timespec);
-    let polled = poll(&mut fds, timeout.as_ref());
+    let polled = poll(&mut fds, None);
     if tolerate_interruption(polled)? == 0 {
         return Ok(Ready::default());
     }

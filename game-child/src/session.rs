@@ -7,7 +7,7 @@ use std::time::Duration;
 use protocol::{FromGame, Seat, Secret};
 
 use crate::PLAYERS_MAX;
-use crate::game::{Game, Outbox};
+use crate::game::{Game, Outbox, Tick};
 use crate::plain::{Arrival, Plain};
 
 /// What Muster's `start` message says, made sure of.
@@ -92,6 +92,8 @@ pub struct Session<G> {
     presence: Vec<Presence>,
     game: G,
     silence_max: Duration,
+    /// When the next tick is due, while the game wants any.
+    next_tick: Option<Duration>,
     /// The time to come in has passed.
     hello_passed: bool,
     stopped: bool,
@@ -117,6 +119,7 @@ impl<G: Game> Session<G> {
             setup,
             game,
             silence_max,
+            next_tick: None,
             hello_passed: false,
             stopped: false,
             result_told: false,
@@ -185,6 +188,7 @@ impl<G: Game> Session<G> {
         if self.game.next_deadline().is_some_and(|at| now >= at) {
             self.game.handle_timeout(now, &mut self.outbox);
         }
+        self.tick(now);
         self.settle(now);
     }
 
@@ -213,7 +217,7 @@ impl<G: Game> Session<G> {
     pub fn next_deadline(&self) -> Duration {
         let hello = (!self.hello_passed).then_some(self.setup.hello_max);
         let silence = (0..self.presence.len()).filter_map(|slot| self.silent_at(slot)).min();
-        let deadlines = [hello, silence, self.game.next_deadline()];
+        let deadlines = [hello, silence, self.game.next_deadline(), self.next_tick];
         deadlines.into_iter().flatten().fold(self.setup.length_max, Duration::min)
     }
 
@@ -258,7 +262,25 @@ impl<G: Game> Session<G> {
         self.transmits.extend(self.plain.transmit(slot, text));
     }
 
-    /// Brings what the game said on its way, and tells Muster the result once there is one.
+    /// Handles the tick that is due. Those that came due behind it, because the process did not run, are counted
+    /// and left out: the schedule stays what it was.
+    fn tick(&mut self, now: Duration) {
+        let (Some(due), Some(period)) = (self.next_tick, self.tick_period()) else { return };
+        let Some(late) = now.checked_sub(due) else { return };
+        let missed = u64::try_from(late.as_nanos() / period.as_nanos()).unwrap_or(u64::MAX);
+        let behind = late.as_nanos() % period.as_nanos();
+        let ahead = period.saturating_sub(Duration::from_nanos_u128(behind));
+        self.next_tick = Some(now.saturating_add(ahead));
+        self.game.handle_tick(now, Tick { due, missed }, &mut self.outbox);
+        debug_assert!(self.next_tick.is_some_and(|at| at > now));
+    }
+
+    /// A tick without length would be due for ever.
+    fn tick_period(&self) -> Option<Duration> {
+        self.game.tick_period().filter(|period| !period.is_zero())
+    }
+
+    /// Brings what the game said on its way, sees whether it wants ticks, and tells Muster the result once there is one.
     fn settle(&mut self, now: Duration) {
         while let Some((slot, words)) = self.outbox.pop() {
             let is_here = matches!(self.presence.get(slot), Some(Presence::Present { .. }));
@@ -266,6 +288,8 @@ impl<G: Game> Session<G> {
                 self.transmit(slot, words);
             }
         }
+        let first_tick = |period| self.next_tick.unwrap_or(now.saturating_add(period));
+        self.next_tick = self.tick_period().map(first_tick);
         if !self.result_told && (self.game.is_decided() || self.is_over()) {
             self.result_told = true;
             self.messages.push_back(FromGame::Result { fields: self.game.result(now) });

@@ -1,0 +1,95 @@
+//! The time of a match, and an alarm that rings on time.
+//!
+//! A timeout given to poll(2) counts from the moment of the call and may be late by the thread's timer slack, 50 µs
+//! or more. A timerfd is armed with the moment itself, on the same clock that is read here, so that neither the
+//! slack nor what happened since the deadline was computed makes anything late. See timerfd_create(2).
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use rustix::event::Timespec;
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+/// A clock that begins at zero, with one alarm. The descriptor is readable from the moment of the alarm on, until
+/// it is set to another one.
+pub(crate) struct Clock {
+    began: Duration,
+    timer: OwnedFd,
+    alarm: Option<Duration>,
+}
+
+impl Clock {
+    pub(crate) fn start() -> io::Result<Self> {
+        let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
+        let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
+        Ok(Self { began: monotonic(), timer, alarm: None })
+    }
+
+    /// The time since the start.
+    pub(crate) fn now(&self) -> Duration {
+        monotonic().saturating_sub(self.began)
+    }
+
+    /// Lets the alarm ring at a time since the start, instead of whenever it was to ring before. One that has
+    /// passed rings at once.
+    pub(crate) fn set_alarm(&mut self, at: Duration) -> io::Result<()> {
+        if self.alarm == Some(at) {
+            return Ok(());
+        }
+        let moment = self.began.checked_add(at).and_then(|moment| moment.try_into().ok());
+        let once = Itimerspec {
+            it_interval: Timespec::default(),
+            // What is later than the kernel's clock will ever show is as good as its last moment.
+            it_value: moment.unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }),
+        };
+        timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
+        self.alarm = Some(at);
+        Ok(())
+    }
+}
+
+impl AsFd for Clock {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.timer.as_fd()
+    }
+}
+
+/// CLOCK_MONOTONIC as a duration: it never shows less than zero.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
+#[cfg(test)]
+mod tests {
+    use rustix::event::{PollFd, PollFlags, poll};
+
+    use super::*;
+
+    fn rings(clock: &Clock, within: Duration) -> bool {
+        let timeout = Timespec::try_from(within).unwrap();
+        poll(&mut [PollFd::new(clock, PollFlags::IN)], Some(&timeout)).unwrap() == 1
+    }
+
+    #[test]
+    fn the_alarm_rings_never_early_and_until_it_is_set_again() {
+        let mut clock = Clock::start().unwrap();
+        assert!(!rings(&clock, Duration::ZERO), "no alarm is set");
+        for ms in [0, 1, 5, 20] {
+            let at = clock.now() + Duration::from_millis(ms);
+            clock.set_alarm(at).unwrap();
+            clock.set_alarm(at).unwrap();
+            assert!(rings(&clock, Duration::from_secs(20)));
+            assert!(clock.now() >= at && rings(&clock, Duration::ZERO));
+        }
+        for never in [Duration::MAX, Duration::from_millis(u64::MAX)] {
+            clock.set_alarm(never).unwrap();
+            assert!(!rings(&clock, Duration::ZERO));
+        }
+        clock.set_alarm(Duration::ZERO).unwrap();
+        assert!(rings(&clock, Duration::from_secs(20)), "what has passed rings at once");
+    }
+}

@@ -1,0 +1,190 @@
+//! Arena as a real process, over real sockets.
+
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // a test fails by panicking
+
+mod support;
+
+use std::time::{Duration, Instant};
+
+use client::GameSocket;
+use client::arena::{Event, Player, Seeker};
+use protocol::arena::{FromArena, Snapshot, Standing};
+use protocol::{FromGame, ToGame};
+use serde_json::{Map, Value};
+use support::{Fake, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};
+
+fn sit_down(fake: &Fake, slot: usize) -> GameSocket<Player> {
+    let assignment = fake.assignment(slot);
+    GameSocket::open(&assignment, Player::new(&assignment)).unwrap()
+}
+
+/// Lets bots play until `is_enough`, or until each has seen the end and gone; the last that each one saw.
+fn play(
+    games: &mut [GameSocket<Player>],
+    is_enough: impl Fn(&[Option<Snapshot>]) -> bool,
+) -> Vec<Option<Snapshot>> {
+    let deadline = Instant::now() + LIMIT;
+    let mut bots: Vec<Seeker> = (0..games.len() as u64).map(Seeker::new).collect();
+    let mut seen = vec![None; games.len()];
+    while games.iter().any(|game| game.closed().is_none()) && !is_enough(&seen) {
+        assert!(Instant::now() < deadline, "the game does not end");
+        for (slot, game) in games.iter_mut().enumerate() {
+            game.turn().unwrap();
+            while let Some(event) = game.poll_event() {
+                if let Event::Snapshot(snapshot) = event {
+                    seen[slot] = Some(snapshot);
+                    let direction = bots[slot].choose(&snapshot, slot);
+                    game.with(|player, _| player.steer(direction));
+                }
+            }
+        }
+        // No need to be quick: a bot that looks every other millisecond sees every tick.
+        std::thread::sleep(Duration::from_millis(2));
+    }
+    seen
+}
+
+fn until_the_end(_: &[Option<Snapshot>]) -> bool {
+    false
+}
+
+fn number(value: &Value) -> u64 {
+    value.as_u64().unwrap_or_else(|| panic!("{value} is no number"))
+}
+
+/// Handled and missed ticks together are the time that passed, however busy the machine is.
+fn assert_ticks_fit(result: &Map<String, Value>, hz: u64) {
+    let ticks = number(&result["ticks"]) + number(&result["ticks_missed"]);
+    let due = number(&result["duration_ms"]) * hz / 1000;
+    assert!(ticks.abs_diff(due) <= 2, "{ticks} ticks, not {due}: {result:?}");
+    let lateness = &result["lateness_us"];
+    let [p50, p99, max] = ["p50", "p99", "max"].map(|key| number(&lateness[key]));
+    assert!(p50 <= p99 && p99 <= max && max > 0, "{lateness}");
+}
+
+#[test]
+fn a_whole_match_of_four_bots() {
+    for hz in ["30", "60"] {
+        let command = muster_game(&["arena", "--duration", "1500ms", "--hz", hz]);
+        let mut fake = Fake::started(&command, 4);
+        let mut games: Vec<_> = (0..4).map(|slot| sit_down(&fake, slot)).collect();
+        let ends = play(&mut games, until_the_end);
+        let result = fake.hear_result();
+        assert_eq!(result["outcome"], "finished");
+        let winner = result["winner"].as_u64().map(|slot| usize::try_from(slot).unwrap());
+        let scores: Vec<u64> = result["scores"].as_array().unwrap().iter().map(number).collect();
+        assert_eq!(scores.len(), 4);
+        for end in ends {
+            let end = end.expect("each player sees the end");
+            assert_eq!((end.standing, end.left), (Standing::Finished { winner }, 0));
+            let shown = end.runners.iter().flatten().map(|runner| u64::from(runner.score));
+            // Who has seen the end may have gone before another one sees it.
+            assert!(shown.into_iter().all(|score| scores.contains(&score)));
+        }
+        assert!(number(&result["duration_ms"]) >= 1450, "{result:?}");
+        assert_ticks_fit(&result, hz.parse().unwrap());
+        fake.assert_exits_well();
+    }
+}
+
+#[test]
+fn sixteen_players_are_one_match_and_seventeen_or_one_are_none() {
+    let mut fake = Fake::started(&muster_game(&["arena", "--duration=500ms"]), 16);
+    let mut games: Vec<_> = (0..16).map(|slot| sit_down(&fake, slot)).collect();
+    play(&mut games, until_the_end);
+    assert_eq!(fake.hear_result()["scores"].as_array().unwrap().len(), 16);
+    fake.assert_exits_well();
+    for players in [1, 17] {
+        let mut fake = Fake::launch(&muster_game(&["arena"]));
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(players, 10_000, 60_000);
+        assert_eq!(fake.hear(), None);
+        assert_eq!(fake.wait().code(), Some(1));
+        assert!(fake.printed().contains("this game is for 2 to 16"));
+    }
+}
+
+#[test]
+fn a_stopped_match_says_so_to_everybody() {
+    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
+    let mut games = [sit_down(&fake, 0), sit_down(&fake, 1)];
+    let is_played =
+        |seen: &Option<Snapshot>| seen.is_some_and(|it| it.standing == Standing::Playing);
+    play(&mut games, |seen| seen.iter().all(is_played));
+    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    let ends = play(&mut games, until_the_end);
+    assert!(ends.iter().all(|end| end.is_some_and(|end| end.standing == Standing::Stopped)));
+    let result = fake.hear_result();
+    assert_eq!((&result["outcome"], &result["winner"]), (&"stopped".into(), &Value::Null));
+    assert_ticks_fit(&result, 30);
+    fake.assert_exits_well();
+}
+
+#[test]
+fn a_match_that_all_leave_or_nobody_joins_is_abandoned() {
+    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
+    let mut games = [fake.enter(0), fake.enter(1)];
+    for game in &mut games {
+        game.bye(LIMIT).unwrap();
+    }
+    assert_eq!(fake.hear_result()["outcome"], "abandoned");
+    fake.assert_exits_well();
+
+    let mut fake = Fake::launch(&muster_game(&["arena"]));
+    assert_eq!(fake.hear(), Some(FromGame::Ready));
+    fake.start(2, 50, 60_000);
+    assert_eq!(fake.hear(), Some(FromGame::Started));
+    let result = fake.hear_result();
+    assert_eq!((&result["outcome"], &result["ticks"]), (&"abandoned".into(), &0.into()));
+    fake.assert_exits_well();
+}
+
+#[test]
+fn who_never_comes_is_not_waited_for_longer_than_agreed() {
+    let mut fake = Fake::launch(&muster_game(&["arena", "--duration", "300ms"]));
+    assert_eq!(fake.hear(), Some(FromGame::Ready));
+    fake.start(2, 300, 60_000);
+    assert_eq!(fake.hear(), Some(FromGame::Started));
+    let mut games = [sit_down(&fake, 0)];
+    let ends = play(&mut games, until_the_end);
+    let standing = ends[0].unwrap().standing;
+    assert_eq!(standing, Standing::Finished { winner: Some(0) });
+    assert_eq!(fake.hear_result()["outcome"], "finished");
+    fake.assert_exits_well();
+}
+
+#[test]
+fn a_warm_arena_sleeps_and_one_that_waits_for_its_players_too() {
+    let mut fake = Fake::launch(&muster_game(&["arena", "--hz", "60"]));
+    assert_eq!(fake.hear(), Some(FromGame::Ready));
+    let assert_sleeps = |fake: &mut Fake| {
+        let sleeps = fake.sleeps();
+        // Nothing to wait for: that nothing happens shows only after a while. Twelve ticks would be in it.
+        std::thread::sleep(Duration::from_millis(200));
+        assert_eq!(fake.sleeps(), sleeps, "woken for nothing");
+    };
+    assert_sleeps(&mut fake);
+    fake.start(2, 10_000, 60_000);
+    assert_eq!(fake.hear(), Some(FromGame::Started));
+    assert_sleeps(&mut fake);
+}
+
+/// Who looks on with netcat, and says no moves.
+#[test]
+fn who_says_no_moves_is_told_less_and_less_often() {
+    let fake = Fake::started(&muster_game(&["arena", "--hz", "60"]), 2);
+    let watcher = fake.stranger();
+    assert_eq!(ask(&watcher, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
+    let setup = next_datagram(&watcher);
+    assert!(setup.starts_with("ARENA hz=60 points=30 you=0 n0=ada%1B[31m%0Amatch%20"), "{setup}");
+    let mut numbers = Vec::new();
+    while numbers.last().is_none_or(|last| *last < 150) {
+        if let Some(FromArena::Update(update)) = FromArena::parse(&next_datagram(&watcher)) {
+            assert_eq!(update.base, None, "it never acknowledged one");
+            numbers.push(update.number);
+        }
+    }
+    // After the first second every sixth tick at most, whatever the machine missed.
+    let late: Vec<u32> = numbers.into_iter().filter(|number| *number > 70).collect();
+    assert!(late.windows(2).all(|pair| pair[1] - pair[0] >= 5), "{late:?}");
+}
