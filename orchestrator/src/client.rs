@@ -11,7 +11,7 @@ use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
 
 use crate::config::Limits;
 
-/// How much is read at a time. The buffer is one for all clients; see [`Client::next_step`].
+/// How much is read at a time. The buffer is one for all clients and games, so that who is silent owns none.
 pub(crate) const READ_CHUNK: usize = 16 * 1024;
 
 /// What a client may still send after its last line; more than this is not read, and the close may then cost

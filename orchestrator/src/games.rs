@@ -20,12 +20,6 @@ use rustix::process::WaitOptions;
 use crate::launcher::Process;
 use crate::tokens;
 
-/// How much is read of a game's channels at a time.
-const READ_CHUNK: usize = 16 * 1024;
-
-/// What one game may make the loop read in a turn, in chunks of each channel.
-const CHUNKS_PER_TURN: usize = 4;
-
 /// What waits to be written to a game that does not read, in bytes.
 const CONTROL_OUTPUT_MAX: usize = 2 * CONTROL_LINE_MAX;
 
@@ -185,51 +179,45 @@ impl Games {
 }
 
 impl Game {
-    /// Reads what the game said on its control channel, as much as its share of a turn. The flag says whether
-    /// there may be more.
-    pub(crate) fn read_control(&mut self) -> (Vec<Said>, bool) {
+    /// Reads what the game said on its control channel, its share of a turn. The flag says whether there may be
+    /// more.
+    pub(crate) fn read_control(&mut self, chunk: &mut [u8]) -> (Vec<Said>, bool) {
         let mut said = Vec::new();
-        let mut chunk = [0; READ_CHUNK];
-        for _ in 0..CHUNKS_PER_TURN {
-            let Some(control) = &mut self.control else { return (said, false) };
-            match control.read(&mut chunk) {
-                // The game closed its end: it plays on, and has nothing more to say.
-                Ok(0) => self.control = None,
-                Ok(read) => self.control_input.extend(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
-                Err(_) => self.control = None,
-            }
-            loop {
-                match self.control_input.next_line() {
-                    Ok(None) => break,
-                    Ok(Some(line)) => said.push(parse_control(&line)),
-                    Err(error) => {
-                        said.push(Said::Garbage(format!("control channel: {error}")));
-                        self.control = None;
-                        break;
-                    }
+        let Some(control) = &mut self.control else { return (said, false) };
+        match control.read(chunk) {
+            // The game closed its end: it plays on, and has nothing more to say.
+            Ok(0) => self.control = None,
+            Ok(read) => self.control_input.extend(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+            Err(_) => self.control = None,
+        }
+        loop {
+            match self.control_input.next_line() {
+                Ok(None) => break,
+                Ok(Some(line)) => said.push(parse_control(&line)),
+                Err(error) => {
+                    said.push(Said::Garbage(format!("control channel: {error}")));
+                    self.control = None;
+                    break;
                 }
             }
         }
         (said, self.control.is_some())
     }
 
-    /// Reads what the game printed, as much as its share of a turn. The flag says whether there may be more.
-    pub(crate) fn read_output(&mut self, now: Instant) -> (Vec<Said>, bool) {
+    /// Reads what the game printed, its share of a turn. The flag says whether there may be more.
+    pub(crate) fn read_output(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Said>, bool) {
         let mut said = Vec::new();
-        let mut chunk = [0; READ_CHUNK];
-        for _ in 0..CHUNKS_PER_TURN {
-            let Some(output) = &mut self.output else { return (said, false) };
-            match output.read(&mut chunk) {
-                Ok(0) => self.output = None,
-                Ok(read) => self.output_lines.extend(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
-                Err(_) => self.output = None,
-            }
-            self.cut_output_lines(&mut said, now);
+        let Some(output) = &mut self.output else { return (said, false) };
+        match output.read(chunk) {
+            Ok(0) => self.output = None,
+            Ok(read) => self.output_lines.extend(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+            Err(_) => self.output = None,
         }
+        self.cut_output_lines(&mut said, now);
         (said, self.output.is_some())
     }
 

@@ -1,6 +1,7 @@
 //! Cutting a byte stream into lines.
 
 use bytes::{Buf, Bytes, BytesMut};
+use memchr::memchr;
 
 /// Collects bytes from a stream and gives them back a line at a time.
 ///
@@ -48,7 +49,7 @@ impl LineBuffer {
     /// every further call gives it again.
     pub fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
         let too_long = LineTooLong { line_max: self.line_max };
-        let Some(offset) = self.bytes[self.scanned..].iter().position(|&byte| byte == b'\n') else {
+        let Some(offset) = memchr(b'\n', &self.bytes[self.scanned..]) else {
             self.scanned = self.bytes.len();
             let pending_cr = usize::from(self.bytes.last() == Some(&b'\r'));
             if self.bytes.len() - pending_cr > self.line_max {

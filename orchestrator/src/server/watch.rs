@@ -9,8 +9,8 @@ use super::Server;
 use crate::games::{Reaped, Said};
 use crate::launcher::{Answer, Process};
 
-/// How often a dead game's channels are read, each time for a turn's share.
-const LAST_WORDS_MAX: usize = 64;
+/// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
+const LAST_WORDS_MAX: usize = 256;
 
 impl Server {
     /// The worker has answered.
@@ -50,7 +50,7 @@ impl Server {
 
     pub(super) fn read_control(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.read_control();
+        let (said, has_more) = game.read_control(&mut self.chunk);
         for said in said {
             self.handle_said(id, said);
         }
@@ -61,7 +61,7 @@ impl Server {
 
     pub(super) fn read_output(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.read_output(self.now);
+        let (said, has_more) = game.read_output(&mut self.chunk, self.now);
         for said in said {
             self.handle_said(id, said);
         }
@@ -108,8 +108,8 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
-            let (control, control_has_more) = game.read_control();
-            let (output, output_has_more) = game.read_output(self.now);
+            let (control, control_has_more) = game.read_control(&mut self.chunk);
+            let (output, output_has_more) = game.read_output(&mut self.chunk, self.now);
             for said in control.into_iter().chain(output) {
                 self.handle_said(id, said);
             }
