@@ -3,6 +3,7 @@
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::process::{Child, ChildStdin, Command, Output, Stdio};
@@ -11,6 +12,7 @@ use std::thread::{JoinHandle, spawn};
 use std::time::{Duration, Instant};
 
 use client::{ClientError, Lobby};
+use game_child::arena::{Arena, Rules};
 use game_child::echo::Echo;
 use game_child::tictactoe::TicTacToe;
 use game_child::{Game, Match, Session};
@@ -134,15 +136,13 @@ impl Playing {
         command.args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.stderr(Stdio::piped()).spawn().unwrap();
         let stdin = child.stdin.take();
-        let mut stdout = child.stdout.take().unwrap();
-        let (tell, output) = channel();
-        spawn(move || {
-            let mut bytes = [0; 4096];
-            while let Ok(count @ 1..) = stdout.read(&mut bytes) {
-                let _ = tell.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
-            }
-        });
+        let output = read_along(child.stdout.take().unwrap());
         Self { child, stdin, output, unseen: String::new() }
+    }
+
+    /// The program at a terminal, of which `screen` is the other end.
+    fn at(child: Child, screen: File) -> Self {
+        Self { child, stdin: None, output: read_along(screen), unseen: String::new() }
     }
 
     /// Waits until `part` comes out.
@@ -173,9 +173,13 @@ impl Playing {
     }
 
     fn interrupt(&self) {
+        self.signal(rustix::process::Signal::INT);
+    }
+
+    fn signal(&self, signal: rustix::process::Signal) {
         let id = i32::try_from(self.child.id()).unwrap();
         let child = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(child, rustix::process::Signal::INT).unwrap();
+        rustix::process::kill_process(child, signal).unwrap();
     }
 
     /// Waits for the end: the exit code, the rest of what came out, what was said of errors.
@@ -189,6 +193,18 @@ impl Playing {
     }
 }
 
+/// What comes out, as it comes.
+fn read_along(mut from: impl Read + Send + 'static) -> Receiver<String> {
+    let (tell, output) = channel();
+    spawn(move || {
+        let mut bytes = [0; 4096];
+        while let Ok(count @ 1..) = from.read(&mut bytes) {
+            let _ = tell.send(String::from_utf8_lossy(&bytes[..count]).into_owned());
+        }
+    });
+    output
+}
+
 impl Drop for Playing {
     fn drop(&mut self) {
         let _ = self.child.kill();
@@ -198,6 +214,11 @@ impl Drop for Playing {
 
 fn tictactoe(setup: &Match) -> TicTacToe {
     TicTacToe::new(setup).unwrap()
+}
+
+fn arena(seconds: u64) -> impl FnOnce(&Match) -> Arena {
+    let rules = Rules { duration: Duration::from_secs(seconds), ..Rules::default() };
+    move |setup| Arena::new(setup, rules).unwrap()
 }
 
 #[test]
@@ -295,6 +316,95 @@ fn who_leaves_the_queue_says_so() {
         drop(seated);
         let (code, lines, _) = leaver.end();
         assert_eq!((code, lines), (Some(0), "\nleft the queue\n".to_owned()), "{way}");
+    }
+}
+
+#[test]
+fn two_bots_play_in_the_arena_and_tell_how_it_goes() {
+    let fake = Fake::new();
+    let bots = [fake.play(&["--bot", "--seed", "7"]), fake.play(&["--bot", "--game", "arena"])];
+    let result = fake.host(["one\u{1b}[31m", "two"], arena(3)).join().unwrap();
+    assert_eq!(result["outcome"], "finished");
+    for mut bot in bots {
+        for part in [
+            "welcome: match 17, slot ",
+            "arena: 30 coins win; players: one\\u{1b}[31m, two",
+            "2 s left: ",
+            "@ ",
+        ] {
+            bot.see(part);
+        }
+        bot.see("result: ");
+        let outcome = bot.see_line();
+        let winner = result["winner_name"].as_str().map_or("a draw", |name| &name[..3]);
+        assert!(outcome.contains(winner), "{outcome}");
+        assert_eq!(bot.end(), (Some(0), String::new(), String::new()));
+    }
+}
+
+#[test]
+fn a_person_without_a_terminal_goes_through_the_arena_line_by_line_and_leaves() {
+    for way in ["interrupt", "end of input"] {
+        let fake = Fake::new();
+        let mut leaver = fake.play(&[]);
+        let stayer = fake.play(&["--bot"]);
+        let host = fake.host(["one", "two"], arena(3));
+        leaver.see(" s left: ");
+        leaver.type_line("d");
+        if way == "interrupt" {
+            leaver.interrupt();
+        } else {
+            leaver.stdin = None;
+        }
+        leaver.see("left the game");
+        assert_eq!(leaver.end().0, Some(0), "{way}");
+        assert_eq!(host.join().unwrap()["outcome"], "finished", "{way}");
+        assert_eq!(stayer.end().0, Some(0), "{way}");
+    }
+}
+
+/// A terminal that is none, with the program at it: what a person would see, and how the terminal is set.
+#[test]
+fn a_terminal_shows_the_arena_and_is_given_back_on_every_way_out() {
+    use rustix::fs::{Mode, OFlags};
+    use rustix::pty::{OpenptFlags, grantpt, openpt, ptsname, unlockpt};
+    use rustix::termios::{LocalModes, tcgetattr};
+    for way in ["Ctrl-D", "SIGINT", "SIGTERM", "SIGQUIT", "SIGHUP", "the end"] {
+        let fake = Fake::new();
+        let keyboard = openpt(OpenptFlags::RDWR | OpenptFlags::NOCTTY).unwrap();
+        grantpt(&keyboard).unwrap();
+        unlockpt(&keyboard).unwrap();
+        let name = ptsname(&keyboard, Vec::new()).unwrap();
+        let terminal =
+            rustix::fs::open(&name, OFlags::RDWR | OFlags::NOCTTY, Mode::empty()).unwrap();
+        let modes = || tcgetattr(&terminal).unwrap().local_modes;
+        let before = modes();
+        assert!(before.contains(LocalModes::ICANON | LocalModes::ECHO));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_muster-play"));
+        command.arg(&fake.address).stdin(terminal.try_clone().unwrap());
+        command.stdout(terminal.try_clone().unwrap()).stderr(Stdio::null());
+        let child = command.spawn().unwrap();
+        let mut person = Playing::at(child, keyboard.try_clone().unwrap().into());
+        let bot = fake.play(&["--bot"]);
+        let host = fake.host(["one", "two"], arena(if way == "the end" { 1 } else { 4 }));
+        person.see("\x1b[?1049h\x1b[?25l");
+        person.see(" s left\x1b[K");
+        person.see(&"#".repeat(64));
+        person.see("Ctrl-C leaves");
+        assert!(!modes().intersects(LocalModes::ICANON | LocalModes::ECHO), "{way}");
+        match way {
+            "Ctrl-D" => drop(rustix::io::write(&keyboard, b"wd\x04").unwrap()),
+            "SIGINT" => person.signal(rustix::process::Signal::INT),
+            "SIGTERM" => person.signal(rustix::process::Signal::TERM),
+            "SIGQUIT" => person.signal(rustix::process::Signal::QUIT),
+            "SIGHUP" => person.signal(rustix::process::Signal::HUP),
+            _ => {}
+        }
+        person.see("\x1b[?25h\x1b[?1049l");
+        assert!(person.child.wait().unwrap().success(), "{way}");
+        assert_eq!(modes(), before, "{way}");
+        assert_eq!(host.join().unwrap()["outcome"], "finished");
+        assert_eq!(bot.end().0, Some(0));
     }
 }
 

@@ -4,10 +4,11 @@ use clap::{Parser, ValueEnum};
 use client::tictactoe::{Bot, FirstFree, Perfect, Random};
 use protocol::NAME_MAX;
 
-/// Play tic-tac-toe through Muster
+/// Play tic-tac-toe or arena through Muster
 ///
-/// Connects to Muster, waits in a queue for another player, and plays at this terminal: cells are 1 to 9, row by
-/// row. Ctrl-C or the end of the input leaves politely.
+/// Connects to Muster, waits in a queue for other players, and plays at this terminal whatever the queue's game is.
+/// In tic-tac-toe cells are 1 to 9, row by row; through the arena one goes with w a s d or the arrows. Ctrl-C or
+/// the end of the input leaves politely.
 #[derive(Debug, Parser)]
 #[command(name = "muster-play", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
@@ -23,11 +24,11 @@ pub(crate) struct Args {
     #[arg(long, value_parser = name)]
     pub(crate) name: Option<String>,
 
-    /// Play by itself and print each step on a line of its own
+    /// Play by itself and print what happens, line by line
     #[arg(long)]
     pub(crate) bot: bool,
 
-    /// How the bot plays [default: random with --seed, else perfect]
+    /// How the bot plays tic-tac-toe [default: random with --seed, else perfect]
     #[arg(long, requires = "bot")]
     strategy: Option<StrategyName>,
 
@@ -45,6 +46,7 @@ pub(crate) struct Args {
 pub(crate) enum Game {
     #[value(name = "tictactoe")]
     TicTacToe,
+    Arena,
     /// For a bot only: a few pings and words
     Echo,
 }
@@ -57,9 +59,14 @@ enum StrategyName {
 }
 
 impl Args {
-    /// Who chooses the moves; a person where it is `None`.
+    /// What a bot's whims follow from.
+    pub(crate) fn seed(&self) -> u64 {
+        self.seed.unwrap_or(0)
+    }
+
+    /// Who chooses the moves of tic-tac-toe; a person where it is `None`.
     pub(crate) fn strategy(&self) -> Option<Bot> {
-        let seed = self.seed.unwrap_or(0);
+        let seed = self.seed();
         let name = match (self.strategy, self.seed) {
             (Some(name), _) => name,
             (None, Some(_)) => StrategyName::Random,

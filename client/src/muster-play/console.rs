@@ -1,4 +1,4 @@
-//! The person at the terminal: lines typed, lines shown, Ctrl-C.
+//! The person at the terminal: lines or keys typed, lines or pictures shown, Ctrl-C.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write, stdin, stdout};
@@ -10,6 +10,9 @@ use nix::sys::signalfd::{SfdFlags, SignalFd};
 use protocol::LineBuffer;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
+use rustix::termios::{
+    LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
+};
 
 /// The longest line that is looked at, in bytes.
 const TYPED_MAX: usize = 256;
@@ -21,6 +24,10 @@ pub(crate) struct Console {
     input: Input,
     is_interrupted: bool,
     is_screen: bool,
+    /// How the terminal was before its keys were taken.
+    before: Option<Termios>,
+    /// A picture stands on a screen of its own.
+    is_pictured: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,9 @@ impl Console {
         let mut asked = SigSet::empty();
         asked.add(Signal::SIGINT);
         asked.add(Signal::SIGTERM);
+        // A terminal that went away, and Ctrl-\: also to these the terminal is given back as it was.
+        asked.add(Signal::SIGHUP);
+        asked.add(Signal::SIGQUIT);
         asked.thread_block()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self {
@@ -45,7 +55,42 @@ impl Console {
             input: if is_person { Input::Open } else { Input::Unused },
             is_interrupted: false,
             is_screen: is_person && stdout().is_terminal(),
+            before: None,
+            is_pictured: false,
         })
+    }
+
+    /// Takes each key as it is pressed, and the whole screen, where there are a keyboard and a screen. Dropping the
+    /// console gives both back, too.
+    pub(crate) fn take_keys_and_screen(&mut self) -> io::Result<()> {
+        if self.input == Input::Open && isatty(stdin()) && self.before.is_none() {
+            let before = tcgetattr(stdin())?;
+            let mut keys = before.clone();
+            // Ctrl-C stays a signal. Ctrl-Z would leave the shell with a terminal that shows nothing typed.
+            keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
+            keys.special_codes[SpecialCodeIndex::VSUSP] = 0;
+            keys.special_codes[SpecialCodeIndex::VMIN] = 1;
+            keys.special_codes[SpecialCodeIndex::VTIME] = 0;
+            tcsetattr(stdin(), OptionalActions::Now, &keys)?;
+            self.before = Some(before);
+        }
+        if self.is_screen {
+            // Another screen, without a cursor: what was on the old one is there again afterwards.
+            self.prompt("\x1b[?1049h\x1b[?25l");
+            self.is_pictured = true;
+        }
+        Ok(())
+    }
+
+    /// Gives keys and screen back as they were.
+    pub(crate) fn give_back(&mut self) {
+        if std::mem::take(&mut self.is_pictured) {
+            self.prompt("\x1b[?25h\x1b[?1049l");
+        }
+        if let Some(before) = self.before.take() {
+            // A terminal that is gone needs nothing back.
+            let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
+        }
     }
 
     /// Waits until `other` is readable, a line or Ctrl-C was typed, or the time has come.
@@ -84,6 +129,21 @@ impl Console {
         }
     }
 
+    /// What was typed, byte by byte, for who takes keys.
+    pub(crate) fn typed_bytes(&mut self) -> Vec<u8> {
+        self.typed.take_rest().to_vec()
+    }
+
+    /// The person wants to go, and has said so with a key.
+    pub(crate) fn want_out(&mut self) {
+        self.is_interrupted = true;
+    }
+
+    /// Whether pictures can be shown.
+    pub(crate) fn has_screen(&self) -> bool {
+        self.is_screen
+    }
+
     /// Whether the person wants to go: Ctrl-C, SIGTERM, or the end of the input.
     pub(crate) fn wants_out(&self) -> bool {
         self.is_interrupted || self.input == Input::Ended
@@ -105,6 +165,11 @@ impl Console {
         self.prompt(if self.is_screen { "\x1b[2J\x1b[H" } else { "\n" });
     }
 
+    /// Shows a picture of several lines in place of the last one, and nothing in between that would flicker.
+    pub(crate) fn picture(&self, lines: &str) {
+        self.prompt(format_args!("\x1b[H{}\x1b[K\x1b[J", lines.replace('\n', "\x1b[K\n")));
+    }
+
     fn read(&mut self) -> io::Result<()> {
         let mut bytes = [0; 1024];
         // Not through `Stdin`, whose buffer would hide lines from the next poll.
@@ -117,5 +182,11 @@ impl Console {
             Err(errno) => return Err(errno.into()),
         }
         Ok(())
+    }
+}
+
+impl Drop for Console {
+    fn drop(&mut self) {
+        self.give_back();
     }
 }

@@ -4,7 +4,9 @@
 
 mod args;
 mod console;
+mod door;
 mod echo;
+mod field;
 mod lobby;
 mod table;
 
@@ -12,11 +14,13 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use client::ClientError;
+use client::{ClientError, arena, tictactoe};
 
 use crate::args::{Args, Game};
 use crate::console::Console;
-use crate::table::{Played, Table};
+use crate::door::Entered;
+use crate::field::Field;
+use crate::table::Table;
 
 /// The exit code for an address where nobody is, as in `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
@@ -28,7 +32,9 @@ enum PlayError {
     Client(#[from] ClientError),
     #[error("cannot use the terminal: {0}")]
     Console(#[from] std::io::Error),
-    #[error("the game of match {0} is not tic-tac-toe; --bot --game echo can try it out")]
+    #[error(
+        "the game of match {0} is none that can be played here; --bot --game echo can try it out"
+    )]
     OtherGame(String),
     #[error("the game answered {0} of {1} words")]
     Echo(u32, u32),
@@ -53,12 +59,20 @@ fn play(args: &Args) -> Result<(), PlayError> {
     if args.game == Some(Game::Echo) {
         return echo::play(&console, client::GameSocket::enter(&assignment, echo::LIMIT)?);
     }
-    match Table::open(&mut console, args, &assignment)?.play()? {
-        Played::ToAnEnd => Ok(()),
-        Played::NotTicTacToe(game) if args.bot => echo::play(&console, *game),
-        Played::NotTicTacToe(mut game) => {
+    match door::enter(&mut console, args, &assignment)? {
+        Entered::TicTacToe(game, words) => {
+            let game = door::go_on(game, &words, tictactoe::Player::on);
+            Table::new(&mut console, args, &assignment, game).play()
+        }
+        Entered::Arena(game, words) => {
+            let game = door::go_on(game, &words, arena::Player::on);
+            Field::new(&mut console, args, &assignment, game).play()
+        }
+        Entered::Other(game) if args.bot => echo::play(&console, game),
+        Entered::Other(mut game) => {
             game.bye(echo::LIMIT)?;
             Err(PlayError::OtherGame(protocol::Visible(&assignment.match_id).to_string()))
         }
+        Entered::Left => Ok(()),
     }
 }

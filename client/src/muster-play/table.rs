@@ -2,30 +2,16 @@
 
 use std::fmt::Write;
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
 
 use client::tictactoe::{Bot, Event, Player, Strategy};
-use client::{Assignment, ClientError, GameSocket, Link};
+use client::{Assignment, ClientError, GameSocket};
 use protocol::Visible;
 use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
 
 use crate::PlayError;
-use crate::args::{Args, Game};
+use crate::args::Args;
 use crate::console::Console;
-
-/// How long a game may keep its first state back before it is taken for another game. Tic-tac-toe tells it with
-/// its welcome, and again and again.
-const FIRST_STATE_MAX: Duration = Duration::from_secs(1);
-
-/// How long a goodbye may take.
-const BYE_MAX: Duration = Duration::from_secs(2);
-
-/// How it went.
-pub(crate) enum Played {
-    ToAnEnd,
-    /// The game let the player in, and then spoke no tic-tac-toe.
-    NotTicTacToe(Box<GameSocket<Link>>),
-}
+use crate::door::BYE_MAX;
 
 /// A player at its table.
 pub(crate) struct Table<'a> {
@@ -33,60 +19,51 @@ pub(crate) struct Table<'a> {
     game: GameSocket<Player>,
     match_id: String,
     strategy: Option<Bot>,
-    /// When a game that has told no state is another game.
-    other_game_at: Option<Instant>,
-    may_be_other_game: bool,
     last_move: String,
     is_over: bool,
 }
 
 impl<'a> Table<'a> {
-    pub(crate) fn open(
+    pub(crate) fn new(
         console: &'a mut Console,
         args: &Args,
         assignment: &Assignment,
-    ) -> Result<Self, ClientError> {
-        Ok(Self {
+        game: GameSocket<Player>,
+    ) -> Self {
+        Self {
             console,
-            game: GameSocket::open(assignment, Player::new(assignment))?,
+            game,
             match_id: Visible(&assignment.match_id).to_string(),
             strategy: args.strategy(),
-            other_game_at: None,
-            may_be_other_game: args.game != Some(Game::TicTacToe),
             last_move: String::new(),
             is_over: false,
-        })
+        }
     }
 
     /// Plays until the game is over, or the person has had enough.
-    pub(crate) fn play(mut self) -> Result<Played, PlayError> {
+    pub(crate) fn play(mut self) -> Result<(), PlayError> {
         loop {
             self.game.turn()?;
             while let Some(event) = self.game.poll_event() {
                 self.handle_event(event);
             }
             match self.game.closed() {
-                Some(_) if self.is_over => return Ok(Played::ToAnEnd),
+                Some(_) if self.is_over => return Ok(()),
                 Some(closed) => {
                     let address = self.game.address().to_owned();
                     return Err(ClientError::Game { address, closed }.into());
                 }
                 None => {}
             }
-            if self.other_game_at.is_some_and(|at| Instant::now() >= at) {
-                let game = self.game.map(Player::into_link);
-                return Ok(Played::NotTicTacToe(Box::new(game)));
-            }
             self.play_as_bot();
-            let until = [self.game.next_deadline(), self.other_game_at];
-            self.console.wait(self.game.as_fd(), until.into_iter().flatten().min())?;
+            self.console.wait(self.game.as_fd(), self.game.next_deadline())?;
             while let Some(line) = self.console.next_line() {
                 self.handle_typed(&line);
             }
             if self.console.wants_out() && !self.is_over {
                 self.game.bye(BYE_MAX)?;
                 self.console.say("\nleft the game");
-                return Ok(Played::ToAnEnd);
+                return Ok(());
             }
         }
     }
@@ -97,13 +74,8 @@ impl<'a> Table<'a> {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            Event::Welcome { slot, players } => {
-                let match_id = &self.match_id;
-                self.console
-                    .say(format_args!("welcome: match {match_id}, slot {slot} of {players}"));
-                self.other_game_at =
-                    Some(Instant::now() + FIRST_STATE_MAX).filter(|_| self.may_be_other_game);
-            }
+            // Told at the door.
+            Event::Welcome { .. } => {}
             Event::Moved { number, mark, cell } => {
                 self.last_move = format!("move {number}: {} takes {cell}", self.who(mark));
                 if self.is_bot() {
@@ -111,7 +83,6 @@ impl<'a> Table<'a> {
                 }
             }
             Event::State(state) => {
-                self.other_game_at = None;
                 self.is_over = state.standing.is_end();
                 if self.is_bot() {
                     self.show_to_reader(&state);

@@ -81,7 +81,11 @@ pub enum CannotPlay {
 impl Player {
     /// A player on its way into the game that it was assigned.
     pub fn new(assignment: &Assignment) -> Self {
-        let link = Link::new(assignment);
+        Self::on(Link::new(assignment))
+    }
+
+    /// A player who goes on with a link that may have let it in already.
+    pub fn on(link: Link) -> Self {
         Self { link, state: None, pending: None, events: VecDeque::new() }
     }
 

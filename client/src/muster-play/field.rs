@@ -1,0 +1,336 @@
+//! The game of arena, for a person or a bot.
+
+use std::fmt::Write;
+use std::os::fd::AsFd;
+use std::time::{Duration, Instant};
+
+use client::arena::{Event, Player, Seeker};
+use client::{Assignment, ClientError, GameSocket};
+use protocol::Visible;
+use protocol::arena::{Direction, HEIGHT, Runner, Setup, Snapshot, Standing, WIDTH, is_wall};
+
+use crate::PlayError;
+use crate::args::Args;
+use crate::console::Console;
+use crate::door::BYE_MAX;
+
+/// How often the picture is drawn: often enough for the eye, and not for each tick.
+const PICTURE_PERIOD: Duration = Duration::from_millis(80);
+
+/// How often a line is printed where there is no screen.
+const LINE_PERIOD: Duration = Duration::from_secs(1);
+
+/// What a person has to know, under the picture.
+const KEYS: &str =
+    "go with w a s d or the arrows, q e z c at a slant; space stands still; Ctrl-C leaves";
+
+/// A player on the field.
+pub(crate) struct Field<'a> {
+    console: &'a mut Console,
+    game: GameSocket<Player>,
+    match_id: String,
+    bot: Option<Seeker>,
+    keys: Keys,
+    /// When to show the next picture, or line.
+    show_at: Instant,
+    end: Option<Snapshot>,
+}
+
+impl<'a> Field<'a> {
+    pub(crate) fn new(
+        console: &'a mut Console,
+        args: &Args,
+        assignment: &Assignment,
+        game: GameSocket<Player>,
+    ) -> Self {
+        Self {
+            console,
+            game,
+            match_id: Visible(&assignment.match_id).to_string(),
+            bot: args.bot.then(|| Seeker::new(args.seed())),
+            keys: Keys::default(),
+            show_at: Instant::now(),
+            end: None,
+        }
+    }
+
+    /// Plays until the game is over, or the person has had enough.
+    pub(crate) fn play(mut self) -> Result<(), PlayError> {
+        self.console.take_keys_and_screen()?;
+        loop {
+            self.game.turn()?;
+            while let Some(event) = self.game.poll_event() {
+                self.handle_event(event);
+            }
+            if let Some(closed) = self.game.closed() {
+                self.console.give_back();
+                let Some(end) = self.end else {
+                    let address = self.game.address().to_owned();
+                    return Err(ClientError::Game { address, closed }.into());
+                };
+                self.show_end(&end);
+                return Ok(());
+            }
+            self.show_if_due();
+            let until = [self.game.next_deadline(), Some(self.show_at)];
+            self.console.wait(self.game.as_fd(), until.into_iter().flatten().min())?;
+            for byte in self.console.typed_bytes() {
+                self.handle_key(byte);
+            }
+            if self.console.wants_out() && self.end.is_none() {
+                self.game.bye(BYE_MAX)?;
+                self.console.give_back();
+                self.console.say("\nleft the game");
+                return Ok(());
+            }
+        }
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            // Told at the door.
+            Event::Welcome { .. } => {}
+            Event::Setup(setup) => {
+                let names: Vec<String> =
+                    setup.names.iter().map(|it| Visible(it).to_string()).collect();
+                let (points, names) = (setup.points, names.join(", "));
+                self.console.say(format_args!("arena: {points} coins win; players: {names}"));
+            }
+            Event::Snapshot(snapshot) => {
+                self.end = Some(snapshot).filter(|it| it.standing.is_end());
+                let slot = self.game.machine().setup().map(|setup| setup.you);
+                if let (Some(bot), Some(slot)) = (&mut self.bot, slot) {
+                    let direction = bot.choose(&snapshot, slot);
+                    self.game.with(|player, _| player.steer(direction));
+                }
+            }
+        }
+    }
+
+    fn handle_key(&mut self, byte: u8) {
+        match self.keys.press(byte) {
+            Some(Key::Go(direction)) => self.game.with(|player, _| player.steer(direction)),
+            Some(Key::Leave) => self.console.want_out(),
+            None => {}
+        }
+    }
+
+    /// Shows the newest snapshot, at a modest rate: a picture where there is a screen, else a line.
+    fn show_if_due(&mut self) {
+        let now = Instant::now();
+        if now < self.show_at {
+            return;
+        }
+        let is_screen = self.console.has_screen();
+        self.show_at = now + if is_screen { PICTURE_PERIOD } else { LINE_PERIOD };
+        let machine = self.game.machine();
+        let (Some(setup), Some(snapshot)) = (machine.setup(), machine.snapshot()) else { return };
+        let (scores, clock) = (scores(setup, snapshot), clock(setup, snapshot));
+        if is_screen {
+            let head = format!("match {}: {clock}", self.match_id);
+            self.console.picture(&format!("{head}\n{}\n{scores}\n{KEYS}", draw(setup, snapshot)));
+        } else {
+            self.console.say(format_args!("{clock}: {}", scores.replace('\n', "  ")));
+        }
+    }
+
+    fn show_end(&self, end: &Snapshot) {
+        let Some(setup) = self.game.machine().setup() else { return };
+        self.console.say(scores(setup, end));
+        let outcome = outcome(setup, end, self.bot.is_some());
+        if self.bot.is_some() {
+            self.console.say(format_args!("result: {outcome}"));
+        } else {
+            self.console.say(outcome);
+        }
+    }
+}
+
+/// What a key means.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Key {
+    Go(Direction),
+    Leave,
+}
+
+/// Keys from the bytes that a terminal makes of them: an arrow is three, `ESC [ A` or `ESC O A`.
+#[derive(Debug, Default)]
+struct Keys {
+    /// How much of an arrow has come.
+    escape: usize,
+}
+
+impl Keys {
+    fn press(&mut self, byte: u8) -> Option<Key> {
+        let escape = std::mem::take(&mut self.escape);
+        let direction = match (escape, byte) {
+            (_, 0x1b) => {
+                self.escape = 1;
+                return None;
+            }
+            (1, b'[' | b'O') => {
+                self.escape = 2;
+                return None;
+            }
+            (2, b'A') => Direction::Up,
+            (2, b'B') => Direction::Down,
+            (2, b'C') => Direction::Right,
+            (2, b'D') => Direction::Left,
+            (_, b'w' | b'W') => Direction::Up,
+            (_, b's' | b'S') => Direction::Down,
+            (_, b'd' | b'D') => Direction::Right,
+            (_, b'a' | b'A') => Direction::Left,
+            (_, b'q' | b'Q') => Direction::UpLeft,
+            (_, b'e' | b'E') => Direction::UpRight,
+            (_, b'z' | b'Z') => Direction::DownLeft,
+            (_, b'c' | b'C') => Direction::DownRight,
+            (_, b' ') => Direction::Stand,
+            // Ctrl-C where the terminal does not make a signal of it, and Ctrl-D.
+            (_, 0x03 | 0x04) => return Some(Key::Leave),
+            (_, digit) => Direction::of_digit(digit.into())?,
+        };
+        Some(Key::Go(direction))
+    }
+}
+
+/// The sign of a player: `@` for the one who looks, a letter by slot for the others.
+fn sign(setup: &Setup, slot: usize) -> char {
+    match u8::try_from(slot) {
+        _ if slot == setup.you => '@',
+        Ok(slot @ 0..26) => char::from(b'A' + slot),
+        Ok(_) | Err(_) => '?',
+    }
+}
+
+/// A player's name, made visible; `player` and its slot where it has none.
+fn name(setup: &Setup, slot: usize) -> String {
+    match setup.names.get(slot).map(String::as_str) {
+        None | Some("") => format!("player {slot}"),
+        Some(name) => Visible(name).to_string(),
+    }
+}
+
+fn clock(setup: &Setup, snapshot: &Snapshot) -> String {
+    match snapshot.standing {
+        Standing::Waiting => "waiting for the others".to_owned(),
+        Standing::Playing => format!("{} s left", snapshot.left.div_ceil(setup.hz.max(1))),
+        Standing::Finished { .. } | Standing::Stopped => "over".to_owned(),
+    }
+}
+
+/// The players who are here, the best first, four in a line.
+fn scores(setup: &Setup, snapshot: &Snapshot) -> String {
+    let here = |(slot, runner): (usize, &Option<Runner>)| Some((slot, (*runner)?.score));
+    let mut players: Vec<(usize, u16)> =
+        snapshot.runners.iter().enumerate().filter_map(here).collect();
+    players.sort_by_key(|(slot, score)| (std::cmp::Reverse(*score), *slot));
+    let label = |(slot, score): &(usize, u16)| {
+        format!("{} {} {score}", sign(setup, *slot), name(setup, *slot))
+    };
+    let lines = players.chunks(4).map(|four| four.iter().map(label).collect::<Vec<_>>().join("  "));
+    lines.collect::<Vec<_>>().join("\n")
+}
+
+/// The map with coins and players on it.
+fn draw(setup: &Setup, snapshot: &Snapshot) -> String {
+    let mut rows = [[' '; WIDTH]; HEIGHT];
+    for (row, signs) in rows.iter_mut().enumerate() {
+        for (column, sign) in signs.iter_mut().enumerate() {
+            *sign = if is_wall(column, row) { '#' } else { ' ' };
+        }
+    }
+    for coin in snapshot.coins {
+        rows[coin.row()][coin.column()] = 'o';
+    }
+    // The player who looks comes last, so that nobody stands before it.
+    let mut slots: Vec<usize> = (0..snapshot.runners.len()).collect();
+    slots.sort_by_key(|slot| *slot == setup.you);
+    for slot in slots {
+        if let Some(cell) = snapshot.runners[slot].and_then(|runner| runner.at.cell()) {
+            rows[cell.row()][cell.column()] = sign(setup, slot);
+        }
+    }
+    let mut picture = String::new();
+    for (row, signs) in rows.iter().enumerate() {
+        // Writing to a string cannot fail.
+        let _ = write!(picture, "{}{}", if row > 0 { "\n" } else { "" }, String::from_iter(signs));
+    }
+    picture
+}
+
+fn outcome(setup: &Setup, end: &Snapshot, is_bot: bool) -> String {
+    match end.standing {
+        Standing::Finished { winner: Some(slot) } if slot == setup.you && !is_bot => {
+            "you have won!".to_owned()
+        }
+        Standing::Finished { winner: Some(slot) } => format!("{} has won", name(setup, slot)),
+        Standing::Finished { winner: None } => "a draw".to_owned(),
+        Standing::Stopped | Standing::Waiting | Standing::Playing => {
+            "the match was ended; nobody has won".to_owned()
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use protocol::arena::{COINS, Cell, PLAYERS_MAX};
+
+    use super::*;
+
+    fn setup() -> Setup {
+        let names = vec!["ada\u{1b}[2J".into(), "bob".into(), String::new()];
+        Setup { hz: 30, points: 30, you: 1, names }
+    }
+
+    fn snapshot(standing: Standing) -> Snapshot {
+        let mut runners = [None; PLAYERS_MAX];
+        for (slot, score) in [(0, 2), (1, 1), (2, 2)] {
+            let at = Cell::new(4 + slot, 2).unwrap().centre();
+            runners[slot] = Some(Runner { at, score });
+        }
+        let coins = [Cell::new(2, 1).unwrap(); COINS];
+        Snapshot { number: 1, left: 31, standing, runners, coins }
+    }
+
+    #[test]
+    fn the_picture_shows_walls_coins_and_players() {
+        let picture = draw(&setup(), &snapshot(Standing::Playing));
+        let lines: Vec<&str> = picture.lines().collect();
+        assert_eq!((lines.len(), lines[0]), (HEIGHT, "#".repeat(WIDTH).as_str()));
+        assert!(lines[1].starts_with("# o   ") && lines[2].starts_with("#   A@C "), "{picture}");
+        assert!(lines.iter().all(|line| line.chars().count() == WIDTH));
+    }
+
+    #[test]
+    fn the_best_is_named_first_and_hostile_names_are_not_obeyed() {
+        let snapshot = snapshot(Standing::Playing);
+        let shown = scores(&setup(), &snapshot);
+        assert_eq!(shown, "A ada\\u{1b}[2J 2  C player 2 2  @ bob 1");
+        assert_eq!(clock(&setup(), &snapshot), "2 s left");
+    }
+
+    #[test]
+    fn who_has_won_is_told() {
+        let outcome = |winner| outcome(&setup(), &snapshot(Standing::Finished { winner }), false);
+        assert_eq!(outcome(Some(1)), "you have won!");
+        assert_eq!(outcome(Some(2)), "player 2 has won");
+        assert_eq!(outcome(None), "a draw");
+    }
+
+    #[test]
+    fn keys_and_arrows_are_directions_and_the_rest_is_nothing() {
+        let press = |bytes: &[u8]| {
+            let mut keys = Keys::default();
+            bytes.iter().filter_map(|byte| keys.press(*byte)).collect::<Vec<_>>()
+        };
+        let go = |direction| Key::Go(direction);
+        let arrows = [Direction::Up, Direction::Down, Direction::Right, Direction::Left].map(go);
+        assert_eq!(press(b"\x1b[A\x1b[B\x1b[C\x1b[D"), arrows);
+        assert_eq!(press(b"\x1bOA\x1bOB\x1bOC\x1bOD"), arrows);
+        assert_eq!(press(b"wsda"), arrows);
+        assert_eq!(press(b"q\n "), [go(Direction::UpLeft), go(Direction::Stand)]);
+        assert_eq!(press(b"9\x04"), [go(Direction::UpRight), Key::Leave]);
+        assert_eq!(press(b"\x1b\x1b[A\x1bd"), [go(Direction::Up), go(Direction::Right)]);
+        assert_eq!(press(b"\xff\0?0"), []);
+    }
+}
