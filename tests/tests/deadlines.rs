@@ -27,6 +27,11 @@ fn assert_timed_out(rest: &[String]) {
     assert!(line.starts_with("ERR 408 TIMEOUT ") && line.contains(" retry_ms="), "{line}");
 }
 
+/// Whether there is a slot for a client, which gives it back at once.
+fn is_let_in(muster: &Muster) -> bool {
+    Wire::open(muster.address()).line().starts_with("MUSTER ")
+}
+
 /// Sends a line that has no end, a byte whenever there was no answer for a while, until there is one.
 fn drip(wire: &mut Wire) -> Vec<String> {
     wire.stream().set_read_timeout(Some(Duration::from_millis(20))).unwrap();
@@ -78,10 +83,12 @@ fn silence_half_a_line_and_a_line_byte_by_byte_have_their_deadline() {
 fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
     let muster = Setup::default().config(SHORT);
     let muster = muster.mode("raid", &["muster-game", "echo"], "players = 9\nwarm = 0").start();
-    let [mut patient, mut half] = arrive(&muster, ["READY\n", "READY\nLEA"]);
-    for wire in [&mut patient, &mut half] {
+    let [mut patient, mut half, mut dripping] =
+        arrive(&muster, ["READY\n", "READY\nLEA", "READY\n"]);
+    for wire in [&mut patient, &mut half, &mut dripping] {
         assert!(wire.line().starts_with("QUEUED "));
     }
+    assert_timed_out(&drip(&mut dripping));
     assert_timed_out(&half.rest());
     // Whoever came later and was idle is gone, twice over; who is queued is not.
     for _ in 0..2 {
@@ -133,6 +140,22 @@ fn who_does_not_close_is_closed() {
     // `wire` is still open on this side. Its slot is free all the same.
     wait_until("the slot", || Wire::open(muster.address()).line().starts_with("MUSTER "));
     drop(wire);
+}
+
+/// Row 2: who closed its side before its last line was out is not waited for any more.
+#[test]
+fn who_closed_already_is_not_waited_for() {
+    let limits = "[limits]\nclients = 1\nclose_timeout = \"1h\"";
+    let muster = Setup::default().config(limits).duel("warm = 0").start();
+    for said in ["QUIT\n", "PING\n", "READY\n", "PING half a line"] {
+        let mut wire = Wire::open(muster.address());
+        muster.while_frozen(|| {
+            wire.say(said);
+            wire.shut_down();
+        });
+        wire.rest();
+        wait_until("the slot", || is_let_in(&muster));
+    }
 }
 
 /// Row 6: who asks and never reads is bounded, and then dropped; who asks beside it is answered.

@@ -1,6 +1,6 @@
 //! Waiting costs nothing: a daemon for which there is nothing to do is not woken.
 
-use tests::{Muster, Setup, Work, proc, wait_for, wait_until};
+use tests::{Muster, Setup, Wire, Work, proc, wait_for, wait_until};
 
 /// Fails unless there comes a time in which a daemon is not woken once, while another is thousands of times.
 /// What happened before may still be on its way at first; what comes again and again stays.
@@ -15,9 +15,15 @@ fn assert_asleep(muster: &Muster) {
 
 #[test]
 fn a_queued_player_and_warm_games_cost_nothing() {
-    let muster = Setup::default().duel("warm = 2").start();
+    let limits = "[limits]\nidle_timeout = \"100ms\"";
+    let muster = Setup::default().config(limits).duel("warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
     let _queued = muster.join("duel", "ada");
+    // Whoever is not queued is let go for being idle, and so would the player be by now.
+    let mut idle = Wire::greeted(muster.address());
+    idle.say("PING\n");
+    assert!(idle.rest().last().unwrap().starts_with("ERR 408 "));
+    drop(idle);
     assert_asleep(&muster);
     for game in proc::children(muster.pid()) {
         assert_eq!(Work::of(game).wakeups, 0, "a warm game was woken");

@@ -291,18 +291,41 @@ fn a_client_that_closes_only_its_own_side_still_gets_its_answers() {
     let rest = wire.rest();
     assert_eq!(rest[0], "MUSTER 1 line_max=512 queues=duel,arena");
     assert_eq!((rest[1].as_str(), rest[4].as_str(), rest.len()), ("PONG a", "PONG b", 5));
-    // Far more answers than fit anywhere on the way, asked for by who has already closed its side.
+}
+
+/// Row 8: far more answers than all buffers on the way hold, asked for by who has already closed its side. Muster
+/// stops reading its questions until it reads the answers, and says all of them.
+#[test]
+fn answers_by_the_megabyte_wait_for_who_closed_its_side() {
+    let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
+    let muster = Setup::default().config(limits).duel("warm = 0").start();
     let mut wire = Wire::greeted(muster.address());
-    let text = "z".repeat(400);
-    wire.say(format!("PING {text}\n").repeat(2_000));
+    wire.say("HELP\n");
+    wire.say("PING end\n");
+    let help: Vec<String> =
+        std::iter::from_fn(|| Some(wire.line()).filter(|line| line != "PONG end")).collect();
+    wire.say("HELP\n".repeat(30_000));
     wire.shut_down();
-    assert_eq!(wire.rest(), vec![format!("PONG {text}"); 2_000]);
+    // Each answer to another is a turn of Muster's loop, in which it serves 64 lines of each client: after so
+    // many of them it has answered all, if it did not stop.
+    let mut other = Wire::greeted(muster.address());
+    for _ in 0..30_000 / 64 {
+        assert_eq!(other.ask("PING\n"), "PONG");
+    }
+    let mut count = 0;
+    while let Some(line) = wire.try_line().unwrap() {
+        assert_eq!(line, help[count % help.len()], "answer {count}");
+        count += 1;
+    }
+    assert_eq!(count, 30_000 * help.len());
 }
 
 /// Row 5: whatever players say, an event is one line of the log, and nothing in it obeys them.
 #[test]
 fn nothing_that_players_say_acts_on_the_log() {
-    let muster = Setup::default().duel("warm = 1").log("trace").start();
+    // A game that prints what it is told, names as they are; and one that is careful itself.
+    let puppet = Setup::default().puppet("raid", &[], "players = 2\nwarm = 1");
+    let muster = puppet.duel("warm = 1").log("trace").start();
     let mut wire = Wire::greeted(muster.address());
     for garbage in
         [&b"PING \x1b[2J\n"[..], b"\x1b]0;FAKED\x07\n", b"\xff\x00FAKED\n", b"FAKED\rFAKED\n"]
@@ -310,17 +333,21 @@ fn nothing_that_players_say_acts_on_the_log() {
         assert!(wire.ask(garbage).starts_with("ERR 50"));
     }
     let mut players = Vec::new();
-    for name in ["%1b[31m%0aFAKED%0d", "a%0a2026-01-01T00:00:00Z%20INFO%20%20FAKED%e2%80%ae%c2%9b"]
-    {
-        let mut player = Wire::greeted(muster.address());
-        assert!(player.ask(format!("READY name={name}\n")).starts_with("QUEUED"));
-        players.push(player);
+    for queue in ["duel", "raid"] {
+        for name in
+            ["%1b[31m%0aFAKED%0d", "a%0a2026-01-01T00:00:00Z%20INFO%20%20FAKED%e2%80%ae%c2%9b"]
+        {
+            let mut player = Wire::greeted(muster.address());
+            assert!(player.ask(format!("READY queue={queue} name={name}\n")).starts_with("QUEUED"));
+            players.push(player);
+        }
     }
     for player in &mut players {
         assert!(player.rest().last().unwrap().starts_with("ASSIGN "));
     }
-    // The game says whom it was started for, and has not been told how.
+    // The games say for whom they were started.
     muster.log().wait_for(&["output game=", "started: ", "FAKED"]);
+    muster.log().wait_for(&["output game=", "heard ", "FAKED"]);
     let faked = muster.log().lines_with(&["FAKED"]);
     assert!(faked.iter().all(|line| line.contains(" output game=")), "{faked:?}");
     for line in muster.log().text().split('\n') {
