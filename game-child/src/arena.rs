@@ -33,7 +33,7 @@ const POINTS_MAX: u16 = 30;
 /// How often a player is told what does not change, until its first move shows that it knows.
 const SETUP_PERIOD: Duration = Duration::from_millis(100);
 
-/// A player whose last input is older is not told of every tick: it may be somebody who only looks on with netcat,
+/// A player whose last input is older, or who never said one, is not told of every tick: it may be somebody who only looks on with netcat,
 /// or an address that never asked for so much.
 const LIVELY_MAX: Duration = Duration::from_secs(1);
 const IDLE_PERIOD: Duration = Duration::from_millis(100);
@@ -194,7 +194,7 @@ impl Arena {
     /// Tells a player what it has to know by now.
     fn tell(&mut self, now: Duration, slot: usize, snapshot: &Snapshot, outbox: &mut Outbox) {
         let player = &self.players[slot];
-        let is_lively = now <= player.heard_at + LIVELY_MAX;
+        let is_lively = player.input > 0 && now <= player.heard_at + LIVELY_MAX;
         let is_due = is_lively || now >= player.told_at + IDLE_PERIOD;
         let is_end = self.end.as_ref().is_some_and(|end| end.number == snapshot.number);
         if player.presence != Presence::Present || !(is_due || is_end) {
@@ -297,7 +297,6 @@ impl Game for Arena {
     fn handle_joined(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
         self.began.get_or_insert(now);
         self.world.enter(slot);
-        self.players[slot].heard_at = now;
         self.set_presence(slot, Presence::Present);
         self.tell_setup(now, slot, outbox);
     }

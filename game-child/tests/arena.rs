@@ -171,20 +171,19 @@ fn a_warm_arena_sleeps_and_one_that_waits_for_its_players_too() {
 
 /// Who looks on with netcat, and says no moves.
 #[test]
-fn who_says_no_moves_is_told_less_and_less_often() {
+fn who_says_no_moves_is_told_less_often() {
     let fake = Fake::started(&muster_game(&["arena", "--hz", "60"]), 2);
     let watcher = fake.stranger();
     assert_eq!(ask(&watcher, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
     let setup = next_datagram(&watcher);
     assert!(setup.starts_with("ARENA hz=60 points=30 you=0 n0=ada%1B[31m%0Amatch%20"), "{setup}");
     let mut numbers = Vec::new();
-    while numbers.last().is_none_or(|last| *last < 150) {
+    while numbers.last().is_none_or(|last| *last < 90) {
         if let Some(FromArena::Update(update)) = FromArena::parse(&next_datagram(&watcher)) {
             assert_eq!(update.base, None, "it never acknowledged one");
             numbers.push(update.number);
         }
     }
-    // After the first second every sixth tick at most, whatever the machine missed.
-    let late: Vec<u32> = numbers.into_iter().filter(|number| *number > 70).collect();
-    assert!(late.windows(2).all(|pair| pair[1] - pair[0] >= 5), "{late:?}");
+    // Every sixth tick at most, whatever the machine missed.
+    assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] >= 5), "{numbers:?}");
 }

