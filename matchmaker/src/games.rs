@@ -70,6 +70,10 @@ impl Game {
         self.phase
     }
 
+    pub(crate) fn has_process(&self) -> bool {
+        self.has_process
+    }
+
     pub(crate) fn match_id(&self) -> Option<MatchId> {
         match self.phase {
             GamePhase::Launching | GamePhase::Warm => None,
@@ -132,7 +136,7 @@ impl Matchmaker {
         game.has_process = true;
         // Told to end before it existed: what could not be done then is done now.
         if matches!(game.phase, GamePhase::Stopping { .. }) {
-            self.act(Action::Kill { game: id });
+            self.send_kill(id);
         }
     }
 
@@ -322,9 +326,12 @@ impl Matchmaker {
                 self.act(Action::Terminate { game: id });
             }
             GamePhase::Stopping { next: StopStep::Kill, .. } => self.kill(id),
-            GamePhase::Warm | GamePhase::Stopping { next: StopStep::AwaitExit, .. } => {
-                unreachable!("{id:?} has no deadline in {:?}", game.phase)
+            GamePhase::Stopping { next: StopStep::AwaitExit, .. } => {
+                let why = "it outlived SIGKILL; trying again".into();
+                self.act(Action::Report(Event::GameStopping { game: id, why }));
+                self.send_kill(id);
             }
+            GamePhase::Warm => unreachable!("{id:?} has no deadline while it is warm"),
         }
     }
 
@@ -382,12 +389,18 @@ impl Matchmaker {
         self.move_game(id, GamePhase::Stopping { match_id, next }, None);
         // What does not exist yet is killed as soon as it does; see `handle_launched`.
         if has_process {
-            self.act(Action::Kill { game: id });
+            self.send_kill(id);
         }
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::PortReturnedBeforeExit) && match_id.is_none() {
             self.remove_game(id, Return::Free);
         }
+    }
+
+    /// Has the game killed, now and as often as it takes.
+    fn send_kill(&mut self, id: GameId) {
+        self.deadlines.set(Owner::Game(id), Some(self.after(limits::KILL_AGAIN_AFTER)));
+        self.act(Action::Kill { game: id });
     }
 
     /// The match that goes on in a game until its end, if its players were told of it. If they were not, the

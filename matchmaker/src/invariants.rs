@@ -184,7 +184,8 @@ impl Matchmaker {
             let needs = match game.phase() {
                 GamePhase::Launching | GamePhase::Starting(_) | GamePhase::Running { .. } => true,
                 GamePhase::Warm => false,
-                GamePhase::Stopping { next, .. } => next != StopStep::AwaitExit,
+                GamePhase::Stopping { next: StopStep::AwaitExit, .. } => game.has_process(),
+                GamePhase::Stopping { .. } => true,
             };
             holds(has == needs, || format!("{id:?} in {:?}: deadline {has}", game.phase()))?;
         }

@@ -211,7 +211,8 @@ pub enum Action {
         /// The game.
         game: GameId,
     },
-    /// Send a game, and all of its process group, SIGKILL.
+    /// Send SIGKILL to a game, its process group, and all others that belong to it. Said again as long as the
+    /// game is not gone.
     Kill {
         /// The game.
         game: GameId,

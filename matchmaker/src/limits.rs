@@ -15,6 +15,9 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// How long a port rests at least when something outside Muster holds it, however short the quarantine.
 pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
 
+/// How long a game may outlive SIGKILL before it gets another, and the operator a word.
+pub const KILL_AGAIN_AFTER: Duration = Duration::from_secs(2);
+
 /// How many doublings of [`BACKOFF_MIN`] reach [`BACKOFF_MAX`]; more would only overflow.
 pub(crate) const BACKOFF_DOUBLINGS_MAX: u32 = 7;
 

@@ -118,6 +118,9 @@ impl Matchmaker {
             Input::Ready { connection, queue, name, resume_key, token } => {
                 self.handle_ready(connection, queue.as_deref(), name, resume_key, token);
             }
+            Input::Resume { connection } if self.is_waiting(connection) => {
+                self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
+            }
             Input::Resume { connection } => {
                 self.refuse(connection, ErrorCode::BadResume, "the key is unknown or expired");
             }
@@ -182,6 +185,11 @@ impl Matchmaker {
         self.connections.contains_key(&connection)
     }
 
+    /// Whether players are taken in.
+    pub fn is_serving(&self) -> bool {
+        self.phase == Phase::Serving
+    }
+
     /// What became of all players so far.
     pub fn totals(&self) -> Totals {
         self.totals
@@ -226,11 +234,7 @@ impl Matchmaker {
         token: Secret,
     ) {
         if self.connections.contains_key(&connection) {
-            return self.refuse(
-                connection,
-                ErrorCode::BadState,
-                "you are queued; LEAVE comes first",
-            );
+            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
         }
         if self.phase != Phase::Serving {
             return self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
@@ -484,3 +488,6 @@ impl Matchmaker {
 
 /// What a player reads while Muster goes down.
 const GOING_DOWN: &str = "the server is going down";
+
+/// What a player reads who says READY twice.
+const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";

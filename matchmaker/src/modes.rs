@@ -65,13 +65,20 @@ impl ModeState {
         self.retry_at
     }
 
-    pub(crate) fn is_pausing(&self) -> bool {
+    fn is_pausing(&self) -> bool {
         self.retry_at.is_some()
     }
 
     /// Whether the mode's games keep failing, in a pause or in the try that follows it.
     pub(crate) fn is_failing(&self) -> bool {
         self.failures > 1
+    }
+
+    /// Whether a game may be launched for this mode: not in a pause, and while its games keep failing, one at a
+    /// time, so that they do not take the ports and the turns of others.
+    pub(crate) fn may_launch(&self) -> bool {
+        let is_trying = self.is_failing() && self.launching > 0;
+        !self.is_pausing() && !is_trying
     }
 
     /// Waiting matches for which no game is launching.

@@ -45,7 +45,7 @@ impl Matchmaker {
     fn first_mode_in_need(&self) -> Option<ModeId> {
         let in_need = |mode: ModeId| {
             let state = &self.modes[mode.0];
-            let ticket = (!state.is_pausing()).then(|| state.first_unmet()).flatten()?;
+            let ticket = state.may_launch().then(|| state.first_unmet()).flatten()?;
             Some((ticket, mode))
         };
         self.mode_ids().filter_map(in_need).min().map(|(_, mode)| mode)
@@ -58,7 +58,7 @@ impl Matchmaker {
             let supply = state.warm.len() + state.launching;
             // Launching games that a match waits for will not be warm for long.
             let lack = (self.mode(mode).warm + state.waiting.len()).saturating_sub(supply);
-            (lack > 0 && !state.is_pausing()).then_some((lack, mode))
+            (lack > 0 && state.may_launch()).then_some((lack, mode))
         };
         // `max_by_key` takes the last of equals; the order of the modes is the order of preference.
         self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
@@ -87,7 +87,7 @@ impl Matchmaker {
     /// port on its way back to them. A port that is busy is on no way: whoever holds it may never go.
     fn reclaim_warm_games(&mut self) {
         let needed: usize =
-            self.modes.iter().filter(|state| !state.is_pausing()).map(|state| state.unmet()).sum();
+            self.modes.iter().filter(|state| state.may_launch()).map(|state| state.unmet()).sum();
         let coming = self.ports.resting_count() + self.stopping;
         for _ in coming..needed {
             let Some(game) = self.warm_game_to_spare() else { return };

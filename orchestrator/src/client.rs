@@ -171,14 +171,15 @@ impl Client {
             match self.input.next_line() {
                 Ok(Some(_)) if !self.lines.take(limits, now) => return Step::TooFast,
                 Ok(Some(line)) => {
-                    self.times.line_since = self.input.has_partial_line().then_some(now);
+                    self.times.line_since = None;
                     if !line.is_empty() {
                         self.phase = Phase::Talking;
                         self.times.quiet_since = now;
                     }
                     return Step::Line(line);
                 }
-                Ok(None) => {}
+                Ok(None) if self.input.is_empty() => {}
+                Ok(None) => drop(self.times.line_since.get_or_insert(now)),
                 Err(_) => return Step::LineTooLong,
             }
             if !self.readable {
@@ -186,10 +187,7 @@ impl Client {
             }
             match self.stream.read(chunk) {
                 Ok(0) => return Step::Gone,
-                Ok(read) => {
-                    self.input.extend(&chunk[..read]);
-                    self.times.line_since.get_or_insert(now);
-                }
+                Ok(read) => self.input.extend(&chunk[..read]),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(_) => return Step::Gone,
@@ -298,49 +296,22 @@ impl Client {
 
     // ---- Time ----
 
-    /// When this client is to be looked at, if nothing comes from it before. `is_queued`: the server knows
-    /// what it waits for, and it may be silent.
-    pub(crate) fn deadline(&self, limits: &Limits, is_queued: bool) -> Option<Instant> {
+    /// The next time to run out, and what is overdue then. `is_queued`: the server knows what the client waits
+    /// for, and it may be silent.
+    pub(crate) fn deadline(&self, limits: &Limits, is_queued: bool) -> Option<(Instant, Overdue)> {
         let times = &self.times;
         if let Some(since) = times.closing_since {
-            return Some(since + limits.close_timeout);
+            return Some((since + limits.close_timeout, Overdue::Unreachable));
         }
         let quiet = match self.phase {
-            Phase::Silent => Some(times.quiet_since + limits.handshake_timeout),
+            Phase::Silent => Some((times.quiet_since + limits.handshake_timeout, Overdue::Silent)),
             _ if is_queued => None,
-            _ => Some(times.quiet_since + limits.idle_timeout),
+            _ => Some((times.quiet_since + limits.idle_timeout, Overdue::Idle)),
         };
-        let line = times.line_since.map(|since| since + limits.line_timeout);
-        let stuck = times.stuck_since.map(|since| since + limits.write_timeout);
-        [quiet, line, stuck].into_iter().flatten().min()
-    }
-
-    /// What is overdue at `now`, if anything is.
-    pub(crate) fn overdue(
-        &self,
-        limits: &Limits,
-        is_queued: bool,
-        now: Instant,
-    ) -> Option<Overdue> {
-        let is_over =
-            |since: Option<Instant>, timeout| since.is_some_and(|since| since + timeout <= now);
-        let times = &self.times;
-        if is_over(times.closing_since, limits.close_timeout)
-            || is_over(times.stuck_since, limits.write_timeout)
-        {
-            return Some(Overdue::Unreachable);
-        }
-        if self.is_closing() {
-            return None;
-        }
-        if is_over(times.line_since, limits.line_timeout) {
-            return Some(Overdue::HalfLine);
-        }
-        let quiet = Some(times.quiet_since);
-        match self.phase {
-            Phase::Silent => is_over(quiet, limits.handshake_timeout).then_some(Overdue::Silent),
-            _ => (!is_queued && is_over(quiet, limits.idle_timeout)).then_some(Overdue::Idle),
-        }
+        let line = times.line_since.map(|since| (since + limits.line_timeout, Overdue::HalfLine));
+        let stuck = times.stuck_since;
+        let stuck = stuck.map(|since| (since + limits.write_timeout, Overdue::Unreachable));
+        [stuck, quiet, line].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
 }
 
@@ -352,16 +323,17 @@ struct LineRate {
 
 impl LineRate {
     fn take(&mut self, limits: &Limits, now: Instant) -> bool {
-        if self.left == 0 {
-            let elapsed_ms = now.saturating_duration_since(self.filled_at).as_millis();
-            let earned = elapsed_ms.saturating_mul(limits.lines_per_second.into()) / 1000;
-            self.left = u32::try_from(earned).unwrap_or(u32::MAX).min(limits.lines_burst);
-            if self.left == 0 {
-                return false;
-            }
+        let elapsed_ms = now.saturating_duration_since(self.filled_at).as_millis();
+        let earned = elapsed_ms.saturating_mul(limits.lines_per_second.into()) / 1000;
+        if earned > 0 {
+            let earned = u32::try_from(earned).unwrap_or(u32::MAX);
+            self.left = self.left.saturating_add(earned).min(limits.lines_burst);
             self.filled_at = now;
         }
-        self.left -= 1;
+        match self.left.checked_sub(1) {
+            Some(left) => self.left = left,
+            None => return false,
+        }
         true
     }
 }

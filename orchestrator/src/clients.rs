@@ -14,9 +14,6 @@ use crate::client::Client;
 use crate::config::Limits;
 use crate::tokens;
 
-/// Clients beyond the bounds that are kept for a moment, to be told so in a way that reaches them.
-const REFUSED_MAX: usize = 256;
-
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
 /// action meant for the slot's last client finds nobody.
 pub(crate) struct Clients {
@@ -74,7 +71,7 @@ impl Clients {
         let from_address = self.by_address.get(&address).copied().unwrap_or_default();
         let refused = self.slots.len() - self.refused >= limits.clients
             || from_address >= limits.clients_per_address;
-        if refused && self.refused >= REFUSED_MAX {
+        if refused && self.refused >= limits.refused {
             return Err(stream);
         }
         let entry = self.slots.vacant_entry();

@@ -7,7 +7,7 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
 use matchmaker::GameId;
@@ -30,8 +30,10 @@ impl Directories {
     /// # Errors
     /// When nothing can be written where the system wants temporary files.
     pub(crate) fn new() -> io::Result<Self> {
-        let parent =
-            std::env::var_os("RUNTIME_DIRECTORY").map_or_else(std::env::temp_dir, PathBuf::from);
+        // systemd.exec(5): with several directories, their paths are separated by colons.
+        let given = std::env::var_os("RUNTIME_DIRECTORY");
+        let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
+        let parent = first.unwrap_or_else(std::env::temp_dir);
         let place = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
         Ok(Self { place, heaped: 0, removed: 0 })
     }
@@ -42,7 +44,14 @@ impl Directories {
     /// When it cannot be made.
     pub(crate) fn make(&self, game: GameId) -> io::Result<PathBuf> {
         let directory = self.of(game);
-        fs::create_dir(&directory)?;
+        match fs::create_dir(&directory) {
+            // Somebody tidied up: who removes what is old from /tmp, for one.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                fs::DirBuilder::new().mode(0o700).create(self.place.path())?;
+                fs::create_dir(&directory)?;
+            }
+            made => made?,
+        }
         Ok(directory)
     }
 
@@ -114,6 +123,14 @@ impl Directories {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_place_that_was_tidied_away_is_made_again() {
+        let place = tempfile::tempdir().unwrap();
+        let directories = Directories { place, heaped: 0, removed: 0 };
+        fs::remove_dir(directories.place.path()).unwrap();
+        assert!(directories.make(GameId(1)).unwrap().is_dir());
+    }
 
     #[test]
     fn a_directory_goes_with_closed_ones_links_and_files() {

@@ -11,11 +11,12 @@ use mio::event::Source;
 use mio::net::UnixStream;
 use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
-use nix::sys::signal::{Signal, killpg};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
 use rustix::io::Errno;
 use rustix::process::WaitOptions;
+use serde_json::error::Category;
 
 use crate::launcher::Process;
 use crate::tokens;
@@ -47,6 +48,8 @@ pub(crate) struct Game {
     control_output: BytesMut,
     output: Option<pipe::Receiver>,
     output_lines: LineBuffer,
+    /// Whether what comes next is the rest of a line that was cut.
+    output_is_cut: bool,
     output_rate: OutputRate,
     is_ready: bool,
 }
@@ -97,6 +100,7 @@ impl Games {
                 Ok(output)
             }),
             output_lines: LineBuffer::new(OUTPUT_LINE_MAX),
+            output_is_cut: false,
             output_rate: OutputRate::new(lines_per_second, now),
             is_ready: false,
         };
@@ -195,15 +199,21 @@ impl Game {
         loop {
             match self.control_input.next_line() {
                 Ok(None) => break,
-                Ok(Some(line)) => said.push(parse_control(&line)),
-                Err(error) => {
-                    said.push(Said::Garbage(format!("control channel: {error}")));
-                    self.control = None;
-                    break;
-                }
+                Ok(Some(line)) => match FromGame::parse(&line) {
+                    Ok(message) => said.push(Said::Message(message)),
+                    Err(error) => return self.end_of_trust(said, describe(&error, line.len())),
+                },
+                Err(error) => return self.end_of_trust(said, error.to_string()),
             }
         }
         (said, self.control.is_some())
+    }
+
+    /// What follows garbage is not even looked at.
+    fn end_of_trust(&mut self, mut said: Vec<Said>, what: String) -> (Vec<Said>, bool) {
+        self.control = None;
+        said.push(Said::Garbage(what));
+        (said, false)
     }
 
     /// Reads what the game printed, its share of a turn. The flag says whether there may be more.
@@ -223,28 +233,34 @@ impl Game {
 
     fn cut_output_lines(&mut self, said: &mut Vec<Said>, now: Instant) {
         loop {
-            let line = match self.output_lines.next_line() {
-                Ok(Some(line)) => line,
+            let (line, is_cut) = match self.output_lines.next_line() {
+                Ok(Some(line)) => (line, false),
                 Ok(None) if self.output.is_none() && !self.output_lines.is_empty() => {
-                    self.output_lines.take_rest()
+                    (self.output_lines.take_rest(), false)
                 }
                 Ok(None) => return,
-                Err(_) => {
-                    let mut rest = self.output_lines.take_rest();
-                    let after = rest.split_off(OUTPUT_LINE_MAX.min(rest.len()));
-                    let next_line = after.iter().position(|&byte| byte == b'\n');
-                    if let Some(end) = next_line {
-                        self.output_lines.extend(&after[end + 1..]);
-                    }
-                    rest
-                }
+                Err(_) => self.cut_long_line(),
             };
+            // The rest of a line that was cut is no line.
+            if std::mem::replace(&mut self.output_is_cut, is_cut) {
+                continue;
+            }
+            let line = line.slice(..line.len().min(OUTPUT_LINE_MAX));
             match self.output_rate.take(now) {
                 Ok(0) => said.push(Said::Output(line)),
                 Ok(suppressed) => said.extend([Said::Suppressed(suppressed), Said::Output(line)]),
                 Err(()) => {}
             }
         }
+    }
+
+    /// Takes a line that is too long: to its end, or all there is of it. The flag says that the end is to come.
+    fn cut_long_line(&mut self) -> (Bytes, bool) {
+        let mut line = self.output_lines.take_rest();
+        let Some(end) = memchr::memchr(b'\n', &line) else { return (line, true) };
+        self.output_lines.extend(&line[end + 1..]);
+        line.truncate(end);
+        (line, false)
     }
 
     /// Sends the game a message. `false`: the game does not read, or its channel is closed.
@@ -270,11 +286,17 @@ impl Game {
         true
     }
 
-    /// Sends a signal to the game's process group. Nothing happens once the process was reaped.
+    /// Sends a signal to the game's process and to its group, which the process may have left. Nothing happens
+    /// once the process was reaped.
     pub(crate) fn signal(&self, signal: Signal) {
-        if self.exit.is_none() {
-            // The group is there as long as its leader was not reaped; EPERM and ESRCH cannot be.
-            let _ = killpg(Pid::from_raw(self.pid), signal);
+        if self.exit.is_some() {
+            return;
+        }
+        let pid = Pid::from_raw(self.pid);
+        // ESRCH: nobody else is in the group, or nobody at all.
+        let _ = killpg(pid, signal);
+        if let Err(error) = kill(pid, signal) {
+            log::error!("cannot send {signal} to process {pid}, a game: {error}");
         }
     }
 }
@@ -295,13 +317,13 @@ fn watched<S: Source>(
     watch().map_err(report).ok()
 }
 
-fn parse_control(line: &[u8]) -> Said {
-    match FromGame::parse(line) {
-        Ok(message) => Said::Message(message),
-        Err(error) => {
-            let start: String = String::from_utf8_lossy(line).chars().take(80).collect();
-            Said::Garbage(format!("control channel: {error}: {start}"))
+/// Says what is wrong with a control line, without a word of the line: it may hold a token.
+fn describe(error: &serde_json::Error, length: usize) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("a control line of {length} bytes is not JSON, at byte {}", error.column())
         }
+        Category::Data => format!("a control line of {length} bytes is no message of the contract"),
     }
 }
 

@@ -44,6 +44,10 @@ enum Order {
     },
     /// A process that was left behind has died; there may be others.
     LookAgain,
+    /// The game is being killed: kill whoever belongs to it, and may keep it.
+    Purge {
+        game: GameId,
+    },
 }
 
 /// What was done.
@@ -76,8 +80,9 @@ pub(crate) struct Launcher {
     orders: Option<Sender<Order>>,
     answers: Receiver<Answer>,
     thread: Option<JoinHandle<()>>,
-    /// Launches that were not answered yet.
-    in_flight: usize,
+    /// Launches that were ordered, and those of them that were answered, in the same order.
+    ordered: u64,
+    answered: u64,
     /// Games that were not cleaned up yet.
     unclean: usize,
 }
@@ -102,17 +107,29 @@ impl Launcher {
             }
         };
         let thread = std::thread::Builder::new().name("launcher".into()).spawn(run)?;
-        Ok(Self { orders: Some(orders), answers, thread: Some(thread), in_flight: 0, unclean: 0 })
+        Ok(Self {
+            orders: Some(orders),
+            answers,
+            thread: Some(thread),
+            ordered: 0,
+            answered: 0,
+            unclean: 0,
+        })
     }
 
     pub(crate) fn launch(&mut self, game: GameId, mode: ModeId, port: u16) {
-        self.in_flight += 1;
+        self.ordered += 1;
         self.order(Order::Launch { game, mode, port });
     }
 
     pub(crate) fn clean_up(&mut self, game: GameId) {
         self.unclean += 1;
         self.order(Order::CleanUp { game });
+    }
+
+    /// A game is being killed.
+    pub(crate) fn purge(&self, game: GameId) {
+        self.order(Order::Purge { game });
     }
 
     /// A child that is no game was reaped.
@@ -126,15 +143,20 @@ impl Launcher {
     pub(crate) fn next_answer(&mut self) -> Option<Answer> {
         let answer = self.answers.try_recv().ok()?;
         match answer {
-            Answer::Launched { .. } | Answer::Failed { .. } => self.in_flight -= 1,
+            Answer::Launched { .. } | Answer::Failed { .. } => self.answered += 1,
             Answer::CleanedUp { .. } => self.unclean -= 1,
         }
         Some(answer)
     }
 
-    /// Whether a process may exist of which no answer told yet.
-    pub(crate) fn is_launching(&self) -> bool {
-        self.in_flight > 0
+    /// How many launches were ordered so far. A process that exists now belongs to one of them.
+    pub(crate) fn ordered(&self) -> u64 {
+        self.ordered
+    }
+
+    /// How many of them were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.answered
     }
 
     fn order(&self, order: Order) {
@@ -170,11 +192,11 @@ impl Worker {
         let beside = std::env::current_exe().ok().and_then(|exe| exe.parent().map(Path::to_owned));
         Ok(Self {
             modes: config.modes.clone(),
-            bind: config.ports.bind,
+            bind: config.ports.bind_address(),
             public_host: config.ports.public_host.clone(),
             beside,
             directories: Directories::new()?,
-            leftovers: Leftovers::default(),
+            leftovers: Leftovers::new(),
         })
     }
 
@@ -201,6 +223,7 @@ impl Worker {
                     is_to_look = true;
                 }
                 Order::LookAgain => is_to_look = true,
+                Order::Purge { game } => self.leftovers.purge(game),
             }
         }
         if is_to_look {

@@ -17,13 +17,21 @@ use nix::unistd::Pid;
 const READINGS_MAX: usize = 8;
 
 /// Knows the games that live, and those that died and may have left something.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Leftovers {
     games: BTreeMap<GameId, i32>,
     unclean: BTreeSet<GameId>,
+    /// Children that the daemon was born with, by way of exec: none of its business.
+    inherited: HashSet<i32>,
 }
 
 impl Leftovers {
+    /// Begins before the first game.
+    pub(crate) fn new() -> Self {
+        let inherited = children().into_iter().collect();
+        Self { games: BTreeMap::new(), unclean: BTreeSet::new(), inherited }
+    }
+
     /// A game's process exists.
     pub(crate) fn note_launch(&mut self, game: GameId, pid: i32) {
         self.games.insert(game, pid);
@@ -39,8 +47,7 @@ impl Leftovers {
     /// others are looked for again when what was killed has died.
     pub(crate) fn kill(&mut self) -> Vec<GameId> {
         let mut held_up = BTreeSet::new();
-        let known: HashSet<i32> = self.games.values().copied().collect();
-        for pid in children().into_iter().filter(|pid| !known.contains(pid)) {
+        for pid in self.strays() {
             let game = game_of(pid);
             if game.is_some_and(|game| self.games.contains_key(&game)) {
                 // A helper of a game that lives.
@@ -53,16 +60,35 @@ impl Leftovers {
                 Some(game) => drop(held_up.insert(game)),
                 None => held_up.extend(self.unclean.iter().copied()),
             }
-            match signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
-                Ok(()) | Err(Errno::ESRCH) => {}
-                Err(error) => {
-                    log::error!("cannot kill process {pid}, which a game left behind: {error}");
-                }
-            }
+            kill(pid);
         }
         let clean: Vec<GameId> = self.unclean.difference(&held_up).copied().collect();
         self.unclean = held_up;
         clean
+    }
+
+    /// Kills everybody but the process itself who belongs to a game, and everybody who does not say whose he is: a
+    /// process that traces the game, for one, would keep it from being reaped.
+    pub(crate) fn purge(&self, game: GameId) {
+        for pid in self.strays() {
+            if game_of(pid).is_none_or(|of| of == game || !self.games.contains_key(&of)) {
+                kill(pid);
+            }
+        }
+    }
+
+    /// The daemon's children that are no games and that it was not born with.
+    fn strays(&self) -> Vec<i32> {
+        let known: HashSet<i32> = self.games.values().copied().collect();
+        let is_stray = |pid: &i32| !known.contains(pid) && !self.inherited.contains(pid);
+        children().into_iter().filter(is_stray).collect()
+    }
+}
+
+fn kill(pid: i32) {
+    match signal::kill(Pid::from_raw(pid), Signal::SIGKILL) {
+        Ok(()) | Err(Errno::ESRCH) => {}
+        Err(error) => log::error!("cannot kill process {pid}, which a game left behind: {error}"),
     }
 }
 

@@ -16,10 +16,9 @@ use crate::tokens;
 /// Connections that wait in the kernel to be accepted; the kernel takes its own bound where that is lower.
 const BACKLOG: i32 = 4096;
 
-/// Silence on a connection before the kernel asks whether the other side is still there, then how often.
-const KEEPALIVE_AFTER: Duration = Duration::from_secs(60);
-const KEEPALIVE_EVERY: Duration = Duration::from_secs(10);
-const KEEPALIVE_PROBES: u32 = 6;
+/// How often the kernel asks whether the other side is still there, in a time without a sign of life after which
+/// it is taken for lost.
+const KEEPALIVE_PROBES: u32 = 4;
 
 /// When to try again after the kernel had no memory for a connection.
 const RETRY_AFTER: Duration = Duration::from_millis(100);
@@ -41,22 +40,27 @@ pub(crate) struct Listener {
 }
 
 impl Listener {
-    /// Listens on an address. Port 0 lets the kernel choose.
+    /// Listens on an address. Port 0 lets the kernel choose. A connection from whose other side nothing comes
+    /// for `lost_timeout`, not even an acknowledgement, is lost.
     ///
     /// # Errors
     /// When the address cannot be had.
-    pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
+    pub(crate) fn bind(address: SocketAddr, lost_timeout: Duration) -> io::Result<Self> {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of the last run may linger for a minute; they must not keep this one from starting.
         socket.set_reuse_address(true)?;
         socket.set_nonblocking(true)?;
         // Accepted sockets inherit these, which saves the calls for each of them.
         socket.set_tcp_nodelay(true)?;
+        // The kernel counts in seconds, and takes none for zero.
+        let interval = (lost_timeout / (KEEPALIVE_PROBES + 1)).max(Duration::from_secs(1));
         let keepalive = TcpKeepalive::new()
-            .with_time(KEEPALIVE_AFTER)
-            .with_interval(KEEPALIVE_EVERY)
+            .with_time(interval)
+            .with_interval(interval)
             .with_retries(KEEPALIVE_PROBES);
         socket.set_tcp_keepalive(&keepalive)?;
+        // While something is not acknowledged the kernel does not ask; this holds then, too.
+        socket.set_tcp_user_timeout(Some(lost_timeout))?;
         socket.bind(&address.into())?;
         socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());

@@ -37,6 +37,9 @@ use crate::signals::Signals;
 /// Descriptors that the daemon needs besides its clients and games.
 const OWN_DESCRIPTORS: usize = 64;
 
+/// The part of all descriptors that clients may take who are only there to be refused.
+const REFUSED_PART: usize = 16;
+
 /// Descriptors that a living game takes, and one that is being launched.
 const DESCRIPTORS_PER_GAME: usize = 2;
 const DESCRIPTORS_PER_LAUNCH: usize = 4;
@@ -119,7 +122,8 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
     let address = config.listen.tcp;
-    let listener = Listener::bind(address).map_err(|source| Failure::Listen { address, source })?;
+    let listener = Listener::bind(address, config.limits.lost_timeout)
+        .map_err(|source| Failure::Listen { address, source })?;
     fit_clients_to_descriptors(&mut config);
     warn_of(&config);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
@@ -156,11 +160,13 @@ fn fit_clients_to_descriptors(config: &mut Config) {
         Err(_) => return,
     };
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
-    let for_games = config.ports.range.len() * DESCRIPTORS_PER_GAME
+    config.limits.refused = config.limits.refused.min(allowed / REFUSED_PART);
+    let for_others = config.ports.range.len() * DESCRIPTORS_PER_GAME
         + config.limits.launching * DESCRIPTORS_PER_LAUNCH
+        + config.limits.refused
         + OWN_DESCRIPTORS;
     // With few descriptors and many ports the two share what there is.
-    let clients = allowed.saturating_sub(for_games).max(allowed / 2);
+    let clients = allowed.saturating_sub(for_others).max(allowed / 2);
     if clients < config.limits.clients {
         log::info!(
             "taking in {clients} clients, not limits.clients={}: more would leave games short of the \
@@ -183,8 +189,8 @@ fn warn_of(config: &Config) {
              choose another range or change net.ipv4.ip_local_port_range"
         );
     }
-    if !ports.bind.is_loopback() {
-        log::warn!("transport=plain is not encrypted and games listen on {}", ports.bind);
+    if !ports.bind_address().is_loopback() {
+        log::warn!("transport=plain is not encrypted and games listen on {}", ports.bind_address());
     }
     if config.listen.admin.is_some() || config.listen.metrics.is_some() {
         log::warn!("listen.admin and listen.metrics are not served by this version");

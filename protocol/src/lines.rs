@@ -13,7 +13,7 @@ use memchr::memchr;
 /// lines.extend(b"PING\r\nREA");
 /// assert_eq!(lines.next_line().unwrap().as_deref(), Some(&b"PING"[..]));
 /// assert_eq!(lines.next_line().unwrap(), None);
-/// assert!(lines.has_partial_line());
+/// assert_eq!(lines.len(), 3);
 /// ```
 #[derive(Debug)]
 pub struct LineBuffer {
@@ -71,11 +71,6 @@ impl LineBuffer {
         Ok(Some(line.freeze()))
     }
 
-    /// Whether an unfinished line is waiting for its end.
-    pub fn has_partial_line(&self) -> bool {
-        !self.bytes.is_empty()
-    }
-
     /// How many bytes wait here.
     pub fn len(&self) -> usize {
         self.bytes.len()
@@ -124,7 +119,7 @@ mod tests {
             }
             assert_eq!(lines, [&b"READY name=ada"[..], b"PING", b"", b"LEAVE"], "cut every {cut}");
             assert_eq!(buffer.take_rest(), &b"rest"[..]);
-            assert!(!buffer.has_partial_line());
+            assert!(buffer.is_empty());
         }
     }
 

@@ -103,6 +103,27 @@ fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
     assert_timed_out(&patient.rest());
 }
 
+/// Row 2: who is held back until it has read its answers has finished its lines, however long it takes to read.
+#[test]
+fn whole_lines_that_wait_are_no_unfinished_line() {
+    const QUESTIONS: usize = 30_000;
+    let limits = "[limits]\nline_timeout = \"200ms\"\nwrite_timeout = \"1h\"\nlines_burst = 100000";
+    let muster = Setup::default().config(limits).duel("warm = 0").log("info").start();
+    let mut greedy = Wire::greeted(muster.address());
+    greedy.say("HELP\n".repeat(QUESTIONS));
+    // Twice a client that came later is told that it did not finish its line.
+    for _ in 0..2 {
+        let mut half = Wire::greeted(muster.address());
+        half.say("PI");
+        assert_timed_out(&half.rest());
+    }
+    greedy.say("QUIT\n");
+    let answers = greedy.rest();
+    let lines_each = answers.len() / QUESTIONS;
+    assert_eq!(answers.len(), QUESTIONS * lines_each + 1, "{:?}", answers.last());
+    assert_eq!(answers.last().unwrap(), "BYE reason=quit");
+}
+
 /// Row 2: good clients are served while slow ones hold every other slot, and all slots come back.
 #[test]
 fn slow_clients_hold_their_slots_no_longer_than_their_deadlines() {

@@ -32,6 +32,28 @@ fn one_that_ignores_everything_does_not_hold_up_a_drain() {
     assert!(muster.wait_for_exit().success());
 }
 
+/// Row 20: a game that is not in its process group any more, which is where signals are sent to.
+#[test]
+fn one_that_left_its_process_group_is_killed_too() {
+    let muster = Setup::default().ports(1).hostile("bad", &["leaves-group"], SHORT).start();
+    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    muster.log().wait_for(&["left its group: Ok"]);
+    muster.log().wait_for(&["match stopped match=1", "signal 9"]);
+    muster.wait_until_calm("bad", 0);
+}
+
+/// Row 20: a game that is dead and cannot be reaped, as another process traces it. That one is killed with it.
+#[test]
+fn one_whose_end_is_kept_by_a_tracer_is_reaped_all_the_same() {
+    let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"100ms\"";
+    let muster = Setup::default().ports(1).hostile("bad", &["traced"], keys).start();
+    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    let tracer = muster.log().wait_for(&["left pid="]);
+    muster.log().wait_for(&["match stopped match=1"]);
+    assert!(!proc::is_alive(Log::field(&tracer, "pid").parse().unwrap()));
+    muster.wait_until_calm("bad", 0);
+}
+
 fn is_told_then_killed(muster: &Muster, why: &str) {
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
     let assigned = muster.log().wait_for(&["match assigned match=1"]);

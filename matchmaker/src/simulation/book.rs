@@ -66,6 +66,8 @@ pub(super) struct Process {
     pub(super) stopped_at: Option<Duration>,
     pub(super) is_terminated: bool,
     pub(super) is_killed: bool,
+    /// When it was killed last.
+    pub(super) killed_at: Duration,
     pub(super) is_mute: bool,
     pub(super) is_stubborn: bool,
 }
@@ -92,6 +94,8 @@ pub(super) struct Book {
     pub(super) resting: BTreeMap<u16, Duration>,
     /// By mode: when it may launch again, as the operator was told.
     pub(super) retry_at: Vec<Option<Duration>>,
+    /// The modes whose games failed more than once since one of them started.
+    pub(super) failing: Vec<bool>,
     pub(super) totals: Totals,
     pub(super) tally: Tally,
     pub(super) last_rank: u64,
@@ -137,6 +141,7 @@ impl Book {
             games: BTreeMap::new(),
             resting: BTreeMap::new(),
             retry_at: vec![None; config.modes.len()],
+            failing: vec![false; config.modes.len()],
             totals: Totals::default(),
             tally: Tally::default(),
             last_rank: 0,
@@ -338,23 +343,25 @@ impl Book {
         self.games.values().filter(|process| process.mode == mode && process.step == step).count()
     }
 
-    pub(super) fn is_pausing(&self, mode: ModeId) -> bool {
-        self.retry_at[mode.0].is_some()
+    /// Whether a mode neither pauses nor, while its games keep failing, has one launching.
+    pub(super) fn may_launch(&self, mode: ModeId) -> bool {
+        let is_trying = self.failing[mode.0] && self.games_at(mode, Step::Launching) > 0;
+        self.retry_at[mode.0].is_none() && !is_trying
     }
 
-    /// The mode of the first match for which no game is launching, among modes that do not pause.
+    /// The mode of the first match for which no game is launching, among modes that may launch.
     pub(super) fn first_in_need(&self) -> Option<ModeId> {
         let in_need = |mode: &ModeId| {
             let launching = self.games_at(*mode, Step::Launching);
             self.line(*mode).get(launching).map(|rank| (*rank, *mode))
         };
-        let launchable = self.mode_ids().filter(|mode| !self.is_pausing(*mode));
+        let launchable = self.mode_ids().filter(|mode| self.may_launch(*mode));
         launchable.filter_map(|mode| in_need(&mode)).min().map(|(_, mode)| mode)
     }
 
-    /// Whether a mode that does not pause has fewer games coming or warm than it wants.
+    /// Whether a mode that may launch has fewer games coming or warm than it wants.
     pub(super) fn lacks_warm(&self, mode: ModeId) -> bool {
         let supply = self.games_at(mode, Step::Launching) + self.games_at(mode, Step::Warm);
-        !self.is_pausing(mode) && supply < self.mode(mode).warm + self.line(mode).len()
+        self.may_launch(mode) && supply < self.mode(mode).warm + self.line(mode).len()
     }
 }

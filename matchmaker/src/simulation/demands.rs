@@ -6,6 +6,7 @@ use super::book::{Book, PartyStand, Process, Step};
 use super::{Flaw, Verdict, Witness, demand};
 use crate::ids::ModeId;
 use crate::io::Input;
+use crate::limits;
 use crate::matchmaker::Matchmaker;
 
 impl Book {
@@ -174,7 +175,7 @@ impl Book {
                 let silence = mode.alive_timeout.map(|silence| process.since + silence);
                 end.into_iter().chain(silence).min()
             }
-            Step::Ending if process.is_killed => None,
+            Step::Ending if process.is_killed => Some(process.killed_at + limits::KILL_AGAIN_AFTER),
             Step::Ending if process.is_terminated => {
                 process.stopped_at.map(|at| at + mode.stop_grace)
             }

@@ -8,6 +8,7 @@ use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Verdict, demand};
 use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::{Event, GameFault, Input, MatchEnd};
+use crate::limits;
 
 impl Book {
     pub(super) fn judge_launch(&mut self, game: GameId, mode: ModeId, port: u16) -> Verdict {
@@ -21,7 +22,7 @@ impl Book {
         demand(!self.resting.contains_key(&port), || format!("{port} has not rested"))?;
         let launching = self.mode_ids().map(|id| self.games_at(id, Step::Launching)).sum::<usize>();
         demand(launching < self.config.launching_max, || "too many games launching".into())?;
-        demand(!self.is_pausing(mode), || format!("{mode:?} is launched in its pause"))?;
+        demand(self.may_launch(mode), || format!("{mode:?} is launched in its pause"))?;
         let first = self.first_in_need();
         let is_first = first.map_or(self.lacks_warm(mode), |first| first == mode);
         demand(is_first, || format!("{game:?} is launched for {mode:?}, not for {first:?}"))?;
@@ -37,6 +38,7 @@ impl Book {
             stopped_at: None,
             is_terminated: false,
             is_killed: false,
+            killed_at: Duration::ZERO,
             is_mute: false,
             is_stubborn: false,
         };
@@ -123,12 +125,15 @@ impl Book {
         let before = process.clone();
         process.step = Step::Ending;
         process.is_killed = true;
+        process.killed_at = self.now;
         self.tally.count("games killed");
         if before.step == Step::Starting && self.moment.gone.is_some() {
             self.tally.count("games killed because a player went");
         }
         self.release_party(game, before.step);
-        demand(before.is_alive && !before.is_killed, || format!("{game:?} {before:?} is killed"))
+        let is_due = before.killed_at + limits::KILL_AGAIN_AFTER <= self.now;
+        let may = before.is_alive && (!before.is_killed || is_due);
+        demand(may, || format!("{game:?} {before:?} is killed"))
     }
 
     /// A game will not start its match: the match waits again.
@@ -202,6 +207,7 @@ impl Book {
         process.since = now;
         process.told_at = Some(now);
         self.retry_at[mode.0] = None;
+        self.failing[mode.0] = false;
         let Some(party) = self.parties.get_mut(&match_id) else {
             return demand(false, || format!("{match_id:?} is assigned and not there"));
         };
@@ -275,6 +281,7 @@ impl Book {
     ) -> Verdict {
         if !retry_in.is_zero() {
             self.retry_at[mode.0] = Some(self.now + retry_in);
+            self.failing[mode.0] = true;
             self.tally.count("pauses");
         }
         let ended = self.moment.ended.as_ref().filter(|(ended, _)| *ended == game);

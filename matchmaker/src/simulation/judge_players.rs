@@ -211,7 +211,8 @@ impl Book {
         if *input == (Input::Answer { connection }) {
             return Some(ErrorCode::BadState);
         }
-        (*input == Input::Resume { connection }).then_some(ErrorCode::BadResume)
+        let resumes = *input == Input::Resume { connection };
+        resumes.then_some(if known { ErrorCode::BadState } else { ErrorCode::BadResume })
     }
 
     fn refusal_of_ready(&self, known: bool, queue: Option<&str>) -> Option<ErrorCode> {

@@ -1,7 +1,7 @@
 //! From the file's shape to values that are known to be good, with an error that names the line and the key.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::Path;
 use std::str::FromStr;
@@ -22,6 +22,16 @@ command = ["muster-game", "tictactoe"]
 
 /// Ports are for everybody from here on; below, a process needs a right that games should not have.
 const PORT_MIN: u16 = 1024;
+
+/// Clients that are kept only to be refused, where there are descriptors enough.
+const REFUSED_MAX: usize = 256;
+
+/// As many modes as the greeting can name in one line.
+const MODES_MAX: usize = 200;
+const _: () = assert!(MODES_MAX * (MODE_NAME_MAX + 1) + 64 < protocol::SERVER_LINE_MAX);
+
+/// The longest name of a mode, in bytes.
+const MODE_NAME_MAX: usize = 32;
 
 /// The longest duration that a key takes, so that no sum of durations can overflow.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -66,6 +76,16 @@ pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
+/// What players can be told, and can find: an IP address, or a name of letters, digits, dots and hyphens.
+pub(super) fn public_host(host: &str) -> Result<(), String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
+    let is_name = !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
+    if is_name || host.parse::<IpAddr>().is_ok() {
+        return Ok(());
+    }
+    Err(format!("must be an IP address without brackets, or a host's name, is {host:?}"))
+}
+
 struct Checker<'a> {
     text: &'a str,
     path: &'a Path,
@@ -87,18 +107,18 @@ impl Checker<'_> {
             Some(range) => port_range(range.get_ref())
                 .map_err(|problem| self.wrong("ports.range", range, problem))?,
         };
-        let public_host = match &ports.public_host {
+        let host = match &ports.public_host {
             None => Ipv4Addr::LOCALHOST.to_string(),
-            Some(host) if host.get_ref().is_empty() => {
-                return Err(self.wrong("ports.public_host", host, "must not be empty"));
+            Some(host) => {
+                public_host(host.get_ref())
+                    .map_err(|problem| self.wrong("ports.public_host", host, problem))?;
+                host.get_ref().clone()
             }
-            Some(host) => host.get_ref().clone(),
         };
-        let bind = self.parsed("ports.bind", &ports.bind, "an IP address")?;
         Ok(Ports {
             range,
-            bind: bind.unwrap_or_else(|| default_bind(&public_host)),
-            public_host,
+            bind: self.parsed("ports.bind", &ports.bind, "an IP address")?,
+            public_host: host,
             quarantine: self.duration("ports.quarantine", &ports.quarantine, 5_000)?,
         })
     }
@@ -113,12 +133,14 @@ impl Checker<'_> {
                 1_000,
                 1..=1_000_000,
             )?,
+            refused: REFUSED_MAX,
             queue: self.number("limits.queue", &limits.queue, 100_000, 1..=10_000_000)?,
             handshake_timeout: time("limits.handshake_timeout", &limits.handshake_timeout, 10_000)?,
             line_timeout: time("limits.line_timeout", &limits.line_timeout, 10_000)?,
             idle_timeout: time("limits.idle_timeout", &limits.idle_timeout, 60_000)?,
             write_timeout: time("limits.write_timeout", &limits.write_timeout, 10_000)?,
             close_timeout: time("limits.close_timeout", &limits.close_timeout, 2_000)?,
+            lost_timeout: time("limits.lost_timeout", &limits.lost_timeout, 60_000)?,
             lines_per_second: self.number(
                 "limits.lines_per_second",
                 &limits.lines_per_second,
@@ -148,6 +170,10 @@ impl Checker<'_> {
     }
 
     fn modes(&self, modes: &[Spanned<raw::Mode>]) -> Result<Vec<Mode>, ConfigError> {
+        if let Some(one_too_many) = modes.get(MODES_MAX) {
+            let problem = format!("there are {}; {MODES_MAX} at most", modes.len());
+            return Err(self.wrong("mode", one_too_many, problem));
+        }
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();
         for mode in modes {
@@ -208,7 +234,7 @@ impl Checker<'_> {
         };
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.get_ref().is_empty()
-            || name.get_ref().len() > 32
+            || name.get_ref().len() > MODE_NAME_MAX
             || !name.get_ref().chars().all(fits)
         {
             let problem = "must be 1 to 32 letters, digits, '-' or '_'";
@@ -348,18 +374,6 @@ impl Checker<'_> {
     }
 }
 
-/// Games listen where players are sent: on the loopback address that they are told, else on every address.
-pub(super) fn default_bind(public_host: &str) -> IpAddr {
-    match public_host.parse::<IpAddr>() {
-        Ok(address) if address.is_loopback() => address,
-        Ok(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-        Ok(IpAddr::V4(_)) | Err(_) => match public_host {
-            "localhost" => Ipv4Addr::LOCALHOST.into(),
-            _ => Ipv4Addr::UNSPECIFIED.into(),
-        },
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -382,6 +396,8 @@ mod tests {
     fn errors_name_the_line_and_the_key() {
         for (text, expected) in [
             ("[limits]\nclients = 0", "muster.toml:2: limits.clients: must be 1 to 1000000, is 0"),
+            ("[ports]\npublic_host = \"[::1]\"", "muster.toml:2: ports.public_host: must be an IP"),
+            ("[ports]\npublic_host = \"a\\u0000b\"", "muster.toml:2: ports.public_host: must be"),
             ("[limits]\nclient = 1", "muster.toml:2: client: unknown field"),
             ("[limits]\n\nclients = \"many\"", "muster.toml:3: clients: invalid type"),
             ("[ports]\nrange = \"9-1\"", "muster.toml:2: ports.range: must be two ports"),
@@ -432,7 +448,9 @@ mod tests {
             ("192.0.2.1", "0.0.0.0"),
             ("2001:db8::1", "::"),
         ] {
-            assert_eq!(default_bind(host).to_string(), bind, "{host}");
+            let mut config = Config::default_config();
+            config.set_public_host(host.into()).unwrap();
+            assert_eq!(config.ports.bind_address().to_string(), bind, "{host}");
         }
     }
 }

@@ -7,7 +7,7 @@ mod check;
 mod raw;
 
 use std::collections::BTreeMap;
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
@@ -44,8 +44,8 @@ pub(crate) struct Ports {
     pub(crate) range: RangeInclusive<u16>,
     /// What players are told.
     pub(crate) public_host: String,
-    /// Where games' sockets are bound.
-    pub(crate) bind: IpAddr,
+    /// Where games' sockets are bound, if not where `public_host` leads.
+    pub(crate) bind: Option<IpAddr>,
     pub(crate) quarantine: Duration,
 }
 
@@ -54,6 +54,8 @@ pub(crate) struct Ports {
 pub(crate) struct Limits {
     pub(crate) clients: usize,
     pub(crate) clients_per_address: usize,
+    /// Clients beyond the bounds that are kept for a moment, to be told so in a way that reaches them. No key.
+    pub(crate) refused: usize,
     pub(crate) queue: usize,
     /// From the connection to its first line.
     pub(crate) handshake_timeout: Duration,
@@ -65,6 +67,8 @@ pub(crate) struct Limits {
     pub(crate) write_timeout: Duration,
     /// From the last line to the close, for a client that does not close.
     pub(crate) close_timeout: Duration,
+    /// Without a sign of life from a client's machine, whether or not anything was sent to it.
+    pub(crate) lost_timeout: Duration,
     /// Lines that a client may send, in the long run.
     pub(crate) lines_per_second: u32,
     /// Lines that a client may send at once.
@@ -153,16 +157,13 @@ impl Config {
         Ok(())
     }
 
-    /// Takes the games' host from the command line or the environment; games listen where it leads.
+    /// Takes the games' host from the command line or the environment in place of the file's.
     ///
     /// # Errors
-    /// When the host is empty.
+    /// When it is no host.
     pub(crate) fn set_public_host(&mut self, host: String) -> Result<(), ConfigError> {
-        if host.is_empty() {
-            let problem = "must not be empty".to_owned();
-            return Err(ConfigError::Flag { name: "--public-host", problem });
-        }
-        self.ports.bind = check::default_bind(&host);
+        check::public_host(&host)
+            .map_err(|problem| ConfigError::Flag { name: "--public-host", problem })?;
         self.ports.public_host = host;
         Ok(())
     }
@@ -187,6 +188,19 @@ impl Config {
             queue_max: self.limits.queue,
             launching_max: self.limits.launching,
         }
+    }
+}
+
+impl Ports {
+    /// The address on which games listen: where players are sent if that is loopback, else all of them.
+    pub(crate) fn bind_address(&self) -> IpAddr {
+        self.bind.unwrap_or_else(|| match self.public_host.parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() => address,
+            Ok(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
+            Ok(IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
+            Err(_) if self.public_host == "localhost" => Ipv4Addr::LOCALHOST.into(),
+            Err(_) => Ipv4Addr::UNSPECIFIED.into(),
+        })
     }
 }
 

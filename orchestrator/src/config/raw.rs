@@ -46,6 +46,7 @@ pub(super) struct Limits {
     pub(super) idle_timeout: Key<String>,
     pub(super) write_timeout: Key<String>,
     pub(super) close_timeout: Key<String>,
+    pub(super) lost_timeout: Key<String>,
     pub(super) lines_per_second: Key<i64>,
     pub(super) lines_burst: Key<i64>,
     pub(super) write_buffer: Key<i64>,

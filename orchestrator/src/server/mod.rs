@@ -49,8 +49,9 @@ pub(crate) struct Server {
     /// The time of this turn.
     now: Instant,
     started: Instant,
-    /// Children that died while a launch was on its way: one of them may be the process of that launch.
-    unclaimed: HashMap<i32, Exit>,
+    /// Children that died while launches were on their way, with the number of the last one: one of them may be
+    /// the process of a launch up to that.
+    unclaimed: HashMap<i32, (Exit, u64)>,
     closed_a_descriptor: bool,
     stop_was_asked: bool,
     is_done: bool,

@@ -58,7 +58,10 @@ impl Server {
                 self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
             }
             Action::Terminate { game } => self.signal_game(game, Signal::SIGTERM),
-            Action::Kill { game } => self.signal_game(game, Signal::SIGKILL),
+            Action::Kill { game } => {
+                self.signal_game(game, Signal::SIGKILL);
+                self.launcher.purge(game);
+            }
             Action::Report(event) => self.report(&event),
             Action::Drained => self.is_done = true,
         }

@@ -42,7 +42,7 @@ impl Server {
             match self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now)
             {
                 // Told instead of the greeting, so that nobody comes in only to hear it then.
-                Ok(Admission::Client(id)) if self.stop_was_asked => {
+                Ok(Admission::Client(id)) if !self.brain.is_serving() => {
                     self.refuse(id, ErrorCode::Draining, "the server is going down");
                 }
                 Ok(Admission::Client(id)) => {
@@ -158,14 +158,15 @@ impl Server {
     pub(super) fn handle_client_deadline(&mut self, id: ConnectionId) {
         let is_queued = self.brain.is_waiting(id);
         let Some(client) = self.clients.get_mut(id) else { return };
-        match client.overdue(&self.config.limits, is_queued, self.now) {
-            None => self.set_client_deadline(id),
-            Some(Overdue::Unreachable) => self.drop_client(id),
-            Some(Overdue::Silent) => self.refuse(id, ErrorCode::Timeout, "you said nothing"),
-            Some(Overdue::HalfLine) => {
-                self.refuse(id, ErrorCode::Timeout, "a line was not finished");
-            }
-            Some(Overdue::Idle) => {
+        let deadline = client.deadline(&self.config.limits, is_queued);
+        let Some((_, overdue)) = deadline.filter(|&(at, _)| at <= self.now) else {
+            return self.set_client_deadline(id);
+        };
+        match overdue {
+            Overdue::Unreachable => self.drop_client(id),
+            Overdue::Silent => self.refuse(id, ErrorCode::Timeout, "you said nothing"),
+            Overdue::HalfLine => self.refuse(id, ErrorCode::Timeout, "a line was not finished"),
+            Overdue::Idle => {
                 self.refuse(id, ErrorCode::Timeout, "you are in no queue and said nothing more");
             }
         }
@@ -174,8 +175,8 @@ impl Server {
     fn set_client_deadline(&mut self, id: ConnectionId) {
         let is_queued = self.brain.is_waiting(id);
         let Some(client) = self.clients.get_mut(id) else { return };
-        let at = client.deadline(&self.config.limits, is_queued);
-        self.clients.set_deadline(id, at);
+        let deadline = client.deadline(&self.config.limits, is_queued);
+        self.clients.set_deadline(id, deadline.map(|(at, _)| at));
     }
 
     /// Says a line to a client; one that does not read enough to have room for it is dropped.

@@ -24,9 +24,8 @@ impl Server {
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
             }
         }
-        if !self.launcher.is_launching() {
-            self.unclaimed.clear();
-        }
+        let answered = self.launcher.answered();
+        self.unclaimed.retain(|_, (_, last_launch)| *last_launch > answered);
     }
 
     fn handle_launched(&mut self, game: GameId, process: Process) {
@@ -34,11 +33,11 @@ impl Server {
         let rate = self.config.limits.output_lines_per_second;
         log::debug!("game launched game={game} pid={pid}");
         self.games.insert(game, process, self.poll.registry(), rate, self.now);
-        self.tell_brain(Input::Launched { game });
-        if let Some(exit) = self.unclaimed.remove(&pid) {
+        if let Some((exit, _)) = self.unclaimed.remove(&pid) {
             self.games.note_early_exit(game, exit);
             self.launcher.clean_up(game);
         }
+        self.tell_brain(Input::Launched { game });
     }
 
     pub(super) fn handle_control_event(&mut self, id: GameId) {
@@ -122,7 +121,7 @@ impl Server {
             self.handle_said(id, Said::Suppressed(suppressed));
         }
         let Some(exit) = self.games.get(id).and_then(|game| game.exit) else {
-            unreachable!("game {id} was cleaned up before it was reaped");
+            return log::error!("game {id} was cleaned up before it was reaped");
         };
         self.tell_brain(Input::GameExited { game: id, exit });
         self.games.remove(id);
@@ -156,8 +155,9 @@ impl Server {
             match reaped {
                 Reaped::Game(game) => self.launcher.clean_up(game),
                 Reaped::Other(pid, exit) => {
-                    if self.launcher.is_launching() {
-                        self.unclaimed.insert(pid, exit);
+                    let ordered = self.launcher.ordered();
+                    if ordered > self.launcher.answered() {
+                        self.unclaimed.insert(pid, (exit, ordered));
                     }
                     self.launcher.look_again();
                 }

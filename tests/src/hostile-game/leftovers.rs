@@ -36,6 +36,12 @@ pub(crate) fn leave_fleeing() {
     game.say(&FromGame::Result { fields: serde_json::Map::new() });
 }
 
+/// Ends while a process of its own traces it: the kernel tells its end to the tracer, and to nobody else.
+pub(crate) fn be_traced() {
+    let _game = Game::started();
+    beget(Command::new(this_program()).args(["leftover", "tracer"]), 1);
+}
+
 /// Leaves directories in directories behind, deeper than any path is long.
 pub(crate) fn dig(depth: usize) {
     println!("in {}", std::env::current_dir().unwrap().display());
@@ -94,6 +100,12 @@ pub(crate) fn stay(what: &[&str]) {
                 nix::unistd::close(number).unwrap();
             }
             hang()
+        }
+        ["tracer"] => {
+            let game = nix::unistd::getppid();
+            setsid().unwrap();
+            nix::sys::ptrace::seize(game, nix::sys::ptrace::Options::empty()).unwrap();
+            settle()
         }
         ["flee"] => {
             setsid().unwrap();

@@ -36,6 +36,8 @@ fn misbehave(way: &[&str]) {
         ["stubborn"] => stubborn::ignore_all(),
         ["stopped", when] => stubborn::stop_itself(when),
 
+        ["leaves-group"] => stubborn::leave_group(),
+        ["traced"] => leftovers::be_traced(),
         ["leaves", what] => leftovers::leave(what),
         ["leaves-fleeing"] => leftovers::leave_fleeing(),
         ["leftover", ref what @ ..] => leftovers::stay(what),

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use nix::sys::signal::{SigSet, Signal, raise};
+use nix::unistd::{Pid, getpgid, getppid, setpgid};
 use protocol::FromGame;
 
 use crate::contract::{Game, hang};
@@ -25,6 +26,14 @@ pub(crate) fn ignore_all() -> ! {
         }
     }
     hang()
+}
+
+/// Joins the process group of the daemon, so that its own is empty, and hears nothing from then on.
+pub(crate) fn leave_group() -> ! {
+    let of_daemon = getpgid(Some(getppid())).unwrap();
+    // Refused where the daemon gives its games sessions of their own.
+    println!("left its group: {:?}", setpgid(Pid::from_raw(0), of_daemon));
+    ignore_all()
 }
 
 /// Stops itself by SIGSTOP when it is `ready`, or has `started`: nothing that can be ignored reaches it.

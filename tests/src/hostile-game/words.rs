@@ -39,6 +39,9 @@ pub(crate) fn say(what: &str) -> ! {
         "garbage" => b"\x00\xff\x1b[31m\x85 not JSON\n".to_vec(),
         "bad-json" => b"{\"type\":\"alive\"\n".to_vec(),
         "no-type" => b"{\"kind\":\"alive\"}\n".to_vec(),
+        "secret" => {
+            b"{\"type\":\"joined\",\"slot\":\"0123456789abcdef0123456789abcdef\"}\n".to_vec()
+        }
         "no-object" => b"[\"alive\"]\n".to_vec(),
         "long-line" => [b"{\"type\":\"".as_slice(), &vec![b'x'; CONTROL_LINE_MAX]].concat(),
         "deep-nesting" => {
