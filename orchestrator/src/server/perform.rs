@@ -101,7 +101,7 @@ impl Server {
                 log::info!("match formed match={match_id} mode={} players={players}", name(mode));
             }
             Event::MatchDissolved { match_id, mode, player } => {
-                log::info!("match dissolved match={match_id} mode={} gone={player}", name(mode));
+                log::info!("match dissolved match={match_id} mode={} player={player}", name(mode));
             }
             Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
                 "match assigned match={match_id} mode={} game={game} pid={} port={port} waited={waited:?}",
