@@ -4,6 +4,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
 /// A program of the workspace, built from the sources as they are now.
 ///
 /// # Panics
@@ -27,6 +29,7 @@ pub fn example(name: &str) -> PathBuf {
 
 /// `cargo test` alone does not build the programs of other packages.
 fn build() -> PathBuf {
+    take_all_descriptors();
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
         .args(["build", "--quiet", "--workspace", "--bins"])
@@ -38,6 +41,12 @@ fn build() -> PathBuf {
     let deps = test.parent().unwrap();
     let debug = if deps.ends_with("deps") { deps.parent().unwrap() } else { deps };
     debug.to_owned()
+}
+
+/// A test has hundreds of clients, and a user's shell allows 1,024 descriptors as a rule, though more can be had.
+fn take_all_descriptors() {
+    let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
+    setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();
 }
 
 fn workspace() -> &'static Path {
