@@ -3,58 +3,32 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // a test fails by panicking
 
+mod network;
+
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
 use std::time::Duration;
 
+use client::Machine;
 use client::arena::{Event, Player, Seeker};
-use client::{Assignment, Machine};
 use game_child::arena::{Arena, Rate, Rules};
 use game_child::{Match, Session};
 use protocol::arena::{Direction, PLAYERS_MAX, Snapshot};
-use protocol::datagram::DATAGRAM_MAX;
-use protocol::{FromGame, Seat, Secret};
+use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
+
+use network::{Network, To, address, assignment, token};
 
 const SEEDS: u64 = 16;
 
 /// No game takes nearly as long, however bad the network.
 const TIME_MAX: Duration = Duration::from_secs(60);
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum To {
-    Game { from: SocketAddr },
-    Player(usize),
-}
-
 /// A network with players and a game, and the time in it.
 struct World {
     now: Duration,
-    dice: Dice,
-    loss_percent: u64,
-    copy_percent: u64,
-    delay_ms_max: u64,
+    network: Network,
     /// The game's process stands still so long, now and then.
     pause_ms_max: u64,
-    /// Datagrams on their way, by the time of their arrival and the order in which they were sent.
-    on_the_way: BTreeMap<(Duration, u64), (To, Vec<u8>)>,
-    sent: u64,
     differences: u64,
     game: Session<Arena>,
     players: Vec<Seated>,
@@ -70,29 +44,8 @@ struct Seated {
     end: Option<Snapshot>,
 }
 
-fn address(slot: usize) -> SocketAddr {
-    ([10, 0, 0, 1], 5000 + u16::try_from(slot).unwrap()).into()
-}
-
-fn token(slot: usize) -> Secret {
-    Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16])
-}
-
-fn assignment(slot: usize, players: usize) -> Assignment {
-    Assignment {
-        match_id: "17".into(),
-        host: "10.0.0.2".into(),
-        port: 20004,
-        slot,
-        players,
-        token: token(slot).to_string(),
-        transport: "plain".into(),
-    }
-}
-
 impl World {
     fn new(seed: u64, players: usize, rate: Rate) -> Self {
-        let mut dice = Dice(seed);
         let name = |slot| format!("\n{slot}\u{1b}[31m and a name that goes on");
         let seat = |slot| Seat { slot, name: name(slot), token: token(slot) };
         let seats = (0..players).map(seat).collect();
@@ -107,31 +60,13 @@ impl World {
         Self {
             now: Duration::ZERO,
             // With more, one player of some hundred is not welcomed before a game as short as this one is over.
-            loss_percent: dice.below(35),
-            copy_percent: dice.below(40),
-            delay_ms_max: 1 + dice.below(300),
-            pause_ms_max: dice.below(200),
-            dice,
-            on_the_way: BTreeMap::new(),
-            sent: 0,
+            network: Network::new(seed, 35),
+            pause_ms_max: seed * 37 % 200,
             differences: 0,
             game: Session::new(setup, game, Duration::from_secs(10)),
             players: (0..players).map(seated).collect(),
             made: BTreeMap::new(),
             told: Vec::new(),
-        }
-    }
-
-    fn send(&mut self, to: To, datagram: &[u8]) {
-        assert!(datagram.len() <= DATAGRAM_MAX);
-        let copies = 1 + u64::from(self.dice.below(100) < self.copy_percent);
-        for _ in 0..copies {
-            if self.dice.below(100) >= self.loss_percent {
-                let delay = Duration::from_micros(1 + self.dice.below(self.delay_ms_max * 1000));
-                self.sent += 1;
-                let key = (self.now + delay, self.sent);
-                self.on_the_way.insert(key, (to, datagram.to_vec()));
-            }
         }
     }
 
@@ -152,31 +87,32 @@ impl World {
                 }
             }
             while let Some(datagram) = self.players[slot].player.poll_transmit() {
-                self.send(To::Game { from: address(slot) }, datagram.as_bytes());
+                self.network.send(self.now, To::Game { from: address(slot) }, datagram.as_bytes());
             }
         }
         while let Some((to, datagram)) = self.game.poll_transmit() {
             let slot = (0..self.players.len()).find(|slot| address(*slot) == to);
             let base = datagram.strip_prefix("SNAP ").and_then(|rest| rest.split(' ').nth(1));
             self.differences += u64::from(base.is_some_and(|base| base != "0"));
-            self.send(To::Player(slot.expect("a player's address")), datagram.as_bytes());
+            self.network.send(
+                self.now,
+                To::Player(slot.expect("a player's address")),
+                datagram.as_bytes(),
+            );
         }
         self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
     }
 
     fn next_event_at(&self) -> Option<Duration> {
-        let arrival = self.on_the_way.keys().next().map(|(at, _)| *at);
+        let arrival = self.network.next_arrival();
         let game = (!self.game.is_over()).then(|| self.game.next_deadline());
         let players = self.players.iter().filter_map(|seated| seated.player.next_deadline());
         arrival.into_iter().chain(game).chain(players).min()
     }
 
     fn deliver(&mut self) {
-        while let Some(entry) = self.on_the_way.first_entry() {
-            if entry.key().0 > self.now {
-                return;
-            }
-            match entry.remove() {
+        while let Some(arrival) = self.network.receive(self.now) {
+            match arrival {
                 (To::Game { from }, datagram) => {
                     self.game.handle_datagram(self.now, from, &datagram);
                 }
@@ -196,8 +132,9 @@ impl World {
             assert!(self.now < TIME_MAX, "the game does not end");
             self.deliver();
             if !self.game.is_over() && self.game.next_deadline() <= self.now {
-                if self.dice.below(30) == 0 {
-                    self.now += Duration::from_millis(self.dice.below(self.pause_ms_max + 1));
+                if self.network.dice.below(30) == 0 {
+                    self.now +=
+                        Duration::from_millis(self.network.dice.below(self.pause_ms_max + 1));
                 }
                 self.game.handle_timeout(self.now);
             }
@@ -258,7 +195,7 @@ fn every_player_sees_the_world_that_is_and_the_same_end() {
 fn the_same_seed_is_the_same_run() {
     for seed in 0..2 {
         let [one, other] = [0, 1].map(|_| played(seed));
-        assert!(one.made == other.made && one.sent == other.sent, "seed {seed}");
+        assert!(one.made == other.made && one.network.sent == other.network.sent, "seed {seed}");
         assert_eq!(one.result(), other.result(), "seed {seed}");
     }
 }
@@ -266,7 +203,12 @@ fn the_same_seed_is_the_same_run() {
 #[test]
 fn on_a_good_network_nearly_every_word_is_a_difference() {
     let mut world = World::new(1, 4, Rate::Hz60);
-    (world.loss_percent, world.copy_percent, world.delay_ms_max, world.pause_ms_max) = (0, 0, 5, 0);
+    (
+        world.network.loss_percent,
+        world.network.copy_percent,
+        world.network.delay_ms_max,
+        world.pause_ms_max,
+    ) = (0, 0, 5, 0);
     world.run();
     let seen: u64 = world.players.iter().map(|seated| seated.seen).sum();
     assert!(seen > 4 * 160, "{seen} snapshots");
@@ -327,21 +269,23 @@ fn garbage_harms_no_match() {
         let mut world = World::new(seed, 3, Rate::Hz30);
         world.settle();
         for _ in 0..400 {
-            let count = world.dice.below(8);
+            let count = world.network.dice.below(8);
             let mut garbage: Vec<u8> = (0..count)
-                .flat_map(|_| WORDS[usize::try_from(world.dice.below(14)).unwrap()].bytes())
+                .flat_map(|_| WORDS[usize::try_from(world.network.dice.below(14)).unwrap()].bytes())
                 .collect();
-            garbage.extend((0..world.dice.below(9)).map(|_| (world.dice.next() & 0xff) as u8));
+            garbage.extend(
+                (0..world.network.dice.below(9)).map(|_| (world.network.dice.next() & 0xff) as u8),
+            );
             // The last player says nothing but sense, and hears it.
-            let to = match world.dice.below(4) {
-                0 => To::Game { from: address(usize::try_from(world.dice.below(2)).unwrap()) },
-                1 => To::Player(usize::try_from(world.dice.below(2)).unwrap()),
+            let to = match world.network.dice.below(4) {
+                0 => To::Game {
+                    from: address(usize::try_from(world.network.dice.below(2)).unwrap()),
+                },
+                1 => To::Player(usize::try_from(world.network.dice.below(2)).unwrap()),
                 _ => To::Game { from: address(7) },
             };
-            let at = Duration::from_millis(world.dice.below(3000));
-            world.sent += 1;
-            let key = (at, world.sent);
-            world.on_the_way.insert(key, (to, garbage));
+            let at = Duration::from_millis(world.network.dice.below(3000));
+            world.network.deliver(at, to, garbage);
         }
         world.run();
         assert_eq!(world.result()["outcome"], "finished", "seed {seed}");

@@ -3,56 +3,30 @@
 
 #![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)] // a test fails by panicking
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
+mod network;
+
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use client::tictactoe::{Event, Player, Random, Strategy};
-use client::{Assignment, Closed, Machine};
+use client::{Closed, Machine};
 use game_child::tictactoe::TicTacToe;
 use game_child::{Match, Session};
 use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
-use protocol::{FromGame, Seat, Secret};
+use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
+
+use network::{Network, To, address, assignment, token};
 
 const SEEDS: u64 = 600;
 
 /// No game takes nearly as long, however bad the network.
 const TIME_MAX: Duration = Duration::from_secs(120);
 
-/// SplitMix64.
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
-
-/// Where a datagram goes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum To {
-    Game { from: SocketAddr },
-    Player(usize),
-}
-
 /// A network with two players and a game, and the time in it.
 struct World {
     now: Duration,
-    dice: Dice,
-    loss_percent: u64,
-    copy_percent: u64,
-    delay_ms_max: u64,
-    /// Datagrams on their way, by the time of their arrival and the order in which they were sent.
-    on_the_way: BTreeMap<(Duration, u64), (To, Vec<u8>)>,
-    sent: u64,
+    network: Network,
     game: Session<TicTacToe>,
     players: [Seated; 2],
     told: Vec<FromGame>,
@@ -67,50 +41,24 @@ struct Seated {
     vanishes_at: Option<Duration>,
 }
 
-fn address(slot: usize) -> SocketAddr {
-    ([10, 0, 0, 1], 5000 + u16::try_from(slot).unwrap()).into()
-}
-
-fn token(slot: usize) -> Secret {
-    Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16])
-}
-
 impl World {
     fn new(seed: u64) -> Self {
-        let mut dice = Dice(seed);
         let seats = ["ada", "bob"].into_iter().enumerate();
         let seats = seats.map(|(slot, name)| Seat { slot, name: name.into(), token: token(slot) });
         let setup = Match::new("17".into(), seats.collect(), 10_000, 600_000).unwrap();
         let game = TicTacToe::new(&setup).unwrap();
         Self {
             now: Duration::ZERO,
-            loss_percent: dice.below(45),
-            copy_percent: dice.below(40),
-            delay_ms_max: 1 + dice.below(400),
-            on_the_way: BTreeMap::new(),
-            sent: 0,
+            network: Network::new(seed, 45),
             game: Session::new(setup, game, Duration::from_secs(10)),
             players: [0, 1].map(|slot| Seated {
-                player: Player::new(&assignment(slot)),
+                player: Player::new(&assignment(slot, 2)),
                 strategy: Random::new(seed * 2 + slot as u64),
                 moves: Vec::new(),
                 end: None,
                 vanishes_at: None,
             }),
             told: Vec::new(),
-            dice,
-        }
-    }
-
-    fn send(&mut self, to: To, datagram: &[u8]) {
-        let copies = 1 + u64::from(self.dice.below(100) < self.copy_percent);
-        for _ in 0..copies {
-            if self.dice.below(100) >= self.loss_percent {
-                let delay = Duration::from_micros(1 + self.dice.below(self.delay_ms_max * 1000));
-                self.sent += 1;
-                let key = (self.now + delay, self.sent);
-                self.on_the_way.insert(key, (to, datagram.to_vec()));
-            }
         }
     }
 
@@ -135,12 +83,12 @@ impl World {
                 seated.player.play(self.now, cell).unwrap();
             }
             while let Some(datagram) = self.players[slot].player.poll_transmit() {
-                self.send(To::Game { from: address(slot) }, datagram.as_bytes());
+                self.network.send(self.now, To::Game { from: address(slot) }, datagram.as_bytes());
             }
         }
         while let Some((to, datagram)) = self.game.poll_transmit() {
             let slot = (0..2).find(|slot| address(*slot) == to).expect("a player's address");
-            self.send(To::Player(slot), datagram.as_bytes());
+            self.network.send(self.now, To::Player(slot), datagram.as_bytes());
         }
         self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
     }
@@ -150,7 +98,7 @@ impl World {
     }
 
     fn next_event_at(&self) -> Option<Duration> {
-        let arrival = self.on_the_way.keys().next().map(|(at, _)| *at);
+        let arrival = self.network.next_arrival();
         let game = (!self.game.is_over()).then(|| self.game.next_deadline());
         let players = (0..2).filter(|slot| !self.has_vanished(*slot));
         let players = players.filter_map(|slot| self.players[slot].player.next_deadline());
@@ -158,11 +106,8 @@ impl World {
     }
 
     fn deliver(&mut self) {
-        while let Some(entry) = self.on_the_way.first_entry() {
-            if entry.key().0 > self.now {
-                return;
-            }
-            match entry.remove() {
+        while let Some(arrival) = self.network.receive(self.now) {
+            match arrival {
                 (To::Game { .. }, _) if self.game.is_over() => {}
                 (To::Game { from }, datagram) => {
                     self.game.handle_datagram(self.now, from, &datagram);
@@ -214,18 +159,6 @@ impl World {
     }
 }
 
-fn assignment(slot: usize) -> Assignment {
-    Assignment {
-        match_id: "17".into(),
-        host: "10.0.0.2".into(),
-        port: 20004,
-        slot,
-        players: 2,
-        token: token(slot).to_string(),
-        transport: "plain".into(),
-    }
-}
-
 fn cells(result: &Map<String, Value>) -> Vec<u64> {
     result["moves"].as_array().unwrap().iter().map(|cell| cell.as_u64().unwrap()).collect()
 }
@@ -262,7 +195,7 @@ fn play_to_the_end(seed: u64) -> Trace {
         assert_eq!(world.told_count(&FromGame::Joined { slot }), 1);
         assert!(world.told_count(&FromGame::Left { slot }) <= 1);
     }
-    (world.now, world.sent, cells, board.to_string())
+    (world.now, world.network.sent, cells, board.to_string())
 }
 
 #[test]
@@ -284,7 +217,8 @@ fn who_vanishes_forfeits_and_who_stays_is_told() {
         let mut world = World::new(seed);
         let slot = usize::from(seed % 2 == 0);
         // In the middle of a game that takes until then, or before it has begun.
-        let vanishes_at = Duration::from_millis(1 + world.dice.below(2 * world.delay_ms_max));
+        let vanishes_at =
+            Duration::from_millis(1 + world.network.dice.below(2 * world.network.delay_ms_max));
         world.players[slot].vanishes_at = Some(vanishes_at);
         world.run();
         let result = world.result().clone();
@@ -304,7 +238,8 @@ fn who_vanishes_forfeits_and_who_stays_is_told() {
 #[test]
 fn a_late_copy_of_a_move_is_no_second_move() {
     let mut world = World::new(1);
-    (world.loss_percent, world.copy_percent, world.delay_ms_max) = (0, 100, 2000);
+    (world.network.loss_percent, world.network.copy_percent, world.network.delay_ms_max) =
+        (0, 100, 2000);
     world.run();
     assert!(world.game.game().board().is_over());
 }
@@ -330,20 +265,22 @@ fn garbage_harms_no_match() {
         let mut world = World::new(seed);
         world.settle();
         for _ in 0..200 {
-            let count = world.dice.below(6);
+            let count = world.network.dice.below(6);
             let mut garbage: Vec<u8> = (0..count)
-                .flat_map(|_| WORDS[usize::try_from(world.dice.below(12)).unwrap()].bytes())
+                .flat_map(|_| WORDS[usize::try_from(world.network.dice.below(12)).unwrap()].bytes())
                 .collect();
-            garbage.extend((0..world.dice.below(9)).map(|_| (world.dice.next() & 0xff) as u8));
-            let to = match world.dice.below(4) {
-                0 => To::Game { from: address(usize::try_from(world.dice.below(2)).unwrap()) },
-                1 => To::Player(usize::try_from(world.dice.below(2)).unwrap()),
+            garbage.extend(
+                (0..world.network.dice.below(9)).map(|_| (world.network.dice.next() & 0xff) as u8),
+            );
+            let to = match world.network.dice.below(4) {
+                0 => To::Game {
+                    from: address(usize::try_from(world.network.dice.below(2)).unwrap()),
+                },
+                1 => To::Player(usize::try_from(world.network.dice.below(2)).unwrap()),
                 _ => To::Game { from: address(7) },
             };
-            let at = Duration::from_millis(world.dice.below(3000));
-            world.sent += 1;
-            let key = (at, world.sent);
-            world.on_the_way.insert(key, (to, garbage));
+            let at = Duration::from_millis(world.network.dice.below(3000));
+            world.network.deliver(at, to, garbage);
         }
         world.run();
         assert!(world.game.game().board().is_over(), "seed {seed}");

@@ -1,0 +1,107 @@
+//! A network that loses, copies, delays and reorders datagrams, as its dice say.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use client::Assignment;
+use protocol::Secret;
+use protocol::datagram::DATAGRAM_MAX;
+
+/// SplitMix64.
+pub(crate) struct Dice(pub(crate) u64);
+
+impl Dice {
+    pub(crate) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    pub(crate) fn below(&mut self, bound: u64) -> u64 {
+        self.next() % bound
+    }
+}
+
+/// Where a datagram goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum To {
+    Game { from: SocketAddr },
+    Player(usize),
+}
+
+/// Datagrams on their way between the players and their game.
+pub(crate) struct Network {
+    pub(crate) dice: Dice,
+    pub(crate) loss_percent: u64,
+    pub(crate) copy_percent: u64,
+    pub(crate) delay_ms_max: u64,
+    /// Datagrams that were not lost, copies included.
+    pub(crate) sent: u64,
+    /// By the time of their arrival and the order in which they were sent.
+    on_the_way: BTreeMap<(Duration, u64), (To, Vec<u8>)>,
+}
+
+impl Network {
+    /// A network that loses less than `loss_max` percent, for a whole game of the seed.
+    pub(crate) fn new(seed: u64, loss_max: u64) -> Self {
+        let mut dice = Dice(seed);
+        Self {
+            loss_percent: dice.below(loss_max),
+            copy_percent: dice.below(40),
+            delay_ms_max: 1 + dice.below(400),
+            sent: 0,
+            on_the_way: BTreeMap::new(),
+            dice,
+        }
+    }
+
+    pub(crate) fn send(&mut self, now: Duration, to: To, datagram: &[u8]) {
+        assert!(datagram.len() <= DATAGRAM_MAX);
+        let copies = 1 + u64::from(self.dice.below(100) < self.copy_percent);
+        for _ in 0..copies {
+            if self.dice.below(100) >= self.loss_percent {
+                let delay = Duration::from_micros(1 + self.dice.below(self.delay_ms_max * 1000));
+                self.deliver(now + delay, to, datagram.to_vec());
+            }
+        }
+    }
+
+    /// Lets a datagram arrive at a time, from wherever it came.
+    pub(crate) fn deliver(&mut self, at: Duration, to: To, datagram: Vec<u8>) {
+        self.sent += 1;
+        self.on_the_way.insert((at, self.sent), (to, datagram));
+    }
+
+    /// When the next datagram arrives.
+    pub(crate) fn next_arrival(&self) -> Option<Duration> {
+        self.on_the_way.keys().next().map(|(at, _)| *at)
+    }
+
+    /// Takes the next datagram that has arrived.
+    pub(crate) fn receive(&mut self, now: Duration) -> Option<(To, Vec<u8>)> {
+        let entry = self.on_the_way.first_entry()?;
+        (entry.key().0 <= now).then(|| entry.remove())
+    }
+}
+
+pub(crate) fn address(slot: usize) -> SocketAddr {
+    ([10, 0, 0, 1], 5000 + u16::try_from(slot).unwrap()).into()
+}
+
+pub(crate) fn token(slot: usize) -> Secret {
+    Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16])
+}
+
+pub(crate) fn assignment(slot: usize, players: usize) -> Assignment {
+    Assignment {
+        match_id: "17".into(),
+        host: "10.0.0.2".into(),
+        port: 20004,
+        slot,
+        players,
+        token: token(slot).to_string(),
+        transport: "plain".into(),
+    }
+}
