@@ -3,8 +3,9 @@
 //! This crate is the body. [`server`] is the loop; it turns events of the kernel into inputs of the brain
 //! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
 //! games are made and cleaned up after by [`launcher`], a thread of its own, by way of [`launch_step`], and
-//! their processes are watched by [`games`].
+//! their processes are kept by [`games`], and heard through [`channels`].
 
+mod channels;
 mod cli;
 mod client;
 mod clients;

@@ -1,11 +1,12 @@
 //! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
 //!
-//! Events become [`Input`]s in [`talk`] (clients) and [`watch`] (games, signals); [`perform`] turns
-//! [`Action`](matchmaker::Action)s into effects. An effect
-//! that fails (a client that is gone, a game that does not read) is an input again, so that the brain hears
-//! of everything in order and no decision is taken here.
+//! Events become [`Input`]s in [`talk`] and [`requests`] (clients) and in [`watch`] (games, signals);
+//! [`perform`] turns [`Action`](matchmaker::Action)s into effects. An effect that fails (a client that is gone, a
+//! game that does not read) is an input again, so that the brain hears of everything in order and no decision is
+//! taken here.
 
 mod perform;
+mod requests;
 mod talk;
 mod watch;
 

@@ -69,7 +69,7 @@ impl Server {
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let told = game.tell(message, self.poll.registry(), id);
+        let told = game.channels.tell(message, self.poll.registry(), id);
         // A game that closed its channel may still be asked to stop: SIGTERM follows.
         if !told && !matches!(message, ToGame::Stop { .. }) {
             let what = "its control channel is closed, or it does not read it".to_owned();

@@ -1,7 +1,7 @@
-//! Talking with clients: who is let in, what they ask, what they are told, and when their time is over.
+//! Talking with clients: who is let in, how lines come and go, and when somebody's time is over.
 
-use matchmaker::{ConnectionId, Input, ModeId};
-use protocol::{ErrorCode, LineError, Reply, Request, ResumeKey, Secret};
+use matchmaker::{ConnectionId, Input};
+use protocol::{ErrorCode, Reply};
 
 use super::Server;
 use crate::client::{Overdue, Step};
@@ -20,16 +20,6 @@ const LINES_PER_TURN: usize = 64;
 
 /// What the last clients are told when Muster is gone.
 const SHUTDOWN: &str = "shutdown";
-
-/// The answer to HELP.
-const HELP: &[&str] = &[
-    "READY [queue=Q] [name=N] joins a queue",
-    "LEAVE leaves it",
-    "STATUS tells how full the queues are",
-    "PING [text] gets PONG [text]",
-    "QUIT ends the conversation",
-    "A value holds no white space; percent-encode it",
-];
 
 impl Server {
     pub(super) fn accept(&mut self) {
@@ -83,63 +73,6 @@ impl Server {
         }
         self.set_client_deadline(id);
         self.clients.set_ready(id);
-    }
-
-    fn handle_line(&mut self, id: ConnectionId, line: &[u8]) {
-        match Request::parse(line) {
-            Ok(Some(request)) => self.handle_request(id, request),
-            Ok(None) => {}
-            Err(error) => self.handle_bad_line(id, &error),
-        }
-    }
-
-    fn handle_bad_line(&mut self, id: ConnectionId, error: &LineError) {
-        self.refuse(id, error.code(), &error.to_string());
-        if self.clients.get_mut(id).is_some_and(|client| client.note_bad_line()) {
-            self.close_with(id, &Reply::Bye { reason: "bad-lines".into() });
-        }
-    }
-
-    fn handle_request(&mut self, connection: ConnectionId, request: Request) {
-        match request {
-            Request::Ready { resume: Some(ResumeKey::Key(_) | ResumeKey::Malformed), .. } => {
-                self.tell_brain(Input::Resume { connection });
-            }
-            Request::Ready { queue, name, resume: None } => match (draw_secret(), draw_secret()) {
-                (Ok(resume_key), Ok(token)) => {
-                    self.tell_brain(Input::Ready { connection, queue, name, resume_key, token });
-                }
-                (Err(error), _) | (_, Err(error)) => {
-                    log::error!("the system gives no random bytes: {error}");
-                    self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
-                }
-            },
-            Request::Leave => self.tell_brain(Input::Leave { connection }),
-            Request::Accept | Request::Decline => self.tell_brain(Input::Answer { connection }),
-            Request::Ping(text) => self.say(connection, &Reply::Pong(text)),
-            Request::Status => {
-                for mode in (0..self.config.modes.len()).map(ModeId) {
-                    let reply = self.status(mode);
-                    self.say(connection, &reply);
-                }
-            }
-            Request::Help => {
-                for line in HELP {
-                    self.say(connection, &Reply::Help((*line).into()));
-                }
-            }
-            Request::Quit => self.close_with(connection, &Reply::Bye { reason: "quit".into() }),
-        }
-    }
-
-    fn status(&self, mode: ModeId) -> Reply {
-        let status = self.brain.mode_status(mode);
-        Reply::Status {
-            queue: self.config.modes[mode.0].name.clone(),
-            waiting: status.waiting,
-            games: status.games,
-            ports_free: status.ports_free,
-        }
     }
 
     /// The client closed its side or is gone. What was already said to it still goes out, for one that closed
@@ -244,11 +177,4 @@ impl Server {
             self.write_to_client(id);
         }
     }
-}
-
-/// Draws 128 bits from the system's random source.
-fn draw_secret() -> Result<Secret, getrandom::Error> {
-    let mut bytes = [0; Secret::BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(Secret::from_bytes(bytes))
 }

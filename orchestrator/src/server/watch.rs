@@ -6,7 +6,8 @@ use nix::sys::signal::Signal;
 use protocol::FromGame;
 
 use super::Server;
-use crate::games::{Reaped, Said};
+use crate::channels::Said;
+use crate::games::Reaped;
 use crate::launcher::{Answer, Process};
 
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
@@ -42,14 +43,14 @@ impl Server {
 
     pub(super) fn handle_control_event(&mut self, id: GameId) {
         if let Some(game) = self.games.get_mut(id) {
-            game.flush_control(self.poll.registry(), id);
+            game.channels.flush_control(self.poll.registry(), id);
             self.read_control(id);
         }
     }
 
     pub(super) fn read_control(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.read_control(&mut self.chunk);
+        let (said, has_more) = game.channels.read_control(&mut self.chunk);
         for said in said {
             self.handle_said(id, said);
         }
@@ -60,7 +61,7 @@ impl Server {
 
     pub(super) fn read_output(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.read_output(&mut self.chunk, self.now);
+        let (said, has_more) = game.channels.read_output(&mut self.chunk, self.now);
         for said in said {
             self.handle_said(id, said);
         }
@@ -107,8 +108,8 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
-            let (control, control_has_more) = game.read_control(&mut self.chunk);
-            let (output, output_has_more) = game.read_output(&mut self.chunk, self.now);
+            let (control, control_has_more) = game.channels.read_control(&mut self.chunk);
+            let (output, output_has_more) = game.channels.read_output(&mut self.chunk, self.now);
             for said in control.into_iter().chain(output) {
                 self.handle_said(id, said);
             }
@@ -116,7 +117,7 @@ impl Server {
                 break;
             }
         }
-        let suppressed = self.games.get_mut(id).map_or(0, |game| game.take_suppressed());
+        let suppressed = self.games.get_mut(id).map_or(0, |game| game.channels.take_suppressed());
         if suppressed > 0 {
             self.handle_said(id, Said::Suppressed(suppressed));
         }
