@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
 
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
@@ -276,16 +277,21 @@ impl Drop for Muster {
         if !is_running(&mut self.child) {
             return;
         }
-        // The second one ends the games at once.
+        // The second one ends the games at once. A daemon that was killed would leave them behind, so a test that
+        // has failed waits for this, too.
         self.signal(Signal::SIGTERM);
         self.signal(Signal::SIGINT);
-        if std::thread::panicking() {
-            eprintln!("the daemon's log:\n{}", self.log.text());
-            let _ = self.child.kill();
-            let _ = self.child.wait();
-        } else {
+        if !std::thread::panicking() {
             self.wait_for_exit();
+            return;
         }
+        eprintln!("the daemon's log:\n{}", self.log.text());
+        let deadline = Instant::now() + SOON;
+        while is_running(&mut self.child) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
