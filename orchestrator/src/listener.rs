@@ -7,7 +7,6 @@ use std::time::{Duration, Instant};
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
-use nix::libc;
 use protocol::{ErrorCode, Reply};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
