@@ -1,8 +1,8 @@
 //! Making processes, and hearing of their end: the few system calls of Linux that Muster lives on and that no
 //! well-kept crate offers safely.
 //!
-//! [`fork_sibling`] copies this process for a game of a template; [`reap`] takes in a child that has died,
-//! with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
+//! [`spawn_sibling`] starts a program as cheaply as the kernel can, [`fork_sibling`] copies this process for a
+//! game of a template, and [`reap`] takes in a child that has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
 //! are children of the daemon, whoever made them, and the kernel tells the daemon of their end.
 //!
 //! This is where Muster's `unsafe` code lives: small functions, safe to call, each with the reason why.
@@ -10,7 +10,11 @@
 #![allow(unsafe_code)]
 
 mod fork;
+mod mounts;
 mod reap;
+mod spawn;
 
 pub use fork::{Forked, fork_sibling};
+pub use mounts::{seal_mounts, unseal_mount};
 pub use reap::{Ended, reap};
+pub use spawn::{Stack, kill_all_of, spawn_sibling};
