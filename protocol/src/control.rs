@@ -108,7 +108,7 @@ impl FromGame {
 }
 
 /// Reads an object. The derived reader would take a list for one, too, with the type as its first element.
-fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, serde_json::Error> {
+pub(crate) fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, serde_json::Error> {
     match line.trim_ascii_start().first() {
         Some(b'{') | None => serde_json::from_slice(line),
         Some(_) => Err(serde::de::Error::custom("not a JSON object")),

@@ -21,6 +21,7 @@ mod lines;
 mod reply;
 mod request;
 mod secret;
+pub mod template;
 pub mod tictactoe;
 mod visible;
 
@@ -30,6 +31,7 @@ pub use lines::{LineBuffer, LineTooLong};
 pub use reply::{Reply, WaitReason};
 pub use request::{Request, ResumeKey};
 pub use secret::{BadSecret, Secret};
+pub use template::{FromTemplate, ToTemplate};
 pub use visible::Visible;
 
 /// The version of the client protocol, told in the first line.
@@ -49,6 +51,9 @@ pub const CONTROL_LINE_MAX: usize = 64 * 1024;
 
 /// The longest player name, in bytes, after decoding.
 pub const NAME_MAX: usize = 64;
+
+/// The longest packet on a template's channel, in bytes.
+pub const TEMPLATE_PACKET_MAX: usize = 64 * 1024;
 
 /// The descriptor at which a game finds its UDP socket.
 pub const GAME_SOCKET_FD: i32 = 3;
