@@ -242,6 +242,7 @@ impl Matchmaker {
                 player: id,
                 mode,
                 match_id,
+                game,
                 port,
                 slot,
                 players,

@@ -161,6 +161,8 @@ pub enum Action {
         mode: ModeId,
         /// The match.
         match_id: MatchId,
+        /// Its game.
+        game: GameId,
         /// The game's port.
         port: u16,
         /// The player's place in the match, from 0.

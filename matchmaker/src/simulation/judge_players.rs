@@ -155,8 +155,17 @@ impl Book {
     }
 
     fn judge_assign(&mut self, action: &Action) -> Verdict {
-        let Action::Assign { connection, player, mode, match_id, port, slot, players, token } =
-            action
+        let Action::Assign {
+            connection,
+            player,
+            mode,
+            match_id,
+            game: its_game,
+            port,
+            slot,
+            players,
+            token,
+        } = action
         else {
             return Ok(());
         };
@@ -176,6 +185,7 @@ impl Book {
             return demand(false, || format!("{match_id:?} is assigned before its game started"));
         };
         demand(since == self.now, || format!("{match_id:?} is assigned again"))?;
+        demand(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
         let seat = party.players.iter().position(|seated| seated == connection);
         demand(seat == Some(*slot) && party.players.len() == *players, || {
             format!("{connection:?} gets slot {slot} of {players}, not {seat:?}")
