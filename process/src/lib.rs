@@ -10,11 +10,13 @@
 #![allow(unsafe_code)]
 
 mod fork;
+mod inherited;
 mod mounts;
 mod reap;
 mod spawn;
 
-pub use fork::{Forked, fork_sibling};
+pub use fork::{Forked, can_fork_sibling, fork_sibling};
+pub use inherited::take_inherited;
 pub use mounts::{seal_mounts, unseal_mount};
 pub use reap::{Ended, reap};
 pub use spawn::{Stack, kill_all_of, spawn_sibling};

@@ -1,0 +1,58 @@
+//! Owning a descriptor that was handed over at birth.
+
+use std::io::{self, ErrorKind};
+use std::os::fd::{FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicU64, Ordering};
+
+/// The numbers that were given out, a bit each.
+static TAKEN: AtomicU64 = AtomicU64::new(0);
+
+/// Takes a descriptor that this process has from its birth. It is marked to be closed at an exec.
+///
+/// What Rust's library and its well-kept crates open is marked so from the beginning, and what has come through the exec
+/// of this program cannot be: that tells the one from the other. A descriptor that some other code opened without
+/// the mark would be taken for inherited; so this is for the beginning of `main`.
+///
+/// # Errors
+/// When the number is no descriptor, or one of the standard streams, or over 63; was taken before; or was opened by
+/// this program.
+pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
+    let bit = u32::try_from(number).ok().filter(|number| (3..64).contains(number));
+    let bit = 1_u64 << bit.ok_or(ErrorKind::InvalidInput)?;
+    // SAFETY: fcntl(2) with F_GETFD reads the flags of a number that may or may not be a descriptor.
+    let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
+    if flags < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    if flags & libc::FD_CLOEXEC != 0 || TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+        return Err(ErrorKind::AlreadyExists.into());
+    }
+    // SAFETY: F_SETFD changes the flags of a descriptor that is open.
+    if unsafe { libc::fcntl(number, libc::F_SETFD, flags | libc::FD_CLOEXEC) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    // SAFETY: "the resource must be open and suitable for assuming ownership": it is open, no Rust value owns it,
+    // because it came from outside, and nobody gets it a second time.
+    Ok(unsafe { OwnedFd::from_raw_fd(number) })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::fd::AsRawFd;
+
+    use super::*;
+
+    #[test]
+    fn only_what_was_inherited_is_taken_and_once() {
+        let ours = io::pipe().unwrap().0;
+        assert!(take_inherited(ours.as_raw_fd()).is_err(), "somebody owns it");
+        for number in [-1, 0, 2, 63, 64, i32::MAX] {
+            assert!(take_inherited(number).is_err(), "{number}");
+        }
+        // SAFETY: dup(2) gives a number that nobody owns, as an inherited one would be.
+        let number = unsafe { libc::dup(ours.as_raw_fd()) };
+        let taken = take_inherited(number).unwrap();
+        assert_eq!(taken.as_raw_fd(), number);
+        assert_eq!(take_inherited(number).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    }
+}
