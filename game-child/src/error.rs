@@ -4,7 +4,7 @@ use std::io;
 
 use crate::session::BadStart;
 
-/// Why [`run`](crate::run()) gave up, with what was attempted.
+/// Why [`run`](crate::run()) or [`template`](crate::template()) gave up, with what was attempted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no control channel.
@@ -47,6 +47,23 @@ pub enum RunError {
         /// What the kernel said.
         source: io::Error,
     },
+    /// A template's load failed.
+    #[error("cannot load: {0}")]
+    Load(#[source] Box<dyn std::error::Error + Send + Sync>),
+    /// A request to a template came with too few descriptors, or too many.
+    #[error(
+        "{count} descriptors came with the request: it needs a socket, a control channel and a log"
+    )]
+    Descriptors {
+        /// How many came.
+        count: usize,
+    },
+    /// A fork cannot have a descriptor where the contract wants it.
+    #[error("descriptor {number} is in use: a template leaves it to its forks")]
+    Occupied {
+        /// The descriptor.
+        number: i32,
+    },
     /// Muster started a match that cannot be played.
     #[error("cannot start match {match_id}: {source}")]
     Start {
@@ -74,7 +91,12 @@ impl RunError {
             | Self::Protocol(_)
             | Self::Missing { .. }
             | Self::Foreign { .. } => 64,
-            Self::Take { .. } | Self::Start { .. } | Self::Os { .. } => 1,
+            Self::Take { .. }
+            | Self::Load(_)
+            | Self::Descriptors { .. }
+            | Self::Occupied { .. }
+            | Self::Start { .. }
+            | Self::Os { .. } => 1,
         }
     }
 }

@@ -4,6 +4,8 @@
 //! the process could own it. What a process can do safely is ask the kernel for a duplicate of one of its own
 //! descriptors by number, through a pidfd of itself (pidfd_getfd(2)). The duplicate is owned from the start; the
 //! original stays where it is, unused, until the process ends.
+//!
+//! A fork of a template owns both from the start, and finds them in the same place.
 
 use std::io;
 use std::net::UdpSocket;
@@ -16,7 +18,7 @@ use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
-use crate::RunError;
+use crate::{RunError, template};
 
 /// What a game inherits.
 pub(crate) struct Inherited {
@@ -29,32 +31,50 @@ const CONTROL: &str = "the control channel, a Unix stream socket";
 
 /// Takes both, and makes sure that they are what the contract says.
 pub(crate) fn take() -> Result<Inherited, RunError> {
-    let number = control_number()?;
-    if let Some(other) = std::env::var("MUSTER_PROTOCOL").ok().filter(|it| it != GAME_PROTOCOL) {
-        return Err(RunError::Protocol(other));
+    if let Some(inherited) = template::take_birth() {
+        return Ok(inherited);
     }
+    let number = control_number()?;
+    check_protocol()?;
     // Opened before anything else: if it lands on an inherited number, nothing was inherited there.
     let this_process = pidfd_open(getpid(), PidfdFlags::empty())
         .map_err(|errno| RunError::Os { what: "open a pidfd", source: errno.into() })?;
     let socket = duplicate(&this_process, GAME_SOCKET_FD, SOCKET)?;
     let control = duplicate(&this_process, number, CONTROL)?;
-    let domain = socket_domain(&socket);
-    let is_inet = domain == Ok(AddressFamily::INET) || domain == Ok(AddressFamily::INET6);
-    if !is_inet || socket_type(&socket) != Ok(SocketType::DGRAM) {
-        return Err(RunError::Foreign { number: GAME_SOCKET_FD, what: SOCKET });
-    }
-    let is_unix = socket_domain(&control) == Ok(AddressFamily::UNIX);
-    if !is_unix || socket_type(&control) != Ok(SocketType::STREAM) {
-        return Err(RunError::Foreign { number, what: CONTROL });
-    }
-    let socket = UdpSocket::from(socket);
-    // The contract hands it over non-blocking; a game that would block on it for ever is worth one more call.
-    let made_sure = socket.set_nonblocking(true);
-    made_sure.map_err(|source| RunError::Os { what: "make the socket non-blocking", source })?;
-    Ok(Inherited { socket, control: UnixStream::from(control) })
+    Inherited::checked(socket, (control, number))
 }
 
-fn control_number() -> Result<i32, RunError> {
+impl Inherited {
+    /// Makes sure that both are what the contract says. The control channel comes with its number.
+    pub(crate) fn checked(
+        socket: OwnedFd,
+        (control, number): (OwnedFd, i32),
+    ) -> Result<Self, RunError> {
+        let domain = socket_domain(&socket);
+        let is_inet = domain == Ok(AddressFamily::INET) || domain == Ok(AddressFamily::INET6);
+        if !is_inet || socket_type(&socket) != Ok(SocketType::DGRAM) {
+            return Err(RunError::Foreign { number: GAME_SOCKET_FD, what: SOCKET });
+        }
+        let is_unix = socket_domain(&control) == Ok(AddressFamily::UNIX);
+        if !is_unix || socket_type(&control) != Ok(SocketType::STREAM) {
+            return Err(RunError::Foreign { number, what: CONTROL });
+        }
+        let socket = UdpSocket::from(socket);
+        // The contract hands it over non-blocking; a game that would block on it for ever is worth one more call.
+        let made_sure = socket.set_nonblocking(true);
+        made_sure
+            .map_err(|source| RunError::Os { what: "make the socket non-blocking", source })?;
+        Ok(Self { socket, control: UnixStream::from(control) })
+    }
+}
+
+/// Refuses a version of the contract that this library does not know.
+pub(crate) fn check_protocol() -> Result<(), RunError> {
+    let told = std::env::var("MUSTER_PROTOCOL").ok();
+    told.filter(|told| told != GAME_PROTOCOL).map_or(Ok(()), |other| Err(RunError::Protocol(other)))
+}
+
+pub(crate) fn control_number() -> Result<i32, RunError> {
     let text = std::env::var_os("MUSTER_CONTROL_FD").ok_or(RunError::NotUnderMuster)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
     number.filter(|number| *number >= 0).ok_or_else(|| {

@@ -16,6 +16,9 @@
 //!
 //! A game in real time says how long its ticks are, and gets them on time ([`Game::tick_period`]); all others are
 //! awake only when something happens.
+//!
+//! A game that loads a lot before it can play does so in [`template()`]: Muster then starts it once, and has it
+//! copied for each match.
 
 #![forbid(unsafe_code)]
 
@@ -31,12 +34,14 @@ mod report;
 mod run;
 mod session;
 mod signals;
+mod template;
 pub mod tictactoe;
 
 pub use error::RunError;
 pub use game::{Game, Outbox, Tick};
 pub use run::{Options, run};
 pub use session::{BadStart, Match, Session};
+pub use template::{template, variable};
 
 /// The most players of one match.
 pub const PLAYERS_MAX: usize = 1024;

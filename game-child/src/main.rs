@@ -4,6 +4,7 @@
 
 mod args;
 
+use std::convert::Infallible;
 use std::ffi::OsString;
 use std::io::{Write, stderr, stdout};
 use std::process::ExitCode;
@@ -12,20 +13,23 @@ use args::{Command, USAGE_EXIT_CODE};
 use game_child::arena::Arena;
 use game_child::echo::Echo;
 use game_child::tictactoe::TicTacToe;
-use game_child::{Options, RunError, run};
+use game_child::{BadStart, Game, Match, Options, RunError, run, template};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let played = match args::parse(&arguments) {
-        Ok(Command::Help(text)) => return print(text),
-        Ok(Command::Version) => return print(concat!("muster-game ", env!("CARGO_PKG_VERSION"))),
-        Ok(Command::Echo(options)) => play_echo(&options),
-        Ok(Command::TicTacToe(options)) => run(&options, TicTacToe::new),
-        Ok(Command::Arena(options, rules)) => run(&options, |setup| Arena::new(setup, rules)),
+    let command = match args::parse(&arguments) {
+        Ok(command) => command,
         Err(error) => {
             let _ = writeln!(stderr(), "muster-game: {error}\nTry `muster-game --help`.");
             return ExitCode::from(USAGE_EXIT_CODE);
         }
+    };
+    let played = match command {
+        Command::Help(text) => return print(text),
+        Command::Version => return print(concat!("muster-game ", env!("CARGO_PKG_VERSION"))),
+        Command::Echo(options) => play(&options, |setup| Ok(Echo::new(setup))),
+        Command::TicTacToe(options) => play(&options, TicTacToe::new),
+        Command::Arena(options, rules) => play(&options, |setup| Arena::new(setup, rules)),
     };
     match played {
         Ok(()) => ExitCode::SUCCESS,
@@ -36,8 +40,13 @@ fn main() -> ExitCode {
     }
 }
 
-fn play_echo(options: &Options) -> Result<(), RunError> {
-    run(options, |setup| Ok(Echo::new(setup)))
+/// Plays one match, in a process of its own or in a fork of a template. These games need nothing loaded.
+fn play<G: Game>(
+    options: &Options,
+    new_game: impl FnOnce(&Match) -> Result<G, BadStart>,
+) -> Result<(), RunError> {
+    template(|| Ok::<_, Infallible>(()))?;
+    run(options, new_game)
 }
 
 /// Prints what was asked for. A reader that went away is not worth an error.
