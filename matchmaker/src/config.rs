@@ -31,9 +31,12 @@ pub struct Mode {
     pub players: usize,
     /// Games to keep warm.
     pub warm: usize,
+    /// Whether a game that is launched because a match waits gets that match's players at birth. A program that
+    /// knows nothing of Muster needs it so; to any other it saves two trips.
+    pub seat_at_launch: bool,
     /// From the launch to `ready`.
     pub ready_timeout: Duration,
-    /// From `start` to `started`.
+    /// From `start` to `started`. Where players are seated at launch, both times are given together.
     pub start_timeout: Duration,
     /// From `started` until the game is stopped.
     pub max_duration: Duration,

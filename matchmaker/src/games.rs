@@ -2,10 +2,8 @@
 
 use std::time::Duration;
 
-use protocol::Seat;
-
 use crate::deadlines::Owner;
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
@@ -20,11 +18,21 @@ use crate::simulation::Defect;
 pub(crate) struct Game {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
+    purpose: Purpose,
     /// Whether the body said that the process exists.
     has_process: bool,
     /// Whether players were told of the port: only then can their datagrams come late.
     was_told: bool,
     phase: GamePhase,
+}
+
+/// What a game was launched for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Purpose {
+    /// To be warm, for whichever match is the first in its line by then.
+    Warmth,
+    /// For one match, whose players it got at birth.
+    Match,
 }
 
 /// Where a game stands. One that is gone has no phase.
@@ -34,7 +42,7 @@ pub(crate) enum GamePhase {
     Launching,
     /// Waits for players.
     Warm,
-    /// Was sent its players; has not said `started`.
+    /// Got its players, at birth or by `start`; has not said `started`.
     Starting(MatchId),
     /// Its players were told.
     Running {
@@ -62,8 +70,16 @@ pub(crate) enum StopStep {
 }
 
 impl Game {
+    /// A game that will be warm.
     pub(crate) fn new(mode: ModeId, port: u16) -> Self {
-        Self { mode, port, has_process: false, was_told: false, phase: GamePhase::Launching }
+        let (purpose, phase) = (Purpose::Warmth, GamePhase::Launching);
+        Self { mode, port, purpose, has_process: false, was_told: false, phase }
+    }
+
+    /// A game that is born with the players of a match.
+    pub(crate) fn seated(mode: ModeId, port: u16, match_id: MatchId) -> Self {
+        let (purpose, phase) = (Purpose::Match, GamePhase::Starting(match_id));
+        Self { purpose, phase, ..Self::new(mode, port) }
     }
 
     pub(crate) fn phase(&self) -> GamePhase {
@@ -72,6 +88,11 @@ impl Game {
 
     pub(crate) fn has_process(&self) -> bool {
         self.has_process
+    }
+
+    /// Whether the game got its players at birth and has not said `started`.
+    pub(crate) fn is_launching_seated(&self) -> bool {
+        self.purpose == Purpose::Match && matches!(self.phase, GamePhase::Starting(_))
     }
 
     pub(crate) fn match_id(&self) -> Option<MatchId> {
@@ -105,10 +126,10 @@ impl Game {
 impl Matchmaker {
     /// Changes a game's phase, and all that is counted by phase with it.
     fn move_game(&mut self, id: GameId, next: GamePhase, deadline: Option<Duration>) {
+        self.uncount_phase(id);
         let Some(game) = self.games.get_mut(&id) else { unreachable!("{id:?} does not exist") };
-        let (mode, before) = (game.mode, game.phase);
+        let mode = game.mode;
         game.enter(next);
-        self.uncount_phase(id, mode, before);
         match next {
             GamePhase::Warm => drop(self.modes[mode.0].warm.insert(id)),
             GamePhase::Stopping { .. } => self.stopping += 1,
@@ -117,12 +138,15 @@ impl Matchmaker {
         self.deadlines.set(Owner::Game(id), deadline);
     }
 
-    fn uncount_phase(&mut self, id: GameId, mode: ModeId, phase: GamePhase) {
-        match phase {
+    fn uncount_phase(&mut self, id: GameId) {
+        let Some(game) = self.games.get(&id) else { unreachable!("{id:?} does not exist") };
+        let (mode, is_seated) = (game.mode, game.is_launching_seated());
+        match game.phase {
             GamePhase::Launching => {
                 self.modes[mode.0].launching -= 1;
                 self.launching -= 1;
             }
+            GamePhase::Starting(_) if is_seated => self.uncount_seated(mode),
             GamePhase::Warm => drop(self.modes[mode.0].warm.remove(&id)),
             GamePhase::Stopping { .. } => self.stopping -= 1,
             GamePhase::Starting(_) | GamePhase::Running { .. } => {}
@@ -142,15 +166,30 @@ impl Matchmaker {
 
     pub(crate) fn handle_launch_failed(&mut self, id: GameId, fault: LaunchFault) {
         let Some(game) = self.games.get(&id).filter(|game| !game.has_process) else { return };
-        let (port, launching) = (game.port, game.phase == GamePhase::Launching);
+        let (port, phase) = (game.port, game.phase);
+        if let GamePhase::Starting(match_id) = phase {
+            self.take_back(match_id);
+        }
         let back = match fault {
             LaunchFault::PortBusy => {
                 let rest = self.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
                 self.act(Action::Report(Event::PortBusy { port, rest }));
                 Return::Busy(self.after(rest))
             }
+            #[cfg(any(test, feature = "simulation"))]
+            LaunchFault::Interrupted if self.is_planted(Defect::InterruptedPortKept) => {
+                Return::Busy(self.after(limits::BUSY_PORT_REST_MIN))
+            }
+            LaunchFault::Interrupted => {
+                #[cfg(any(test, feature = "simulation"))]
+                if self.is_planted(Defect::InterruptionCounted) {
+                    self.note_failure(id, GameFault::NotLaunched("interrupted".to_owned()));
+                }
+                // Nothing is wrong with the mode, and nothing holds the port.
+                Return::Free
+            }
             LaunchFault::Other(why) => {
-                if launching {
+                if !matches!(phase, GamePhase::Stopping { .. }) {
                     self.note_failure(id, GameFault::NotLaunched(why));
                 }
                 Return::Free
@@ -186,8 +225,8 @@ impl Matchmaker {
 
     /// Forgets a game that is gone, and takes its port back.
     fn remove_game(&mut self, id: GameId, back: Return) {
+        self.uncount_phase(id);
         let Some(game) = self.games.remove(&id) else { unreachable!("{id:?} does not exist") };
-        self.uncount_phase(id, game.mode, game.phase);
         self.modes[game.mode.0].games -= 1;
         self.deadlines.set(Owner::Game(id), None);
         self.ports.release(game.port, id, back);
@@ -200,8 +239,11 @@ impl Matchmaker {
         if self.is_planted(Defect::StaleReadyAccepted) {
             self.accept_stale_ready(id);
         }
-        let Some(game) = self.games.get(&id) else { return };
-        if game.phase != GamePhase::Launching || !game.has_process {
+        let Some(game) = self.games.get(&id).filter(|game| game.has_process) else { return };
+        if game.is_launching_seated() {
+            return self.handle_seated_ready(id);
+        }
+        if game.phase != GamePhase::Launching {
             return;
         }
         let mode = game.mode;
@@ -210,7 +252,7 @@ impl Matchmaker {
     }
 
     pub(crate) fn handle_game_started(&mut self, id: GameId) {
-        let Some(game) = self.games.get_mut(&id) else { return };
+        let Some(game) = self.games.get_mut(&id).filter(|game| game.has_process) else { return };
         let GamePhase::Starting(match_id) = game.phase else { return };
         game.was_told = true;
         let mode = game.mode;
@@ -342,14 +384,10 @@ impl Matchmaker {
     pub(crate) fn start_match(&mut self, match_id: MatchId, game: GameId) {
         let starting = self.match_mut(match_id);
         starting.enter(MatchPhase::Starting(game));
-        let (mode, players) = (starting.mode, starting.players.clone());
+        let mode = starting.mode;
         let deadline = self.after(self.mode(mode).start_timeout);
         self.move_game(game, GamePhase::Starting(match_id), Some(deadline));
-        let seat = |(slot, id): (usize, PlayerId)| {
-            let player = &self.players[&id];
-            Seat { slot, name: player.name.clone(), token: player.token }
-        };
-        let seats = players.into_iter().enumerate().map(seat).collect();
+        let seats = self.seats_of(match_id);
         self.act(Action::Start { game, mode, match_id, seats });
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::AssignedBeforeStarted) {

@@ -121,7 +121,8 @@ impl Matchmaker {
                 };
                 holds(agrees, || format!("{id:?} plays {played:?}, which is {in_match:?}"))?;
             }
-            launching += usize::from(game.phase() == GamePhase::Launching);
+            let is_launching = game.phase() == GamePhase::Launching || game.is_launching_seated();
+            launching += usize::from(is_launching);
             stopping += usize::from(matches!(game.phase(), GamePhase::Stopping { .. }));
         }
         holds(launching == self.launching, || {
@@ -137,8 +138,9 @@ impl Matchmaker {
             let of_mode = || self.games.values().filter(|game| game.mode == mode);
             let launching = of_mode().filter(|game| game.phase() == GamePhase::Launching).count();
             let warm = of_mode().filter(|game| game.phase() == GamePhase::Warm).count();
-            let counted = (of_mode().count(), launching, warm);
-            let kept = (state.games, state.launching, state.warm.len());
+            let seated = of_mode().filter(|game| game.is_launching_seated()).count();
+            let counted = (of_mode().count(), launching, seated, warm);
+            let kept = (state.games, state.launching, state.launching_seated, state.warm.len());
             holds(counted == kept, || format!("{mode:?}: games {counted:?}, kept {kept:?}"))?;
             let waits = |player: &&crate::players::Player| {
                 player.mode == mode && !matches!(player.phase(), PlayerPhase::Assigned(_))

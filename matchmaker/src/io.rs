@@ -189,6 +189,8 @@ pub enum Action {
         mode: ModeId,
         /// Its port.
         port: u16,
+        /// The match that it is launched for, where its mode seats players at launch. No `Start` follows.
+        seated: Option<SeatedMatch>,
     },
     /// Send a game its players.
     Start {
@@ -223,6 +225,15 @@ pub enum Action {
     Report(Event),
     /// The drain is over: no game is left.
     Drained,
+}
+
+/// A match whose players a game gets at birth.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SeatedMatch {
+    /// The match.
+    pub match_id: MatchId,
+    /// Its players, by slot.
+    pub seats: Vec<Seat>,
 }
 
 /// Something worth telling the operator.
@@ -350,6 +361,8 @@ pub enum Event {
 pub enum LaunchFault {
     /// Something outside Muster holds the port.
     PortBusy,
+    /// Whoever makes processes died with this order. It says nothing about the mode, and the port is free.
+    Interrupted,
     /// Anything else, for the log.
     Other(String),
 }

@@ -30,6 +30,7 @@ mod order;
 mod players;
 mod ports;
 pub mod queue;
+mod seating;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod supply;
@@ -37,5 +38,5 @@ mod supply;
 pub use config::{Config, Mode};
 pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
-pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd};
+pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 pub use matchmaker::{Matchmaker, ModeStatus, Totals};

@@ -27,7 +27,7 @@ pub(crate) struct Match {
 pub(crate) enum MatchPhase {
     /// For a game.
     Waiting,
-    /// The game was sent the players and has not said `started`.
+    /// The game has the players, or is launched with them, and has not said `started`.
     Starting(GameId),
     /// The players were told where to play.
     Assigned { game: GameId, since: Duration },

@@ -19,6 +19,8 @@ pub(crate) struct ModeState {
     pub(crate) warm: BTreeSet<GameId>,
     /// Games that are launching and will be warm.
     pub(crate) launching: usize,
+    /// Games that are launching with their players seated.
+    pub(crate) launching_seated: usize,
     /// Games in any phase.
     pub(crate) games: usize,
     /// Players who joined and were not assigned yet: queued, or in a match without a game.
@@ -77,7 +79,7 @@ impl ModeState {
     /// Whether a game may be launched for this mode: not in a pause, and while its games keep failing, one at a
     /// time, so that they do not take the ports and the turns of others.
     pub(crate) fn may_launch(&self) -> bool {
-        let is_trying = self.is_failing() && self.launching > 0;
+        let is_trying = self.is_failing() && self.launching + self.launching_seated > 0;
         !self.is_pausing() && !is_trying
     }
 

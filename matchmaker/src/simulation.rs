@@ -51,6 +51,10 @@ pub enum Defect {
     QuarantineSkipped,
     /// A game that was sent its players may take for ever to start.
     StartTimeoutForgotten,
+    /// A launch that was lost on its way counts as a failure of its mode.
+    InterruptionCounted,
+    /// The port of a launch that was lost on its way is left alone, as if something held it.
+    InterruptedPortKept,
 }
 
 impl Matchmaker {

@@ -6,6 +6,7 @@ use crate::deadlines::Owner;
 use crate::games::Game;
 use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::Action;
+use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 
 impl Matchmaker {
@@ -28,15 +29,30 @@ impl Matchmaker {
     /// Launches games: for matches that wait first, in their order over all modes; then to keep modes warm.
     pub(crate) fn supply_games(&mut self) {
         while self.launching < self.config.launching_max {
+            self.order_lines_to_seat();
             let Some(mode) = self.first_mode_in_need() else { break };
-            if !self.launch(mode) {
+            if !self.launch(mode, self.mode(mode).seat_at_launch) {
                 return self.reclaim_warm_games();
             }
         }
         while self.launching < self.config.launching_max {
             let Some(mode) = self.coldest_mode() else { return };
-            if !self.launch(mode) {
+            if !self.launch(mode, false) {
                 return;
+            }
+        }
+    }
+
+    /// Whoever is seated at launch has to be the first. Without a port nobody is, and the lines are left alone.
+    fn order_lines_to_seat(&mut self) {
+        if self.ports.free_count() == 0 {
+            return;
+        }
+        for mode in self.mode_ids() {
+            let state = &self.modes[mode.0];
+            let is_in_need = state.may_launch() && state.unmet() > 0;
+            if self.mode(mode).seat_at_launch && is_in_need {
+                self.order_line(mode);
             }
         }
     }
@@ -65,21 +81,24 @@ impl Matchmaker {
     }
 
     /// Asks for a game, if there is a port for it.
-    fn launch(&mut self, mode: ModeId) -> bool {
+    fn launch(&mut self, mode: ModeId, is_seated: bool) -> bool {
         if self.ports.free_count() == 0 {
             // No id is drawn for a game that cannot be: waiting for a port leaves no trace.
             return false;
         }
         let game = self.next_game_id();
         let Some(port) = self.ports.lease(game) else { return false };
+        self.modes[mode.0].games += 1;
+        if is_seated {
+            self.launch_seated(game, mode, port);
+            return true;
+        }
         self.games.insert(game, Game::new(mode, port));
         self.launching += 1;
-        let state = &mut self.modes[mode.0];
-        state.launching += 1;
-        state.games += 1;
+        self.modes[mode.0].launching += 1;
         let deadline = self.after(self.mode(mode).ready_timeout);
         self.deadlines.set(Owner::Game(game), Some(deadline));
-        self.act(Action::Launch { game, mode, port });
+        self.act(Action::Launch { game, mode, port, seated: None });
         true
     }
 
@@ -124,7 +143,9 @@ impl Matchmaker {
             self.tell_match(match_id, reason);
         }
         for match_id in untold {
-            if self.matches.get(&match_id).is_some_and(|untold| untold.told.is_none()) {
+            let is_untold =
+                |found: &Match| found.phase() == MatchPhase::Waiting && found.told.is_none();
+            if self.matches.get(&match_id).is_some_and(is_untold) {
                 self.tell_match(match_id, otherwise);
             }
         }
@@ -140,10 +161,14 @@ impl Matchmaker {
         }
     }
 
+    /// Tells players whose match was just taken out of its line, to be seated in a game that is launched.
+    pub(crate) fn tell_game_starting(&mut self, match_id: MatchId) {
+        self.tell_match(match_id, WaitReason::GameStarting);
+    }
+
     fn tell_match(&mut self, match_id: MatchId, reason: WaitReason) {
-        use crate::matches::MatchPhase::Waiting;
         let waiting = self.match_mut(match_id);
-        if waiting.phase() != Waiting || waiting.told.replace(reason) == Some(reason) {
+        if waiting.told.replace(reason) == Some(reason) {
             return;
         }
         let mode = waiting.mode;

@@ -61,6 +61,10 @@ pub(super) struct Process {
     /// When its players were told.
     pub(super) told_at: Option<Duration>,
     pub(super) party: Option<MatchId>,
+    /// Whether it was born with its players.
+    pub(super) is_seated: bool,
+    /// When it first said `ready`, though it had its players already.
+    pub(super) ready_at: Option<Duration>,
     pub(super) has_result: bool,
     /// When `stop` was sent.
     pub(super) stopped_at: Option<Duration>,
@@ -118,6 +122,8 @@ pub(super) struct Moment {
     pub(super) gone: Option<Person>,
     /// Those who have to be told that they stand where they stood, or that they are sent off.
     pub(super) survivors: BTreeSet<ConnectionId>,
+    /// Those whose match was taken apart to make room: they are in another one by the end, or told the same.
+    pub(super) moved: BTreeSet<ConnectionId>,
     /// The process that is gone.
     pub(super) ended: Option<(GameId, Process)>,
     /// The game that has to leave its step.
@@ -174,7 +180,7 @@ impl Book {
             Some(Input::Drain | Input::Stop) => self.begin_drain(),
             Some(Input::Launched { game }) => self.note_launched(*game),
             Some(Input::LaunchFailed { game, fault }) => self.note_launch_failed(*game, fault),
-            Some(Input::GameReady { game }) => self.expect_move(*game, Step::Launching),
+            Some(Input::GameReady { game }) => self.note_ready(*game),
             Some(Input::GameStarted { game }) => self.expect_move(*game, Step::Starting),
             Some(Input::GameAlive { game }) => self.note_alive(*game),
             Some(Input::GameResult { game, .. }) => self.note_result(*game),
@@ -199,8 +205,9 @@ impl Book {
         }
         self.draining_since = Some(self.now);
         self.tally.count("drains begun");
-        // What does not exist yet can be told nothing; it is killed when it does.
-        for process in self.games.values_mut().filter(|process| !process.is_alive) {
+        // What does not exist yet can be told nothing; it is killed when it does. Who has players goes on.
+        let is_idle = |process: &&mut Process| !process.is_alive && process.party.is_none();
+        for process in self.games.values_mut().filter(is_idle) {
             process.step = Step::Ending;
         }
     }
@@ -221,7 +228,23 @@ impl Book {
             self.resting.insert(process.port, self.now + rest);
             self.tally.count("ports found busy");
         }
+        if *fault == LaunchFault::Interrupted {
+            self.tally.count("launches interrupted");
+        }
+        if let Some(party) = process.party {
+            self.take_back(party);
+            self.tally.count("seated games not launched");
+        }
         self.moment.ended = Some((game, process));
+    }
+
+    fn note_ready(&mut self, game: GameId) {
+        self.expect_move(game, Step::Launching);
+        let now = self.now;
+        let is_new = |process: &&mut Process| process.is_alive && process.ready_at.is_none();
+        if let Some(process) = self.games.get_mut(&game).filter(is_new) {
+            process.ready_at = Some(now);
+        }
     }
 
     fn expect_move(&mut self, game: GameId, from: Step) {
@@ -343,9 +366,24 @@ impl Book {
         self.games.values().filter(|process| process.mode == mode && process.step == step).count()
     }
 
+    /// A mode's games that have their players and have not started since their launch.
+    pub(super) fn launching_seated(&self, mode: ModeId) -> usize {
+        let is_one = |process: &&Process| {
+            process.mode == mode && process.step == Step::Starting && process.is_seated
+        };
+        self.games.values().filter(is_one).count()
+    }
+
+    /// Games that load, in all modes together.
+    pub(super) fn launching(&self) -> usize {
+        let of_mode = |mode| self.games_at(mode, Step::Launching) + self.launching_seated(mode);
+        self.mode_ids().map(of_mode).sum()
+    }
+
     /// Whether a mode neither pauses nor, while its games keep failing, has one launching.
     pub(super) fn may_launch(&self, mode: ModeId) -> bool {
-        let is_trying = self.failing[mode.0] && self.games_at(mode, Step::Launching) > 0;
+        let launching = self.games_at(mode, Step::Launching) + self.launching_seated(mode);
+        let is_trying = self.failing[mode.0] && launching > 0;
         self.retry_at[mode.0].is_none() && !is_trying
     }
 

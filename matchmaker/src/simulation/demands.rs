@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use super::book::{Book, PartyStand, Process, Step};
+use protocol::WaitReason;
+
+use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Flaw, Verdict, Witness, demand};
-use crate::ids::ModeId;
+use crate::ids::{ConnectionId, GameId, ModeId};
 use crate::io::Input;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
@@ -38,6 +40,9 @@ impl Book {
         demand(moment.actions <= moment.actions_max, || format!("{} actions", moment.actions))?;
         demand(moment.survivors.is_empty(), || {
             format!("{:?} lost their match and were told nothing", moment.survivors)
+        })?;
+        demand(moment.moved.is_empty(), || {
+            format!("{:?} made room and are nowhere", moment.moved)
         })?;
         demand(moment.result_due.is_none(), || {
             format!("lost the result: {:?}", moment.result_due)
@@ -81,6 +86,7 @@ impl Book {
                 PartyStand::Starting(game) => {
                     let all_here = party.players.iter().all(|id| self.people.contains_key(id));
                     demand(all_here, || format!("{id:?} starts without all of its players"))?;
+                    self.demand_seated_are_told(party, game)?;
                     game
                 }
                 PartyStand::Assigned { game, .. } => {
@@ -95,6 +101,15 @@ impl Book {
             demand(plays == Some(*id), || format!("{id:?} is in {game:?}, which has {plays:?}"))?;
         }
         Ok(())
+    }
+
+    /// Players who are seated in a game that is launched know that it is.
+    fn demand_seated_are_told(&self, party: &Party, game: GameId) -> Verdict {
+        let is_seated = self.games.get(&game).is_some_and(|process| process.is_seated);
+        let knows = |id: &ConnectionId| self.people[id].told == Some(WaitReason::GameStarting);
+        demand(!is_seated || party.players.iter().all(knows), || {
+            format!("{party:?} is seated in {game:?} and was not told")
+        })
     }
 
     fn demand_games_are_owned(&self) -> Verdict {
@@ -121,8 +136,7 @@ impl Book {
         }
         let is_idle = !self.line(mode).is_empty() && self.games_at(mode, Step::Warm) > 0;
         demand(!is_idle, || format!("a match of {mode:?} waits beside a warm game"))?;
-        let launching = self.mode_ids().map(|id| self.games_at(id, Step::Launching)).sum::<usize>();
-        let can_launch = self.free_ports() > 0 && launching < self.config.launching_max;
+        let can_launch = self.free_ports() > 0 && self.launching() < self.config.launching_max;
         demand(!(can_launch && self.lacks_warm(mode)), || {
             format!("{mode:?} needs a game, a port is free, and nothing is launched")
         })
@@ -169,6 +183,11 @@ impl Book {
         match process.step {
             Step::Launching => Some(process.since + mode.ready_timeout),
             Step::Warm => None,
+            Step::Starting if process.is_seated => {
+                let latest = process.since + mode.ready_timeout + mode.start_timeout;
+                let since_ready = process.ready_at.map(|at| at + mode.start_timeout);
+                since_ready.into_iter().chain([latest]).min()
+            }
             Step::Starting => Some(process.since + mode.start_timeout),
             Step::Running => {
                 let end = process.told_at.map(|at| at + mode.max_duration);

@@ -7,33 +7,37 @@ use protocol::Seat;
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Verdict, demand};
 use crate::ids::{GameId, MatchId, ModeId};
-use crate::io::{Event, GameFault, Input, MatchEnd};
+use crate::io::{Event, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 use crate::limits;
 
 impl Book {
-    pub(super) fn judge_launch(&mut self, game: GameId, mode: ModeId, port: u16) -> Verdict {
+    pub(super) fn judge_launch(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        port: u16,
+        seated: Option<&SeatedMatch>,
+    ) -> Verdict {
         let is_new = self.last_game.replace(game) < Some(game);
         demand(is_new && self.is_serving(), || format!("{game:?} is old, or comes too late"))?;
-        demand(self.config.ports.contains(&port), || format!("{port} is no port of the ring"))?;
-        let holder = self.games.iter().find(|(_, process)| process.port == port);
-        demand(holder.is_none(), || {
-            format!("{port} goes to {game:?} while {holder:?} lives on it")
-        })?;
-        demand(!self.resting.contains_key(&port), || format!("{port} has not rested"))?;
-        let launching = self.mode_ids().map(|id| self.games_at(id, Step::Launching)).sum::<usize>();
-        demand(launching < self.config.launching_max, || "too many games launching".into())?;
+        self.judge_lease(game, port)?;
+        demand(self.launching() < self.config.launching_max, || "too many games launching".into())?;
         demand(self.may_launch(mode), || format!("{mode:?} is launched in its pause"))?;
         let first = self.first_in_need();
         let is_first = first.map_or(self.lacks_warm(mode), |first| first == mode);
         demand(is_first, || format!("{game:?} is launched for {mode:?}, not for {first:?}"))?;
+        let must_seat = self.mode(mode).seat_at_launch && first.is_some();
+        demand(must_seat == seated.is_some(), || format!("{game:?} is launched with {seated:?}"))?;
         let process = Process {
             mode,
             port,
             is_alive: false,
-            step: Step::Launching,
+            step: if seated.is_some() { Step::Starting } else { Step::Launching },
             since: self.now,
             told_at: None,
-            party: None,
+            party: seated.map(|seated| seated.match_id),
+            is_seated: seated.is_some(),
+            ready_at: None,
             has_result: false,
             stopped_at: None,
             is_terminated: false,
@@ -44,10 +48,43 @@ impl Book {
         };
         self.games.insert(game, process);
         self.tally.count("games launched");
-        Ok(())
+        let Some(SeatedMatch { match_id, seats }) = seated else { return Ok(()) };
+        self.tally.count("games launched with their players");
+        self.judge_seats(game, mode, *match_id, seats)
+    }
+
+    fn judge_lease(&self, game: GameId, port: u16) -> Verdict {
+        demand(self.config.ports.contains(&port), || format!("{port} is no port of the ring"))?;
+        let holder = self.games.iter().find(|(_, process)| process.port == port);
+        demand(holder.is_none(), || {
+            format!("{port} goes to {game:?} while {holder:?} lives on it")
+        })?;
+        demand(!self.resting.contains_key(&port), || format!("{port} has not rested"))
     }
 
     pub(super) fn judge_start(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        match_id: MatchId,
+        seats: &[Seat],
+    ) -> Verdict {
+        self.judge_seats(game, mode, match_id, seats)?;
+        let now = self.now;
+        let Some(process) = self.games.get_mut(&game) else {
+            return demand(false, || format!("{game:?} is gone and sent players"));
+        };
+        let before = process.clone();
+        process.step = Step::Starting;
+        process.since = now;
+        process.party = Some(match_id);
+        demand(before.step == Step::Warm && before.mode == mode, || {
+            format!("{game:?} {before:?} is sent players of {mode:?}")
+        })
+    }
+
+    /// A game gets exactly the players who came first of all who wait in its mode.
+    fn judge_seats(
         &mut self,
         game: GameId,
         mode: ModeId,
@@ -65,18 +102,7 @@ impl Book {
         party.stand = PartyStand::Starting(game);
         let party = party.clone();
         let seats_fit = self.seats_fit(&party, seats);
-        demand(seats_fit, || format!("{match_id:?} {party:?} is started with {seats:?}"))?;
-        let now = self.now;
-        let Some(process) = self.games.get_mut(&game) else {
-            return demand(false, || format!("{game:?} is gone and sent players"));
-        };
-        let before = process.clone();
-        process.step = Step::Starting;
-        process.since = now;
-        process.party = Some(match_id);
-        demand(before.step == Step::Warm && before.mode == mode, || {
-            format!("{game:?} {before:?} is sent players of {mode:?}")
-        })
+        demand(seats_fit, || format!("{match_id:?} {party:?} is started with {seats:?}"))
     }
 
     fn seats_fit(&self, party: &Party, seats: &[Seat]) -> bool {
@@ -284,6 +310,9 @@ impl Book {
             self.failing[mode.0] = true;
             self.tally.count("pauses");
         }
+        let fault_of_none = Some(Input::LaunchFailed { game, fault: LaunchFault::Interrupted })
+            == self.moment.input;
+        demand(!fault_of_none, || format!("{game:?} was not launched, and is blamed for it"))?;
         let ended = self.moment.ended.as_ref().filter(|(ended, _)| *ended == game);
         let failed = self.games.get_mut(&game).or(None);
         let before = match (&failed, ended) {

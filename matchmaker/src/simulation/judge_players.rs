@@ -24,7 +24,9 @@ impl Book {
             }
             Action::Assign { .. } => self.judge_assign(action),
             Action::Refuse { connection, code, .. } => self.judge_refuse(*connection, *code),
-            Action::Launch { game, mode, port } => self.judge_launch(*game, *mode, *port),
+            Action::Launch { game, mode, port, seated } => {
+                self.judge_launch(*game, *mode, *port, seated.as_ref())
+            }
             Action::Start { game, mode, match_id, seats } => {
                 self.judge_start(*game, *mode, *match_id, seats)
             }
@@ -122,7 +124,8 @@ impl Book {
         mode: ModeId,
         position: usize,
     ) -> Verdict {
-        let is_survivor = self.moment.survivors.remove(&connection);
+        let is_survivor =
+            self.moment.survivors.remove(&connection) || self.moment.moved.remove(&connection);
         let Some(person) = self.people.get(&connection).filter(|_| is_survivor) else {
             return demand(false, || format!("{connection:?} goes back from nowhere"));
         };
@@ -150,8 +153,17 @@ impl Book {
             WaitReason::GameStarting => "matches told game-starting",
             WaitReason::GameFailing => "matches told game-failing",
         });
-        let waits = stand == Some(PartyStand::Waiting) && own_mode == mode;
-        demand(waits, || format!("{connection:?} does not wait and is told {reason:?}"))
+        let is_seated = |game| self.games.get(game).is_some_and(|process| process.is_seated);
+        let waits = match &stand {
+            Some(PartyStand::Waiting) => true,
+            Some(PartyStand::Starting(game)) => {
+                is_seated(game) && reason == WaitReason::GameStarting
+            }
+            Some(PartyStand::Assigned { .. }) | None => false,
+        };
+        demand(waits && own_mode == mode, || {
+            format!("{connection:?} does not wait and is told {reason:?}")
+        })
     }
 
     fn judge_assign(&mut self, action: &Action) -> Verdict {
@@ -283,9 +295,7 @@ impl Book {
                 person.told = None;
             }
             // Who was moved from one match to another need not be told.
-            if self.moment.gone.is_none() {
-                self.moment.survivors.remove(connection);
-            }
+            self.moment.moved.remove(connection);
         }
         let rank = first.first().map_or(0, |id| self.people[id].rank);
         let (formed_at, stand) = (self.now, PartyStand::Waiting);
@@ -307,18 +317,28 @@ impl Book {
     }
 
     fn judge_dissolved(&mut self, match_id: MatchId, player: PlayerId) -> Verdict {
-        let went = self.moment.gone.as_ref().map(|person| (person.id, person.party));
-        let makes_room = || self.is_overtaken_by(match_id, player);
-        demand(went == Some((player, Some(match_id))) || makes_room(), || {
+        let gone = self.moment.gone.as_ref().map(|person| (person.id, person.party));
+        let went = gone == Some((player, Some(match_id)));
+        demand(went || self.is_overtaken_by(match_id, player), || {
             format!("{match_id:?} is taken apart because of {player:?}, who did not go")
         })?;
         let Some(party) = self.parties.remove(&match_id) else {
             return demand(false, || format!("{match_id:?} is taken apart and not there"));
         };
+        if let PartyStand::Starting(game) = party.stand
+            && let Some(process) = self.games.get_mut(&game).filter(|process| !process.is_alive)
+        {
+            // Its game is killed as soon as it exists.
+            (process.step, process.party) = (Step::Ending, None);
+            self.tally.count("matches dissolved before their game existed");
+        }
         for connection in party.players {
             if let Some(person) = self.people.get_mut(&connection) {
                 person.party = None;
-                self.moment.survivors.insert(connection);
+                match went {
+                    true => self.moment.survivors.insert(connection),
+                    false => self.moment.moved.insert(connection),
+                };
             }
         }
         self.tally.count("matches dissolved");

@@ -49,6 +49,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         name: name.to_owned(),
         players: 1 + choices.index(5),
         warm: choices.index(4),
+        seat_at_launch: choices.one_in(3),
         ready_timeout: [SECOND / 1000, SECOND, 5 * SECOND][choices.index(3)],
         start_timeout: [SECOND / 1000, SECOND, 2 * SECOND][choices.index(3)],
         max_duration: [SECOND / 1000, 10 * SECOND, 60 * SECOND][choices.index(3)],

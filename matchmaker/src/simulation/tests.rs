@@ -145,20 +145,23 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 28] = [
+const LANDMARKS: [&str; 32] = [
     "games broken early",
     "games ended early",
     "games killed",
     "games killed because a player went",
     "games launched",
+    "games launched with their players",
     "games not launched",
     "games not ready",
     "games not started",
     "games stopped",
     "games terminated",
     "games warm",
+    "launches interrupted",
     "matches assigned",
     "matches dissolved",
+    "matches dissolved before their game existed",
     "matches ended",
     "matches formed",
     "matches taken back",
@@ -172,6 +175,7 @@ const LANDMARKS: [&str; 28] = [
     "players sent off",
     "ports found busy",
     "results",
+    "seated games not launched",
     "warm games reclaimed",
     "drains begun",
 ];
@@ -223,7 +227,7 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 8] = [
+const ALL_DEFECTS: [Defect; 10] = [
     Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
@@ -232,4 +236,6 @@ const ALL_DEFECTS: [Defect; 8] = [
     Defect::SurvivorForgotten,
     Defect::QuarantineSkipped,
     Defect::StartTimeoutForgotten,
+    Defect::InterruptionCounted,
+    Defect::InterruptedPortKept,
 ];

@@ -132,7 +132,8 @@ impl<'a> World<'a> {
             63..=68 => self.a_game_misbehaves(),
             69..=83 => self.time_goes_on(),
             84..=93 => self.a_stale_word_comes(),
-            94..=96 => self.an_outsider_moves(),
+            94..=95 => self.an_outsider_moves(),
+            96 => self.the_launcher_dies(),
             97 => self.the_end_comes(),
             _ => self.all_games_proceed().map(drop),
         }
@@ -334,6 +335,14 @@ impl<'a> World<'a> {
             _ if process.is_mute => None,
             Step::Launching => Some(Input::GameReady { game }),
             Step::Warm => None,
+            Step::Starting if process.is_seated && process.ready_at.is_none() => {
+                // A program that knows nothing of Muster never says `ready`.
+                let says_ready = self.choices.one_in(2);
+                Some(match says_ready {
+                    true => Input::GameReady { game },
+                    false => Input::GameStarted { game },
+                })
+            }
             Step::Starting => Some(Input::GameStarted { game }),
             Step::Running if self.is_calm => {
                 Some(Input::GameExited { game, exit: Exit::Status(0) })
@@ -356,9 +365,10 @@ impl<'a> World<'a> {
     fn a_game_misbehaves(&mut self) -> Verdict {
         let Some(game) = self.draw_game() else { return Ok(()) };
         if !self.book.games[&game].is_alive {
-            let fault = match self.choices.one_in(3) {
-                true => LaunchFault::PortBusy,
-                false => LaunchFault::Other("no such file".to_owned()),
+            let fault = match self.choices.below(6) {
+                0 | 1 => LaunchFault::PortBusy,
+                2 => LaunchFault::Interrupted,
+                _ => LaunchFault::Other("no such file".to_owned()),
             };
             return self.tell(Input::LaunchFailed { game, fault });
         }
@@ -374,6 +384,18 @@ impl<'a> World<'a> {
             _ => Input::GameAlive { game },
         };
         self.tell(input)
+    }
+
+    /// Whoever makes the processes dies, with all orders that it has.
+    fn the_launcher_dies(&mut self) -> Verdict {
+        let is_ordered =
+            |(&game, process): (&GameId, &Process)| (!process.is_alive).then_some(game);
+        let lost: Vec<GameId> = self.book.games.iter().filter_map(is_ordered).collect();
+        for game in lost {
+            let fault = LaunchFault::Interrupted;
+            self.tell(Input::LaunchFailed { game, fault })?;
+        }
+        Ok(())
     }
 
     fn an_outsider_moves(&mut self) -> Verdict {
@@ -477,10 +499,15 @@ impl<'a> World<'a> {
         };
         let Some(process) = self.book.games.get(&game) else { return Some(input) };
         let is_told = process.told_at.is_some();
+        let may_say_ready = match process.step {
+            Step::Launching => true,
+            Step::Starting => process.is_seated && process.ready_at.is_none(),
+            Step::Warm | Step::Running | Step::Ending => false,
+        };
         let is_stale = match word {
             0 | 1 => process.is_alive,
-            2 => !process.is_alive || process.step != Step::Launching,
-            3 => process.step != Step::Starting,
+            2 => !process.is_alive || !may_say_ready,
+            3 => !process.is_alive || process.step != Step::Starting,
             4 | 5 => !is_told,
             6 => process.step != Step::Running,
             7 => !is_told || process.has_result,

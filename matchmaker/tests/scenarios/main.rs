@@ -9,4 +9,6 @@ mod players;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod seated;
+#[cfg(test)]
 mod story;

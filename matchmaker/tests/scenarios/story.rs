@@ -37,6 +37,7 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         name: name.to_owned(),
         players,
         warm,
+        seat_at_launch: false,
         ready_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(2),
         max_duration: Duration::from_secs(600),
@@ -126,6 +127,10 @@ impl Story {
         self.tell(Input::LaunchFailed { game: GameId(game), fault })
     }
 
+    pub(crate) fn interrupted(&mut self, game: u64) -> Wishes {
+        self.tell(Input::LaunchFailed { game: GameId(game), fault: LaunchFault::Interrupted })
+    }
+
     pub(crate) fn port_busy(&mut self, game: u64) -> Wishes {
         self.tell(Input::LaunchFailed { game: GameId(game), fault: LaunchFault::PortBusy })
     }
@@ -186,7 +191,14 @@ fn short(modes: &[String], action: &Action) -> String {
             format!("{connection}: ASSIGN m{match_id} :{port} slot {slot}/{players}")
         }
         Action::Refuse { connection, code, .. } => format!("{connection}: ERR {code}"),
-        Action::Launch { game, mode, port } => format!("launch g{game} {} :{port}", name(mode)),
+        Action::Launch { game, mode, port, seated: None } => {
+            format!("launch g{game} {} :{port}", name(mode))
+        }
+        Action::Launch { game, mode, port, seated: Some(seated) } => {
+            let names: Vec<&str> = seated.seats.iter().map(|seat| seat.name.as_str()).collect();
+            let (match_id, names) = (seated.match_id, names.join(", "));
+            format!("launch g{game} {} :{port} for m{match_id}: {names}", name(mode))
+        }
         Action::Start { game, match_id, .. } => format!("start g{game} m{match_id}"),
         Action::Stop { game, .. } => format!("stop g{game}"),
         Action::Terminate { game } => format!("SIGTERM g{game}"),

@@ -174,6 +174,7 @@ impl Config {
             name: mode.name.clone(),
             players: mode.players,
             warm: mode.warm,
+            seat_at_launch: false,
             ready_timeout: mode.ready_timeout,
             start_timeout: mode.start_timeout,
             max_duration: mode.max_duration,

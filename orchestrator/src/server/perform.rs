@@ -38,7 +38,7 @@ impl Server {
                 self.close_with(connection, &reply);
             }
             Action::Refuse { connection, code, text } => self.refuse(connection, code, &text),
-            Action::Launch { game, mode, port } => {
+            Action::Launch { game, mode, port, .. } => {
                 self.launcher.launch(game, mode, port);
             }
             Action::Start { game, mode, match_id, seats } => {

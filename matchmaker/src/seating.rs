@@ -1,0 +1,61 @@
+//! Games that are born with their players.
+//!
+//! A program that knows nothing of Muster can be told nothing once it runs: whom it plays with has to be in what it
+//! gets at birth. So where a mode seats players at launch, a game that is launched because a match waits is
+//! bound to that match at once, and no `start` follows. Whatever befalls such a game before it said `started`,
+//! its match stands where it stood. A match that finds a warm game takes it as in any other mode.
+//!
+//! The first match in the line takes the seats, whichever game of the mode is launched already to be warm: that one
+//! goes to the next in line. So matches are seated in their order, and may begin to play in another one.
+
+use std::time::Duration;
+
+use protocol::Seat;
+
+use crate::deadlines::Owner;
+use crate::games::Game;
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::io::{Action, SeatedMatch};
+use crate::matches::MatchPhase;
+use crate::matchmaker::Matchmaker;
+
+impl Matchmaker {
+    /// Asks for a game on a port for the first match in a mode's line, which is in order.
+    pub(crate) fn launch_seated(&mut self, game: GameId, mode: ModeId, port: u16) {
+        let Some((_, match_id)) = self.modes[mode.0].waiting.pop_first() else {
+            unreachable!("{mode:?} is in need of a game and no match waits")
+        };
+        self.match_mut(match_id).enter(MatchPhase::Starting(game));
+        self.games.insert(game, Game::seated(mode, port, match_id));
+        self.modes[mode.0].launching_seated += 1;
+        self.launching += 1;
+        let time = self.mode(mode).ready_timeout.saturating_add(self.mode(mode).start_timeout);
+        self.deadlines.set(Owner::Game(game), Some(self.after(time)));
+        let seated = Some(SeatedMatch { match_id, seats: self.seats_of(match_id) });
+        self.act(Action::Launch { game, mode, port, seated });
+        self.tell_game_starting(match_id);
+    }
+
+    /// A seated game counts as launching until it has started, or is on its way to its end: a program that knows
+    /// nothing of Muster gives no sign of having loaded before that.
+    pub(crate) fn uncount_seated(&mut self, mode: ModeId) {
+        self.modes[mode.0].launching_seated -= 1;
+        self.launching -= 1;
+    }
+
+    /// A game that has its players already says `ready`: from here on it has no longer than any other to start.
+    pub(crate) fn handle_seated_ready(&mut self, id: GameId) {
+        let latest = self.after(self.mode(self.games[&id].mode).start_timeout);
+        let before = self.deadlines.of(Owner::Game(id)).unwrap_or(Duration::MAX);
+        self.deadlines.set(Owner::Game(id), Some(before.min(latest)));
+    }
+
+    /// The players of a match, as their game is told of them.
+    pub(crate) fn seats_of(&self, match_id: MatchId) -> Vec<Seat> {
+        let seat = |(slot, id): (usize, &PlayerId)| {
+            let player = &self.players[id];
+            Seat { slot, name: player.name.clone(), token: player.token }
+        };
+        self.matches[&match_id].players.iter().enumerate().map(seat).collect()
+    }
+}
