@@ -1,10 +1,10 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
 
-.PHONY: help demo run test check fmt audit fuzz tools diagrams clean
+.PHONY: help demo run test bench-games check fmt audit fuzz tools diagrams clean
 
 help:            ## this list
-	@sed -n 's/^\([a-z]*\):.*## /\1\t/p' Makefile | expand -t 10
+	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 demo:            ## play a whole match between two bots, with what happens on screen
 	@cargo build --quiet --workspace --bins && scripts/demo
@@ -15,6 +15,9 @@ run:             ## run the daemon with its defaults; ARGS="--config FILE" for o
 test: tools      ## run all tests
 	cargo build --workspace --bins
 	cargo test --workspace
+
+bench-games:     ## games as processes, measured beside bare ones; ARGS="--quick" for two minutes
+	@scripts/bench-games $(ARGS)
 
 check:           ## format, lints and docs, warnings denied
 	cargo fmt --all --check

@@ -1,0 +1,68 @@
+//! What all figures share: how much is measured, and where the table goes.
+
+use std::fmt::Display;
+use std::io::Write as _;
+use std::time::Duration;
+
+use crate::daemon::{Daemon, Setup};
+use crate::failure::Failure;
+use crate::stats::Row;
+
+/// How much is measured.
+#[derive(Debug, Clone)]
+pub(crate) struct Scale {
+    /// Latencies of each kind.
+    pub(crate) latencies: usize,
+    /// Stretches of each kind in which games are counted, and how long one is.
+    pub(crate) stretches: usize,
+    pub(crate) stretch: Duration,
+    /// Games whose memory is looked at.
+    pub(crate) living: u16,
+    /// How many games tick at a time, one round after the other.
+    pub(crate) tick_games: Vec<u16>,
+    pub(crate) tick_length: Duration,
+    pub(crate) tick_rounds: usize,
+    /// Games that start at once, and how often they do.
+    pub(crate) stall_games: u16,
+    pub(crate) stall_rounds: usize,
+}
+
+/// A run.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    pub(crate) scale: Scale,
+}
+
+impl Bench {
+    /// Starts a daemon with a mode of a template; `None`, and a line that says so, when it knows of none.
+    pub(crate) fn template(&self, setup: &Setup) -> Result<Option<Daemon>, Failure> {
+        match setup.start() {
+            Ok(daemon) => Ok(Some(daemon)),
+            Err(Failure::ConfigRefused(_)) => {
+                self.note("template: not supported by this muster");
+                Ok(None)
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+
+    /// Prints the title of a figure.
+    pub(crate) fn title(&self, title: &str) {
+        self.line(format_args!("\n{title}\n{}", Row::heading()));
+    }
+
+    /// Prints a row of the table.
+    pub(crate) fn print(&self, row: &Row) {
+        self.line(row);
+    }
+
+    /// Prints what is no row.
+    pub(crate) fn note(&self, text: impl Display) {
+        self.line(format_args!("  {text}"));
+    }
+
+    /// Prints a line. A reader who went away is not worth an error.
+    pub(crate) fn line(&self, line: impl Display) {
+        let _ = writeln!(std::io::stdout(), "{line}");
+    }
+}

@@ -1,0 +1,249 @@
+//! The daemon under test: the real one, started and stopped.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, Command, Stdio};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::Reply;
+use tempfile::TempDir;
+
+use crate::failure::{Failure, os};
+use crate::player::Player;
+use crate::ports::PortBlock;
+use crate::proc;
+use crate::roles::BRIEF_GAME;
+
+/// What switches all layers of confinement off.
+pub(crate) const CONFINEMENT_OFF: &str = "[confinement]\nenabled = false\n";
+
+/// How long anything may take that is due at once. It only ends what would hang.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// What the daemon says of a configuration that it does not understand; sysexits(3), `EX_CONFIG`.
+const CONFIG_ERROR: i32 = 78;
+
+/// How a daemon is set up.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Setup {
+    ports: u16,
+    /// Events that a figure reads are in the log at `info`; otherwise nobody pays for it.
+    logs_events: bool,
+    text: String,
+}
+
+impl Setup {
+    /// A ring of so many ports.
+    pub(crate) fn ports(count: u16) -> Self {
+        Self { ports: count, ..Self::default() }
+    }
+
+    /// Lets the daemon log events, for figures that read them.
+    pub(crate) fn logging_events(mut self) -> Self {
+        self.logs_events = true;
+        self
+    }
+
+    /// Adds lines to the config, whole tables.
+    pub(crate) fn with(mut self, text: &str) -> Self {
+        self.text.push_str(text);
+        self
+    }
+
+    /// Adds a mode; `keys` are lines of it.
+    pub(crate) fn mode(self, name: &str, players: u16, command: &[&str], keys: &str) -> Self {
+        self.with(&format!(
+            "[[mode]]\nname = {name:?}\nplayers = {players}\ncommand = {command:?}\n{keys}\n"
+        ))
+    }
+
+    /// Adds a mode of games for one player that end as soon as they have started.
+    pub(crate) fn brief_mode(self, name: &str, keys: &str) -> Result<Self, Failure> {
+        let program = std::env::current_exe().map_err(os("find this program"))?;
+        Ok(self.mode(name, 1, &[&program.to_string_lossy(), BRIEF_GAME], keys))
+    }
+
+    /// Starts the daemon and waits until it listens.
+    pub(crate) fn start(&self) -> Result<Daemon, Failure> {
+        Daemon::start(self)
+    }
+}
+
+/// A running daemon. Dropped, it is stopped, and its games with it.
+#[derive(Debug)]
+pub(crate) struct Daemon {
+    child: Child,
+    address: SocketAddr,
+    ports: PortBlock,
+    log: Arc<Mutex<Vec<String>>>,
+    _directory: TempDir,
+}
+
+impl Daemon {
+    fn start(setup: &Setup) -> Result<Self, Failure> {
+        let ports = PortBlock::take(setup.ports)?;
+        let directory = tempfile::tempdir().map_err(os("make a temporary directory"))?;
+        let config = directory.path().join("muster.toml");
+        let (first, last) = (ports.range().start(), ports.range().end());
+        let level = if setup.logs_events { "info" } else { "warn" };
+        // Limits that would be in the way of a few clients who ask for very much.
+        let text = format!(
+            "[listen]\ntcp = \"127.0.0.1:0\"\n\
+             [ports]\nrange = \"{first}-{last}\"\nquarantine = \"0s\"\n\
+             [log]\nlevel = \"{level}\"\n[shutdown]\ndrain_timeout = \"1s\"\n\
+             [limits]\nclients_per_address = 20000\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\
+             lines_per_second = 1000000\nlines_burst = 1000000\n{}",
+            setup.text
+        );
+        std::fs::write(&config, text).map_err(os("write the daemon's configuration"))?;
+        let mut child = Command::new(program()?)
+            .args(["serve", "--config"])
+            .arg(&config)
+            .env_remove("JOURNAL_STREAM")
+            .env("TMPDIR", directory.path())
+            .stdin(Stdio::null())
+            .stderr(Stdio::piped())
+            .spawn()
+            .map_err(os("start muster; is it built, beside this program?"))?;
+        let log = Arc::default();
+        if let Some(stderr) = child.stderr.take() {
+            follow(stderr, Arc::clone(&log));
+        }
+        let address = SocketAddr::from(([127, 0, 0, 1], 0));
+        let mut daemon = Self { child, address, ports, log, _directory: directory };
+        daemon.address = daemon.wait_until_listening()?;
+        Ok(daemon)
+    }
+
+    /// The log need not tell where: at the level `warn` it says nothing of it.
+    fn wait_until_listening(&mut self) -> Result<SocketAddr, Failure> {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            if let Some(address) = proc::listener_of(self.pid()) {
+                return Ok(address);
+            }
+            if let Some(status) = self.child.try_wait().map_err(os("look after the daemon"))? {
+                std::thread::park_timeout(Duration::from_millis(20));
+                let said = self.log_lines().join("; ");
+                return Err(match status.code() {
+                    Some(CONFIG_ERROR) => Failure::ConfigRefused(said),
+                    _ => Failure::Ended(format!("{status}: {said}")),
+                });
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        Err(Failure::TimedOut { what: "the daemon to listen", limit: LIMIT })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// All lines of its log so far.
+    pub(crate) fn log_lines(&self) -> Vec<String> {
+        self.log.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Waits until `count` lines of the log hold a text, and gives them.
+    pub(crate) fn wait_for_lines(
+        &self,
+        what: &'static str,
+        text: &str,
+        count: usize,
+        limit: Duration,
+    ) -> Result<Vec<String>, Failure> {
+        let began = Instant::now();
+        while began.elapsed() < limit {
+            let lines = self.log_lines().into_iter().filter(|line| line.contains(text));
+            let lines: Vec<String> = lines.collect();
+            if lines.len() >= count {
+                return Ok(lines);
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        Err(Failure::TimedOut { what, limit })
+    }
+
+    /// Who asks this daemon how it stands.
+    pub(crate) fn watcher(&self, queue: &'static str) -> Result<Watcher, Failure> {
+        let ring = self.ports.range().len();
+        Ok(Watcher { player: Player::greeted(self.address)?, queue, ring })
+    }
+}
+
+impl Drop for Daemon {
+    /// The second signal ends the games at once.
+    fn drop(&mut self) {
+        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap_or_default());
+        if matches!(self.child.try_wait(), Ok(None)) {
+            let _ = kill(pid, Signal::SIGTERM);
+            let _ = kill(pid, Signal::SIGINT);
+        }
+        let began = Instant::now();
+        while matches!(self.child.try_wait(), Ok(None)) && began.elapsed() < LIMIT {
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+/// A connection that asks how the daemon stands.
+#[derive(Debug)]
+pub(crate) struct Watcher {
+    player: Player,
+    queue: &'static str,
+    ring: usize,
+}
+
+impl Watcher {
+    /// Waits until nobody waits and there are `games` games in all, each with its port, and no more.
+    pub(crate) fn wait_for_calm(&mut self, games: usize) -> Result<(), Failure> {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            if self.ask()? == (0, self.ring - games) {
+                return Ok(());
+            }
+            std::thread::park_timeout(Duration::from_micros(500));
+        }
+        Err(Failure::TimedOut { what: "all games to end", limit: LIMIT })
+    }
+
+    /// Players who wait in the queue, and free ports.
+    fn ask(&mut self) -> Result<(usize, usize), Failure> {
+        // The line that ends the answer, however many queues there are.
+        self.player.say("STATUS\nPING end\n")?;
+        let mut stands = (usize::MAX, 0);
+        loop {
+            match self.player.reply()? {
+                Reply::Status { queue, waiting, ports_free, .. } if queue == self.queue => {
+                    stands = (waiting, ports_free);
+                }
+                Reply::Pong(_) => return Ok(stands),
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The daemon is built beside this program.
+fn program() -> Result<PathBuf, Failure> {
+    let this = std::env::current_exe().map_err(os("find this program"))?;
+    Ok(this.with_file_name("muster"))
+}
+
+fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(stderr).lines().map_while(Result::ok) {
+            log.lock().unwrap_or_else(PoisonError::into_inner).push(line);
+        }
+    });
+}

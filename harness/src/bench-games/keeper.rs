@@ -1,0 +1,75 @@
+//! The process around the benchmark, which leaves nothing behind: no process, no file.
+//!
+//! The figures are measured by a second process of the same program. However that one ends, by itself, by a
+//! signal, in a panic, all that it started becomes this process's to end (prctl(2), `PR_SET_CHILD_SUBREAPER`);
+//! what is ended here was therefore started here.
+
+use std::process::{Child, Command, ExitCode};
+
+use nix::sys::signal::{SigSet, Signal, kill};
+use nix::sys::wait::waitpid;
+use nix::unistd::Pid;
+
+use crate::failure::{Failure, os};
+use crate::proc;
+use crate::roles::MEASURE;
+
+/// Runs the benchmark to its end, or until somebody ends it.
+pub(crate) fn run() -> Result<ExitCode, Failure> {
+    let directory = tempfile::tempdir().map_err(os("make a temporary directory"))?;
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|errno| os("become the reaper of what is left behind")(errno.into()))?;
+    let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM]);
+    signals.thread_block().map_err(|errno| os("block the signals")(errno.into()))?;
+    let program = std::env::current_exe().map_err(os("find this program"))?;
+    let mut measuring = Command::new(program)
+        .arg(MEASURE)
+        .args(std::env::args_os().skip(1))
+        .env("TMPDIR", directory.path())
+        .spawn()
+        .map_err(os("start the measuring process"))?;
+    let code = wait(&mut measuring, &signals);
+    end_all_children();
+    Ok(code)
+}
+
+/// In the measuring process: gives the signals their usual meaning again.
+pub(crate) fn release_signals() {
+    let _ = SigSet::all().thread_unblock();
+}
+
+fn wait(measuring: &mut Child, signals: &SigSet) -> ExitCode {
+    loop {
+        match signals.wait() {
+            Ok(Signal::SIGCHLD) => match measuring.try_wait() {
+                Ok(Some(status)) if status.success() => return ExitCode::SUCCESS,
+                Ok(Some(status)) => {
+                    let code = status.code().and_then(|code| u8::try_from(code).ok());
+                    return ExitCode::from(code.unwrap_or(1));
+                }
+                Ok(None) => {}
+                Err(_) => return ExitCode::FAILURE,
+            },
+            Ok(_) | Err(_) => {
+                let _ = measuring.kill();
+                let _ = measuring.wait();
+                return ExitCode::FAILURE;
+            }
+        }
+    }
+}
+
+/// What a dead child had started is a child, too, at the next look.
+fn end_all_children() {
+    loop {
+        let children = proc::children(std::process::id());
+        if children.is_empty() {
+            return;
+        }
+        for pid in children.into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
+            let pid = Pid::from_raw(pid);
+            let _ = kill(pid, Signal::SIGKILL);
+            let _ = waitpid(pid, None);
+        }
+    }
+}

@@ -1,0 +1,132 @@
+//! Figure 1: from the last READY of a match to the game's first answer over UDP.
+//!
+//! Two players; the first waits in the queue. The clock runs from before the last one writes READY until it has
+//! read the game's WELCOME: ASSIGN and HELLO are on the way. The next sample is taken when all is quiet again.
+
+use std::time::{Duration, Instant};
+
+use crate::baseline::{ForkServer, WaitingProcess, spawn_and_hear};
+use crate::bench::Bench;
+use crate::daemon::{Daemon, Setup, Watcher};
+use crate::failure::Failure;
+use crate::player::{Player, ready, udp};
+use crate::stats::{Row, Samples, Target};
+
+/// How many games are kept warm. More than one, so that one is there while its successor is launched.
+const WARM: usize = 2;
+
+/// What the machine gets to become quiet before each sample, whoever's it is.
+const QUIET: Duration = Duration::from_millis(2);
+
+/// A queue whose latencies are measured.
+#[derive(Debug)]
+pub(crate) struct Subject<'a> {
+    daemon: &'a Daemon,
+    queue: &'static str,
+    watcher: Watcher,
+    /// Games that are there when nobody plays.
+    games: usize,
+    /// In microseconds.
+    pub(crate) samples: Samples,
+    /// Of that, until ASSIGN was read.
+    until_assign: Samples,
+}
+
+impl<'a> Subject<'a> {
+    pub(crate) fn new(
+        daemon: &'a Daemon,
+        queue: &'static str,
+        games: usize,
+    ) -> Result<Self, Failure> {
+        let watcher = daemon.watcher(queue)?;
+        let (samples, until_assign) = (Samples::default(), Samples::default());
+        Ok(Self { daemon, queue, watcher, games, samples, until_assign })
+    }
+
+    /// Takes one sample.
+    pub(crate) fn measure(&mut self) -> Result<(), Failure> {
+        self.watcher.wait_for_calm(self.games)?;
+        let mut first = Player::greeted(self.daemon.address())?;
+        first.join(self.queue)?;
+        let mut last = Player::greeted(self.daemon.address())?;
+        let (first_socket, last_socket, ready) = (udp()?, udp()?, ready(self.queue));
+        quiet();
+        let began = Instant::now();
+        last.say(&ready)?;
+        let seat = last.assignment()?;
+        let until_assign = began.elapsed();
+        seat.enter(&last_socket)?;
+        self.samples.push(micros(began.elapsed()));
+        self.until_assign.push(micros(until_assign));
+        let other = first.assignment()?;
+        other.enter(&first_socket)?;
+        other.leave(&first_socket)?;
+        seat.leave(&last_socket)
+    }
+
+    fn row(&self, against: &'static str, baseline: &Samples, most: f64) -> Row {
+        Row {
+            what: format!("{}, µs", self.queue),
+            muster: self.samples.clone(),
+            against,
+            baseline: baseline.clone(),
+            target: Target::RatioAtMost(most),
+        }
+    }
+}
+
+/// Measures, and prints.
+pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
+    let echo = ["muster-game", "echo"];
+    let setup = Setup::ports(16)
+        .mode("warm", 2, &echo, &format!("warm = {WARM}"))
+        .mode("cold", 2, &echo, "warm = 0");
+    let daemon = setup.start()?;
+    let template = bench.template(&Setup::ports(16).mode("template", 2, &echo, TEMPLATE))?;
+    let mut warm = Subject::new(&daemon, "warm", WARM)?;
+    let mut cold = Subject::new(&daemon, "cold", WARM)?;
+    let mut forked_game =
+        template.as_ref().map(|daemon| Subject::new(daemon, "template", 0)).transpose()?;
+    let (mut waiting_process, server, probe) =
+        (WaitingProcess::start()?, ForkServer::start()?, udp()?);
+    let (mut told, mut forked, mut spawned) =
+        (Samples::default(), Samples::default(), Samples::default());
+    for _ in 0..bench.scale.latencies {
+        quiet();
+        told.push(micros(waiting_process.tell_and_hear(&probe)?));
+        warm.measure()?;
+        quiet();
+        forked.push(micros(server.fork_and_hear(&probe)?));
+        if let Some(game) = &mut forked_game {
+            game.measure()?;
+        }
+        quiet();
+        spawned.push(micros(spawn_and_hear(&probe)?));
+        cold.measure()?;
+    }
+    bench.print(&warm.row("waiting process", &told, 2.0));
+    if let Some(game) = &forked_game {
+        bench.print(&game.row("fork server", &forked, 1.5));
+    }
+    bench.print(&cold.row("posix_spawn", &spawned, 1.5));
+    for game in [Some(&warm), forked_game.as_ref(), Some(&cold)].into_iter().flatten() {
+        let (p50, p99) = (game.until_assign.median(), game.until_assign.percentile(99));
+        bench.note(format_args!(
+            "{}: until ASSIGN was read p50 {p50:.1} p99 {p99:.1} µs",
+            game.queue
+        ));
+    }
+    Ok(())
+}
+
+/// The key that makes a mode's games copies of one process.
+pub(crate) const TEMPLATE: &str = "warm = 0\ntemplate = true";
+
+/// Lets what the last sample set off come to its end.
+pub(crate) fn quiet() {
+    std::thread::sleep(QUIET);
+}
+
+pub(crate) fn micros(duration: Duration) -> f64 {
+    duration.as_secs_f64() * 1e6
+}

@@ -1,0 +1,115 @@
+//! `bench-games`: what a game as a process costs, Muster beside the least that the kernel makes possible.
+//!
+//! **Method.** The daemon under test is the real `muster` from beside this program, started on ports of its own and
+//! spoken to by real TCP clients and UDP sockets. What it is compared with are bare processes of this same program,
+//! linked statically like the reference games ([`roles`], [`baseline`]), measured in the same run and in turns,
+//! A B A B, so that a machine that slows down or is shared slows both. Nothing here is a test: no figure fails
+//! anything, and the exit code says only whether it could be measured.
+//!
+//! **How to read the table.** A row has Muster on the left and its baseline on the right: the median (p50), the
+//! 99th percentile and the number of samples of each. `ratio` is the median of Muster divided by the median of the
+//! baseline; where the target is a difference, as in `+200`, it is the difference of the medians. `target` is what
+//! Muster wants to reach, and `met` whether it did in this run. Absolute values are worth little on another
+//! machine, or beside other work: the load averages at both ends tell of that. Compare ratios.
+//!
+//! **The figures**, a file each: [`latency`], [`rate`], [`memory`], [`ticks`], [`confinement`], [`stall`].
+//!
+//! The benchmark ends by itself, and [`keeper`] sees to it that nothing is left of it however it ends.
+
+mod args;
+mod baseline;
+mod bench;
+mod confinement;
+mod daemon;
+mod failure;
+mod keeper;
+mod latency;
+mod memory;
+mod player;
+mod ports;
+mod proc;
+mod rate;
+mod roles;
+mod stall;
+mod stats;
+mod ticks;
+
+use std::io::Write as _;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::Parser as _;
+use nix::sys::resource::{Resource, getrlimit, setrlimit};
+
+use crate::args::Args;
+use crate::bench::Bench;
+use crate::failure::Failure;
+use crate::roles::MEASURE;
+
+/// What one figure measures, and prints.
+type Figure = fn(&Bench) -> Result<(), Failure>;
+
+const FIGURES: [(&str, Figure); 6] = [
+    ("1. From the last READY to the game's first answer over UDP", latency::run),
+    ("2. Games started and reaped in a second", rate::run),
+    ("3. Memory of a running echo game", memory::run),
+    ("4. Ticks at 60 Hz", ticks::run),
+    ("5. The price of confinement", confinement::run),
+    ("6. How long PONG takes while games start", stall::run),
+];
+
+/// The longest run. It only ends what would hang.
+const LENGTH_MAX: Duration = Duration::from_secs(30 * 60);
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let role = arguments.split_first().and_then(|(name, rest)| roles::run(name, rest));
+    if let Some(code) = role {
+        return code;
+    }
+    if arguments.first().is_some_and(|first| first == MEASURE) {
+        return measure(&Args::parse_from(std::env::args().skip(1)));
+    }
+    // Errors of usage, and --help, come from the process that a person started.
+    Args::parse();
+    keeper::run().unwrap_or_else(|failure| {
+        let _ = writeln!(std::io::stderr(), "bench-games: {failure}");
+        ExitCode::FAILURE
+    })
+}
+
+fn measure(args: &Args) -> ExitCode {
+    keeper::release_signals();
+    take_all_descriptors();
+    end_after(LENGTH_MAX);
+    let bench = Bench { scale: args.scale() };
+    let mut code = ExitCode::SUCCESS;
+    bench.line(format_args!("load averages at the start: {}", proc::load_averages()));
+    for (number, (title, figure)) in (1..).zip(FIGURES) {
+        if !args.wants(number) {
+            continue;
+        }
+        bench.title(title);
+        if let Err(failure) = figure(&bench) {
+            bench.note(format_args!("not measured to the end: {failure}"));
+            code = ExitCode::FAILURE;
+        }
+    }
+    bench.line(format_args!("\nload averages at the end: {}", proc::load_averages()));
+    code
+}
+
+/// A thousand games have two thousand players, and a user's shell allows 1,024 descriptors as a rule.
+fn take_all_descriptors() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+fn end_after(length: Duration) {
+    std::thread::spawn(move || {
+        std::thread::sleep(length);
+        let _ = writeln!(std::io::stderr(), "bench-games: not done after {length:?}");
+        std::process::exit(1);
+    });
+}

@@ -1,0 +1,135 @@
+//! A player who does nothing but what is measured: bare sockets, blocking, with a limit.
+
+use std::io::{Read as _, Write as _};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
+
+use client::{Assignment, Conversation};
+use protocol::Reply;
+
+use crate::daemon::LIMIT;
+use crate::failure::{Failure, os};
+
+/// A connection to Muster.
+#[derive(Debug)]
+pub(crate) struct Player {
+    stream: TcpStream,
+    conversation: Conversation,
+}
+
+impl Player {
+    /// Connects, and waits for nothing more.
+    pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
+        let stream = TcpStream::connect(address).map_err(os("connect to muster"))?;
+        stream.set_nodelay(true).map_err(os("prepare a connection"))?;
+        stream.set_read_timeout(Some(LIMIT)).map_err(os("prepare a connection"))?;
+        Ok(Self { stream, conversation: Conversation::new(String::new()) })
+    }
+
+    /// Connects, and waits for the greeting.
+    pub(crate) fn greeted(address: SocketAddr) -> Result<Self, Failure> {
+        let mut player = Self::connect(address)?;
+        player.wait_for("the greeting", |reply| matches!(reply, Reply::Muster { .. }))?;
+        Ok(player)
+    }
+
+    /// Says lines.
+    pub(crate) fn say(&mut self, lines: &str) -> Result<(), Failure> {
+        self.stream.write_all(lines.as_bytes()).map_err(os("write to muster"))
+    }
+
+    /// Joins a queue, and waits until it is in it.
+    pub(crate) fn join(&mut self, queue: &str) -> Result<(), Failure> {
+        self.say(&ready(queue))?;
+        self.wait_for("QUEUED", |reply| matches!(reply, Reply::Queued { .. })).map(drop)
+    }
+
+    /// The next reply.
+    pub(crate) fn reply(&mut self) -> Result<Reply, Failure> {
+        let mut bytes = [0; 2048];
+        loop {
+            if let Some(reply) = self.conversation.poll_reply()? {
+                return Ok(reply);
+            }
+            match self.stream.read(&mut bytes).map_err(os("read from muster"))? {
+                0 => self.conversation.handle_end(),
+                length => self.conversation.handle_bytes(&bytes[..length]),
+            }
+        }
+    }
+
+    /// Waits for where to play.
+    pub(crate) fn assignment(&mut self) -> Result<Seat, Failure> {
+        let reply = self.wait_for("ASSIGN", |reply| matches!(reply, Reply::Assign { .. }))?;
+        let said = format!("{reply:?}");
+        let seat = Assignment::of(reply).and_then(|assignment| Seat::of(&assignment));
+        seat.ok_or(Failure::Unexpected { said, awaited: "an address" })
+    }
+
+    /// The connection, for who does more with it.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
+    fn wait_for(
+        &mut self,
+        awaited: &'static str,
+        is_it: impl Fn(&Reply) -> bool,
+    ) -> Result<Reply, Failure> {
+        loop {
+            match self.reply()? {
+                reply if is_it(&reply) => return Ok(reply),
+                reply @ (Reply::Error { .. } | Reply::Bye { .. }) => {
+                    return Err(Failure::Unexpected { said: format!("{reply:?}"), awaited });
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// The line that joins a queue.
+pub(crate) fn ready(queue: &str) -> String {
+    format!("READY queue={queue}\n")
+}
+
+/// A place in a game.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    pub(crate) game: SocketAddr,
+    pub(crate) hello: String,
+}
+
+impl Seat {
+    fn of(assignment: &Assignment) -> Option<Self> {
+        let host: IpAddr = assignment.host.parse().ok()?;
+        let hello = format!("HELLO {} {}", assignment.match_id, assignment.token);
+        Some(Self { game: (host, assignment.port).into(), hello })
+    }
+
+    /// Says hello and waits for the answer.
+    pub(crate) fn enter(&self, socket: &UdpSocket) -> Result<(), Failure> {
+        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("say hello to a game"))?;
+        let mut answer = [0; 1500];
+        socket.recv(&mut answer).map_err(os("hear a game's welcome"))?;
+        Ok(())
+    }
+
+    /// Says goodbye; the game that nobody is left in ends.
+    pub(crate) fn leave(&self, socket: &UdpSocket) -> Result<(), Failure> {
+        socket.send_to(b"BYE", self.game).map_err(os("say goodbye to a game")).map(drop)
+    }
+
+    /// Comes and goes, so that the game ends, without waiting for its answers.
+    pub(crate) fn visit(&self) -> Result<(), Failure> {
+        let socket = udp()?;
+        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("say hello to a game"))?;
+        self.leave(&socket)
+    }
+}
+
+/// A socket of a player, or of a game: on a port of the kernel's choice.
+pub(crate) fn udp() -> Result<UdpSocket, Failure> {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).map_err(os("bind a UDP socket"))?;
+    socket.set_read_timeout(Some(LIMIT)).map_err(os("prepare a UDP socket"))?;
+    Ok(socket)
+}

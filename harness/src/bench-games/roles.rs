@@ -1,0 +1,202 @@
+//! What this program is when it is started under another name: the children, servers and games of the baselines.
+//!
+//! Each role is as little as does the job, so that it is what Muster is measured against. All of them end by
+//! themselves when nobody needs them any more: at the end of their input, or after [`PATIENCE`].
+
+use std::convert::Infallible;
+use std::io::{self, IoSliceMut, Read as _, Write as _};
+use std::mem::MaybeUninit;
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::process::{Command, ExitCode};
+use std::time::Duration;
+
+use game_child::{Game, Options, Outbox, RunError, template};
+use nix::sys::wait::wait;
+use process::{Forked, fork_sibling};
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, recvmsg};
+use rustix::time::{
+    ClockId, Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, clock_gettime,
+    timerfd_create, timerfd_settime,
+};
+
+use crate::stats::Samples;
+
+/// The benchmark itself.
+pub(crate) const MEASURE: &str = "as-measure";
+/// Answers one datagram on the UDP socket at descriptor 0, and exits.
+pub(crate) const ANSWER: &str = "as-answer";
+/// Starts a [`FORKER`] at the same descriptors, and reaps it and what it forks, until nobody is left.
+pub(crate) const FORK_SERVER: &str = "as-fork-server";
+/// Forks for each UDP socket that comes over the Unix socket at descriptor 0; the copy is an [`ANSWER`], and a
+/// child of this process's parent.
+const FORKER: &str = "as-forker";
+/// For each byte that comes over the Unix socket at descriptor 0: says one back there, then answers one datagram
+/// on the UDP socket at descriptor 1.
+pub(crate) const WAITING: &str = "as-waiting";
+/// Ticks: `as-ticks HZ MILLISECONDS`; see [`tick`].
+pub(crate) const TICKS: &str = "as-ticks";
+/// A game of Muster that is over as soon as it has started.
+pub(crate) const BRIEF_GAME: &str = "as-brief-game";
+
+/// How many players a process of [`TICKS`] sends to.
+pub(crate) const PEERS: usize = 2;
+
+/// How long a role waits for what never comes.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// What a game tells a player in a tick, about; a difference of arena's is so long.
+const TICK_BYTES: [u8; 64] = [b'x'; 64];
+
+/// Is the role of this name, to its end; `None` when the name is none.
+pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
+    let done = match name {
+        ANSWER => inherited(io::stdin()).map(UdpSocket::from).and_then(|socket| answer(&socket)),
+        FORK_SERVER => keep_forker(),
+        FORKER => serve_forks(),
+        WAITING => wait_for_requests(),
+        TICKS => tick(arguments),
+        BRIEF_GAME => play_nothing().map_err(io::Error::other),
+        _ => return None,
+    };
+    match done {
+        Ok(()) => Some(ExitCode::SUCCESS),
+        Err(error) => {
+            let _ = writeln!(io::stderr(), "{name}: {error}");
+            Some(ExitCode::FAILURE)
+        }
+    }
+}
+
+/// A standard descriptor, whatever it is.
+fn inherited(standard: impl AsFd) -> io::Result<OwnedFd> {
+    standard.as_fd().try_clone_to_owned()
+}
+
+fn answer(socket: &UdpSocket) -> io::Result<()> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut bytes = [0; 64];
+    let (length, from) = socket.recv_from(&mut bytes)?;
+    socket.send_to(&bytes[..length], from).map(drop)
+}
+
+fn keep_forker() -> io::Result<()> {
+    Command::new("/proc/self/exe").arg(FORKER).spawn()?;
+    while wait().is_ok() {}
+    Ok(())
+}
+
+fn serve_forks() -> io::Result<()> {
+    let requests = UnixStream::from(inherited(io::stdin())?);
+    while let Some(socket) = receive_socket(&requests)? {
+        if fork_sibling()? == Forked::Child {
+            return answer(&socket.into());
+        }
+    }
+    Ok(())
+}
+
+/// The next socket that is handed over; `None` at the end.
+fn receive_socket(requests: &UnixStream) -> io::Result<Option<OwnedFd>> {
+    let mut byte = [0];
+    let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut ancillary = RecvAncillaryBuffer::new(&mut space);
+    let flags = RecvFlags::CMSG_CLOEXEC;
+    recvmsg(requests, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    let sockets = ancillary.drain().filter_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
+        _ => None,
+    });
+    Ok(sockets.last())
+}
+
+fn wait_for_requests() -> io::Result<()> {
+    let mut requests = UnixStream::from(inherited(io::stdin())?);
+    let socket = UdpSocket::from(inherited(io::stdout())?);
+    let mut byte = [0];
+    while requests.read(&mut byte)? > 0 {
+        requests.write_all(&byte)?;
+        answer(&socket)?;
+    }
+    Ok(())
+}
+
+/// What a game in real time cannot do without: waits on the UDP socket at descriptor 0 for its players, one
+/// datagram each, then sends each of them a datagram at each tick, and reads nothing more. Says at the end, on
+/// descriptor 1, how late the ticks were, in the words of arena's result.
+fn tick(arguments: &[String]) -> io::Result<()> {
+    let number = |at: usize| arguments.get(at).and_then(|word| word.parse::<u64>().ok());
+    let (Some(hz), Some(length_ms)) = (number(0), number(1)) else {
+        return Err(io::Error::other("needs the ticks of a second, and milliseconds"));
+    };
+    let socket = UdpSocket::from(inherited(io::stdin())?);
+    let peers = wait_for_peers(&socket)?;
+    let period = Duration::from_nanos(1_000_000_000 / hz);
+    let timer = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::CLOEXEC)?;
+    let mut due = monotonic() + period;
+    let first = due.try_into().map_err(io::Error::other)?;
+    let interval = period.try_into().map_err(io::Error::other)?;
+    let schedule = Itimerspec { it_interval: interval, it_value: first };
+    timerfd_settime(&timer, TimerfdTimerFlags::ABSTIME, &schedule)?;
+    let end = due + Duration::from_millis(length_ms);
+    let mut lateness_us = Samples::default();
+    let mut missed = 0;
+    while due < end {
+        let mut expirations = [0; size_of::<u64>()];
+        rustix::io::read(&timer, &mut expirations)?;
+        let skipped = u64::from_ne_bytes(expirations).saturating_sub(1);
+        lateness_us.push(monotonic().saturating_sub(due).as_secs_f64() * 1e6);
+        for peer in peers {
+            // One that cannot be sent now is lost, as it could be on the way.
+            let _ = socket.send_to(&TICK_BYTES, peer);
+        }
+        missed += skipped;
+        due += period * (1 + u32::try_from(skipped).unwrap_or(u32::MAX - 1));
+    }
+    let told = serde_json::json!({
+        "ticks": lateness_us.count(),
+        "ticks_missed": missed,
+        "lateness_us": {
+            "p50": lateness_us.percentile(50),
+            "p99": lateness_us.percentile(99),
+            "max": lateness_us.percentile(100),
+        },
+    });
+    // One write of less than PIPE_BUF bytes: many processes share the pipe.
+    io::stdout().write_all(format!("{told}\n").as_bytes())
+}
+
+fn wait_for_peers(socket: &UdpSocket) -> io::Result<[SocketAddr; PEERS]> {
+    socket.set_read_timeout(Some(PATIENCE))?;
+    let mut byte = [0];
+    let (_, first) = socket.recv_from(&mut byte)?;
+    loop {
+        let (_, second) = socket.recv_from(&mut byte)?;
+        if second != first {
+            return Ok([first, second]);
+        }
+    }
+}
+
+/// CLOCK_MONOTONIC, the clock of the timer, as a duration.
+fn monotonic() -> Duration {
+    Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
+}
+
+/// Starts a match and ends it, in a process of its own or in a fork of a template.
+fn play_nothing() -> Result<(), RunError> {
+    template(|| Ok::<_, Infallible>(()))?;
+    game_child::run(&Options::default(), |_| Ok(Brief))
+}
+
+/// A game for nobody.
+struct Brief;
+
+impl Game for Brief {
+    fn handle_words(&mut self, _: Duration, _: usize, _: &str, _: &mut Outbox) {}
+
+    fn is_over(&self) -> bool {
+        true
+    }
+}

@@ -1,0 +1,268 @@
+//! Figure 4: how late the ticks of many arenas at 60 Hz are, beside as many bare processes that wake up for a
+//! timerfd and send two datagrams, in the same run.
+//!
+//! The games are all there before the first hello, so that no launch disturbs a tick. Then the players come in,
+//! spread evenly over a second, and say a move every half second, which is what keeps arena telling them every
+//! tick. The bare processes are met by the same players. What is compared is, over all games, the median of the
+//! games' own medians, and of their own 99th percentiles; those of arena are up to an eighth too high.
+
+use std::io::{BufRead as _, BufReader};
+use std::net::{SocketAddr, UdpSocket};
+use std::os::fd::OwnedFd;
+use std::process::{Child, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::baseline::{game_socket, role};
+use crate::bench::Bench;
+use crate::daemon::{LIMIT, Setup};
+use crate::failure::{Failure, os};
+use crate::player::{Player, Seat, ready, udp};
+use crate::proc::Processors;
+use crate::roles::{PEERS, TICKS};
+use crate::stats::{Row, Samples, Target};
+
+const HZ: &str = "60";
+
+/// Over how long the players come in: ticks then fall on all moments alike.
+const ARRIVAL: Duration = Duration::from_secs(1);
+
+/// How often each player says a move and reads what came: at least once a second, or arena tells it less.
+const MOVE_PERIOD: Duration = Duration::from_millis(500);
+
+/// Players that move together.
+const GROUPS: u32 = 100;
+
+/// What the end of a game may take, on a machine that cannot keep up.
+const ENDING: Duration = Duration::from_secs(15);
+
+/// What a round of one kind told.
+#[derive(Debug, Default)]
+struct Told {
+    p50_us: Samples,
+    p99_us: Samples,
+    max_us: f64,
+    ticks: u64,
+    missed: u64,
+    cpu_percent: Samples,
+}
+
+impl Told {
+    /// Takes the results of a round.
+    fn take(&mut self, results: &[String]) {
+        for result in results.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
+            let late = |key: &str| result["lateness_us"][key].as_f64().unwrap_or(f64::NAN);
+            self.p50_us.push(late("p50"));
+            self.p99_us.push(late("p99"));
+            self.max_us = self.max_us.max(late("max"));
+            self.ticks += result["ticks"].as_u64().unwrap_or_default();
+            self.missed += result["ticks_missed"].as_u64().unwrap_or_default();
+        }
+    }
+}
+
+/// Measures, and prints.
+pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
+    for &count in &bench.scale.tick_games {
+        let (mut arena, mut bare) = (Told::default(), Told::default());
+        for _ in 0..bench.scale.tick_rounds {
+            run_bare(count, bench.scale.tick_length, &mut bare)?;
+            run_arena(count, bench.scale.tick_length, &mut arena)?;
+        }
+        print(bench, count, arena, bare);
+    }
+    Ok(())
+}
+
+fn print(bench: &Bench, count: u16, arena: Told, bare: Told) {
+    for (what, muster, baseline) in [
+        ("lateness p50, µs", arena.p50_us, bare.p50_us),
+        ("lateness p99, µs", arena.p99_us, bare.p99_us),
+        ("processors busy, %", arena.cpu_percent, bare.cpu_percent),
+    ] {
+        let what = format!("{count} arenas: {what}");
+        bench.print(&Row {
+            what,
+            muster,
+            against: "bare timerfd",
+            baseline,
+            target: Target::Shown,
+        });
+    }
+    bench.note(format_args!(
+        "{count} games: arena handled {} ticks, missed {}, latest {:.1} ms; bare {}, {}, {:.1} ms",
+        arena.ticks,
+        arena.missed,
+        arena.max_us / 1e3,
+        bare.ticks,
+        bare.missed,
+        bare.max_us / 1e3
+    ));
+}
+
+fn run_arena(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure> {
+    let duration = format!("{}ms", length.as_millis());
+    let command = ["muster-game", "arena", "--hz", HZ, "--duration", &duration];
+    let keys = "warm = 0\nhello_timeout = \"2m\"\nready_timeout = \"1m\"\nstart_timeout = \"1m\"";
+    let setup = Setup::ports(count + 24).logging_events();
+    let daemon = setup.mode("arena", 2, &command, keys).start()?;
+    let ready = ready("arena");
+    let mut players = Vec::new();
+    for _ in 0..usize::from(count) * PEERS {
+        let mut player = Player::connect(daemon.address())?;
+        player.say(&ready)?;
+        players.push(player);
+    }
+    let seats: Result<Vec<Seat>, Failure> = players.iter_mut().map(Player::assignment).collect();
+    drop(players);
+    let mut seats = seats?;
+    // The players of a game come in together.
+    seats.sort_by_key(|seat| seat.game);
+    let mut crowd = Crowd::gather(seats)?;
+    let busy = crowd.play(length)?;
+    told.cpu_percent.push(busy);
+    let text = "match result";
+    let lines = daemon.wait_for_lines("the games' results", text, count.into(), ENDING);
+    crowd.leave();
+    let results = lines?.into_iter().filter_map(|line| Some(line.split_once(" result=")?.1.into()));
+    told.take(&results.collect::<Vec<String>>());
+    Ok(())
+}
+
+fn run_bare(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure> {
+    let (results, its_results) = std::io::pipe().map_err(os("make a pipe"))?;
+    let (mut children, mut seats) = (Children::default(), Vec::new());
+    let millis = length.as_millis().to_string();
+    for _ in 0..count {
+        let (socket, address) = game_socket()?;
+        let output = its_results.try_clone().map_err(os("duplicate a pipe"))?;
+        let output = Stdio::from(OwnedFd::from(output));
+        children.0.push(role(&[TICKS, HZ, &millis], socket, output)?);
+        seats.extend((0..PEERS).map(|_| Seat { game: address, hello: "HELLO".to_owned() }));
+    }
+    // The end of the pipe is then that of the last child.
+    drop(its_results);
+    let mut crowd = Crowd::gather(seats)?;
+    told.cpu_percent.push(crowd.play(length)?);
+    let lines = BufReader::new(results).lines().map_while(Result::ok);
+    told.take(&lines.take(count.into()).collect::<Vec<String>>());
+    Ok(())
+}
+
+/// Bare processes; dropped, they are gone.
+#[derive(Default)]
+struct Children(Vec<Child>);
+
+impl Drop for Children {
+    fn drop(&mut self) {
+        for child in &mut self.0 {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// All players, in one thread.
+struct Crowd {
+    players: Vec<InGame>,
+    /// Players of a group are next to each other; the next group to move.
+    next: usize,
+}
+
+struct InGame {
+    socket: UdpSocket,
+    game: SocketAddr,
+    hello: String,
+    /// Moves said so far.
+    said: u32,
+    /// The newest snapshot that came.
+    newest: u32,
+}
+
+impl Crowd {
+    fn gather(seats: Vec<Seat>) -> Result<Self, Failure> {
+        let player = |seat: Seat| -> Result<InGame, Failure> {
+            let socket = udp()?;
+            socket.set_nonblocking(true).map_err(os("prepare a UDP socket"))?;
+            let Seat { game, hello } = seat;
+            Ok(InGame { socket, game, hello, said: 0, newest: 0 })
+        };
+        let players: Result<Vec<InGame>, Failure> = seats.into_iter().map(player).collect();
+        Ok(Self { players: players?, next: 0 })
+    }
+
+    /// Lets everybody in, and plays until the first game ends. How busy the machine was when all played, in
+    /// percent.
+    fn play(&mut self, length: Duration) -> Result<f64, Failure> {
+        let began = Instant::now();
+        let games = self.players.len() / PEERS;
+        for (game, players) in self.players.chunks(PEERS).enumerate() {
+            sleep_until(began + ARRIVAL * number(game) / number(games));
+            for player in players {
+                player.send(player.hello.as_bytes());
+            }
+        }
+        // Moves are said from now on; all who came in are told of every tick within one period.
+        let all_in = Instant::now();
+        let steady = Processors::now();
+        let mut at = all_in;
+        let end = began + length;
+        while at < end {
+            self.move_group();
+            at += MOVE_PERIOD / GROUPS;
+            sleep_until(at);
+            if began.elapsed() > length + LIMIT {
+                return Err(Failure::TimedOut { what: "the players' moves", limit: LIMIT });
+            }
+        }
+        let busy = Processors::now().percent_since(steady);
+        // The last games end as much later as their players came.
+        while at < end + ARRIVAL {
+            self.move_group();
+            at += MOVE_PERIOD / GROUPS;
+            sleep_until(at);
+        }
+        Ok(busy)
+    }
+
+    fn move_group(&mut self) {
+        let size = self.players.len().div_ceil(GROUPS as usize);
+        let first = (self.next * size).min(self.players.len());
+        let last = (first + size).min(self.players.len());
+        self.players[first..last].iter_mut().for_each(InGame::play);
+        self.next = (self.next + 1) % GROUPS as usize;
+    }
+
+    fn leave(&self) {
+        self.players.iter().for_each(|player| player.send(b"BYE"));
+    }
+}
+
+impl InGame {
+    /// Reads all that came, and says a move: to and fro.
+    fn play(&mut self) {
+        let mut bytes = [0; 1500];
+        while let Ok(length) = self.socket.recv(&mut bytes) {
+            let words = std::str::from_utf8(&bytes[..length]).unwrap_or_default();
+            let number = words.strip_prefix("SNAP ").and_then(|rest| rest.split(' ').next());
+            self.newest = number.and_then(|word| word.parse().ok()).unwrap_or(self.newest);
+        }
+        self.said += 1;
+        let direction = if self.said.is_multiple_of(2) { 4 } else { 6 };
+        self.send(format!("INPUT {} {} {direction}", self.said, self.newest).as_bytes());
+    }
+
+    /// What cannot be sent is lost, as it could be on the way; a game that has ended is no error.
+    fn send(&self, datagram: &[u8]) {
+        let _ = self.socket.send_to(datagram, self.game);
+    }
+}
+
+fn sleep_until(at: Instant) {
+    std::thread::sleep(at.saturating_duration_since(Instant::now()));
+}
+
+fn number(count: usize) -> u32 {
+    u32::try_from(count).unwrap_or(u32::MAX).max(1)
+}
