@@ -4,7 +4,8 @@
 //! The games are all there before the first hello, so that no launch disturbs a tick. Then the players come in,
 //! spread evenly over a second, and say a move every half second, which is what keeps arena telling them every
 //! tick. The bare processes are met by the same players. What is compared is, over all games, the median of the
-//! games' own medians, and of their own 99th percentiles; those of arena are up to an eighth too high.
+//! games' own medians, and of their own 99th percentiles; those of arena are up to an eighth too high. How busy the
+//! processors are is said of the whole machine, players and strangers included, and of the games alone.
 
 use std::io::{BufRead as _, BufReader};
 use std::net::{SocketAddr, UdpSocket};
@@ -19,7 +20,7 @@ use crate::bench::Bench;
 use crate::daemon::{LIMIT, Setup};
 use crate::failure::{Failure, os};
 use crate::player::{Player, Seat, ready, udp};
-use crate::proc::Processors;
+use crate::proc::{self, Processors};
 use crate::roles::{PEERS, TICKS};
 use crate::stats::{Row, Samples, Target};
 
@@ -45,7 +46,9 @@ struct Told {
     max_us: f64,
     ticks: u64,
     missed: u64,
-    cpu_percent: Samples,
+    busy_percent: Samples,
+    /// In percent of one processor.
+    games_percent: Samples,
 }
 
 impl Told {
@@ -79,7 +82,8 @@ fn print(bench: &Bench, count: u16, arena: Told, bare: Told) {
     for (what, muster, baseline) in [
         ("lateness p50, µs", arena.p50_us, bare.p50_us),
         ("lateness p99, µs", arena.p99_us, bare.p99_us),
-        ("processors busy, %", arena.cpu_percent, bare.cpu_percent),
+        ("machine busy, %", arena.busy_percent, bare.busy_percent),
+        ("games, % of one core", arena.games_percent, bare.games_percent),
     ] {
         let what = format!("{count} arenas: {what}");
         bench.print(&Row {
@@ -120,8 +124,7 @@ fn run_arena(count: u16, length: Duration, told: &mut Told) -> Result<(), Failur
     // The players of a game come in together.
     seats.sort_by_key(|seat| seat.game);
     let mut crowd = Crowd::gather(seats)?;
-    let busy = crowd.play(length)?;
-    told.cpu_percent.push(busy);
+    crowd.play(length, &proc::children(daemon.pid()), told)?;
     let text = "match result";
     let lines = daemon.wait_for_lines("the games' results", text, count.into(), ENDING);
     crowd.leave();
@@ -144,7 +147,8 @@ fn run_bare(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure
     // The end of the pipe is then that of the last child.
     drop(its_results);
     let mut crowd = Crowd::gather(seats)?;
-    told.cpu_percent.push(crowd.play(length)?);
+    let pids: Vec<u32> = children.0.iter().map(Child::id).collect();
+    crowd.play(length, &pids, told)?;
     let lines = BufReader::new(results).lines().map_while(Result::ok);
     told.take(&lines.take(count.into()).collect::<Vec<String>>());
     Ok(())
@@ -192,9 +196,8 @@ impl Crowd {
         Ok(Self { players: players?, next: 0 })
     }
 
-    /// Lets everybody in, and plays until the first game ends. How busy the machine was when all played, in
-    /// percent.
-    fn play(&mut self, length: Duration) -> Result<f64, Failure> {
+    /// Lets everybody in, and plays until the last game ends; notes how busy the machine is while all play.
+    fn play(&mut self, length: Duration, pids: &[u32], told: &mut Told) -> Result<(), Failure> {
         let began = Instant::now();
         let games = self.players.len() / PEERS;
         for (game, players) in self.players.chunks(PEERS).enumerate() {
@@ -203,27 +206,29 @@ impl Crowd {
                 player.send(player.hello.as_bytes());
             }
         }
-        // Moves are said from now on; all who came in are told of every tick within one period.
-        let all_in = Instant::now();
-        let steady = Processors::now();
-        let mut at = all_in;
-        let end = began + length;
+        // Once everybody has said a move, everybody is told of every tick.
+        self.move_until(Instant::now() + MOVE_PERIOD)?;
+        let (machine, games) = (Processors::now(), proc::processor_seconds(pids));
+        let steady = Instant::now();
+        self.move_until(began + length)?;
+        let games = proc::processor_seconds(pids) - games;
+        told.games_percent.push(100.0 * games / steady.elapsed().as_secs_f64());
+        told.busy_percent.push(Processors::now().percent_since(machine));
+        // The last games end as much later as their players came.
+        self.move_until(began + length + ARRIVAL)
+    }
+
+    fn move_until(&mut self, end: Instant) -> Result<(), Failure> {
+        let mut at = Instant::now();
         while at < end {
             self.move_group();
             at += MOVE_PERIOD / GROUPS;
             sleep_until(at);
-            if began.elapsed() > length + LIMIT {
+            if Instant::now() > end + LIMIT {
                 return Err(Failure::TimedOut { what: "the players' moves", limit: LIMIT });
             }
         }
-        let busy = Processors::now().percent_since(steady);
-        // The last games end as much later as their players came.
-        while at < end + ARRIVAL {
-            self.move_group();
-            at += MOVE_PERIOD / GROUPS;
-            sleep_until(at);
-        }
-        Ok(busy)
+        Ok(())
     }
 
     fn move_group(&mut self) {
