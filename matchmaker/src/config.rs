@@ -29,8 +29,10 @@ pub struct Mode {
     pub name: String,
     /// Players in a match.
     pub players: usize,
-    /// Games to keep warm.
-    pub warm: usize,
+    /// Games to keep warm, however few matches come.
+    pub warm_min: usize,
+    /// Games to keep warm, however many matches come.
+    pub warm_max: usize,
     /// Whether a game that is launched because a match waits gets that match's players at birth. A program that
     /// knows nothing of Muster needs it so; to any other it saves two trips.
     pub seat_at_launch: bool,
@@ -50,7 +52,7 @@ impl Config {
     /// Checks what the brain relies on.
     ///
     /// # Panics
-    /// When there is no mode or no port, or a bound is zero or over its limit: the body has to refuse such a
+    /// When there is no mode or no port, or a bound is zero, over its limit or on the wrong side of another: the body has to refuse such a
     /// configuration with a word to the operator.
     pub fn assert_valid(&self) {
         assert!(!self.modes.is_empty(), "a configuration without modes");
@@ -64,6 +66,8 @@ impl Config {
                 mode.name,
                 mode.players
             );
+            let (min, max) = (mode.warm_min, mode.warm_max);
+            assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
         }
     }
 }

@@ -12,6 +12,8 @@ pub(crate) enum Owner {
     Game(GameId),
     /// The mode may launch again.
     Mode(ModeId),
+    /// The mode may have more warm games than it wants.
+    Surplus(ModeId),
     /// A port has rested.
     Ports,
     /// The drain has lasted.

@@ -18,6 +18,8 @@ use crate::simulation::Defect;
 pub(crate) struct Game {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
+    /// When its launch was ordered.
+    pub(crate) ordered_at: Duration,
     purpose: Purpose,
     /// Whether the body said that the process exists.
     has_process: bool,
@@ -29,8 +31,10 @@ pub(crate) struct Game {
 /// What a game was launched for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Purpose {
-    /// To be warm, for whichever match is the first in its line by then.
+    /// To be warm.
     Warmth,
+    /// For the line of its mode: whichever match is the first by the time it is ready.
+    Line,
     /// For one match, whose players it got at birth.
     Match,
 }
@@ -70,16 +74,28 @@ pub(crate) enum StopStep {
 }
 
 impl Game {
-    /// A game that will be warm.
-    pub(crate) fn new(mode: ModeId, port: u16) -> Self {
-        let (purpose, phase) = (Purpose::Warmth, GamePhase::Launching);
-        Self { mode, port, purpose, has_process: false, was_told: false, phase }
+    /// A game that is launched for warmth or a line.
+    pub(crate) fn new(mode: ModeId, port: u16, purpose: Purpose, now: Duration) -> Self {
+        Self {
+            mode,
+            port,
+            ordered_at: now,
+            purpose,
+            has_process: false,
+            was_told: false,
+            phase: GamePhase::Launching,
+        }
     }
 
     /// A game that is born with the players of a match.
-    pub(crate) fn seated(mode: ModeId, port: u16, match_id: MatchId) -> Self {
-        let (purpose, phase) = (Purpose::Match, GamePhase::Starting(match_id));
-        Self { purpose, phase, ..Self::new(mode, port) }
+    pub(crate) fn seated(mode: ModeId, port: u16, match_id: MatchId, now: Duration) -> Self {
+        let phase = GamePhase::Starting(match_id);
+        Self { phase, ..Self::new(mode, port, Purpose::Match, now) }
+    }
+
+    /// Whether the game was ordered to be warm and has no process yet.
+    pub(crate) fn is_ordered_refill(&self) -> bool {
+        self.purpose == Purpose::Warmth && !self.has_process
     }
 
     pub(crate) fn phase(&self) -> GamePhase {
@@ -157,6 +173,7 @@ impl Matchmaker {
 
     pub(crate) fn handle_launched(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(&id).filter(|game| !game.has_process) else { return };
+        self.refills_ordered -= usize::from(game.is_ordered_refill());
         game.has_process = true;
         // Told to end before it existed: what could not be done then is done now.
         if matches!(game.phase, GamePhase::Stopping { .. }) {
@@ -227,6 +244,7 @@ impl Matchmaker {
     fn remove_game(&mut self, id: GameId, back: Return) {
         self.uncount_phase(id);
         let Some(game) = self.games.remove(&id) else { unreachable!("{id:?} does not exist") };
+        self.refills_ordered -= usize::from(game.is_ordered_refill());
         self.modes[game.mode.0].games -= 1;
         self.deadlines.set(Owner::Game(id), None);
         self.ports.release(game.port, id, back);
@@ -247,6 +265,7 @@ impl Matchmaker {
             return;
         }
         let mode = game.mode;
+        self.note_launch_time(id);
         self.move_game(id, GamePhase::Warm, None);
         self.act(Action::Report(Event::GameWarm { game: id, mode }));
     }

@@ -5,6 +5,7 @@ use std::fmt;
 
 use crate::deadlines::Owner;
 use crate::games::{GamePhase, StopStep};
+use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
@@ -125,6 +126,11 @@ impl Matchmaker {
             launching += usize::from(is_launching);
             stopping += usize::from(matches!(game.phase(), GamePhase::Stopping { .. }));
         }
+        let refills = self.games.values().filter(|game| game.is_ordered_refill()).count();
+        holds(refills == self.refills_ordered, || {
+            format!("{refills} refills ordered: {}", self.refills_ordered)
+        })?;
+        holds(refills <= limits::REFILLS_ORDERED_MAX, || format!("{refills} refills ordered"))?;
         holds(launching == self.launching, || {
             format!("{launching} launching: {}", self.launching)
         })?;

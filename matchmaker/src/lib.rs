@@ -16,6 +16,7 @@
 
 #![forbid(unsafe_code)]
 
+mod arrivals;
 mod config;
 mod deadlines;
 mod games;
@@ -34,6 +35,7 @@ mod seating;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod supply;
+mod warmth;
 
 pub use config::{Config, Mode};
 pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};

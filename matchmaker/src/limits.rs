@@ -12,6 +12,13 @@ pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 /// The longest pause between two tries of a mode whose games keep failing.
 pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 
+/// Games that are ordered to be warm and whose processes do not exist yet, at most. Processes are made one after
+/// another, so a game for players who wait never stands behind more than these.
+pub const REFILLS_ORDERED_MAX: usize = 2;
+
+/// How long a mode has to have too many warm games before the oldest of them is stopped, then the next.
+pub const SURPLUS_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long a port rests at least when something outside Muster holds it, however short the quarantine.
 pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
 

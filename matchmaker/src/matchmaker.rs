@@ -31,6 +31,8 @@ pub struct Matchmaker {
     pub(crate) games: BTreeMap<GameId, Game>,
     /// Games launching, in all modes together.
     pub(crate) launching: usize,
+    /// Games that were ordered to be warm and whose processes do not exist yet, in all modes together.
+    pub(crate) refills_ordered: usize,
     /// Games on their way to their end, in all modes together: their ports come back soon.
     pub(crate) stopping: usize,
     pub(crate) ports: PortRing,
@@ -97,6 +99,7 @@ impl Matchmaker {
             matches: BTreeMap::new(),
             games: BTreeMap::new(),
             launching: 0,
+            refills_ordered: 0,
             stopping: 0,
             ports: PortRing::new(config.ports.clone()),
             deadlines: Deadlines::default(),
@@ -162,8 +165,8 @@ impl Matchmaker {
             match owner {
                 Owner::Game(game) => self.handle_game_deadline(game),
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
-                // `settle` looks at the ring in any case.
-                Owner::Ports => {}
+                // `settle` looks at the ring and at the warm games in any case.
+                Owner::Ports | Owner::Surplus(_) => {}
                 Owner::Drain => self.stop_games("the drain time is over"),
             }
         }
@@ -211,6 +214,7 @@ impl Matchmaker {
             }
             self.supply_games();
             for mode in self.mode_ids() {
+                self.stop_surplus(mode);
                 self.tell_waiting(mode);
                 self.deadlines.set(Owner::Mode(mode), self.modes[mode.0].retry_at());
             }
@@ -323,6 +327,7 @@ impl Matchmaker {
             }));
             self.matches.insert(match_id, Match::new(mode, picked, ticket, self.now));
             self.await_game(match_id);
+            self.modes[mode.0].arrivals.note_match(self.now);
         }
     }
 
@@ -396,6 +401,7 @@ impl Matchmaker {
         self.phase = Phase::Draining;
         for mode in self.mode_ids() {
             self.deadlines.set(Owner::Mode(mode), None);
+            self.deadlines.set(Owner::Surplus(mode), None);
         }
         self.deadlines.set(Owner::Drain, Some(self.after(self.config.drain_timeout)));
         let starting = |player: &Player| match player.phase() {

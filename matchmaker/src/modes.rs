@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use crate::arrivals::Arrivals;
 use crate::ids::{GameId, MatchId};
 use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN};
 use crate::queue::{Queue, Ticket};
@@ -17,6 +18,10 @@ pub(crate) struct ModeState {
     pub(crate) untold: Vec<MatchId>,
     /// Warm games, oldest first.
     pub(crate) warm: BTreeSet<GameId>,
+    /// The matches of the last minute.
+    pub(crate) arrivals: Arrivals,
+    /// Since when there are more warm games than are wanted, or the last of them was stopped.
+    pub(crate) surplus_since: Option<Duration>,
     /// Games that are launching and will be warm.
     pub(crate) launching: usize,
     /// Games that are launching with their players seated.

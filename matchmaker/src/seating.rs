@@ -26,7 +26,7 @@ impl Matchmaker {
             unreachable!("{mode:?} is in need of a game and no match waits")
         };
         self.match_mut(match_id).enter(MatchPhase::Starting(game));
-        self.games.insert(game, Game::seated(mode, port, match_id));
+        self.games.insert(game, Game::seated(mode, port, match_id, self.now));
         self.modes[mode.0].launching_seated += 1;
         self.launching += 1;
         let time = self.mode(mode).ready_timeout.saturating_add(self.mode(mode).start_timeout);

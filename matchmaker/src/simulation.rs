@@ -55,6 +55,12 @@ pub enum Defect {
     InterruptionCounted,
     /// The port of a launch that was lost on its way is left alone, as if something held it.
     InterruptedPortKept,
+    /// Games are launched to be warm before those that a match waits for.
+    RefillBeforeDemand,
+    /// Any number of games may be ordered to be warm at a time.
+    RefillsUnbounded,
+    /// Warm games that are too many are never stopped.
+    SurplusKept,
 }
 
 impl Matchmaker {

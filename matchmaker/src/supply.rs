@@ -3,11 +3,13 @@
 use protocol::WaitReason;
 
 use crate::deadlines::Owner;
-use crate::games::Game;
+use crate::games::{Game, Purpose};
 use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::Action;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
+#[cfg(any(test, feature = "simulation"))]
+use crate::simulation::Defect;
 
 impl Matchmaker {
     /// Gives a mode's warm games to the matches that wait for them, first to first.
@@ -28,16 +30,29 @@ impl Matchmaker {
 
     /// Launches games: for matches that wait first, in their order over all modes; then to keep modes warm.
     pub(crate) fn supply_games(&mut self) {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::RefillBeforeDemand) {
+            self.refill();
+        }
         while self.launching < self.config.launching_max {
             self.order_lines_to_seat();
             let Some(mode) = self.first_mode_in_need() else { break };
-            if !self.launch(mode, self.mode(mode).seat_at_launch) {
+            let purpose = match self.mode(mode).seat_at_launch {
+                true => Purpose::Match,
+                false => Purpose::Line,
+            };
+            if !self.launch(mode, purpose) {
                 return self.reclaim_warm_games();
             }
         }
-        while self.launching < self.config.launching_max {
+        self.refill();
+    }
+
+    /// Launches games to keep modes warm.
+    fn refill(&mut self) {
+        while self.launching < self.config.launching_max && self.may_refill() {
             let Some(mode) = self.coldest_mode() else { return };
-            if !self.launch(mode, false) {
+            if !self.launch(mode, Purpose::Warmth) {
                 return;
             }
         }
@@ -67,21 +82,8 @@ impl Matchmaker {
         self.mode_ids().filter_map(in_need).min().map(|(_, mode)| mode)
     }
 
-    /// The mode that lacks the most warm games, among modes that may launch.
-    fn coldest_mode(&self) -> Option<ModeId> {
-        let lack = |mode: ModeId| {
-            let state = &self.modes[mode.0];
-            let supply = state.warm.len() + state.launching;
-            // Launching games that a match waits for will not be warm for long.
-            let lack = (self.mode(mode).warm + state.waiting.len()).saturating_sub(supply);
-            (lack > 0 && state.may_launch()).then_some((lack, mode))
-        };
-        // `max_by_key` takes the last of equals; the order of the modes is the order of preference.
-        self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
-    }
-
     /// Asks for a game, if there is a port for it.
-    fn launch(&mut self, mode: ModeId, is_seated: bool) -> bool {
+    fn launch(&mut self, mode: ModeId, purpose: Purpose) -> bool {
         if self.ports.free_count() == 0 {
             // No id is drawn for a game that cannot be: waiting for a port leaves no trace.
             return false;
@@ -89,11 +91,12 @@ impl Matchmaker {
         let game = self.next_game_id();
         let Some(port) = self.ports.lease(game) else { return false };
         self.modes[mode.0].games += 1;
-        if is_seated {
+        if purpose == Purpose::Match {
             self.launch_seated(game, mode, port);
             return true;
         }
-        self.games.insert(game, Game::new(mode, port));
+        self.games.insert(game, Game::new(mode, port, purpose, self.now));
+        self.refills_ordered += usize::from(purpose == Purpose::Warmth);
         self.launching += 1;
         self.modes[mode.0].launching += 1;
         let deadline = self.after(self.mode(mode).ready_timeout);

@@ -10,6 +10,7 @@ use std::time::Duration;
 use protocol::{Secret, WaitReason};
 
 use super::world::Tally;
+use crate::arrivals::WINDOW_SECONDS;
 use crate::config::{Config, Mode};
 use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Exit, Input, LaunchFault};
@@ -61,6 +62,10 @@ pub(super) struct Process {
     /// When its players were told.
     pub(super) told_at: Option<Duration>,
     pub(super) party: Option<MatchId>,
+    /// When it was asked for.
+    pub(super) ordered_at: Duration,
+    /// Whether it was asked for though no match needed it.
+    pub(super) is_refill: bool,
     /// Whether it was born with its players.
     pub(super) is_seated: bool,
     /// When it first said `ready`, though it had its players already.
@@ -100,6 +105,12 @@ pub(super) struct Book {
     pub(super) retry_at: Vec<Option<Duration>>,
     /// The modes whose games failed more than once since one of them started.
     pub(super) failing: Vec<bool>,
+    /// By mode: the seconds in which matches were formed, as far back as counts.
+    pub(super) formed: Vec<Vec<u64>>,
+    /// By mode: how long the last launch took.
+    pub(super) launch_took: Vec<Duration>,
+    /// By mode: since when there are too many warm games, or the last of them was stopped.
+    pub(super) surplus_since: Vec<Option<Duration>>,
     pub(super) totals: Totals,
     pub(super) tally: Tally,
     pub(super) last_rank: u64,
@@ -148,6 +159,9 @@ impl Book {
             resting: BTreeMap::new(),
             retry_at: vec![None; config.modes.len()],
             failing: vec![false; config.modes.len()],
+            formed: vec![Vec::new(); config.modes.len()],
+            launch_took: vec![Duration::ZERO; config.modes.len()],
+            surplus_since: vec![None; config.modes.len()],
             totals: Totals::default(),
             tally: Tally::default(),
             last_rank: 0,
@@ -162,6 +176,8 @@ impl Book {
     pub(super) fn begin(&mut self, now: Duration, input: Option<&Input>) {
         self.now = now;
         self.resting.retain(|_, until| *until > now);
+        let oldest = now.as_secs().saturating_sub(WINDOW_SECONDS - 1);
+        self.formed.iter_mut().for_each(|formed| formed.retain(|second| *second >= oldest));
         self.moment = Moment {
             input: input.cloned(),
             // Everyone may hear a few words, every game and port may be acted on a few times.
@@ -400,6 +416,28 @@ impl Book {
     /// Whether a mode that may launch has fewer games coming or warm than it wants.
     pub(super) fn lacks_warm(&self, mode: ModeId) -> bool {
         let supply = self.games_at(mode, Step::Launching) + self.games_at(mode, Step::Warm);
-        self.may_launch(mode) && supply < self.mode(mode).warm + self.line(mode).len()
+        self.may_launch(mode) && supply < self.warm_wanted(mode) + self.line(mode).len()
+    }
+
+    /// As many games as matches came while one was launched, at the busiest time of the last minute.
+    pub(super) fn warm_wanted(&self, mode: ModeId) -> usize {
+        let took = self.launch_took[mode.0];
+        let seconds = (took.as_secs() + u64::from(took.subsec_nanos() > 0)).max(1);
+        let formed = &self.formed[mode.0];
+        let since = |&start: &u64| {
+            formed.iter().filter(|&&second| second >= start && second < start + seconds).count()
+        };
+        let busiest = formed.iter().map(since).max().unwrap_or_default();
+        busiest.clamp(self.mode(mode).warm_min, self.mode(mode).warm_max)
+    }
+
+    /// How many warm games of a mode are too many.
+    pub(super) fn surplus(&self, mode: ModeId) -> usize {
+        self.games_at(mode, Step::Warm).saturating_sub(self.warm_wanted(mode))
+    }
+
+    /// Games that were asked for though no match needed them, and do not exist yet.
+    pub(super) fn refills_ordered(&self) -> usize {
+        self.games.values().filter(|process| process.is_refill && !process.is_alive).count()
     }
 }

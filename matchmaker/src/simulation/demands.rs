@@ -13,7 +13,8 @@ use crate::matchmaker::Matchmaker;
 
 impl Book {
     /// Demands what must hold once all actions of an input are out.
-    pub(super) fn finish(&self, brain: &Matchmaker) -> Verdict {
+    pub(super) fn finish(&mut self, brain: &Matchmaker) -> Verdict {
+        self.note_surplus();
         self.demand_answers()?;
         self.demand_people_are_somewhere()?;
         self.demand_matches_are_served()?;
@@ -22,6 +23,14 @@ impl Book {
             self.demand_supply(mode)?;
         }
         self.demand_agreement(brain)
+    }
+
+    fn note_surplus(&mut self) {
+        for mode in self.mode_ids() {
+            let is_surplus = self.is_serving() && self.surplus(mode) > 0;
+            let since = self.surplus_since[mode.0].unwrap_or(self.now);
+            self.surplus_since[mode.0] = is_surplus.then_some(since);
+        }
     }
 
     /// What this input asked for has come.
@@ -137,8 +146,12 @@ impl Book {
         let is_idle = !self.line(mode).is_empty() && self.games_at(mode, Step::Warm) > 0;
         demand(!is_idle, || format!("a match of {mode:?} waits beside a warm game"))?;
         let can_launch = self.free_ports() > 0 && self.launching() < self.config.launching_max;
-        demand(!(can_launch && self.lacks_warm(mode)), || {
-            format!("{mode:?} needs a game, a port is free, and nothing is launched")
+        demand(!(can_launch && self.first_in_need().is_some()), || {
+            "a match needs a game, a port is free, and nothing is launched".into()
+        })?;
+        let can_refill = can_launch && self.refills_ordered() < limits::REFILLS_ORDERED_MAX;
+        demand(!(can_refill && self.lacks_warm(mode)), || {
+            format!("{mode:?} is to have a warm game, a port is free, and nothing is launched")
         })
     }
 
@@ -164,6 +177,12 @@ impl Book {
 
     /// Nothing lasts longer than it may. To be demanded when time has passed and the brain was told so.
     pub(super) fn demand_nothing_overdue(&self) -> Verdict {
+        for mode in self.mode_ids() {
+            let since = self.surplus_since[mode.0];
+            demand(since.is_none_or(|since| since + limits::SURPLUS_PAUSE > self.now), || {
+                format!("{mode:?} has {} warm games too many since {since:?}", self.surplus(mode))
+            })?;
+        }
         for (id, process) in &self.games {
             let due = self.due(process);
             demand(due.is_none_or(|due| due > self.now), || {

@@ -26,6 +26,13 @@ impl Book {
         let first = self.first_in_need();
         let is_first = first.map_or(self.lacks_warm(mode), |first| first == mode);
         demand(is_first, || format!("{game:?} is launched for {mode:?}, not for {first:?}"))?;
+        let is_refill = first.is_none();
+        demand(!is_refill || self.refills_ordered() < limits::REFILLS_ORDERED_MAX, || {
+            format!("{game:?} is to be warm, and too many such are not made yet")
+        })?;
+        if is_refill && self.games_at(mode, Step::Warm) >= self.mode(mode).warm_min {
+            self.tally.count("games launched for a busy time");
+        }
         let must_seat = self.mode(mode).seat_at_launch && first.is_some();
         demand(must_seat == seated.is_some(), || format!("{game:?} is launched with {seated:?}"))?;
         let process = Process {
@@ -36,6 +43,8 @@ impl Book {
             since: self.now,
             told_at: None,
             party: seated.map(|seated| seated.match_id),
+            ordered_at: self.now,
+            is_refill,
             is_seated: seated.is_some(),
             ready_at: None,
             has_result: false,
@@ -126,12 +135,31 @@ impl Book {
         demand(grace == self.mode(before.mode).stop_grace, || format!("a grace of {grace:?}"))?;
         self.tally.count("games stopped");
         if is_serving && before.step == Step::Warm {
-            self.tally.count("warm games reclaimed");
-            let is_needed = self.first_in_need().is_some() && self.free_ports() == 0;
-            demand(is_needed, || format!("{game:?} is warm and stopped for nobody"))?;
+            self.judge_stop_of_warm(game, before.mode)?;
         }
         self.release_party(game, before.step);
         Ok(())
+    }
+
+    /// A warm game is stopped because there have been too many for a while, or because its port is needed.
+    fn judge_stop_of_warm(&mut self, game: GameId, mode: ModeId) -> Verdict {
+        let oldest =
+            self.games.iter().find(|(_, other)| (other.mode, other.step) == (mode, Step::Warm));
+        demand(oldest.is_none_or(|(oldest, _)| *oldest > game), || {
+            format!("{game:?} is stopped before the older {oldest:?}")
+        })?;
+        // The game itself counts no longer.
+        let warm = self.games_at(mode, Step::Warm) + 1;
+        let since = self.surplus_since[mode.0];
+        let is_due = since.is_some_and(|since| since + limits::SURPLUS_PAUSE <= self.now);
+        if is_due && warm > self.warm_wanted(mode) {
+            self.surplus_since[mode.0] = Some(self.now);
+            self.tally.count("surplus games stopped");
+            return Ok(());
+        }
+        self.tally.count("warm games reclaimed");
+        let is_needed = self.first_in_need().is_some() && self.free_ports() == 0;
+        demand(is_needed, || format!("{game:?} is warm and stopped for nobody"))
     }
 
     pub(super) fn judge_terminate(&mut self, game: GameId) -> Verdict {
@@ -294,6 +322,7 @@ impl Book {
         demand(may, || format!("{game:?} {process:?} is warm"))?;
         process.step = Step::Warm;
         process.since = now;
+        self.launch_took[process.mode.0] = now - process.ordered_at;
         self.tally.count("games warm");
         Ok(())
     }

@@ -300,6 +300,7 @@ impl Book {
         let rank = first.first().map_or(0, |id| self.people[id].rank);
         let (formed_at, stand) = (self.now, PartyStand::Waiting);
         self.parties.insert(match_id, Party { mode, players: first, rank, formed_at, stand });
+        self.formed[mode.0].push(self.now.as_secs());
         self.tally.count("matches formed");
         Ok(())
     }

@@ -45,10 +45,13 @@ pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
 }
 
 fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
+    let warm_min = choices.index(4);
+    let warm_max = warm_min + [0, 0, 1, 4][choices.index(4)];
     Mode {
         name: name.to_owned(),
         players: 1 + choices.index(5),
-        warm: choices.index(4),
+        warm_min,
+        warm_max,
         seat_at_launch: choices.one_in(3),
         ready_timeout: [SECOND / 1000, SECOND, 5 * SECOND][choices.index(3)],
         start_timeout: [SECOND / 1000, SECOND, 2 * SECOND][choices.index(3)],

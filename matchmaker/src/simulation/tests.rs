@@ -145,12 +145,13 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 32] = [
+const LANDMARKS: [&str; 34] = [
     "games broken early",
     "games ended early",
     "games killed",
     "games killed because a player went",
     "games launched",
+    "games launched for a busy time",
     "games launched with their players",
     "games not launched",
     "games not ready",
@@ -176,6 +177,7 @@ const LANDMARKS: [&str; 32] = [
     "ports found busy",
     "results",
     "seated games not launched",
+    "surplus games stopped",
     "warm games reclaimed",
     "drains begun",
 ];
@@ -227,7 +229,7 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 10] = [
+const ALL_DEFECTS: [Defect; 13] = [
     Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
@@ -238,4 +240,7 @@ const ALL_DEFECTS: [Defect; 10] = [
     Defect::StartTimeoutForgotten,
     Defect::InterruptionCounted,
     Defect::InterruptedPortKept,
+    Defect::RefillBeforeDemand,
+    Defect::RefillsUnbounded,
+    Defect::SurplusKept,
 ];

@@ -9,6 +9,7 @@ use super::book::{Book, Process, Step};
 use super::setup::{MODE_NAMES, Temper, draw_config};
 use super::trace::{Entry, Trace};
 use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
+use crate::arrivals::WINDOW_SECONDS;
 use crate::config::Config;
 use crate::ids::{ConnectionId, GameId};
 use crate::io::{Action, Exit, Input, LaunchFault};
@@ -135,6 +136,7 @@ impl<'a> World<'a> {
             94..=95 => self.an_outsider_moves(),
             96 => self.the_launcher_dies(),
             97 => self.the_end_comes(),
+            98 => self.nobody_comes_for_a_while(),
             _ => self.all_games_proceed().map(drop),
         }
     }
@@ -440,6 +442,18 @@ impl<'a> World<'a> {
         self.expect_silence("time that has passed already", |brain, now| brain.handle_timeout(now))
     }
 
+    /// A minute or so in which games do their part and nothing else happens.
+    fn nobody_comes_for_a_while(&mut self) -> Verdict {
+        let end = self.now + 2 * Duration::from_secs(WINDOW_SECONDS);
+        for _ in 0..QUIET_ROUNDS_MAX {
+            self.all_games_proceed()?;
+            let Some(next) = self.brain.next_deadline().filter(|next| *next < end) else { break };
+            self.now = next.max(self.now);
+            self.let_time_pass()?;
+        }
+        Ok(())
+    }
+
     // ---- Stale words ----
 
     /// A word about something that is gone, or out of turn, changes nothing at all.
@@ -520,6 +534,9 @@ impl<'a> World<'a> {
 
 /// How often in a row the brain may ask for the same time.
 const TIMEOUTS_AT_A_TIME_MAX: usize = 4;
+
+/// How many deadlines may pass in a quiet time.
+const QUIET_ROUNDS_MAX: usize = 24;
 
 /// How many words a stale word is drawn from.
 const STALE_WORDS: usize = 10;

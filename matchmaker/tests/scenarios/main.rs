@@ -12,3 +12,5 @@ mod ports;
 mod seated;
 #[cfg(test)]
 mod story;
+#[cfg(test)]
+mod warmth;

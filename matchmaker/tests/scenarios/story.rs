@@ -36,7 +36,8 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
     Mode {
         name: name.to_owned(),
         players,
-        warm,
+        warm_min: warm,
+        warm_max: warm,
         seat_at_launch: false,
         ready_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(2),
@@ -58,9 +59,12 @@ impl Story {
     /// A brain whose first mode has this many warm games already: g1, g2, …
     pub(crate) fn begin_warm(config: Config, modes: Vec<Mode>) -> Self {
         let mut story = Self::begin(config, modes);
-        for (index, _) in story.after_ms(0).into_iter().enumerate() {
-            story.launched(1 + index as u64);
-            story.says_ready(1 + index as u64);
+        let mut ordered = story.after_ms(0).len();
+        let mut game = 0;
+        while game < ordered {
+            game += 1;
+            ordered += story.launched(game as u64).len();
+            ordered += story.says_ready(game as u64).len();
         }
         story
     }

@@ -173,7 +173,8 @@ impl Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
             players: mode.players,
-            warm: mode.warm,
+            warm_min: mode.warm,
+            warm_max: mode.warm,
             seat_at_launch: false,
             ready_timeout: mode.ready_timeout,
             start_timeout: mode.start_timeout,

@@ -1,0 +1,97 @@
+//! How many games are kept warm, and what becomes of those that are too many.
+//!
+//! The number follows the arrival of matches (see [`arrivals`](crate::arrivals)) between the bounds of the mode. It goes
+//! up at once: with the match that makes it go up, the next games are launched. It comes down as busy seconds
+//! fall out of the last minute; then the games that are too many are stopped one by one, the oldest first, and
+//! not at once, for whoever stands back in the queue may want one soon. Games are also too many when the matches
+//! that they were launched for came to nothing; so they may be more than `warm_max`, for as long as that takes.
+//!
+//! Games that are launched to be warm never delay a player: they come after all matches that wait, and few of
+//! them are ordered at a time, since whoever makes processes makes one after another.
+
+use std::time::Duration;
+
+use crate::deadlines::Owner;
+use crate::games::GamePhase;
+use crate::ids::{GameId, ModeId};
+use crate::limits;
+use crate::matchmaker::Matchmaker;
+#[cfg(any(test, feature = "simulation"))]
+use crate::simulation::Defect;
+
+impl Matchmaker {
+    /// Whether one more game may be ordered to be warm.
+    pub(crate) fn may_refill(&self) -> bool {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::RefillsUnbounded) {
+            return true;
+        }
+        self.refills_ordered < limits::REFILLS_ORDERED_MAX
+    }
+
+    /// The mode that lacks the most warm games, among modes that may launch.
+    pub(crate) fn coldest_mode(&self) -> Option<ModeId> {
+        let lack = |mode: ModeId| {
+            let state = &self.modes[mode.0];
+            let supply = state.warm.len() + state.launching;
+            // Launching games that a match waits for will not be warm for long.
+            let lack = (self.warm_wanted(mode) + state.waiting.len()).saturating_sub(supply);
+            (lack > 0 && state.may_launch()).then_some((lack, mode))
+        };
+        // `max_by_key` takes the last of equals; the order of the modes is the order of preference.
+        self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
+    }
+
+    /// How many games of a mode are to be warm.
+    fn warm_wanted(&self, mode: ModeId) -> usize {
+        let (min, max) = (self.mode(mode).warm_min, self.mode(mode).warm_max);
+        if min == max { min } else { self.modes[mode.0].arrivals.busiest(self.now).clamp(min, max) }
+    }
+
+    /// Stops the oldest warm game of a mode that has had too many for a while, and looks again when that may
+    /// change.
+    pub(crate) fn stop_surplus(&mut self, mode: ModeId) {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::SurplusKept) {
+            return;
+        }
+        let mut look_again = self.next_look_at_surplus(mode);
+        if look_again.is_some_and(|at| at <= self.now) {
+            let oldest = self.modes[mode.0].warm.first().copied();
+            if let Some(game) = oldest {
+                self.stop(game, "it is one more than are kept warm");
+            }
+            self.modes[mode.0].surplus_since = None;
+            look_again = self.next_look_at_surplus(mode);
+        }
+        self.deadlines.set(Owner::Surplus(mode), look_again);
+    }
+
+    /// When a warm game of a mode is one too many for good, or is to be looked at again; not later than now if
+    /// one has to be stopped.
+    fn next_look_at_surplus(&mut self, mode: ModeId) -> Option<Duration> {
+        let (min, max) = (self.mode(mode).warm_min, self.mode(mode).warm_max);
+        let now = self.now;
+        let state = &mut self.modes[mode.0];
+        let warm = state.warm.len();
+        if warm <= min {
+            state.surplus_since = None;
+            return None;
+        }
+        let wanted_until = state.arrivals.busy_until(now, warm).filter(|_| warm <= max);
+        if wanted_until.is_some() {
+            state.surplus_since = None;
+            return wanted_until;
+        }
+        let since = *state.surplus_since.get_or_insert(now);
+        Some(since.saturating_add(limits::SURPLUS_PAUSE))
+    }
+
+    /// Takes note of how long a game took to be ready.
+    pub(crate) fn note_launch_time(&mut self, id: GameId) {
+        let game = &self.games[&id];
+        debug_assert_eq!(game.phase(), GamePhase::Launching);
+        let took = self.now.saturating_sub(game.ordered_at);
+        self.modes[game.mode.0].arrivals.note_launch(took);
+    }
+}
