@@ -1,5 +1,6 @@
 //! Games: their phases, and what the brain does with what they say and do.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use crate::deadlines::Owner;
@@ -25,6 +26,8 @@ pub(crate) struct Game {
     has_process: bool,
     /// Whether players were told of the port: only then can their datagrams come late.
     was_told: bool,
+    /// The slots of the players who came in; no more than there are players in the match.
+    joined: BTreeSet<usize>,
     phase: GamePhase,
 }
 
@@ -83,6 +86,7 @@ impl Game {
             purpose,
             has_process: false,
             was_told: false,
+            joined: BTreeSet::new(),
             phase: GamePhase::Launching,
         }
     }
@@ -218,6 +222,7 @@ impl Matchmaker {
     pub(crate) fn handle_game_exited(&mut self, id: GameId, exit: Exit) {
         let Some(game) = self.games.get(&id).filter(|game| game.has_process) else { return };
         let (phase, was_told, port) = (game.phase, game.was_told, game.port);
+        let match_id = game.match_id().filter(|_| was_told);
         match phase {
             GamePhase::Launching | GamePhase::Warm => self.note_failure(id, GameFault::Ended(exit)),
             GamePhase::Starting(match_id) => {
@@ -232,12 +237,21 @@ impl Matchmaker {
             }
             GamePhase::Stopping { match_id: None, .. } => {}
         }
+        self.report_ended(id, match_id, exit);
         #[cfg(any(test, feature = "simulation"))]
         let was_told = was_told && !self.is_planted(Defect::QuarantineSkipped);
         let rest = if was_told { self.config.quarantine } else { Duration::ZERO };
         self.act(Action::Report(Event::PortReturned { port, rest }));
         let back = if rest.is_zero() { Return::Free } else { Return::Resting(self.after(rest)) };
         self.remove_game(id, back);
+    }
+
+    fn report_ended(&mut self, id: GameId, match_id: Option<MatchId>, exit: Exit) {
+        let game = &self.games[&id];
+        let lived = self.now.saturating_sub(game.ordered_at);
+        let (mode, joined) = (game.mode, game.joined.iter().copied().collect());
+        let ended = Event::GameEnded { game: id, mode, match_id, exit, lived, joined };
+        self.act(Action::Report(ended));
     }
 
     /// Forgets a game that is gone, and takes its port back.
@@ -314,10 +328,13 @@ impl Matchmaker {
     }
 
     pub(crate) fn handle_presence(&mut self, id: GameId, slot: usize, joined: bool) {
-        let Some(game) = self.games.get(&id).filter(|game| game.was_told) else { return };
+        let Some(game) = self.games.get_mut(&id).filter(|game| game.was_told) else { return };
         let Some(match_id) = game.match_id() else { return };
         if slot >= self.matches[&match_id].players.len() {
             return;
+        }
+        if joined {
+            game.joined.insert(slot);
         }
         self.act(Action::Report(match joined {
             true => Event::PlayerJoined { match_id, slot },

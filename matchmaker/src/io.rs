@@ -333,6 +333,21 @@ pub enum Event {
         /// Why.
         why: Cow<'static, str>,
     },
+    /// A game is gone. Reported once for every game whose process existed, after the end of its match.
+    GameEnded {
+        /// The game.
+        game: GameId,
+        /// Its mode.
+        mode: ModeId,
+        /// The match that was played there, if its players were told of the game.
+        match_id: Option<MatchId>,
+        /// How it ended.
+        exit: Exit,
+        /// How long it lived, counted from the order to launch it.
+        lived: Duration,
+        /// The players who came into the game, by slot, in their order, each once.
+        joined: Vec<usize>,
+    },
     /// Something outside Muster sits on a port of the ring.
     PortBusy {
         /// The port.

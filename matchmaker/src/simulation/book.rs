@@ -70,6 +70,8 @@ pub(super) struct Process {
     pub(super) is_seated: bool,
     /// When it first said `ready`, though it had its players already.
     pub(super) ready_at: Option<Duration>,
+    /// The slots of players who said that they came, once they were told of it.
+    pub(super) joined: Vec<usize>,
     pub(super) has_result: bool,
     /// When `stop` was sent.
     pub(super) stopped_at: Option<Duration>,
@@ -143,6 +145,8 @@ pub(super) struct Moment {
     pub(super) result_due: Option<MatchId>,
     /// The match whose end has to be reported, and how its game ended.
     pub(super) end_due: Option<(MatchId, Exit)>,
+    /// The game whose end has to be reported, with its match, its exit and who came.
+    pub(super) game_end_due: Option<(GameId, Option<MatchId>, Exit, Vec<usize>)>,
     /// The port whose return has to be reported.
     pub(super) return_due: Option<u16>,
 }
@@ -198,6 +202,7 @@ impl Book {
             Some(Input::LaunchFailed { game, fault }) => self.note_launch_failed(*game, fault),
             Some(Input::GameReady { game }) => self.note_ready(*game),
             Some(Input::GameStarted { game }) => self.expect_move(*game, Step::Starting),
+            Some(Input::GameJoined { game, slot }) => self.note_joined(*game, *slot),
             Some(Input::GameAlive { game }) => self.note_alive(*game),
             Some(Input::GameResult { game, .. }) => self.note_result(*game),
             Some(Input::GameBroken { game, .. }) => {
@@ -209,7 +214,6 @@ impl Book {
                 | Input::Resume { .. }
                 | Input::Leave { .. }
                 | Input::Answer { .. }
-                | Input::GameJoined { .. }
                 | Input::GameLeft { .. },
             ) => {}
         }
@@ -268,6 +272,15 @@ impl Book {
         self.moment.moves_on = self.games.get(&game).filter(moves).map(|_| (game, from));
     }
 
+    fn note_joined(&mut self, game: GameId, slot: usize) {
+        let Some(process) = self.games.get_mut(&game) else { return };
+        let size = self.config.modes[process.mode.0].players;
+        if process.told_at.is_some() && slot < size && !process.joined.contains(&slot) {
+            process.joined.push(slot);
+            process.joined.sort_unstable();
+        }
+    }
+
     fn note_alive(&mut self, game: GameId) {
         let now = self.now;
         if let Some(process) = self.games.get_mut(&game).filter(|p| p.step == Step::Running) {
@@ -289,6 +302,8 @@ impl Book {
         }
         let Some(process) = self.games.remove(&game) else { return };
         self.moment.return_due = Some(process.port);
+        let played = process.party.filter(|_| process.told_at.is_some());
+        self.moment.game_end_due = Some((game, played, exit, process.joined.clone()));
         if process.told_at.is_some() {
             self.moment.end_due = process.party.map(|party| (party, exit));
             if !self.config.quarantine.is_zero() {

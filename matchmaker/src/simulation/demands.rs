@@ -57,6 +57,9 @@ impl Book {
             format!("lost the result: {:?}", moment.result_due)
         })?;
         demand(moment.end_due.is_none(), || format!("lost the end of {:?}", moment.end_due))?;
+        demand(moment.game_end_due.is_none(), || {
+            format!("not reported: {:?}", moment.game_end_due)
+        })?;
         demand(moment.return_due.is_none(), || format!("lost port {:?}", moment.return_due))?;
         if let Some((game, from)) = moment.moves_on.filter(|(_, from)| *from != Step::Ending) {
             let step = self.games.get(&game).map(|process| process.step);

@@ -47,6 +47,7 @@ impl Book {
             is_refill,
             is_seated: seated.is_some(),
             ready_at: None,
+            joined: Vec::new(),
             has_result: false,
             stopped_at: None,
             is_terminated: false,
@@ -224,6 +225,7 @@ impl Book {
                 let is_there = self.games.contains_key(game);
                 demand(is_there, || format!("{game:?} is gone and stopping"))
             }
+            Event::GameEnded { .. } => self.judge_game_ended(event),
             Event::PortBusy { port, .. } => {
                 let is_busy = self.moment.ended.as_ref().is_some_and(|(_, p)| p.port == *port);
                 demand(is_busy, || format!("{port} is not busy"))
@@ -310,6 +312,24 @@ impl Book {
         demand(told_at == Some(self.now.saturating_sub(lasted)), || {
             format!("{match_id:?} was told at {told_at:?} and lasted {lasted:?}")
         })
+    }
+
+    fn judge_game_ended(&mut self, event: &Event) -> Verdict {
+        let Event::GameEnded { game, mode, match_id, exit, lived, joined } = event else {
+            return Ok(());
+        };
+        let due = self.moment.game_end_due.take();
+        let said = (*game, *match_id, *exit, joined.clone());
+        demand(due.as_ref() == Some(&said), || format!("{said:?} is reported; due is {due:?}"))?;
+        demand(self.moment.end_due.is_none(), || format!("{game:?} ends before its match"))?;
+        let ended = self.moment.ended.as_ref().map(|(_, process)| process);
+        let agrees = ended.is_some_and(|process| {
+            process.mode == *mode && process.ordered_at + *lived == self.now
+        });
+        if !joined.is_empty() {
+            self.tally.count("games ended that players came into");
+        }
+        demand(agrees, || format!("{game:?} {ended:?} lived {lived:?}?"))
     }
 
     fn judge_warm(&mut self, game: GameId) -> Verdict {

@@ -58,6 +58,7 @@ impl Book {
             | Event::GameWarm { .. }
             | Event::GameFailed { .. }
             | Event::GameStopping { .. }
+            | Event::GameEnded { .. }
             | Event::PortBusy { .. }
             | Event::PortReturned { .. } => self.judge_game_event(event),
             Event::Draining { timeout, .. } => {

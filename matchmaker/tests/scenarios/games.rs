@@ -182,3 +182,32 @@ fn hostile_slots_are_not_reported() {
     let joined = story.events.iter().filter(|event| matches!(event, Event::PlayerJoined { .. }));
     assert_eq!(joined.count(), 1, "slot 0, once its players were told");
 }
+
+#[test]
+fn the_end_of_every_game_is_reported_once_with_who_came() {
+    let mut story = Story::begin_warm(ports(4), vec![mode("party", 3, 1)]);
+    for connection in 1..=3 {
+        story.ready(connection, "party");
+    }
+    story.says_joined(1, 1);
+    story.says_started(1);
+    for slot in [2, 0, 2, 3] {
+        story.says_joined(1, slot);
+    }
+    story.after_ms(1500);
+    story.exits(1);
+    story.exits(1);
+    // One that was never ready, and one that never existed.
+    story.launched(2);
+    story.breaks_contract(2);
+    story.exits(2);
+    story.launch_failed(3);
+    let ended = story.events.iter().filter_map(|event| match event {
+        Event::GameEnded { game, match_id, lived, joined, .. } => {
+            Some((game.0, match_id.map(|id| id.0), lived.as_millis(), joined.clone()))
+        }
+        _ => None,
+    });
+    let expected = [(1, Some(1), 1500, vec![0, 2]), (2, None, 1500, vec![])];
+    assert_eq!(ended.collect::<Vec<_>>(), expected);
+}

@@ -139,6 +139,10 @@ impl Server {
             Event::GameStopping { game, why } => {
                 log::info!("game stopping game={game} pid={}: {why}", pid(game));
             }
+            Event::GameEnded { game, mode, exit, lived, joined, .. } => log::debug!(
+                "game ended game={game} mode={} end=\"{exit}\" lived={lived:?} joined={joined:?}",
+                name(mode)
+            ),
             Event::PortBusy { port, rest } => {
                 log::warn!(
                     "port busy port={port}: another program holds it; trying again in {rest:?}"
