@@ -22,12 +22,13 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use process::{Forked, can_fork_sibling, fork_sibling};
-use protocol::{FromTemplate, GAME_SOCKET_FD};
+use protocol::{CONTROL_LINE_MAX, FromTemplate, GAME_SOCKET_FD, LineBuffer, ToGame};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, setpgid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use crate::RunError;
+use crate::clock::Clock;
 use crate::inherit::Inherited;
 use channel::{Channel, Request};
 
@@ -93,6 +94,7 @@ where
     wait_until_alone()?;
     // What was printed and not written yet would be written by every fork.
     let _ = stdout().flush();
+    rehearse()?;
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(os("become untraceable"))?;
     channel.say(&FromTemplate::Ready)?;
     serve(channel)?;
@@ -138,6 +140,18 @@ fn wait_until_alone() -> Result<(), RunError> {
             other => return other.map_err(os("be a template")),
         }
     }
+}
+
+/// Finds out once what every fork would find out at its first use: where the clock is (vdso(7)), and what the
+/// processor can do, for the search for line ends. In a virtual machine that question takes as long as a fork.
+fn rehearse() -> Result<(), RunError> {
+    drop(Clock::start().map_err(os("start the clock"))?);
+    let mut lines = LineBuffer::new(CONTROL_LINE_MAX);
+    lines.extend(ToGame::Stop { grace_ms: 0 }.to_line().as_bytes());
+    while let Ok(Some(line)) = lines.next_line() {
+        let _ = ToGame::parse(&line);
+    }
+    Ok(())
 }
 
 /// Forks a game for each request. Returns in a fork, in its place; in the template, only when it cannot go on.

@@ -32,7 +32,7 @@ pub enum Forked {
 /// As [`can_fork_sibling`]; or when the kernel has no room for one more process, or this process has no parent in
 /// its pid namespace.
 pub fn fork_sibling() -> io::Result<Forked> {
-    can_fork_sibling()?;
+    refuse_threads()?;
     let place = place_of_thread_id()?;
     let flags = libc::CLONE_PARENT | libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID;
     // SAFETY: clone(2) without CLONE_VM: "the child process runs in a separate copy of the memory space of the
@@ -70,20 +70,26 @@ pub fn fork_sibling() -> io::Result<Forked> {
 /// without `CONFIG_CHECKPOINT_RESTORE`) cannot tell where the C library keeps the thread's id, or the C library
 /// (musl) does not tell the kernel.
 pub fn can_fork_sibling() -> io::Result<()> {
+    refuse_threads()?;
+    place_of_thread_id().map(drop)
+}
+
+/// An error in a process with several threads. No other one can begin once the only one is here.
+fn refuse_threads() -> io::Result<()> {
     // SAFETY: unshare(2) changes what the calling process shares, and touches no memory. Of these two: "If
     // [CLONE_SIGHAND] is specified and the process is multithreaded, EINVAL"; "CLONE_VM: [the same]"; and in a process
     // with one thread that shares neither with another process, it does nothing.
     let alone = unsafe { libc::unshare(libc::CLONE_VM | libc::CLONE_SIGHAND) };
-    if alone != 0 {
-        let error = io::Error::last_os_error();
-        return Err(match error.raw_os_error() {
-            Some(libc::EINVAL) => {
-                io::Error::new(ErrorKind::ResourceBusy, "this process has other threads")
-            }
-            _ => error,
-        });
+    if alone == 0 {
+        return Ok(());
     }
-    place_of_thread_id().map(drop)
+    let error = io::Error::last_os_error();
+    Err(match error.raw_os_error() {
+        Some(libc::EINVAL) => {
+            io::Error::new(ErrorKind::ResourceBusy, "this process has other threads")
+        }
+        _ => error,
+    })
 }
 
 /// Where the C library keeps the id of this thread.
