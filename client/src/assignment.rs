@@ -17,7 +17,7 @@ pub struct Assignment {
     pub players: usize,
     /// What lets this player, and nobody else, into the game: not for logs.
     pub token: String,
-    /// How the game speaks over UDP; this library speaks `plain`.
+    /// How the game speaks over UDP; this library speaks `plain` and `netcode`.
     pub transport: String,
 }
 

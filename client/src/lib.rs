@@ -31,6 +31,7 @@ mod error;
 mod link;
 mod lobby;
 mod machine;
+mod netcode;
 mod socket;
 pub mod tictactoe;
 mod waiting;

@@ -5,7 +5,9 @@ use std::fmt;
 use std::time::Duration;
 
 use protocol::datagram::{DATAGRAM_MAX, Welcome};
+use protocol::netcode::{PAYLOAD_MAX, TRANSPORT as NETCODE};
 
+use crate::netcode::{Connection, Netcode};
 use crate::{Assignment, Machine};
 
 /// The pause before the hello is said again; it doubles each time up to [`HELLO_PAUSE_MAX`].
@@ -35,13 +37,21 @@ const QUEUE_MAX: usize = 1024;
 /// The machine of a link. See [`Machine`] for how to drive it.
 #[derive(Debug)]
 pub struct Link {
+    carrier: Carrier,
     hello: String,
     match_id: String,
     phase: Phase,
     last_heard: Duration,
     last_said: Duration,
-    transmits: VecDeque<String>,
+    transmits: VecDeque<Vec<u8>>,
     events: VecDeque<Heard>,
+}
+
+/// How the words travel.
+#[derive(Debug)]
+enum Carrier {
+    Plain,
+    Netcode(Box<Netcode>),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -88,6 +98,10 @@ pub enum Closed {
     Silent,
     /// Nobody listens at the game's port any more.
     Refused,
+    /// The game ended the connection, or wanted none.
+    Ended,
+    /// The assignment's connect token is none.
+    BadToken,
 }
 
 impl fmt::Display for Closed {
@@ -97,6 +111,8 @@ impl fmt::Display for Closed {
             Self::Unanswered => "did not answer the hello",
             Self::Silent => "has fallen silent",
             Self::Refused => "is gone: nobody listens at its port",
+            Self::Ended => "has ended the connection",
+            Self::BadToken => "cannot be entered: the connect token makes no sense",
         })
     }
 }
@@ -104,10 +120,23 @@ impl fmt::Display for Closed {
 impl Link {
     /// A link that begins by saying hello.
     pub fn new(assignment: &Assignment) -> Self {
+        let match_id = assignment.match_id.clone();
+        let mut phase = Phase::Entering { again_at: Duration::ZERO, pause: HELLO_PAUSE_MIN };
+        let mut carrier = Carrier::Plain;
+        let mut hello = format!("HELLO {match_id} {}", assignment.token);
+        if assignment.transport == NETCODE {
+            // The connection shows the token.
+            hello = format!("HELLO {match_id}");
+            match Netcode::new(&assignment.token) {
+                Some(netcode) => carrier = Carrier::Netcode(Box::new(netcode)),
+                None => phase = Phase::Closed(Closed::BadToken),
+            }
+        }
         Self {
-            hello: format!("HELLO {} {}", assignment.match_id, assignment.token),
-            match_id: assignment.match_id.clone(),
-            phase: Phase::Entering { again_at: Duration::ZERO, pause: HELLO_PAUSE_MIN },
+            carrier,
+            hello,
+            match_id,
+            phase,
             last_heard: Duration::ZERO,
             last_said: Duration::ZERO,
             transmits: VecDeque::new(),
@@ -115,11 +144,15 @@ impl Link {
         }
     }
 
-    /// Says words to the game: the game's own, at most [`DATAGRAM_MAX`] bytes, or they are not sent. Before the
-    /// welcome and after the goodbye nothing is said.
+    /// Says words to the game: the game's own, at most [`DATAGRAM_MAX`] bytes, over netcode [`PAYLOAD_MAX`], or they
+    /// are not sent. Before the welcome and after the goodbye nothing is said.
     pub fn say(&mut self, now: Duration, words: impl Into<String>) {
         let words = words.into();
-        if self.is_inside() && words.len() <= DATAGRAM_MAX {
+        let length_max = match self.carrier {
+            Carrier::Plain => DATAGRAM_MAX,
+            Carrier::Netcode(_) => PAYLOAD_MAX,
+        };
+        if self.is_inside() && words.len() <= length_max {
             self.transmit(now, words);
         }
     }
@@ -134,10 +167,60 @@ impl Link {
         self.phase == Phase::Inside
     }
 
-    fn transmit(&mut self, now: Duration, datagram: String) {
+    fn transmit(&mut self, now: Duration, words: String) {
         self.last_said = now;
-        if self.transmits.len() < QUEUE_MAX {
-            self.transmits.push_back(datagram);
+        match &mut self.carrier {
+            Carrier::Plain if self.transmits.len() < QUEUE_MAX => {
+                self.transmits.push_back(words.into_bytes());
+            }
+            Carrier::Plain => {}
+            Carrier::Netcode(netcode) => netcode.send(now, &words),
+        }
+        self.take_packets();
+    }
+
+    /// Brings on their way the packets that the connection wants sent.
+    fn take_packets(&mut self) {
+        let Carrier::Netcode(netcode) = &mut self.carrier else { return };
+        while let Some(packet) = netcode.poll_transmit() {
+            if self.transmits.len() < QUEUE_MAX {
+                self.transmits.push_back(packet);
+            }
+        }
+    }
+
+    /// Follows what has become of the connection.
+    fn follow_connection(&mut self, now: Duration) {
+        self.take_packets();
+        let Carrier::Netcode(netcode) = &self.carrier else { return };
+        match (netcode.connection(), self.phase) {
+            // The game says welcome by itself, most often before it is asked.
+            (Connection::Connected, Phase::Entering { again_at: Duration::ZERO, pause }) => {
+                self.phase = Phase::Entering { again_at: now + pause, pause };
+            }
+            (Connection::Asking | Connection::Connected, _) | (_, Phase::Closed(_)) => {}
+            (Connection::TimedOut | Connection::Ended, Phase::Leaving { .. }) => {
+                self.close(Closed::Left);
+            }
+            (Connection::TimedOut, Phase::Entering { .. }) => self.close(Closed::Unanswered),
+            (Connection::TimedOut, Phase::Inside) => self.close(Closed::Silent),
+            (Connection::Ended, _) => self.close(Closed::Ended),
+        }
+    }
+
+    /// When the connection has something to do or to say of itself.
+    fn connection_deadline(&self) -> Option<Duration> {
+        match &self.carrier {
+            Carrier::Plain => None,
+            Carrier::Netcode(netcode) => netcode.next_deadline(),
+        }
+    }
+
+    /// Whether a hello can be said by now.
+    fn can_say_hello(&self) -> bool {
+        match &self.carrier {
+            Carrier::Plain => true,
+            Carrier::Netcode(netcode) => netcode.connection() == Connection::Connected,
         }
     }
 
@@ -150,6 +233,30 @@ impl Link {
     fn close(&mut self, closed: Closed) {
         self.phase = Phase::Closed(closed);
         self.transmits.clear();
+        if let Carrier::Netcode(netcode) = &mut self.carrier {
+            netcode.disconnect();
+        }
+        self.take_packets();
+    }
+
+    fn hear(&mut self, now: Duration, words: &[u8]) {
+        let text = std::str::from_utf8(words).unwrap_or_default();
+        let is_text = !text.is_empty() && !text.chars().any(char::is_control);
+        if !is_text || matches!(self.phase, Phase::Closed(_)) {
+            return;
+        }
+        self.last_heard = now;
+        if !matches!(self.phase, Phase::Entering { .. }) {
+            return self.hear_text(text);
+        }
+        // Words that overtook the welcome are dropped: whatever must arrive is said again.
+        match Welcome::parse(words) {
+            Some(Welcome { match_id, slot, players }) if match_id == self.match_id => {
+                self.phase = Phase::Inside;
+                self.tell(Heard::Welcome { slot, players });
+            }
+            Some(_) | None => {}
+        }
     }
 
     fn hear_text(&mut self, text: &str) {
@@ -169,7 +276,7 @@ impl Link {
         if now >= HELLO_MAX {
             return self.close(Closed::Unanswered);
         }
-        if now >= again_at {
+        if now >= again_at && self.can_say_hello() {
             self.transmit(now, self.hello.clone());
             let longer = (pause * 2).min(HELLO_PAUSE_MAX);
             self.phase = Phase::Entering { again_at: now + pause, pause: longer };
@@ -192,22 +299,21 @@ impl Machine for Link {
     type Event = Heard;
 
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
-        let text = std::str::from_utf8(datagram).unwrap_or_default();
-        let is_text = !text.is_empty() && !text.chars().any(char::is_control);
-        if !is_text || matches!(self.phase, Phase::Closed(_)) {
-            return;
-        }
-        self.last_heard = now;
-        if !matches!(self.phase, Phase::Entering { .. }) {
-            return self.hear_text(text);
-        }
-        // Words that overtook the welcome are dropped: whatever must arrive is said again.
-        match Welcome::parse(datagram) {
-            Some(Welcome { match_id, slot, players }) if match_id == self.match_id => {
-                self.phase = Phase::Inside;
-                self.tell(Heard::Welcome { slot, players });
+        match &mut self.carrier {
+            Carrier::Plain => self.hear(now, datagram),
+            Carrier::Netcode(netcode) => {
+                let words = netcode.handle_datagram(now, datagram);
+                if let Some(words) = words {
+                    self.hear(now, &words);
+                }
+                self.follow_connection(now);
             }
-            Some(_) | None => {}
+        }
+    }
+
+    fn handle_words(&mut self, _now: Duration, words: &str) {
+        if self.is_inside() {
+            self.tell(Heard::Words(words.to_owned()));
         }
     }
 
@@ -220,6 +326,10 @@ impl Machine for Link {
     }
 
     fn handle_timeout(&mut self, now: Duration) {
+        if let Carrier::Netcode(netcode) = &mut self.carrier {
+            netcode.handle_timeout(now);
+            self.follow_connection(now);
+        }
         match self.phase {
             Phase::Entering { again_at, pause } => {
                 self.handle_timeout_entering(now, again_at, pause);
@@ -244,15 +354,17 @@ impl Machine for Link {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        match self.phase {
-            Phase::Entering { again_at, .. } => Some(again_at.min(HELLO_MAX)),
-            Phase::Inside => Some((self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX)),
-            Phase::Leaving { again_at, .. } => Some(again_at),
-            Phase::Closed(_) => None,
-        }
+        let own = match self.phase {
+            Phase::Entering { .. } if !self.can_say_hello() => HELLO_MAX,
+            Phase::Entering { again_at, .. } => again_at.min(HELLO_MAX),
+            Phase::Inside => (self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX),
+            Phase::Leaving { again_at, .. } => again_at,
+            Phase::Closed(_) => return None,
+        };
+        Some(self.connection_deadline().map_or(own, |at| at.min(own)))
     }
 
-    fn poll_transmit(&mut self) -> Option<String> {
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         self.transmits.pop_front()
     }
 
@@ -301,7 +413,8 @@ mod tests {
         while let Some(now) = link.next_deadline().filter(|at| *at <= until) {
             link.handle_timeout(now);
             said.extend(
-                std::iter::from_fn(|| link.poll_transmit()).map(|it| (now.as_millis(), it)),
+                std::iter::from_fn(|| link.poll_transmit())
+                    .map(|it| (now.as_millis(), String::from_utf8(it).unwrap())),
             );
             assert!(link.next_deadline().is_none_or(|at| at > now), "a deadline that stays");
         }
@@ -344,7 +457,7 @@ mod tests {
     fn the_goodbye_is_repeated_until_it_is_heard() {
         let mut link = inside();
         link.leave(ms(5));
-        assert_eq!(link.poll_transmit().as_deref(), Some("BYE"));
+        assert_eq!(link.poll_transmit().as_deref(), Some(&b"BYE"[..]));
         assert_eq!(run(&mut link, ms(105)), [(105, "BYE".to_owned())]);
         link.handle_datagram(ms(106), b"BYE");
         assert_eq!(link.closed(), Some(Closed::Left));

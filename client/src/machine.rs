@@ -13,6 +13,9 @@ pub trait Machine {
     /// A datagram came from the game.
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]);
 
+    /// Words that were heard before there was this machine, by the one that it goes on from.
+    fn handle_words(&mut self, now: Duration, words: &str);
+
     /// The kernel said that nobody listens at the game's port.
     fn handle_refused(&mut self, now: Duration);
 
@@ -26,7 +29,7 @@ pub trait Machine {
     fn next_deadline(&self) -> Option<Duration>;
 
     /// The next datagram to send.
-    fn poll_transmit(&mut self) -> Option<String>;
+    fn poll_transmit(&mut self) -> Option<Vec<u8>>;
 
     /// The next event.
     fn poll_event(&mut self) -> Option<Self::Event>;

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use protocol::Visible;
 use protocol::datagram::DATAGRAM_MAX;
+use protocol::netcode::TRANSPORT as NETCODE;
 use rustix::event::PollFlags;
 
 use crate::waiting::{deadline_after, wait};
@@ -31,11 +32,11 @@ impl<M: Machine> GameSocket<M> {
     /// A socket to the game of an assignment. Nothing is sent before the first turn.
     ///
     /// # Errors
-    /// [`ClientError::Transport`] when the game speaks another transport than `plain`;
+    /// [`ClientError::Transport`] when the game speaks another transport than `plain` and `netcode`;
     /// [`ClientError::Connect`] when its host has no address.
     pub fn open(assignment: &Assignment, machine: M) -> Result<Self, ClientError> {
         let address = Visible(&assignment.address()).to_string();
-        if assignment.transport != "plain" {
+        if !["plain", NETCODE].contains(&assignment.transport.as_str()) {
             let transport = Visible(&assignment.transport).to_string();
             return Err(ClientError::Transport { address, transport });
         }
@@ -164,7 +165,7 @@ impl<M: Machine> GameSocket<M> {
     /// earlier one is news.
     fn send(&mut self) {
         while let Some(datagram) = self.machine.poll_transmit() {
-            match self.socket.send(datagram.as_bytes()) {
+            match self.socket.send(&datagram) {
                 Err(error) if is_refusal(&error) => {
                     self.machine.handle_refused(self.began.elapsed());
                 }

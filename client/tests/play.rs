@@ -98,7 +98,7 @@ fn serve<G: Game>(
         }
         session.handle_timeout(began.elapsed());
         while let Some((to, datagram)) = session.poll_transmit() {
-            socket.send_to(datagram.as_bytes(), to).unwrap();
+            socket.send_to(&datagram, to).unwrap();
         }
     }
     let messages = std::iter::from_fn(|| session.poll_message());
@@ -509,7 +509,7 @@ fn a_match_that_is_found_is_accepted() {
     seated.say("FOUND match=17 accept_ms=5000");
     let waiting = spawn(move || lobby.assignment(LIMIT));
     assert_eq!(seated.hear(), Some(Request::Accept));
-    seated.say("ASSIGN match=17 host=::1 port=20004 slot=1 players=2 token=x transport=netcode");
+    seated.say("ASSIGN match=17 host=::1 port=20004 slot=1 players=2 token=x transport=pigeon");
     let assignment = waiting.join().unwrap().unwrap();
     assert_eq!(assignment.address(), "[::1]:20004");
     let refused = client::GameSocket::enter(&assignment, LIMIT).map(drop);

@@ -11,8 +11,8 @@
 //! whole matches run in a test in no time and the same way each time. [`run()`] connects them to the world: it
 //! takes the inherited descriptors, polls them, and keeps the contract `muster-game/1`.
 //!
-//! The only transport today is `plain`: text datagrams. It is a module of its own in the session, between the
-//! datagrams and the words, where an encrypted transport fits too.
+//! How words travel is a seam of its own in the session, the transport: text datagrams (`plain`), or the netcode
+//! standard, encrypted (`netcode`), as Muster says when it starts the match. A game knows nothing of it.
 //!
 //! A game in real time says how long its ticks are, and gets them on time ([`Game::tick_period`]); all others are
 //! awake only when something happens.
@@ -29,6 +29,7 @@ pub mod echo;
 mod error;
 mod game;
 mod inherit;
+mod netcode;
 mod plain;
 mod report;
 mod run;
@@ -36,6 +37,7 @@ mod session;
 mod signals;
 mod template;
 pub mod tictactoe;
+mod transport;
 
 pub use error::RunError;
 pub use game::{Game, Outbox, Tick};

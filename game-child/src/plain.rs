@@ -5,11 +5,13 @@
 //! knows, looks the same from outside: silence. So nobody can use the game to send datagrams to somebody else,
 //! or find out what a token is by trying.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
 
 use protocol::Secret;
-use protocol::datagram::{DATAGRAM_MAX, FromPlayer, Welcome};
+use protocol::datagram::{DATAGRAM_MAX, FromPlayer};
+
+use crate::transport::Arrival;
 
 /// The doors of one match.
 pub(crate) struct Plain {
@@ -17,6 +19,7 @@ pub(crate) struct Plain {
     doors: Vec<Door>,
     /// The slot of every address that has come in.
     slots: BTreeMap<SocketAddr, usize>,
+    transmits: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
 struct Door {
@@ -26,28 +29,13 @@ struct Door {
     speaks_lines: bool,
 }
 
-/// What a datagram means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival<'a> {
-    /// A player's first valid hello.
-    Entered,
-    /// A hello of a player who is in: the answer to the first one was lost, or is late.
-    HelloAgain,
-    /// A player asks for a sign of life. Holds the text to be said back.
-    Ping(&'a str),
-    /// A player goes.
-    Bye,
-    /// Words of the game.
-    Words(&'a str),
-}
-
 impl Plain {
     pub(crate) fn new(match_id: String, tokens: impl IntoIterator<Item = Secret>) -> Self {
         let doors = tokens
             .into_iter()
             .map(|token| Door { token, address: None, speaks_lines: false })
             .collect();
-        Self { match_id, doors, slots: BTreeMap::new() }
+        Self { match_id, doors, slots: BTreeMap::new(), transmits: VecDeque::new() }
     }
 
     /// Whose datagram it is, and what it means. `None` deserves no answer.
@@ -66,9 +54,9 @@ impl Plain {
                 self.doors[slot].speaks_lines = datagram.ends_with(b"\n");
                 Some((slot, if is_new { Arrival::Entered } else { Arrival::HelloAgain }))
             }
-            (FromPlayer::Ping(text), Some(slot)) => Some((slot, Arrival::Ping(text))),
+            (FromPlayer::Ping(text), Some(slot)) => Some((slot, Arrival::Ping(text.into()))),
             (FromPlayer::Bye, Some(slot)) => Some((slot, Arrival::Bye)),
-            (FromPlayer::Words(words), Some(slot)) => Some((slot, Arrival::Words(words))),
+            (FromPlayer::Words(words), Some(slot)) => Some((slot, Arrival::Words(words.into()))),
             (FromPlayer::Ping(_) | FromPlayer::Bye | FromPlayer::Words(_), None) => None,
         }
     }
@@ -93,18 +81,18 @@ impl Plain {
         }
     }
 
-    /// The answer to a player's hello.
-    pub(crate) fn welcome(&self, slot: usize) -> String {
-        Welcome { match_id: &self.match_id, slot, players: self.doors.len() }.to_string()
+    /// Says words to a player who came in.
+    pub(crate) fn send(&mut self, slot: usize, mut words: String) {
+        let Some(door) = self.doors.get(slot) else { return };
+        let Some(address) = door.address else { return };
+        if door.speaks_lines {
+            words.push('\n');
+        }
+        self.transmits.push_back((address, words.into_bytes()));
     }
 
-    /// A datagram for a player, and where to; `None` before it came in.
-    pub(crate) fn transmit(&self, slot: usize, mut text: String) -> Option<(SocketAddr, String)> {
-        let door = self.doors.get(slot)?;
-        if door.speaks_lines {
-            text.push('\n');
-        }
-        Some((door.address?, text))
+    pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transmits.pop_front()
     }
 }
 
@@ -136,8 +124,12 @@ mod tests {
         assert_eq!(plain.handle_datagram(address(2), &hello("17", 1)), None, "replayed");
         assert_eq!(plain.handle_datagram(address(1), &hello("17", 0)), None, "two players in one");
         assert_eq!(plain.handle_datagram(address(2), &hello("17", 0)), Some((0, Arrival::Entered)));
-        assert_eq!(plain.handle_datagram(address(2), b"PING x"), Some((0, Arrival::Ping("x"))));
-        assert_eq!(plain.transmit(0, "x".into()), Some((address(2), "x".into())));
+        assert_eq!(
+            plain.handle_datagram(address(2), b"PING x"),
+            Some((0, Arrival::Ping("x".into())))
+        );
+        plain.send(0, "x".into());
+        assert_eq!(plain.poll_transmit(), Some((address(2), b"x".to_vec())));
     }
 
     #[test]
@@ -145,10 +137,12 @@ mod tests {
         let mut plain = plain();
         let mut line = hello("17", 1);
         line.push(b'\n');
-        assert_eq!(plain.transmit(1, "x".into()), None, "nobody came in");
+        plain.send(1, "x".into());
+        assert_eq!(plain.poll_transmit(), None, "nobody came in");
         assert_eq!(plain.handle_datagram(address(1), &line), Some((1, Arrival::Entered)));
-        let (_, welcome) = plain.transmit(1, plain.welcome(1)).unwrap();
-        assert!(welcome.ends_with('\n') && welcome.len() <= line.len(), "{welcome:?}");
+        plain.send(1, "WELCOME 17 slot=1 players=2".into());
+        let (_, welcome) = plain.poll_transmit().unwrap();
+        assert!(welcome.ends_with(b"\n") && welcome.len() <= line.len(), "{welcome:?}");
     }
 
     #[test]

@@ -6,6 +6,7 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use protocol::datagram::DATAGRAM_MAX;
+use protocol::netcode::Netcode;
 use protocol::{FromGame, ToGame, Visible};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
@@ -61,8 +62,12 @@ pub fn run<G: Game>(
     let Some(start) = wait_for_start(&mut control, &signals)? else { return Ok(()) };
     let match_id = Visible(&start.match_id).to_string();
     let bad_start = |source| RunError::Start { match_id: match_id.clone(), source };
-    let setup = Match::new(start.match_id, start.players, start.hello_ms, start.max_ms)
-        .map_err(bad_start)?;
+    let setup = Match::new(start.match_id, start.players, start.hello_ms, start.max_ms);
+    let setup = match start.netcode {
+        None => setup,
+        Some(netcode) => setup.and_then(|setup| setup.over_netcode(netcode)),
+    }
+    .map_err(bad_start)?;
     let game = new_game(&setup).map_err(bad_start)?;
     let names: Vec<String> = setup.names().iter().map(|name| Visible(name).to_string()).collect();
     let mut table = Table {
@@ -86,6 +91,7 @@ struct Start {
     players: Vec<protocol::Seat>,
     hello_ms: u64,
     max_ms: u64,
+    netcode: Option<Netcode>,
 }
 
 /// Waits, warm, for players. The UDP socket is not looked at, so that no datagram wakes a waiting game. `None`
@@ -102,8 +108,8 @@ fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Sta
         }
         while let Some(message) = control.next_message() {
             match message {
-                ToGame::Start { match_id, players, hello_ms, max_ms } => {
-                    return Ok(Some(Start { match_id, players, hello_ms, max_ms }));
+                ToGame::Start { match_id, players, hello_ms, max_ms, netcode } => {
+                    return Ok(Some(Start { match_id, players, hello_ms, max_ms, netcode }));
                 }
                 ToGame::Stop { .. } => return Ok(None),
                 ToGame::Unknown => {}
@@ -189,7 +195,7 @@ impl<G: Game> Table<G> {
     /// A datagram that cannot be sent now is lost, as it could be on the way.
     fn send_datagrams(&mut self) {
         while let Some((to, datagram)) = self.session.poll_transmit() {
-            let _ = self.socket.send_to(datagram.as_bytes(), to);
+            let _ = self.socket.send_to(&datagram, to);
         }
     }
 

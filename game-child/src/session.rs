@@ -4,11 +4,14 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use protocol::{FromGame, Seat, Secret};
+use protocol::datagram::Welcome;
+use protocol::{FromGame, Seat, Secret, netcode};
 
 use crate::PLAYERS_MAX;
 use crate::game::{Game, Outbox, Tick};
-use crate::plain::{Arrival, Plain};
+use crate::netcode::Netcode;
+use crate::plain::Plain;
+use crate::transport::{Arrival, Transport};
 
 /// What Muster's `start` message says, made sure of.
 #[derive(Debug, Clone)]
@@ -18,6 +21,8 @@ pub struct Match {
     tokens: Vec<Secret>,
     hello_max: Duration,
     length_max: Duration,
+    /// `None`: the transport is `plain`.
+    netcode: Option<netcode::Netcode>,
 }
 
 /// Why a match cannot be played.
@@ -37,6 +42,9 @@ pub enum BadStart {
     /// Two players have the same token, so that nobody could tell who is who.
     #[error("two of its players have the same token")]
     Tokens,
+    /// More players than the transport `netcode` has places for.
+    #[error("{0} players; the transport netcode has places for {max}", max = netcode::PLAYERS_MAX)]
+    Netcode(usize),
 }
 
 impl Match {
@@ -68,7 +76,19 @@ impl Match {
             tokens,
             hello_max: Duration::from_millis(hello_ms),
             length_max: Duration::from_millis(max_ms),
+            netcode: None,
         })
+    }
+
+    /// The same match over the transport `netcode`, with what the `start` message says of it.
+    ///
+    /// # Errors
+    /// [`BadStart::Netcode`] when there are more players than connections.
+    pub fn over_netcode(self, netcode: netcode::Netcode) -> Result<Self, BadStart> {
+        if self.names.len() > netcode::PLAYERS_MAX {
+            return Err(BadStart::Netcode(self.names.len()));
+        }
+        Ok(Self { netcode: Some(netcode), ..self })
     }
 
     /// The match's id.
@@ -88,7 +108,7 @@ impl Match {
 /// ([`poll_transmit`](Self::poll_transmit)) and to tell Muster ([`poll_message`](Self::poll_message)).
 pub struct Session<G> {
     setup: Match,
-    plain: Plain,
+    transport: Transport,
     presence: Vec<Presence>,
     game: G,
     silence_max: Duration,
@@ -99,7 +119,6 @@ pub struct Session<G> {
     stopped: bool,
     result_told: bool,
     outbox: Outbox,
-    transmits: VecDeque<(SocketAddr, String)>,
     messages: VecDeque<FromGame>,
 }
 
@@ -114,7 +133,15 @@ impl<G: Game> Session<G> {
     /// Starts a match. A player who says nothing for `silence_max` has left.
     pub fn new(setup: Match, game: G, silence_max: Duration) -> Self {
         Self {
-            plain: Plain::new(setup.id.clone(), setup.tokens.iter().copied()),
+            transport: match &setup.netcode {
+                None => {
+                    Transport::Plain(Plain::new(setup.id.clone(), setup.tokens.iter().copied()))
+                }
+                Some(netcode) => {
+                    let (id, players) = (setup.id.clone(), setup.names.len());
+                    Transport::Netcode(Box::new(Netcode::new(id, players, netcode)))
+                }
+            },
             presence: vec![Presence::Expected; setup.names.len()],
             setup,
             game,
@@ -124,7 +151,6 @@ impl<G: Game> Session<G> {
             stopped: false,
             result_told: false,
             outbox: Outbox::default(),
-            transmits: VecDeque::new(),
             messages: VecDeque::new(),
         }
     }
@@ -134,34 +160,43 @@ impl<G: Game> Session<G> {
         if self.is_over() {
             return;
         }
-        let Some((slot, arrival)) = self.plain.handle_datagram(from, datagram) else { return };
+        let arrival = self.transport.handle_datagram(now, from, datagram);
+        if let Some((slot, arrival)) = arrival {
+            self.handle_arrival(now, slot, arrival);
+        }
+        self.leave_lost(now);
+        self.settle(now);
+    }
+
+    fn handle_arrival(&mut self, now: Duration, slot: usize, arrival: Arrival<'_>) {
         if self.presence[slot] == Presence::Gone {
             // A player who has gone may only not know yet that it was heard.
             if arrival == Arrival::Bye {
-                self.transmit(slot, "BYE".into());
+                self.transport.send(now, slot, "BYE".into());
             }
             return;
         }
         self.presence[slot] = Presence::Present { last_heard: now };
         match arrival {
             Arrival::Entered => {
-                self.transmit(slot, self.plain.welcome(slot));
+                self.welcome(now, slot);
                 self.messages.push_back(FromGame::Joined { slot });
                 self.game.handle_joined(now, slot, &mut self.outbox);
             }
-            Arrival::HelloAgain => self.transmit(slot, self.plain.welcome(slot)),
+            Arrival::HelloAgain => self.welcome(now, slot),
             Arrival::Ping(text) => {
                 let pong = if text.is_empty() { "PONG".into() } else { format!("PONG {text}") };
-                self.transmit(slot, pong);
+                self.transport.send(now, slot, pong);
                 self.game.handle_ping(now, slot);
             }
             Arrival::Bye => {
-                self.transmit(slot, "BYE".into());
+                self.transport.send(now, slot, "BYE".into());
                 self.leave(now, slot);
             }
-            Arrival::Words(words) => self.game.handle_words(now, slot, words, &mut self.outbox),
+            Arrival::Words(words) => {
+                self.game.handle_words(now, slot, &words, &mut self.outbox);
+            }
         }
-        self.settle(now);
     }
 
     /// The time has come that [`next_deadline`](Self::next_deadline) gave. Too early is harmless.
@@ -172,6 +207,8 @@ impl<G: Game> Session<G> {
         if now >= self.setup.length_max {
             return self.handle_stop(now);
         }
+        self.transport.handle_timeout(now);
+        self.leave_lost(now);
         for slot in 0..self.presence.len() {
             if self.silent_at(slot).is_some_and(|at| now >= at) {
                 self.leave(now, slot);
@@ -203,8 +240,8 @@ impl<G: Game> Session<G> {
     }
 
     /// The next datagram to send, and to whom.
-    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, String)> {
-        self.transmits.pop_front()
+    pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
+        self.transport.poll_transmit()
     }
 
     /// The next message to Muster.
@@ -217,7 +254,8 @@ impl<G: Game> Session<G> {
     pub fn next_deadline(&self) -> Duration {
         let hello = (!self.hello_passed).then_some(self.setup.hello_max);
         let silence = (0..self.presence.len()).filter_map(|slot| self.silent_at(slot)).min();
-        let deadlines = [hello, silence, self.game.next_deadline(), self.next_tick];
+        let transport = self.transport.next_deadline();
+        let deadlines = [hello, silence, self.game.next_deadline(), self.next_tick, transport];
         deadlines.into_iter().flatten().fold(self.setup.length_max, Duration::min)
     }
 
@@ -251,6 +289,15 @@ impl<G: Game> Session<G> {
         }
     }
 
+    /// Lets those go whose connection is no more: they cannot come back.
+    fn leave_lost(&mut self, now: Duration) {
+        while let Some(slot) = self.transport.poll_lost() {
+            if matches!(self.presence[slot], Presence::Present { .. }) {
+                self.leave(now, slot);
+            }
+        }
+    }
+
     fn leave(&mut self, now: Duration, slot: usize) {
         debug_assert!(matches!(self.presence[slot], Presence::Present { .. }));
         self.presence[slot] = Presence::Gone;
@@ -258,8 +305,9 @@ impl<G: Game> Session<G> {
         self.game.handle_left(now, slot, &mut self.outbox);
     }
 
-    fn transmit(&mut self, slot: usize, text: String) {
-        self.transmits.extend(self.plain.transmit(slot, text));
+    fn welcome(&mut self, now: Duration, slot: usize) {
+        let (match_id, players) = (self.setup.id.as_str(), self.setup.names.len());
+        self.transport.send(now, slot, Welcome { match_id, slot, players }.to_string());
     }
 
     /// Handles the tick that is due. Those that came due behind it, because the process did not run, are counted
@@ -285,7 +333,7 @@ impl<G: Game> Session<G> {
         while let Some((slot, words)) = self.outbox.pop() {
             let is_here = matches!(self.presence.get(slot), Some(Presence::Present { .. }));
             if is_here {
-                self.transmit(slot, words);
+                self.transport.send(now, slot, words);
             }
         }
         let first_tick = |period| self.next_tick.unwrap_or(now.saturating_add(period));
@@ -293,6 +341,9 @@ impl<G: Game> Session<G> {
         if !self.result_told && (self.game.is_decided() || self.is_over()) {
             self.result_told = true;
             self.messages.push_back(FromGame::Result { fields: self.game.result(now) });
+        }
+        if self.is_over() {
+            self.transport.close();
         }
         debug_assert!(!self.is_over() || self.result_told);
     }

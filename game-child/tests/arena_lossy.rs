@@ -16,7 +16,7 @@ use protocol::arena::{Direction, PLAYERS_MAX, Snapshot};
 use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
 
-use network::{Network, To, address, assignment, token};
+use network::{Network, Over, To, address, token};
 
 const SEEDS: u64 = 16;
 
@@ -46,13 +46,17 @@ struct Seated {
 
 impl World {
     fn new(seed: u64, players: usize, rate: Rate) -> Self {
+        Self::over(Over::Plain, seed, players, rate)
+    }
+
+    fn over(over: Over, seed: u64, players: usize, rate: Rate) -> Self {
         let name = |slot| format!("\n{slot}\u{1b}[31m and a name that goes on");
         let seat = |slot| Seat { slot, name: name(slot), token: token(slot) };
         let seats = (0..players).map(seat).collect();
-        let setup = Match::new("17".into(), seats, 10_000, 600_000).unwrap();
+        let setup = over.of(Match::new("17".into(), seats, 10_000, 600_000).unwrap());
         let game = Arena::new(&setup, Rules { rate, duration: Duration::from_secs(3) }).unwrap();
         let seated = |slot: usize| Seated {
-            player: Player::new(&assignment(slot, players)),
+            player: Player::new(&over.assignment(slot, players)),
             bot: Seeker::new(seed * 100 + slot as u64),
             seen: 0,
             end: None,
@@ -87,18 +91,15 @@ impl World {
                 }
             }
             while let Some(datagram) = self.players[slot].player.poll_transmit() {
-                self.network.send(self.now, To::Game { from: address(slot) }, datagram.as_bytes());
+                self.network.send(self.now, To::Game { from: address(slot) }, &datagram);
             }
         }
         while let Some((to, datagram)) = self.game.poll_transmit() {
             let slot = (0..self.players.len()).find(|slot| address(*slot) == to);
-            let base = datagram.strip_prefix("SNAP ").and_then(|rest| rest.split(' ').nth(1));
+            let words = std::str::from_utf8(&datagram).unwrap_or_default();
+            let base = words.strip_prefix("SNAP ").and_then(|rest| rest.split(' ').nth(1));
             self.differences += u64::from(base.is_some_and(|base| base != "0"));
-            self.network.send(
-                self.now,
-                To::Player(slot.expect("a player's address")),
-                datagram.as_bytes(),
-            );
+            self.network.send(self.now, To::Player(slot.expect("a player's address")), &datagram);
         }
         self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
     }
@@ -188,6 +189,17 @@ fn every_player_sees_the_world_that_is_and_the_same_end() {
         let hz = if seed.is_multiple_of(2) { 30 } else { 60 };
         let elapsed = result["duration_ms"].as_u64().unwrap() * hz / 1000;
         assert!(ticks.abs_diff(elapsed) <= 2, "seed {seed}: {ticks} ticks, not {elapsed}");
+    }
+}
+
+/// Over netcode, as many as an arena takes: the encrypted words have to fit, too.
+#[test]
+fn a_full_arena_plays_to_the_end_over_netcode() {
+    for seed in 0..2 {
+        let mut world = World::over(Over::Netcode, seed, PLAYERS_MAX, Rate::Hz30);
+        world.run();
+        assert_eq!(world.result()["outcome"], "finished", "seed {seed}");
+        assert!(world.players.iter().all(|seated| seated.end.is_some()), "seed {seed}");
     }
 }
 

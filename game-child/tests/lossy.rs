@@ -16,7 +16,7 @@ use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
 use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
 
-use network::{Network, To, address, assignment, token};
+use network::{Network, Over, To, address, token};
 
 const SEEDS: u64 = 600;
 
@@ -43,16 +43,20 @@ struct Seated {
 
 impl World {
     fn new(seed: u64) -> Self {
+        Self::over(Over::Plain, seed)
+    }
+
+    fn over(over: Over, seed: u64) -> Self {
         let seats = ["ada", "bob"].into_iter().enumerate();
         let seats = seats.map(|(slot, name)| Seat { slot, name: name.into(), token: token(slot) });
-        let setup = Match::new("17".into(), seats.collect(), 10_000, 600_000).unwrap();
+        let setup = over.of(Match::new("17".into(), seats.collect(), 10_000, 600_000).unwrap());
         let game = TicTacToe::new(&setup).unwrap();
         Self {
             now: Duration::ZERO,
             network: Network::new(seed, 45),
             game: Session::new(setup, game, Duration::from_secs(10)),
             players: [0, 1].map(|slot| Seated {
-                player: Player::new(&assignment(slot, 2)),
+                player: Player::new(&over.assignment(slot, 2)),
                 strategy: Random::new(seed * 2 + slot as u64),
                 moves: Vec::new(),
                 end: None,
@@ -83,12 +87,12 @@ impl World {
                 seated.player.play(self.now, cell).unwrap();
             }
             while let Some(datagram) = self.players[slot].player.poll_transmit() {
-                self.network.send(self.now, To::Game { from: address(slot) }, datagram.as_bytes());
+                self.network.send(self.now, To::Game { from: address(slot) }, &datagram);
             }
         }
         while let Some((to, datagram)) = self.game.poll_transmit() {
             let slot = (0..2).find(|slot| address(*slot) == to).expect("a player's address");
-            self.network.send(self.now, To::Player(slot), datagram.as_bytes());
+            self.network.send(self.now, To::Player(slot), &datagram);
         }
         self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
     }
@@ -174,8 +178,8 @@ fn replay(cells: &[u64]) -> Board {
 /// What happened, for comparing runs.
 type Trace = (Duration, u64, Vec<u64>, String);
 
-fn play_to_the_end(seed: u64) -> Trace {
-    let mut world = World::new(seed);
+fn play_to_the_end(over: Over, seed: u64) -> Trace {
+    let mut world = World::over(over, seed);
     world.run();
     let result = world.result().clone();
     let cells = cells(&result);
@@ -200,38 +204,53 @@ fn play_to_the_end(seed: u64) -> Trace {
 
 #[test]
 fn two_players_always_finish_with_the_same_board_and_result() {
-    let games: BTreeSet<Vec<u64>> = (0..SEEDS).map(|seed| play_to_the_end(seed).2).collect();
+    let games: BTreeSet<Vec<u64>> =
+        (0..SEEDS).map(|seed| play_to_the_end(Over::Plain, seed).2).collect();
     assert!(games.len() > 300, "only {} different games", games.len());
 }
 
 #[test]
 fn the_same_seed_is_the_same_run() {
     for seed in 0..20 {
-        assert_eq!(play_to_the_end(seed), play_to_the_end(seed));
+        assert_eq!(play_to_the_end(Over::Plain, seed), play_to_the_end(Over::Plain, seed));
+    }
+}
+
+#[test]
+fn two_players_always_finish_over_netcode() {
+    for seed in 0..SEEDS / 6 {
+        play_to_the_end(Over::Netcode, seed);
     }
 }
 
 #[test]
 fn who_vanishes_forfeits_and_who_stays_is_told() {
     for seed in 0..SEEDS {
-        let mut world = World::new(seed);
-        let slot = usize::from(seed % 2 == 0);
-        // In the middle of a game that takes until then, or before it has begun.
-        let vanishes_at =
-            Duration::from_millis(1 + world.network.dice.below(2 * world.network.delay_ms_max));
-        world.players[slot].vanishes_at = Some(vanishes_at);
-        world.run();
-        let result = world.result().clone();
-        let other = &world.players[1 - slot];
-        let has_joined = world.told_count(&FromGame::Joined { slot: 1 - slot }) == 1;
-        assert!(has_joined, "seed {seed}");
-        if result["outcome"] == "forfeit" {
-            assert_eq!(result["winner"].as_u64(), Some(1 - slot as u64), "seed {seed}");
-            let end = other.end.as_ref().expect("the player who stayed is told");
-            assert_eq!(end.standing, Standing::Forfeit(Mark::BOTH[1 - slot]), "seed {seed}");
-        } else {
-            assert!(replay(&cells(&result)).is_over(), "seed {seed}: {result:?}");
-        }
+        vanish(Over::Plain, seed);
+    }
+    for seed in 0..SEEDS / 6 {
+        vanish(Over::Netcode, seed);
+    }
+}
+
+fn vanish(over: Over, seed: u64) {
+    let mut world = World::over(over, seed);
+    let slot = usize::from(seed.is_multiple_of(2));
+    // In the middle of a game that takes until then, or before it has begun.
+    let vanishes_at =
+        Duration::from_millis(1 + world.network.dice.below(2 * world.network.delay_ms_max));
+    world.players[slot].vanishes_at = Some(vanishes_at);
+    world.run();
+    let result = world.result().clone();
+    let other = &world.players[1 - slot];
+    let has_joined = world.told_count(&FromGame::Joined { slot: 1 - slot }) == 1;
+    assert!(has_joined, "seed {seed}");
+    if result["outcome"] == "forfeit" {
+        assert_eq!(result["winner"].as_u64(), Some(1 - slot as u64), "seed {seed}");
+        let end = other.end.as_ref().expect("the player who stayed is told");
+        assert_eq!(end.standing, Standing::Forfeit(Mark::BOTH[1 - slot]), "seed {seed}");
+    } else {
+        assert!(replay(&cells(&result)).is_over(), "seed {seed}: {result:?}");
     }
 }
 
@@ -262,7 +281,8 @@ fn garbage_harms_no_match() {
         "X.O",
     ];
     for seed in 0..SEEDS {
-        let mut world = World::new(seed);
+        let mut world =
+            World::over(if seed.is_multiple_of(6) { Over::Netcode } else { Over::Plain }, seed);
         world.settle();
         for _ in 0..200 {
             let count = world.network.dice.below(6);

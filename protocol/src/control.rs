@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::Secret;
+use crate::netcode::Netcode;
 
 /// What Muster says to a game.
 ///
@@ -24,6 +25,9 @@ pub enum ToGame {
         hello_ms: u64,
         /// How long the match may last in all, in milliseconds.
         max_ms: u64,
+        /// What the transport `netcode` needs, where the mode speaks it.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        netcode: Option<Netcode>,
     },
     /// End now: SIGTERM follows halfway through the grace, SIGKILL after it.
     Stop {
@@ -133,6 +137,7 @@ mod tests {
             players: vec![Seat { slot: 0, name: "ada".into(), token: Secret::from_bytes([1; 16]) }],
             hello_ms: 10_000,
             max_ms: 600_000,
+            netcode: None,
         };
         let line = start.to_line();
         assert_eq!(

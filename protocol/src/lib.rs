@@ -18,6 +18,7 @@ pub mod datagram;
 mod error;
 mod fields;
 mod lines;
+pub mod netcode;
 mod reply;
 mod request;
 mod secret;

@@ -81,6 +81,6 @@ pub(crate) fn go_on<M: Machine>(
     machine: impl FnOnce(Link) -> M,
 ) -> GameSocket<M> {
     let mut game = game.map(machine);
-    game.with(|machine, now| machine.handle_datagram(now, first_words.as_bytes()));
+    game.with(|machine, now| machine.handle_words(now, first_words));
     game
 }

@@ -131,6 +131,12 @@ impl Player {
         }
     }
 
+    fn hear_all(&mut self, now: Duration) {
+        while let Some(heard) = self.link.poll_event() {
+            self.hear(now, heard);
+        }
+    }
+
     fn hear(&mut self, now: Duration, heard: Heard) {
         match heard {
             Heard::Welcome { slot, players } => {
@@ -199,9 +205,12 @@ impl Machine for Player {
 
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
         self.link.handle_datagram(now, datagram);
-        while let Some(heard) = self.link.poll_event() {
-            self.hear(now, heard);
-        }
+        self.hear_all(now);
+    }
+
+    fn handle_words(&mut self, now: Duration, words: &str) {
+        self.link.handle_words(now, words);
+        self.hear_all(now);
     }
 
     fn handle_refused(&mut self, now: Duration) {
@@ -228,7 +237,7 @@ impl Machine for Player {
         Some(self.pending.as_ref().map_or(link, |pending| link.min(pending.again_at)))
     }
 
-    fn poll_transmit(&mut self) -> Option<String> {
+    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
         self.link.poll_transmit()
     }
 
@@ -263,7 +272,8 @@ mod tests {
     }
 
     fn said(player: &mut Player) -> Vec<String> {
-        std::iter::from_fn(|| player.poll_transmit()).collect()
+        let said = std::iter::from_fn(|| player.poll_transmit());
+        said.map(|datagram| String::from_utf8(datagram).unwrap()).collect()
     }
 
     fn events(player: &mut Player) -> Vec<Event> {

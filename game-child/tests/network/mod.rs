@@ -5,8 +5,11 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use client::Assignment;
+use game_child::Match;
+use netcode::ConnectToken;
 use protocol::Secret;
 use protocol::datagram::DATAGRAM_MAX;
+use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
 
 /// SplitMix64.
 pub(crate) struct Dice(pub(crate) u64);
@@ -94,14 +97,62 @@ pub(crate) fn token(slot: usize) -> Secret {
     Secret::from_bytes([u8::try_from(slot).unwrap() + 1; 16])
 }
 
-pub(crate) fn assignment(slot: usize, players: usize) -> Assignment {
-    Assignment {
-        match_id: "17".into(),
-        host: "10.0.0.2".into(),
-        port: 20004,
-        slot,
-        players,
-        token: token(slot).to_string(),
-        transport: "plain".into(),
+/// The transport of a game.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Over {
+    Plain,
+    Netcode,
+}
+
+/// Where the game is, as its players are told.
+const GAME: ([u8; 4], u16) = ([10, 0, 0, 2], 20004);
+
+const KEY: Key = Key::from_bytes([9; 32]);
+
+/// How long a connect token opens the door.
+#[allow(dead_code)] // not all tests wait so long
+pub(crate) const EXPIRES: Duration = Duration::from_secs(15);
+
+impl Over {
+    /// The match, as Muster starts it over this transport.
+    pub(crate) fn of(self, setup: Match) -> Match {
+        match self {
+            Self::Plain => setup,
+            Self::Netcode => setup.over_netcode(netcode()).unwrap(),
+        }
     }
+
+    /// What Muster tells a player of it.
+    pub(crate) fn assignment(self, slot: usize, players: usize) -> Assignment {
+        let (token, transport) = match self {
+            Self::Plain => (token(slot).to_string(), "plain"),
+            Self::Netcode => (connect_token(slot, KEY), "netcode"),
+        };
+        Assignment {
+            match_id: "17".into(),
+            host: "10.0.0.2".into(),
+            port: GAME.1,
+            slot,
+            players,
+            token,
+            transport: transport.into(),
+        }
+    }
+}
+
+fn netcode() -> Netcode {
+    let expires_ms = u64::try_from(EXPIRES.as_millis()).unwrap();
+    Netcode { protocol_id: PROTOCOL_ID, key: KEY, address: GAME.into(), expires_ms }
+}
+
+/// A connect token for a slot, made with any key.
+pub(crate) fn connect_token(slot: usize, key: Key) -> String {
+    let token = ConnectToken::build(
+        std::net::SocketAddr::from(GAME),
+        PROTOCOL_ID,
+        client_id(slot),
+        key.bytes(),
+    );
+    let token = token.user_data(user_data("17", slot, &self::token(slot))).expire_seconds(7200);
+    token_to_text(&token.generate().unwrap().try_into_bytes().unwrap())
 }

@@ -84,7 +84,8 @@ impl Fake {
     pub(crate) fn start(&mut self, players: usize, hello_ms: u64, max_ms: u64) {
         let seat = |slot| Seat { slot, name: name(slot), token: token(slot) };
         let players = (0..players).map(seat).collect();
-        self.tell(&ToGame::Start { match_id: MATCH_ID.into(), players, hello_ms, max_ms });
+        let match_id = MATCH_ID.into();
+        self.tell(&ToGame::Start { match_id, players, hello_ms, max_ms, netcode: None });
     }
 
     pub(crate) fn tell(&mut self, message: &ToGame) {

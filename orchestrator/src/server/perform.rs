@@ -51,6 +51,7 @@ impl Server {
                     players: seats,
                     hello_ms: millis(mode.hello_timeout),
                     max_ms: millis(mode.max_duration),
+                    netcode: None,
                 };
                 self.tell_game(game, &start);
             }
