@@ -25,7 +25,7 @@ impl Default for Arrivals {
 }
 
 impl Arrivals {
-    /// Takes note of a match.
+    /// Takes note of a match. One whose players were put together anew counts again: it may take another game.
     pub(crate) fn note_match(&mut self, now: Duration) {
         let second = now.as_secs();
         debug_assert!(second >= self.newest, "matches come in the order of time");

@@ -8,7 +8,7 @@ use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
-use crate::matchmaker::{Matchmaker, Phase};
+use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::ports::Return;
 #[cfg(any(test, feature = "simulation"))]
@@ -145,7 +145,7 @@ impl Game {
 
 impl Matchmaker {
     /// Changes a game's phase, and all that is counted by phase with it.
-    fn move_game(&mut self, id: GameId, next: GamePhase, deadline: Option<Duration>) {
+    pub(crate) fn move_game(&mut self, id: GameId, next: GamePhase, deadline: Option<Duration>) {
         self.uncount_phase(id);
         let Some(game) = self.games.get_mut(&id) else { unreachable!("{id:?} does not exist") };
         let mode = game.mode;
@@ -255,7 +255,7 @@ impl Matchmaker {
     }
 
     /// Forgets a game that is gone, and takes its port back.
-    fn remove_game(&mut self, id: GameId, back: Return) {
+    pub(crate) fn remove_game(&mut self, id: GameId, back: Return) {
         self.uncount_phase(id);
         let Some(game) = self.games.remove(&id) else { unreachable!("{id:?} does not exist") };
         self.refills_ordered -= usize::from(game.is_ordered_refill());
@@ -432,113 +432,6 @@ impl Matchmaker {
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::StartTimeoutForgotten) {
             self.deadlines.set(Owner::Game(game), None);
-        }
-    }
-
-    /// Asks a game to end: `stop` now, SIGTERM when half the grace is over, SIGKILL after it.
-    pub(crate) fn stop(&mut self, id: GameId, why: &'static str) {
-        let game = &self.games[&id];
-        if matches!(game.phase, GamePhase::Stopping { .. }) {
-            return;
-        }
-        if !game.has_process {
-            return self.kill(id);
-        }
-        let match_id = self.detach_match(id);
-        let grace = self.mode(self.games[&id].mode).stop_grace;
-        let next = StopStep::Terminate { kill_at: self.after(grace) };
-        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(self.after(grace / 2)));
-        self.act(Action::Report(Event::GameStopping { game: id, why: why.into() }));
-        self.act(Action::Stop { game: id, grace });
-    }
-
-    /// Ends a game at once. Its port comes back when the body says that it is gone.
-    pub(crate) fn kill(&mut self, id: GameId) {
-        let Some(game) = self.games.get(&id) else { return };
-        let (has_process, phase) = (game.has_process, game.phase);
-        if matches!(phase, GamePhase::Stopping { next: StopStep::AwaitExit, .. }) {
-            return;
-        }
-        let match_id = self.detach_match(id);
-        let next = StopStep::AwaitExit;
-        self.move_game(id, GamePhase::Stopping { match_id, next }, None);
-        // What does not exist yet is killed as soon as it does; see `handle_launched`.
-        if has_process {
-            self.send_kill(id);
-        }
-        #[cfg(any(test, feature = "simulation"))]
-        if self.is_planted(Defect::PortReturnedBeforeExit) && match_id.is_none() {
-            self.remove_game(id, Return::Free);
-        }
-    }
-
-    /// Has the game killed, now and as often as it takes.
-    fn send_kill(&mut self, id: GameId) {
-        self.deadlines.set(Owner::Game(id), Some(self.after(limits::KILL_AGAIN_AFTER)));
-        self.act(Action::Kill { game: id });
-    }
-
-    /// The match that goes on in a game until its end, if its players were told of it. If they were not, the
-    /// match goes back into the line.
-    fn detach_match(&mut self, id: GameId) -> Option<MatchId> {
-        match self.games[&id].phase {
-            GamePhase::Launching | GamePhase::Warm => None,
-            GamePhase::Starting(match_id) => {
-                self.take_back(match_id);
-                None
-            }
-            GamePhase::Running { match_id, .. } => Some(match_id),
-            GamePhase::Stopping { match_id, .. } => match_id,
-        }
-    }
-
-    /// Takes a match back from a game that will not start: it stands where it stood. A match that was just
-    /// taken apart is already gone.
-    fn take_back(&mut self, match_id: MatchId) {
-        let Some(found) = self.matches.get_mut(&match_id) else { return };
-        found.enter(MatchPhase::Waiting);
-        found.told = None;
-        self.await_game(match_id);
-        if self.phase != Phase::Serving {
-            let players = self.matches[&match_id].players.clone();
-            self.refuse_waiting(&players);
-        }
-    }
-
-    fn end_match(&mut self, match_id: MatchId, end: MatchEnd) {
-        let Some(ended) = self.matches.remove(&match_id) else {
-            unreachable!("{match_id:?} is played and does not exist")
-        };
-        let MatchPhase::Assigned { game, since } = ended.phase() else {
-            unreachable!("{match_id:?} ends and was never assigned")
-        };
-        for player in ended.players {
-            self.players.remove(&player);
-        }
-        let lasted = self.now.saturating_sub(since);
-        self.act(Action::Report(Event::MatchEnded {
-            match_id,
-            mode: ended.mode,
-            game,
-            end,
-            lasted,
-        }));
-    }
-
-    /// Stops every game that has no players.
-    pub(crate) fn stop_idle_games(&mut self) {
-        let idle = |(&id, game): (&GameId, &Game)| game.match_id().is_none().then_some(id);
-        let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
-        for id in idle {
-            self.stop(id, "Muster is going down");
-        }
-    }
-
-    /// Stops every game.
-    pub(crate) fn stop_games(&mut self, why: &'static str) {
-        let all: Vec<GameId> = self.games.keys().copied().collect();
-        for id in all {
-            self.stop(id, why);
         }
     }
 

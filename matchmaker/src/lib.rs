@@ -19,6 +19,7 @@
 mod arrivals;
 mod config;
 mod deadlines;
+mod endings;
 mod games;
 mod ids;
 mod invariants;

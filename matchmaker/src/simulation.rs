@@ -19,6 +19,7 @@ mod demands;
 mod judge_games;
 mod judge_players;
 mod setup;
+mod stale_words;
 #[cfg(test)]
 mod tests;
 mod trace;

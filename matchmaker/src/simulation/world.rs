@@ -28,9 +28,9 @@ pub struct World<'a> {
     pub(super) is_calm: bool,
     /// Who alone is asked after each input; everybody at `None`.
     only: Option<Witness>,
-    trace: Trace,
+    pub(super) trace: Trace,
     /// Connections that may speak again: their player left, was lost, or was refused.
-    quiet: Vec<ConnectionId>,
+    pub(super) quiet: Vec<ConnectionId>,
     next_connection: u64,
     next_secret: u128,
 }
@@ -453,83 +453,6 @@ impl<'a> World<'a> {
         }
         Ok(())
     }
-
-    // ---- Stale words ----
-
-    /// A word about something that is gone, or out of turn, changes nothing at all.
-    fn a_stale_word_comes(&mut self) -> Verdict {
-        self.let_time_pass()?;
-        let Some(input) = self.draw_stale_word() else { return Ok(()) };
-        self.trace.push(Entry::Told(self.now, input.clone()));
-        let what = format!("{input:?}");
-        self.expect_silence(&what, |brain, now| brain.handle(now, input))
-    }
-
-    fn expect_silence(
-        &mut self,
-        what: &str,
-        say: impl FnOnce(&mut Matchmaker, Duration),
-    ) -> Verdict {
-        // To write out all there is takes far longer than all else, so it is not done each time.
-        let before = self.choices.one_in(8).then(|| format!("{:?}", self.brain));
-        say(&mut self.brain, self.now);
-        let wanted = self.brain.poll_action();
-        demand(wanted.is_none(), || format!("{what} is stale and led to {wanted:?}"))?;
-        let Some(before) = before else { return Ok(()) };
-        let after = format!("{:?}", self.brain);
-        demand(before == after, || {
-            let same = before.bytes().zip(after.bytes()).take_while(|(a, b)| a == b).count();
-            let around = |text: &str| -> String {
-                text.chars().skip(same.saturating_sub(60)).take(120).collect()
-            };
-            format!("{what} is stale and led from …{} to …{}", around(&before), around(&after))
-        })
-    }
-
-    fn draw_stale_word(&mut self) -> Option<Input> {
-        if self.choices.one_in(8) {
-            return match self.choices.below(3) {
-                0 => Some(Input::Lost { connection: self.new_connection() }),
-                1 => self.quiet.last().map(|&connection| Input::Lost { connection }),
-                _ => (!self.book.is_serving()).then_some(Input::Drain),
-            };
-        }
-        let last = self.book.last_game?;
-        let age = self.choices.below(12).into();
-        let game = GameId(last.0.saturating_sub(age));
-        let slot = self.choices.index(3);
-        let word = self.choices.index(STALE_WORDS);
-        let input = match word {
-            0 => Input::Launched { game },
-            1 => Input::LaunchFailed { game, fault: LaunchFault::PortBusy },
-            2 => Input::GameReady { game },
-            3 => Input::GameStarted { game },
-            4 => Input::GameJoined { game, slot },
-            5 => Input::GameLeft { game, slot },
-            6 => Input::GameAlive { game },
-            7 => Input::GameResult { game, result: "{}".to_owned() },
-            8 => Input::GameBroken { game, what: "not JSON".to_owned() },
-            _ => Input::GameExited { game, exit: Exit::Status(0) },
-        };
-        let Some(process) = self.book.games.get(&game) else { return Some(input) };
-        let is_told = process.told_at.is_some();
-        let may_say_ready = match process.step {
-            Step::Launching => true,
-            Step::Starting => process.is_seated && process.ready_at.is_none(),
-            Step::Warm | Step::Running | Step::Ending => false,
-        };
-        let is_stale = match word {
-            0 | 1 => process.is_alive,
-            2 => !process.is_alive || !may_say_ready,
-            3 => !process.is_alive || process.step != Step::Starting,
-            4 | 5 => !is_told,
-            6 => process.step != Step::Running,
-            7 => !is_told || process.has_result,
-            8 => process.is_killed,
-            _ => !process.is_alive,
-        };
-        is_stale.then_some(input)
-    }
 }
 
 /// How often in a row the brain may ask for the same time.
@@ -537,9 +460,6 @@ const TIMEOUTS_AT_A_TIME_MAX: usize = 4;
 
 /// How many deadlines may pass in a quiet time.
 const QUIET_ROUNDS_MAX: usize = 24;
-
-/// How many words a stale word is drawn from.
-const STALE_WORDS: usize = 10;
 
 const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;
