@@ -143,7 +143,7 @@ fn wait_until_alone() -> Result<(), RunError> {
 }
 
 /// Finds out once what every fork would find out at its first use: where the clock is (vdso(7)), and what the
-/// processor can do, for the search for line ends. In a virtual machine that question takes as long as a fork.
+/// processor can do, for the search for line ends. In a virtual machine each step of that question is a trap to the host.
 fn rehearse() -> Result<(), RunError> {
     drop(Clock::start().map_err(os("start the clock"))?);
     let mut lines = LineBuffer::new(CONTROL_LINE_MAX);
