@@ -14,6 +14,7 @@ use crate::stats::{Row, Samples, Target};
 
 /// How many games are kept warm. More than one, so that one is there while its successor is launched.
 const WARM: usize = 2;
+const WARM_PORTS: u16 = 2;
 
 /// What the machine gets to become quiet before each sample, whoever's it is.
 const QUIET: Duration = Duration::from_millis(2);
@@ -23,6 +24,8 @@ const QUIET: Duration = Duration::from_millis(2);
 pub(crate) struct Subject<'a> {
     daemon: &'a Daemon,
     queue: &'static str,
+    /// What the row says.
+    label: &'static str,
     watcher: Watcher,
     /// Games that are there when nobody plays.
     games: usize,
@@ -40,7 +43,11 @@ impl<'a> Subject<'a> {
     ) -> Result<Self, Failure> {
         let watcher = daemon.watcher(queue)?;
         let (samples, until_assign) = (Samples::default(), Samples::default());
-        Ok(Self { daemon, queue, watcher, games, samples, until_assign })
+        Ok(Self { daemon, queue, label: queue, watcher, games, samples, until_assign })
+    }
+
+    fn labelled(self, label: &'static str) -> Self {
+        Self { label, ..self }
     }
 
     /// Takes one sample.
@@ -66,7 +73,7 @@ impl<'a> Subject<'a> {
 
     fn row(&self, against: &'static str, baseline: &Samples, most: f64) -> Row {
         Row {
-            what: format!("{}, µs", self.queue),
+            what: format!("{}, µs", self.label),
             muster: self.samples.clone(),
             against,
             baseline: baseline.clone(),
@@ -85,6 +92,10 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let template = bench.template(&Setup::ports(16).mode("template", 2, &echo, TEMPLATE))?;
     let mut warm = Subject::new(&daemon, "warm", WARM)?;
     let mut cold = Subject::new(&daemon, "cold", WARM)?;
+    // Every port has its warm game, so that none can be launched in the place of the one that is played.
+    let full =
+        Setup::ports(WARM_PORTS).mode("warm", 2, &echo, &format!("warm = {WARM}")).start()?;
+    let mut unfilled = Subject::new(&full, "warm", WARM)?.labelled("warm, without a refill");
     let mut forked_game =
         template.as_ref().map(|daemon| Subject::new(daemon, "template", 0)).transpose()?;
     let (mut waiting_process, server, probe) =
@@ -95,6 +106,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         quiet();
         told.push(micros(waiting_process.tell_and_hear(&probe)?));
         warm.measure()?;
+        unfilled.measure()?;
         quiet();
         forked.push(micros(server.fork_and_hear(&probe)?));
         if let Some(game) = &mut forked_game {
@@ -105,15 +117,18 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         cold.measure()?;
     }
     bench.print(&warm.row("waiting process", &told, 2.0));
+    bench.print(&unfilled.row("waiting process", &told, 2.0));
     if let Some(game) = &forked_game {
         bench.print(&game.row("fork server", &forked, 1.5));
     }
     bench.print(&cold.row("posix_spawn", &spawned, 1.5));
-    for game in [Some(&warm), forked_game.as_ref(), Some(&cold)].into_iter().flatten() {
+    for game in
+        [Some(&warm), Some(&unfilled), forked_game.as_ref(), Some(&cold)].into_iter().flatten()
+    {
         let (p50, p99) = (game.until_assign.median(), game.until_assign.percentile(99));
         bench.note(format_args!(
             "{}: until ASSIGN was read p50 {p50:.1} p99 {p99:.1} µs",
-            game.queue
+            game.label
         ));
     }
     Ok(())

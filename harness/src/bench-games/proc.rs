@@ -28,17 +28,14 @@ fn field_kib(file: &str, field: &str) -> Option<f64> {
     value.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// How long processes have had a processor in all, in seconds; in steps of 10 ms for each of them.
+/// How long processes of one thread have had a processor in all, in seconds. `/proc/PID/stat` says so, too, but
+/// cuts each of them down to steps of 10 ms.
 pub(crate) fn processor_seconds(pids: &[u32]) -> f64 {
-    // What proc(5) counts in is 100 in a second on every Linux that Muster runs on.
-    const TICKS: f64 = 100.0;
-    let ticks = |&pid: &u32| -> Option<f64> {
-        let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
-        // After the command's name, which may hold anything, utime and stime are the 12th and 13th field.
-        let (_, fields) = stat.rsplit_once(") ")?;
-        Some(fields.split(' ').skip(11).take(2).flat_map(str::parse::<f64>).sum())
+    let nanos = |&pid: &u32| -> Option<f64> {
+        let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+        schedstat.split(' ').next()?.parse().ok()
     };
-    pids.iter().filter_map(ticks).sum::<f64>() / TICKS
+    pids.iter().filter_map(nanos).sum::<f64>() / 1e9
 }
 
 /// Where a process listens with TCP on this host, if it does so in one place.
