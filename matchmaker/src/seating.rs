@@ -48,6 +48,13 @@ impl Matchmaker {
         let latest = self.after(self.mode(self.games[&id].mode).start_timeout);
         let before = self.deadlines.of(Owner::Game(id)).unwrap_or(Duration::MAX);
         self.deadlines.set(Owner::Game(id), Some(before.min(latest)));
+        #[cfg(any(test, feature = "simulation"))]
+        if let Some(match_id) = self.games[&id].match_id()
+            && self.is_planted(crate::simulation::Defect::SeatedStartedAgain)
+        {
+            let (mode, seats) = (self.games[&id].mode, self.seats_of(match_id));
+            self.act(Action::Start { game: id, mode, match_id, seats });
+        }
     }
 
     /// The players of a match, as their game is told of them.

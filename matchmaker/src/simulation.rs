@@ -56,6 +56,8 @@ pub enum Defect {
     InterruptionCounted,
     /// The port of a launch that was lost on its way is left alone, as if something held it.
     InterruptedPortKept,
+    /// A game that was born with its players and says `ready` is sent them again.
+    SeatedStartedAgain,
     /// Games are launched to be warm before those that a match waits for.
     RefillBeforeDemand,
     /// Any number of games may be ordered to be warm at a time.
