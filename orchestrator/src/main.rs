@@ -17,6 +17,7 @@ mod launcher;
 mod leftovers;
 mod listener;
 mod logging;
+mod netcode;
 mod server;
 mod signals;
 mod tokens;
@@ -30,7 +31,7 @@ use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{Cli, Command, Serve};
-use crate::config::{Config, ConfigError};
+use crate::config::{Config, ConfigError, Mode, Transport};
 use crate::listener::Listener;
 use crate::server::Server;
 use crate::signals::Signals;
@@ -92,6 +93,7 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file } => {
             let config = Config::from_file(&file)?;
+            netcode::public_address(&config)?;
             say(format_args!("{}: good, {} modes", file.display(), config.modes.len()));
             Ok(())
         }
@@ -115,6 +117,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     if let Some(level) = flags.log {
         config.log_level = level;
     }
+    config.ports.public_address = netcode::public_address(&config)?;
     logging::start(config.log_level);
     die_of_panics();
     // Before the first thread, which would not have the signals blocked.
@@ -190,8 +193,16 @@ fn warn_of(config: &Config) {
              choose another range or change net.ipv4.ip_local_port_range"
         );
     }
+    let is_plain = |mode: &&Mode| mode.transport == Transport::Plain;
     if !ports.bind_address().is_loopback() {
-        log::warn!("transport=plain is not encrypted and games listen on {}", ports.bind_address());
+        for mode in config.modes.iter().filter(is_plain) {
+            log::warn!(
+                "mode {}: transport=plain is not encrypted and its games listen on {}; \
+                 transport = \"netcode\" is",
+                mode.name,
+                ports.bind_address()
+            );
+        }
     }
     if config.listen.admin.is_some() || config.listen.metrics.is_some() {
         log::warn!("listen.admin and listen.metrics are not served by this version");

@@ -119,6 +119,7 @@ impl Checker<'_> {
             range,
             bind: self.parsed("ports.bind", &ports.bind, "an IP address")?,
             public_host: host,
+            public_address: None,
             quarantine: self.duration("ports.quarantine", &ports.quarantine, 5_000)?,
         })
     }
@@ -278,9 +279,10 @@ impl Checker<'_> {
         match transport {
             None => Ok(Transport::Plain),
             Some(word) if word.get_ref() == "plain" => Ok(Transport::Plain),
+            Some(word) if word.get_ref() == "netcode" => Ok(Transport::Netcode),
             Some(word) => {
                 let problem =
-                    format!("must be \"plain\" in this version, is \"{}\"", word.get_ref());
+                    format!("must be \"plain\" or \"netcode\", is \"{}\"", word.get_ref());
                 Err(self.wrong("mode.transport", word, problem))
             }
         }
@@ -415,8 +417,8 @@ mod tests {
                 "muster.toml:4: mode.players",
             ),
             (
-                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ntransport = \"netcode\"",
-                "muster.toml:4: mode.transport: must be \"plain\" in this version",
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ntransport = \"pigeon\"",
+                "muster.toml:4: mode.transport: must be \"plain\" or \"netcode\", is \"pigeon\"",
             ),
             (
                 "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\nenv = { MUSTER_GAME = \"1\" }",

@@ -44,6 +44,8 @@ pub(crate) struct Ports {
     pub(crate) range: RangeInclusive<u16>,
     /// What players are told.
     pub(crate) public_host: String,
+    /// The address of `public_host`, where a mode needs it; found when Muster starts.
+    pub(crate) public_address: Option<IpAddr>,
     /// Where games' sockets are bound, if not where `public_host` leads.
     pub(crate) bind: Option<IpAddr>,
     pub(crate) quarantine: Duration,
@@ -111,6 +113,7 @@ pub(crate) struct Mode {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Plain,
+    Netcode,
 }
 
 /// A configuration that cannot be used. Names the file, the line and the key.
@@ -211,6 +214,7 @@ impl Transport {
     pub(crate) const fn word(self) -> &'static str {
         match self {
             Self::Plain => "plain",
+            Self::Netcode => protocol::netcode::TRANSPORT,
         }
     }
 }

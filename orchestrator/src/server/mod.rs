@@ -27,6 +27,7 @@ use crate::config::Config;
 use crate::games::Games;
 use crate::launcher::Launcher;
 use crate::listener::Listener;
+use crate::netcode::Doors;
 use crate::signals::Signals;
 use crate::tokens::{self, Source};
 
@@ -42,6 +43,7 @@ pub(crate) struct Server {
     poll: Poll,
     clients: Clients,
     games: Games,
+    doors: Doors,
     launcher: Launcher,
     listener: Listener,
     signals: Signals,
@@ -85,6 +87,7 @@ impl Server {
             poll,
             clients: Clients::new(),
             games: Games::default(),
+            doors: Doors::new(config.ports.public_address),
             listener,
             signals,
             inputs: VecDeque::new(),

@@ -1,11 +1,13 @@
 //! What the brain says, done.
 
-use matchmaker::{Action, Event, GameId, Input, MatchEnd, ModeId};
+use matchmaker::{Action, ConnectionId, Event, GameId, Input, MatchEnd, MatchId, ModeId};
 use nix::sys::signal::Signal;
-use protocol::{Reply, ToGame};
+use protocol::netcode::Netcode;
+use protocol::{ErrorCode, Reply, Secret, ToGame};
 
 use super::Server;
-use crate::config::Mode;
+use crate::config::{Mode, Transport};
+use crate::netcode::DoorError;
 
 impl Server {
     /// Does one thing. What fails comes back to the brain as an input.
@@ -25,33 +27,40 @@ impl Server {
                 let queue = self.queue_name(mode);
                 self.say(connection, &Reply::Waiting { queue, reason });
             }
-            Action::Assign { connection, mode, match_id, port, slot, players, token, .. } => {
-                let reply = Reply::Assign {
+            Action::Assign {
+                connection, mode, match_id, game, port, slot, players, token, ..
+            } => {
+                let token = self.token_of(mode, game, match_id, slot, &token);
+                let reply = token.map(|token| Reply::Assign {
                     match_id: match_id.to_string(),
                     host: self.config.ports.public_host.clone(),
                     port,
                     slot,
                     players,
-                    token: token.to_string(),
+                    token,
                     transport: self.mode(mode).transport.word().to_owned(),
-                };
-                self.close_with(connection, &reply);
+                });
+                self.assign(connection, reply);
             }
             Action::Refuse { connection, code, text } => self.refuse(connection, code, &text),
             Action::Launch { game, mode, port, .. } => {
+                if self.mode(mode).transport == Transport::Netcode {
+                    self.doors.build(game, port);
+                }
                 self.launcher.launch(game, mode, port);
             }
             Action::Start { game, mode, match_id, seats } => {
                 if let Some(game) = self.games.get_mut(game) {
                     game.match_id = Some(match_id);
                 }
+                let netcode = self.netcode_of(mode, game);
                 let mode = self.mode(mode);
                 let start = ToGame::Start {
                     match_id: match_id.to_string(),
                     players: seats,
                     hello_ms: millis(mode.hello_timeout),
                     max_ms: millis(mode.max_duration),
-                    netcode: None,
+                    netcode,
                 };
                 self.tell_game(game, &start);
             }
@@ -63,9 +72,56 @@ impl Server {
                 self.signal_game(game, Signal::SIGKILL);
                 self.launcher.purge(game);
             }
-            Action::Report(event) => self.report(&event),
+            Action::Report(event) => {
+                if let Event::GameEnded { game, .. } = &event {
+                    self.doors.close(*game);
+                }
+                self.report(&event);
+            }
             Action::Drained => self.is_done = true,
         }
+    }
+
+    /// Tells a player where to play, and lets go of it.
+    fn assign(&mut self, connection: ConnectionId, reply: Result<Reply, DoorError>) {
+        match reply {
+            Ok(reply) => self.close_with(connection, &reply),
+            Err(error) => {
+                log::error!("client {connection} is not told where to play: {error}");
+                self.refuse(connection, ErrorCode::TooMany, "no token can be made now");
+            }
+        }
+    }
+
+    /// What lets a player into its game, as the mode's transport has it.
+    fn token_of(
+        &self,
+        mode: ModeId,
+        game: GameId,
+        match_id: MatchId,
+        slot: usize,
+        seat: &Secret,
+    ) -> Result<String, DoorError> {
+        let mode = self.mode(mode);
+        match mode.transport {
+            Transport::Plain => Ok(seat.to_string()),
+            Transport::Netcode => self.doors.token(game, match_id, slot, seat, mode.hello_timeout),
+        }
+    }
+
+    /// What a game is told of its transport. Without a key it could let nobody in, and its match gets another game.
+    fn netcode_of(&mut self, mode: ModeId, game: GameId) -> Option<Netcode> {
+        let Mode { transport, hello_timeout, .. } = *self.mode(mode);
+        if transport != Transport::Netcode {
+            return None;
+        }
+        let opened = self.doors.open(game, hello_timeout);
+        let broken = |error| format!("cannot be given a key: {error}");
+        opened
+            .map_err(|error| {
+                self.inputs.push_back(Input::GameBroken { game, what: broken(error) });
+            })
+            .ok()
     }
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {

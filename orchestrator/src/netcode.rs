@@ -1,0 +1,206 @@
+//! What the daemon does for `transport=netcode`: a key for each match, and with it a connect token for each player.
+//!
+//! The key is drawn for one match, told to its game alone and forgotten with it, so that a game that is broken into
+//! can let nobody into another one. Tokens are made when their players are told of the game, which then waits for
+//! them already. The standard counts a token's life in wall-clock time; see [`TOKEN_SPARE`] for what comes of that.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::time::Duration;
+
+use matchmaker::{GameId, MatchId};
+use netcode::ConnectToken;
+use protocol::Secret;
+use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
+
+use crate::config::{Config, ConfigError, Ports, Transport};
+
+/// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
+const HELLO_SPARE: Duration = Duration::from_secs(5);
+
+/// How much longer than that a token lives by the wall clock. Clocks get stepped, and no deadline of Muster's moves with
+/// them: a game counts the seconds on a clock of its own, and its key is gone when it is.
+const TOKEN_SPARE: Duration = Duration::from_secs(2 * 3600);
+
+/// After how many seconds of silence a connection is given up by either side.
+const SILENCE_SECONDS: i32 = 15;
+
+/// The doors of the living games that speak netcode.
+pub(crate) struct Doors {
+    public: Option<IpAddr>,
+    doors: BTreeMap<GameId, Door>,
+}
+
+/// One game's door.
+struct Door {
+    address: SocketAddr,
+    /// Drawn when the game gets its players.
+    key: Option<Key>,
+}
+
+/// Why there is no key, or no connect token.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum DoorError {
+    #[error("game {0} has no key")]
+    NoKey(GameId),
+    #[error("cannot draw random bytes: {0}")]
+    Draw(getrandom::Error),
+    #[error("cannot make a connect token: {0}")]
+    Make(#[from] netcode::Error),
+    #[error("cannot write a connect token: {0}")]
+    Write(#[from] io::Error),
+}
+
+impl Doors {
+    /// No doors yet. Games are reached at a public address, which a configuration without netcode has no need of.
+    pub(crate) fn new(public: Option<IpAddr>) -> Self {
+        Self { public, doors: BTreeMap::new() }
+    }
+
+    /// A game is being launched on a port.
+    pub(crate) fn build(&mut self, game: GameId, port: u16) {
+        let Some(public) = self.public else { return };
+        // A game that never came to be is not heard of again; its port is.
+        self.doors.retain(|_, door| door.address.port() != port);
+        self.doors.insert(game, Door { address: SocketAddr::new(public, port), key: None });
+    }
+
+    /// Draws the key of a game's match; what the game is to be told.
+    ///
+    /// # Errors
+    /// When the system has no random bytes, or the game is not one that speaks netcode.
+    pub(crate) fn open(
+        &mut self,
+        game: GameId,
+        hello_timeout: Duration,
+    ) -> Result<Netcode, DoorError> {
+        let door = self.doors.get_mut(&game).ok_or(DoorError::NoKey(game))?;
+        let mut bytes = [0; Key::BYTES];
+        getrandom::fill(&mut bytes).map_err(DoorError::Draw)?;
+        let key = Key::from_bytes(bytes);
+        door.key = Some(key);
+        let expires = hello_timeout.saturating_add(HELLO_SPARE);
+        Ok(Netcode {
+            protocol_id: PROTOCOL_ID,
+            key,
+            address: door.address,
+            expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
+        })
+    }
+
+    /// Makes a player's connect token, in base64.
+    ///
+    /// # Errors
+    /// When the game has no key, or the wall clock shows a time before 1970.
+    pub(crate) fn token(
+        &self,
+        game: GameId,
+        match_id: MatchId,
+        slot: usize,
+        seat: &Secret,
+        hello_timeout: Duration,
+    ) -> Result<String, DoorError> {
+        let door = self.doors.get(&game).ok_or(DoorError::NoKey(game))?;
+        let key = door.key.ok_or(DoorError::NoKey(game))?;
+        let lives = hello_timeout.saturating_add(HELLO_SPARE + TOKEN_SPARE);
+        let builder = ConnectToken::build(door.address, PROTOCOL_ID, client_id(slot), key.bytes())
+            .expire_seconds(i32::try_from(lives.as_secs()).unwrap_or(i32::MAX))
+            .timeout_seconds(SILENCE_SECONDS)
+            .user_data(user_data(&match_id.to_string(), slot, seat));
+        Ok(token_to_text(&builder.generate()?.try_into_bytes()?))
+    }
+
+    /// A game is gone, and with it what its key was good for.
+    pub(crate) fn close(&mut self, game: GameId) {
+        self.doors.remove(&game);
+    }
+}
+
+/// The address that connect tokens name, where a mode needs it. A token holds an address and not a name, so a name is
+/// resolved once, when Muster starts, to an address of the kind that games listen on.
+///
+/// # Errors
+/// When `ports.public_host` is a name that cannot be resolved so.
+pub(crate) fn public_address(config: &Config) -> Result<Option<IpAddr>, ConfigError> {
+    if config.modes.iter().all(|mode| mode.transport != Transport::Netcode) {
+        return Ok(None);
+    }
+    resolve(&config.ports).map(Some).map_err(|problem| ConfigError::Flag {
+        name: "ports.public_host",
+        problem: format!(
+            "{problem}; transport = \"netcode\" needs an address, or a name that this machine can resolve when \
+             Muster starts: connect tokens hold addresses"
+        ),
+    })
+}
+
+fn resolve(ports: &Ports) -> Result<IpAddr, String> {
+    let host = ports.public_host.as_str();
+    if let Ok(address) = host.parse() {
+        return Ok(address);
+    }
+    let found = (host, 0).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
+    let listens_on = ports.bind_address();
+    let mut fitting = found.map(|address| address.ip()).filter(|address| {
+        // A socket on all addresses of version 6 takes those of version 4, too.
+        listens_on.is_ipv6() || address.is_ipv4()
+    });
+    fitting.next().ok_or_else(|| format!("{host} has no address that fits {listens_on}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: Duration = Duration::from_secs(10);
+
+    fn doors() -> Doors {
+        Doors::new(Some([127, 0, 0, 1].into()))
+    }
+
+    #[test]
+    fn a_key_is_of_one_game_and_goes_with_it() {
+        let (one, other) = (GameId(1), GameId(2));
+        let seat = Secret::from_bytes([1; 16]);
+        let mut doors = doors();
+        doors.build(one, 20000);
+        doors.build(other, 20001);
+        let token = |doors: &Doors, game| doors.token(game, MatchId(17), 0, &seat, HELLO);
+        assert!(matches!(token(&doors, one), Err(DoorError::NoKey(_))), "before the start");
+        let told = [one, other].map(|game| doors.open(game, HELLO).unwrap());
+        assert_ne!(told[0].key, told[1].key);
+        assert_eq!((told[0].address.port(), told[1].address.port()), (20000, 20001));
+        assert_eq!(told[0].expires_ms, 15_000);
+        let tokens = [one, one, other].map(|game| token(&doors, game).unwrap());
+        assert!(tokens[0] != tokens[1] && tokens.iter().all(|token| token.len() == 2732));
+        doors.close(one);
+        assert!(token(&doors, one).is_err() && token(&doors, other).is_ok());
+        doors.build(GameId(3), 20001);
+        assert!(token(&doors, other).is_err(), "its port has another game");
+        assert!(doors.open(GameId(9), HELLO).is_err());
+    }
+
+    #[test]
+    fn what_the_daemon_shows_of_itself_holds_no_key() {
+        let mut doors = doors();
+        doors.build(GameId(1), 20000);
+        let told = doors.open(GameId(1), HELLO).unwrap();
+        let line = serde_json::to_string(&told.key).unwrap();
+        assert!(!format!("{told:?}").contains(line.trim_matches('"')));
+    }
+
+    #[test]
+    fn a_name_is_resolved_for_netcode_alone() {
+        let mut config = Config::default_config();
+        config.set_public_host("no-such-host.invalid".into()).unwrap();
+        assert_eq!(public_address(&config).unwrap(), None);
+        config.modes[0].transport = Transport::Netcode;
+        let error = public_address(&config).unwrap_err().to_string();
+        assert!(error.starts_with("ports.public_host: no-such-host.invalid"), "{error}");
+        config.set_public_host("localhost".into()).unwrap();
+        assert!(public_address(&config).unwrap().unwrap().is_loopback());
+        config.set_public_host("2001:db8::1".into()).unwrap();
+        assert!(public_address(&config).unwrap().unwrap().is_ipv6());
+    }
+}
