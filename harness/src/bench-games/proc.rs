@@ -28,14 +28,12 @@ fn field_kib(file: &str, field: &str) -> Option<f64> {
     value.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
-/// How long processes of one thread have had a processor in all, in seconds. `/proc/PID/stat` says so, too, but
-/// cuts each of them down to steps of 10 ms.
-pub(crate) fn processor_seconds(pids: &[u32]) -> f64 {
-    let nanos = |&pid: &u32| -> Option<f64> {
-        let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-        schedstat.split(' ').next()?.parse().ok()
-    };
-    pids.iter().filter_map(nanos).sum::<f64>() / 1e9
+/// How long a process of one thread has had a processor, in seconds. `/proc/PID/stat` says so, too, but in steps
+/// of 10 ms.
+pub(crate) fn processor_seconds(pid: u32) -> Option<f64> {
+    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
+    let nanos: f64 = schedstat.split(' ').next()?.parse().ok()?;
+    Some(nanos / 1e9)
 }
 
 /// Where a process listens with TCP on this host, if it does so in one place.

@@ -208,10 +208,13 @@ impl Crowd {
         }
         // Once everybody has said a move, everybody is told of every tick.
         self.move_until(Instant::now() + MOVE_PERIOD)?;
-        let (machine, games) = (Processors::now(), proc::processor_seconds(pids));
-        let steady = Instant::now();
-        self.move_until(began + length)?;
-        let games = proc::processor_seconds(pids) - games;
+        let (machine, steady) = (Processors::now(), Instant::now());
+        let before: Vec<Option<f64>> =
+            pids.iter().map(|&pid| proc::processor_seconds(pid)).collect();
+        // Before the first game ends: of one that is gone nobody knows what it took.
+        self.move_until((began + length).checked_sub(MOVE_PERIOD).unwrap_or(began))?;
+        let taken = |(&pid, before)| Some(proc::processor_seconds(pid)? - before?);
+        let games: f64 = pids.iter().zip(before).filter_map(taken).sum();
         told.games_percent.push(100.0 * games / steady.elapsed().as_secs_f64());
         told.busy_percent.push(Processors::now().percent_since(machine));
         // The last games end as much later as their players came.
