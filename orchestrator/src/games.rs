@@ -3,15 +3,18 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::time::Instant;
 
-use matchmaker::{Exit, GameId, MatchId};
+use launcher::Living;
+use matchmaker::{Exit, GameId, MatchId, ModeId};
 use mio::Registry;
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
-use rustix::io::Errno;
-use rustix::process::WaitOptions;
+use process::Ended;
+use rustix::process::{WaitId, WaitIdOptions};
 
-use crate::channels::Channels;
-use crate::launcher::Process;
+use crate::control::Control;
+use crate::launches::Process;
+use crate::output::Output;
+use crate::tokens;
 
 /// All processes of games, found by game and by pid.
 #[derive(Default)]
@@ -25,11 +28,14 @@ pub(crate) struct Games {
 /// One game's process.
 pub(crate) struct Game {
     pub(crate) pid: i32,
+    pub(crate) mode: ModeId,
+    port: u16,
     /// What is played there, for the log.
     pub(crate) match_id: Option<MatchId>,
     /// How it ended, once it was reaped.
-    pub(crate) exit: Option<Exit>,
-    pub(crate) channels: Channels,
+    pub(crate) ended: Option<Ended>,
+    pub(crate) control: Control,
+    pub(crate) output: Output,
     is_ready: bool,
 }
 
@@ -38,11 +44,12 @@ pub(crate) enum Reaped {
     /// A game's process.
     Game(GameId),
     /// A process that is not known as a game's, yet or at all.
-    Other(i32, Exit),
+    Other(Ended),
 }
 
 impl Games {
-    /// Takes in a process that was just made.
+    /// Takes in a process that was just made. `false`: it is no child of ours, or one that is known already, and
+    /// whoever said that it is a game of its own is not to be believed.
     pub(crate) fn insert(
         &mut self,
         id: GameId,
@@ -50,23 +57,32 @@ impl Games {
         registry: &Registry,
         lines_per_second: u32,
         now: Instant,
-    ) {
+    ) -> bool {
+        let Process { pid, ordered, control, output } = process;
+        if self.by_pid.contains_key(&pid) {
+            return false;
+        }
+        let token = tokens::output(id);
+        let output = output.map(Into::into);
         let game = Game {
-            pid: process.pid,
-            match_id: None,
-            exit: None,
-            channels: Channels::new(
-                id,
-                process.control,
-                process.output.into(),
-                registry,
-                lines_per_second,
-                now,
-            ),
+            pid,
+            mode: ordered.mode,
+            port: ordered.port,
+            match_id: ordered.match_id,
+            ended: None,
+            control: Control::new(id, control, registry),
+            output: Output::new(output, token, registry, lines_per_second, now),
             is_ready: false,
         };
-        self.by_pid.insert(process.pid, id);
+        self.by_pid.insert(pid, id);
         self.processes.insert(id, game);
+        true
+    }
+
+    /// The games whose processes were not reaped yet.
+    pub(crate) fn living(&self) -> impl Iterator<Item = Living> {
+        let living = self.processes.iter().filter(|(_, game)| game.ended.is_none());
+        living.map(|(id, game)| Living { game: id.0, pid: game.pid, port: game.port })
     }
 
     pub(crate) fn get(&self, id: GameId) -> Option<&Game> {
@@ -109,37 +125,40 @@ impl Games {
     /// What is left of a game's process group is killed at once. Its number cannot mean another group by now:
     /// the kernel gives it out again only when the group is empty and all other numbers had their turn.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
-        // rustix, as nix takes a child that a real-time signal killed for an error.
-        let (pid, status) = loop {
-            match rustix::process::wait(WaitOptions::NOHANG) {
-                Ok(reaped) => break reaped?,
-                Err(Errno::INTR) => {}
-                Err(_) => return None,
-            }
-        };
-        let pid = pid.as_raw_nonzero().get();
-        let exit = match status.terminating_signal() {
-            Some(signal) => Exit::Signal(signal),
-            None => Exit::Status(status.exit_status().unwrap_or_default()),
-        };
-        let id = self.by_pid.remove(&pid);
+        let ended = process::reap()?;
+        let id = self.by_pid.remove(&ended.pid);
         Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
             Some((id, game)) => {
-                game.exit = Some(exit);
-                kill_group(pid);
+                game.ended = Some(ended);
+                kill_group(ended.pid);
                 Reaped::Game(id)
             }
-            None => Reaped::Other(pid, exit),
+            None => Reaped::Other(ended),
         })
     }
 
     /// Takes note that a game's process has died before the loop knew of it.
-    pub(crate) fn note_early_exit(&mut self, id: GameId, exit: Exit) {
+    pub(crate) fn note_early_end(&mut self, id: GameId, ended: Ended) {
         if let Some(game) = self.processes.get_mut(&id) {
             self.by_pid.remove(&game.pid);
             kill_group(game.pid);
-            game.exit = Some(exit);
+            game.ended = Some(ended);
         }
+    }
+}
+
+/// Whether a process is a child that was not reaped, by the kernel's word.
+pub(crate) fn is_child(pid: i32) -> bool {
+    let Some(pid) = rustix::process::Pid::from_raw(pid) else { return false };
+    let only_ask = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    rustix::process::waitid(WaitId::Pid(pid), only_ask).is_ok()
+}
+
+/// How a process ended, in the brain's words.
+pub(crate) fn exit_of(ended: &Ended) -> Exit {
+    match ended.end {
+        Ok(status) => Exit::Status(status),
+        Err(signal) => Exit::Signal(signal),
     }
 }
 
@@ -147,7 +166,7 @@ impl Game {
     /// Sends a signal to the game's process and to its group, which the process may have left. Nothing happens
     /// once the process was reaped.
     pub(crate) fn signal(&self, signal: Signal) {
-        if self.exit.is_some() {
+        if self.ended.is_some() {
             return;
         }
         let pid = Pid::from_raw(self.pid);

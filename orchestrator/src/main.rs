@@ -2,24 +2,23 @@
 //!
 //! This crate is the body. [`server`] is the loop; it turns events of the kernel into inputs of the brain
 //! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
-//! games are made and cleaned up after by [`launcher`], a thread of its own, by way of [`launch_step`], and
-//! their processes are kept by [`games`], and heard through [`channels`].
+//! games are made and cleaned up after by the launcher, a process of its own (the crate [`launcher`]) at the other end
+//! of [`launches`]; their processes are kept by [`games`], and heard through [`control`] and [`output`].
 
-mod channels;
 mod cli;
 mod client;
 mod clients;
 mod config;
-mod directories;
+mod control;
 mod games;
-mod launch_step;
-mod launcher;
-mod leftovers;
+mod launches;
 mod listener;
 mod logging;
 mod netcode;
+mod output;
 mod server;
 mod signals;
+mod templates;
 mod tokens;
 
 use std::fmt::Display;
@@ -32,6 +31,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::cli::{Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
+use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::server::Server;
 use crate::signals::Signals;
@@ -48,8 +48,10 @@ const DESCRIPTORS_PER_LAUNCH: usize = 4;
 
 fn main() -> ExitCode {
     let mut arguments = std::env::args_os();
-    if arguments.next().is_some_and(|name| name == launch_step::NAME) {
-        return launch_step::run(arguments);
+    if let Some(name) = arguments.next()
+        && let Some(code) = launcher::run_as(&name, start_log_of_launcher)
+    {
+        return code;
     }
     match run(Cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
@@ -120,11 +122,12 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     config.ports.public_address = netcode::public_address(&config)?;
     logging::start(config.log_level);
     die_of_panics();
-    // Before the first thread, which would not have the signals blocked.
     let signals = Signals::take_over().map_err(Failure::run("take over the signals"))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
+    // First of all, while this process is small.
+    let launcher = Launcher::start(&config).map_err(Failure::run("start the launcher"))?;
     let address = config.listen.tcp;
     let listener = Listener::bind(address, config.limits.lost_timeout)
         .map_err(|source| Failure::Listen { address, source })?;
@@ -135,7 +138,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
     let mut server =
-        Server::new(config, signals, listener).map_err(Failure::run("start the loop"))?;
+        Server::new(config, signals, listener, launcher).map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
@@ -146,8 +149,14 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// A panic anywhere, in the worker thread too, is a defect after which nothing can be trusted: the daemon ends at
-/// once, in a way that a service manager sees. Its games play on to their end.
+/// The launcher's log goes where the daemon's goes, and looks the same.
+fn start_log_of_launcher(level: &str) {
+    logging::start(level.parse().unwrap_or(log::LevelFilter::Info));
+    die_of_panics();
+}
+
+/// A panic is a defect after which nothing can be trusted: the process ends at once, in a way that a service manager
+/// sees. Games play on to their end.
 fn die_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
         log::error!("this is a defect of Muster, please report it: {panic}");
@@ -203,6 +212,9 @@ fn warn_of(config: &Config) {
                 ports.bind_address()
             );
         }
+    }
+    for (mode, layers) in config.open_walls() {
+        log::warn!("mode {mode}: confinement without {}, as configured", layers.join(", "));
     }
     if config.listen.admin.is_some() || config.listen.metrics.is_some() {
         log::warn!("listen.admin and listen.metrics are not served by this version");

@@ -1,6 +1,6 @@
 //! What an event of the poll is about: a kind in the two highest bits, and an id below.
 
-use matchmaker::{ConnectionId, GameId};
+use matchmaker::{ConnectionId, GameId, ModeId};
 use mio::Token;
 
 const KIND_SHIFT: u32 = 62;
@@ -20,8 +20,10 @@ pub(crate) enum Source {
     Listener,
     /// The signal descriptor.
     Signals,
-    /// The worker thread has answered.
-    Worker,
+    /// The launcher has answered, or has room for orders.
+    Launcher,
+    /// The output of a mode's template.
+    Template(ModeId),
     /// A client's socket.
     Client(ConnectionId),
     /// A game's control channel.
@@ -32,7 +34,14 @@ pub(crate) enum Source {
 
 pub(crate) const LISTENER: Token = Token(0);
 pub(crate) const SIGNALS: Token = Token(1);
-pub(crate) const WORKER: Token = Token(2);
+pub(crate) const LAUNCHER: Token = Token(2);
+
+/// The first of the tokens that stand for templates, in the order of their modes.
+const TEMPLATES: u64 = 1024;
+
+pub(crate) fn template(mode: ModeId) -> Token {
+    of_kind(0, TEMPLATES + mode.0 as u64)
+}
 
 pub(crate) fn client(id: ConnectionId) -> Token {
     of_kind(1, id.0)
@@ -52,7 +61,8 @@ pub(crate) fn source(token: Token) -> Option<Source> {
     Some(match (token.0 as u64 >> KIND_SHIFT, token) {
         (0, LISTENER) => Source::Listener,
         (0, SIGNALS) => Source::Signals,
-        (0, WORKER) => Source::Worker,
+        (0, LAUNCHER) => Source::Launcher,
+        (0, _) => Source::Template(ModeId(usize::try_from(id.checked_sub(TEMPLATES)?).ok()?)),
         (1, _) => Source::Client(ConnectionId(id)),
         (2, _) => Source::Control(GameId(id)),
         (3, _) => Source::Output(GameId(id)),

@@ -7,7 +7,9 @@ use std::path::Path;
 use std::str::FromStr;
 use std::time::Duration;
 
+use launcher::Contract;
 use log::LevelFilter;
+use regex_lite::Regex;
 use toml::Spanned;
 
 use super::raw::{self, Key};
@@ -30,6 +32,15 @@ const REFUSED_MAX: usize = 256;
 const MODES_MAX: usize = 200;
 const _: () = assert!(MODES_MAX * (MODE_NAME_MAX + 1) + 64 < protocol::SERVER_LINE_MAX);
 
+/// The program of our own games.
+const OWN_GAMES: &str = "muster-game";
+
+/// As many warm games as there are ports.
+const WARM_MAX: usize = 65_535;
+
+/// The first of a range of users that systemd's list of users and groups leaves to nobody; the last one is far off.
+const FIRST_USER: u32 = 0x7000_0000;
+
 /// The longest name of a mode, in bytes.
 const MODE_NAME_MAX: usize = 32;
 
@@ -47,7 +58,7 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
     }
     let ports = checker.ports(&file.ports)?;
     let limits = checker.limits(&file.limits)?;
-    let modes = checker.modes(&file.mode)?;
+    let modes = checker.modes(&file.mode, &file.confinement)?;
     checker.queue_holds_a_match(&file.limits, &limits, &modes)?;
     let drain = &file.shutdown.drain_timeout;
     Ok(Config {
@@ -58,6 +69,12 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         log_level: checker
             .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
             .unwrap_or(LevelFilter::Info),
+        first_user: checker.number(
+            "confinement.first_user",
+            &file.confinement.first_user,
+            FIRST_USER,
+            1_000..=FIRST_USER,
+        )?,
         modes,
         ports,
         limits,
@@ -86,7 +103,7 @@ pub(super) fn public_host(host: &str) -> Result<(), String> {
     Err(format!("must be an IP address without brackets, or a host's name, is {host:?}"))
 }
 
-struct Checker<'a> {
+pub(super) struct Checker<'a> {
     text: &'a str,
     path: &'a Path,
 }
@@ -170,7 +187,11 @@ impl Checker<'_> {
         })
     }
 
-    fn modes(&self, modes: &[Spanned<raw::Mode>]) -> Result<Vec<Mode>, ConfigError> {
+    fn modes(
+        &self,
+        modes: &[Spanned<raw::Mode>],
+        confinement: &raw::Confinement,
+    ) -> Result<Vec<Mode>, ConfigError> {
         if let Some(one_too_many) = modes.get(MODES_MAX) {
             let problem = format!("there are {}; {MODES_MAX} at most", modes.len());
             return Err(self.wrong("mode", one_too_many, problem));
@@ -178,7 +199,7 @@ impl Checker<'_> {
         let mut names = BTreeSet::new();
         let mut checked = Vec::new();
         for mode in modes {
-            let mode = self.mode(mode)?;
+            let mode = self.mode(mode, confinement)?;
             checked.push(mode);
         }
         for (mode, raw) in checked.iter().zip(modes) {
@@ -205,7 +226,11 @@ impl Checker<'_> {
         Err(self.wrong("limits.queue", queue, problem))
     }
 
-    fn mode(&self, spanned: &Spanned<raw::Mode>) -> Result<Mode, ConfigError> {
+    fn mode(
+        &self,
+        spanned: &Spanned<raw::Mode>,
+        confinement: &raw::Confinement,
+    ) -> Result<Mode, ConfigError> {
         let mode = spanned.get_ref();
         let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
         let alive_timeout = match &mode.alive_timeout {
@@ -213,20 +238,116 @@ impl Checker<'_> {
             Some(_) => Some(time("mode.alive_timeout", &mode.alive_timeout, 0)?),
         };
         let players = 1..=matchmaker::limits::PLAYERS_PER_MATCH_MAX;
+        let command = self.command(spanned)?;
+        let contract = self.contract(mode)?;
+        let (warm_min, warm_max) = self.warm(mode, contract)?;
+        let max_duration = time("mode.max_duration", &mode.max_duration, 600_000)?;
+        let is_ours = command[0] == OWN_GAMES;
         Ok(Mode {
             name: self.mode_name(spanned)?,
             players: self.number("mode.players", &mode.players, 2, players)?,
-            command: self.command(spanned)?,
+            confinement: self.confinement(
+                &mode.confinement,
+                confinement,
+                max_duration.as_secs(),
+                is_ours,
+            )?,
+            command,
+            contract,
+            ready_line: self.ready_line(mode, contract)?,
+            template: self.template(mode, contract)?,
             env: self.env(&mode.env)?,
             transport: self.transport(&mode.transport)?,
-            warm: self.number("mode.warm", &mode.warm, 2, 0..=65_535)?,
+            warm_min,
+            warm_max,
             ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
             start_timeout: time("mode.start_timeout", &mode.start_timeout, 2_000)?,
             hello_timeout: time("mode.hello_timeout", &mode.hello_timeout, 10_000)?,
-            max_duration: time("mode.max_duration", &mode.max_duration, 600_000)?,
+            max_duration,
             alive_timeout,
             stop_grace: time("mode.stop_grace", &mode.stop_grace, 5_000)?,
         })
+    }
+
+    fn contract(&self, mode: &raw::Mode) -> Result<Contract, ConfigError> {
+        let contract = mode.contract.as_ref().map(|it| (it, it.get_ref().as_str()));
+        let bind = mode.bind.as_ref().map(|it| (it, it.get_ref().as_str()));
+        match (contract, bind) {
+            (None | Some((_, protocol::GAME_PROTOCOL)), None | Some((_, "muster"))) => {
+                Ok(Contract::Muster)
+            }
+            (Some((_, "plain")), None | Some((_, "muster"))) => {
+                Ok(Contract::Plain { binds: false })
+            }
+            (Some((_, "plain")), Some((_, "game"))) => Ok(Contract::Plain { binds: true }),
+            (_, Some((bind, "game"))) => {
+                let problem =
+                    "\"game\" goes with contract = \"plain\": others are handed their socket";
+                Err(self.wrong("mode.bind", bind, problem))
+            }
+            (Some((contract, other)), _)
+                if other != "plain" && other != protocol::GAME_PROTOCOL =>
+            {
+                let own = protocol::GAME_PROTOCOL;
+                let problem = format!("must be \"{own}\" or \"plain\", is \"{other}\"");
+                Err(self.wrong("mode.contract", contract, problem))
+            }
+            (_, Some((bind, other))) => {
+                let problem = format!("must be \"muster\" or \"game\", is \"{other}\"");
+                Err(self.wrong("mode.bind", bind, problem))
+            }
+            (Some(_), None) => unreachable!("every contract without bind is matched above"),
+        }
+    }
+
+    /// How many games are kept warm. A program that gets its players at birth cannot wait for them.
+    fn warm(&self, mode: &raw::Mode, contract: Contract) -> Result<(usize, usize), ConfigError> {
+        let is_plain = contract != Contract::Muster;
+        let number = |key, value, default| self.number(key, value, default, 0..=WARM_MAX);
+        let min_key = if mode.warm_min.is_some() { &mode.warm_min } else { &mode.warm };
+        let min = number("mode.warm_min", min_key, if is_plain { 0 } else { 2 })?;
+        let max = number("mode.warm_max", &mode.warm_max, min)?;
+        for (name, key) in [("mode.warm_max", &mode.warm_max), ("mode.warm_min", min_key)] {
+            let Some(key) = key else { continue };
+            if max < min {
+                let problem = format!("warm_max = {max} is below warm_min = {min}");
+                return Err(self.wrong(name, key, problem));
+            }
+            if is_plain && *key.get_ref() > 0 {
+                let problem =
+                    "must be 0 with contract = \"plain\": such a game cannot wait for players";
+                return Err(self.wrong(name, key, problem));
+            }
+        }
+        Ok((min, max))
+    }
+
+    fn ready_line(
+        &self,
+        mode: &raw::Mode,
+        contract: Contract,
+    ) -> Result<Option<Regex>, ConfigError> {
+        let Some(line) = &mode.ready_line else { return Ok(None) };
+        if contract == Contract::Muster {
+            let problem = "goes with contract = \"plain\": others say when they are ready";
+            return Err(self.wrong("mode.ready_line", line, problem));
+        }
+        let problem = |error| format!("must be a regular expression: {error}");
+        let parsed = Regex::new(line.get_ref());
+        parsed.map(Some).map_err(|error| self.wrong("mode.ready_line", line, problem(error)))
+    }
+
+    fn template(&self, mode: &raw::Mode, contract: Contract) -> Result<Option<u64>, ConfigError> {
+        let games = 1..=u64::MAX >> 1;
+        let games = self.number("mode.template_games", &mode.template_games, 10_000, games)?;
+        match mode.template.as_ref().filter(|it| *it.get_ref()) {
+            None => Ok(None),
+            Some(template) if contract != Contract::Muster => {
+                let problem = "cannot go with contract = \"plain\": a template speaks with Muster";
+                Err(self.wrong("mode.template", template, problem))
+            }
+            Some(_) => Ok(Some(games)),
+        }
     }
 
     fn mode_name(&self, mode: &Spanned<raw::Mode>) -> Result<String, ConfigError> {
@@ -354,7 +475,12 @@ impl Checker<'_> {
 
     // ---- Errors ----
 
-    fn wrong<T>(&self, key: &str, value: &Spanned<T>, problem: impl Into<String>) -> ConfigError {
+    pub(super) fn wrong<T>(
+        &self,
+        key: &str,
+        value: &Spanned<T>,
+        problem: impl Into<String>,
+    ) -> ConfigError {
         self.at(value.span(), key.to_owned(), problem.into())
     }
 

@@ -1,9 +1,11 @@
 //! What an operator sets: read from TOML once, checked once, and from then on a [`Config`] that cannot hold
 //! an invalid value.
 //!
-//! `raw` is the file's shape, `check` turns it into this module's types and says what is wrong, where.
+//! `raw` is the file's shape, `check` and `confinement` turn it into this module's types and say what is wrong,
+//! where.
 
 mod check;
+mod confinement;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -12,7 +14,9 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use launcher::{Confinement, Contract, Program};
 use log::LevelFilter;
+use regex_lite::Regex;
 
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
@@ -23,6 +27,8 @@ pub(crate) struct Config {
     pub(crate) shutdown: Shutdown,
     /// How much is logged.
     pub(crate) log_level: LevelFilter,
+    /// Where Muster runs as root, games run as users from this one on.
+    pub(crate) first_user: u32,
     /// At least one; the first is the default queue.
     pub(crate) modes: Vec<Mode>,
 }
@@ -99,8 +105,17 @@ pub(crate) struct Mode {
     pub(crate) command: Vec<String>,
     /// Variables for the game besides those of the contract.
     pub(crate) env: BTreeMap<String, String>,
+    /// What the program knows of Muster.
+    pub(crate) contract: Contract,
+    /// For a program that knows nothing: what it prints when it can be played with.
+    pub(crate) ready_line: Option<Regex>,
+    /// Where games are forked from a template: how many, before it is started anew.
+    pub(crate) template: Option<u64>,
+    pub(crate) confinement: Confinement,
     pub(crate) transport: Transport,
-    pub(crate) warm: usize,
+    /// Games kept ready for players: as many as matches come, between these.
+    pub(crate) warm_min: usize,
+    pub(crate) warm_max: usize,
     pub(crate) ready_timeout: Duration,
     pub(crate) start_timeout: Duration,
     pub(crate) hello_timeout: Duration,
@@ -171,14 +186,28 @@ impl Config {
         Ok(())
     }
 
+    /// The part that the launcher needs.
+    pub(crate) fn programs(&self) -> Vec<Program> {
+        let program = |mode: &Mode| Program {
+            mode: mode.name.clone(),
+            command: mode.command.clone(),
+            env: mode.env.clone(),
+            contract: mode.contract,
+            template: mode.template,
+            ready_timeout: mode.ready_timeout,
+            confinement: mode.confinement.clone(),
+        };
+        self.modes.iter().map(program).collect()
+    }
+
     /// The part that the brain needs.
     pub(crate) fn for_brain(&self) -> matchmaker::Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
             players: mode.players,
-            warm_min: mode.warm,
-            warm_max: mode.warm,
-            seat_at_launch: false,
+            warm_min: mode.warm_min,
+            warm_max: mode.warm_max,
+            seat_at_launch: true,
             ready_timeout: mode.ready_timeout,
             start_timeout: mode.start_timeout,
             max_duration: mode.max_duration,

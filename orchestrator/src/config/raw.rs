@@ -1,6 +1,7 @@
 //! The shape of the file. Every value knows where it stands, so that a later check can say so.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -15,6 +16,7 @@ pub(super) struct File {
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
     pub(super) log: Log,
+    pub(super) confinement: Confinement,
     pub(super) mode: Vec<Spanned<Mode>>,
 }
 
@@ -73,12 +75,52 @@ pub(super) struct Mode {
     pub(super) players: Key<i64>,
     pub(super) command: Key<Vec<String>>,
     pub(super) env: Key<BTreeMap<String, String>>,
+    pub(super) contract: Key<String>,
+    pub(super) bind: Key<String>,
+    pub(super) ready_line: Key<String>,
+    pub(super) template: Key<bool>,
+    pub(super) template_games: Key<i64>,
     pub(super) transport: Key<String>,
     pub(super) warm: Key<i64>,
+    pub(super) warm_min: Key<i64>,
+    pub(super) warm_max: Key<i64>,
     pub(super) ready_timeout: Key<String>,
     pub(super) start_timeout: Key<String>,
     pub(super) hello_timeout: Key<String>,
     pub(super) max_duration: Key<String>,
     pub(super) alive_timeout: Key<String>,
     pub(super) stop_grace: Key<String>,
+    pub(super) confinement: Confinement,
+}
+
+/// For all modes, or for one in place of that.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Confinement {
+    pub(super) enabled: Key<bool>,
+    pub(super) user: Key<bool>,
+    pub(super) no_new_privileges: Key<bool>,
+    pub(super) network: Key<bool>,
+    pub(super) ipc: Key<bool>,
+    pub(super) mount: Key<bool>,
+    pub(super) landlock: Key<bool>,
+    pub(super) seccomp: Key<String>,
+    pub(super) cgroup: Key<bool>,
+    pub(super) read: Key<Vec<PathBuf>>,
+    pub(super) write: Key<Vec<PathBuf>>,
+    pub(super) first_user: Key<i64>,
+    pub(super) memory_max: Key<Amount>,
+    pub(super) cpu_time_max: Key<Amount>,
+    pub(super) cpu_max: Key<Amount>,
+    pub(super) files_max: Key<Amount>,
+    pub(super) file_size_max: Key<Amount>,
+    pub(super) processes_max: Key<Amount>,
+}
+
+/// A limit, with its unit or without.
+#[derive(Debug, Deserialize)]
+#[serde(untagged)]
+pub(super) enum Amount {
+    Number(i64),
+    Text(String),
 }

@@ -10,25 +10,26 @@ mod requests;
 mod talk;
 mod watch;
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use matchmaker::{Exit, Input, Matchmaker};
+use matchmaker::{GameId, Input, Matchmaker, ModeId};
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll, Waker};
+use mio::{Events, Interest, Poll};
+use process::Ended;
 
 use crate::client::READ_CHUNK;
 use crate::clients::Clients;
 use crate::config::Config;
 use crate::games::Games;
-use crate::launcher::Launcher;
+use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::netcode::Doors;
 use crate::signals::Signals;
+use crate::templates::Template;
 use crate::tokens::{self, Source};
 
 pub(crate) use talk::RETRY_MS;
@@ -52,9 +53,11 @@ pub(crate) struct Server {
     /// The time of this turn.
     now: Instant,
     started: Instant,
-    /// Children that died while launches were on their way, with the number of the last one: one of them may be
-    /// the process of a launch up to that.
-    unclaimed: HashMap<i32, (Exit, u64)>,
+    /// By mode: the newest template, and how it is heard.
+    templates: BTreeMap<ModeId, Template>,
+    /// Children that died while launches were on their way, with the last of these: one of them may be the
+    /// process of a launch up to that.
+    unclaimed: HashMap<i32, (Ended, GameId)>,
     closed_a_descriptor: bool,
     stop_was_asked: bool,
     is_done: bool,
@@ -65,11 +68,12 @@ impl Server {
     /// Takes hold of everything that the loop needs. The address is bound here, so that an error shows at once.
     ///
     /// # Errors
-    /// When a descriptor or the worker thread cannot be had.
+    /// When a descriptor cannot be had.
     pub(crate) fn new(
         config: Config,
         signals: Signals,
         mut listener: Listener,
+        launcher: Launcher,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         listener.register(poll.registry())?;
@@ -79,11 +83,11 @@ impl Server {
             tokens::SIGNALS,
             Interest::READABLE,
         )?;
-        let waker = Arc::new(Waker::new(poll.registry(), tokens::WORKER)?);
+        launcher.register(poll.registry())?;
         let now = Instant::now();
         Ok(Self {
             brain: Matchmaker::new(config.for_brain()),
-            launcher: Launcher::start(&config, waker)?,
+            launcher,
             poll,
             clients: Clients::new(),
             games: Games::default(),
@@ -93,6 +97,7 @@ impl Server {
             inputs: VecDeque::new(),
             now,
             started: now,
+            templates: BTreeMap::new(),
             unclaimed: HashMap::new(),
             closed_a_descriptor: false,
             stop_was_asked: false,
@@ -132,13 +137,15 @@ impl Server {
     fn time_to_wait(&self) -> Option<Duration> {
         if self.clients.has_ready()
             || self.games.has_ready()
+            || self.templates.values().any(Template::has_more)
             || self.listener.is_ready()
             || !self.inputs.is_empty()
         {
             return Some(Duration::ZERO);
         }
         let brain = self.brain.next_deadline().map(|at| self.started + at);
-        let deadlines = [brain, self.clients.next_deadline(), self.listener.retry_at()];
+        let launcher = self.launcher.restart_at();
+        let deadlines = [brain, self.clients.next_deadline(), self.listener.retry_at(), launcher];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
@@ -147,7 +154,11 @@ impl Server {
         match tokens::source(event.token()) {
             Some(Source::Listener) => self.listener.set_has_more(),
             Some(Source::Signals) => self.handle_signals(),
-            Some(Source::Worker) => self.handle_answers(),
+            Some(Source::Launcher) => {
+                self.launcher.send();
+                self.handle_answers();
+            }
+            Some(Source::Template(mode)) => self.read_template(mode),
             Some(Source::Client(id)) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
@@ -172,6 +183,7 @@ impl Server {
             self.read_control(game);
             self.read_output(game);
         }
+        self.read_ready_templates();
         self.listener.retry(self.now, std::mem::take(&mut self.closed_a_descriptor));
         if self.listener.is_ready() {
             self.accept();
@@ -179,6 +191,7 @@ impl Server {
     }
 
     fn handle_deadlines(&mut self) {
+        self.restart_launcher();
         while let Some(id) = self.clients.pop_due(self.now) {
             self.handle_client_deadline(id);
         }

@@ -1,9 +1,12 @@
 //! What the brain says, done.
 
-use matchmaker::{Action, ConnectionId, Event, GameId, Input, MatchEnd, MatchId, ModeId};
+use launcher::{Contract, Guests};
+use matchmaker::{
+    Action, ConnectionId, Event, GameId, Input, MatchEnd, MatchId, ModeId, SeatedMatch,
+};
 use nix::sys::signal::Signal;
 use protocol::netcode::Netcode;
-use protocol::{ErrorCode, Reply, Secret, ToGame};
+use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
 
 use super::Server;
 use crate::config::{Mode, Transport};
@@ -43,25 +46,12 @@ impl Server {
                 self.assign(connection, reply);
             }
             Action::Refuse { connection, code, text } => self.refuse(connection, code, &text),
-            Action::Launch { game, mode, port, .. } => {
-                if self.mode(mode).transport == Transport::Netcode {
-                    self.doors.build(game, port);
-                }
-                self.launcher.launch(game, mode, port);
-            }
+            Action::Launch { game, mode, port, seated } => self.launch(game, mode, port, seated),
             Action::Start { game, mode, match_id, seats } => {
                 if let Some(game) = self.games.get_mut(game) {
                     game.match_id = Some(match_id);
                 }
-                let netcode = self.netcode_of(mode, game);
-                let mode = self.mode(mode);
-                let start = ToGame::Start {
-                    match_id: match_id.to_string(),
-                    players: seats,
-                    hello_ms: millis(mode.hello_timeout),
-                    max_ms: millis(mode.max_duration),
-                    netcode,
-                };
+                let start = self.start_of(game, mode, match_id, seats);
                 self.tell_game(game, &start);
             }
             Action::Stop { game, grace } => {
@@ -79,6 +69,45 @@ impl Server {
                 self.report(&event);
             }
             Action::Drained => self.is_done = true,
+        }
+    }
+
+    /// Orders a game. One that is launched for a match finds its players at birth: on its control channel, where it
+    /// has one.
+    fn launch(&mut self, game: GameId, mode: ModeId, port: u16, seated: Option<SeatedMatch>) {
+        if self.mode(mode).transport == Transport::Netcode {
+            self.doors.build(game, port);
+        }
+        let match_id = seated.as_ref().map(|seated| seated.match_id);
+        let guests = match (seated, self.mode(mode).contract) {
+            (None, _) => Guests::Unknown,
+            (Some(SeatedMatch { match_id, seats }), Contract::Muster) => {
+                Guests::Line(self.start_of(game, mode, match_id, seats).to_line())
+            }
+            (Some(SeatedMatch { match_id, seats }), Contract::Plain { .. }) => {
+                // Serializing fails only for maps with keys that are not strings, which no seat holds.
+                let players = serde_json::to_string(&seats).unwrap_or_default();
+                Guests::Environment { match_id: match_id.to_string(), players }
+            }
+        };
+        self.launcher.launch(game, mode, port, match_id, guests);
+    }
+
+    fn start_of(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        match_id: MatchId,
+        seats: Vec<Seat>,
+    ) -> ToGame {
+        let netcode = self.netcode_of(mode, game);
+        let mode = self.mode(mode);
+        ToGame::Start {
+            match_id: match_id.to_string(),
+            players: seats,
+            hello_ms: millis(mode.hello_timeout),
+            max_ms: millis(mode.max_duration),
+            netcode,
         }
     }
 
@@ -126,7 +155,7 @@ impl Server {
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let told = game.channels.tell(message, self.poll.registry(), id);
+        let told = game.control.tell(message, self.poll.registry(), id);
         // A game that closed its channel may still be asked to stop: SIGTERM follows.
         if !told && !matches!(message, ToGame::Stop { .. }) {
             let what = "its control channel is closed, or it does not read it".to_owned();
@@ -140,7 +169,7 @@ impl Server {
         }
     }
 
-    fn mode(&self, mode: ModeId) -> &Mode {
+    pub(super) fn mode(&self, mode: ModeId) -> &Mode {
         &self.config.modes[mode.0]
     }
 

@@ -1,20 +1,27 @@
 //! Watching games: what they say, what they print, and how they end; and the signals, most of which tell of
 //! such an end.
 
-use matchmaker::{GameId, Input};
+use std::borrow::Cow;
+use std::os::fd::OwnedFd;
+
+use launcher::Contract;
+use matchmaker::{GameId, Input, LaunchFault, ModeId};
 use nix::sys::signal::Signal;
+use process::Ended;
 use protocol::FromGame;
 
 use super::Server;
-use crate::channels::Said;
-use crate::games::Reaped;
-use crate::launcher::{Answer, Process};
+use crate::control::Said;
+use crate::games::{self, Reaped};
+use crate::launches::{Answer, Process};
+use crate::output::Printed;
+use crate::templates::Template;
 
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
 const LAST_WORDS_MAX: usize = 256;
 
 impl Server {
-    /// The worker has answered.
+    /// The launcher has answered.
     pub(super) fn handle_answers(&mut self) {
         while let Some(answer) = self.launcher.next_answer() {
             match answer {
@@ -23,34 +30,80 @@ impl Server {
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
+                Answer::Template { mode, pid, output } => self.handle_template(mode, pid, output),
+                Answer::Gone => self.restart_launcher(),
             }
         }
-        let answered = self.launcher.answered();
-        self.unclaimed.retain(|_, (_, last_launch)| *last_launch > answered);
+        let launcher = &self.launcher;
+        self.unclaimed.retain(|_, (_, last)| launcher.awaits_up_to(*last));
+    }
+
+    /// Starts another launcher, if there is none and it is time.
+    pub(super) fn restart_launcher(&mut self) {
+        if self.launcher.restart(self.now, self.games.living())
+            && let Err(error) = self.launcher.register(self.poll.registry())
+        {
+            log::error!("cannot watch the launcher: {error}");
+        }
     }
 
     fn handle_launched(&mut self, game: GameId, process: Process) {
-        let pid = process.pid;
+        let (pid, mode) = (process.pid, process.ordered.mode);
         let rate = self.config.limits.output_lines_per_second;
+        let early_end = self.unclaimed.remove(&pid);
+        let is_ours = early_end.is_some() || games::is_child(pid);
+        if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
+            let fault = "its template named a process that is none of its games";
+            self.launcher.clean_up(game);
+            self.tell_brain(Input::LaunchFailed { game, fault: LaunchFault::Other(fault.into()) });
+            return;
+        }
         log::debug!("game launched game={game} pid={pid}");
-        self.games.insert(game, process, self.poll.registry(), rate, self.now);
-        if let Some((exit, _)) = self.unclaimed.remove(&pid) {
-            self.games.note_early_exit(game, exit);
+        if let Some((ended, _)) = early_end {
+            self.games.note_early_end(game, ended);
             self.launcher.clean_up(game);
         }
         self.tell_brain(Input::Launched { game });
+        let mode = self.mode(mode);
+        if mode.contract != Contract::Muster && mode.ready_line.is_none() {
+            // It says nothing of itself; that it runs has to do.
+            self.tell_brain(Input::GameStarted { game });
+        }
+    }
+
+    fn handle_template(&mut self, mode: ModeId, pid: i32, output: Option<OwnedFd>) {
+        log::info!("template started mode={} pid={pid}", self.config.modes[mode.0].name);
+        let rate = self.config.limits.output_lines_per_second;
+        let registry = self.poll.registry();
+        let template = Template::new(mode, pid, output, registry, rate, self.now);
+        self.templates.insert(mode, template);
+    }
+
+    pub(super) fn read_template(&mut self, mode: ModeId) {
+        let Some(template) = self.templates.get_mut(&mode) else { return };
+        let name = &self.config.modes[mode.0].name;
+        for printed in template.read(&mut self.chunk, self.now) {
+            log::info!("output template={name}: {}", line_of(&printed));
+        }
+    }
+
+    pub(super) fn read_ready_templates(&mut self) {
+        let ready = self.templates.iter().filter(|(_, template)| template.has_more());
+        for mode in ready.map(|(mode, _)| *mode).collect::<Vec<_>>() {
+            self.read_template(mode);
+        }
     }
 
     pub(super) fn handle_control_event(&mut self, id: GameId) {
         if let Some(game) = self.games.get_mut(id) {
-            game.channels.flush_control(self.poll.registry(), id);
+            game.control.flush(self.poll.registry(), id);
             self.read_control(id);
         }
     }
 
     pub(super) fn read_control(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.channels.read_control(&mut self.chunk);
+        let (said, has_more) = game.control.read(&mut self.chunk);
         for said in said {
             self.handle_said(id, said);
         }
@@ -61,9 +114,9 @@ impl Server {
 
     pub(super) fn read_output(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.channels.read_output(&mut self.chunk, self.now);
-        for said in said {
-            self.handle_said(id, said);
+        let (printed, has_more) = game.output.read(&mut self.chunk, self.now);
+        for printed in printed {
+            self.log_output(id, &printed);
         }
         if has_more {
             self.games.set_ready(id);
@@ -74,11 +127,6 @@ impl Server {
         let message = match said {
             Said::Message(message) => message,
             Said::Garbage(what) => return self.tell_brain(Input::GameBroken { game, what }),
-            Said::Output(line) => return self.log_output(game, &String::from_utf8_lossy(&line)),
-            Said::Suppressed(lines) => {
-                return self
-                    .log_output(game, &format!("({lines} lines were too many for the log)"));
-            }
         };
         match message {
             FromGame::Ready => self.tell_brain(Input::GameReady { game }),
@@ -95,10 +143,20 @@ impl Server {
     }
 
     /// Writes a line of a game's output into the log, with the game and its match named.
-    fn log_output(&self, id: GameId, line: &str) {
+    fn log_output(&mut self, id: GameId, printed: &Printed) {
+        let line = line_of(printed);
+        self.look_for_ready_line(id, &line);
         match self.games.get(id).and_then(|game| game.match_id) {
             Some(match_id) => log::info!("output game={id} match={match_id}: {line}"),
             None => log::info!("output game={id}: {line}"),
+        }
+    }
+
+    /// A program that knows nothing of Muster may print that it can be played with.
+    fn look_for_ready_line(&mut self, id: GameId, line: &str) {
+        let Some(game) = self.games.get(id) else { return };
+        if self.mode(game.mode).ready_line.as_ref().is_some_and(|ready| ready.is_match(line)) {
+            self.tell_brain(Input::GameStarted { game: id });
         }
     }
 
@@ -108,23 +166,26 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
-            let (control, control_has_more) = game.channels.read_control(&mut self.chunk);
-            let (output, output_has_more) = game.channels.read_output(&mut self.chunk, self.now);
-            for said in control.into_iter().chain(output) {
+            let (control, control_has_more) = game.control.read(&mut self.chunk);
+            let (output, output_has_more) = game.output.read(&mut self.chunk, self.now);
+            for said in control {
                 self.handle_said(id, said);
+            }
+            for printed in output {
+                self.log_output(id, &printed);
             }
             if !control_has_more && !output_has_more {
                 break;
             }
         }
-        let suppressed = self.games.get_mut(id).map_or(0, |game| game.channels.take_suppressed());
+        let suppressed = self.games.get_mut(id).map_or(0, |game| game.output.take_suppressed());
         if suppressed > 0 {
-            self.handle_said(id, Said::Suppressed(suppressed));
+            self.log_output(id, &Printed::Suppressed(suppressed));
         }
-        let Some(exit) = self.games.get(id).and_then(|game| game.exit) else {
+        let Some(ended) = self.games.get(id).and_then(|game| game.ended) else {
             return log::error!("game {id} was cleaned up before it was reaped");
         };
-        self.tell_brain(Input::GameExited { game: id, exit });
+        self.tell_brain(Input::GameExited { game: id, exit: games::exit_of(&ended) });
         self.games.remove(id);
         self.closed_a_descriptor = true;
     }
@@ -144,6 +205,12 @@ impl Server {
                     log::info!("{signal}: draining; once more stops at once");
                     self.tell_brain(Input::Drain);
                 }
+                Signal::SIGHUP => {
+                    log::info!(
+                        "{signal}: starting templates anew; the config is read at a restart"
+                    );
+                    self.launcher.renew();
+                }
                 _ => log::warn!(
                     "{signal} does nothing in this version; restart to change the config"
                 ),
@@ -155,14 +222,30 @@ impl Server {
         while let Some(reaped) = self.games.reap() {
             match reaped {
                 Reaped::Game(game) => self.launcher.clean_up(game),
-                Reaped::Other(pid, exit) => {
-                    let ordered = self.launcher.ordered();
-                    if ordered > self.launcher.answered() {
-                        self.unclaimed.insert(pid, (exit, ordered));
+                Reaped::Other(ended) => {
+                    if let Some(last) = self.launcher.last_ordered() {
+                        self.unclaimed.insert(ended.pid, (ended, last));
                     }
+                    self.note_template_end(&ended);
                     self.launcher.look_again();
                 }
             }
         }
+    }
+
+    fn note_template_end(&mut self, ended: &Ended) {
+        let template = self.templates.iter().find(|(_, template)| template.pid == ended.pid);
+        if let Some((mode, _)) = template {
+            let (name, exit) = (&self.config.modes[mode.0].name, games::exit_of(ended));
+            log::warn!("template ended mode={name} pid={} end=\"{exit}\"", ended.pid);
+        }
+    }
+}
+
+/// What a game or a template printed, for the log.
+fn line_of(printed: &Printed) -> Cow<'_, str> {
+    match printed {
+        Printed::Line(line) => String::from_utf8_lossy(line),
+        Printed::Suppressed(lines) => format!("({lines} lines were too many for the log)").into(),
     }
 }

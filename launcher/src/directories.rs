@@ -7,63 +7,61 @@
 
 use std::fs::{self, Permissions};
 use std::io;
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
+use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
-
-use matchmaker::GameId;
-use tempfile::TempDir;
 
 /// Entries removed at a time.
 const ENTRIES_PER_TURN: usize = 256;
 
-/// The place where all games have theirs.
+/// The place where all games have theirs, which is the daemon's.
 pub(crate) struct Directories {
-    place: TempDir,
+    place: PathBuf,
     /// Directories that were moved to the heap, and those of them that are gone.
     heaped: u64,
     removed: u64,
 }
 
 impl Directories {
-    /// Makes the place.
-    ///
-    /// # Errors
-    /// When nothing can be written where the system wants temporary files.
-    pub(crate) fn new() -> io::Result<Self> {
-        // systemd.exec(5): with several directories, their paths are separated by colons.
-        let given = std::env::var_os("RUNTIME_DIRECTORY");
-        let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
-        let parent = first.unwrap_or_else(std::env::temp_dir);
-        let place = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
-        Ok(Self { place, heaped: 0, removed: 0 })
-    }
-
-    /// Makes an empty directory for a game.
-    ///
-    /// # Errors
-    /// When it cannot be made.
-    pub(crate) fn make(&self, game: GameId) -> io::Result<PathBuf> {
-        let directory = self.of(game);
-        match fs::create_dir(&directory) {
-            // Somebody tidied up: who removes what is old from /tmp, for one.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                fs::DirBuilder::new().mode(0o700).create(self.place.path())?;
-                fs::create_dir(&directory)?;
+    /// Takes over a place, with what an earlier launcher left there of games that do not live.
+    pub(crate) fn new(place: PathBuf, living: &[u64]) -> Self {
+        let mut directories = Self { place, heaped: 0, removed: 0 };
+        let kept: Vec<PathBuf> = living.iter().map(|game| directories.of(*game)).collect();
+        let entries = fs::read_dir(&directories.place).into_iter().flatten().flatten();
+        let entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+        // Numbers on the heap go on after the highest that is taken.
+        let number =
+            |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("left-")?.parse().ok();
+        directories.heaped =
+            entries.iter().filter_map(number).max().map_or(0, |last: u64| last + 1);
+        directories.removed = directories.heaped;
+        for left in entries.iter().filter(|path| !kept.contains(path)) {
+            if let Err(error) = directories.heap(left) {
+                log::warn!("cannot remove what was left in {}: {error}", left.display());
             }
-            made => made?,
         }
-        Ok(directory)
+        directories
     }
 
-    /// Gives a game's directory up, which nobody uses any more.
-    pub(crate) fn discard(&mut self, game: GameId) {
-        let directory = self.of(game);
-        match self.heap(&directory) {
+    /// Makes an empty directory for a game, or under another name, that belongs to `user`.
+    ///
+    /// # Errors
+    /// When it cannot be made: `NotFound` if the place itself is gone.
+    pub(crate) fn make(&self, directory: &Path, user: Option<u32>) -> io::Result<()> {
+        fs::create_dir(directory)?;
+        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        user.map_or(Ok(()), |user| chown(directory, Some(user), Some(user)))
+    }
+
+    /// The directory of a template of a mode; its games have theirs inside.
+    pub(crate) fn of_template(&self, mode: usize, number: u64) -> PathBuf {
+        self.place.join(format!("template-{mode}-{number}"))
+    }
+
+    /// Gives a directory up, which nobody uses any more.
+    pub(crate) fn discard(&mut self, directory: &Path) {
+        match self.heap(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
-                log::warn!(
-                    "cannot remove what game {game} left in {}: {error}",
-                    directory.display()
-                );
+                log::warn!("cannot remove what was left in {}: {error}", directory.display());
             }
             Ok(()) | Err(_) => {}
         }
@@ -112,11 +110,12 @@ impl Directories {
     }
 
     fn heap_path(&self, number: u64) -> PathBuf {
-        self.place.path().join(format!("left-{number}"))
+        self.place.join(format!("left-{number}"))
     }
 
-    fn of(&self, game: GameId) -> PathBuf {
-        self.place.path().join(format!("game-{game}"))
+    /// The directory of a game that was not forked by a template.
+    pub(crate) fn of(&self, game: u64) -> PathBuf {
+        self.place.join(format!("game-{game}"))
     }
 }
 
@@ -125,21 +124,29 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_place_that_was_tidied_away_is_made_again() {
+    fn what_an_earlier_launcher_left_is_removed_and_what_lives_is_kept() {
         let place = tempfile::tempdir().unwrap();
-        let directories = Directories { place, heaped: 0, removed: 0 };
-        fs::remove_dir(directories.place.path()).unwrap();
-        assert!(directories.make(GameId(1)).unwrap().is_dir());
+        for name in ["game-1", "game-2", "left-7", "template-0-1"] {
+            fs::create_dir(place.path().join(name)).unwrap();
+        }
+        let mut directories = Directories::new(place.path().into(), &[2]);
+        while directories.has_discarded() {
+            directories.remove_some();
+        }
+        let left: Vec<_> =
+            fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().path()).collect();
+        assert_eq!(left, [directories.of(2)]);
     }
 
     #[test]
     fn a_directory_goes_with_closed_ones_links_and_files() {
         let place = tempfile::tempdir().unwrap();
-        let mut directories = Directories { place, heaped: 0, removed: 0 };
+        let mut directories = Directories::new(place.path().into(), &[]);
         let kept = tempfile::tempdir().unwrap();
         fs::write(kept.path().join("file"), "x").unwrap();
-        for game in [1, 2].map(GameId) {
-            let directory = directories.make(game).unwrap();
+        for game in [1, 2] {
+            let directory = directories.of(game);
+            directories.make(&directory, None).unwrap();
             fs::create_dir_all(directory.join("a/b")).unwrap();
             fs::write(directory.join("a/b/file"), "x").unwrap();
             std::os::unix::fs::symlink(kept.path(), directory.join("link")).unwrap();
@@ -147,14 +154,14 @@ mod tests {
             for number in 0..2 * ENTRIES_PER_TURN {
                 fs::write(directory.join(number.to_string()), "").unwrap();
             }
-            directories.discard(game);
+            directories.discard(&directory);
             // Nothing is there to remove, which is how it should be.
-            directories.discard(game);
+            directories.discard(&directory);
         }
         while directories.has_discarded() {
             directories.remove_some();
         }
-        assert_eq!(fs::read_dir(directories.place.path()).unwrap().count(), 0);
+        assert_eq!(fs::read_dir(place.path()).unwrap().count(), 0);
         assert!(kept.path().join("file").exists());
     }
 }

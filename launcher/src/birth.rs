@@ -1,0 +1,444 @@
+//! Making one process: what it is to run, with what at hand, and the launch step that makes it so.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, PipeReader, PipeWriter, Read as _};
+use std::net::SocketAddr;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+
+use process::Stack;
+use protocol::{GAME_CONTROL_FD, GAME_PROTOCOL};
+use socket2::{Domain, Protocol, Socket, Type};
+
+use crate::confine::{Confiner, Group, Walls};
+use crate::launch_step::{self, Plan};
+use crate::program::{Contract, Program};
+use crate::wire::{Channel, Fault, Guests, Setup};
+
+/// The longest first line of a script that the kernel reads; execve(2).
+const SHEBANG_MAX: usize = 256;
+
+/// How many scripts may be each other's interpreters; execve(2).
+const INTERPRETERS_MAX: usize = 5;
+
+/// What makes processes.
+pub(crate) struct Maker {
+    pub(crate) setup: Setup,
+    pub(crate) confiner: Confiner,
+    /// By mode.
+    walls: Vec<Walls>,
+    pub(crate) stack: Stack,
+    /// Where our own binary is: programs are looked up beside it.
+    beside: Option<PathBuf>,
+}
+
+/// A game to be made.
+pub(crate) struct Request {
+    pub(crate) game: u64,
+    pub(crate) mode: usize,
+    pub(crate) port: u16,
+    pub(crate) guests: Guests,
+}
+
+/// A process that was made, with what the daemon and the launcher keep of it.
+pub(crate) struct Born {
+    pub(crate) pid: i32,
+    pub(crate) control: Option<UnixStream>,
+    pub(crate) output: PipeReader,
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<Group>,
+}
+
+/// A template that was made.
+pub(crate) struct BornTemplate {
+    pub(crate) pid: i32,
+    pub(crate) channel: Channel,
+    pub(crate) output: PipeReader,
+    pub(crate) user: Option<u32>,
+    pub(crate) group: Option<Group>,
+}
+
+/// What a game's socket, channel and log look like from both sides.
+pub(crate) struct Ends {
+    pub(crate) socket: OwnedFd,
+    pub(crate) control: UnixStream,
+    pub(crate) its_control: UnixStream,
+    pub(crate) output: PipeReader,
+    pub(crate) its_output: PipeWriter,
+}
+
+/// A program, down to what the kernel can run.
+struct Executable {
+    /// What is run: the program, or its interpreter.
+    file: File,
+    /// The files that have to be readable: program and interpreters.
+    files: Vec<PathBuf>,
+    /// The words before the command's own arguments.
+    words: Vec<CString>,
+    is_dynamic: bool,
+}
+
+/// What differs between the processes that are made.
+struct Make<'a> {
+    mode: usize,
+    arguments: Vec<String>,
+    environment: Vec<(&'a str, String)>,
+    directory: &'a Path,
+    socket: Option<BorrowedFd<'a>>,
+    control: Option<BorrowedFd<'a>>,
+    output: BorrowedFd<'a>,
+    user: Option<u32>,
+    group: Option<&'a Group>,
+    is_template: bool,
+}
+
+impl Maker {
+    pub(crate) fn new(setup: Setup) -> Self {
+        let confiner = Confiner::new(&setup);
+        let walls = setup.programs.iter().map(|program| confiner.walls(program)).collect();
+        let exe = std::env::current_exe().ok();
+        let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
+        Self { setup, confiner, walls, stack: Stack::new(), beside }
+    }
+
+    pub(crate) fn program(&self, mode: usize) -> &Program {
+        &self.setup.programs[mode]
+    }
+
+    /// Makes what a game has besides its process. `port`'s socket is bound before the process exists, so that no
+    /// player ever learns a port that is not receiving.
+    pub(crate) fn make_ends(&self, port: u16) -> Result<Ends, Fault> {
+        let socket = bind_game_socket(SocketAddr::new(self.setup.bind, port))?;
+        let (control, its_control) =
+            UnixStream::pair().map_err(Fault::of("make its control channel"))?;
+        control.set_nonblocking(true).map_err(Fault::of("make its control channel"))?;
+        let (output, its_output) = io::pipe().map_err(Fault::of("make its output pipe"))?;
+        Ok(Ends { socket, control, its_control, output, its_output })
+    }
+
+    /// The user as whom a cold game on a port runs.
+    pub(crate) fn user(&self, mode: usize, port: u16) -> Option<u32> {
+        self.confiner.user_of_port(&self.walls[mode], port)
+    }
+
+    /// The user as whom a mode's template and its games run.
+    pub(crate) fn template_user(&self, mode: usize) -> Option<u32> {
+        self.confiner.user_of_template(&self.walls[mode], mode)
+    }
+
+    /// A control group for one of a mode's processes, if they have any.
+    pub(crate) fn make_group(&self, mode: usize, name: &str) -> Option<Group> {
+        self.confiner.make_group(&self.walls[mode], name)
+    }
+
+    /// Makes a game's process from nothing.
+    pub(crate) fn make_game(&mut self, request: &Request, directory: &Path) -> Result<Born, Fault> {
+        let &Request { game, mode, port, ref guests } = request;
+        let ends = self.make_ends(port)?;
+        if let Guests::Line(line) = guests {
+            use std::io::Write as _;
+            // The channel is empty and holds more than a line.
+            (&ends.control).write_all(line.as_bytes()).map_err(Fault::of("tell it its players"))?;
+        }
+        let contract = self.program(mode).contract;
+        let (has_socket, has_control) = match contract {
+            Contract::Muster => (true, true),
+            Contract::Plain { binds } => (!binds, false),
+        };
+        let user = self.user(mode, port);
+        let group = self.make_group(mode, &format!("game-{game}"));
+        let Ends { socket, control, its_control, output, its_output } = ends;
+        // Whoever binds the port itself finds it free: it was until now.
+        let socket = has_socket.then_some(socket);
+        let make = Make {
+            mode,
+            arguments: self.arguments(mode, port),
+            environment: self.identity(request),
+            directory,
+            socket: socket.as_ref().map(OwnedFd::as_fd),
+            control: has_control.then_some(its_control.as_fd()),
+            output: its_output.as_fd(),
+            user,
+            group: group.as_ref(),
+            is_template: false,
+        };
+        let pid = self.make(&make)?;
+        let control = has_control.then_some(control);
+        Ok(Born { pid, control, output, user, group })
+    }
+
+    /// Makes a mode's template.
+    pub(crate) fn make_template(
+        &mut self,
+        mode: usize,
+        directory: &Path,
+    ) -> Result<BornTemplate, Fault> {
+        let (channel, its_channel) = Channel::pair().map_err(Fault::of("make its channel"))?;
+        let (output, its_output) = io::pipe().map_err(Fault::of("make its output pipe"))?;
+        let user = self.template_user(mode);
+        let group = self.make_group(mode, &format!("template-{mode}"));
+        let make = Make {
+            mode,
+            arguments: self.program(mode).command[1..].to_vec(),
+            environment: self
+                .common_identity(mode)
+                .into_iter()
+                .chain([("MUSTER_TEMPLATE", "1".into())])
+                .collect(),
+            directory,
+            socket: None,
+            control: Some(its_channel.as_fd()),
+            output: its_output.as_fd(),
+            user,
+            group: group.as_ref(),
+            is_template: true,
+        };
+        let pid = self.make(&make)?;
+        Ok(BornTemplate { pid, channel: Channel::new(channel), output, user, group })
+    }
+
+    fn make(&mut self, make: &Make<'_>) -> Result<i32, Fault> {
+        let program = &self.setup.programs[make.mode];
+        let walls = &self.walls[make.mode];
+        let name = &program.command[0];
+        let failed = |error: io::Error| Fault::Other(format!("cannot run {name}: {error}"));
+        let executable = self.find_program(name).and_then(Executable::open).map_err(failed)?;
+        if walls.is_strict() && executable.files.len() > 1 {
+            return Err(Fault::Other(format!(
+                "cannot run {name}: it is a script, which confinement.seccomp = \"strict\" cannot run; \
+                 set it to \"default\""
+            )));
+        }
+        let ruleset = match &walls.paths {
+            None => None,
+            Some(paths) => paths
+                .ruleset(make.directory, &executable.files.iter().collect::<Vec<_>>())
+                .map_err(|error| Fault::Other(format!("cannot list its files: {error}")))?,
+        };
+        let own = make.environment.iter().map(|(name, value)| (*name, value));
+        let theirs = program.env.iter().map(|(name, value)| (name.as_str(), value));
+        let variable =
+            |(name, value): (&str, &String)| c_string(format!("{name}={value}").as_bytes());
+        let environment =
+            own.chain(theirs).map(variable).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let arguments = make.arguments.iter().map(|word| c_string(word.as_bytes()));
+        let arguments = executable.words.iter().cloned().map(Ok).chain(arguments);
+        let arguments = arguments.collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let directory = c_string(make.directory.as_os_str().as_bytes()).map_err(failed)?;
+        let plan = Plan {
+            program: executable.file.as_fd(),
+            arguments: &arguments,
+            environment: &environment,
+            directory: &directory,
+            socket: make.socket,
+            control: make.control,
+            output: make.output,
+            cgroup: make.group.map(|group| group.procs.as_fd()),
+            namespaces: &walls.namespaces(),
+            limits: &walls.limits,
+            files_max: walls.files_max,
+            user: make.user,
+            no_new_privileges: walls.no_new_privileges,
+            ruleset: ruleset.as_ref().map(OwnedFd::as_fd),
+            filters: walls.filters(executable.is_dynamic, make.is_template),
+        };
+        launch_step::launch(&mut self.stack, &plan).map_err(failed)
+    }
+
+    fn arguments(&self, mode: usize, port: u16) -> Vec<String> {
+        let program = self.program(mode);
+        let words = program.command[1..].iter();
+        match program.contract {
+            Contract::Muster => words.cloned().collect(),
+            Contract::Plain { .. } => {
+                words.map(|word| word.replace("{port}", &port.to_string())).collect()
+            }
+        }
+    }
+
+    /// The environment that the contract promises; `LISTEN_PID` is added by the launch step, which knows it.
+    fn identity(&self, request: &Request) -> Vec<(&'static str, String)> {
+        let mut identity = self.common_identity(request.mode);
+        identity.push(("MUSTER_GAME", request.game.to_string()));
+        identity.push(("MUSTER_PORT", request.port.to_string()));
+        if self.program(request.mode).contract != (Contract::Plain { binds: true }) {
+            identity.push(("LISTEN_FDS", "1".to_owned()));
+            identity.push(("LISTEN_FDNAMES", "game".to_owned()));
+        }
+        if let Guests::Environment { match_id, players } = &request.guests {
+            identity.push(("MUSTER_MATCH", match_id.clone()));
+            identity.push(("MUSTER_PLAYERS", players.clone()));
+        }
+        identity
+    }
+
+    fn common_identity(&self, mode: usize) -> Vec<(&'static str, String)> {
+        let program = self.program(mode);
+        let mut identity = vec![
+            ("MUSTER_MODE", program.mode.clone()),
+            ("MUSTER_PUBLIC_HOST", self.setup.public_host.clone()),
+            ("MUSTER_PROTOCOL", GAME_PROTOCOL.to_owned()),
+        ];
+        if program.contract == Contract::Muster {
+            identity.push(("MUSTER_CONTROL_FD", GAME_CONTROL_FD.to_string()));
+        }
+        identity
+    }
+
+    /// Looks a program up beside our own binary first, then in `PATH`; a path is taken as it is.
+    fn find_program(&self, name: &str) -> io::Result<PathBuf> {
+        if name.contains('/') {
+            return std::path::absolute(name);
+        }
+        let path = std::env::var_os("PATH").unwrap_or_default();
+        let directories = self.beside.iter().cloned().chain(std::env::split_paths(&path));
+        let mut candidates = directories.map(|directory| directory.join(name));
+        candidates.find(|candidate| is_executable(candidate)).ok_or_else(|| {
+            io::Error::new(
+                io::ErrorKind::NotFound,
+                "there is no such program beside muster or in PATH",
+            )
+        })
+    }
+}
+
+impl Executable {
+    /// Opens a program. A script is followed to its interpreter, as the kernel would: it is run by descriptor, and
+    /// the descriptor of a script would be closed before its interpreter could read it.
+    fn open(path: PathBuf) -> io::Result<Self> {
+        let mut files = vec![path];
+        let mut words: Vec<CString> = Vec::new();
+        for _ in 0..INTERPRETERS_MAX {
+            let Some(path) = files.last() else { break };
+            let word = c_string(path.as_os_str().as_bytes())?;
+            match Kind::of(path)? {
+                Kind::Script { interpreter, argument } => {
+                    words.splice(0..0, argument.into_iter().chain([word]));
+                    files.push(interpreter);
+                }
+                Kind::Program { is_dynamic } => {
+                    let file =
+                        OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+                    words.insert(0, word);
+                    return Ok(Self { file, files, words, is_dynamic });
+                }
+            }
+        }
+        Err(io::Error::other("its interpreters are scripts without end"))
+    }
+}
+
+/// What a file is to the kernel.
+enum Kind {
+    Script { interpreter: PathBuf, argument: Option<CString> },
+    Program { is_dynamic: bool },
+}
+
+impl Kind {
+    fn of(path: &Path) -> io::Result<Self> {
+        if !is_executable(path) {
+            let metadata = fs::metadata(path)?;
+            let what = if metadata.is_file() { "not executable" } else { "not a file" };
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        let mut head = Vec::new();
+        match File::open(path) {
+            Ok(file) => drop(file.take(4096).read_to_end(&mut head)?),
+            // What may be run need not be readable.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) => return Err(error),
+        }
+        let Some(line) = head.strip_prefix(b"#!") else {
+            return Ok(Self::Program { is_dynamic: has_interpreter(&head) });
+        };
+        let line = &line[..line.len().min(SHEBANG_MAX)];
+        let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+        let (interpreter, argument) = line.split_at(end);
+        let argument = argument.trim_ascii();
+        let argument = (!argument.is_empty()).then(|| c_string(argument)).transpose()?;
+        Ok(Self::Script { interpreter: OsStr::from_bytes(interpreter).into(), argument })
+    }
+}
+
+/// Whether an ELF file names a dynamic loader: has a program header of type `PT_INTERP`; elf(5). What cannot be
+/// read is taken for one that has.
+fn has_interpreter(head: &[u8]) -> bool {
+    const PT_INTERP: u32 = 3;
+    let number = |at: usize, length: usize| {
+        let bytes = head.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)))
+    };
+    let types = || {
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        (0..count)
+            .map(|index| number(table.checked_add(size * index)?, 4))
+            .collect::<Option<Vec<_>>>()
+    };
+    // 64 bits, little end first.
+    let is_known = head.starts_with(b"\x7fELF\x02\x01");
+    match types().filter(|_| is_known) {
+        Some(types) => types.contains(&(PT_INTERP as usize)),
+        None => true,
+    }
+}
+
+fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    Ok(CString::new(bytes)?)
+}
+
+/// A fresh socket for each game, with no flag that would let another share the port: what was sent to the
+/// last one is gone with it.
+fn bind_game_socket(address: SocketAddr) -> Result<OwnedFd, Fault> {
+    let bind = || -> io::Result<Socket> {
+        let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
+        socket.set_nonblocking(true)?;
+        socket.bind(&address.into())?;
+        Ok(socket)
+    };
+    match bind() {
+        Ok(socket) => Ok(socket.into()),
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Fault::PortBusy),
+        Err(error) => Err(Fault::Other(format!("cannot bind {address}: {error}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_followed_to_its_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("game");
+        fs::write(&script, "#! /bin/sh  -e\nexit\n").unwrap();
+        assert!(Executable::open(script.clone()).is_err(), "not executable yet");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let executable = Executable::open(script.clone()).unwrap();
+        let words: Vec<_> = executable.words.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(words, ["/bin/sh", "-e", script.to_str().unwrap()]);
+        assert!(executable.is_dynamic);
+        fs::write(&script, format!("#!{}\n", script.display())).unwrap();
+        assert!(Executable::open(script).is_err(), "its own interpreter");
+    }
+
+    #[test]
+    fn what_is_no_known_program_is_taken_for_a_dynamic_one() {
+        assert!(has_interpreter(b""));
+        assert!(has_interpreter(b"\x7fELF\x02\x01"));
+        let mut head = vec![0; 200];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (head[32], head[54], head[56]) = (64, 56, 2);
+        assert!(!has_interpreter(&head));
+        head[64 + 56] = 3;
+        assert!(has_interpreter(&head));
+    }
+}

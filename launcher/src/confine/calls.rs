@@ -1,0 +1,504 @@
+//! Which system calls a game may make; seccomp(2).
+//!
+//! An allow-list: what is not named is refused with EPERM, and the few calls that C libraries try first and can do
+//! without, with ENOSYS, so that they do.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,
+    SeccompFilter, SeccompRule,
+};
+
+use crate::program::{Contract, Profile};
+
+/// What a program is, as far as it decides what it calls.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Use {
+    /// It is linked when it starts, which takes opening files.
+    pub(super) is_dynamic: bool,
+    /// It forks games, and has their descriptors sent.
+    pub(super) is_template: bool,
+}
+
+/// The filters of one mode, by use.
+pub(super) struct Calls {
+    profile: Profile,
+    filters: Vec<(Use, Vec<BpfProgram>)>,
+}
+
+/// What a condition says of one argument of a call.
+#[derive(Debug, Clone)]
+struct Argument(u8, Op, u64);
+
+/// A call that is allowed when all conditions on its arguments hold.
+type Allowed = (c_long, Vec<Argument>);
+
+impl Calls {
+    /// Prepares the filters of a profile. The program itself is run by the descriptor `program_fd`, which it
+    /// cannot make again.
+    pub(super) fn new(profile: Profile, program_fd: u64, contract: Contract) -> Self {
+        let mut filters = Vec::new();
+        for is_dynamic in [false, true] {
+            for is_template in [false, true] {
+                let used = Use { is_dynamic, is_template };
+                let mut allowed = match profile {
+                    Profile::Off => Vec::new(),
+                    Profile::Default => default_calls(contract),
+                    Profile::Strict => strict_calls(used),
+                };
+                if is_template {
+                    allowed.extend(template_calls());
+                }
+                allowed.push(run_program(program_fd));
+                // The one that says EPERM comes last, as it lets no other be added; what the first one answers it
+                // leaves alone.
+                allowed.extend(freely(MISSING));
+                filters.push((used, vec![compile_missing(), compile_allowed(&allowed)]));
+            }
+        }
+        Self { profile, filters }
+    }
+
+    pub(super) fn is_strict(&self) -> bool {
+        self.profile == Profile::Strict
+    }
+
+    pub(super) fn filters(&self, used: Use) -> &[BpfProgram] {
+        self.filters.iter().find(|(of, _)| *of == used).map_or(&[], |(_, filters)| filters)
+    }
+}
+
+/// How the launch step runs the game's program: by a descriptor whose number, this one or one a little above, is
+/// beyond the game's limit, so that the game can never make it again. `AT_FDCWD`, which is negative, is none.
+fn run_program(program_fd: u64) -> Allowed {
+    let highest = u64::from(i32::MAX.unsigned_abs());
+    let by_descriptor = u64::from(libc::AT_EMPTY_PATH.unsigned_abs());
+    let arguments = vec![
+        Argument(0, Op::Ge, program_fd),
+        Argument(0, Op::Le, highest),
+        Argument(4, Op::Eq, by_descriptor),
+    ];
+    (libc::SYS_execveat, arguments)
+}
+
+fn compile_allowed(allowed: &[Allowed]) -> BpfProgram {
+    // No rule at all means that the call is allowed whatever its arguments.
+    let free = allowed.iter().filter(|(_, arguments)| arguments.is_empty());
+    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
+        free.map(|&(call, _)| (call, Vec::new())).collect();
+    let is_free: BTreeSet<c_long> = rules.keys().copied().collect();
+    for (call, arguments) in allowed.iter().filter(|(call, _)| !is_free.contains(call)) {
+        rules.entry(*call).or_default().push(rule_of(arguments));
+    }
+    compile(rules, SeccompAction::Errno(libc::EPERM.unsigned_abs()), SeccompAction::Allow)
+}
+
+/// What is answered with ENOSYS.
+const MISSING: &[c_long] = &[libc::SYS_clone3, libc::SYS_io_uring_setup];
+
+/// clone3 hides its flags from filters, and C libraries use clone where they are told that it does not exist.
+fn compile_missing() -> BpfProgram {
+    let rules = MISSING.iter().map(|&call| (call, Vec::new())).collect();
+    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
+    compile(rules, SeccompAction::Allow, missing)
+}
+
+fn rule_of(arguments: &[Argument]) -> SeccompRule {
+    let condition = |Argument(index, op, value): &Argument| {
+        let length = if *value > u64::from(u32::MAX) { Length::Qword } else { Length::Dword };
+        SeccompCondition::new(*index, length, op.clone(), *value)
+    };
+    let conditions = arguments.iter().map(condition).collect::<Result<_, _>>();
+    match conditions.and_then(SeccompRule::new) {
+        Ok(rule) => rule,
+        Err(error) => unreachable!("a rule of ours is wrong: {error}"),
+    }
+}
+
+fn compile(
+    rules: BTreeMap<i64, Vec<SeccompRule>>,
+    otherwise: SeccompAction,
+    matched: SeccompAction,
+) -> BpfProgram {
+    let architecture = match std::env::consts::ARCH.try_into() {
+        Ok(architecture) => architecture,
+        Err(error) => unreachable!("no filters for this processor: {error}"),
+    };
+    let filter = SeccompFilter::new(rules, otherwise, matched, architecture);
+    match filter.and_then(BpfProgram::try_from) {
+        Ok(program) => program,
+        Err(error) => unreachable!("a filter of ours is wrong: {error}"),
+    }
+}
+
+fn freely(calls: &[c_long]) -> Vec<Allowed> {
+    calls.iter().map(|&call| (call, Vec::new())).collect()
+}
+
+/// Reading, writing and waiting on what is open; memory; time; an end.
+const PLAIN: &[c_long] = &[
+    libc::SYS_read,
+    libc::SYS_write,
+    libc::SYS_readv,
+    libc::SYS_writev,
+    libc::SYS_close,
+    libc::SYS_close_range,
+    libc::SYS_dup,
+    libc::SYS_dup3,
+    libc::SYS_lseek,
+    libc::SYS_fstat,
+    libc::SYS_ppoll,
+    libc::SYS_pselect6,
+    libc::SYS_epoll_create1,
+    libc::SYS_epoll_ctl,
+    libc::SYS_epoll_pwait,
+    libc::SYS_epoll_pwait2,
+    libc::SYS_eventfd2,
+    libc::SYS_timerfd_create,
+    libc::SYS_timerfd_settime,
+    libc::SYS_timerfd_gettime,
+    libc::SYS_signalfd4,
+    libc::SYS_recvfrom,
+    libc::SYS_recvmsg,
+    libc::SYS_recvmmsg,
+    libc::SYS_sendto,
+    libc::SYS_sendmsg,
+    libc::SYS_sendmmsg,
+    libc::SYS_getsockname,
+    libc::SYS_getpeername,
+    libc::SYS_getsockopt,
+    libc::SYS_setsockopt,
+    libc::SYS_shutdown,
+    libc::SYS_munmap,
+    libc::SYS_mremap,
+    libc::SYS_brk,
+    libc::SYS_madvise,
+    libc::SYS_futex,
+    libc::SYS_getrandom,
+    libc::SYS_clock_gettime,
+    libc::SYS_clock_getres,
+    libc::SYS_clock_nanosleep,
+    libc::SYS_nanosleep,
+    libc::SYS_gettimeofday,
+    libc::SYS_sched_yield,
+    libc::SYS_sched_getaffinity,
+    libc::SYS_rt_sigaction,
+    libc::SYS_rt_sigprocmask,
+    libc::SYS_rt_sigreturn,
+    libc::SYS_rt_sigpending,
+    libc::SYS_rt_sigtimedwait,
+    libc::SYS_rt_sigsuspend,
+    libc::SYS_sigaltstack,
+    libc::SYS_restart_syscall,
+    libc::SYS_set_tid_address,
+    libc::SYS_set_robust_list,
+    libc::SYS_get_robust_list,
+    libc::SYS_rseq,
+    libc::SYS_membarrier,
+    libc::SYS_getpid,
+    libc::SYS_getppid,
+    libc::SYS_gettid,
+    libc::SYS_getuid,
+    libc::SYS_geteuid,
+    libc::SYS_getgid,
+    libc::SYS_getegid,
+    libc::SYS_getrusage,
+    libc::SYS_times,
+    libc::SYS_uname,
+    libc::SYS_exit,
+    libc::SYS_exit_group,
+];
+
+/// Calls that newer processors' kernels do without.
+#[cfg(target_arch = "x86_64")]
+const OLD_PLAIN: &[c_long] = &[
+    libc::SYS_poll,
+    libc::SYS_select,
+    libc::SYS_epoll_create,
+    libc::SYS_epoll_wait,
+    libc::SYS_eventfd,
+    libc::SYS_signalfd,
+    libc::SYS_dup2,
+    libc::SYS_pause,
+    libc::SYS_time,
+    libc::SYS_arch_prctl,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_PLAIN: &[c_long] = &[];
+
+/// Playing, with what is there at birth: nothing is opened, made, run or told to others.
+fn strict_calls(used: Use) -> Vec<Allowed> {
+    let mut calls = [freely(PLAIN), freely(OLD_PLAIN)].concat();
+    let equal = |index, value: i32| Argument(index, Op::Eq, u64::from(value.unsigned_abs()));
+    for command in
+        [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC]
+    {
+        calls.push((libc::SYS_fcntl, vec![equal(1, command)]));
+    }
+    calls.push((libc::SYS_ioctl, vec![Argument(1, Op::Eq, libc::FIONBIO)]));
+    // Names and its own readability by others; nothing that gives a right.
+    for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_VMA] {
+        calls.push((libc::SYS_prctl, vec![equal(0, option)]));
+    }
+    // Limits of its own are asked, and lowered; what was lowered for it cannot be raised.
+    calls.push((libc::SYS_prlimit64, vec![equal(0, 0)]));
+    // How a program aborts, which is the only signal that it can send.
+    calls.push((libc::SYS_tgkill, vec![equal(2, libc::SIGABRT)]));
+    // How a program in safe Rust takes what it inherited; others' descriptors are out of its user's reach.
+    calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd]));
+    if used.is_dynamic {
+        calls.extend(freely(LOADING));
+        calls.extend(freely(&[libc::SYS_mmap, libc::SYS_mprotect]));
+        #[cfg(target_arch = "x86_64")]
+        calls.extend(freely(&[
+            libc::SYS_open,
+            libc::SYS_access,
+            libc::SYS_readlink,
+            libc::SYS_stat,
+        ]));
+        return calls;
+    }
+    // No memory that holds code besides the program's own.
+    let holds_no_code = Argument(2, Op::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs())), 0);
+    calls.push((libc::SYS_mmap, vec![holds_no_code.clone()]));
+    calls.push((libc::SYS_mprotect, vec![holds_no_code]));
+    calls
+}
+
+/// What the dynamic loader does before a program begins. Which files it can open is not for this layer to say.
+const LOADING: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_readlinkat,
+    libc::SYS_pread64,
+];
+
+/// Files, threads, processes and programs; all that concerns the machine as a whole is missing.
+const ORDINARY: &[c_long] = &[
+    libc::SYS_openat,
+    libc::SYS_openat2,
+    libc::SYS_faccessat,
+    libc::SYS_faccessat2,
+    libc::SYS_newfstatat,
+    libc::SYS_statx,
+    libc::SYS_statfs,
+    libc::SYS_fstatfs,
+    libc::SYS_readlinkat,
+    libc::SYS_getdents64,
+    libc::SYS_getcwd,
+    libc::SYS_chdir,
+    libc::SYS_fchdir,
+    libc::SYS_mkdirat,
+    libc::SYS_unlinkat,
+    libc::SYS_renameat2,
+    libc::SYS_linkat,
+    libc::SYS_symlinkat,
+    libc::SYS_fchmod,
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    libc::SYS_umask,
+    libc::SYS_truncate,
+    libc::SYS_ftruncate,
+    libc::SYS_fallocate,
+    libc::SYS_fadvise64,
+    libc::SYS_readahead,
+    libc::SYS_fsync,
+    libc::SYS_fdatasync,
+    libc::SYS_sync_file_range,
+    libc::SYS_flock,
+    libc::SYS_pread64,
+    libc::SYS_pwrite64,
+    libc::SYS_preadv,
+    libc::SYS_pwritev,
+    libc::SYS_preadv2,
+    libc::SYS_pwritev2,
+    libc::SYS_sendfile,
+    libc::SYS_copy_file_range,
+    libc::SYS_splice,
+    libc::SYS_tee,
+    libc::SYS_pipe2,
+    libc::SYS_memfd_create,
+    libc::SYS_inotify_init1,
+    libc::SYS_inotify_add_watch,
+    libc::SYS_inotify_rm_watch,
+    libc::SYS_fcntl,
+    libc::SYS_ioctl,
+    libc::SYS_fgetxattr,
+    libc::SYS_getxattr,
+    libc::SYS_socketpair,
+    libc::SYS_bind,
+    libc::SYS_listen,
+    libc::SYS_accept4,
+    libc::SYS_connect,
+    libc::SYS_mmap,
+    libc::SYS_mprotect,
+    libc::SYS_msync,
+    libc::SYS_mincore,
+    libc::SYS_mlock,
+    libc::SYS_munlock,
+    libc::SYS_pkey_alloc,
+    libc::SYS_pkey_free,
+    libc::SYS_pkey_mprotect,
+    libc::SYS_timer_create,
+    libc::SYS_timer_settime,
+    libc::SYS_timer_gettime,
+    libc::SYS_timer_getoverrun,
+    libc::SYS_timer_delete,
+    libc::SYS_getitimer,
+    libc::SYS_setitimer,
+    libc::SYS_futex_waitv,
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+    libc::SYS_execve,
+    libc::SYS_execveat,
+    libc::SYS_wait4,
+    libc::SYS_waitid,
+    libc::SYS_pidfd_open,
+    libc::SYS_pidfd_getfd,
+    libc::SYS_pidfd_send_signal,
+    libc::SYS_setpgid,
+    libc::SYS_getpgid,
+    libc::SYS_setsid,
+    libc::SYS_getsid,
+    libc::SYS_getgroups,
+    libc::SYS_getresuid,
+    libc::SYS_getresgid,
+    libc::SYS_setuid,
+    libc::SYS_setgid,
+    libc::SYS_setresuid,
+    libc::SYS_setresgid,
+    libc::SYS_capget,
+    libc::SYS_prctl,
+    libc::SYS_prlimit64,
+    libc::SYS_getrlimit,
+    libc::SYS_setrlimit,
+    libc::SYS_getpriority,
+    libc::SYS_setpriority,
+    libc::SYS_getcpu,
+    libc::SYS_sched_setaffinity,
+    libc::SYS_sched_getparam,
+    libc::SYS_sched_getscheduler,
+    libc::SYS_sched_get_priority_max,
+    libc::SYS_sched_get_priority_min,
+    libc::SYS_sysinfo,
+    libc::SYS_landlock_create_ruleset,
+    libc::SYS_landlock_add_rule,
+    libc::SYS_landlock_restrict_self,
+    libc::SYS_seccomp,
+];
+
+#[cfg(target_arch = "x86_64")]
+const OLD_ORDINARY: &[c_long] = &[
+    libc::SYS_open,
+    libc::SYS_creat,
+    libc::SYS_stat,
+    libc::SYS_lstat,
+    libc::SYS_access,
+    libc::SYS_readlink,
+    libc::SYS_getdents,
+    libc::SYS_mkdir,
+    libc::SYS_rmdir,
+    libc::SYS_unlink,
+    libc::SYS_rename,
+    libc::SYS_renameat,
+    libc::SYS_link,
+    libc::SYS_symlink,
+    libc::SYS_chmod,
+    libc::SYS_utime,
+    libc::SYS_utimes,
+    libc::SYS_pipe,
+    libc::SYS_accept,
+    libc::SYS_inotify_init,
+    libc::SYS_alarm,
+    libc::SYS_getpgrp,
+    libc::SYS_fork,
+    libc::SYS_vfork,
+];
+#[cfg(not(target_arch = "x86_64"))]
+const OLD_ORDINARY: &[c_long] = &[libc::SYS_renameat];
+
+fn default_calls(contract: Contract) -> Vec<Allowed> {
+    let mut calls =
+        [freely(PLAIN), freely(OLD_PLAIN), freely(ORDINARY), freely(OLD_ORDINARY)].concat();
+    // Threads and processes, but no namespaces, in which a process has rights that it has not here.
+    let namespaces = libc::CLONE_NEWUSER
+        | libc::CLONE_NEWNS
+        | libc::CLONE_NEWPID
+        | libc::CLONE_NEWNET
+        | libc::CLONE_NEWIPC
+        | libc::CLONE_NEWUTS
+        | libc::CLONE_NEWCGROUP;
+    let none = Op::MaskedEq(u64::from(namespaces.unsigned_abs()));
+    calls.push((libc::SYS_clone, vec![Argument(0, none, 0)]));
+    // One who only asks may: some libraries check what they were born with.
+    calls.push((libc::SYS_personality, vec![Argument(0, Op::Eq, 0xFFFF_FFFF)]));
+    if contract == (Contract::Plain { binds: true }) {
+        for family in [libc::AF_INET, libc::AF_INET6] {
+            let family = u64::from(family.unsigned_abs());
+            calls.push((libc::SYS_socket, vec![Argument(0, Op::Eq, family)]));
+        }
+    }
+    calls
+}
+
+/// What a template does besides: it forks siblings, which take their places.
+fn template_calls() -> Vec<Allowed> {
+    let mut calls = freely(&[
+        libc::SYS_setpgid,
+        libc::SYS_chdir,
+        libc::SYS_fcntl,
+        libc::SYS_wait4,
+        libc::SYS_openat,
+    ]);
+    #[cfg(target_arch = "x86_64")]
+    calls.extend(freely(&[libc::SYS_open]));
+    let sibling = u64::from((libc::CLONE_PARENT | libc::SIGCHLD).unsigned_abs());
+    let settings =
+        libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::CLONE_PARENT_SETTID;
+    let beyond = !u64::from(settings.unsigned_abs()) & 0xFFFF_FFFF;
+    calls.push((libc::SYS_clone, vec![Argument(0, Op::MaskedEq(beyond), sibling)]));
+    // Loads on a thread of its own, which ends before the first game.
+    let thread = u64::from((libc::CLONE_THREAD | libc::CLONE_VM).unsigned_abs());
+    calls.push((libc::SYS_clone, vec![Argument(0, Op::MaskedEq(thread), thread)]));
+    // Asks the kernel whether it has threads; creates nothing.
+    for only in [
+        libc::CLONE_THREAD,
+        libc::CLONE_VM,
+        libc::CLONE_SIGHAND,
+        libc::CLONE_VM | libc::CLONE_SIGHAND,
+    ] {
+        let only = u64::from(only.unsigned_abs());
+        calls.push((libc::SYS_unshare, vec![Argument(0, Op::Eq, only)]));
+    }
+    // Where the C library keeps its thread's id; prctl(2).
+    const PR_GET_TID_ADDRESS: u64 = 40;
+    calls.push((libc::SYS_prctl, vec![Argument(0, Op::Eq, PR_GET_TID_ADDRESS)]));
+    calls
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_filters_compile() {
+        for profile in [Profile::Default, Profile::Strict] {
+            for contract in [Contract::Muster, Contract::Plain { binds: true }] {
+                let calls = Calls::new(profile, 1024, contract);
+                for (used, filters) in &calls.filters {
+                    assert_eq!(filters.len(), 2, "{used:?}");
+                    assert!(filters.iter().all(|filter| !filter.is_empty()), "{used:?}");
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,196 @@
+//! A control group for each game, where a tree was delegated to Muster; cgroups(7), version 2.
+//!
+//! systemd delegates with `Delegate=yes`. The tree's root holds no process once controllers are handed down, so
+//! whoever is in it moves to a leaf of its own first.
+
+use std::fs;
+use std::io;
+use std::os::fd::OwnedFd;
+use std::path::{Path, PathBuf};
+
+use log::{info, warn};
+
+use super::unavailable;
+use crate::program::Limits;
+
+/// The controllers that limits need.
+const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
+
+/// The leaf for Muster's own processes.
+const OWN_LEAF: &str = "muster";
+
+/// The length of the period in which `cpu.max` counts, in microseconds; the kernel's default.
+const PERIOD_US: u64 = 100_000;
+
+/// A delegated tree.
+#[derive(Debug)]
+pub(super) struct Tree {
+    path: PathBuf,
+    has: Vec<&'static str>,
+}
+
+/// A game's group.
+#[derive(Debug)]
+pub(crate) struct Group {
+    path: PathBuf,
+    /// Whoever writes "0" here is in.
+    pub(crate) procs: OwnedFd,
+}
+
+impl Tree {
+    /// Finds the tree that this process is in, if it was delegated.
+    pub(super) fn find() -> Option<Self> {
+        match Self::own().and_then(|path| Self::take(path).map_err(|error| error.to_string())) {
+            Ok(tree) => {
+                let missing: Vec<_> =
+                    CONTROLLERS.into_iter().filter(|it| !tree.has.contains(it)).collect();
+                match missing.is_empty() {
+                    true => info!("control groups in {}", tree.path.display()),
+                    false => warn!(
+                        "control groups in {} without the controllers {}",
+                        tree.path.display(),
+                        missing.join(", ")
+                    ),
+                }
+                Some(tree)
+            }
+            Err(why) => {
+                unavailable("control groups", why);
+                None
+            }
+        }
+    }
+
+    fn own() -> Result<PathBuf, String> {
+        let text = fs::read_to_string("/proc/self/cgroup").map_err(|error| error.to_string())?;
+        let group = text.lines().find_map(|line| line.strip_prefix("0::"));
+        let group = group.ok_or("this machine has none of version 2")?;
+        if group == "/" {
+            return Err("none was delegated to Muster (systemd: Delegate=yes)".into());
+        }
+        let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
+        let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
+        let root = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
+        let root = root.and_then(|mount| mount.get(1).copied());
+        let root = root.ok_or("version 2 is not mounted")?;
+        Ok(Path::new(root).join(group.trim_start_matches('/')))
+    }
+
+    /// Makes a tree ready to have groups with limits beneath it.
+    fn take(path: PathBuf) -> io::Result<Self> {
+        let mine = io::Error::other(format!(
+            "{} was not delegated to Muster (systemd: Delegate=yes)",
+            path.display()
+        ));
+        // cgroups(7), delegation: who may write this file was given the tree.
+        if nix::unistd::access(&path.join("cgroup.procs"), nix::unistd::AccessFlags::W_OK).is_err()
+        {
+            return Err(mine);
+        }
+        let leaf = path.join(OWN_LEAF);
+        let made = fs::create_dir(&leaf);
+        made.or_else(|error| if leaf.is_dir() { Ok(()) } else { Err(error) })?;
+        for pid in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
+            // One that has ended meanwhile is in nobody's way.
+            let _ = fs::write(leaf.join("cgroup.procs"), pid);
+        }
+        let there = fs::read_to_string(path.join("cgroup.controllers"))?;
+        let handed_down = |controller: &&str| {
+            there.split_ascii_whitespace().any(|it| it == *controller)
+                && fs::write(path.join("cgroup.subtree_control"), format!("+{controller}")).is_ok()
+        };
+        let has = CONTROLLERS.into_iter().filter(handed_down).collect();
+        Ok(Self { path, has })
+    }
+
+    /// Makes a group, or takes the one that an earlier launcher made.
+    pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
+        let path = self.path.join(name);
+        let made = fs::create_dir(&path);
+        made.or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })?;
+        let cpu =
+            limits.cpu_max.map(|per_cent| format!("{} {PERIOD_US}", per_cent * PERIOD_US / 100));
+        let values = [
+            ("memory", "memory.max", limits.memory_max.map(|bytes| bytes.to_string())),
+            // What is swapped out is not gone; a game that needs it is as slow as one that is stopped.
+            ("memory", "memory.swap.max", limits.memory_max.map(|_| "0".to_owned())),
+            ("cpu", "cpu.max", cpu),
+            ("pids", "pids.max", limits.processes_max.map(|count| count.to_string())),
+        ];
+        for (controller, file, value) in values {
+            if let Some(value) = value.filter(|_| self.has.contains(&controller)) {
+                let written = fs::write(path.join(file), value);
+                // Without swap there is no such file.
+                written.or_else(|error| match file {
+                    "memory.swap.max" => Ok(()),
+                    _ => Err(error),
+                })?;
+            }
+        }
+        let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
+        Ok(Group { path, procs: procs.into() })
+    }
+}
+
+impl Group {
+    /// Ends everybody in the group, at once.
+    pub(crate) fn kill(&self) {
+        if let Err(error) = fs::write(self.path.join("cgroup.kill"), "1") {
+            warn!("cannot kill what is in {}: {error}", self.path.display());
+        }
+    }
+
+    /// Whether anybody is in it.
+    pub(crate) fn is_populated(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("cgroup.events"));
+        events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
+    }
+
+    /// Takes somebody in.
+    ///
+    /// # Errors
+    /// When the process is gone, or may not be moved.
+    pub(crate) fn take_in(&self, pid: i32) -> io::Result<()> {
+        fs::write(self.path.join("cgroup.procs"), pid.to_string())
+    }
+}
+
+impl Drop for Group {
+    /// Removes it; somebody may still be on the way out, who is waited for by whoever looks for leftovers.
+    fn drop(&mut self) {
+        if let Err(error) = fs::remove_dir(&self.path) {
+            warn!("cannot remove the control group {}: {error}", self.path.display());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A directory of plain files stands for a tree: this machine may have none that can be written to.
+    #[test]
+    fn limits_are_written_as_the_kernel_reads_them() {
+        let place = tempfile::tempdir().unwrap();
+        let game = place.path().join("game-1");
+        fs::create_dir(&game).unwrap();
+        fs::write(game.join("cgroup.procs"), "").unwrap();
+        let tree = Tree { path: place.path().into(), has: CONTROLLERS.to_vec() };
+        let limits = Limits {
+            memory_max: Some(1 << 20),
+            cpu_time_max: None,
+            cpu_max: Some(150),
+            files_max: 16,
+            file_size_max: None,
+            processes_max: Some(7),
+        };
+        let group = tree.make("game-1", &limits).unwrap();
+        let read = |file: &str| fs::read_to_string(game.join(file)).unwrap();
+        assert_eq!(read("memory.max"), "1048576");
+        assert_eq!(read("cpu.max"), "150000 100000");
+        assert_eq!(read("pids.max"), "7");
+        group.take_in(17).unwrap();
+        assert_eq!(read("cgroup.procs"), "17");
+        std::mem::forget(group);
+    }
+}

@@ -1,0 +1,223 @@
+//! Namespaces that all games share: a network without a way out, System V objects and message queues that nobody
+//! else sees, and a file system that is read-only.
+//!
+//! They are made once, by a helper process ([`run`]) that enters them, sets them up and ends; the launcher keeps
+//! them open, and every game enters them on its way. One set for all: to make a network namespace takes longer than
+//! to start a game, and to take it apart holds up the kernel for others. From each other games are kept by their
+//! users, by Landlock and by what system calls they may make.
+//!
+//! Who is not root has the right to all of this inside a user namespace of his own, where the kernel allows those.
+
+use std::ffi::CString;
+use std::fs::{self, File};
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::{AsRawFd as _, OwnedFd};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, ExitCode, Stdio};
+
+use nix::mount::{MsFlags, mount};
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+use serde::{Deserialize, Serialize};
+
+use super::{is_beneath, unavailable};
+use crate::wire::Setup;
+
+/// The name by which the binary knows that it is the helper. `ps` shows it, for a moment.
+pub(crate) const NAME: &str = "muster-namespaces";
+
+/// Where programs meet by name. Games find these empty.
+const MEETING_PLACES: &[&str] = &["/run", "/dev/shm"];
+
+/// What is open of each namespace that there is.
+#[derive(Debug, Default)]
+pub(super) struct Namespaces {
+    /// The one in which the others may be entered, where Muster is not root.
+    pub(super) user: Option<OwnedFd>,
+    pub(super) network: Option<OwnedFd>,
+    pub(super) ipc: Option<OwnedFd>,
+    pub(super) mount: Option<OwnedFd>,
+}
+
+/// Which are wanted.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wanted {
+    pub(super) network: bool,
+    pub(super) ipc: bool,
+    pub(super) mount: bool,
+}
+
+/// What the helper is told.
+#[derive(Debug, Serialize, Deserialize)]
+struct Task {
+    network: bool,
+    ipc: bool,
+    mount: bool,
+    /// Where games may write.
+    writable: Vec<PathBuf>,
+    /// What games are to see although it is in a meeting place.
+    shown: Vec<PathBuf>,
+}
+
+/// What the helper says: for each namespace whether it is in one, or why not.
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Done {
+    user: Option<Result<(), String>>,
+    network: Option<Result<(), String>>,
+    ipc: Option<Result<(), String>>,
+    mount: Option<Result<(), String>>,
+}
+
+impl Namespaces {
+    /// Makes those that are wanted and can be had.
+    pub(super) fn make(wanted: Wanted, setup: &Setup) -> Self {
+        if !(wanted.network || wanted.ipc || wanted.mount) {
+            return Self::default();
+        }
+        Self::try_make(wanted, setup).unwrap_or_else(|error| {
+            unavailable("namespaces: games share the host's network and files", error);
+            Self::default()
+        })
+    }
+
+    fn try_make(wanted: Wanted, setup: &Setup) -> io::Result<Self> {
+        let mut helper = Command::new("/proc/self/exe")
+            .arg0(NAME)
+            .env_clear()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn()?;
+        let confinements = setup.programs.iter().map(|program| &program.confinement);
+        let written = confinements.clone().flat_map(|it| it.write.iter().cloned());
+        let read = confinements.flat_map(|it| it.read.iter().cloned());
+        let task = Task {
+            network: wanted.network,
+            ipc: wanted.ipc,
+            mount: wanted.mount,
+            writable: written.chain([setup.place.clone()]).collect(),
+            shown: read.collect(),
+        };
+        let (Some(mut stdin), Some(stdout)) = (helper.stdin.take(), helper.stdout.take()) else {
+            return Err(io::Error::other("no pipes to the helper"));
+        };
+        writeln!(stdin, "{}", serde_json::to_string(&task)?)?;
+        let mut line = String::new();
+        BufReader::new(stdout).read_line(&mut line)?;
+        let done: Done = serde_json::from_str(&line)?;
+        let open = |name: &str, layer: &str, done: &Option<Result<(), String>>| match done {
+            Some(Ok(())) => File::open(format!("/proc/{}/ns/{name}", helper.id()))
+                .map(OwnedFd::from)
+                .inspect_err(|error| unavailable(layer, error))
+                .ok(),
+            Some(Err(why)) => {
+                unavailable(layer, why);
+                None
+            }
+            None => None,
+        };
+        let made = Self {
+            user: open("user", "a user namespace", &done.user),
+            network: open("net", "a network namespace: games reach the network", &done.network),
+            ipc: open("ipc", "an IPC namespace", &done.ipc),
+            mount: open("mnt", "a mount namespace", &done.mount),
+        };
+        // The helper ends when nobody can write to it any more.
+        drop(stdin);
+        helper.wait()?;
+        Ok(made)
+    }
+}
+
+/// The helper: enters what it is told to, says what came of it, and stays until its input ends, so that it can
+/// be looked into.
+pub(crate) fn run() -> ExitCode {
+    let mut line = String::new();
+    let mut stdin = BufReader::new(io::stdin().lock());
+    let task = stdin.read_line(&mut line).map_err(|error| error.to_string());
+    let task =
+        task.and_then(|_| serde_json::from_str::<Task>(&line).map_err(|error| error.to_string()));
+    let Ok(task) = task else { return ExitCode::from(2) };
+    let done = enter_all(&task);
+    let said = serde_json::to_string(&done).unwrap_or_default();
+    let is_heard = writeln!(io::stdout(), "{said}").is_ok();
+    let _ = stdin.read_to_end(&mut Vec::new());
+    if is_heard { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+fn enter_all(task: &Task) -> Done {
+    let mut done = Done::default();
+    if !geteuid().is_root() {
+        let user = enter_user_namespace();
+        if let Err(why) = &user {
+            let failed = |is_wanted: bool| is_wanted.then(|| Err(why.clone()));
+            done.network = failed(task.network);
+            done.ipc = failed(task.ipc);
+            done.mount = failed(task.mount);
+            return done;
+        }
+        done.user = Some(user);
+    }
+    let enter = |flag| unshare(flag).map_err(|error| error.to_string());
+    done.network = task.network.then(|| enter(CloneFlags::CLONE_NEWNET));
+    done.ipc = task.ipc.then(|| enter(CloneFlags::CLONE_NEWIPC));
+    done.mount = task.mount.then(|| {
+        enter(CloneFlags::CLONE_NEWNS)?;
+        arrange_mounts(task).map_err(|error| error.to_string())
+    });
+    done
+}
+
+/// A user namespace in which this user is who he is outside, and has all rights over what is made inside.
+fn enter_user_namespace() -> Result<(), String> {
+    let (user, group) = (geteuid(), getegid());
+    let enter = || -> io::Result<()> {
+        unshare(CloneFlags::CLONE_NEWUSER)?;
+        // user_namespaces(7): without this nobody but root may map groups.
+        fs::write("/proc/self/setgroups", "deny")?;
+        fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
+        fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
+    };
+    enter().map_err(|error| format!("a user namespace: {error}"))
+}
+
+/// Covers the meeting places and makes all else read-only, but for what games may write.
+fn arrange_mounts(task: &Task) -> io::Result<()> {
+    let nothing: Option<&Path> = None;
+    // What is mounted here is nobody else's business, and the other way round.
+    let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
+    mount(nothing, "/", nothing, flags, nothing)?;
+    // Opened before anything is covered.
+    let seen: Vec<(&PathBuf, File)> = (task.writable.iter().chain(&task.shown))
+        .filter_map(|path| Some((path, File::open(path).ok()?)))
+        .collect();
+    for place in MEETING_PLACES.iter().map(Path::new).filter(|place| place.is_dir()) {
+        let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+        mount(Some("none"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
+        for (path, opened) in seen.iter().filter(|(path, _)| is_beneath(path, place)) {
+            make_place(path, &opened.metadata()?)?;
+        }
+    }
+    for (path, opened) in &seen {
+        let source = format!("/proc/self/fd/{}", opened.as_raw_fd());
+        let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
+        mount(Some(source.as_str()), path.as_path(), nothing, flags, nothing)?;
+    }
+    process::seal_mounts(c"/")?;
+    for path in &task.writable {
+        let path = CString::new(path.as_os_str().as_encoded_bytes())?;
+        process::unseal_mount(&path)?;
+    }
+    Ok(())
+}
+
+/// Makes something that another thing of its kind can be mounted on.
+fn make_place(path: &Path, what: &fs::Metadata) -> io::Result<()> {
+    if what.is_dir() {
+        return fs::create_dir_all(path);
+    }
+    if let Some(parent) = path.parent() {
+        fs::create_dir_all(parent)?;
+    }
+    File::create(path).map(drop)
+}

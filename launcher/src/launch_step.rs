@@ -1,0 +1,323 @@
+//! The step between the launcher and a game: what a new process does before the game's program takes its place.
+//!
+//! The process is made with the launcher's memory lent to it (vfork(2)), so that it costs next to nothing,
+//! and may do little more than system calls. Everything that can be prepared was prepared in a [`Plan`]; here it
+//! is carried out, from what needs the most rights to what needs the least, and every wall is up before the
+//! game's first instruction.
+//!
+//! With the crate `process` this is the only file with `unsafe` code: the descriptor table of a whole process has
+//! no owner that a type could name.
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, CString};
+use std::io;
+use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
+use std::ptr;
+
+use libc::c_char;
+use process::{Stack, spawn_sibling};
+use protocol::{GAME_CONTROL_FD, GAME_SOCKET_FD};
+use seccompiler::BpfProgram;
+
+/// The descriptors below this one are the launcher's own for good: what it passes on is above, so that no place
+/// is taken before it is read.
+pub(crate) const FIRST_FREE_FD: RawFd = GAME_CONTROL_FD + 1;
+
+/// What a shell says when it cannot run a program.
+const CANNOT_RUN: i32 = 127;
+
+/// Digits of the highest process id.
+const PID_DIGITS: usize = 10;
+
+/// Everything that a new process is to be and have.
+pub(crate) struct Plan<'a> {
+    /// What it runs: an executable, not a script.
+    pub(crate) program: BorrowedFd<'a>,
+    pub(crate) arguments: &'a [CString],
+    pub(crate) environment: &'a [CString],
+    /// Its working directory, seen from inside its mount namespace.
+    pub(crate) directory: &'a CStr,
+    /// The UDP socket; descriptor 3.
+    pub(crate) socket: Option<BorrowedFd<'a>>,
+    /// The control channel; descriptor 4.
+    pub(crate) control: Option<BorrowedFd<'a>>,
+    /// The pipe to the log; descriptors 1 and 2.
+    pub(crate) output: BorrowedFd<'a>,
+    /// The control group's `cgroup.procs`.
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
+    /// The namespaces to enter, in this order.
+    pub(crate) namespaces: &'a [BorrowedFd<'a>],
+    /// Resource limits: what, and how much.
+    pub(crate) limits: &'a [(u32, u64)],
+    /// Descriptors that it may have. Of this number is the one of its program, which therefore it can never make
+    /// again: see [`Profile::Strict`](crate::Profile::Strict).
+    pub(crate) files_max: u64,
+    /// The user and group that it becomes.
+    pub(crate) user: Option<u32>,
+    pub(crate) no_new_privileges: bool,
+    pub(crate) ruleset: Option<BorrowedFd<'a>>,
+    pub(crate) filters: &'a [BpfProgram],
+}
+
+/// What could not be done, and why.
+#[derive(Debug, Clone, Copy)]
+struct Stumble {
+    attempt: &'static str,
+    errno: i32,
+}
+
+/// Makes the process, and returns its pid once it runs its program.
+///
+/// # Errors
+/// Names the step that failed; the process is then gone, or on its way.
+pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
+    let arguments = pointers(plan.arguments, None);
+    // A place for the process's own id, which only it knows.
+    let mut listen_pid = *b"LISTEN_PID=0000000000\0";
+    let environment = pointers(plan.environment, Some(listen_pid.as_ptr().cast()));
+    let digits = &mut listen_pid["LISTEN_PID=".len()..];
+    let mut stumble = None;
+    let mut child = || {
+        write_pid(digits, std::process::id());
+        let failed = become_game(plan, &arguments, &environment);
+        stumble = Some(failed);
+        CANNOT_RUN
+    };
+    // SAFETY: the launcher has one thread. Until its program runs, the new process makes system calls and writes
+    // to `digits` and `stumble`, which are there for it; it allocates nothing and cannot panic.
+    let pid = unsafe { spawn_sibling(stack, &mut child)? };
+    match stumble {
+        None => Ok(pid),
+        Some(Stumble { attempt, errno }) => {
+            let error = io::Error::from_raw_os_error(errno);
+            Err(io::Error::new(error.kind(), format!("cannot {attempt}: {error}")))
+        }
+    }
+}
+
+fn pointers(strings: &[CString], last: Option<*const c_char>) -> Vec<*const c_char> {
+    let all = strings.iter().map(|string| string.as_ptr());
+    all.chain(last).chain([ptr::null()]).collect()
+}
+
+/// Writes the id in as many digits as there are places; `LISTEN_PID=0000001234` would be another number to some
+/// readers, so it is shifted to the left.
+fn write_pid(place: &mut [u8], pid: u32) {
+    let mut digits = [0; PID_DIGITS];
+    let (mut rest, mut count) = (pid, 0);
+    while rest > 0 && count < PID_DIGITS {
+        digits[count] = b'0' + (rest % 10) as u8;
+        rest /= 10;
+        count += 1;
+    }
+    for (at, byte) in place.iter_mut().enumerate() {
+        *byte = if at < count { digits[count - 1 - at] } else { 0 };
+    }
+}
+
+/// Returns only when something failed.
+fn become_game(
+    plan: &Plan<'_>,
+    arguments: &[*const c_char],
+    environment: &[*const c_char],
+) -> Stumble {
+    match prepare(plan) {
+        Ok(program) => {
+            // SAFETY: execveat(2) reads arrays of C strings that end with a null pointer; all outlive the call.
+            unsafe {
+                libc::syscall(
+                    libc::SYS_execveat,
+                    program,
+                    c"".as_ptr(),
+                    arguments.as_ptr(),
+                    environment.as_ptr(),
+                    libc::AT_EMPTY_PATH,
+                );
+            }
+            stumble("run it")
+        }
+        Err(stumble) => stumble,
+    }
+}
+
+fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
+    // SAFETY: setpgid(2) takes numbers.
+    check("give it a process group", unsafe { libc::setpgid(0, 0) })?;
+    enter_cgroup(plan)?;
+    place_descriptors(plan)?;
+    for namespace in plan.namespaces {
+        // SAFETY: setns(2) takes numbers; 0 takes a namespace of any kind.
+        check("enter a namespace", unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
+    }
+    // SAFETY: chdir(2) reads a C string.
+    check("enter its working directory", unsafe { libc::chdir(plan.directory.as_ptr()) })?;
+    let program = limit(plan)?;
+    if let Some(user) = plan.user {
+        become_user(user)?;
+    }
+    if plan.no_new_privileges {
+        // SAFETY: prctl(2), PR_SET_NO_NEW_PRIVS takes numbers.
+        let result = unsafe { libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) };
+        check("renounce new privileges", result)?;
+    }
+    if let Some(ruleset) = plan.ruleset {
+        // SAFETY: landlock_restrict_self(2) takes numbers.
+        let result =
+            unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
+        check("restrict its files", result)?;
+    }
+    unblock_signals()?;
+    for filter in plan.filters {
+        // No system call but execveat(2) comes after the last of these.
+        seccompiler::apply_filter(filter).map_err(|_| stumble("restrict its system calls"))?;
+    }
+    Ok(program)
+}
+
+fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
+    let Some(procs) = plan.cgroup else { return Ok(()) };
+    // SAFETY: write(2) reads one byte. cgroups(7): "0" is the writing process.
+    let written = unsafe { libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1) };
+    check("enter its control group", i64::try_from(written).unwrap_or(-1))
+}
+
+/// 0 is /dev/null, as it is in the launcher; 1 and 2 are the log, 3 is the socket, 4 the control channel. All else
+/// that the launcher has open is close-on-exec, its own 3 and 4 included.
+fn place_descriptors(plan: &Plan<'_>) -> Result<(), Stumble> {
+    let log = Some(plan.output);
+    let places = [
+        (log, libc::STDOUT_FILENO),
+        (log, libc::STDERR_FILENO),
+        (plan.socket, GAME_SOCKET_FD),
+        (plan.control, GAME_CONTROL_FD),
+    ];
+    for (descriptor, place) in places {
+        let Some(descriptor) = descriptor else { continue };
+        debug_assert!(descriptor.as_raw_fd() >= FIRST_FREE_FD);
+        // SAFETY: dup2(2): "If the file descriptor newfd was previously open, it is closed before being reused".
+        // This process has a descriptor table of its own, and nothing in it reads 1 to 4. The copy is not
+        // close-on-exec.
+        check("place its descriptors", unsafe { libc::dup2(descriptor.as_raw_fd(), place) })?;
+    }
+    Ok(())
+}
+
+/// Sets the limits, and puts the program where no limit lets the game put anything.
+fn limit(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
+    let above = i32::try_from(plan.files_max).unwrap_or(i32::MAX);
+    // SAFETY: fcntl(2), F_DUPFD_CLOEXEC touches no descriptor that exists.
+    let program = unsafe { libc::fcntl(plan.program.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) };
+    check("keep its program open", program)?;
+    let files = (libc::RLIMIT_NOFILE, plan.files_max);
+    for (resource, max) in plan.limits.iter().chain([&files]) {
+        let limit = libc::rlimit { rlim_cur: *max, rlim_max: *max };
+        // SAFETY: setrlimit(2) reads a structure that outlives the call.
+        check("limit what it uses", unsafe { libc::setrlimit(*resource, &raw const limit) })?;
+    }
+    Ok(program)
+}
+
+/// The raw calls, as the C library's would look for threads to tell.
+fn become_user(user: u32) -> Result<(), Stumble> {
+    // SAFETY: setgroups(2), setresgid(2) and setresuid(2) take numbers; a list of no groups is not read.
+    unsafe {
+        check("leave its groups", libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()))?;
+        check("change its group", libc::syscall(libc::SYS_setresgid, user, user, user))?;
+        check("change its user", libc::syscall(libc::SYS_setresuid, user, user, user))
+    }
+}
+
+/// The launcher blocks all signals and has default actions for all of them; a game gets the latter alone.
+fn unblock_signals() -> Result<(), Stumble> {
+    let none = 0_u64;
+    // SAFETY: rt_sigprocmask(2) reads a mask of the size that it is told.
+    let result = unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            &raw const none,
+            ptr::null::<u64>(),
+            size_of::<u64>(),
+        )
+    };
+    check("unblock its signals", result)
+}
+
+fn check(attempt: &'static str, result: impl Into<i64>) -> Result<(), Stumble> {
+    if result.into() < 0 { Err(stumble(attempt)) } else { Ok(()) }
+}
+
+fn stumble(attempt: &'static str) -> Stumble {
+    let errno = io::Error::last_os_error().raw_os_error().unwrap_or_default();
+    Stumble { attempt, errno }
+}
+
+/// Gives every signal its default action, once, for the launcher and all that it makes. That includes the two that
+/// the C library keeps for itself: its `sigaction` does not touch them, and the `posix_spawn` that made the
+/// launcher leaves them ignored. Hence the system call.
+pub(crate) fn reset_signal_actions() {
+    // The kernel's `struct sigaction`, in whatever order its fields are: SIG_DFL, no flags, an empty mask.
+    let default = [0_u64; 4];
+    for signal in 1..=libc::SIGRTMAX() {
+        // SAFETY: sigaction(2): "If act is non-NULL, the new action for signal signum is installed from act", and
+        // `default` is as large as the kernel's structure. SIG_DFL names no code of ours. SIGKILL and SIGSTOP
+        // are answered with EINVAL; they have their defaults anyway.
+        unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                default.as_ptr(),
+                ptr::null::<u64>(),
+                size_of::<u64>(),
+            );
+        }
+    }
+}
+
+/// Takes the descriptor that the launcher was born with as its end of the channel to the daemon, and leaves
+/// /dev/null in the places 0, 1, 3 and 4. Whatever is opened from then on is above.
+///
+/// # Errors
+/// When there are no descriptors.
+pub(crate) fn arrange_own_descriptors() -> io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd as _;
+    let duplicate = |from: RawFd| {
+        // SAFETY: fcntl(2), F_DUPFD_CLOEXEC touches no descriptor that exists.
+        own_check(unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) })
+    };
+    // What a careless parent left open is nobody's business here, and no game's.
+    // SAFETY: close_range(2) closes "all open file descriptors from first to last (included)"; no object of this
+    // process owns a descriptor yet but the standard three.
+    own_check(unsafe { libc::close_range(3, u32::MAX, 0) })?;
+    let channel = duplicate(libc::STDOUT_FILENO)?;
+    // SAFETY: open(2) reads a C string and gives a new descriptor that nobody else knows.
+    let opened =
+        own_check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
+    let null = if opened < FIRST_FREE_FD { duplicate(opened)? } else { opened };
+    for (place, flags) in [(0, 0), (1, libc::O_CLOEXEC), (3, libc::O_CLOEXEC), (4, libc::O_CLOEXEC)]
+    {
+        // SAFETY: dup3(2) closes what was there: the setup, which was read to its end, the channel, of which
+        // there is a copy, and `opened`, of which there is one if it was as low.
+        own_check(unsafe { libc::dup3(null, place, flags) })?;
+    }
+    // SAFETY: `channel` was made above and belongs to nobody else.
+    Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(channel) })
+}
+
+fn own_check(result: i32) -> io::Result<i32> {
+    if result < 0 { Err(io::Error::last_os_error()) } else { Ok(result) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pid_is_written_from_the_left() {
+        let mut place = *b"LISTEN_PID=0000000000\0";
+        write_pid(&mut place["LISTEN_PID=".len()..], 30_271);
+        let text = CStr::from_bytes_until_nul(&place).unwrap();
+        assert_eq!(text, c"LISTEN_PID=30271");
+    }
+}

@@ -1,0 +1,205 @@
+//! What a dead game left behind: children that it did not wait for, hidden in sessions of their own or not.
+//!
+//! The daemon is a child subreaper (prctl(2), `PR_SET_CHILD_SUBREAPER`): a process whose parent dies becomes
+//! the daemon's child. So whatever a game left behind is found among the daemon's children, at once or when
+//! its own parent has died, and is told from games by its pid. Whose it is, its user says where games have users
+//! of their own, and else its environment. Who is in a dead game's control group is the game's in any case.
+
+use std::collections::{BTreeMap, HashSet};
+use std::fs;
+
+use process::Stack;
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::confine::Group;
+
+/// How often the list of children is read before it is taken as it is: where so much begins and ends, the next
+/// end is near, and with it the next look.
+const READINGS_MAX: usize = 8;
+
+/// Knows the games that live, and those that died and may have left something.
+pub(crate) struct Leftovers {
+    daemon: i32,
+    games: BTreeMap<u64, Game>,
+    unclean: BTreeMap<u64, Game>,
+    /// Children of the daemon that are no games: templates, the launcher itself, and those that it was born with.
+    others: HashSet<i32>,
+}
+
+/// What tells who belongs to a game.
+#[derive(Default)]
+struct Game {
+    pid: Option<i32>,
+    /// The user who is this game's alone.
+    user: Option<u32>,
+    group: Option<Group>,
+}
+
+impl Leftovers {
+    /// Begins before the first game, or with those that live.
+    pub(crate) fn new(daemon: i32, others: impl IntoIterator<Item = i32>) -> Self {
+        let own = i32::try_from(std::process::id()).ok();
+        let others = others.into_iter().chain(own).collect();
+        Self { daemon, games: BTreeMap::new(), unclean: BTreeMap::new(), others }
+    }
+
+    /// A game's process exists.
+    pub(crate) fn note_launch(
+        &mut self,
+        game: u64,
+        pid: i32,
+        user: Option<u32>,
+        group: Option<Group>,
+    ) {
+        self.games.insert(game, Game { pid: Some(pid), user, group });
+    }
+
+    /// A child of the daemon is none of a game's.
+    pub(crate) fn note_other(&mut self, pid: i32) {
+        self.others.insert(pid);
+    }
+
+    /// A template is gone; its number may come again.
+    pub(crate) fn forget_other(&mut self, pid: i32) {
+        self.others.remove(&pid);
+    }
+
+    /// A game's process was reaped, or never was.
+    pub(crate) fn note_end(&mut self, game: u64) {
+        let ended = self.games.remove(&game).unwrap_or_default();
+        self.unclean.insert(game, ended);
+    }
+
+    /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
+    /// others are looked for again when what was killed has died.
+    pub(crate) fn kill(&mut self, stack: &mut Stack) -> Vec<u64> {
+        let mut held_up = BTreeMap::new();
+        for pid in self.strays() {
+            let owner = self.owner(pid);
+            if owner.is_some_and(|game| self.games.contains_key(&game)) {
+                // A helper of a game that lives.
+                continue;
+            }
+            // One that does not say whose it is gets no benefit of the doubt: no game is clean before it is
+            // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment. One that is
+            // dead says nothing either, and while it was dying its children may have become the daemon's.
+            match owner.filter(|game| self.unclean.contains_key(game)) {
+                Some(game) => drop(held_up.insert(game, ())),
+                None => held_up.extend(self.unclean.keys().map(|game| (*game, ()))),
+            }
+            self.kill_stray(pid);
+            if let Some(user) = owner.and_then(|game| self.unclean.get(&game)?.user) {
+                kill_user(stack, user);
+            }
+        }
+        for (game, ended) in &self.unclean {
+            if let Some(group) = ended.group.as_ref().filter(|group| group.is_populated()) {
+                group.kill();
+                held_up.insert(*game, ());
+            }
+        }
+        let is_clean = |game: &u64, _: &mut Game| !held_up.contains_key(game);
+        self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect()
+    }
+
+    /// Kills everybody who belongs to a game, and everybody who does not say whose he is: a process that traces
+    /// the game, for one, would keep it from being reaped.
+    pub(crate) fn purge(&self, game: u64, stack: &mut Stack) {
+        let purged = self.games.get(&game);
+        if let Some(group) = purged.and_then(|purged| purged.group.as_ref()) {
+            group.kill();
+        }
+        if let Some(user) = purged.and_then(|purged| purged.user) {
+            kill_user(stack, user);
+        }
+        for pid in self.strays() {
+            if self.owner(pid).is_none_or(|of| of == game || !self.games.contains_key(&of)) {
+                self.kill_stray(pid);
+            }
+        }
+    }
+
+    /// The daemon's children that are no games and nobody else who is known.
+    fn strays(&self) -> Vec<i32> {
+        let games: HashSet<i32> = self.games.values().filter_map(|game| game.pid).collect();
+        let is_stray = |pid: &i32| !games.contains(pid) && !self.others.contains(pid);
+        children(self.daemon).into_iter().filter(is_stray).collect()
+    }
+
+    fn owner(&self, pid: i32) -> Option<u64> {
+        let user = user_of(pid)?;
+        let mut all = self.games.iter().chain(&self.unclean);
+        let by_user = all.find(|(_, game)| game.user == Some(user));
+        by_user.map(|(game, _)| *game).or_else(|| game_of(pid))
+    }
+
+    /// Kills a child of the daemon. Its number may have come to mean another process since the list was read; a
+    /// pidfd holds on to the one that is looked at.
+    fn kill_stray(&self, pid: i32) {
+        let Some(process) = Pid::from_raw(pid) else { return };
+        let kill = || {
+            let stray = pidfd_open(process, PidfdFlags::empty())?;
+            match parent(pid) == Some(self.daemon) {
+                true => pidfd_send_signal(stray, Signal::KILL),
+                false => Ok(()),
+            }
+        };
+        match kill() {
+            Ok(()) | Err(Errno::SRCH) => {}
+            Err(error) => {
+                log::error!("cannot kill process {pid}, which a game left behind: {error}");
+            }
+        }
+    }
+}
+
+fn kill_user(stack: &mut Stack, user: u32) {
+    if let Err(error) = process::kill_all_of(stack, user) {
+        log::error!("cannot kill the processes of a game: {error}");
+    }
+}
+
+/// The user as whom a process runs; proc_pid_status(5). (Its directory belongs to root if it may not be looked into.)
+fn user_of(pid: i32) -> Option<u32> {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_ascii_whitespace().next()?.parse().ok()
+}
+
+/// The parent of a process; proc_pid_stat(5). Its name, in brackets, may hold anything.
+fn parent(pid: i32) -> Option<i32> {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
+    let (_, after_name) = stat.rsplit_once(')')?;
+    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+}
+
+/// The children of a process, whichever of its threads made them; proc(5), `/proc/pid/task/tid/children`, which
+/// leaves some out when others are reaped while it is read. So it is read until it says the same twice.
+pub fn children(of: i32) -> Vec<i32> {
+    let mut children = read_children(of);
+    for _ in 0..READINGS_MAX {
+        let again = read_children(of);
+        if again == children {
+            break;
+        }
+        children = again;
+    }
+    children
+}
+
+fn read_children(of: i32) -> Vec<i32> {
+    let Ok(threads) = fs::read_dir(format!("/proc/{of}/task")) else { return Vec::new() };
+    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
+    let pids =
+        |list: String| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>();
+    lists.flatten().flat_map(pids).collect()
+}
+
+/// The game that a process says it belongs to, by the environment it was started with.
+fn game_of(pid: i32) -> Option<u64> {
+    let environment = fs::read(format!("/proc/{pid}/environ")).ok()?;
+    let mut variables = environment.split(|&byte| byte == 0);
+    let game = variables.find_map(|variable| variable.strip_prefix(b"MUSTER_GAME="))?;
+    std::str::from_utf8(game).ok()?.parse().ok()
+}

@@ -1,0 +1,236 @@
+//! The channel between the daemon and the launcher, and between the launcher and its templates: packets of JSON
+//! with descriptors attached, over a Unix socket of type `SOCK_SEQPACKET`; unix(7).
+
+use std::io::{self, IoSlice, IoSliceMut};
+use std::mem::MaybeUninit;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+
+use rustix::net::{
+    AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
+    SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
+};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+/// Descriptors in a packet, at most.
+const DESCRIPTORS_MAX: usize = 4;
+
+/// Bytes in a packet, at most: a launch with its players is as large as a line of the control channel, and little
+/// more.
+const PACKET_MAX: usize = protocol::CONTROL_LINE_MAX + 16 * 1024;
+
+/// What the daemon wants done. Games and modes by their numbers.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Order {
+    /// Make a game's process; answered by `Launched` or `Failed`.
+    Launch {
+        /// The game.
+        game: u64,
+        /// Its mode.
+        mode: usize,
+        /// Its port.
+        port: u16,
+        /// Who will play, where that is known already.
+        guests: Guests,
+    },
+    /// The game's process was reaped: look for what it left behind, until there is nothing. Answered by
+    /// `CleanedUp`.
+    CleanUp {
+        /// The game.
+        game: u64,
+    },
+    /// A process that was left behind has died; there may be others.
+    LookAgain,
+    /// The game is being killed: kill whoever belongs to it, and may keep it.
+    Purge {
+        /// The game.
+        game: u64,
+    },
+    /// Start the templates anew: what they have loaded may have changed.
+    Renew,
+}
+
+/// What a game finds at birth about who will play.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Guests {
+    /// Nothing: it is told when there is a match.
+    Unknown,
+    /// A line that waits on its control channel.
+    Line(String),
+    /// The match and its players, in its environment.
+    Environment {
+        /// The match.
+        match_id: String,
+        /// Its players, as JSON.
+        players: String,
+    },
+}
+
+/// What was done.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Answer {
+    /// A game's process exists. With it come the daemon's ends of its log pipe and, if it has one, of its control
+    /// channel, in this order.
+    Launched {
+        /// The game.
+        game: u64,
+        /// Its process, a child of the daemon.
+        pid: i32,
+    },
+    /// A game's process could not be made.
+    Failed {
+        /// The game.
+        game: u64,
+        /// Why.
+        fault: Fault,
+    },
+    /// Nothing of the game is left.
+    CleanedUp {
+        /// The game.
+        game: u64,
+    },
+    /// A mode has a new template. With it comes the daemon's end of its log pipe.
+    Template {
+        /// The mode.
+        mode: usize,
+        /// Its process, a child of the daemon.
+        pid: i32,
+    },
+}
+
+/// Why a process could not be made.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Fault {
+    /// Something outside Muster holds the port.
+    PortBusy,
+    /// Anything else, for the log.
+    Other(String),
+}
+
+impl Fault {
+    /// Names what was attempted before an error.
+    pub(crate) fn of(attempt: &str) -> impl FnOnce(io::Error) -> Self {
+        move |error| Self::Other(format!("cannot {attempt}: {error}"))
+    }
+}
+
+/// One end of a channel.
+#[derive(Debug)]
+pub struct Channel {
+    socket: OwnedFd,
+    packet: Vec<u8>,
+}
+
+impl Channel {
+    /// Both ends of a new channel, closed on exec.
+    ///
+    /// # Errors
+    /// When there are no descriptors left.
+    pub fn pair() -> io::Result<(OwnedFd, OwnedFd)> {
+        let flags = SocketFlags::CLOEXEC;
+        Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
+    }
+
+    /// Takes one end.
+    pub fn new(socket: OwnedFd) -> Self {
+        Self { socket, packet: vec![0; PACKET_MAX] }
+    }
+
+    /// Sends a message.
+    ///
+    /// # Errors
+    /// Those of sendmsg(2): `WouldBlock` when the other end has too much to read already and this one does not
+    /// block, `BrokenPipe` when there is no other end.
+    pub fn send(&self, message: &impl Serialize, attached: &[BorrowedFd<'_>]) -> io::Result<()> {
+        self.send_packet(&serde_json::to_vec(message)?, attached)
+    }
+
+    /// Sends what was made a packet before.
+    ///
+    /// # Errors
+    /// As [`send`](Self::send).
+    pub fn send_packet(&self, packet: &[u8], attached: &[BorrowedFd<'_>]) -> io::Result<()> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = SendAncillaryBuffer::new(&mut space);
+        if !attached.is_empty() && !control.push(SendAncillaryMessage::ScmRights(attached)) {
+            return Err(io::Error::other("too many descriptors for a packet"));
+        }
+        let parts = [IoSlice::new(packet)];
+        rustix::io::retry_on_intr(|| {
+            sendmsg(&self.socket, &parts, &mut control, SendFlags::NOSIGNAL)
+        })?;
+        Ok(())
+    }
+
+    /// Receives the next message that is there, with what is attached to it. `None`: there is no other end any more.
+    ///
+    /// # Errors
+    /// Those of recvmsg(2), `WouldBlock` where there is none; `InvalidData` for a packet that is no such message.
+    pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
+        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
+        let mut control = RecvAncillaryBuffer::new(&mut space);
+        let mut parts = [IoSliceMut::new(&mut self.packet)];
+        let received = loop {
+            let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
+            match recvmsg(&self.socket, &mut parts, &mut control, flags) {
+                // The other end went without having read all. What it said before is still there.
+                Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
+                other => break other?,
+            }
+        };
+        let mut attached = Vec::new();
+        for message in control.drain() {
+            if let RecvAncillaryMessage::ScmRights(descriptors) = message {
+                attached.extend(descriptors);
+            }
+        }
+        // No message of ours is empty.
+        if received.bytes == 0 {
+            return Ok(None);
+        }
+        Ok(Some((serde_json::from_slice(&self.packet[..received.bytes])?, attached)))
+    }
+}
+
+impl AsFd for Channel {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+}
+
+/// Everything that the launcher needs to know at its start.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Setup {
+    /// The daemon's process, whose children games are.
+    pub daemon: i32,
+    /// What each mode's games run, by the mode's number.
+    pub programs: Vec<crate::Program>,
+    /// The address on which games' sockets are bound.
+    pub bind: IpAddr,
+    /// What players are told.
+    pub public_host: String,
+    /// Where the games' working directories are made: a directory that exists.
+    pub place: std::path::PathBuf,
+    /// Where Muster runs as root, the game on port P runs as this user plus P.
+    pub first_user: u32,
+    /// How much is logged.
+    pub log: String,
+    /// Children that the daemon was born with: none of our business.
+    pub inherited: Vec<i32>,
+    /// Games that live, made by an earlier launcher.
+    pub games: Vec<Living>,
+    /// Games of which something may be left: they ended, or it is not known whether they began.
+    pub unclean: Vec<u64>,
+}
+
+/// A game that lives.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Living {
+    /// The game.
+    pub game: u64,
+    /// Its process.
+    pub pid: i32,
+    /// Its port.
+    pub port: u16,
+}

@@ -1,0 +1,210 @@
+//! What the operator sets of games' confinement: for all modes, and for one mode in place of that.
+
+use std::path::PathBuf;
+
+use bytesize::ByteSize;
+use launcher::{Confinement, Limits, Profile};
+
+use super::check::Checker;
+use super::raw::{self, Key};
+use super::{Config, ConfigError};
+
+/// The word for no limit.
+const UNLIMITED: &str = "unlimited";
+
+const MEMORY_MAX: u64 = 1 << 30;
+const FILES_MAX: u64 = 1_024;
+const FILE_SIZE_MAX: u64 = 64 << 20;
+const PROCESSES_MAX: u64 = 64;
+
+/// The most open files that a key takes; the system's own limit may be lower.
+const FILES_CEILING: u64 = 1 << 20;
+
+impl Checker<'_> {
+    /// A mode's confinement: its own keys go before those for all modes, and those before the defaults.
+    /// `longest` is how long its games play at most, in seconds; `is_ours` says that its program is Muster's own.
+    pub(super) fn confinement(
+        &self,
+        mode: &raw::Confinement,
+        all: &raw::Confinement,
+        longest: u64,
+        is_ours: bool,
+    ) -> Result<Confinement, ConfigError> {
+        let flag = |mode: &Key<bool>, all: &Key<bool>, default: bool| {
+            mode.as_ref().or(all.as_ref()).map_or(default, |it| *it.get_ref())
+        };
+        let on = flag(&mode.enabled, &all.enabled, true);
+        let paths = |mode: &Key<Vec<PathBuf>>, all: &Key<Vec<PathBuf>>, key: &str| {
+            self.paths(key, mode.as_ref().or(all.as_ref()))
+        };
+        let confinement = Confinement {
+            user: flag(&mode.user, &all.user, on),
+            no_new_privileges: flag(&mode.no_new_privileges, &all.no_new_privileges, on),
+            network: flag(&mode.network, &all.network, on),
+            ipc: flag(&mode.ipc, &all.ipc, on),
+            mount: flag(&mode.mount, &all.mount, on),
+            landlock: flag(&mode.landlock, &all.landlock, on),
+            seccomp: self.profile(mode, all, on, is_ours)?,
+            cgroup: flag(&mode.cgroup, &all.cgroup, on),
+            read: paths(&mode.read, &all.read, "confinement.read")?,
+            write: paths(&mode.write, &all.write, "confinement.write")?,
+            limits: self.limits_of_games(mode, all, on, longest)?,
+        };
+        self.promise_is_kept(mode, all, &confinement)?;
+        Ok(confinement)
+    }
+
+    /// The kernel confines nobody by Landlock or seccomp who might gain rights afterwards.
+    fn promise_is_kept(
+        &self,
+        mode: &raw::Confinement,
+        all: &raw::Confinement,
+        confinement: &Confinement,
+    ) -> Result<(), ConfigError> {
+        let needs_it = confinement.landlock || confinement.seccomp != Profile::Off;
+        let key = mode.no_new_privileges.as_ref().or(all.no_new_privileges.as_ref());
+        match key.filter(|_| needs_it && !confinement.no_new_privileges) {
+            None => Ok(()),
+            Some(key) => {
+                let problem = "can be off only with landlock = false and seccomp = \"off\"";
+                Err(self.wrong("confinement.no_new_privileges", key, problem))
+            }
+        }
+    }
+
+    fn profile(
+        &self,
+        mode: &raw::Confinement,
+        all: &raw::Confinement,
+        on: bool,
+        is_ours: bool,
+    ) -> Result<Profile, ConfigError> {
+        let Some(word) = mode.seccomp.as_ref().or(all.seccomp.as_ref()) else {
+            return Ok(match (on, is_ours) {
+                (false, _) => Profile::Off,
+                (true, true) => Profile::Strict,
+                (true, false) => Profile::Default,
+            });
+        };
+        match word.get_ref().as_str() {
+            "strict" => Ok(Profile::Strict),
+            "default" => Ok(Profile::Default),
+            "off" => Ok(Profile::Off),
+            other => {
+                let problem = format!("must be \"strict\", \"default\" or \"off\", is \"{other}\"");
+                Err(self.wrong("confinement.seccomp", word, problem))
+            }
+        }
+    }
+
+    fn limits_of_games(
+        &self,
+        mode: &raw::Confinement,
+        all: &raw::Confinement,
+        on: bool,
+        longest: u64,
+    ) -> Result<Limits, ConfigError> {
+        let default = |value: u64| on.then_some(value);
+        let count = |key: &str, mode: &Key<raw::Amount>, all: &Key<raw::Amount>, value| {
+            self.amount(key, mode.as_ref().or(all.as_ref()), value, |text| text.parse().ok())
+        };
+        let bytes = |key: &str, mode: &Key<raw::Amount>, all: &Key<raw::Amount>, value| {
+            let parse = |text: &str| Some(text.parse::<ByteSize>().ok()?.as_u64());
+            self.amount(key, mode.as_ref().or(all.as_ref()), value, parse)
+        };
+        let seconds = |text: &str| Some(humantime::parse_duration(text).ok()?.as_secs().max(1));
+        let per_cent = |text: &str| text.trim_end_matches('%').parse().ok();
+        // All that its threads can use while it plays, and as much again before that.
+        let processors = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
+        let cpu_time = default(longest.saturating_mul(processors).saturating_mul(2));
+        let files_max =
+            count("confinement.files_max", &mode.files_max, &all.files_max, Some(FILES_MAX))?;
+        let cpu_time_max = mode.cpu_time_max.as_ref().or(all.cpu_time_max.as_ref());
+        let cpu_max = mode.cpu_max.as_ref().or(all.cpu_max.as_ref());
+        Ok(Limits {
+            memory_max: bytes(
+                "confinement.memory_max",
+                &mode.memory_max,
+                &all.memory_max,
+                default(MEMORY_MAX),
+            )?,
+            cpu_time_max: self.amount(
+                "confinement.cpu_time_max",
+                cpu_time_max,
+                cpu_time,
+                seconds,
+            )?,
+            cpu_max: self.amount("confinement.cpu_max", cpu_max, None, per_cent)?,
+            files_max: files_max.unwrap_or(FILES_CEILING).clamp(8, FILES_CEILING),
+            file_size_max: bytes(
+                "confinement.file_size_max",
+                &mode.file_size_max,
+                &all.file_size_max,
+                default(FILE_SIZE_MAX),
+            )?,
+            processes_max: count(
+                "confinement.processes_max",
+                &mode.processes_max,
+                &all.processes_max,
+                default(PROCESSES_MAX),
+            )?,
+        })
+    }
+
+    /// A limit: a number, a text that `parse` understands, or none at all.
+    fn amount(
+        &self,
+        key: &str,
+        value: Option<&toml::Spanned<raw::Amount>>,
+        default: Option<u64>,
+        parse: impl FnOnce(&str) -> Option<u64>,
+    ) -> Result<Option<u64>, ConfigError> {
+        let Some(value) = value else { return Ok(default) };
+        let amount = match value.get_ref() {
+            raw::Amount::Text(text) if text == UNLIMITED => return Ok(None),
+            raw::Amount::Text(text) => parse(text),
+            raw::Amount::Number(number) => u64::try_from(*number).ok(),
+        };
+        amount.filter(|amount| *amount > 0).map(Some).ok_or_else(|| {
+            let problem = "must be over zero, with its unit if it has one (\"512MiB\", \"30s\", \"150%\"), or \"unlimited\"";
+            self.wrong(key, value, problem)
+        })
+    }
+
+    fn paths(
+        &self,
+        key: &str,
+        value: Option<&toml::Spanned<Vec<PathBuf>>>,
+    ) -> Result<Vec<PathBuf>, ConfigError> {
+        let Some(value) = value else { return Ok(Vec::new()) };
+        match value.get_ref().iter().find(|path| !path.is_absolute()) {
+            None => Ok(value.get_ref().clone()),
+            Some(path) => {
+                let problem = format!("must be absolute paths, is \"{}\"", path.display());
+                Err(self.wrong(key, value, problem))
+            }
+        }
+    }
+}
+
+impl Config {
+    /// What is worth a warning: the walls that the operator left out, by mode.
+    pub(crate) fn open_walls(&self) -> Vec<(&str, Vec<&'static str>)> {
+        let left_out = |confinement: &Confinement| {
+            let layers = [
+                ("user", confinement.user),
+                ("no_new_privileges", confinement.no_new_privileges),
+                ("network", confinement.network),
+                ("ipc", confinement.ipc),
+                ("mount", confinement.mount),
+                ("landlock", confinement.landlock),
+                ("seccomp", confinement.seccomp != Profile::Off),
+                ("cgroup", confinement.cgroup),
+            ];
+            layers.into_iter().filter_map(|(name, is_up)| (!is_up).then_some(name)).collect()
+        };
+        let modes = self.modes.iter();
+        let open = modes.map(|mode| (mode.name.as_str(), left_out(&mode.confinement)));
+        open.filter(|(_, left_out): &(_, Vec<_>)| !left_out.is_empty()).collect()
+    }
+}

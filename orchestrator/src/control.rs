@@ -1,0 +1,115 @@
+//! A game's control channel: what it says to Muster, and what it is told.
+
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::net::UnixStream as StdUnixStream;
+
+use bytes::{Buf as _, BytesMut};
+use matchmaker::GameId;
+use mio::net::UnixStream;
+use mio::{Interest, Registry};
+use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
+use serde_json::error::Category;
+
+use crate::tokens;
+
+/// What waits to be written to a game that does not read, in bytes.
+const UNSENT_MAX: usize = 2 * CONTROL_LINE_MAX;
+
+/// The daemon's end.
+pub(crate) struct Control {
+    socket: Option<UnixStream>,
+    lines: LineBuffer,
+    unsent: BytesMut,
+}
+
+/// What a game said.
+pub(crate) enum Said {
+    /// A message of the contract.
+    Message(FromGame),
+    /// Something that is not of the contract, described for the log.
+    Garbage(String),
+}
+
+impl Control {
+    /// Has the poll watch a channel. One that cannot be watched is closed, with a word to the operator: the game will
+    /// not be heard, and the brain ends it when its time to say something is over.
+    pub(crate) fn new(id: GameId, control: Option<StdUnixStream>, registry: &Registry) -> Self {
+        let watch = |control| -> io::Result<UnixStream> {
+            let mut socket = UnixStream::from_std(control);
+            registry.register(&mut socket, tokens::control(id), Interest::READABLE)?;
+            Ok(socket)
+        };
+        let report = |error: &io::Error| log::error!("cannot watch game {id}: {error}");
+        Self {
+            socket: control.and_then(|control| watch(control).inspect_err(report).ok()),
+            lines: LineBuffer::new(CONTROL_LINE_MAX),
+            unsent: BytesMut::new(),
+        }
+    }
+
+    /// Reads what the game said on its control channel, its share of a turn. The flag says whether there may be
+    /// more.
+    pub(crate) fn read(&mut self, chunk: &mut [u8]) -> (Vec<Said>, bool) {
+        let mut said = Vec::new();
+        let Some(socket) = &mut self.socket else { return (said, false) };
+        match socket.read(chunk) {
+            // The game closed its end: it plays on, and has nothing more to say.
+            Ok(0) => self.socket = None,
+            Ok(read) => self.lines.extend(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+            Err(_) => self.socket = None,
+        }
+        loop {
+            match self.lines.next_line() {
+                Ok(None) => break,
+                Ok(Some(line)) => match FromGame::parse(&line) {
+                    Ok(message) => said.push(Said::Message(message)),
+                    Err(error) => return self.end_of_trust(said, describe(&error, line.len())),
+                },
+                Err(error) => return self.end_of_trust(said, error.to_string()),
+            }
+        }
+        (said, self.socket.is_some())
+    }
+
+    /// What follows garbage is not even looked at.
+    fn end_of_trust(&mut self, mut said: Vec<Said>, what: String) -> (Vec<Said>, bool) {
+        self.socket = None;
+        said.push(Said::Garbage(what));
+        (said, false)
+    }
+
+    /// Sends the game a message. `false`: the game does not read, or its channel is closed.
+    pub(crate) fn tell(&mut self, message: &ToGame, registry: &Registry, id: GameId) -> bool {
+        self.unsent.extend_from_slice(message.to_line().as_bytes());
+        self.flush(registry, id) && self.unsent.len() <= UNSENT_MAX
+    }
+
+    /// Writes what the control channel takes. `false`: the channel is closed.
+    pub(crate) fn flush(&mut self, registry: &Registry, id: GameId) -> bool {
+        while !self.unsent.is_empty() {
+            let Some(socket) = &mut self.socket else { return false };
+            match socket.write(&self.unsent) {
+                Ok(written) => self.unsent.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    let interest = Interest::READABLE | Interest::WRITABLE;
+                    return registry.reregister(socket, tokens::control(id), interest).is_ok();
+                }
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+/// Says what is wrong with a control line, without a word of the line: it may hold a token.
+fn describe(error: &serde_json::Error, length: usize) -> String {
+    match error.classify() {
+        Category::Syntax | Category::Eof | Category::Io => {
+            format!("a control line of {length} bytes is not JSON, at byte {}", error.column())
+        }
+        Category::Data => format!("a control line of {length} bytes is no message of the contract"),
+    }
+}

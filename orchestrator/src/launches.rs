@@ -1,0 +1,360 @@
+//! The daemon's end of the launcher: what is on order, what was answered, and a new launcher when one dies.
+//!
+//! Nothing here blocks: an order that the launcher has no room for waits for it, and what a launcher took with it
+//! is asked of the next one. Until that one has looked whether anything came of it, nobody is told that it failed,
+//! so that no port returns while somebody may hold it.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io::{self, PipeReader, Seek as _, Write as _};
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt as _;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use launcher::{Answer as Told, Channel, Fault, Guests, Living, Order, Setup};
+use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
+use rustix::fs::{MemfdFlags, memfd_create};
+use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+use tempfile::TempDir;
+
+use crate::config::Config;
+use crate::tokens;
+
+/// The shortest time between two launchers; doubled for each one that lived no longer than [`LIFE_MIN`].
+const RESTART_MIN: Duration = Duration::from_millis(50);
+
+/// The longest time between two launchers.
+const RESTART_MAX: Duration = Duration::from_secs(5);
+
+/// A launcher that lived so long was a good one.
+const LIFE_MIN: Duration = Duration::from_secs(10);
+
+/// What was done.
+#[derive(Debug)]
+pub(crate) enum Answer {
+    /// A game's process exists.
+    Launched { game: GameId, process: Process },
+    /// A game's process could not be made.
+    Failed { game: GameId, fault: LaunchFault },
+    /// Nothing of the game is left.
+    CleanedUp { game: GameId },
+    /// A mode has a new template.
+    Template { mode: ModeId, pid: i32, output: Option<OwnedFd> },
+    /// The launcher is gone.
+    Gone,
+}
+
+/// A process that was just made, with our ends of its channels. One that is missing was lost for want of
+/// descriptors, or was never there.
+#[derive(Debug)]
+pub(crate) struct Process {
+    pub(crate) pid: i32,
+    pub(crate) ordered: Ordered,
+    pub(crate) control: Option<UnixStream>,
+    pub(crate) output: Option<PipeReader>,
+}
+
+/// What was ordered.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Ordered {
+    pub(crate) mode: ModeId,
+    pub(crate) port: u16,
+    /// The match that it is for, where that is known already.
+    pub(crate) match_id: Option<MatchId>,
+}
+
+/// The daemon's end.
+pub(crate) struct Launcher {
+    setup: Setup,
+    /// Where the games work. Removed when the daemon is.
+    place: TempDir,
+    running: Option<Running>,
+    /// When another one may be started, while there is none.
+    restart_at: Option<Instant>,
+    pause: Duration,
+    /// Launches that were ordered and not answered.
+    ordered: BTreeMap<GameId, Ordered>,
+    /// Launches that went with a launcher, and of which something may be left.
+    lost: BTreeSet<GameId>,
+    /// Games that were not cleaned up yet.
+    unclean: BTreeSet<GameId>,
+}
+
+/// A launcher that lives, as far as is known.
+struct Running {
+    pid: i32,
+    /// What its pid means, whoever has that number later.
+    process: OwnedFd,
+    channel: Channel,
+    started: Instant,
+    /// Orders that did not go out yet.
+    unsent: VecDeque<Vec<u8>>,
+}
+
+impl Launcher {
+    /// Starts one, before the daemon has much that it would have to make its way around.
+    ///
+    /// # Errors
+    /// When there is no place for the games' working directories, or no process to be had.
+    pub(crate) fn start(config: &Config) -> io::Result<Self> {
+        // systemd.exec(5): with several directories, their paths are separated by colons.
+        let given = std::env::var_os("RUNTIME_DIRECTORY");
+        let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
+        let parent = std::path::absolute(first.unwrap_or_else(std::env::temp_dir))?;
+        let place = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
+        // Each game's own directory is closed to all others; on the way there all may pass.
+        use std::os::unix::fs::PermissionsExt as _;
+        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
+        let daemon = i32::try_from(std::process::id()).unwrap_or_default();
+        let setup = Setup {
+            daemon,
+            programs: config.programs(),
+            bind: config.ports.bind_address(),
+            public_host: config.ports.public_host.clone(),
+            place: place.path().to_owned(),
+            first_user: config.first_user,
+            log: config.log_level.to_string(),
+            inherited: launcher::children(daemon),
+            games: Vec::new(),
+            unclean: Vec::new(),
+        };
+        let mut this = Self {
+            setup,
+            place,
+            running: None,
+            restart_at: None,
+            pause: RESTART_MIN,
+            ordered: BTreeMap::new(),
+            lost: BTreeSet::new(),
+            unclean: BTreeSet::new(),
+        };
+        this.running = Some(this.spawn()?);
+        Ok(this)
+    }
+
+    /// Has the poll watch it.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub(crate) fn register(&self, registry: &Registry) -> io::Result<()> {
+        let Some(running) = &self.running else { return Ok(()) };
+        let descriptor = running.channel.as_fd().as_raw_fd();
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        registry.register(&mut SourceFd(&descriptor), tokens::LAUNCHER, interest)
+    }
+
+    // ---- Orders ----
+
+    pub(crate) fn launch(
+        &mut self,
+        game: GameId,
+        mode: ModeId,
+        port: u16,
+        match_id: Option<MatchId>,
+        guests: Guests,
+    ) {
+        self.ordered.insert(game, Ordered { mode, port, match_id });
+        self.order(&Order::Launch { game: game.0, mode: mode.0, port, guests });
+    }
+
+    pub(crate) fn clean_up(&mut self, game: GameId) {
+        self.unclean.insert(game);
+        self.order(&Order::CleanUp { game: game.0 });
+    }
+
+    /// A game is being killed.
+    pub(crate) fn purge(&mut self, game: GameId) {
+        self.order(&Order::Purge { game: game.0 });
+    }
+
+    /// A child that is no game was reaped.
+    pub(crate) fn look_again(&mut self) {
+        if !self.unclean.is_empty() || !self.lost.is_empty() {
+            self.order(&Order::LookAgain);
+        }
+    }
+
+    /// Templates are to be started anew.
+    pub(crate) fn renew(&mut self) {
+        self.order(&Order::Renew);
+    }
+
+    /// The launch that was ordered last, of those that were not answered. A process that exists now belongs to it,
+    /// to an earlier one, or to none.
+    pub(crate) fn last_ordered(&self) -> Option<GameId> {
+        self.ordered.keys().next_back().copied()
+    }
+
+    /// Whether a launch that was ordered before this one, or this one, was not answered.
+    pub(crate) fn awaits_up_to(&self, game: GameId) -> bool {
+        self.ordered.keys().next().is_some_and(|first| *first <= game)
+    }
+
+    fn order(&mut self, order: &Order) {
+        // While there is none, the next one is told all that matters at its start.
+        let Some(running) = &mut self.running else { return };
+        // Serializing fails only for maps with keys that are not strings, which no order holds.
+        running.unsent.push_back(serde_json::to_vec(order).unwrap_or_default());
+        running.send();
+    }
+
+    /// There is room for orders again.
+    pub(crate) fn send(&mut self) {
+        if let Some(running) = &mut self.running {
+            running.send();
+        }
+    }
+
+    // ---- Answers ----
+
+    /// The next answer, until there is none.
+    pub(crate) fn next_answer(&mut self) -> Option<Answer> {
+        loop {
+            let running = self.running.as_mut()?;
+            let (told, attached) = match running.channel.receive() {
+                Ok(Some(received)) => received,
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return None,
+                Ok(None) | Err(_) => {
+                    self.lose();
+                    return Some(Answer::Gone);
+                }
+            };
+            if let Some(answer) = self.take(told, attached) {
+                return Some(answer);
+            }
+        }
+    }
+
+    fn take(&mut self, told: Told, attached: Vec<OwnedFd>) -> Option<Answer> {
+        let mut attached = attached.into_iter();
+        Some(match told {
+            Told::Launched { game, pid } => {
+                let game = GameId(game);
+                let ordered = self.ordered.remove(&game)?;
+                let output = attached.next().map(PipeReader::from);
+                let control = attached.next().map(UnixStream::from);
+                Answer::Launched { game, process: Process { pid, ordered, control, output } }
+            }
+            Told::Failed { game, fault } => {
+                let game = GameId(game);
+                self.ordered.remove(&game)?;
+                let fault = match fault {
+                    Fault::PortBusy => LaunchFault::PortBusy,
+                    Fault::Other(why) => LaunchFault::Other(why),
+                };
+                Answer::Failed { game, fault }
+            }
+            Told::CleanedUp { game } => {
+                let game = GameId(game);
+                if self.lost.remove(&game) {
+                    return Some(Answer::Failed { game, fault: LaunchFault::Interrupted });
+                }
+                if !self.unclean.remove(&game) {
+                    return None;
+                }
+                Answer::CleanedUp { game }
+            }
+            Told::Template { mode, pid } => {
+                Answer::Template { mode: ModeId(mode), pid, output: attached.next() }
+            }
+        })
+    }
+
+    // ---- Life and death ----
+
+    /// When a launcher is to be started, while there is none.
+    pub(crate) fn restart_at(&self) -> Option<Instant> {
+        self.restart_at
+    }
+
+    /// Starts another launcher, if there is none and it is time, and tells it which games live. Whether it did.
+    pub(crate) fn restart(&mut self, now: Instant, living: impl Iterator<Item = Living>) -> bool {
+        if self.restart_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        self.setup.games = living.filter(|it| !self.unclean.contains(&GameId(it.game))).collect();
+        // What was ordered while there was none is lost, too: nobody heard of it.
+        self.lost.extend(std::mem::take(&mut self.ordered).into_keys());
+        self.setup.unclean = self.unclean.union(&self.lost).map(|game| game.0).collect();
+        match self.spawn() {
+            Ok(running) => {
+                log::info!("another launcher started pid={}", running.pid);
+                (self.running, self.restart_at) = (Some(running), None);
+                true
+            }
+            Err(error) => {
+                log::error!("cannot start the launcher: {error}; no game can start meanwhile");
+                self.restart_at = Some(now + self.pause);
+                self.pause = (self.pause * 2).min(RESTART_MAX);
+                false
+            }
+        }
+    }
+
+    /// The launcher is gone, or as good as that.
+    fn lose(&mut self) {
+        let Some(running) = self.running.take() else { return };
+        // ESRCH: it is dead.
+        let _ = pidfd_send_signal(&running.process, Signal::KILL);
+        let lived = running.started.elapsed();
+        self.pause = if lived < LIFE_MIN { (self.pause * 2).min(RESTART_MAX) } else { RESTART_MIN };
+        // The first time costs no pause.
+        let pause = if self.pause <= RESTART_MIN * 2 { Duration::ZERO } else { self.pause };
+        self.restart_at = Some(Instant::now() + pause);
+        log::error!("the launcher is gone pid={}; starting another in {pause:?}", running.pid);
+        self.lost.extend(std::mem::take(&mut self.ordered).into_keys());
+    }
+
+    fn spawn(&self) -> io::Result<Running> {
+        let mut setup = std::fs::File::from(memfd_create("muster-setup", MemfdFlags::CLOEXEC)?);
+        setup.write_all(&serde_json::to_vec(&self.setup)?)?;
+        setup.rewind()?;
+        let (ours, its) = Channel::pair()?;
+        rustix::io::ioctl_fionbio(&ours, true)?;
+        let child = Command::new("/proc/self/exe")
+            .arg0(launcher::NAME)
+            .stdin(Stdio::from(OwnedFd::from(setup)))
+            .stdout(Stdio::from(its))
+            // What is meant for the daemon's group, Ctrl-C for one, is not meant for it.
+            .process_group(0)
+            .spawn()?;
+        let pid = i32::try_from(child.id()).unwrap_or_default();
+        let process = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
+        Ok(Running {
+            pid,
+            process: pidfd_open(process, PidfdFlags::empty())?,
+            channel: Channel::new(ours),
+            started: Instant::now(),
+            unsent: VecDeque::new(),
+        })
+    }
+}
+
+impl Running {
+    fn send(&mut self) {
+        while let Some(packet) = self.unsent.front() {
+            match self.channel.send_packet(packet, &[]) {
+                Ok(()) => drop(self.unsent.pop_front()),
+                // It has too much to do, which ends; or it is gone, which is heard when it is listened to.
+                Err(_) => return,
+            }
+        }
+    }
+}
+
+impl Drop for Launcher {
+    /// Lets the launcher finish, so that the working directories are gone when the daemon is.
+    fn drop(&mut self) {
+        let Some(Running { pid, channel, .. }) = self.running.take() else { return };
+        drop(channel);
+        if let Some(pid) = Pid::from_raw(pid) {
+            let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
+        }
+        if let Err(error) = std::fs::remove_dir(self.place.path()) {
+            log::debug!("{} is not empty: {error}", self.place.path().display());
+        }
+    }
+}

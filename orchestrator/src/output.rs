@@ -1,0 +1,136 @@
+//! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears.
+
+use std::io::{self, Read as _};
+use std::os::fd::OwnedFd;
+use std::time::Instant;
+
+use bytes::Bytes;
+use mio::unix::pipe;
+use mio::{Interest, Registry, Token};
+use protocol::LineBuffer;
+
+/// A line of a game's output, in bytes; a longer one is cut.
+const OUTPUT_LINE_MAX: usize = 1024;
+
+/// The daemon's end of the pipe behind stdout and stderr.
+pub(crate) struct Output {
+    pipe: Option<pipe::Receiver>,
+    lines: LineBuffer,
+    /// Whether what comes next is the rest of a line that was cut.
+    is_cut: bool,
+    rate: Rate,
+}
+
+/// What was printed.
+pub(crate) enum Printed {
+    /// A line.
+    Line(Bytes),
+    /// Lines that were too many for the log.
+    Suppressed(u64),
+}
+
+impl Output {
+    /// Has the poll watch a pipe. One that cannot be watched is closed, with a word to the operator.
+    pub(crate) fn new(
+        output: Option<OwnedFd>,
+        token: Token,
+        registry: &Registry,
+        lines_per_second: u32,
+        now: Instant,
+    ) -> Self {
+        let watch = |output: OwnedFd| -> io::Result<pipe::Receiver> {
+            let mut output = pipe::Receiver::from(output);
+            output.set_nonblocking(true)?;
+            registry.register(&mut output, token, Interest::READABLE)?;
+            Ok(output)
+        };
+        let report = |error: &io::Error| log::error!("cannot watch what a game prints: {error}");
+        Self {
+            pipe: output.and_then(|output| watch(output).inspect_err(report).ok()),
+            lines: LineBuffer::new(OUTPUT_LINE_MAX),
+            is_cut: false,
+            rate: Rate::new(lines_per_second, now),
+        }
+    }
+
+    /// Reads what was printed, its share of a turn. The flag says whether there may be more.
+    pub(crate) fn read(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Printed>, bool) {
+        let mut printed = Vec::new();
+        let Some(pipe) = &mut self.pipe else { return (printed, false) };
+        match pipe.read(chunk) {
+            Ok(0) => self.pipe = None,
+            Ok(read) => self.lines.extend(&chunk[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (printed, false),
+            Err(_) => self.pipe = None,
+        }
+        self.cut_lines(&mut printed, now);
+        (printed, self.pipe.is_some())
+    }
+
+    fn cut_lines(&mut self, printed: &mut Vec<Printed>, now: Instant) {
+        loop {
+            let (line, is_cut) = match self.lines.next_line() {
+                Ok(Some(line)) => (line, false),
+                Ok(None) if self.pipe.is_none() && !self.lines.is_empty() => {
+                    (self.lines.take_rest(), false)
+                }
+                Ok(None) => return,
+                Err(_) => self.cut_long_line(),
+            };
+            // The rest of a line that was cut is no line.
+            if std::mem::replace(&mut self.is_cut, is_cut) {
+                continue;
+            }
+            let line = line.slice(..line.len().min(OUTPUT_LINE_MAX));
+            match self.rate.take(now) {
+                Ok(0) => printed.push(Printed::Line(line)),
+                Ok(suppressed) => {
+                    printed.extend([Printed::Suppressed(suppressed), Printed::Line(line)]);
+                }
+                Err(()) => {}
+            }
+        }
+    }
+
+    /// Takes a line that is too long: to its end, or all there is of it. The flag says that the end is to come.
+    fn cut_long_line(&mut self) -> (Bytes, bool) {
+        let mut line = self.lines.take_rest();
+        let Some(end) = memchr::memchr(b'\n', &line) else { return (line, true) };
+        self.lines.extend(&line[end + 1..]);
+        line.truncate(end);
+        (line, false)
+    }
+
+    /// The lines that were suppressed and not told yet, at the end.
+    pub(crate) fn take_suppressed(&mut self) -> u64 {
+        std::mem::take(&mut self.rate.suppressed)
+    }
+}
+
+/// How many lines of its output a game may put into the log: as many as fit a second, each second.
+struct Rate {
+    per_second: u32,
+    left: u32,
+    second_began: Instant,
+    suppressed: u64,
+}
+
+impl Rate {
+    fn new(per_second: u32, now: Instant) -> Self {
+        Self { per_second, left: per_second, second_began: now, suppressed: 0 }
+    }
+
+    /// Takes room for a line; with it comes how many went without before.
+    fn take(&mut self, now: Instant) -> Result<u64, ()> {
+        if now.saturating_duration_since(self.second_began).as_secs() >= 1 {
+            (self.left, self.second_began) = (self.per_second, now);
+        }
+        if self.left == 0 {
+            self.suppressed += 1;
+            return Err(());
+        }
+        self.left -= 1;
+        Ok(std::mem::take(&mut self.suppressed))
+    }
+}
