@@ -37,6 +37,9 @@ struct Door {
     address: SocketAddr,
     /// Drawn when the game gets its players.
     key: Option<Key>,
+    /// By slot. A player who is told a second time is told the same token: of two for one place, a game that let
+    /// a player half-way in with one would not know the other.
+    tokens: BTreeMap<usize, String>,
 }
 
 /// Why there is no key, or no connect token.
@@ -63,7 +66,10 @@ impl Doors {
         let Some(public) = self.public else { return };
         // A game that never came to be is not heard of again; its port is.
         self.doors.retain(|_, door| door.address.port() != port);
-        self.doors.insert(game, Door { address: SocketAddr::new(public, port), key: None });
+        self.doors.insert(
+            game,
+            Door { address: SocketAddr::new(public, port), key: None, tokens: BTreeMap::new() },
+        );
     }
 
     /// Draws the key of a game's match; what the game is to be told.
@@ -80,6 +86,7 @@ impl Doors {
         getrandom::fill(&mut bytes).map_err(DoorError::Draw)?;
         let key = Key::from_bytes(bytes);
         door.key = Some(key);
+        door.tokens.clear();
         let expires = hello_timeout.saturating_add(HELLO_SPARE);
         Ok(Netcode {
             protocol_id: PROTOCOL_ID,
@@ -89,26 +96,31 @@ impl Doors {
         })
     }
 
-    /// Makes a player's connect token, in base64.
+    /// A player's connect token, in base64: made when it is first asked for.
     ///
     /// # Errors
     /// When the game has no key, or the wall clock shows a time before 1970.
     pub(crate) fn token(
-        &self,
+        &mut self,
         game: GameId,
         match_id: MatchId,
         slot: usize,
         seat: &Secret,
         hello_timeout: Duration,
     ) -> Result<String, DoorError> {
-        let door = self.doors.get(&game).ok_or(DoorError::NoKey(game))?;
+        let door = self.doors.get_mut(&game).ok_or(DoorError::NoKey(game))?;
         let key = door.key.ok_or(DoorError::NoKey(game))?;
+        if let Some(token) = door.tokens.get(&slot) {
+            return Ok(token.clone());
+        }
         let lives = hello_timeout.saturating_add(HELLO_SPARE + TOKEN_SPARE);
         let builder = ConnectToken::build(door.address, PROTOCOL_ID, client_id(slot), key.bytes())
             .expire_seconds(i32::try_from(lives.as_secs()).unwrap_or(i32::MAX))
             .timeout_seconds(SILENCE_SECONDS)
             .user_data(user_data(&match_id.to_string(), slot, seat));
-        Ok(token_to_text(&builder.generate()?.try_into_bytes()?))
+        let token = token_to_text(&builder.generate()?.try_into_bytes()?);
+        door.tokens.insert(slot, token.clone());
+        Ok(token)
     }
 
     /// A game is gone, and with it what its key was good for.
@@ -166,18 +178,21 @@ mod tests {
         let mut doors = doors();
         doors.build(one, 20000);
         doors.build(other, 20001);
-        let token = |doors: &Doors, game| doors.token(game, MatchId(17), 0, &seat, HELLO);
-        assert!(matches!(token(&doors, one), Err(DoorError::NoKey(_))), "before the start");
+        let token =
+            |doors: &mut Doors, game, slot| doors.token(game, MatchId(17), slot, &seat, HELLO);
+        assert!(matches!(token(&mut doors, one, 0), Err(DoorError::NoKey(_))), "before the start");
         let told = [one, other].map(|game| doors.open(game, HELLO).unwrap());
         assert_ne!(told[0].key, told[1].key);
         assert_eq!((told[0].address.port(), told[1].address.port()), (20000, 20001));
         assert_eq!(told[0].expires_ms, 15_000);
-        let tokens = [one, one, other].map(|game| token(&doors, game).unwrap());
-        assert!(tokens[0] != tokens[1] && tokens.iter().all(|token| token.len() == 2732));
+        let places = [(one, 0), (one, 1), (other, 0)];
+        let tokens = places.map(|(game, slot)| token(&mut doors, game, slot).unwrap());
+        assert!(tokens[0] != tokens[1] && tokens[0] != tokens[2] && tokens[0].len() == 2732);
+        assert_eq!(token(&mut doors, one, 0).unwrap(), tokens[0], "told again");
         doors.close(one);
-        assert!(token(&doors, one).is_err() && token(&doors, other).is_ok());
+        assert!(token(&mut doors, one, 0).is_err() && token(&mut doors, other, 0).is_ok());
         doors.build(GameId(3), 20001);
-        assert!(token(&doors, other).is_err(), "its port has another game");
+        assert!(token(&mut doors, other, 0).is_err(), "its port has another game");
         assert!(doors.open(GameId(9), HELLO).is_err());
     }
 

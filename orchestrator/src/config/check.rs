@@ -257,7 +257,7 @@ impl Checker<'_> {
             ready_line: self.ready_line(mode, contract)?,
             template: self.template(mode, contract)?,
             env: self.env(&mode.env)?,
-            transport: self.transport(&mode.transport)?,
+            transport: self.transport(&mode.transport, contract)?,
             warm_min,
             warm_max,
             ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
@@ -396,10 +396,18 @@ impl Checker<'_> {
         Ok(env.get_ref().clone())
     }
 
-    fn transport(&self, transport: &Key<String>) -> Result<Transport, ConfigError> {
+    fn transport(
+        &self,
+        transport: &Key<String>,
+        contract: Contract,
+    ) -> Result<Transport, ConfigError> {
         match transport {
             None => Ok(Transport::Plain),
             Some(word) if word.get_ref() == "plain" => Ok(Transport::Plain),
+            Some(word) if word.get_ref() == "netcode" && contract != Contract::Muster => {
+                let problem = "\"netcode\" cannot go with contract = \"plain\": nobody would hand such a game its key";
+                Err(self.wrong("mode.transport", word, problem))
+            }
             Some(word) if word.get_ref() == "netcode" => Ok(Transport::Netcode),
             Some(word) => {
                 let problem =
@@ -545,6 +553,10 @@ mod tests {
             (
                 "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ntransport = \"pigeon\"",
                 "muster.toml:4: mode.transport: must be \"plain\" or \"netcode\", is \"pigeon\"",
+            ),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ncontract = \"plain\"\ntransport = \"netcode\"",
+                "muster.toml:5: mode.transport: \"netcode\" cannot go with contract = \"plain\"",
             ),
             (
                 "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\nenv = { MUSTER_GAME = \"1\" }",

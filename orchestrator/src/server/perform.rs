@@ -124,17 +124,17 @@ impl Server {
 
     /// What lets a player into its game, as the mode's transport has it.
     fn token_of(
-        &self,
+        &mut self,
         mode: ModeId,
         game: GameId,
         match_id: MatchId,
         slot: usize,
         seat: &Secret,
     ) -> Result<String, DoorError> {
-        let mode = self.mode(mode);
-        match mode.transport {
+        let Mode { transport, hello_timeout, .. } = *self.mode(mode);
+        match transport {
             Transport::Plain => Ok(seat.to_string()),
-            Transport::Netcode => self.doors.token(game, match_id, slot, seat, mode.hello_timeout),
+            Transport::Netcode => self.doors.token(game, match_id, slot, seat, hello_timeout),
         }
     }
 
