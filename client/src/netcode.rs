@@ -1,4 +1,4 @@
-//! A link's datagrams over the netcode standard 1.02, by the crate `netcode-rs`, which is handed datagrams and the time.
+//! A link over the netcode standard 1.02, by the crate `netcode-rs`, which is handed datagrams and the time.
 //!
 //! What comes from the game's address is looked at before the crate sees it ([`protocol::netcode::is_from_game`]):
 //! anybody can send in the game's name, and some envelopes would end the process.

@@ -1,6 +1,5 @@
-//! Datagrams into a game that speaks netcode: hostile bytes, and genuine packets bent, cut and repeated, from strangers and
-//! from players' addresses, never panic, are answered with no more than was asked until an address is known, and leave
-//! the match playable.
+//! Datagrams into a game that speaks netcode, and into its players: hostile bytes, and genuine packets bent and
+//! repeated, from strangers and from players' addresses, never panic, and are answered to nobody who did not ask.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -62,7 +61,7 @@ fuzz_target!(|input: &[u8]| {
         let packet = match operation % 4 {
             // Bytes as they are.
             0 => bytes.to_vec(),
-            // A packet of a player, perhaps from elsewhere, with some of its bytes turned and its end cut or longer.
+            // A packet of a player, perhaps from elsewhere, with some of its bytes turned.
             1 if !genuine.is_empty() => {
                 let mut packet = genuine[usize::from(*about) % genuine.len()].clone();
                 for change in bytes.chunks_exact(3) {

@@ -1,5 +1,5 @@
-//! The door of the transport `netcode`: who is let in, once, and what passes by without a trace. And that the players of
-//! another implementation, the one by the standard's authors, find their way in, too.
+//! The door of the transport `netcode`: who is let in, once, and what passes by without a trace. And that the players
+//! of another implementation, the one by the standard's authors, find their way in, too.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 

@@ -19,8 +19,8 @@ use crate::config::{Config, ConfigError, Ports, Transport};
 /// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
 const HELLO_SPARE: Duration = Duration::from_secs(5);
 
-/// How much longer than that a token lives by the wall clock. Clocks get stepped, and no deadline of Muster's moves with
-/// them: a game counts the seconds on a clock of its own, and its key is gone when it is.
+/// How much longer than that a token lives by the wall clock. Clocks get stepped, and no deadline of Muster's moves
+/// with them: a game counts the seconds on a clock of its own, and its key is gone when it is.
 const TOKEN_SPARE: Duration = Duration::from_secs(2 * 3600);
 
 /// After how many seconds of silence a connection is given up by either side.
