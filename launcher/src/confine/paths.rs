@@ -29,6 +29,9 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
     "/etc/localtime",
+    // Without it OpenSSL, and so Node, does not even start; keys are elsewhere.
+    "/etc/ssl/openssl.cnf",
+    "/etc/pki/tls/openssl.cnf",
 ];
 
 /// Devices without a memory.
