@@ -1,0 +1,94 @@
+//! The examples in other languages are games like any other, confined as any other is by default.
+
+use std::path::Path;
+use std::process::Command;
+
+use client::GameSocket;
+use tempfile::TempDir;
+use tests::{Muster, SOON, Setup, example};
+
+/// The game's environment names no `PATH` and no home: the system's Python needs neither, nor does Node.
+fn script(interpreter: &str, name: &str, keys: &str) -> Muster {
+    let script = example(name);
+    start(&[interpreter, script.to_str().unwrap()], keys)
+}
+
+/// Compiles an example, as its head says.
+fn compiled(name: &str, directory: &Path, keys: &str) -> Muster {
+    let program = directory.join("echo");
+    let mut compiler = Command::new("cc");
+    compiler.args(["-Wall", "-Wextra", "-Werror", "-O2", "-o"]).arg(&program).arg(example(name));
+    let status = compiler.status().unwrap();
+    assert!(status.success(), "cc: {status}");
+    start(&[program.to_str().unwrap()], keys)
+}
+
+fn start(command: &[&str], keys: &str) -> Muster {
+    let timeouts = "ready_timeout = \"30s\"\nstart_timeout = \"30s\"\nstop_grace = \"30s\"";
+    let keys = format!("players = 2\nwarm = 1\n{timeouts}\n{keys}");
+    Setup::default().mode("echo", command, &keys).start()
+}
+
+fn enter(muster: &Muster) -> [GameSocket; 2] {
+    let mut lobbies = ["ada", "bob"].map(|name| muster.join("echo", name));
+    let assigned = lobbies.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
+    assigned.map(|assignment| GameSocket::enter(&assignment, SOON).unwrap())
+}
+
+fn plays_from_hello_to_result(muster: &Muster) {
+    let mut players = enter(muster);
+    for (slot, player) in players.iter_mut().enumerate() {
+        player.ping("are you there", SOON).unwrap();
+        player.say("words of mine");
+        assert_eq!(player.next_words(SOON).unwrap(), "words of mine");
+        muster.log().wait_for(&["player joined match=1", &format!("slot={slot}")]);
+        player.bye(SOON).unwrap();
+        muster.log().wait_for(&["player left match=1", &format!("slot={slot}")]);
+    }
+    muster.log().wait_for(&["match result match=1 ", "\"joined\":2"]);
+    muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
+    muster.wait_until_calm("echo", 1);
+}
+
+/// A match of the mode must have `max_duration = "1s"`.
+fn ends_with_a_result_when_stopped(muster: &Muster) {
+    let _players = enter(muster);
+    muster.log().wait_for(&["game stopping", "its time is over"]);
+    muster.log().wait_for(&["match result match=1 ", "\"joined\":2"]);
+    muster.log().wait_for(&["match stopped match=1 ", "exit status 0"]);
+    muster.wait_until_calm("echo", 1);
+}
+
+const STOPPED: &str = "max_duration = \"1s\"";
+
+#[test]
+fn python() {
+    plays_from_hello_to_result(&script("/usr/bin/python3", "echo.py", ""));
+}
+
+#[test]
+fn python_stopped() {
+    ends_with_a_result_when_stopped(&script("/usr/bin/python3", "echo.py", STOPPED));
+}
+
+#[test]
+fn node() {
+    plays_from_hello_to_result(&script("node", "echo.js", ""));
+}
+
+#[test]
+fn node_stopped() {
+    ends_with_a_result_when_stopped(&script("node", "echo.js", STOPPED));
+}
+
+#[test]
+fn c() {
+    let directory = TempDir::new().unwrap();
+    plays_from_hello_to_result(&compiled("echo.c", directory.path(), ""));
+}
+
+#[test]
+fn c_stopped() {
+    let directory = TempDir::new().unwrap();
+    ends_with_a_result_when_stopped(&compiled("echo.c", directory.path(), STOPPED));
+}
