@@ -1,7 +1,7 @@
 //! What a mode says of its games' processes.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -23,6 +23,14 @@ pub struct Program {
     pub ready_timeout: Duration,
     /// What its games may do.
     pub confinement: Confinement,
+}
+
+impl Program {
+    /// The files that the command's arguments name, by absolute paths.
+    pub(crate) fn named_files(&self) -> impl Iterator<Item = &Path> {
+        let words = self.command.iter().skip(1).map(Path::new);
+        words.filter(|path| path.is_absolute() && path.is_file())
+    }
 }
 
 /// What a program knows of Muster.

@@ -38,7 +38,7 @@ pub struct Mode {
     pub seat_at_launch: bool,
     /// From the launch to `ready`.
     pub ready_timeout: Duration,
-    /// From `start` to `started`. Where players are seated at launch, both times are given together.
+    /// From `start` to `started`. Where players are seated at launch, from `ready` on.
     pub start_timeout: Duration,
     /// From `started` until the game is stopped.
     pub max_duration: Duration,

@@ -24,6 +24,8 @@ pub(crate) struct Game {
     purpose: Purpose,
     /// Whether the body said that the process exists.
     has_process: bool,
+    /// Whether it said `ready` although it had its players already.
+    pub(crate) said_ready: bool,
     /// Whether players were told of the port: only then can their datagrams come late.
     was_told: bool,
     /// The slots of the players who came in; no more than there are players in the match.
@@ -85,6 +87,7 @@ impl Game {
             ordered_at: now,
             purpose,
             has_process: false,
+            said_ready: false,
             was_told: false,
             joined: BTreeSet::new(),
             phase: GamePhase::Launching,
@@ -390,7 +393,9 @@ impl Matchmaker {
                 self.kill(id);
             }
             GamePhase::Starting(_) => {
-                self.note_failure(id, GameFault::NotStarted);
+                let is_launching = game.is_launching_seated() && !game.said_ready;
+                let fault = if is_launching { GameFault::NotReady } else { GameFault::NotStarted };
+                self.note_failure(id, fault);
                 self.kill(id);
             }
             GamePhase::Running { until, .. } if self.now < until => {

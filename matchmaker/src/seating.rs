@@ -8,8 +8,6 @@
 //! The first match in the line takes the seats, whichever game of the mode is launched already to be warm: that one
 //! goes to the next in line. So matches are seated in their order, and may begin to play in another one.
 
-use std::time::Duration;
-
 use protocol::Seat;
 
 use crate::deadlines::Owner;
@@ -29,8 +27,8 @@ impl Matchmaker {
         self.games.insert(game, Game::seated(mode, port, match_id, self.now));
         self.modes[mode.0].launching_seated += 1;
         self.launching += 1;
-        let time = self.mode(mode).ready_timeout.saturating_add(self.mode(mode).start_timeout);
-        self.deadlines.set(Owner::Game(game), Some(self.after(time)));
+        let deadline = self.after(self.mode(mode).ready_timeout);
+        self.deadlines.set(Owner::Game(game), Some(deadline));
         let seated = Some(SeatedMatch { match_id, seats: self.seats_of(match_id) });
         self.act(Action::Launch { game, mode, port, seated });
         self.tell_game_starting(match_id);
@@ -43,11 +41,14 @@ impl Matchmaker {
         self.launching -= 1;
     }
 
-    /// A game that has its players already says `ready`: from here on it has no longer than any other to start.
+    /// A game that has its players already says `ready`: from here on it has as long as any other to start. One that
+    /// has nothing to say but `started` has to say that while it is to be ready.
     pub(crate) fn handle_seated_ready(&mut self, id: GameId) {
-        let latest = self.after(self.mode(self.games[&id].mode).start_timeout);
-        let before = self.deadlines.of(Owner::Game(id)).unwrap_or(Duration::MAX);
-        self.deadlines.set(Owner::Game(id), Some(before.min(latest)));
+        let Some(game) = self.games.get_mut(&id).filter(|game| !game.said_ready) else { return };
+        game.said_ready = true;
+        let mode = game.mode;
+        let deadline = self.after(self.mode(mode).start_timeout);
+        self.deadlines.set(Owner::Game(id), Some(deadline));
         #[cfg(any(test, feature = "simulation"))]
         if let Some(match_id) = self.games[&id].match_id()
             && self.is_planted(crate::simulation::Defect::SeatedStartedAgain)

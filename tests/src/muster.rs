@@ -79,9 +79,17 @@ impl Setup {
         self.mode("duel", &["muster-game", "tictactoe"], keys)
     }
 
-    /// Adds a mode whose game misbehaves in the way that `behaviour` names.
+    /// Adds a mode whose game misbehaves in the way that `behaviour` names. It is not confined, as what it does is
+    /// to be borne also where confinement is not to be had.
     #[must_use]
     pub fn hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
+        let keys = format!("{keys}\n[mode.confinement]\nenabled = false");
+        self.confined_hostile(name, behaviour, &keys)
+    }
+
+    /// Adds a mode whose game misbehaves in the way that `behaviour` names, as confined as `keys` say.
+    #[must_use]
+    pub fn confined_hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
         let game = hostile_game();
         let mut command = vec![game.to_str().unwrap()];
         command.extend(behaviour);
@@ -187,6 +195,21 @@ impl Muster {
         let listening = muster.log.wait_for(&["listening tcp="]);
         Log::field(&listening, "tcp").clone_into(&mut muster.address);
         muster
+    }
+
+    /// Its children but for the launcher: the games' processes, and what else is its child.
+    pub fn games(&self) -> Vec<i32> {
+        let launcher = self.launcher();
+        proc::children(self.pid()).into_iter().filter(|pid| Some(*pid) != launcher).collect()
+    }
+
+    /// The process that makes its games, if it has one now.
+    pub fn launcher(&self) -> Option<i32> {
+        let is_launcher = |pid: &i32| {
+            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+            words.strip_suffix(b"\0") == Some(b"muster-launcher")
+        };
+        proc::children(self.pid()).into_iter().find(is_launcher)
     }
 
     /// Where it listens for players, `ADDRESS:PORT`.

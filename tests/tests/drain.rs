@@ -60,7 +60,7 @@ fn players_are_sent_off_and_a_running_game_is_played_to_its_end() {
     assert_eq!(new.len(), 1, "{new:?}");
     assert_refused(&new);
     // The game is still played, and ends by itself.
-    let games = proc::children(muster.pid());
+    let games = muster.games();
     assert!(games.len() == 1 && proc::is_alive(games[0]));
     pull_the_string(&muster, "exit 0");
     assert_eq!(present.rest(), ["BYE reason=shutdown"]);
@@ -100,7 +100,7 @@ fn who_goes_back_during_a_drain_is_sent_off() {
 fn with_nothing_to_wait_for_it_is_over_at_once() {
     let mut muster = Setup::default().duel("warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
-    let games = proc::children(muster.pid());
+    let games = muster.games();
     assert_eq!(games.len(), 2);
     let mut player = join(&muster);
     muster.signal(Signal::SIGINT);
@@ -126,7 +126,7 @@ fn a_second_signal_ends_it_at_once() {
     for signals in [[Signal::SIGTERM, Signal::SIGTERM], [Signal::SIGTERM, Signal::SIGINT]] {
         let mut muster = puppet(&["stubborn"]).start();
         play(&muster);
-        let games = proc::children(muster.pid());
+        let games = muster.games();
         muster.signal(signals[0]);
         muster.log().wait_for(&["draining"]);
         assert!(games.iter().all(|&game| proc::is_alive(game)));

@@ -71,7 +71,7 @@ fn a_program_that_does_not_exist() {
     let command = [program.to_str().unwrap(), "echo"];
     let muster = beside_a_healthy_mode(Setup::default().mode("bad", &command, "warm = 0")).start();
     costs_nobody_anything(&muster, || symlink(binary("muster-game"), &program).unwrap());
-    muster.log().wait_for(&["output game=", "cannot run", "No such file"]);
+    muster.log().wait_for(&["game failed", "cannot run", "No such file"]);
 }
 
 /// Row 18: no such file, by a name that is nowhere in `PATH`.
@@ -85,7 +85,7 @@ fn a_name_that_is_nowhere() {
     costs_nobody_anything(&muster, || {
         symlink(binary("muster-game"), directory.path().join("lost-game")).unwrap();
     });
-    muster.log().wait_for(&["game failed", "could not be launched", "the program lost-game"]);
+    muster.log().wait_for(&["game failed", "could not be launched", "cannot run lost-game"]);
 }
 
 /// Row 18: a file that nobody may execute.
@@ -98,7 +98,7 @@ fn a_program_that_is_not_executable() {
     let command = [program.to_str().unwrap(), "echo"];
     let muster = beside_a_healthy_mode(Setup::default().mode("bad", &command, "warm = 0")).start();
     costs_nobody_anything(&muster, || set_mode(&program, 0o755));
-    muster.log().wait_for(&["output game=", "cannot run", "Permission denied"]);
+    muster.log().wait_for(&["game failed", "cannot run", "not executable"]);
 }
 
 /// Row 18: a file that is no program, and that no shell can make sense of either.
@@ -151,21 +151,22 @@ fn no_process_to_be_had() {
 fn no_memory_to_be_had() {
     let setup = Setup::default().hostile("bad", &["needs-memory", "1073741824"], "warm = 0");
     let muster = beside_a_healthy_mode(setup).start();
-    let size = proc::status(muster.pid(), "VmSize").unwrap();
+    let size = proc::status(muster.launcher().unwrap(), "VmSize").unwrap();
     let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
     limit(&muster, "as", &(size * 1024 + 512 * 1024 * 1024).to_string());
     costs_nobody_anything(&muster, || limit(&muster, "as", &usual(Resource::As)));
     muster.log().wait_for(&["output game=", "memory allocation of 1073741824 bytes failed"]);
 }
 
-/// Sets what the running daemon, and each game that it starts, may use. The bound up to which that can be
+/// Sets what the running launcher, and each game that it makes, may use. The bound up to which that can be
 /// raised again stays as it is. It is set in the name of the daemon's user: nobody else may without a
 /// privilege that even root can lack.
 fn limit(muster: &Muster, resource: &str, value: &str) {
-    let user = proc::status(muster.pid(), "Uid").unwrap();
+    let launcher = muster.launcher().unwrap();
+    let user = proc::status(launcher, "Uid").unwrap();
     let user = user.split_ascii_whitespace().next().unwrap().parse().unwrap();
     let mut command = Command::new("prlimit");
-    command.args(["--pid", &muster.pid().to_string(), &format!("--{resource}={value}:")]);
+    command.args(["--pid", &launcher.to_string(), &format!("--{resource}={value}:")]);
     let status = command.uid(user).gid(user).status().unwrap();
     assert!(status.success(), "prlimit: {status}");
 }

@@ -1,6 +1,6 @@
 //! Waiting costs nothing: a daemon for which there is nothing to do is not woken.
 
-use tests::{Muster, Setup, Wire, Work, proc, wait_for, wait_until};
+use tests::{Muster, Setup, Wire, Work, wait_for, wait_until};
 
 /// Fails unless there comes a time in which a daemon is not woken once, while another is thousands of times.
 /// What happened before may still be on its way at first; what comes again and again stays.
@@ -25,7 +25,7 @@ fn a_queued_player_and_warm_games_cost_nothing() {
     assert!(idle.rest().last().unwrap().starts_with("ERR 408 "));
     drop(idle);
     assert_asleep(&muster);
-    for game in proc::children(muster.pid()) {
+    for game in muster.games() {
         assert_eq!(Work::of(game).wakeups, 0, "a warm game was woken");
     }
 }

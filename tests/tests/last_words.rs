@@ -74,7 +74,7 @@ fn five_hundred_exits_at_once() {
     let mut waiting: Vec<_> = (0..count).map(|_| muster.join("ordered", "ada")).collect();
     let games: Vec<Assignment> =
         waiting.iter_mut().map(|lobby| lobby.assignment(SOON).unwrap()).collect();
-    let pids = proc::children(muster.pid());
+    let pids = muster.games();
     assert_eq!(pids.len(), count);
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     muster.while_frozen(|| {

@@ -104,7 +104,7 @@ fn a_clean_environment() {
 #[test]
 fn a_process_of_its_own() {
     let (muster, pid) = with_sleep("");
-    assert_eq!(proc::children(muster.pid()), [pid]);
+    assert_eq!(muster.games(), [pid]);
     assert_eq!(proc::status(pid, "PPid").unwrap(), muster.pid().to_string());
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
     let group = stat.rsplit_once(") ").unwrap().1.split(' ').nth(2).unwrap();
@@ -148,7 +148,7 @@ fn a_directory_that_resists() {
     };
     let muster = setup.start();
     let _ada = muster.join("bed", "ada");
-    let printed = muster.log().wait_for(&["output game=1: /"]);
+    let printed = muster.log().wait_for(&["output game=1 ", ": /"]);
     let directory = printed.rsplit_once(": ").unwrap().1;
     muster.log().wait_for(&["port free"]);
     is_removed(Path::new(directory));
@@ -162,9 +162,9 @@ fn a_directory_without_a_bottom() {
     let setup = Setup::default().ports(1).open_files(1024);
     let muster = setup.hostile("bad", &["digs", "2100"], keys).start();
     let _ada = muster.join("bad", "ada");
-    let printed = muster.log().wait_for(&["output game=1: in /"]);
+    let printed = muster.log().wait_for(&["output game=1 ", ": in /"]);
     let directory = printed.rsplit_once(" in ").unwrap().1;
-    muster.log().wait_for(&["output game=1: dug"]);
+    muster.log().wait_for(&["output game=1 ", ": dug"]);
     muster.log().wait_for(&["port free"]);
     is_removed(Path::new(directory));
 }
@@ -207,16 +207,16 @@ fn beside_muster_first_then_in_path() {
         .beside(directory.path())
         .mode("beside", &["sleep", "3600"], keys)
         .mode("path", &[in_path.to_str().unwrap(), "3601"], keys)
-        .mode("elsewhere", &["cat", "/proc/self/comm"], keys)
+        .mode("elsewhere", &["cat", "--version"], keys)
         .start();
     muster.log().wait_for(&["output game=", "found beside"]);
-    muster.log().wait_for(&["output game=", ": cat"]);
+    muster.log().wait_for(&["output game=", ": cat ("]);
     let runs = |argument: &str| {
         let has = |pid: &i32| {
             fs::read(format!("/proc/{pid}/cmdline"))
                 .is_ok_and(|line| line.ends_with(format!("sleep\0{argument}\0").as_bytes()))
         };
-        proc::children(muster.pid()).iter().any(has)
+        muster.games().iter().any(has)
     };
     wait_until("both run", || runs("3600") && runs("3601"));
     assert_eq!(muster.log().lines_with(&["found beside"]).len(), 1);
@@ -229,7 +229,7 @@ fn launches_at_once_do_not_mix() {
     let muster = Setup::default().ports(30).mode("bed", &["sleep", "3600"], keys).start();
     muster.log().wait_for_count(30, &["game launched"]);
     let mut sockets = std::collections::BTreeSet::new();
-    for pid in proc::children(muster.pid()) {
+    for pid in muster.games() {
         wait_until("the launch step is over", || name(pid) == "sleep");
         wait_until("the program sleeps", || proc::status(pid, "State").unwrap().starts_with('S'));
         assert_eq!(proc::descriptors(pid), [0, 1, 2, 3, 4]);

@@ -43,7 +43,7 @@ fn those_who_flee_when_the_game_dies() {
         muster.join("bad", "ada").assignment(SOON).unwrap();
         muster.log().wait_for_count(number, &["port free"]);
         let left: Vec<i32> =
-            proc::children(muster.pid()).into_iter().filter(|&pid| proc::is_alive(pid)).collect();
+            muster.games().into_iter().filter(|&pid| proc::is_alive(pid)).collect();
         assert_eq!(left, [0; 0], "after match {number}");
     }
     muster.wait_until_calm("bad", 0);

@@ -44,7 +44,7 @@ fn a_match_outlives_the_daemon() {
     let mut ada = GameSocket::enter(&assigned[0], SOON).unwrap();
     muster.log().wait_for_count(2, &["game ready"]);
     let played = pid_of_match(&muster, 1);
-    let games = proc::children(muster.pid());
+    let games = muster.games();
     assert_eq!(games.len(), 2);
     muster.signal(Signal::SIGKILL);
     muster.wait_for_exit();
@@ -80,7 +80,7 @@ fn nothing_outlives_an_orderly_exit() {
     }
     let helper = muster.log().wait_for(&["left pid="]);
     muster.log().wait_for_count(6, &["game ready"]);
-    let mut all = proc::children(muster.pid());
+    let mut all = muster.games();
     all.push(Log::field(&helper, "pid").parse().unwrap());
     assert!(all.len() >= 7, "{all:?}");
     let directory = std::fs::read_link(format!("/proc/{}/cwd", all[0])).unwrap();

@@ -208,7 +208,7 @@ fn a_flood_before_the_start() {
     let setup = Setup::default().ports(1);
     let muster = setup.mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1").start();
     muster.log().wait_for(&["game ready game=1 "]);
-    let game = proc::children(muster.pid())[0];
+    let game = muster.games()[0];
     let size =
         || -> u64 { proc::status(game, "VmRSS").unwrap().trim_end_matches(" kB").parse().unwrap() };
     let before = size();

@@ -91,12 +91,13 @@ impl Namespaces {
         let confinements = setup.programs.iter().map(|program| &program.confinement);
         let written = confinements.clone().flat_map(|it| it.write.iter().cloned());
         let read = confinements.flat_map(|it| it.read.iter().cloned());
+        let named = setup.programs.iter().flat_map(|it| it.named_files().map(Path::to_owned));
         let task = Task {
             network: wanted.network,
             ipc: wanted.ipc,
             mount: wanted.mount,
             writable: written.chain([setup.place.clone()]).collect(),
-            shown: read.collect(),
+            shown: read.chain(named).collect(),
         };
         let (Some(mut stdin), Some(stdout)) = (helper.stdin.take(), helper.stdout.take()) else {
             return Err(io::Error::other("no pipes to the helper"));

@@ -59,6 +59,11 @@ impl Paths {
             // Not every system has all of them.
             .filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)))
             .collect();
+        // A file that the command names is listed by that: the script of an interpreter, for one.
+        let named =
+            program.named_files().map(|path| (path, AccessFs::ReadFile | AccessFs::Execute));
+        let named = named.filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)));
+        allowed.extend(named);
         let listed = &program.confinement;
         let listed = listed
             .read

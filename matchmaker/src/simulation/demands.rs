@@ -206,9 +206,8 @@ impl Book {
             Step::Launching => Some(process.since + mode.ready_timeout),
             Step::Warm => None,
             Step::Starting if process.is_seated => {
-                let latest = process.since + mode.ready_timeout + mode.start_timeout;
                 let since_ready = process.ready_at.map(|at| at + mode.start_timeout);
-                since_ready.into_iter().chain([latest]).min()
+                since_ready.or(Some(process.since + mode.ready_timeout))
             }
             Step::Starting => Some(process.since + mode.start_timeout),
             Step::Running => {

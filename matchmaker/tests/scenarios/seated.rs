@@ -39,16 +39,17 @@ fn a_match_is_seated_at_launch_and_no_start_follows() {
 }
 
 #[test]
-fn a_seated_game_has_both_times_together_and_less_once_it_is_ready() {
+fn a_seated_game_has_its_time_to_be_ready_and_from_then_on_its_time_to_start() {
     let mut story = Story::begin(ports(2), vec![seated("solo", 1, 0)]);
     story.ready(1, "solo");
     story.launched(1);
-    assert_eq!(story.after_ms(6_999), NOTHING);
+    assert_eq!(story.after_ms(4_999), NOTHING);
     let wishes = story.after_ms(1);
     assert_eq!(for_games(&wishes), ["SIGKILL g1", "launch g2 solo :20001 for m1: player 1"]);
     assert_eq!(failures(&story), 1);
+    story.exits(1);
     story.launched(2);
-    story.after_ms(1_000);
+    story.after_ms(4_000);
     assert_eq!(story.says_ready(2), NOTHING);
     story.after_ms(1_000);
     // Only the first `ready` counts.
