@@ -114,9 +114,10 @@ impl Checker<'_> {
         };
         let seconds = |text: &str| Some(humantime::parse_duration(text).ok()?.as_secs().max(1));
         let per_cent = |text: &str| text.trim_end_matches('%').parse().ok();
-        // All that its threads can use while it plays, and as much again before that.
+        // All that its threads can use while it plays, and as much again before that. A part of a second counts as
+        // one: of none the kernel would let a game have nothing.
         let processors = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
-        let cpu_time = default(longest.saturating_mul(processors).saturating_mul(2));
+        let cpu_time = default((longest + 1).saturating_mul(processors).saturating_mul(2));
         let files_max =
             count("confinement.files_max", &mode.files_max, &all.files_max, Some(FILES_MAX))?;
         let cpu_time_max = mode.cpu_time_max.as_ref().or(all.cpu_time_max.as_ref());
