@@ -35,7 +35,7 @@ fuzz:            ## fuzz every target for FUZZ_SECONDS
 	scripts/fuzz $(FUZZ_SECONDS)
 
 tools:           ## the programs that the tests need besides Rust
-	@scripts/need nc:netcat-openbsd python3:python3
+	@scripts/need nc:netcat-openbsd python3:python3 node:nodejs cc:gcc socat:socat
 
 diagrams:        ## render the README's diagram; needs mmdc
 	scripts/diagrams

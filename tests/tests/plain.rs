@@ -1,0 +1,220 @@
+//! `contract = "plain"`: programs that know nothing of Muster.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::path::Path;
+
+use client::{Assignment, Lobby};
+use protocol::{Reply, WaitReason};
+use tests::{Log, Muster, SOON, Setup, example, wait_until};
+
+/// A mode for one player whose game knows nothing of Muster.
+const PLAIN: &str = "players = 1\ncontract = \"plain\"";
+
+/// Takes the socket it was born with, and answers with the variable that is asked for.
+const TELL: &str = "
+import os, socket
+game = socket.socket(fileno=3)
+game.setblocking(True)
+while True:
+    asked, player = game.recvfrom(1200)
+    game.sendto(os.environ.get(asked.decode(), 'unset').encode(), player)
+";
+
+/// A mode of programs in Python.
+fn python(setup: Setup, name: &str, program: &str, keys: &str) -> Setup {
+    setup.mode(name, &["/usr/bin/python3", "-c", program], &format!("{PLAIN}\n{keys}"))
+}
+
+fn assigned(muster: &Muster, queue: &str) -> Assignment {
+    muster.join(queue, "ada").assignment(SOON).unwrap()
+}
+
+/// Says something once, as players are told only of ports that receive, and gives the answer.
+fn ask(port: u16, words: &str) -> String {
+    let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    socket.set_read_timeout(Some(SOON)).unwrap();
+    socket.send_to(words.as_bytes(), (Ipv4Addr::LOCALHOST, port)).unwrap();
+    let mut answer = [0; 1200];
+    let length = socket.recv(&mut answer).unwrap();
+    String::from_utf8_lossy(&answer[..length]).into_owned()
+}
+
+fn told_to_wait(lobby: &mut Lobby, wanted: WaitReason) {
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Waiting { reason, .. } if reason == wanted => return,
+            Reply::Waiting { .. } | Reply::Queued { .. } => {}
+            other => panic!("told {other} where only waiting was due"),
+        }
+    }
+}
+
+/// Waits until no game of a mode is there, whatever became of it. Its match waits on.
+fn wait_until_gone(muster: &Muster, queue: &str) {
+    wait_until("no game", || muster.status(queue).1 == 0);
+}
+
+/// The modes of `examples/plain.toml`: one that inherits its socket, and one that binds its port.
+#[test]
+fn the_examples_answer_from_the_first_datagram_on() {
+    let modes = std::fs::read_to_string(example("plain.toml")).unwrap();
+    let muster = Setup::default().config(&modes).start();
+    for queue in ["inherits", "binds"] {
+        let game = assigned(&muster, queue);
+        assert_eq!(ask(game.port, "is anybody there"), "is anybody there", "{queue}");
+    }
+}
+
+/// Who comes, and to which match, is in the environment; of a control channel there is no word.
+#[test]
+fn players_are_in_the_environment() {
+    let keys = PLAIN.replace('1', "2");
+    let command = ["/usr/bin/python3", "-c", TELL];
+    let muster = Setup::default().mode("tell", &command, &keys).start();
+    let mut lobbies = ["ada", "b \"o\" b"].map(|name| muster.join("tell", name));
+    let [ada, bob] = lobbies.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
+    let players: serde_json::Value =
+        serde_json::from_str(&ask(ada.port, "MUSTER_PLAYERS")).unwrap();
+    let expected = serde_json::json!([
+        {"slot": 0, "name": "ada", "token": ada.token},
+        {"slot": 1, "name": "b \"o\" b", "token": bob.token},
+    ]);
+    assert_eq!(players, expected);
+    for (variable, value) in [
+        ("MUSTER_MATCH", ada.match_id.as_str()),
+        ("MUSTER_MODE", "tell"),
+        ("MUSTER_PORT", &ada.port.to_string()),
+        ("MUSTER_CONTROL_FD", "unset"),
+        ("LISTEN_FDS", "1"),
+    ] {
+        assert_eq!(ask(ada.port, variable), value, "{variable}");
+    }
+    // Nothing that was secret went into the log with it.
+    assert!(!muster.log().text().contains(&ada.token));
+}
+
+/// Its end is the match's, and its port goes back to the ring.
+#[test]
+fn a_match_ends_with_its_program() {
+    let program = "import socket; g = socket.socket(fileno=3); g.setblocking(True); g.recv(9)";
+    let muster = python(Setup::default(), "once", program, "").start();
+    let game = assigned(&muster, "once");
+    muster.order(game.port, "end");
+    muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
+    muster.wait_until_calm("once", 0);
+}
+
+/// It hears of its time being over by SIGTERM alone.
+#[test]
+fn a_match_that_is_over_ends_its_program() {
+    let keys = "max_duration = \"200ms\"\nstop_grace = \"1s\"";
+    let muster = python(Setup::default(), "tell", TELL, keys).start();
+    assigned(&muster, "tell");
+    muster.log().wait_for(&["game stopping", "its time is over"]);
+    muster.log().wait_for(&["match stopped match=1 ", "signal 15"]);
+    muster.wait_until_calm("tell", 0);
+}
+
+/// Players are told of a port that a program binds itself only after it said that it has: here, when the test lets it.
+#[test]
+fn nobody_is_sent_to_a_port_before_the_ready_line() {
+    let directory = public_directory();
+    let cue = directory.path().join("cue");
+    let program = format!(
+        "
+import os, socket, sys, time
+print('loading', flush=True)
+while not os.path.exists({cue:?}):
+    time.sleep(0.01)
+game = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+game.bind(('127.0.0.1', int(sys.argv[1])))
+print('listening on', sys.argv[1], flush=True)
+game.sendto(b'bound', game.recvfrom(1200)[1])
+"
+    );
+    let keys =
+        format!("{PLAIN}\nbind = \"game\"\nready_line = \"^listening\"\nready_timeout = \"30s\"");
+    let command = ["/usr/bin/python3", "-c", &program, "{port}"];
+    let muster = Setup::default().mode("slow", &command, &keys).start();
+    let mut ada = muster.join("slow", "ada");
+    told_to_wait(&mut ada, WaitReason::GameStarting);
+    muster.log().wait_for(&["output game=1", "loading"]);
+    assert_eq!(muster.log().lines_with(&["match assigned"]), [""; 0]);
+    std::fs::write(cue, "").unwrap();
+    let game = ada.assignment(SOON).unwrap();
+    assert_eq!(ask(game.port, "hello"), "bound");
+    muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
+}
+
+/// Rows 18 and 19: a program that never prints its ready line is killed at its deadline, as often as it is tried. The
+/// players are told, and keep their places: with a program that is well they are served in their order.
+#[test]
+fn a_ready_line_that_never_comes() {
+    let directory = public_directory();
+    let cure = directory.path().join("cure");
+    let program = format!("test -e {} && echo ready; exec /bin/sleep 60", cure.display());
+    let keys = format!("{PLAIN}\nready_line = \"ready\"\nready_timeout = \"300ms\"");
+    let muster = Setup::default().mode("mute", &["/bin/sh", "-c", &program], &keys).start();
+    let mut waiting = ["ada", "bob"].map(|name| muster.join("mute", name));
+    for lobby in &mut waiting {
+        told_to_wait(lobby, WaitReason::GameFailing);
+    }
+    muster.log().wait_for_count(2, &["game failed", "in time"]);
+    assert_eq!(muster.log().lines_with(&["match assigned"]), [""; 0]);
+    std::fs::write(cure, "").unwrap();
+    let served = waiting.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
+    assert_eq!(served.each_ref().map(|it| it.match_id.as_str()), ["1", "2"]);
+}
+
+/// Row 18: a program that exits before its ready line has failed, and its players wait for another.
+#[test]
+fn a_program_that_exits_before_it_is_ready() {
+    let keys = format!("{PLAIN}\nready_line = \"ready\"");
+    let muster = Setup::default().mode("brief", &["/bin/true"], &keys).start();
+    let mut ada = muster.join("brief", "ada");
+    told_to_wait(&mut ada, WaitReason::GameFailing);
+    muster.log().wait_for_count(2, &["game failed", "exit status 0"]);
+    wait_until_gone(&muster, "brief");
+    assert_eq!(muster.status("brief").0, 1, "who waits");
+}
+
+/// Without a ready line a program has started when it runs. One that exits at once has had its match: it ends.
+#[test]
+fn a_program_that_exits_at_once() {
+    let muster = Setup::default().mode("brief", &["/bin/false"], PLAIN).start();
+    let mut ada = muster.join("brief", "ada");
+    ada.assignment(SOON).unwrap();
+    let ended = muster.log().wait_for(&["match finished match=1 ", "exit status 1"]);
+    assert_eq!(Log::field(&ended, "mode"), "brief");
+    muster.wait_until_calm("brief", 0);
+}
+
+/// Row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players get
+/// another port.
+#[test]
+fn a_port_that_is_not_free_to_bind() {
+    let modes = std::fs::read_to_string(example("plain.toml")).unwrap();
+    let muster = Setup::default().ports(2).config(&modes).start();
+    let first = *muster.ports().start();
+    let foreign = UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+    let game = assigned(&muster, "binds");
+    assert_eq!(game.port, first + 1);
+    assert_eq!(ask(game.port, "hello"), "hello");
+    muster.log().wait_for(&["port busy", &format!("port={first}:")]);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
+    // Nothing was sent there.
+    foreign.set_nonblocking(true).unwrap();
+    assert!(foreign.recv(&mut [0; 10]).is_err());
+}
+
+/// A directory in which a game finds things, though it is a user of its own.
+fn public_directory() -> tempfile::TempDir {
+    let directory = tempfile::tempdir().unwrap();
+    open_to_all(directory.path());
+    directory
+}
+
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
