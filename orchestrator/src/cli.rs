@@ -6,6 +6,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
 
+use crate::admin::LAST_DEFAULT;
+
 /// Muster puts players into games: it queues them, forms matches, and starts one game process per match.
 #[derive(Debug, Parser)]
 #[command(name = "muster", version, max_term_width = 100)]
@@ -23,12 +25,42 @@ pub(crate) enum Command {
                             muster serve --tcp 127.0.0.1:0 --ports 20000-20009"
     )]
     Serve(Serve),
+    /// Show the games of a running daemon: those that live, and the last ones that ended.
+    #[command(after_help = "Examples:\n  muster games\n  muster games --last 100 --json")]
+    Games {
+        /// So many of those that ended, the newest first.
+        #[arg(long, value_name = "N", default_value_t = LAST_DEFAULT)]
+        last: usize,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Show how a running daemon is.
+    #[command(after_help = "Example:\n  muster status --admin /run/muster/admin.sock")]
+    Status {
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// Read a configuration, say what is wrong with it, and do nothing else.
     #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
     CheckConfig {
         /// The configuration.
         file: PathBuf,
     },
+}
+
+/// Which daemon is asked, and how its answer is shown.
+#[derive(Debug, Args)]
+pub(crate) struct Ask {
+    /// Where the daemon listens for operators (listen.admin); else as --config says, else where
+    /// systemd has it.
+    #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN")]
+    pub(crate) admin: Option<PathBuf>,
+    /// The daemon's configuration, to find it by.
+    #[arg(long, value_name = "FILE", env = "MUSTER_CONFIG")]
+    pub(crate) config: Option<PathBuf>,
+    /// Print one JSON document.
+    #[arg(long)]
+    pub(crate) json: bool,
 }
 
 /// A flag goes before its environment variable, that before the file, that before the default.
@@ -40,6 +72,9 @@ pub(crate) struct Serve {
     /// Where players connect (listen.tcp); port 0 lets the kernel choose.
     #[arg(long, value_name = "ADDRESS:PORT", env = "MUSTER_LISTEN_TCP")]
     pub(crate) tcp: Option<SocketAddr>,
+    /// Where operators ask (listen.admin): a Unix socket.
+    #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN")]
+    pub(crate) admin: Option<PathBuf>,
     /// The ring of UDP ports (ports.range).
     #[arg(long, value_name = "FIRST-LAST", env = "MUSTER_PORTS_RANGE")]
     pub(crate) ports: Option<String>,

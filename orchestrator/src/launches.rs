@@ -146,6 +146,11 @@ impl Launcher {
         registry.register(&mut SourceFd(&descriptor), tokens::LAUNCHER, interest)
     }
 
+    /// The pid of the launcher that lives, as far as is known.
+    pub(crate) fn pid(&self) -> Option<i32> {
+        self.running.as_ref().map(|running| running.pid)
+    }
+
     // ---- Orders ----
 
     pub(crate) fn launch(

@@ -3,8 +3,10 @@
 //! This crate is the body. [`server`] is the loop; it turns events of the kernel into inputs of the brain
 //! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
 //! games are made and cleaned up after by the launcher, a process of its own (the crate [`launcher`]) at the other end
-//! of [`launches`]; their processes are kept by [`games`], and heard through [`control`] and [`output`].
+//! of [`launches`]; their processes are kept by [`games`], and heard through [`control`] and [`output`]. What became of
+//! them is kept by [`reports`], and told to operators through [`admin`].
 
+mod admin;
 mod cli;
 mod client;
 mod clients;
@@ -16,20 +18,25 @@ mod listener;
 mod logging;
 mod netcode;
 mod output;
+mod reports;
 mod server;
 mod signals;
 mod templates;
 mod tokens;
 
 use std::fmt::Display;
-use std::io;
+use std::io::{self, Write as _};
 use std::net::SocketAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-use crate::cli::{Cli, Command, Serve};
+use crate::admin::ask::{AskError, DEFAULT_PATH, Daemon};
+use crate::admin::socket::{AdminSocket, BindError};
+use crate::admin::tables;
+use crate::cli::{Ask, Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
 use crate::launches::Launcher;
 use crate::listener::Listener;
@@ -71,6 +78,10 @@ enum Failure {
         "cannot listen on {address}: {source}; is another Muster running? Set listen.tcp or --tcp"
     )]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Admin(#[from] BindError),
+    #[error(transparent)]
+    Ask(#[from] AskError),
     #[error("cannot {attempt}: {source}")]
     Run { attempt: &'static str, source: io::Error },
 }
@@ -79,8 +90,8 @@ impl Failure {
     /// The codes of sysexits(3) where there is one.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Run { .. } => 1,
-            Self::Listen { .. } => 69,
+            Self::Listen { .. } | Self::Admin(_) | Self::Ask(AskError::Connect { .. }) => 69,
+            Self::Run { .. } | Self::Ask(_) => 1,
             Self::Config(_) => 78,
         }
     }
@@ -96,8 +107,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::CheckConfig { file } => {
             let config = Config::from_file(&file)?;
             netcode::public_address(&config)?;
-            say(format_args!("{}: good, {} modes", file.display(), config.modes.len()));
-            Ok(())
+            say(format_args!("{}: good, {} modes\n", file.display(), config.modes.len()))
+        }
+        Command::Games { last, ask } => {
+            let games = Daemon::at(&admin_path(&ask)?)?.games(last)?;
+            say(if ask.json { tables::json(&games) } else { tables::games(&games) })
+        }
+        Command::Status { ask } => {
+            let status = Daemon::at(&admin_path(&ask)?)?.status()?;
+            say(if ask.json { tables::json(&status) } else { tables::status(&status) })
         }
     }
 }
@@ -110,6 +128,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     if let Some(address) = flags.tcp {
         config.listen.tcp = address;
     }
+    config.listen.admin = flags.admin.or(config.listen.admin).or_else(default_admin);
     if let Some(range) = &flags.ports {
         config.set_port_range(range)?;
     }
@@ -131,14 +150,15 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let address = config.listen.tcp;
     let listener = Listener::bind(address, config.limits.lost_timeout)
         .map_err(|source| Failure::Listen { address, source })?;
+    let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
     fit_clients_to_descriptors(&mut config);
     warn_of(&config);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let mut server =
-        Server::new(config, signals, listener, launcher).map_err(Failure::run("start the loop"))?;
+    let mut server = Server::new(config, signals, listener, admin, launcher)
+        .map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
@@ -216,8 +236,8 @@ fn warn_of(config: &Config) {
     for (mode, layers) in config.open_walls() {
         log::warn!("mode {mode}: confinement without {}, as configured", layers.join(", "));
     }
-    if config.listen.admin.is_some() || config.listen.metrics.is_some() {
-        log::warn!("listen.admin and listen.metrics are not served by this version");
+    if config.listen.metrics.is_some() {
+        log::warn!("listen.metrics is not served by this version");
     }
 }
 
@@ -228,7 +248,29 @@ fn ephemeral_ports() -> Option<(u16, u16)> {
     Some((first.parse().ok()?, last.trim().parse().ok()?))
 }
 
-#[expect(clippy::print_stdout, reason = "the answer to a person's command")]
-fn say(text: impl Display) {
-    println!("{text}");
+/// Where the daemon listens that an operator asks: as a flag or the environment says, else the file, else where systemd
+/// has it.
+fn admin_path(ask: &Ask) -> Result<PathBuf, Failure> {
+    if let Some(path) = &ask.admin {
+        return Ok(path.clone());
+    }
+    let config = ask.config.as_deref().map(Config::from_file).transpose()?;
+    Ok(config.and_then(|config| config.listen.admin).unwrap_or_else(|| DEFAULT_PATH.into()))
+}
+
+/// Where systemd has a directory for the daemon, operators find it there without being told.
+fn default_admin() -> Option<PathBuf> {
+    // systemd.exec(5): with several directories, their paths are separated by colons.
+    let given = std::env::var_os("RUNTIME_DIRECTORY")?;
+    let first = std::env::split_paths(&given).next().filter(|path| path.is_absolute());
+    first.map(|directory| directory.join("admin.sock"))
+}
+
+/// The answer to a person's command.
+fn say(text: impl Display) -> Result<(), Failure> {
+    match write!(std::io::stdout(), "{text}") {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failure::run("write the answer")),
+    }
 }

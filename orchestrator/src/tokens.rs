@@ -3,6 +3,8 @@
 use matchmaker::{ConnectionId, GameId, ModeId};
 use mio::Token;
 
+use crate::admin::socket::CONVERSATIONS_MAX;
+
 const KIND_SHIFT: u32 = 62;
 const ID_MASK: u64 = (1 << KIND_SHIFT) - 1;
 const GENERATION_SHIFT: u32 = 32;
@@ -22,6 +24,10 @@ pub(crate) enum Source {
     Signals,
     /// The launcher has answered, or has room for orders.
     Launcher,
+    /// The admin socket.
+    Admin,
+    /// An operator's connection, by its place.
+    Operator(usize),
     /// The output of a mode's template.
     Template(ModeId),
     /// A client's socket.
@@ -35,9 +41,18 @@ pub(crate) enum Source {
 pub(crate) const LISTENER: Token = Token(0);
 pub(crate) const SIGNALS: Token = Token(1);
 pub(crate) const LAUNCHER: Token = Token(2);
+pub(crate) const ADMIN: Token = Token(3);
+
+/// The first of the tokens that stand for operators.
+const OPERATORS: usize = 16;
+const _: () = assert!(OPERATORS + CONVERSATIONS_MAX <= TEMPLATES as usize);
 
 /// The first of the tokens that stand for templates, in the order of their modes.
 const TEMPLATES: u64 = 1024;
+
+pub(crate) fn operator(place: usize) -> Token {
+    Token(OPERATORS + place)
+}
 
 pub(crate) fn template(mode: ModeId) -> Token {
     of_kind(0, TEMPLATES + mode.0 as u64)
@@ -62,6 +77,10 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, LISTENER) => Source::Listener,
         (0, SIGNALS) => Source::Signals,
         (0, LAUNCHER) => Source::Launcher,
+        (0, ADMIN) => Source::Admin,
+        (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
+            Source::Operator(place - OPERATORS)
+        }
         (0, _) => Source::Template(ModeId(usize::try_from(id.checked_sub(TEMPLATES)?).ok()?)),
         (1, _) => Source::Client(ConnectionId(id)),
         (2, _) => Source::Control(GameId(id)),
@@ -104,6 +123,10 @@ mod tests {
         assert_eq!(source(control(game)), Some(Source::Control(game)));
         assert_eq!(source(output(game)), Some(Source::Output(game)));
         assert_eq!(source(SIGNALS), Some(Source::Signals));
+        let last = CONVERSATIONS_MAX - 1;
+        assert_eq!(source(operator(last)), Some(Source::Operator(last)));
+        assert_eq!(source(ADMIN), Some(Source::Admin));
+        assert_eq!(source(template(ModeId(0))), Some(Source::Template(ModeId(0))));
         assert_eq!(source(Token(77)), None);
     }
 }

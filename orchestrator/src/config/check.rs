@@ -13,7 +13,7 @@ use regex_lite::Regex;
 use toml::Spanned;
 
 use super::raw::{self, Key};
-use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Shutdown, Transport};
+use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Reports, Shutdown, Transport};
 
 /// What is played when nothing is configured.
 const DEFAULT_MODE: &str = r#"
@@ -66,6 +66,9 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         shutdown: Shutdown {
             drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
         },
+        reports: Reports {
+            keep: checker.number("reports.keep", &file.reports.keep, 1_000, 0..=100_000)?,
+        },
         log_level: checker
             .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
             .unwrap_or(LevelFilter::Info),
@@ -111,6 +114,9 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     fn listen(&self, listen: &raw::Listen) -> Result<Listen, ConfigError> {
         let tcp = self.parsed("listen.tcp", &listen.tcp, "an address and port")?;
+        if let Some(path) = listen.admin.as_ref().filter(|path| path.get_ref().is_empty()) {
+            return Err(self.wrong("listen.admin", path, "must be a path; leave it out for none"));
+        }
         Ok(Listen {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
             admin: listen.admin.as_ref().map(|path| path.get_ref().into()),
@@ -570,6 +576,8 @@ mod tests {
                 "[limits]\nqueue = 1",
                 "muster.toml:2: limits.queue: is 1, but a match of mode \"duel\" is 2 players",
             ),
+            ("[reports]\nkeep = -1", "muster.toml:2: reports.keep: must be 0 to 100000, is -1"),
+            ("[listen]\nadmin = \"\"", "muster.toml:2: listen.admin: must be a path"),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
         ] {

@@ -25,6 +25,7 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
+    pub(crate) reports: Reports,
     /// How much is logged.
     pub(crate) log_level: LevelFilter,
     /// Where Muster runs as root, games run as users from this one on.
@@ -38,7 +39,7 @@ pub(crate) struct Config {
 pub(crate) struct Listen {
     /// For players. Port 0 lets the kernel choose one.
     pub(crate) tcp: SocketAddr,
-    /// For operators; not served yet.
+    /// For operators.
     pub(crate) admin: Option<PathBuf>,
     /// For metrics; not served yet.
     pub(crate) metrics: Option<SocketAddr>,
@@ -94,6 +95,13 @@ pub(crate) struct Limits {
 pub(crate) struct Shutdown {
     /// How long running games may go on.
     pub(crate) drain_timeout: Duration,
+}
+
+/// What is remembered of games that ended.
+#[derive(Debug, Clone)]
+pub(crate) struct Reports {
+    /// So many of them, at most.
+    pub(crate) keep: usize,
 }
 
 /// What is played in a queue.

@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) ports: Ports,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
+    pub(super) reports: Reports,
     pub(super) log: Log,
     pub(super) confinement: Confinement,
     pub(super) mode: Vec<Spanned<Mode>>,
@@ -60,6 +61,12 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Shutdown {
     pub(super) drain_timeout: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Reports {
+    pub(super) keep: Key<i64>,
 }
 
 #[derive(Debug, Default, Deserialize)]

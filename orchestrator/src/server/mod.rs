@@ -1,11 +1,13 @@
 //! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
 //!
 //! Events become [`Input`]s in [`talk`] and [`requests`] (clients) and in [`watch`] (games, signals);
-//! [`perform`] turns [`Action`](matchmaker::Action)s into effects. An effect that fails (a client that is gone, a
-//! game that does not read) is an input again, so that the brain hears of everything in order and no decision is
-//! taken here.
+//! [`perform`] turns [`Action`](matchmaker::Action)s into effects, [`records`] keeps what is told of games, and [`admin`]
+//! answers operators. An effect that fails (a client that is gone, a game that does not read) is an input again, so
+//! that the brain hears of everything in order and no decision is taken here.
 
+mod admin;
 mod perform;
+mod records;
 mod requests;
 mod talk;
 mod watch;
@@ -21,6 +23,8 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use process::Ended;
 
+use crate::admin::Turns;
+use crate::admin::socket::AdminSocket;
 use crate::client::READ_CHUNK;
 use crate::clients::Clients;
 use crate::config::Config;
@@ -28,6 +32,7 @@ use crate::games::Games;
 use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::netcode::Doors;
+use crate::reports::Reports;
 use crate::signals::Signals;
 use crate::templates::Template;
 use crate::tokens::{self, Source};
@@ -47,7 +52,11 @@ pub(crate) struct Server {
     doors: Doors,
     launcher: Launcher,
     listener: Listener,
+    /// Where it is configured.
+    admin: Option<AdminSocket>,
     signals: Signals,
+    reports: Reports,
+    turns: Turns,
     /// What the brain has not heard yet.
     inputs: VecDeque<Input>,
     /// The time of this turn.
@@ -73,10 +82,14 @@ impl Server {
         config: Config,
         signals: Signals,
         mut listener: Listener,
+        mut admin: Option<AdminSocket>,
         launcher: Launcher,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         listener.register(poll.registry())?;
+        if let Some(admin) = &mut admin {
+            admin.register(poll.registry())?;
+        }
         let signal_source = signals.as_raw_fd();
         poll.registry().register(
             &mut SourceFd(&signal_source),
@@ -93,7 +106,10 @@ impl Server {
             games: Games::default(),
             doors: Doors::new(config.ports.public_address),
             listener,
+            admin,
             signals,
+            reports: Reports::new(config.reports.keep),
+            turns: Turns::default(),
             inputs: VecDeque::new(),
             now,
             started: now,
@@ -128,6 +144,7 @@ impl Server {
             self.handle_deadlines();
             self.settle();
             self.write_to_clients();
+            self.turns.note(self.now.elapsed());
         }
         self.say_goodbye();
         Ok(())
@@ -139,6 +156,7 @@ impl Server {
             || self.games.has_ready()
             || self.templates.values().any(Template::has_more)
             || self.listener.is_ready()
+            || self.admin.as_ref().is_some_and(AdminSocket::is_ready)
             || !self.inputs.is_empty()
         {
             return Some(Duration::ZERO);
@@ -157,6 +175,10 @@ impl Server {
             Some(Source::Launcher) => {
                 self.launcher.send();
                 self.handle_answers();
+            }
+            Some(Source::Admin) => self.admin.iter_mut().for_each(AdminSocket::set_has_more),
+            Some(Source::Operator(place)) => {
+                self.admin.iter_mut().for_each(|admin| admin.set_ready(place));
             }
             Some(Source::Template(mode)) => self.read_template(mode),
             Some(Source::Client(id)) => {
@@ -188,6 +210,7 @@ impl Server {
         if self.listener.is_ready() {
             self.accept();
         }
+        self.serve_operators();
     }
 
     fn handle_deadlines(&mut self) {

@@ -15,6 +15,7 @@ use crate::netcode::DoorError;
 impl Server {
     /// Does one thing. What fails comes back to the brain as an input.
     pub(super) fn perform(&mut self, action: Action) {
+        self.record(&action);
         match action {
             Action::TellQueued { connection, mode, position, needed, resume_key } => {
                 let queue = self.queue_name(mode);
@@ -225,10 +226,8 @@ impl Server {
             Event::GameStopping { game, why } => {
                 log::info!("game stopping game={game} pid={}: {why}", pid(game));
             }
-            Event::GameEnded { game, mode, exit, lived, joined, .. } => log::debug!(
-                "game ended game={game} mode={} end=\"{exit}\" lived={lived:?} joined={joined:?}",
-                name(mode)
-            ),
+            // Told with what the kernel knows of it, when it was recorded.
+            Event::GameEnded { .. } => {}
             Event::PortBusy { port, rest } => {
                 log::warn!(
                     "port busy port={port}: another program holds it; trying again in {rest:?}"

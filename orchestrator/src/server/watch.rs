@@ -27,6 +27,7 @@ impl Server {
             match answer {
                 Answer::Launched { game, process } => self.handle_launched(game, process),
                 Answer::Failed { game, fault } => {
+                    self.reports.forget(game);
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
@@ -55,6 +56,7 @@ impl Server {
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
             let fault = "its template named a process that is none of its games";
             self.launcher.clean_up(game);
+            self.reports.forget(game);
             self.tell_brain(Input::LaunchFailed { game, fault: LaunchFault::Other(fault.into()) });
             return;
         }

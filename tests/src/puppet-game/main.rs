@@ -4,7 +4,8 @@
 //! By itself it says `ready` at birth, `started` when it is sent players, and ends when it is told to stop.
 //! With the argument `held` it says `started` only when told; with `stubborn` it hears `stop` and plays on. What
 //! it hears of Muster it prints, `heard …`, so that the test finds it in the log. Its orders are `say JSON`, to
-//! Muster, and `exit STATUS`.
+//! Muster, `boast BYTES` of a result, `burn MILLISECONDS` of the processor, `hold BYTES` of memory, and
+//! `exit STATUS`.
 
 #![forbid(unsafe_code)]
 
@@ -13,6 +14,8 @@ use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
+use nix::sys::resource::{UsageWho, getrusage};
+use nix::sys::time::TimeValLike as _;
 use protocol::{FromGame, GAME_CONTROL_FD, GAME_SOCKET_FD};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
@@ -27,11 +30,18 @@ fn main() {
     let hearing = control.try_clone().unwrap();
     std::thread::spawn(move || hear(hearing, is_held, is_stubborn));
     let mut datagram = [0; 1024];
+    let mut held: Vec<u8> = Vec::new();
     loop {
         let length = socket.recv(&mut datagram).unwrap();
         let order = String::from_utf8_lossy(&datagram[..length]);
         match order.split_once(' ') {
             Some(("say", line)) => say(&mut control, &format!("{line}\n")),
+            Some(("burn", millis)) => burn(millis.parse().unwrap()),
+            Some(("boast", bytes)) => {
+                let text = "x".repeat(bytes.parse().unwrap());
+                say(&mut control, &format!("{{\"type\":\"result\",\"text\":\"{text}\"}}\n"));
+            }
+            Some(("hold", bytes)) => held.resize(bytes.parse().unwrap(), 1),
             Some(("exit", status)) => std::process::exit(status.parse().unwrap()),
             // Anybody may send datagrams to a game; a player's hello, for example.
             _ => {}
@@ -52,6 +62,15 @@ fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) -> ! {
     }
     // Muster is gone, and with it the test: nothing is to be left behind.
     std::process::exit(0);
+}
+
+/// Keeps the processor busy for so long, of its own time on it.
+fn burn(millis: i64) {
+    let spent = || getrusage(UsageWho::RUSAGE_SELF).unwrap().user_time().num_milliseconds();
+    let end = spent() + millis;
+    while spent() < end {
+        std::hint::black_box((0..100_000).sum::<u64>());
+    }
 }
 
 fn say(control: &mut UnixStream, line: &str) {

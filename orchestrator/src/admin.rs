@@ -1,0 +1,174 @@
+//! What operators ask of a running daemon, and the answers: one JSON object per line, both ways, on a Unix socket that
+//! only the daemon's own user and root may open.
+//!
+//! Here is the shape of both; [`socket`] is the daemon's end, and [`ask`] that of `muster games` and
+//! `muster status`, which [`tables`] shows to people. Unknown fields are ignored; a request that cannot be served
+//! is answered with `{"error":"…"}`.
+
+pub(crate) mod ask;
+pub(crate) mod socket;
+pub(crate) mod tables;
+
+use serde::{Deserialize, Serialize};
+
+use crate::reports::Phase;
+
+/// The reports in an answer when nobody says how many.
+pub(crate) const LAST_DEFAULT: usize = 20;
+
+/// After every number that there will be, and still a number that all readers of JSON know to the last digit.
+pub(crate) const END: u64 = (1 << 53) - 1;
+
+/// The longest request, in bytes.
+pub(crate) const REQUEST_MAX: usize = 4096;
+
+/// A request: `{"request":"games","last":20}`, `{"request":"status"}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "snake_case")]
+pub(crate) enum Request {
+    /// The living games, and the last ones that ended.
+    Games {
+        /// So many reports at most.
+        #[serde(default = "last_default")]
+        last: usize,
+        /// Only of games that ended before the one with this number.
+        #[serde(default = "newest")]
+        before: u64,
+        /// Only living games from this one on.
+        #[serde(default)]
+        from: u64,
+    },
+    /// How the daemon is.
+    Status {
+        /// Whether the longest turn is to be measured anew from here on.
+        #[serde(default)]
+        reset_turns: bool,
+    },
+}
+
+/// The answer to `games`: a page of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Games<R> {
+    /// In the order of their launch.
+    pub(crate) living: Vec<LivingGame>,
+    /// The newest first.
+    pub(crate) ended: Vec<R>,
+    /// The request that gets the next page, if there is one.
+    pub(crate) next: Option<Request>,
+}
+
+/// A game that has not ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct LivingGame {
+    pub(crate) game: String,
+    pub(crate) mode: String,
+    #[serde(rename = "match")]
+    pub(crate) match_id: Option<String>,
+    pub(crate) phase: Phase,
+    /// As soon as there is a process.
+    pub(crate) pid: Option<i32>,
+    pub(crate) port: u16,
+    /// Since the order to launch it.
+    pub(crate) age_ms: u64,
+    /// Their names, by slot.
+    pub(crate) players: Vec<String>,
+}
+
+/// The answer to `status`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Status {
+    pub(crate) pid: u32,
+    pub(crate) uptime_ms: u64,
+    /// Whether players are taken in; if not, the daemon drains.
+    pub(crate) serving: bool,
+    pub(crate) queues: Vec<QueueStatus>,
+    pub(crate) ports: PortStatus,
+    /// The pid of the process that makes the games; none while it is started anew.
+    pub(crate) launcher: Option<i32>,
+    pub(crate) templates: Vec<TemplateStatus>,
+    pub(crate) reports: ReportStatus,
+    pub(crate) turns: Turns,
+}
+
+/// A queue, as STATUS tells it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct QueueStatus {
+    pub(crate) queue: String,
+    pub(crate) waiting: usize,
+    pub(crate) games: usize,
+}
+
+/// The ring of ports.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct PortStatus {
+    pub(crate) first: u16,
+    pub(crate) last: u16,
+    pub(crate) free: usize,
+}
+
+/// A template that lives.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct TemplateStatus {
+    pub(crate) mode: String,
+    pub(crate) pid: i32,
+}
+
+/// The reports of games that ended.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct ReportStatus {
+    /// Games that have ended.
+    pub(crate) ended: u64,
+    /// Reports of them that can be asked for.
+    pub(crate) kept: usize,
+    /// What these take, in bytes.
+    pub(crate) bytes: usize,
+}
+
+/// How long the loop was busy between two looks at the kernel: so long everybody else had to wait.
+#[derive(Debug, Clone, Copy, Default, Serialize, Deserialize)]
+pub(crate) struct Turns {
+    /// Since the start, or since they were last reset.
+    pub(crate) count: u64,
+    /// The longest of these, in microseconds.
+    pub(crate) longest_us: u64,
+}
+
+/// The answer to what cannot be served.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Refusal {
+    pub(crate) error: String,
+}
+
+impl Turns {
+    /// A turn is over.
+    pub(crate) fn note(&mut self, took: std::time::Duration) {
+        self.count += 1;
+        self.longest_us = self.longest_us.max(u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+    }
+}
+
+const fn last_default() -> usize {
+    LAST_DEFAULT
+}
+
+const fn newest() -> u64 {
+    END
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn requests_are_what_operators_write() {
+        let parse = |text: &str| serde_json::from_str::<Request>(text);
+        let all = Request::Games { last: LAST_DEFAULT, before: END, from: 0 };
+        assert_eq!(parse(r#"{"request":"games"}"#).unwrap(), all);
+        let few = Request::Games { last: 3, before: END, from: 0 };
+        assert_eq!(parse(r#"{"request":"games","last":3,"new":true}"#).unwrap(), few);
+        let status = Request::Status { reset_turns: false };
+        assert_eq!(parse(r#"{"request":"status"}"#).unwrap(), status);
+        let error = parse(r#"{"request":"magic"}"#).unwrap_err().to_string();
+        assert!(error.contains("unknown variant `magic`, expected `games` or `status`"), "{error}");
+    }
+}

@@ -1,0 +1,99 @@
+//! Asking a running daemon, as `muster games` and `muster status` do.
+
+use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::unix::net::UnixStream;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::de::DeserializeOwned;
+
+use super::{END, Games, Refusal, Request, Status};
+use crate::reports::Report;
+
+/// Where systemd's `RuntimeDirectory=muster` has the socket.
+pub(crate) const DEFAULT_PATH: &str = "/run/muster/admin.sock";
+
+/// How long a daemon may take to answer.
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// Far longer than any answer.
+const ANSWER_MAX: u64 = 64 * 1024 * 1024;
+
+/// Why there is no answer.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum AskError {
+    #[error(
+        "no Muster is to be reached at {}: {source}; is it running, with listen.admin set? --admin, MUSTER_ADMIN or \
+         the configuration's listen.admin say where", path.display()
+    )]
+    Connect { path: PathBuf, source: io::Error },
+    #[error("cannot {attempt} Muster at {}: {source}", path.display())]
+    Talk { attempt: &'static str, path: PathBuf, source: io::Error },
+    #[error("Muster at {} says: {error}", path.display())]
+    Refused { path: PathBuf, error: String },
+}
+
+/// A conversation with a daemon.
+pub(crate) struct Daemon {
+    path: PathBuf,
+    lines: BufReader<UnixStream>,
+}
+
+impl Daemon {
+    /// Connects to the daemon whose admin socket is here.
+    ///
+    /// # Errors
+    /// When nobody listens there.
+    pub(crate) fn at(path: &Path) -> Result<Self, AskError> {
+        let connect = |source| AskError::Connect { path: path.to_owned(), source };
+        let stream = UnixStream::connect(path).map_err(connect)?;
+        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
+        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
+        Ok(Self { path: path.to_owned(), lines: BufReader::new(stream) })
+    }
+
+    /// How it is.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn status(&mut self) -> Result<Status, AskError> {
+        self.ask(&Request::Status { reset_turns: false })
+    }
+
+    /// All living games, and so many of those that ended last.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn games(&mut self, last: usize) -> Result<Games<Report>, AskError> {
+        let first = Request::Games { last, before: END, from: 0 };
+        let mut all: Games<Report> = self.ask(&first)?;
+        while let Some(next) = all.next.take() {
+            let page: Games<Report> = self.ask(&next)?;
+            all.living.extend(page.living);
+            all.ended.extend(page.ended);
+            all.next = page.next;
+        }
+        Ok(all)
+    }
+
+    fn ask<A: DeserializeOwned>(&mut self, request: &Request) -> Result<A, AskError> {
+        let path = self.path.clone();
+        let failed = |attempt| {
+            let path = path.clone();
+            move |source| AskError::Talk { attempt, path, source }
+        };
+        let mut line = serde_json::to_string(request).unwrap_or_default();
+        line.push('\n');
+        self.lines.get_mut().write_all(line.as_bytes()).map_err(failed("ask"))?;
+        let mut answer = String::new();
+        let read = self.lines.by_ref().take(ANSWER_MAX).read_line(&mut answer);
+        match read.map_err(failed("hear"))? {
+            0 => Err(failed("hear")(io::ErrorKind::UnexpectedEof.into())),
+            _ => match serde_json::from_str(&answer) {
+                Ok(Refusal { error }) => Err(AskError::Refused { path, error }),
+                Err(_) => serde_json::from_str(&answer)
+                    .map_err(|error| failed("understand")(error.into())),
+            },
+        }
+    }
+}

@@ -1,0 +1,318 @@
+//! The daemon's end of the admin socket.
+//!
+//! Few may speak at a time, each has one request served per turn of the loop and none before its last answer is on its
+//! way, so an operator who floods or does not read costs players nothing. Nobody waits for a silent one, either: who
+//! comes when all places are taken gets the place of the one who was silent for longest.
+
+use std::fs::File;
+use std::io::{self, Read as _, Write as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::net::UnixListener as StdUnixListener;
+use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
+
+use bytes::{Buf as _, Bytes, BytesMut};
+use mio::net::{UnixListener, UnixStream};
+use mio::{Interest, Registry};
+use protocol::LineBuffer;
+use rustix::fs::{Mode, fchmod};
+use socket2::{Domain, SockAddr, Socket, Type};
+
+use super::REQUEST_MAX;
+use crate::tokens;
+
+/// Operators who can be connected at a time.
+pub(crate) const CONVERSATIONS_MAX: usize = 8;
+
+/// Connections that wait in the kernel.
+const BACKLOG: i32 = 16;
+
+/// How long another Muster may take to set up its socket in the same directory.
+const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+const LOCK_RETRY: Duration = Duration::from_millis(10);
+
+/// Why there is no admin socket.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum BindError {
+    #[error("cannot use the directory {} for listen.admin: {source}", directory.display())]
+    Directory { directory: PathBuf, source: io::Error },
+    #[error("another process listens at {}, listen.admin; is another Muster running?", .0.display())]
+    InUse(PathBuf),
+    #[error("{}, listen.admin, is there and is no socket; it is left alone", .0.display())]
+    NoSocket(PathBuf),
+    #[error("cannot listen at {}, listen.admin: {source}", path.display())]
+    Listen { path: PathBuf, source: io::Error },
+}
+
+/// The socket, and who speaks there.
+pub(crate) struct AdminSocket {
+    listener: UnixListener,
+    /// Somebody may be at the door.
+    has_more: bool,
+    /// Nobody could be let in the last time; tried again in each turn, but no turn is made for it.
+    is_stuck: bool,
+    conversations: [Option<Conversation>; CONVERSATIONS_MAX],
+    /// Counts requests and connections, to know who was silent for longest.
+    words: u64,
+    _file: SocketFile,
+}
+
+/// One operator.
+struct Conversation {
+    socket: UnixStream,
+    lines: LineBuffer,
+    unsent: BytesMut,
+    /// There may be something to read, or a request was read and not served.
+    has_more: bool,
+    /// Closed as soon as everything is sent.
+    is_over: bool,
+    last_word: u64,
+}
+
+/// The socket's name in the file system, removed when the daemon ends.
+struct SocketFile {
+    path: PathBuf,
+    /// The file itself, whoever has its name later.
+    id: (u64, u64),
+}
+
+impl AdminSocket {
+    /// Listens, with mode 0600. A file that a dead daemon left behind is replaced, a living one's is not.
+    ///
+    /// # Errors
+    /// [`BindError`], which names the path.
+    pub(crate) fn bind(path: &Path) -> Result<Self, BindError> {
+        let listen = |source| BindError::Listen { path: path.to_owned(), source };
+        let path = std::path::absolute(path).map_err(listen)?;
+        let directory = path.parent().unwrap_or(Path::new("/"));
+        // Held until this one listens: two that start at once must not both take the other's file for a dead one's.
+        let _lock = lock(directory)
+            .map_err(|source| BindError::Directory { directory: directory.to_owned(), source })?;
+        remove_stale(&path)?;
+        let (listener, file) = listen_at(&path).map_err(listen)?;
+        Ok(Self {
+            listener: UnixListener::from_std(listener),
+            has_more: false,
+            is_stuck: false,
+            conversations: Default::default(),
+            words: 0,
+            _file: file,
+        })
+    }
+
+    pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
+        registry.register(&mut self.listener, tokens::ADMIN, Interest::READABLE)
+    }
+
+    /// The poll said that somebody is at the door.
+    pub(crate) fn set_has_more(&mut self) {
+        self.has_more = true;
+    }
+
+    /// The poll said something of an operator. It may be of an earlier one in that place: whoever is there now is
+    /// looked at, which harms nobody.
+    pub(crate) fn set_ready(&mut self, place: usize) {
+        if let Some(Some(conversation)) = self.conversations.get_mut(place) {
+            conversation.has_more = true;
+        }
+    }
+
+    /// Whether there is work left for the next turn.
+    pub(crate) fn is_ready(&self) -> bool {
+        let may_speak = |it: &Conversation| it.has_more && it.unsent.is_empty();
+        self.has_more && !self.is_stuck || self.conversations.iter().flatten().any(may_speak)
+    }
+
+    /// Lets in who is at the door.
+    pub(crate) fn accept(&mut self, registry: &Registry) {
+        while self.has_more {
+            match self.listener.accept() {
+                Ok((socket, _)) => {
+                    self.is_stuck = false;
+                    self.admit(socket, registry);
+                }
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.has_more = false,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => {
+                    if !std::mem::replace(&mut self.is_stuck, true) {
+                        log::warn!("cannot accept an operator: {error}; trying again");
+                    }
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut socket: UnixStream, registry: &Registry) {
+        let silence = |place: &usize| self.conversations[*place].as_ref().map(|it| it.last_word);
+        let Some(place) = (0..CONVERSATIONS_MAX).min_by_key(silence) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        if let Err(error) = registry.register(&mut socket, tokens::operator(place), interest) {
+            log::error!("cannot watch an operator: {error}");
+            return;
+        }
+        self.words += 1;
+        self.conversations[place] = Some(Conversation {
+            socket,
+            lines: LineBuffer::new(REQUEST_MAX),
+            unsent: BytesMut::new(),
+            has_more: true,
+            is_over: false,
+            last_word: self.words,
+        });
+    }
+
+    /// The next request of who has this place, if there is one and its last answer was sent. `Err`: not a request.
+    pub(crate) fn next_request(
+        &mut self,
+        place: usize,
+        chunk: &mut [u8],
+    ) -> Option<Result<Bytes, String>> {
+        let conversation = self.conversations[place].as_mut().filter(|it| it.has_more)?;
+        if !conversation.flush() || conversation.is_over && conversation.unsent.is_empty() {
+            self.conversations[place] = None;
+            return None;
+        }
+        let request = conversation.next_request(chunk);
+        if request.is_some() {
+            self.words += 1;
+            conversation.last_word = self.words;
+        }
+        request
+    }
+
+    /// Answers who has this place.
+    pub(crate) fn answer(&mut self, place: usize, line: &str) {
+        if let Some(conversation) = self.conversations[place].as_mut() {
+            conversation.unsent.extend_from_slice(line.as_bytes());
+            conversation.unsent.extend_from_slice(b"\n");
+            let is_there = conversation.flush();
+            if !is_there || conversation.is_over && conversation.unsent.is_empty() {
+                self.conversations[place] = None;
+            }
+        }
+    }
+}
+
+impl Conversation {
+    fn next_request(&mut self, chunk: &mut [u8]) -> Option<Result<Bytes, String>> {
+        if !self.unsent.is_empty() {
+            return None;
+        }
+        loop {
+            match self.lines.next_line() {
+                Ok(Some(line)) if line.is_empty() => {}
+                Ok(Some(line)) => return Some(Ok(line)),
+                Ok(None) => break,
+                Err(error) => {
+                    self.is_over = true;
+                    return Some(Err(error.to_string()));
+                }
+            }
+        }
+        let share = chunk.len().min(REQUEST_MAX);
+        match self.socket.read(&mut chunk[..share]) {
+            // What was said before is a request, even without its line's end.
+            Ok(0) => {
+                self.is_over = true;
+                let rest = self.lines.take_rest();
+                (!rest.is_empty()).then_some(Ok(rest))
+            }
+            Ok(read) => {
+                self.lines.extend(&chunk[..read]);
+                None
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => None,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                self.has_more = false;
+                None
+            }
+            Err(_) => {
+                self.is_over = true;
+                None
+            }
+        }
+    }
+
+    /// Writes what the socket takes. `false`: nobody is there any more.
+    fn flush(&mut self) -> bool {
+        while !self.unsent.is_empty() {
+            match self.socket.write(&self.unsent) {
+                Ok(written) => self.unsent.advance(written),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return true,
+                Err(_) => return false,
+            }
+        }
+        true
+    }
+}
+
+impl Drop for SocketFile {
+    fn drop(&mut self) {
+        if file_id(&self.path).is_ok_and(|id| id == self.id) {
+            // Somebody else may have been faster.
+            let _ = std::fs::remove_file(&self.path);
+        }
+    }
+}
+
+/// Has a directory to oneself, among Musters.
+fn lock(directory: &Path) -> io::Result<File> {
+    let file = File::open(directory)?;
+    let deadline = Instant::now() + LOCK_TIMEOUT;
+    loop {
+        match file.try_lock() {
+            Ok(()) => return Ok(file),
+            Err(std::fs::TryLockError::Error(error)) => return Err(error),
+            Err(std::fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
+                return Err(io::Error::other("another process holds it locked"));
+            }
+            Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
+        }
+    }
+}
+
+/// Makes sure that nothing has the name, or says who does.
+fn remove_stale(path: &Path) -> Result<(), BindError> {
+    let listen = |source| BindError::Listen { path: path.to_owned(), source };
+    match std::fs::symlink_metadata(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(error) => return Err(listen(error)),
+        Ok(found) if !found.file_type().is_socket() => {
+            return Err(BindError::NoSocket(path.to_owned()));
+        }
+        Ok(_) => {}
+    }
+    let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(listen)?;
+    // One that listens and does not accept would keep a blocking connect(2) waiting.
+    probe.set_nonblocking(true).map_err(listen)?;
+    match probe.connect(&SockAddr::unix(path).map_err(listen)?) {
+        // connect(2): "A connect() on a stream socket found no one listening on the remote address."
+        Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
+            log::info!("replacing {}, which nobody listens at", path.display());
+            std::fs::remove_file(path).map_err(listen)
+        }
+        Ok(()) => Err(BindError::InUse(path.to_owned())),
+        Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+            Err(BindError::InUse(path.to_owned()))
+        }
+        Err(error) => Err(listen(error)),
+    }
+}
+
+fn listen_at(path: &Path) -> io::Result<(StdUnixListener, SocketFile)> {
+    let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+    socket.set_nonblocking(true)?;
+    // On Linux the file gets the mode of the socket that is bound to it, less the umask: at no time may others connect.
+    fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    socket.bind(&SockAddr::unix(path)?)?;
+    let file = SocketFile { path: path.to_owned(), id: file_id(path)? };
+    socket.listen(BACKLOG)?;
+    Ok((StdUnixListener::from(std::os::fd::OwnedFd::from(socket)), file))
+}
+
+fn file_id(path: &Path) -> io::Result<(u64, u64)> {
+    let found = std::fs::symlink_metadata(path)?;
+    Ok((found.dev(), found.ino()))
+}

@@ -1,0 +1,218 @@
+//! Answers as people read them, and as programs do.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use protocol::Visible;
+use serde::Serialize;
+
+use super::{Games, LivingGame, Status};
+use crate::reports::{Player, Report};
+
+/// So much of a result is shown in a table, in characters.
+const RESULT_SHOWN: usize = 60;
+
+/// Columns apart.
+const GAP: &str = "  ";
+
+/// The living games, and those that ended.
+pub(crate) fn games(games: &Games<Report>) -> String {
+    let mut text = String::new();
+    let living: Vec<_> = games.living.iter().map(living_row).collect();
+    match living.is_empty() {
+        true => text.push_str("no game lives\n"),
+        false => {
+            let head = ["GAME", "MODE", "PHASE", "MATCH", "PID", "PORT", "AGE", "PLAYERS"];
+            table(&mut text, head, &living);
+        }
+    }
+    let ended: Vec<_> = games.ended.iter().map(ended_row).collect();
+    if !ended.is_empty() {
+        text.push('\n');
+        let head = [
+            "ENDED", "GAME", "MODE", "MATCH", "END", "LIVED", "CPU", "MEMORY", "PLAYERS", "RESULT",
+        ];
+        table(&mut text, head, &ended);
+    }
+    let is_absent = |player: &Player| !player.joined;
+    if games.ended.iter().flat_map(|report| &report.players).any(is_absent) {
+        text.push_str("\n(name): was told where to play, and did not come\n");
+    }
+    text
+}
+
+/// How the daemon is.
+pub(crate) fn status(status: &Status) -> String {
+    let mut text = String::new();
+    let doing = if status.serving { "serving" } else { "draining" };
+    let uptime = short(status.uptime_ms);
+    let queue =
+        |it: &super::QueueStatus| [it.queue.clone(), it.waiting.to_string(), it.games.to_string()];
+    let queues: Vec<_> = status.queues.iter().map(queue).collect();
+    table(&mut text, ["QUEUE", "WAITING", "GAMES"], &queues);
+    text.push('\n');
+    let ports = &status.ports;
+    let launcher =
+        status.launcher.map_or("being started anew".to_owned(), |pid| format!("pid {pid}"));
+    let mut lines = vec![
+        ["muster".to_owned(), format!("pid {}, {doing}, up {uptime}", status.pid)],
+        ["ports".to_owned(), format!("{}-{}, {} free", ports.first, ports.last, ports.free)],
+        ["launcher".to_owned(), launcher],
+    ];
+    for template in &status.templates {
+        lines.push(["template".to_owned(), format!("{} pid {}", template.mode, template.pid)]);
+    }
+    let (reports, turns) = (&status.reports, &status.turns);
+    let memory = bytesize::ByteSize(reports.bytes as u64);
+    lines.push([
+        "reports".to_owned(),
+        format!("{} kept ({memory}), of {} games that ended", reports.kept, reports.ended),
+    ]);
+    let longest = Duration::from_micros(turns.longest_us);
+    lines.push(["loop".to_owned(), format!("longest of {} turns {longest:?}", turns.count)]);
+    rows(&mut text, &lines, &widths(&lines));
+    text
+}
+
+/// The answer as one JSON document. What a terminal would obey is escaped as JSON has it: outside of strings there is
+/// no such character.
+pub(crate) fn json(answer: &impl Serialize) -> String {
+    let plain = serde_json::to_string(answer).unwrap_or_default();
+    let mut text = String::with_capacity(plain.len() + 1);
+    for character in plain.chars() {
+        let mut bytes = [0; 4];
+        let shown = character.encode_utf8(&mut bytes);
+        if character == '\\' || Visible(shown).to_string() == *shown {
+            text.push(character);
+            continue;
+        }
+        for unit in character.encode_utf16(&mut [0; 2]) {
+            // Writing into a string cannot fail.
+            let _ = write!(text, "\\u{unit:04x}");
+        }
+    }
+    text.push('\n');
+    text
+}
+
+fn living_row(game: &LivingGame) -> [String; 8] {
+    [
+        game.game.clone(),
+        game.mode.clone(),
+        game.phase.word().to_owned(),
+        game.match_id.clone().unwrap_or_else(nothing),
+        game.pid.map_or_else(nothing, |pid| pid.to_string()),
+        game.port.to_string(),
+        short(game.age_ms),
+        or_nothing(game.players.join(", ")),
+    ]
+}
+
+fn ended_row(report: &Report) -> [String; 10] {
+    let player = |player: &Player| match player.joined {
+        true => player.name.clone(),
+        false => format!("({})", player.name),
+    };
+    let players: Vec<String> = report.players.iter().map(player).collect();
+    let cpu = Duration::from_micros(report.cpu_user_us + report.cpu_system_us);
+    let result = report.result.as_ref().map_or("", |result| result.get());
+    let is_longer = result.chars().nth(RESULT_SHOWN).is_some();
+    let mut shown: String = result.chars().take(RESULT_SHOWN).collect();
+    if is_longer {
+        shown.push('…');
+    }
+    [
+        // Milliseconds are for programs.
+        report.ended_at.split('.').next().unwrap_or_default().replace('T', " "),
+        report.game.clone(),
+        report.mode.clone(),
+        report.match_id.clone().unwrap_or_else(nothing),
+        report.exit.to_string(),
+        short(report.lived_ms),
+        format!("{:.3}s", cpu.as_secs_f64()),
+        bytesize::ByteSize::kib(report.memory_peak_kib).to_string(),
+        or_nothing(players.join(", ")),
+        or_nothing(shown),
+    ]
+}
+
+fn table<const N: usize>(text: &mut String, head: [&str; N], body: &[[String; N]]) {
+    let mut lines = vec![head.map(str::to_owned)];
+    // Names and results are foreign text, here as in the log.
+    lines.extend(body.iter().map(|row| row.clone().map(|cell| Visible(&cell).to_string())));
+    rows(text, &lines, &widths(&lines));
+}
+
+fn widths<const N: usize>(lines: &[[String; N]]) -> [usize; N] {
+    let mut widths = [0; N];
+    for line in lines {
+        for (width, cell) in widths.iter_mut().zip(line) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    widths
+}
+
+fn rows<const N: usize>(text: &mut String, lines: &[[String; N]], widths: &[usize; N]) {
+    for line in lines {
+        let mut row = String::new();
+        for (cell, width) in line.iter().zip(widths) {
+            let _ = write!(row, "{cell:width$}{GAP}");
+        }
+        text.push_str(row.trim_end());
+        text.push('\n');
+    }
+}
+
+/// A duration with the two units that matter.
+fn short(millis: u64) -> String {
+    let rounded = match millis {
+        0..60_000 => Duration::from_millis(millis),
+        _ => Duration::from_secs(millis / 1000),
+    };
+    let text = humantime::format_duration(rounded).to_string();
+    text.split(' ').take(2).collect::<Vec<_>>().join(" ")
+}
+
+fn nothing() -> String {
+    "-".to_owned()
+}
+
+fn or_nothing(text: String) -> String {
+    if text.is_empty() { nothing() } else { text }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn durations_have_two_units() {
+        let shown = [0, 250, 12_345, 60_000, 3_723_000, 90_061_000].map(short);
+        assert_eq!(shown, ["0s", "250ms", "12s 345ms", "1m", "1h 2m", "1day 1h"]);
+    }
+
+    #[test]
+    fn no_table_and_no_document_holds_what_a_terminal_obeys() {
+        let hostile = "\u{1b}[31m\u{9b}\u{202e}\u{e0041} \"\\";
+        let players = vec![hostile.to_owned()];
+        let game = LivingGame {
+            game: "1".into(),
+            mode: "duel".into(),
+            match_id: None,
+            phase: crate::reports::Phase::Running,
+            pid: None,
+            port: 20000,
+            age_ms: 1,
+            players,
+        };
+        let all = Games { living: vec![game], ended: Vec::new(), next: None };
+        let document = json(&all);
+        for shown in [&games(&all), &document] {
+            let bad = |c: char| c.is_control() && c != '\n' || "\u{202e}\u{e0041}".contains(c);
+            assert!(!shown.chars().any(bad), "{shown:?}");
+        }
+        let back: Games<Report> = serde_json::from_str(&document).unwrap();
+        assert_eq!(back.living[0].players[0], hostile);
+    }
+}

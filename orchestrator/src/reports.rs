@@ -1,0 +1,337 @@
+//! What is remembered of games: of living ones what their end will not tell, of those that ended a report each.
+//!
+//! The kernel tells how a process ended and what it used, the brain who came and how long it lived; who was expected
+//! and what the game said of its match is written down here meanwhile. Reports are bounded in number and in bytes;
+//! the oldest go first.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::time::{Duration, Instant, SystemTime};
+
+use matchmaker::{Exit, GameId, MatchId, ModeId};
+use process::Ended;
+use protocol::Seat;
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+
+/// The memory that reports may take, in bytes: about a thousand results of the longest kind that a game can say.
+const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
+
+/// What a player in a report takes besides the name.
+const PLAYER_BYTES: usize = size_of::<Player>();
+
+/// The end of a game, as operators see it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Report {
+    /// Counts the games that ended, from 1.
+    pub(crate) number: u64,
+    /// When, by the wall clock: RFC 3339, in UTC.
+    pub(crate) ended_at: String,
+    pub(crate) game: String,
+    pub(crate) mode: String,
+    /// What was played, if its players were told of the game.
+    #[serde(rename = "match")]
+    pub(crate) match_id: Option<String>,
+    pub(crate) pid: i32,
+    pub(crate) port: u16,
+    pub(crate) exit: ExitWord,
+    /// From the order to launch it.
+    pub(crate) lived_ms: u64,
+    /// Time on the processor in its own code, its reaped children included.
+    pub(crate) cpu_user_us: u64,
+    /// The same in the kernel.
+    pub(crate) cpu_system_us: u64,
+    /// The most memory it ever had resident.
+    pub(crate) memory_peak_kib: u64,
+    /// By slot.
+    pub(crate) players: Vec<Player>,
+    /// The result's own fields, as the game said them.
+    pub(crate) result: Option<Box<RawValue>>,
+}
+
+/// A player of a match that is over.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Player {
+    pub(crate) slot: usize,
+    pub(crate) name: String,
+    /// Whether the game said that it came.
+    pub(crate) joined: bool,
+}
+
+/// How a process ended: `{"status":0}` or `{"signal":9}`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum ExitWord {
+    Status(i32),
+    Signal(i32),
+}
+
+/// What a living game is at, as far as was heard of it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Phase {
+    Launching,
+    Warm,
+    Starting,
+    Running,
+    Stopping,
+}
+
+/// A game that was ordered and has not ended.
+pub(crate) struct Draft {
+    pub(crate) mode: ModeId,
+    pub(crate) port: u16,
+    pub(crate) ordered: Instant,
+    pub(crate) phase: Phase,
+    pub(crate) match_id: Option<MatchId>,
+    /// The names of its players, by slot.
+    pub(crate) names: Vec<String>,
+    result: Option<Box<RawValue>>,
+}
+
+/// What the brain tells of a game's end.
+pub(crate) struct Ending<'a> {
+    pub(crate) game: GameId,
+    pub(crate) mode: &'a str,
+    pub(crate) match_id: Option<MatchId>,
+    pub(crate) exit: Exit,
+    pub(crate) lived: Duration,
+    /// Slots.
+    pub(crate) joined: &'a [usize],
+}
+
+/// All of them.
+pub(crate) struct Reports {
+    keep: usize,
+    drafts: BTreeMap<GameId, Draft>,
+    /// The oldest first.
+    kept: VecDeque<Report>,
+    kept_bytes: usize,
+    ended: u64,
+}
+
+impl Reports {
+    /// None yet, and never more than so many.
+    pub(crate) fn new(keep: usize) -> Self {
+        let kept = VecDeque::new();
+        Self { keep, drafts: BTreeMap::new(), kept, kept_bytes: 0, ended: 0 }
+    }
+
+    // ---- Living games ----
+
+    /// A game is being launched. Each call is followed by [`finish`](Self::finish) or [`forget`](Self::forget).
+    pub(crate) fn order(&mut self, game: GameId, mode: ModeId, port: u16, now: Instant) {
+        let draft = Draft {
+            mode,
+            port,
+            ordered: now,
+            phase: Phase::Launching,
+            match_id: None,
+            names: Vec::new(),
+            result: None,
+        };
+        self.drafts.insert(game, draft);
+    }
+
+    /// A game has its players, at birth or later.
+    pub(crate) fn seat(&mut self, game: GameId, match_id: MatchId, seats: &[Seat]) {
+        if let Some(draft) = self.drafts.get_mut(&game) {
+            draft.match_id = Some(match_id);
+            draft.names = seats.iter().map(|seat| seat.name.clone()).collect();
+        }
+    }
+
+    pub(crate) fn enter(&mut self, game: GameId, phase: Phase) {
+        if let Some(draft) = self.drafts.get_mut(&game) {
+            draft.phase = phase;
+        }
+    }
+
+    pub(crate) fn note_result(&mut self, game: GameId, result: &str) {
+        if let Some(draft) = self.drafts.get_mut(&game) {
+            draft.result = RawValue::from_string(result.to_owned()).ok();
+        }
+    }
+
+    /// A game never came to be.
+    pub(crate) fn forget(&mut self, game: GameId) {
+        self.drafts.remove(&game);
+    }
+
+    /// The games that were ordered and have not ended, from this one on.
+    pub(crate) fn living(&self, from: GameId) -> impl Iterator<Item = (GameId, &Draft)> {
+        self.drafts.range(from..).map(|(game, draft)| (*game, draft))
+    }
+
+    // ---- Games that ended ----
+
+    /// A game has ended: what is to be known of it. `None` if it was never ordered.
+    pub(crate) fn finish(&mut self, ending: &Ending<'_>, ended: &Ended) -> Option<Report> {
+        let draft = self.drafts.remove(&ending.game)?;
+        self.ended += 1;
+        // Players who were never told of the game are not its players.
+        let names = if ending.match_id.is_some() { draft.names } else { Vec::new() };
+        let player = |(slot, name)| Player { slot, name, joined: ending.joined.contains(&slot) };
+        Some(Report {
+            number: self.ended,
+            ended_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
+            game: ending.game.to_string(),
+            mode: ending.mode.to_owned(),
+            match_id: ending.match_id.map(|id| id.to_string()),
+            pid: ended.pid,
+            port: draft.port,
+            exit: match ending.exit {
+                Exit::Status(status) => ExitWord::Status(status),
+                Exit::Signal(signal) => ExitWord::Signal(signal),
+            },
+            lived_ms: millis(ending.lived),
+            cpu_user_us: micros(ended.cpu_user),
+            cpu_system_us: micros(ended.cpu_system),
+            memory_peak_kib: ended.memory_peak_kib,
+            players: names.into_iter().enumerate().map(player).collect(),
+            result: draft.result,
+        })
+    }
+
+    /// Keeps a report, in place of older ones where there is no room.
+    pub(crate) fn keep(&mut self, report: Report) {
+        self.kept_bytes += report.bytes();
+        self.kept.push_back(report);
+        while self.kept.len() > self.keep || self.kept_bytes > KEPT_BYTES_MAX {
+            let Some(oldest) = self.kept.pop_front() else { break };
+            self.kept_bytes -= oldest.bytes();
+        }
+    }
+
+    /// The reports with lower numbers than this, the newest first.
+    pub(crate) fn newest(&self, before: u64) -> impl Iterator<Item = &Report> {
+        let end = self.kept.partition_point(|report| report.number < before);
+        self.kept.range(..end).rev()
+    }
+
+    /// How many reports are kept, and how many bytes they take.
+    pub(crate) fn kept(&self) -> (usize, usize) {
+        (self.kept.len(), self.kept_bytes)
+    }
+
+    /// How many games have ended.
+    pub(crate) fn ended(&self) -> u64 {
+        self.ended
+    }
+}
+
+impl Report {
+    /// The memory that it takes, about.
+    pub(crate) fn bytes(&self) -> usize {
+        let names: usize = self.players.iter().map(|it| it.name.len() + PLAYER_BYTES).sum();
+        let result = self.result.as_ref().map_or(0, |result| result.get().len());
+        size_of::<Self>() + names + result + self.mode.len()
+    }
+}
+
+impl std::fmt::Display for ExitWord {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match *self {
+            Self::Status(status) => Exit::Status(status).fmt(f),
+            Self::Signal(signal) => Exit::Signal(signal).fmt(f),
+        }
+    }
+}
+
+impl Phase {
+    /// The word for it.
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Launching => "launching",
+            Self::Warm => "warm",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn micros(duration: Duration) -> u64 {
+    u64::try_from(duration.as_micros()).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const ENDED: Ended = Ended {
+        pid: 7,
+        end: Ok(0),
+        cpu_user: Duration::from_micros(1_500),
+        cpu_system: Duration::ZERO,
+        memory_peak_kib: 640,
+    };
+
+    /// A game of two is played, said a result and ended; only one came.
+    fn play(reports: &mut Reports, id: u64, result: &str) {
+        let game = GameId(id);
+        reports.order(game, ModeId(0), 20000, Instant::now());
+        let seat = |(slot, name): (usize, &str)| {
+            let token = protocol::Secret::from_bytes([1; 16]);
+            Seat { slot, name: name.to_owned(), token }
+        };
+        let seats: Vec<Seat> = ["ada", "bob"].into_iter().enumerate().map(seat).collect();
+        reports.seat(game, MatchId(id), &seats);
+        reports.note_result(game, result);
+        let ending = Ending {
+            game,
+            mode: "duel",
+            match_id: Some(MatchId(id)),
+            exit: Exit::Status(0),
+            lived: Duration::from_millis(12),
+            joined: &[1],
+        };
+        let report = reports.finish(&ending, &ENDED).unwrap();
+        reports.keep(report);
+    }
+
+    fn numbers(reports: &Reports, before: u64) -> Vec<u64> {
+        reports.newest(before).map(|report| report.number).collect()
+    }
+
+    #[test]
+    fn a_report_tells_what_kernel_game_and_brain_know() {
+        let mut reports = Reports::new(10);
+        play(&mut reports, 3, r#"{"winner":1}"#);
+        let report = reports.newest(u64::MAX).next().unwrap();
+        let told = serde_json::to_value(report).unwrap();
+        assert_eq!(told["result"]["winner"], 1);
+        assert_eq!(told["exit"]["status"], 0);
+        assert_eq!(
+            (told["lived_ms"].as_u64(), told["cpu_user_us"].as_u64()),
+            (Some(12), Some(1_500))
+        );
+        let joined = |slot: usize| told["players"][slot]["joined"].as_bool();
+        assert_eq!((joined(0), joined(1)), (Some(false), Some(true)));
+        assert_eq!(reports.living(GameId(0)).count(), 0);
+    }
+
+    #[test]
+    fn the_newest_are_kept_and_no_more() {
+        let mut reports = Reports::new(3);
+        (1..=5).for_each(|id| play(&mut reports, id, "{}"));
+        assert_eq!(numbers(&reports, u64::MAX), [5, 4, 3]);
+        assert_eq!(numbers(&reports, 4), [3]);
+        let mut none = Reports::new(0);
+        play(&mut none, 1, "{}");
+        assert_eq!((none.kept(), none.ended()), ((0, 0), 1));
+    }
+
+    #[test]
+    fn long_results_leave_room_for_fewer_reports() {
+        let mut reports = Reports::new(100_000);
+        let long = format!("{{\"text\":\"{}\"}}", "x".repeat(1024 * 1024));
+        (1..=100).for_each(|id| play(&mut reports, id, &long));
+        let (kept, bytes) = reports.kept();
+        assert!(bytes <= KEPT_BYTES_MAX && (60..64).contains(&kept), "{kept} of {bytes} bytes");
+        assert_eq!(numbers(&reports, u64::MAX)[0], 100);
+    }
+}

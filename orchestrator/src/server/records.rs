@@ -1,0 +1,88 @@
+//! What is remembered and told of games: written down as it happens, and reported at their end.
+
+use matchmaker::{Action, Event, GameId};
+
+use super::Server;
+use crate::reports::{Ending, Phase, Player, Report};
+
+impl Server {
+    /// Takes note of what is about to be done.
+    pub(super) fn record(&mut self, action: &Action) {
+        match action {
+            Action::Launch { game, mode, port, seated } => {
+                self.reports.order(*game, *mode, *port, self.now);
+                if let Some(seated) = seated {
+                    self.reports.seat(*game, seated.match_id, &seated.seats);
+                }
+            }
+            Action::Start { game, match_id, seats, .. } => {
+                self.reports.seat(*game, *match_id, seats);
+                self.reports.enter(*game, Phase::Starting);
+            }
+            Action::Stop { game, .. } | Action::Kill { game } => {
+                self.reports.enter(*game, Phase::Stopping);
+            }
+            Action::Report(event) => self.record_event(event),
+            _ => {}
+        }
+    }
+
+    fn record_event(&mut self, event: &Event) {
+        match event {
+            Event::GameWarm { game, .. } => self.reports.enter(*game, Phase::Warm),
+            Event::MatchAssigned { game, .. } => self.reports.enter(*game, Phase::Running),
+            Event::MatchResult { game, result, .. } => self.reports.note_result(*game, result),
+            Event::GameEnded { game, mode, match_id, exit, lived, joined } => {
+                let ending = Ending {
+                    game: *game,
+                    mode: &self.config.modes[mode.0].name,
+                    match_id: *match_id,
+                    exit: *exit,
+                    lived: *lived,
+                    joined,
+                };
+                let ended = self.games.get(*game).and_then(|game| game.ended);
+                let report = ended.and_then(|ended| self.reports.finish(&ending, &ended));
+                match report {
+                    Some(report) => {
+                        log_end(&report, *lived);
+                        self.reports.keep(report);
+                    }
+                    None => self.note_unreported(*game),
+                }
+            }
+            _ => {}
+        }
+    }
+
+    fn note_unreported(&mut self, game: GameId) {
+        self.reports.forget(game);
+        log::error!("game {game} ended, and nothing is known of its end");
+    }
+}
+
+/// One line with all figures: for everybody where there was a match, else for whoever looks closely.
+fn log_end(report: &Report, lived: std::time::Duration) {
+    let level = match report.match_id {
+        Some(_) => log::Level::Info,
+        None => log::Level::Debug,
+    };
+    let slots = |player: &Player| player.joined.then(|| player.slot.to_string());
+    let joined: Vec<String> = report.players.iter().filter_map(slots).collect();
+    let joined = if joined.is_empty() { "none".to_owned() } else { joined.join(",") };
+    let has_result = if report.result.is_some() { "yes" } else { "no" };
+    let seconds = |micros: u64| std::time::Duration::from_micros(micros);
+    log::log!(
+        level,
+        "game ended game={} match={} mode={} pid={} end=\"{}\" lived={lived:?} cpu_user={:?} cpu_system={:?} \
+         memory_peak_kib={} joined={joined} result={has_result}",
+        report.game,
+        report.match_id.as_deref().unwrap_or("none"),
+        report.mode,
+        report.pid,
+        report.exit,
+        seconds(report.cpu_user_us),
+        seconds(report.cpu_system_us),
+        report.memory_peak_kib,
+    );
+}
