@@ -7,6 +7,7 @@
 
 mod contract;
 mod leftovers;
+mod probes;
 mod stubborn;
 mod tardy;
 mod words;
@@ -50,6 +51,9 @@ fn misbehave(way: &[&str]) {
         ["floods", channel] => words::flood(channel),
         ["deaf"] => words::never_listen(),
         ["hangs-up"] => words::hang_up(),
+
+        ["probes"] => probes::answer(),
+        ["executed"] => println!("executed"),
 
         _ => panic!("no such way to misbehave: {way:?}"),
     }

@@ -1,0 +1,412 @@
+//! What a game that means harm can do: nothing. Row 26, one probe a denial.
+//!
+//! A hostile game tries what the test asks of it, with facts that it would not have by itself. What each layer
+//! denies is written beside the probe ([`probes`]), and is tried with that layer alone; with all of them; and
+//! with none, so that nothing is denied because the probe is wrong.
+
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+use std::{fs, io};
+
+use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_unlink};
+use nix::sys::stat::Mode;
+use tempfile::TempDir;
+use tests::{Log, Muster, SOON, Setup, hostile_game, wait_until};
+
+use Layer::{Default, Ipc, Landlock, Mount, Network, Strict, User};
+
+/// A layer of confinement that denies something by itself.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Layer {
+    User,
+    Network,
+    Ipc,
+    Mount,
+    Landlock,
+    /// System calls, but for those of ordinary programs.
+    Default,
+    /// System calls, but for those of a game that has all that it needs.
+    Strict,
+}
+
+/// Something that a game is to try, and who denies it alone to a game of root's.
+struct Probe {
+    words: String,
+    denied_by: &'static [Layer],
+    /// The game is another one afterwards, if it is there at all.
+    is_last: bool,
+}
+
+/// What is there to be got at.
+struct Prey {
+    /// A directory that is open to all, and so is what is in it.
+    directory: TempDir,
+    /// A copy of the game that is nobody else's.
+    program: PathBuf,
+    tcp: TcpListener,
+    udp: UdpSocket,
+    abstract_name: String,
+    queue: Queue,
+    _listeners: [UnixListener; 2],
+}
+
+/// A message queue of the host's.
+struct Queue {
+    name: String,
+    _open: MqdT,
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let _ = mq_unlink(self.name.as_str());
+    }
+}
+
+impl Prey {
+    fn lay_out() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        set_mode(directory.path(), 0o777);
+        let secret = directory.path().join("secret");
+        fs::write(&secret, "a secret\n").unwrap();
+        set_mode(&secret, 0o666);
+        let mine = directory.path().join("mine");
+        fs::write(&mine, "root's alone\n").unwrap();
+        set_mode(&mine, 0o600);
+        let program = directory.path().join("hostile-game");
+        // A process of its own copies: what is open for writing cannot be run.
+        let status = std::process::Command::new("cp").arg(hostile_game()).arg(&program).status();
+        assert!(status.unwrap().success());
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        set_mode(&path, 0o777);
+        let abstract_name = directory.path().to_str().unwrap().replace('/', "-");
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        Self {
+            program,
+            tcp: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            udp: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            queue: Queue::make(&format!("/{abstract_name}")),
+            _listeners: [listener, UnixListener::bind_addr(&address).unwrap()],
+            abstract_name,
+            directory,
+        }
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+}
+
+impl Queue {
+    fn make(name: &str) -> Self {
+        let flags = MQ_OFlag::O_RDWR | MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL;
+        let size = MqAttr::new(0, 1, 100, 0);
+        let _open = mq_open(name, flags, Mode::from_bits_truncate(0o666), Some(&size)).unwrap();
+        Self { name: name.to_owned(), _open }
+    }
+}
+
+fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}
+
+/// A daemon with hostile games.
+struct Stage {
+    prey: Prey,
+    muster: Muster,
+    victim: Game,
+}
+
+/// A hostile game that does what it is asked.
+struct Game {
+    number: String,
+    pid: i32,
+    socket: UdpSocket,
+}
+
+/// What a game says of a probe.
+#[derive(Debug, PartialEq, Eq)]
+enum Answer {
+    Done(String),
+    Denied(String),
+}
+
+impl Stage {
+    /// With games that are confined as `keys` say, and everything else off.
+    fn with(keys: &str) -> Self {
+        Self::of(Setup::default(), Prey::lay_out(), &format!("enabled = false\n{keys}"))
+    }
+
+    fn of(setup: Setup, prey: Prey, keys: &str) -> Self {
+        let keys = format!("players = 1\nwarm = 0\n[mode.confinement]\n{keys}");
+        let program = prey.program.to_str().unwrap();
+        let muster = setup.mode("bad", &[program, "probes"], &keys).start();
+        let victim = Game::start(&muster);
+        fs::write(victim.directory().join("kept"), "the game's own").unwrap();
+        Self { prey, muster, victim }
+    }
+
+    /// Has every probe tried, and gives those whose answer is not the one that is due.
+    fn try_all(&self, is_denied: impl Fn(&Probe) -> bool) {
+        let mut game = Game::start(&self.muster);
+        let mut wrong = Vec::new();
+        for probe in self.probes() {
+            let answer = game.ask(&self.muster, &probe.words);
+            if matches!(answer, Answer::Denied(_)) != is_denied(&probe) {
+                wrong.push(format!("{}: {answer:?}", probe.words));
+            }
+            if probe.is_last && matches!(answer, Answer::Done(_)) {
+                game.end(&self.muster);
+                game = Game::start(&self.muster);
+            }
+        }
+        game.end(&self.muster);
+        assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), self.muster.log().text());
+    }
+
+    fn probes(&self) -> Vec<Probe> {
+        let mut probes = self.files();
+        probes.extend(self.programs());
+        probes.extend(self.network());
+        probes.extend(self.processes());
+        probes.extend(self.rights());
+        probes
+    }
+
+    fn files(&self) -> Vec<Probe> {
+        let prey = |name: &str| self.prey.path(name);
+        let daemon = self.muster.pid();
+        let victim = self.victim.pid;
+        let others = self.victim.directory();
+        let others = others.to_str().unwrap();
+        let config = config_of(daemon);
+        let program = self.prey.program.to_str().unwrap();
+        vec![
+            probe("read /etc/passwd", &[Landlock]),
+            probe("read /etc/shadow", &[Landlock, User]),
+            probe(format!("read {}", prey("secret")), &[Landlock]),
+            probe(format!("read {}", prey("mine")), &[Landlock, User]),
+            probe(format!("read /proc/self/root{}", prey("secret")), &[Landlock]),
+            probe(format!("read {config}"), &[Landlock]),
+            probe(format!("read {others}/kept"), &[Landlock, User]),
+            probe("read /proc/self/environ", &[Landlock]),
+            probe(format!("read /proc/{daemon}/environ"), &[Landlock, User]),
+            probe(format!("read /proc/{victim}/environ"), &[Landlock, User]),
+            probe(format!("read /proc/{victim}/maps"), &[Landlock, User]),
+            probe(format!("read /proc/{victim}/mem"), &[Landlock, User]),
+            probe(format!("read /proc/{daemon}/mem"), &[Landlock, User]),
+            probe("read /dev/kmsg", &[Landlock, User]),
+            probe("list /", &[Landlock, Strict]),
+            probe("list /tmp", &[Landlock, Strict]),
+            probe("list /proc", &[Landlock, Strict]),
+            probe(format!("list {others}"), &[Landlock, User, Strict]),
+            probe(format!("list /proc/{daemon}/fd"), &[Landlock, User, Strict]),
+            probe(format!("write {}", prey("secret")), &[Landlock, Mount, Strict]),
+            probe(format!("write {others}/kept"), &[Landlock, User, Strict]),
+            probe(format!("create {}", prey("new")), &[Landlock, Mount, Strict]),
+            probe("create /usr/muster-probe", &[Landlock, Mount, User, Strict]),
+            probe("create /etc/muster-probe", &[Landlock, Mount, User, Strict]),
+            probe("create /dev/shm/muster-probe", &[Landlock, Mount, Strict]),
+            probe(format!("create {others}/new"), &[Landlock, User, Strict]),
+            probe(format!("move {program}"), &[Landlock, Mount, Strict]),
+            probe(format!("chmod {program}"), &[Mount, User, Strict]),
+            probe(format!("chmod {others}"), &[User, Strict]),
+            probe("device disk", &[User, Default, Strict]),
+        ]
+    }
+
+    fn programs(&self) -> Vec<Probe> {
+        let program = self.prey.program.to_str().unwrap();
+        let other = self.prey.path("other");
+        let _ = fs::copy("/bin/echo", &other);
+        vec![
+            last("exec /bin/sh -c echo${IFS}executed", &[Strict]),
+            last("exec /bin/echo executed", &[Strict]),
+            last(format!("exec {program} executed"), &[Strict]),
+            last(format!("exec {other} executed"), &[Landlock, Strict]),
+            last(format!("exec {} /bin/echo executed", loader()), &[Strict]),
+            last("exec-memory /bin/echo", &[Strict]),
+            probe("spawn /bin/echo spawned", &[Strict]),
+            probe("thread", &[Strict]),
+        ]
+    }
+
+    fn network(&self) -> Vec<Probe> {
+        let tcp = self.prey.tcp.local_addr().unwrap().port();
+        let udp = self.prey.udp.local_addr().unwrap().port();
+        let socket = self.prey.path("socket");
+        let name = &self.prey.abstract_name;
+        vec![
+            probe("socket tcp", &[Default, Strict]),
+            probe("socket tcp6", &[Default, Strict]),
+            probe("socket udp", &[Default, Strict]),
+            probe("socket unix", &[Default, Strict]),
+            probe("socket netlink", &[Default, Strict]),
+            probe("socket raw", &[User, Default, Strict]),
+            probe("socket packet", &[User, Default, Strict]),
+            probe(format!("tcp {tcp}"), &[Network, Landlock, Default, Strict]),
+            probe(format!("udp {udp}"), &[Network, Default, Strict]),
+            probe(format!("unix {socket}"), &[Default, Strict]),
+            probe(format!("abstract {name}"), &[Network, Landlock, Default, Strict]),
+        ]
+    }
+
+    fn processes(&self) -> Vec<Probe> {
+        let daemon = self.muster.pid();
+        let launcher = self.muster.launcher().unwrap();
+        let victim = self.victim.pid;
+        let address = self.victim.address();
+        let mut probes = vec![
+            // Its process group.
+            probe(format!("signal -{victim}"), &[Landlock, User, Strict]),
+            probe(format!("peek {victim} {address}"), &[Landlock, User, Default, Strict]),
+        ];
+        for pid in [daemon, launcher, victim] {
+            probes.extend([
+                probe(format!("signal {pid}"), &[Landlock, User, Strict]),
+                probe(format!("trace {pid}"), &[Landlock, User, Default, Strict]),
+                probe(format!("descriptor {pid} 1"), &[Landlock, User]),
+                probe(format!("limit {pid}"), &[User, Default, Strict]),
+                probe(format!("slow {pid}"), &[User, Default, Strict]),
+                probe(format!("pin {pid}"), &[User, Default, Strict]),
+            ]);
+        }
+        probes
+    }
+
+    fn rights(&self) -> Vec<Probe> {
+        let daemon = self.muster.pid();
+        let queue = &self.prey.queue.name;
+        vec![
+            probe("become-root", &[User, Strict]),
+            probe(format!("queue {queue}"), &[Ipc, Landlock, Default, Strict]),
+            probe("mount .", &[User, Landlock, Default, Strict]),
+            last("unshare net", &[User, Default, Strict]),
+            last("unshare ipc", &[User, Default, Strict]),
+            last("unshare pid", &[User, Default, Strict]),
+            last("unshare mount", &[User, Default, Strict]),
+            last("unshare user", &[Default, Strict]),
+            last(format!("enter /proc/{daemon}/ns/net"), &[User, Landlock, Default, Strict]),
+            last("chroot .", &[User, Default, Strict]),
+        ]
+    }
+}
+
+fn probe(words: impl Into<String>, denied_by: &'static [Layer]) -> Probe {
+    Probe { words: words.into(), denied_by, is_last: false }
+}
+
+fn last(words: impl Into<String>, denied_by: &'static [Layer]) -> Probe {
+    Probe { is_last: true, ..probe(words, denied_by) }
+}
+
+impl Game {
+    fn start(muster: &Muster) -> Self {
+        let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
+        let of_match = format!("match={} ", assigned.match_id);
+        let line = muster.log().wait_for(&["match assigned", &of_match]);
+        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+        socket.connect((Ipv4Addr::LOCALHOST, assigned.port)).unwrap();
+        socket.set_read_timeout(Some(Duration::from_millis(20))).unwrap();
+        let number = Log::field(&line, "game").to_owned();
+        Self { number, pid: Log::field(&line, "pid").parse().unwrap(), socket }
+    }
+
+    /// Asks for a probe; a game that became another program cannot answer, which says so in the log.
+    fn ask(&self, muster: &Muster, words: &str) -> Answer {
+        self.socket.send(words.as_bytes()).unwrap();
+        let output = format!("output game={} ", self.number);
+        let mut datagram = [0; 60_000];
+        let mut answer = None;
+        wait_until(&format!("an answer to {words}"), || {
+            answer = match self.socket.recv(&mut datagram) {
+                Ok(length) => Some(String::from_utf8_lossy(&datagram[..length]).into_owned()),
+                Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => None,
+                Err(_) => {
+                    let executed = muster.log().lines_with(&[&output, ": executed"]);
+                    executed.first().map(|_| "done executed".to_owned())
+                }
+            };
+            answer.is_some()
+        });
+        let answer = answer.unwrap();
+        match answer.split_once(' ').unwrap() {
+            ("done", what) => Answer::Done(what.to_owned()),
+            (_, why) => Answer::Denied(why.to_owned()),
+        }
+    }
+
+    /// Has it end, if it has not yet, and waits for its port.
+    fn end(&self, muster: &Muster) {
+        let _ = self.socket.send(b"end");
+        muster.log().wait_for(&["game ended", &format!("game={} ", self.number)]);
+    }
+
+    fn directory(&self) -> PathBuf {
+        fs::read_link(format!("/proc/{}/cwd", self.pid)).unwrap()
+    }
+
+    /// An address in its memory where there is something.
+    fn address(&self) -> usize {
+        let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap();
+        let heap = maps.lines().find(|line| line.ends_with("[heap]")).unwrap();
+        usize::from_str_radix(heap.split_once('-').unwrap().0, 16).unwrap()
+    }
+}
+
+/// The config file that a daemon was started with.
+fn config_of(daemon: i32) -> String {
+    let words = fs::read_to_string(format!("/proc/{daemon}/cmdline")).unwrap();
+    let mut words = words.split('\0').skip_while(|word| *word != "--config");
+    words.nth(1).unwrap().to_owned()
+}
+
+/// The dynamic loader, which runs programs that may not be run.
+fn loader() -> String {
+    let maps = fs::read_to_string("/proc/self/maps").unwrap();
+    let mut files = maps.lines().filter_map(|line| line.split_ascii_whitespace().nth(5));
+    files.find(|file| file.contains("/ld-")).expect("a dynamic loader").to_owned()
+}
+
+/// Tries the probes with one layer and no other. Where the test is not root's, much of it is denied by that.
+fn alone(keys: &str, is_denied: impl Fn(&Probe) -> bool) {
+    if rustix::process::getuid().is_root() {
+        Stage::with(keys).try_all(is_denied);
+    }
+}
+
+/// Without walls a game of root's can do all of it: no probe is denied for another reason than a wall.
+#[test]
+fn everything_can_be_done_without_walls() {
+    alone("", |_| false);
+}
+
+#[test]
+fn a_user_alone() {
+    alone("user = true", |probe| probe.denied_by.contains(&User));
+}
+
+#[test]
+fn a_network_alone() {
+    alone("network = true", |probe| probe.denied_by.contains(&Network));
+}
+
+#[test]
+fn an_ipc_namespace_alone() {
+    alone("ipc = true", |probe| probe.denied_by.contains(&Ipc));
+}
+
+#[test]
+fn a_read_only_file_system_alone() {
+    alone("mount = true", |probe| probe.denied_by.contains(&Mount));
+}
+
+#[test]
+fn landlock_alone() {
+    let keys = "landlock = true\nno_new_privileges = true";
+    alone(keys, |probe| probe.denied_by.contains(&Landlock));
+}
