@@ -410,3 +410,10 @@ fn landlock_alone() {
     let keys = "landlock = true\nno_new_privileges = true";
     alone(keys, |probe| probe.denied_by.contains(&Landlock));
 }
+
+/// Of the files that its linking takes it can read any, as that is for Landlock to say, but write and make none.
+#[test]
+fn the_strict_list_of_calls_alone() {
+    let keys = "seccomp = \"strict\"\nno_new_privileges = true";
+    alone(keys, |probe| probe.denied_by.contains(&Strict));
+}

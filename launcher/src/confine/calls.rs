@@ -250,14 +250,12 @@ fn strict_calls(used: Use) -> Vec<Allowed> {
     calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd]));
     if used.is_dynamic {
         calls.extend(freely(LOADING));
+        calls.push(read_only(libc::SYS_openat, 2));
         calls.extend(freely(&[libc::SYS_mmap, libc::SYS_mprotect]));
         #[cfg(target_arch = "x86_64")]
-        calls.extend(freely(&[
-            libc::SYS_open,
-            libc::SYS_access,
-            libc::SYS_readlink,
-            libc::SYS_stat,
-        ]));
+        calls.push(read_only(libc::SYS_open, 1));
+        #[cfg(target_arch = "x86_64")]
+        calls.extend(freely(&[libc::SYS_access, libc::SYS_readlink, libc::SYS_stat]));
         return calls;
     }
     // No memory that holds code besides the program's own.
@@ -267,9 +265,14 @@ fn strict_calls(used: Use) -> Vec<Allowed> {
     calls
 }
 
-/// What the dynamic loader does before a program begins. Which files it can open is not for this layer to say.
+/// Opening a file that is there, to read it. Which files those are is not for this layer to say.
+fn read_only(call: c_long, flags: u8) -> Allowed {
+    let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
+    (call, vec![Argument(flags, Op::MaskedEq(u64::from(writing.unsigned_abs())), 0)])
+}
+
+/// What the dynamic loader does before a program begins, besides opening libraries.
 const LOADING: &[c_long] = &[
-    libc::SYS_openat,
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
     libc::SYS_newfstatat,
