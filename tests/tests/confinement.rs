@@ -417,3 +417,9 @@ fn the_strict_list_of_calls_alone() {
     let keys = "seccomp = \"strict\"\nno_new_privileges = true";
     alone(keys, |probe| probe.denied_by.contains(&Strict));
 }
+
+#[test]
+fn the_default_list_of_calls_alone() {
+    let keys = "seccomp = \"default\"\nno_new_privileges = true";
+    alone(keys, |probe| probe.denied_by.contains(&Default));
+}

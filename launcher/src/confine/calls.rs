@@ -381,13 +381,10 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_setresgid,
     libc::SYS_capget,
     libc::SYS_prctl,
-    libc::SYS_prlimit64,
     libc::SYS_getrlimit,
     libc::SYS_setrlimit,
     libc::SYS_getpriority,
-    libc::SYS_setpriority,
     libc::SYS_getcpu,
-    libc::SYS_sched_setaffinity,
     libc::SYS_sched_getparam,
     libc::SYS_sched_getscheduler,
     libc::SYS_sched_get_priority_max,
@@ -442,6 +439,15 @@ fn default_calls(contract: Contract) -> Vec<Allowed> {
         | libc::CLONE_NEWCGROUP;
     let none = Op::MaskedEq(u64::from(namespaces.unsigned_abs()));
     calls.push((libc::SYS_clone, vec![Argument(0, none, 0)]));
+    // What it sets is its own: of others who run as the same user nothing else would keep it. 0 is the caller.
+    for (call, whose) in [
+        (libc::SYS_prlimit64, vec![Argument(0, Op::Eq, 0)]),
+        (libc::SYS_sched_setaffinity, vec![Argument(0, Op::Eq, 0)]),
+        // PRIO_PROCESS, which is not a group or everybody.
+        (libc::SYS_setpriority, vec![Argument(0, Op::Eq, 0), Argument(1, Op::Eq, 0)]),
+    ] {
+        calls.push((call, whose));
+    }
     // One who only asks may: some libraries check what they were born with.
     calls.push((libc::SYS_personality, vec![Argument(0, Op::Eq, 0xFFFF_FFFF)]));
     if contract == (Contract::Plain { binds: true }) {
