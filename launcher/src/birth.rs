@@ -22,6 +22,9 @@ use crate::wire::{Channel, Fault, Guests, Setup};
 /// The longest first line of a script that the kernel reads; execve(2).
 const SHEBANG_MAX: usize = 256;
 
+/// As much of a program as says what it is.
+const HEAD_BYTES: usize = 4096;
+
 /// How many scripts may be each other's interpreters; execve(2).
 const INTERPRETERS_MAX: usize = 5;
 
@@ -99,7 +102,8 @@ struct Make<'a> {
 impl Maker {
     pub(crate) fn new(setup: Setup) -> Self {
         let confiner = Confiner::new(&setup);
-        let walls = setup.programs.iter().map(|program| confiner.walls(program)).collect();
+        let walls = setup.programs.iter();
+        let walls = walls.map(|program| confiner.walls(program, &setup.place)).collect();
         let exe = std::env::current_exe().ok();
         let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
         Self { setup, confiner, walls, stack: Stack::new(), beside }
@@ -216,7 +220,10 @@ impl Maker {
         let ruleset = match &walls.paths {
             None => None,
             Some(paths) => paths
-                .ruleset(make.directory, &executable.files.iter().collect::<Vec<_>>())
+                .ruleset(
+                    make.directory,
+                    executable.files.iter().map(PathBuf::as_path).chain(program.named_files()),
+                )
                 .map_err(|error| Fault::Other(format!("cannot list its files: {error}")))?,
         };
         let own = make.environment.iter().map(|(name, value)| (*name, value));
@@ -243,8 +250,8 @@ impl Maker {
             files_max: walls.files_max,
             user: make.user,
             no_new_privileges: walls.no_new_privileges,
-            ruleset: ruleset.as_ref().map(OwnedFd::as_fd),
-            filters: walls.filters(executable.is_dynamic, make.is_template),
+            ruleset: ruleset.as_ref().map(|ruleset| ruleset.as_fd()),
+            filter: walls.filter(executable.is_dynamic, make.is_template),
         };
         launch_step::launch(&mut self.stack, &plan).map_err(failed)
     }
@@ -315,7 +322,14 @@ impl Executable {
         for _ in 0..INTERPRETERS_MAX {
             let Some(path) = files.last() else { break };
             let word = c_string(path.as_os_str().as_bytes())?;
-            match Kind::of(path)? {
+            let of_interpreter = |error: io::Error| match files.len() {
+                1 => error,
+                _ => io::Error::new(
+                    error.kind(),
+                    format!("its interpreter {}: {error}", path.display()),
+                ),
+            };
+            match Kind::of(path).map_err(of_interpreter)? {
                 Kind::Script { interpreter, argument } => {
                     words.splice(0..0, argument.into_iter().chain([word]));
                     files.push(interpreter);
@@ -345,11 +359,14 @@ impl Kind {
             let what = if metadata.is_file() { "not executable" } else { "not a file" };
             return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
         }
-        let mut head = Vec::new();
+        let mut head = vec![0; HEAD_BYTES];
         match File::open(path) {
-            Ok(file) => drop(file.take(4096).read_to_end(&mut head)?),
+            Ok(mut file) => {
+                let length = file.read(&mut head)?;
+                head.truncate(length);
+            }
             // What may be run need not be readable.
-            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {}
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => head.clear(),
             Err(error) => return Err(error),
         }
         let Some(line) = head.strip_prefix(b"#!") else {

@@ -74,7 +74,7 @@ impl Confiner {
     }
 
     /// Prepares the walls of a mode.
-    pub(crate) fn walls(&self, program: &Program) -> Walls {
+    pub(crate) fn walls(&self, program: &Program, place: &Path) -> Walls {
         let wanted = &program.confinement;
         let mut namespaces = Vec::new();
         let entered = [
@@ -95,11 +95,13 @@ impl Confiner {
         let files_max = wanted.limits.files_max.min(self.files_hard.saturating_sub(1));
         let has_user = wanted.user && self.first_user.is_some();
         let has_cgroup = wanted.cgroup && self.tree.is_some();
+        // Where each game has a user of its own, nobody else gets into its directory.
+        let shared = has_user.then_some(place);
         Walls {
             namespaces,
             has_user,
             no_new_privileges: wanted.no_new_privileges,
-            paths: wanted.landlock.then(|| Paths::new(program)).flatten(),
+            paths: wanted.landlock.then(|| Paths::new(program, shared)).flatten(),
             calls: match wanted.seccomp {
                 Profile::Off => None,
                 profile => Some(Calls::new(profile, files_max, program.contract)),
@@ -135,10 +137,10 @@ impl Walls {
         self.namespaces.iter().map(OwnedFd::as_fd).collect()
     }
 
-    /// The filters of system calls, last one first to be asked.
-    pub(crate) fn filters(&self, is_dynamic: bool, is_template: bool) -> &[BpfProgram] {
+    /// The filter of system calls.
+    pub(crate) fn filter(&self, is_dynamic: bool, is_template: bool) -> Option<&BpfProgram> {
         let used = Use { is_dynamic, is_template };
-        self.calls.as_ref().map_or(&[], |calls| calls.filters(used))
+        self.calls.as_ref().and_then(|calls| calls.filter(used))
     }
 
     /// Whether scripts can be run: not where nothing may be opened.

@@ -57,7 +57,7 @@ pub(crate) struct Plan<'a> {
     pub(crate) user: Option<u32>,
     pub(crate) no_new_privileges: bool,
     pub(crate) ruleset: Option<BorrowedFd<'a>>,
-    pub(crate) filters: &'a [BpfProgram],
+    pub(crate) filter: Option<&'a BpfProgram>,
 }
 
 /// What could not be done, and why.
@@ -168,8 +168,8 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
         check("restrict its files", result)?;
     }
     unblock_signals()?;
-    for filter in plan.filters {
-        // No system call but execveat(2) comes after the last of these.
+    if let Some(filter) = plan.filter {
+        // No system call but execveat(2) comes after this one.
         seccompiler::apply_filter(filter).map_err(|_| stumble("restrict its system calls"))?;
     }
     Ok(program)

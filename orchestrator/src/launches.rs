@@ -9,6 +9,7 @@ use std::io::{self, PipeReader, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
+use std::path::PathBuf;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -100,11 +101,7 @@ impl Launcher {
     /// # Errors
     /// When there is no place for the games' working directories, or no process to be had.
     pub(crate) fn start(config: &Config) -> io::Result<Self> {
-        // systemd.exec(5): with several directories, their paths are separated by colons.
-        let given = std::env::var_os("RUNTIME_DIRECTORY");
-        let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
-        let parent = std::path::absolute(first.unwrap_or_else(std::env::temp_dir))?;
-        let place = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
+        let place = make_place()?;
         // Each game's own directory is closed to all others; on the way there all may pass.
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
@@ -335,6 +332,21 @@ impl Launcher {
             started: Instant::now(),
             unsent: VecDeque::new(),
         })
+    }
+}
+
+/// Makes the place for the games' working directories: where the service manager says, or the environment; else in
+/// memory if that can be had, as a directory is made there in a hundredth of the time that it takes on a disk.
+fn make_place() -> io::Result<TempDir> {
+    // systemd.exec(5): with several directories, their paths are separated by colons.
+    let given = std::env::var_os("RUNTIME_DIRECTORY").or_else(|| std::env::var_os("TMPDIR"));
+    let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
+    let make_in = |parent: PathBuf| {
+        tempfile::Builder::new().prefix("muster-").tempdir_in(std::path::absolute(parent)?)
+    };
+    match first {
+        Some(parent) => make_in(parent),
+        None => make_in("/dev/shm".into()).or_else(|_| make_in(std::env::temp_dir())),
     }
 }
 

@@ -3,13 +3,10 @@
 //! An allow-list: what is not named is refused with EPERM, and the few calls that C libraries try first and can do
 //! without, with ENOSYS, so that they do.
 
-use std::collections::{BTreeMap, BTreeSet};
+mod tree;
 
 use libc::c_long;
-use seccompiler::{
-    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCmpOp as Op, SeccompCondition,
-    SeccompFilter, SeccompRule,
-};
+use seccompiler::{BpfProgram, SeccompCmpOp as Op};
 
 use crate::program::{Contract, Profile};
 
@@ -25,7 +22,7 @@ pub(super) struct Use {
 /// The filters of one mode, by use.
 pub(super) struct Calls {
     profile: Profile,
-    filters: Vec<(Use, Vec<BpfProgram>)>,
+    filters: Vec<(Use, BpfProgram)>,
 }
 
 /// What a condition says of one argument of a call.
@@ -52,10 +49,7 @@ impl Calls {
                     allowed.extend(template_calls());
                 }
                 allowed.push(run_program(program_fd));
-                // The one that says EPERM comes last, as it lets no other be added; what the first one answers it
-                // leaves alone.
-                allowed.extend(freely(MISSING));
-                filters.push((used, vec![compile_missing(), compile_allowed(&allowed)]));
+                filters.push((used, tree::lay_out(&allowed, MISSING)));
             }
         }
         Self { profile, filters }
@@ -65,8 +59,8 @@ impl Calls {
         self.profile == Profile::Strict
     }
 
-    pub(super) fn filters(&self, used: Use) -> &[BpfProgram] {
-        self.filters.iter().find(|(of, _)| *of == used).map_or(&[], |(_, filters)| filters)
+    pub(super) fn filter(&self, used: Use) -> Option<&BpfProgram> {
+        self.filters.iter().find(|(of, _)| *of == used).map(|(_, filter)| filter)
     }
 }
 
@@ -83,55 +77,9 @@ fn run_program(program_fd: u64) -> Allowed {
     (libc::SYS_execveat, arguments)
 }
 
-fn compile_allowed(allowed: &[Allowed]) -> BpfProgram {
-    // No rule at all means that the call is allowed whatever its arguments.
-    let free = allowed.iter().filter(|(_, arguments)| arguments.is_empty());
-    let mut rules: BTreeMap<i64, Vec<SeccompRule>> =
-        free.map(|&(call, _)| (call, Vec::new())).collect();
-    let is_free: BTreeSet<c_long> = rules.keys().copied().collect();
-    for (call, arguments) in allowed.iter().filter(|(call, _)| !is_free.contains(call)) {
-        rules.entry(*call).or_default().push(rule_of(arguments));
-    }
-    compile(rules, SeccompAction::Errno(libc::EPERM.unsigned_abs()), SeccompAction::Allow)
-}
-
-/// What is answered with ENOSYS.
+/// What is answered with ENOSYS: clone3 hides its flags from filters, and C libraries use clone where they are told
+/// that it does not exist.
 const MISSING: &[c_long] = &[libc::SYS_clone3, libc::SYS_io_uring_setup];
-
-/// clone3 hides its flags from filters, and C libraries use clone where they are told that it does not exist.
-fn compile_missing() -> BpfProgram {
-    let rules = MISSING.iter().map(|&call| (call, Vec::new())).collect();
-    let missing = SeccompAction::Errno(libc::ENOSYS.unsigned_abs());
-    compile(rules, SeccompAction::Allow, missing)
-}
-
-fn rule_of(arguments: &[Argument]) -> SeccompRule {
-    let condition = |Argument(index, op, value): &Argument| {
-        let length = if *value > u64::from(u32::MAX) { Length::Qword } else { Length::Dword };
-        SeccompCondition::new(*index, length, op.clone(), *value)
-    };
-    let conditions = arguments.iter().map(condition).collect::<Result<_, _>>();
-    match conditions.and_then(SeccompRule::new) {
-        Ok(rule) => rule,
-        Err(error) => unreachable!("a rule of ours is wrong: {error}"),
-    }
-}
-
-fn compile(
-    rules: BTreeMap<i64, Vec<SeccompRule>>,
-    otherwise: SeccompAction,
-    matched: SeccompAction,
-) -> BpfProgram {
-    let architecture = match std::env::consts::ARCH.try_into() {
-        Ok(architecture) => architecture,
-        Err(error) => unreachable!("no filters for this processor: {error}"),
-    };
-    let filter = SeccompFilter::new(rules, otherwise, matched, architecture);
-    match filter.and_then(BpfProgram::try_from) {
-        Ok(program) => program,
-        Err(error) => unreachable!("a filter of ours is wrong: {error}"),
-    }
-}
 
 fn freely(calls: &[c_long]) -> Vec<Allowed> {
     calls.iter().map(|&call| (call, Vec::new())).collect()
@@ -503,9 +451,8 @@ mod tests {
         for profile in [Profile::Default, Profile::Strict] {
             for contract in [Contract::Muster, Contract::Plain { binds: true }] {
                 let calls = Calls::new(profile, 1024, contract);
-                for (used, filters) in &calls.filters {
-                    assert_eq!(filters.len(), 2, "{used:?}");
-                    assert!(filters.iter().all(|filter| !filter.is_empty()), "{used:?}");
+                for (used, filter) in &calls.filters {
+                    assert!(!filter.is_empty(), "{used:?}");
                 }
             }
         }

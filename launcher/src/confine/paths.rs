@@ -1,7 +1,9 @@
 //! Which files a game may reach; landlock(7).
 
+use std::cell::RefCell;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use landlock::{
     ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
@@ -40,11 +42,21 @@ const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random",
 /// A mode's paths, opened once.
 pub(crate) struct Paths {
     allowed: Vec<(PathFd, BitFlags<AccessFs>)>,
+    /// The ruleset that all of a mode's games share, where they may, and the files that it is for.
+    shared: RefCell<Option<(Vec<Identity>, Rc<OwnedFd>)>>,
+    /// The place above all working directories, where it may be open to each game.
+    place: Option<PathBuf>,
 }
+
+/// A file as the kernel tells it from another one that takes its name: device and number.
+type Identity = (u64, u64);
 
 impl Paths {
     /// Opens what the system and the mode allow. `None`: the kernel has no Landlock.
-    pub(super) fn new(program: &Program) -> Option<Self> {
+    ///
+    /// With `place`, the place above all working directories, one ruleset serves all games: it is made quicker, and
+    /// to be asked for only where something else keeps games out of each other's directories.
+    pub(super) fn new(program: &Program, place: Option<&Path>) -> Option<Self> {
         if let Err(error) = ruleset() {
             unavailable("Landlock, so games reach every file of their user", error);
             return None;
@@ -59,11 +71,6 @@ impl Paths {
             // Not every system has all of them.
             .filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)))
             .collect();
-        // A file that the command names is listed by that: the script of an interpreter, for one.
-        let named =
-            program.named_files().map(|path| (path, AccessFs::ReadFile | AccessFs::Execute));
-        let named = named.filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)));
-        allowed.extend(named);
         let listed = &program.confinement;
         let listed = listed
             .read
@@ -79,14 +86,37 @@ impl Paths {
                 ),
             }
         }
-        Some(Self { allowed })
+        let place = place.map(Path::to_owned);
+        Some(Self { allowed, shared: RefCell::new(None), place })
     }
 
-    /// A ruleset for one game, with what is its alone: its working directory, and the files that it is run from.
-    pub(crate) fn ruleset(
+    /// The ruleset for a game, with its working directory and the files that it is run from or that its command names.
+    /// `None`: an older kernel than the one that was asked at the start.
+    pub(crate) fn ruleset<'a>(
         &self,
         directory: &Path,
-        programs: &[&PathBuf],
+        files: impl Iterator<Item = &'a Path>,
+    ) -> Result<Option<Rc<OwnedFd>>, RulesetError> {
+        let files: Vec<PathFd> = files.filter_map(|file| PathFd::new(file).ok()).collect();
+        let Some(place) = &self.place else {
+            return Ok(self.make_ruleset(directory, &files)?.map(Rc::new));
+        };
+        // A program that was installed anew has its old name and is another file.
+        let identities: Vec<Identity> = files.iter().map(identity).collect();
+        if let Some((of, shared)) = &*self.shared.borrow()
+            && *of == identities
+        {
+            return Ok(Some(Rc::clone(shared)));
+        }
+        let made = self.make_ruleset(place, &files)?.map(Rc::new);
+        *self.shared.borrow_mut() = made.clone().map(|made| (identities, made));
+        Ok(made)
+    }
+
+    fn make_ruleset(
+        &self,
+        directory: &Path,
+        files: &[PathFd],
     ) -> Result<Option<OwnedFd>, RulesetError> {
         let mut ruleset = ruleset()?;
         for (path, access) in &self.allowed {
@@ -95,14 +125,16 @@ impl Paths {
         if let Ok(directory) = PathFd::new(directory) {
             ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(NEWEST)))?;
         }
-        for program in programs {
-            if let Ok(program) = PathFd::new(program) {
-                let access = AccessFs::ReadFile | AccessFs::Execute;
-                ruleset = ruleset.add_rule(PathBeneath::new(program, access))?;
-            }
+        for file in files {
+            let access = AccessFs::ReadFile | AccessFs::Execute;
+            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
         }
         Ok(ruleset.into())
     }
+}
+
+fn identity(file: &PathFd) -> Identity {
+    rustix::fs::fstat(file).map_or((0, 0), |stat| (stat.st_dev, stat.st_ino))
 }
 
 /// Nothing is allowed yet, of anything that the kernel knows to forbid: files, TCP, and signals and abstract

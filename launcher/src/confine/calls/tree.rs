@@ -1,0 +1,176 @@
+//! A filter of system calls that is quick to install and to ask.
+//!
+//! When a filter is installed the kernel tries it with every call there is, to know by heart which ones it always
+//! allows; a list that is gone through from its start makes that the dearest step of a whole launch. So the calls are
+//! cut into ranges, each range is compiled by seccompiler as a filter of its own, and these are laid
+//! out one behind the other, with a search for the right one in front.
+
+use std::collections::BTreeMap;
+
+use libc::c_long;
+use seccompiler::{
+    BpfProgram, SeccompAction, SeccompCmpArgLen as Length, SeccompCondition, SeccompFilter,
+    SeccompRule, sock_filter,
+};
+
+use super::{Allowed, Argument};
+
+/// Calls in a range.
+const RANGE: i64 = 8;
+
+/// Where the kernel puts the number of the call; `struct seccomp_data`, seccomp(2).
+const NUMBER_AT: u32 = 0;
+
+// The classic instructions that the search is made of; linux/bpf_common.h.
+const LOAD: u16 = 0x20;
+const JUMP: u16 = 0x05;
+const JUMP_IF_EQUAL: u16 = 0x15;
+const JUMP_IF_NOT_LESS: u16 = 0x35;
+const RETURN: u16 = 0x06;
+
+/// Lays out a filter that allows these calls, answers `missing` with ENOSYS, and all others with EPERM.
+pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long]) -> BpfProgram {
+    let mut ranges: BTreeMap<i64, Vec<&Allowed>> = BTreeMap::new();
+    for allow in allowed {
+        ranges.entry(allow.0 / RANGE).or_default().push(allow);
+    }
+    let filters: Vec<(i64, BpfProgram)> =
+        ranges.into_iter().map(|(range, allowed)| (range * RANGE, compile(&allowed))).collect();
+    let mut program = vec![instruction(LOAD, 0, 0, NUMBER_AT)];
+    for call in missing {
+        program.push(instruction(JUMP_IF_EQUAL, 0, 1, number(*call)));
+        program.push(refuse(libc::ENOSYS));
+    }
+    search(&filters, &mut program);
+    program
+}
+
+/// Lays out a search for the last range that does not begin behind the number, and the ranges behind it.
+fn search(filters: &[(i64, BpfProgram)], program: &mut BpfProgram) {
+    match filters {
+        [] => program.push(refuse(libc::EPERM)),
+        // Whatever is in the range but not allowed is refused by its own filter.
+        [(_, filter)] => program.extend(filter.iter().cloned()),
+        _ => {
+            let (lower, upper) = filters.split_at(filters.len() / 2);
+            let mut first = Vec::new();
+            search(lower, &mut first);
+            // A conditional jump reaches 255 instructions; an unconditional one reaches all.
+            let begin = u32::try_from(upper[0].0).unwrap_or_default();
+            let over = u32::try_from(first.len()).unwrap_or_default();
+            program.push(instruction(JUMP_IF_NOT_LESS, 0, 1, begin));
+            program.push(instruction(JUMP, 0, 0, over));
+            program.extend(first);
+            search(upper, program);
+        }
+    }
+}
+
+fn compile(allowed: &[&Allowed]) -> BpfProgram {
+    // No rule at all means that the call is allowed whatever its arguments.
+    let mut rules: BTreeMap<c_long, Vec<SeccompRule>> = BTreeMap::new();
+    for (call, _) in allowed.iter().filter(|(_, arguments)| arguments.is_empty()) {
+        rules.insert(*call, Vec::new());
+    }
+    let free = rules.clone();
+    for (call, arguments) in allowed.iter().filter(|(call, _)| !free.contains_key(call)) {
+        rules.entry(*call).or_default().push(rule_of(arguments));
+    }
+    let architecture = match std::env::consts::ARCH.try_into() {
+        Ok(architecture) => architecture,
+        Err(error) => unreachable!("no filters for this processor: {error}"),
+    };
+    let otherwise = SeccompAction::Errno(libc::EPERM.unsigned_abs());
+    let filter = SeccompFilter::new(rules, otherwise, SeccompAction::Allow, architecture);
+    match filter.and_then(BpfProgram::try_from) {
+        Ok(program) => program,
+        Err(error) => unreachable!("a filter of ours is wrong: {error}"),
+    }
+}
+
+fn rule_of(arguments: &[Argument]) -> SeccompRule {
+    let condition = |Argument(index, op, value): &Argument| {
+        let length = if *value > u64::from(u32::MAX) { Length::Qword } else { Length::Dword };
+        SeccompCondition::new(*index, length, op.clone(), *value)
+    };
+    let conditions = arguments.iter().map(condition).collect::<Result<_, _>>();
+    match conditions.and_then(SeccompRule::new) {
+        Ok(rule) => rule,
+        Err(error) => unreachable!("a rule of ours is wrong: {error}"),
+    }
+}
+
+fn refuse(errno: i32) -> sock_filter {
+    instruction(RETURN, 0, 0, SeccompAction::Errno(errno.unsigned_abs()).into())
+}
+
+fn number(call: c_long) -> u32 {
+    u32::try_from(call).unwrap_or(u32::MAX)
+}
+
+fn instruction(code: u16, jt: u8, jf: u8, k: u32) -> sock_filter {
+    sock_filter { code, jt, jf, k }
+}
+
+#[cfg(test)]
+mod tests {
+    use seccompiler::SeccompCmpOp;
+
+    use super::*;
+
+    /// Runs a filter for a call with a first argument, as the kernel would: the few instructions that filters of
+    /// calls consist of.
+    fn answer(program: &BpfProgram, call: u32, argument: u64) -> (u32, usize) {
+        let mut data = [0_u8; 64];
+        data[..4].copy_from_slice(&call.to_le_bytes());
+        let architecture: u32 =
+            if cfg!(target_arch = "x86_64") { 0xC000_003E } else { 0xC000_00B7 };
+        data[4..8].copy_from_slice(&architecture.to_le_bytes());
+        data[16..24].copy_from_slice(&argument.to_le_bytes());
+        let (mut accumulator, mut at, mut steps) = (0_u32, 0, 0);
+        loop {
+            let sock_filter { code, jt, jf, k } = program[at].clone();
+            at += 1;
+            steps += 1;
+            let jump = |is_true: bool| usize::from(if is_true { jt } else { jf });
+            match code {
+                LOAD => {
+                    let bytes = &data[k as usize..k as usize + 4];
+                    accumulator = u32::from_le_bytes(bytes.try_into().unwrap());
+                }
+                JUMP => at += k as usize,
+                JUMP_IF_EQUAL => at += jump(accumulator == k),
+                JUMP_IF_NOT_LESS => at += jump(accumulator >= k),
+                0x25 => at += jump(accumulator > k),
+                0x54 => accumulator &= k,
+                RETURN => return (k, steps),
+                other => panic!("instruction {other:#x}"),
+            }
+        }
+    }
+
+    #[test]
+    fn each_call_gets_its_answer_in_few_steps() {
+        let free = (0..450).step_by(3).map(|call| (call, Vec::new()));
+        let one_only = (7, vec![Argument(0, SeccompCmpOp::Eq, 5)]);
+        let allowed: Vec<Allowed> = free.chain([one_only]).collect();
+        let program = lay_out(&allowed, &[435]);
+        let allow = u32::from(SeccompAction::Allow);
+        let refused = u32::from(SeccompAction::Errno(libc::EPERM.unsigned_abs()));
+        let missing = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
+        for call in 0..600 {
+            let (said, steps) = answer(&program, call, 0);
+            let expected = match call {
+                435 => missing,
+                0..450 if call % 3 == 0 => allow,
+                _ => refused,
+            };
+            assert_eq!(said, expected, "call {call}");
+            assert!(steps < 60, "call {call} takes {steps} steps of {}", program.len());
+        }
+        assert_eq!(answer(&program, 7, 5).0, allow);
+        assert_eq!(answer(&program, 7, 6).0, refused);
+        // The other way into the same kernel has numbers of its own.
+        assert_eq!(answer(&program, 0x4000_0000, 0).0, refused);
+    }
+}
