@@ -1,11 +1,15 @@
 //! The examples in other languages are games like any other, confined as any other is by default.
 
+use std::fs::Permissions;
 use std::path::Path;
 use std::process::Command;
 
 use client::GameSocket;
 use tempfile::TempDir;
 use tests::{Muster, SOON, Setup, example};
+
+/// What somebody reads who has never seen Muster.
+const FIRST_STEPS: &str = include_str!("../../docs/your-game.md");
 
 /// The game's environment names no `PATH` and no home: the system's Python needs neither, nor does Node.
 fn script(interpreter: &str, name: &str, keys: &str) -> Muster {
@@ -91,4 +95,36 @@ fn c() {
 fn c_stopped() {
     let directory = TempDir::new().unwrap();
     ends_with_a_result_when_stopped(&compiled("echo.c", directory.path(), STOPPED));
+}
+
+/// The game that the page for newcomers builds is a whole one, as it stands there.
+#[test]
+fn the_first_steps() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let (_, game) = FIRST_STEPS.split_once("```python\n").unwrap();
+    let (game, _) = game.split_once("```").unwrap();
+    let directory = TempDir::new().unwrap();
+    // As the page says: the game is another user where Muster is root.
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let file = directory.path().join("guess.py");
+    std::fs::write(&file, game).unwrap();
+    let muster = start(&["/usr/bin/python3", file.to_str().unwrap()], "");
+    let [mut ada, mut bob] = enter(&muster);
+    ada.ping("are you there", SOON).unwrap();
+    bob.say("fifty");
+    assert_eq!(bob.next_words(SOON).unwrap(), "A NUMBER PLEASE");
+    let (mut low, mut high) = (1, 100);
+    let heard = loop {
+        let guess = (low + high) / 2;
+        ada.say(&guess.to_string());
+        match ada.next_words(SOON).unwrap().as_str() {
+            "HIGHER" => low = guess + 1,
+            "LOWER" => high = guess - 1,
+            heard => break heard.to_owned(),
+        }
+    };
+    assert_eq!((heard.as_str(), bob.next_words(SOON).unwrap().as_str()), ("WON ada", "WON ada"));
+    muster.log().wait_for(&["match result match=1 ", "\"winner\":0"]);
+    muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
+    muster.wait_until_calm("echo", 1);
 }
