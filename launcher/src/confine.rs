@@ -104,7 +104,7 @@ impl Confiner {
             paths: wanted.landlock.then(|| Paths::new(program, shared)).flatten(),
             calls: match wanted.seccomp {
                 Profile::Off => None,
-                profile => Some(Calls::new(profile, files_max, program.contract)),
+                profile => Some(Calls::new(profile, files_max, program.contract, !has_user)),
             },
             has_cgroup,
             limits: resource_limits(&wanted.limits, has_user),

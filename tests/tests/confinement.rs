@@ -13,9 +13,10 @@ use std::time::Duration;
 use std::{fs, io};
 
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_unlink};
+use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
 use tempfile::TempDir;
-use tests::{Log, Muster, SOON, Setup, hostile_game, wait_until};
+use tests::{Log, Muster, SOON, Setup, hostile_game, proc, wait_until};
 
 use Layer::{Default, Ipc, Landlock, Mount, Network, Strict, User};
 
@@ -150,13 +151,13 @@ impl Stage {
         Self { prey, muster, victim }
     }
 
-    /// Has every probe tried, and gives those whose answer is not the one that is due.
-    fn try_all(&self, is_denied: impl Fn(&Probe) -> bool) {
+    /// Has every probe tried; `is_due` says whether its denial is.
+    fn try_all(&self, is_due: impl Fn(&Probe) -> bool) {
         let mut game = Game::start(&self.muster);
         let mut wrong = Vec::new();
         for probe in self.probes() {
             let answer = game.ask(&self.muster, &probe.words);
-            if matches!(answer, Answer::Denied(_)) != is_denied(&probe) {
+            if is_denied(&answer) != is_due(&probe) {
                 wrong.push(format!("{}: {answer:?}", probe.words));
             }
             if probe.is_last && matches!(answer, Answer::Done(_)) {
@@ -213,8 +214,8 @@ impl Stage {
             probe("create /dev/shm/muster-probe", &[Landlock, Mount, Strict]),
             probe(format!("create {others}/new"), &[Landlock, User, Strict]),
             probe(format!("move {program}"), &[Landlock, Mount, Strict]),
-            probe(format!("chmod {program}"), &[Mount, User, Strict]),
-            probe(format!("chmod {others}"), &[User, Strict]),
+            probe(format!("chmod {program}"), &[Mount, User, Default, Strict]),
+            probe(format!("chmod {others}"), &[User, Default, Strict]),
             probe("device disk", &[User, Default, Strict]),
         ]
     }
@@ -296,6 +297,10 @@ impl Stage {
     }
 }
 
+fn is_denied(answer: &Answer) -> bool {
+    matches!(answer, Answer::Denied(_))
+}
+
 fn probe(words: impl Into<String>, denied_by: &'static [Layer]) -> Probe {
     Probe { words: words.into(), denied_by, is_last: false }
 }
@@ -346,6 +351,13 @@ impl Game {
         muster.log().wait_for(&["game ended", &format!("game={} ", self.number)]);
     }
 
+    /// Whether it got the signal that a game sends to everybody.
+    fn is_signalled(&self) -> bool {
+        let pending = proc::status(self.pid, "ShdPnd").unwrap();
+        let bit = 1 << (Signal::SIGURG as u32 - 1);
+        u64::from_str_radix(&pending, 16).unwrap() & bit != 0
+    }
+
     fn directory(&self) -> PathBuf {
         fs::read_link(format!("/proc/{}/cwd", self.pid)).unwrap()
     }
@@ -373,9 +385,9 @@ fn loader() -> String {
 }
 
 /// Tries the probes with one layer and no other. Where the test is not root's, much of it is denied by that.
-fn alone(keys: &str, is_denied: impl Fn(&Probe) -> bool) {
+fn alone(keys: &str, is_due: impl Fn(&Probe) -> bool) {
     if rustix::process::getuid().is_root() {
-        Stage::with(keys).try_all(is_denied);
+        Stage::with(keys).try_all(is_due);
     }
 }
 
@@ -422,4 +434,66 @@ fn the_strict_list_of_calls_alone() {
 fn the_default_list_of_calls_alone() {
     let keys = "seccomp = \"default\"\nno_new_privileges = true";
     alone(keys, |probe| probe.denied_by.contains(&Default));
+}
+
+/// Tries everything behind all walls. With the default list of calls a game runs programs of the system, and has
+/// threads and children: those are the probes that only the strict list denies.
+fn behind_all_walls(setup: Setup, prey: Prey, profile: &str) {
+    let stage = Stage::of(setup, prey, &format!("seccomp = \"{profile}\""));
+    stage.try_all(|probe| profile == "strict" || probe.denied_by != [Strict]);
+    let game = Game::start(&stage.muster);
+    let ask = |words: &str| game.ask(&stage.muster, words);
+    assert_eq!(ask("descriptors"), Answer::Done("[0, 1, 2, 3, 4]".to_owned()));
+    assert!(is_denied(&ask("raise-limit")));
+    // The kernel says that it was done, whoever was not signalled.
+    ask("signal-all");
+    assert!(!stage.victim.is_signalled());
+    // Playing it may: with its socket, and where files are made with its own.
+    let udp = stage.prey.udp.local_addr().unwrap().port();
+    assert!(profile == "strict" || !is_denied(&ask("create own")));
+    assert!(!is_denied(&ask(&format!("send {udp}"))));
+    game.end(&stage.muster);
+}
+
+/// Who is not root has no users to give away: the games share his with each other, and with the daemon.
+fn unprivileged(prey: &Prey) -> Setup {
+    let setup = Setup::default();
+    match rustix::process::getuid().is_root() {
+        true => setup.beside(prey.directory.path()).user(40_000 + std::process::id() % 20_000),
+        false => setup,
+    }
+}
+
+#[test]
+fn nothing_can_be_done_behind_all_walls_with_the_default_list() {
+    behind_all_walls(Setup::default(), Prey::lay_out(), "default");
+}
+
+#[test]
+fn nothing_can_be_done_behind_all_walls_with_the_strict_list() {
+    behind_all_walls(Setup::default(), Prey::lay_out(), "strict");
+}
+
+#[test]
+fn nothing_can_be_done_with_the_default_list_where_muster_is_not_root() {
+    let prey = Prey::lay_out();
+    behind_all_walls(unprivileged(&prey), prey, "default");
+}
+
+#[test]
+fn nothing_can_be_done_with_the_strict_list_where_muster_is_not_root() {
+    let prey = Prey::lay_out();
+    behind_all_walls(unprivileged(&prey), prey, "strict");
+}
+
+/// What is not seen behind walls is seen without them: a signal to everybody. It is the daemon's user that keeps
+/// it from everybody else.
+#[test]
+fn everybody_of_a_user_is_signalled_without_walls() {
+    let prey = Prey::lay_out();
+    if rustix::process::getuid().is_root() {
+        let stage = Stage::of(unprivileged(&prey), prey, "enabled = false");
+        Game::start(&stage.muster).ask(&stage.muster, "signal-all");
+        assert!(stage.victim.is_signalled());
+    }
 }

@@ -35,14 +35,20 @@ type Allowed = (c_long, Vec<Argument>);
 impl Calls {
     /// Prepares the filters of a profile. The program itself is run by the descriptor `program_fd`, which it
     /// cannot make again.
-    pub(super) fn new(profile: Profile, program_fd: u64, contract: Contract) -> Self {
+    pub(super) fn new(
+        profile: Profile,
+        program_fd: u64,
+        contract: Contract,
+        shares_user: bool,
+    ) -> Self {
         let mut filters = Vec::new();
         for is_dynamic in [false, true] {
             for is_template in [false, true] {
                 let used = Use { is_dynamic, is_template };
                 let mut allowed = match profile {
                     Profile::Off => Vec::new(),
-                    Profile::Default => default_calls(contract),
+                    Profile::Default if shares_user => default_calls(contract),
+                    Profile::Default => [default_calls(contract), freely(NAMING)].concat(),
                     Profile::Strict => strict_calls(used),
                 };
                 if is_template {
@@ -250,9 +256,6 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_linkat,
     libc::SYS_symlinkat,
     libc::SYS_fchmod,
-    libc::SYS_fchmodat,
-    libc::SYS_fchownat,
-    libc::SYS_utimensat,
     libc::SYS_umask,
     libc::SYS_truncate,
     libc::SYS_ftruncate,
@@ -360,9 +363,6 @@ const OLD_ORDINARY: &[c_long] = &[
     libc::SYS_renameat,
     libc::SYS_link,
     libc::SYS_symlink,
-    libc::SYS_chmod,
-    libc::SYS_utime,
-    libc::SYS_utimes,
     libc::SYS_pipe,
     libc::SYS_accept,
     libc::SYS_inotify_init,
@@ -373,6 +373,20 @@ const OLD_ORDINARY: &[c_long] = &[
 ];
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_ORDINARY: &[c_long] = &[libc::SYS_renameat];
+
+/// Changing what a file is, by its name. Landlock does not look at these, so they are for games with a user of
+/// their own: others would close each other's directories.
+const NAMING: &[c_long] = &[
+    libc::SYS_fchmodat,
+    libc::SYS_fchownat,
+    libc::SYS_utimensat,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_chmod,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utime,
+    #[cfg(target_arch = "x86_64")]
+    libc::SYS_utimes,
+];
 
 fn default_calls(contract: Contract) -> Vec<Allowed> {
     let mut calls =
@@ -450,7 +464,7 @@ mod tests {
     fn all_filters_compile() {
         for profile in [Profile::Default, Profile::Strict] {
             for contract in [Contract::Muster, Contract::Plain { binds: true }] {
-                let calls = Calls::new(profile, 1024, contract);
+                let calls = Calls::new(profile, 1024, contract, false);
                 for (used, filter) in &calls.filters {
                     assert!(!filter.is_empty(), "{used:?}");
                 }
