@@ -421,7 +421,7 @@ impl fmt::Display for GameFault {
             Self::NotLaunched(why) => write!(f, "could not be launched: {why}"),
             Self::NotReady => f.write_str("did not say ready in time"),
             Self::NotStarted => f.write_str("did not say started in time"),
-            Self::Ended(exit) => write!(f, "ended with {exit}"),
+            Self::Ended(exit) => write!(f, "ended with {exit} before it had started"),
             Self::Broken(what) => write!(f, "broke the contract: {what}"),
         }
     }

@@ -107,7 +107,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::CheckConfig { file } => {
             let config = Config::from_file(&file)?;
             netcode::public_address(&config)?;
-            say(format_args!("{}: good, {} modes\n", file.display(), config.modes.len()))
+            let names: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
+            say(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
         Command::Games { last, ask } => {
             let games = Daemon::at(&admin_path(&ask)?)?.games(last)?;

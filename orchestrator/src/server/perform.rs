@@ -219,9 +219,10 @@ impl Server {
                 log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
             }
             Event::GameFailed { game, mode, fault, retry_in } => log::warn!(
-                "game failed game={game} mode={} pid={}: it {fault}; next try in {retry_in:?}",
+                "game failed game={game} mode={} pid={}: it {fault}; next try {}",
                 name(mode),
-                pid(game)
+                pid(game),
+                pause(*retry_in)
             ),
             Event::GameStopping { game, why } => {
                 log::info!("game stopping game={game} pid={}: {why}", pid(game));
@@ -244,6 +245,10 @@ impl Server {
             }
         }
     }
+}
+
+fn pause(duration: std::time::Duration) -> String {
+    if duration.is_zero() { "at once".into() } else { format!("in {duration:?}") }
 }
 
 fn millis(duration: std::time::Duration) -> u64 {
