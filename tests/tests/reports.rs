@@ -6,6 +6,7 @@ use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::sync::mpsc;
+use std::time::{Duration, Instant};
 
 use client::{Assignment, Lobby};
 use nix::sys::signal::{Signal, kill};
@@ -160,6 +161,8 @@ fn the_status_tells_how_the_daemon_is() {
 fn the_longest_turn_is_measured_anew_when_asked() {
     let daemon = Daemon::start(PUPPET_ONE);
     let mut operator = Operator::at(daemon.admin());
+    // Each question is at least one turn.
+    (0..50).for_each(|_| drop(operator.ask(r#"{"request":"status"}"#)));
     let before = operator.ask(r#"{"request":"status","reset_turns":true}"#)["turns"].clone();
     let after = operator.ask(r#"{"request":"status"}"#)["turns"].clone();
     let count = |turns: &Value| turns["count"].as_u64().unwrap();
@@ -448,7 +451,13 @@ impl Drop for Daemon {
             // The second one ends the games at once.
             self.signal(Signal::SIGTERM);
             self.signal(Signal::SIGINT);
-            let _ = self.child.wait();
+            let deadline = Instant::now() + SOON;
+            while self.child.try_wait().is_ok_and(|status| status.is_none()) {
+                if Instant::now() > deadline {
+                    let _ = self.child.kill();
+                }
+                std::thread::park_timeout(Duration::from_millis(2));
+            }
         }
     }
 }
