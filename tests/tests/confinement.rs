@@ -1,4 +1,5 @@
-//! What a game that means harm can do: nothing. Row 26, one probe a denial.
+//! What a game that means harm can do: nothing (row 26, one probe a denial), and what one that takes all that it can
+//! get does to others: nothing (row 27).
 //!
 //! A hostile game tries what the test asks of it, with facts that it would not have by itself. What each layer
 //! denies is written beside the probe ([`probes`]), and is tried with that layer alone; with all of them; and
@@ -146,14 +147,14 @@ impl Stage {
         let keys = format!("players = 1\nwarm = 0\n[mode.confinement]\n{keys}");
         let program = prey.program.to_str().unwrap();
         let muster = setup.mode("bad", &[program, "probes"], &keys).start();
-        let victim = Game::start(&muster);
+        let victim = Game::start(&muster, "bad");
         fs::write(victim.directory().join("kept"), "the game's own").unwrap();
         Self { prey, muster, victim }
     }
 
     /// Has every probe tried; `is_due` says whether its denial is.
     fn try_all(&self, is_due: impl Fn(&Probe) -> bool) {
-        let mut game = Game::start(&self.muster);
+        let mut game = Game::start(&self.muster, "bad");
         let mut wrong = Vec::new();
         for probe in self.probes() {
             let answer = game.ask(&self.muster, &probe.words);
@@ -162,7 +163,7 @@ impl Stage {
             }
             if probe.is_last && matches!(answer, Answer::Done(_)) {
                 game.end(&self.muster);
-                game = Game::start(&self.muster);
+                game = Game::start(&self.muster, "bad");
             }
         }
         game.end(&self.muster);
@@ -310,8 +311,8 @@ fn last(words: impl Into<String>, denied_by: &'static [Layer]) -> Probe {
 }
 
 impl Game {
-    fn start(muster: &Muster) -> Self {
-        let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
+    fn start(muster: &Muster, mode: &str) -> Self {
+        let assigned = muster.join(mode, "ada").assignment(SOON).unwrap();
         let of_match = format!("match={} ", assigned.match_id);
         let line = muster.log().wait_for(&["match assigned", &of_match]);
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -356,6 +357,12 @@ impl Game {
         let pending = proc::status(self.pid, "ShdPnd").unwrap();
         let bit = 1 << (Signal::SIGURG as u32 - 1);
         u64::from_str_radix(&pending, 16).unwrap() & bit != 0
+    }
+
+    /// As whom it runs.
+    fn user(&self) -> u32 {
+        let users = proc::status(self.pid, "Uid").unwrap();
+        users.split_ascii_whitespace().next().unwrap().parse().unwrap()
     }
 
     fn directory(&self) -> PathBuf {
@@ -441,7 +448,7 @@ fn the_default_list_of_calls_alone() {
 fn behind_all_walls(setup: Setup, prey: Prey, profile: &str) {
     let stage = Stage::of(setup, prey, &format!("seccomp = \"{profile}\""));
     stage.try_all(|probe| profile == "strict" || probe.denied_by != [Strict]);
-    let game = Game::start(&stage.muster);
+    let game = Game::start(&stage.muster, "bad");
     let ask = |words: &str| game.ask(&stage.muster, words);
     assert_eq!(ask("descriptors"), Answer::Done("[0, 1, 2, 3, 4]".to_owned()));
     assert!(is_denied(&ask("raise-limit")));
@@ -493,7 +500,90 @@ fn everybody_of_a_user_is_signalled_without_walls() {
     let prey = Prey::lay_out();
     if rustix::process::getuid().is_root() {
         let stage = Stage::of(unprivileged(&prey), prey, "enabled = false");
-        Game::start(&stage.muster).ask(&stage.muster, "signal-all");
+        Game::start(&stage.muster, "bad").ask(&stage.muster, "signal-all");
         assert!(stage.victim.is_signalled());
     }
+}
+
+/// A daemon with greedy games, and honest ones of another mode. Who has no users to give away has no limit to the
+/// number of a game's processes either, unless a tree of control groups was delegated to him: what is counted by
+/// user would count the games of others. So these are for root.
+fn with_greed(setup: Setup, behaviour: &str) -> Option<Muster> {
+    let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\
+                memory_max = \"64MiB\"\nprocesses_max = 24";
+    let setup = setup.confined_hostile("greedy", &[behaviour], keys);
+    let setup = setup.confined_hostile("honest", &["probes"], keys);
+    rustix::process::getuid().is_root().then(|| setup.start())
+}
+
+fn plays(muster: &Muster, game: &Game) {
+    // A thread and a process of its own: nobody else's count against it.
+    assert_eq!(game.ask(muster, "thread"), Answer::Done("ran".to_owned()));
+    let spawned = game.ask(muster, "spawn /bin/echo spawned");
+    assert_eq!(spawned, Answer::Done("spawned".to_owned()));
+}
+
+/// The living processes of a user.
+fn processes_of(user: u32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_his = |pid: &i32| {
+        let users = proc::status(*pid, "Uid");
+        let is_his = users.is_some_and(|users| users.starts_with(&format!("{user}\t")));
+        is_his && proc::is_alive(*pid)
+    };
+    pids.filter(is_his).collect()
+}
+
+/// Row 27: while a fork bomb goes off, the game of others is played on, and new ones start. At the end of its match
+/// nothing is left of it.
+#[test]
+fn a_fork_bomb_harms_its_own_match_alone() {
+    let Some(muster) = with_greed(Setup::default(), "bombs") else { return };
+    let before = Game::start(&muster, "honest");
+    let greedy = Game::start(&muster, "greedy");
+    let user = greedy.user();
+    muster.log().wait_for(&[&format!("output game={} ", greedy.number), "refused"]);
+    let count = processes_of(user).len();
+    assert!((2..=24).contains(&count), "{count} processes");
+    plays(&muster, &before);
+    let after = Game::start(&muster, "honest");
+    plays(&muster, &after);
+    greedy.end(&muster);
+    muster.log().wait_for(&["port free"]);
+    assert_eq!(processes_of(user), [0; 0]);
+    plays(&muster, &before);
+    before.end(&muster);
+    after.end(&muster);
+    muster.wait_until_calm("greedy", 0);
+}
+
+/// Rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game ends.
+#[test]
+fn those_who_never_stay_are_ended_with_their_user() {
+    let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
+    for number in 1..=10 {
+        let game = Game::start(&muster, "greedy");
+        muster.log().wait_for_count(8 * number, &["output game=", ": fled"]);
+        game.end(&muster);
+        muster.log().wait_for_count(number, &["port free"]);
+    }
+    muster.wait_until_calm("greedy", 0);
+    // They have the port, each of them. No list of processes would show any.
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// Row 27: a game that takes all the memory that there is gets no more than its mode allows, and ends by that.
+#[test]
+fn a_memory_hog_ends_its_own_match_alone() {
+    let Some(muster) = with_greed(Setup::default(), "hogs") else { return };
+    let honest = Game::start(&muster, "honest");
+    let greedy = Game::start(&muster, "greedy");
+    greedy.end(&muster);
+    let output = format!("output game={} ", greedy.number);
+    muster.log().wait_for(&[&output, "has 32 MB"]);
+    assert_eq!(muster.log().lines_with(&[&output, "has 64 MB"]), [""; 0]);
+    plays(&muster, &honest);
+    honest.end(&muster);
+    muster.wait_until_calm("greedy", 0);
 }

@@ -54,6 +54,11 @@ fn misbehave(way: &[&str]) {
 
         ["probes"] => probes::answer(),
         ["executed"] => println!("executed"),
+        ["bombs"] => probes::greed::bomb(),
+        ["bomb", generations] => probes::greed::explode(generations.parse().unwrap()),
+        ["leaves-fugitives"] => probes::greed::leave_fugitives(),
+        ["flees", until] => probes::greed::flee(until.parse().unwrap()),
+        ["hogs"] => probes::greed::hog(),
 
         _ => panic!("no such way to misbehave: {way:?}"),
     }

@@ -5,6 +5,7 @@
 //! that is denied to everybody.
 
 mod files;
+pub(crate) mod greed;
 mod network;
 mod processes;
 mod programs;

@@ -1,0 +1,99 @@
+//! Games that take more than their share, and processes that are hard to end. Each of them is bounded by itself,
+//! too, so that a test that fails harms no machine.
+
+#![allow(clippy::zombie_processes, reason = "nobody is to wait for them")]
+
+use std::process::{Command, Stdio};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use nix::unistd::setsid;
+
+use crate::contract::{Game, hang};
+
+/// How often each process makes two: 255 in all, where nobody stops them.
+const GENERATIONS: u32 = 7;
+
+/// Families that flee.
+const FAMILIES: usize = 8;
+
+/// When those who flee give up.
+const FLIGHT: Duration = Duration::from_secs(60);
+
+/// What a hog takes at a time, and at most.
+const MEGABYTE: usize = 1 << 20;
+const MEGABYTES_MAX: usize = 512;
+
+/// Starts a fork bomb, and ends when it is told to.
+pub(crate) fn bomb() {
+    let game = Game::started();
+    again(&["bomb", &GENERATIONS.to_string()]).spawn().unwrap();
+    game.await_order("end");
+}
+
+/// A process of a bomb: makes two, however often that is refused, and stays.
+pub(crate) fn explode(generations: u32) -> ! {
+    let mut children = if generations > 0 { 2 } else { 0 };
+    let mut is_refused = false;
+    while children > 0 {
+        match again(&["bomb", &(generations - 1).to_string()]).spawn() {
+            Ok(_) => children -= 1,
+            Err(why) if !is_refused => {
+                println!("refused: {why}");
+                is_refused = true;
+            }
+            Err(_) => std::thread::park_timeout(Duration::from_millis(1)),
+        }
+    }
+    hang()
+}
+
+/// Leaves processes that never stay who they are, and ends when it is told to.
+pub(crate) fn leave_fugitives() {
+    let game = Game::started();
+    let seconds = (SystemTime::now() + FLIGHT).duration_since(UNIX_EPOCH).unwrap().as_secs();
+    for _ in 0..FAMILIES {
+        insist(&mut again(&["flees", &seconds.to_string()]), seconds);
+    }
+    game.await_order("end");
+}
+
+/// Has a successor in a session of its own that says nothing of whose it is, and is gone.
+pub(crate) fn flee(seconds: u64) {
+    let _ = setsid();
+    let mut successor = again(&["flees", &seconds.to_string()]);
+    insist(successor.env_clear().stdout(Stdio::null()), seconds);
+    if std::env::var_os("MUSTER_GAME").is_some() {
+        // The first of its family.
+        println!("fled");
+    }
+}
+
+/// Starts a process however often that is refused, as it is while there are too many, the dead ones included; but
+/// not after so many seconds of the clock.
+fn insist(command: &mut Command, seconds: u64) {
+    let until = UNIX_EPOCH + Duration::from_secs(seconds);
+    while SystemTime::now() < until && command.spawn().is_err() {
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+}
+
+/// Takes memory, and uses it, until there is no more.
+pub(crate) fn hog() {
+    let game = Game::started();
+    game.await_order("end");
+    let mut taken = Vec::new();
+    for number in 1..=MEGABYTES_MAX {
+        taken.push(vec![1_u8; MEGABYTE]);
+        if number % 16 == 0 {
+            println!("has {number} MB");
+        }
+    }
+    println!("has all");
+    hang()
+}
+
+fn again(arguments: &[&str]) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(arguments);
+    command
+}
