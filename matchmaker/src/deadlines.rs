@@ -14,6 +14,8 @@ pub(crate) enum Owner {
     Mode(ModeId),
     /// The mode may have more warm games than it wants.
     Surplus(ModeId),
+    /// Games may be launched to be warm.
+    Refill,
     /// A port has rested.
     Ports,
     /// The drain has lasted.

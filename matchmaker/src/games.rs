@@ -306,6 +306,7 @@ impl Matchmaker {
         assigned.enter(MatchPhase::Assigned { game, since: now });
         let (mode, players) = (assigned.mode, assigned.players.clone());
         let waited = now.saturating_sub(assigned.formed_at);
+        self.note_match_step();
         self.act(Action::Report(Event::MatchAssigned { match_id, mode, game, port, waited }));
         for (slot, &id) in players.iter().enumerate() {
             let player = self.player_mut(id);
@@ -430,6 +431,7 @@ impl Matchmaker {
         self.move_game(game, GamePhase::Starting(match_id), Some(deadline));
         let seats = self.seats_of(match_id);
         self.act(Action::Start { game, mode, match_id, seats });
+        self.note_match_step();
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::AssignedBeforeStarted) {
             self.handle_game_started(game);

@@ -197,9 +197,25 @@ impl Matchmaker {
             };
             holds(has == needs, || format!("{id:?} in {:?}: deadline {has}", game.phase()))?;
         }
+        self.check_refill()?;
         let resting = self.ports.next_rested();
         holds(self.deadlines.of(Owner::Ports) == resting, || {
             format!("ports rest until {resting:?}")
+        })
+    }
+
+    /// A warm game that is missing is launched, or held back until a time to come.
+    fn check_refill(&self) -> Sweep {
+        let serving = self.phase == Phase::Serving;
+        let since = self.missing_since;
+        let missing = self.is_warm_game_missing();
+        holds(missing == since.is_some() || !serving, || {
+            format!("a warm game is missing: {missing}, since {since:?}")
+        })?;
+        let until = self.refill_due().filter(|due| serving && *due > self.now);
+        let looks_again = self.deadlines.of(Owner::Refill);
+        holds(looks_again == until, || {
+            format!("refills are held back until {until:?}, looked at again at {looks_again:?}")
         })
     }
 }

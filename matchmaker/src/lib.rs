@@ -32,6 +32,7 @@ mod order;
 mod players;
 mod ports;
 pub mod queue;
+mod refills;
 mod seating;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;

@@ -16,6 +16,14 @@ pub const BACKOFF_MAX: Duration = Duration::from_secs(30);
 /// another, so a game for players who wait never stands behind more than these.
 pub const REFILLS_ORDERED_MAX: usize = 2;
 
+/// How long no match may have taken a step before a game is launched to be warm: about ten times as long as a match
+/// with a warm game takes from READY until its players are in. A launch beside it made that three times as long.
+pub const REFILL_PAUSE: Duration = Duration::from_millis(5);
+
+/// How long a warm game that could be launched may be missing, however many matches come. Where they never pause, all
+/// that are missing are launched after this time, so that those who come then find some.
+pub const REFILL_DELAY_MAX: Duration = Duration::from_millis(50);
+
 /// How long a mode has to have too many warm games before the oldest of them is stopped, then the next.
 pub const SURPLUS_PAUSE: Duration = Duration::from_secs(1);
 
@@ -30,4 +38,5 @@ pub(crate) const BACKOFF_DOUBLINGS_MAX: u32 = 7;
 
 const SEAT_BYTES_MAX: usize = protocol::NAME_MAX * 6 + 100;
 const _: () = assert!(PLAYERS_PER_MATCH_MAX * SEAT_BYTES_MAX < protocol::CONTROL_LINE_MAX);
+const _: () = assert!(REFILL_PAUSE.as_millis() < REFILL_DELAY_MAX.as_millis());
 const _: () = assert!(BACKOFF_MIN.as_millis() << BACKOFF_DOUBLINGS_MAX >= BACKOFF_MAX.as_millis());

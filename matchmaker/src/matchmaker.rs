@@ -33,6 +33,10 @@ pub struct Matchmaker {
     pub(crate) launching: usize,
     /// Games that were ordered to be warm and whose processes do not exist yet, in all modes together.
     pub(crate) refills_ordered: usize,
+    /// Since when a warm game is missing that could be launched, in whatever mode.
+    pub(crate) missing_since: Option<Duration>,
+    /// When a match last took a step towards its players.
+    pub(crate) last_match_step: Option<Duration>,
     /// Games on their way to their end, in all modes together: their ports come back soon.
     pub(crate) stopping: usize,
     pub(crate) ports: PortRing,
@@ -100,6 +104,8 @@ impl Matchmaker {
             games: BTreeMap::new(),
             launching: 0,
             refills_ordered: 0,
+            missing_since: None,
+            last_match_step: None,
             stopping: 0,
             ports: PortRing::new(config.ports.clone()),
             deadlines: Deadlines::default(),
@@ -166,7 +172,7 @@ impl Matchmaker {
                 Owner::Game(game) => self.handle_game_deadline(game),
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
                 // `settle` looks at the ring and at the warm games in any case.
-                Owner::Ports | Owner::Surplus(_) => {}
+                Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
                 Owner::Drain => self.stop_games("the drain time is over"),
             }
         }
@@ -213,6 +219,7 @@ impl Matchmaker {
                 self.serve_from_warm(mode);
             }
             self.supply_games();
+            self.refill();
             for mode in self.mode_ids() {
                 self.stop_surplus(mode);
                 self.tell_waiting(mode);
@@ -328,6 +335,7 @@ impl Matchmaker {
             self.matches.insert(match_id, Match::new(mode, picked, ticket, self.now));
             self.await_game(match_id);
             self.modes[mode.0].arrivals.note_match(self.now);
+            self.note_match_step();
         }
     }
 
@@ -403,6 +411,7 @@ impl Matchmaker {
             self.deadlines.set(Owner::Mode(mode), None);
             self.deadlines.set(Owner::Surplus(mode), None);
         }
+        self.deadlines.set(Owner::Refill, None);
         self.deadlines.set(Owner::Drain, Some(self.after(self.config.drain_timeout)));
         let starting = |player: &Player| match player.phase() {
             PlayerPhase::Matched(id) => {

@@ -62,6 +62,12 @@ pub enum Defect {
     RefillBeforeDemand,
     /// Any number of games may be ordered to be warm at a time.
     RefillsUnbounded,
+    /// Games are launched to be warm beside matches that are on their way to their players.
+    RefillNotHeldBack,
+    /// Games are launched to be warm in quiet moments only, however long there is none.
+    RefillHeldBackForEver,
+    /// Nobody looks again when games may be launched to be warm.
+    RefillForgotten,
     /// Warm games that are too many are never stopped.
     SurplusKept,
 }

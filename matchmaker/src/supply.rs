@@ -28,7 +28,7 @@ impl Matchmaker {
         }
     }
 
-    /// Launches games: for matches that wait first, in their order over all modes; then to keep modes warm.
+    /// Launches games for matches that wait, in their order over all modes.
     pub(crate) fn supply_games(&mut self) {
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::RefillBeforeDemand) {
@@ -43,17 +43,6 @@ impl Matchmaker {
             };
             if !self.launch(mode, purpose) {
                 return self.reclaim_warm_games();
-            }
-        }
-        self.refill();
-    }
-
-    /// Launches games to keep modes warm.
-    fn refill(&mut self) {
-        while self.launching < self.config.launching_max && self.may_refill() {
-            let Some(mode) = self.coldest_mode() else { return };
-            if !self.launch(mode, Purpose::Warmth) {
-                return;
             }
         }
     }
@@ -83,7 +72,7 @@ impl Matchmaker {
     }
 
     /// Asks for a game, if there is a port for it.
-    fn launch(&mut self, mode: ModeId, purpose: Purpose) -> bool {
+    pub(crate) fn launch(&mut self, mode: ModeId, purpose: Purpose) -> bool {
         if self.ports.free_count() == 0 {
             // No id is drawn for a game that cannot be: waiting for a port leaves no trace.
             return false;
@@ -91,6 +80,9 @@ impl Matchmaker {
         let game = self.next_game_id();
         let Some(port) = self.ports.lease(game) else { return false };
         self.modes[mode.0].games += 1;
+        if purpose != Purpose::Warmth {
+            self.note_match_step();
+        }
         if purpose == Purpose::Match {
             self.launch_seated(game, mode, port);
             return true;

@@ -1,13 +1,10 @@
 //! How many games are kept warm, and what becomes of those that are too many.
 //!
 //! The number follows the arrival of matches (see [`arrivals`](crate::arrivals)) between the bounds of the mode. It goes
-//! up at once: with the match that makes it go up, the next games are launched. It comes down as busy seconds
-//! fall out of the last minute; then the games that are too many are stopped one by one, the oldest first, and
+//! up at once, with the match that makes it go up; when the next games are launched is told in
+//! [`refills`](crate::refills). It comes down as busy seconds fall out of the last minute; then the games that are too many are stopped one by one, the oldest first, and
 //! not at once, for whoever stands back in the queue may want one soon. Games are also too many when the matches
 //! that they were launched for came to nothing; so they may be more than `warm_max`, for as long as that takes.
-//!
-//! Games that are launched to be warm never delay a player: they come after all matches that wait, and few of
-//! them are ordered at a time, since whoever makes processes makes one after another.
 
 use std::time::Duration;
 
@@ -20,30 +17,8 @@ use crate::matchmaker::Matchmaker;
 use crate::simulation::Defect;
 
 impl Matchmaker {
-    /// Whether one more game may be ordered to be warm.
-    pub(crate) fn may_refill(&self) -> bool {
-        #[cfg(any(test, feature = "simulation"))]
-        if self.is_planted(Defect::RefillsUnbounded) {
-            return true;
-        }
-        self.refills_ordered < limits::REFILLS_ORDERED_MAX
-    }
-
-    /// The mode that lacks the most warm games, among modes that may launch.
-    pub(crate) fn coldest_mode(&self) -> Option<ModeId> {
-        let lack = |mode: ModeId| {
-            let state = &self.modes[mode.0];
-            let supply = state.warm.len() + state.launching;
-            // Launching games that a match waits for will not be warm for long.
-            let lack = (self.warm_wanted(mode) + state.waiting.len()).saturating_sub(supply);
-            (lack > 0 && state.may_launch()).then_some((lack, mode))
-        };
-        // `max_by_key` takes the last of equals; the order of the modes is the order of preference.
-        self.mode_ids().rev().filter_map(lack).max_by_key(|&(lack, _)| lack).map(|(_, mode)| mode)
-    }
-
     /// How many games of a mode are to be warm.
-    fn warm_wanted(&self, mode: ModeId) -> usize {
+    pub(crate) fn warm_wanted(&self, mode: ModeId) -> usize {
         let (min, max) = (self.mode(mode).warm_min, self.mode(mode).warm_max);
         if min == max { min } else { self.modes[mode.0].arrivals.busiest(self.now).clamp(min, max) }
     }

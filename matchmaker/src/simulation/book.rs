@@ -113,6 +113,10 @@ pub(super) struct Book {
     pub(super) launch_took: Vec<Duration>,
     /// By mode: since when there are too many warm games, or the last of them was stopped.
     pub(super) surplus_since: Vec<Option<Duration>>,
+    /// Since when a warm game is missing that could be launched.
+    pub(super) missing_since: Option<Duration>,
+    /// When a match was last formed, given a game to launch, sent to one, or assigned.
+    pub(super) last_match_step: Option<Duration>,
     pub(super) totals: Totals,
     pub(super) tally: Tally,
     pub(super) last_rank: u64,
@@ -166,6 +170,8 @@ impl Book {
             formed: vec![Vec::new(); config.modes.len()],
             launch_took: vec![Duration::ZERO; config.modes.len()],
             surplus_since: vec![None; config.modes.len()],
+            missing_since: None,
+            last_match_step: None,
             totals: Totals::default(),
             tally: Tally::default(),
             last_rank: 0,
@@ -454,5 +460,22 @@ impl Book {
     /// Games that were asked for though no match needed them, and do not exist yet.
     pub(super) fn refills_ordered(&self) -> usize {
         self.games.values().filter(|process| process.is_refill && !process.is_alive).count()
+    }
+
+    /// Whether a warm game is missing and there is a port for it.
+    pub(super) fn is_warm_game_missing(&self) -> bool {
+        self.is_serving()
+            && self.free_ports() > 0
+            && self.mode_ids().any(|mode| self.lacks_warm(mode))
+    }
+
+    /// Whether no match has taken a step for long enough to launch games that nobody waits for.
+    pub(super) fn is_quiet(&self) -> bool {
+        self.last_match_step.is_none_or(|at| at + limits::REFILL_PAUSE <= self.now)
+    }
+
+    /// Whether warm games have been missing for too long to wait for a quiet moment.
+    pub(super) fn is_refill_overdue(&self) -> bool {
+        self.missing_since.is_some_and(|since| since + limits::REFILL_DELAY_MAX <= self.now)
     }
 }

@@ -15,6 +15,7 @@ impl Book {
     /// Demands what must hold once all actions of an input are out.
     pub(super) fn finish(&mut self, brain: &Matchmaker) -> Verdict {
         self.note_surplus();
+        self.note_missing();
         self.demand_answers()?;
         self.demand_people_are_somewhere()?;
         self.demand_matches_are_served()?;
@@ -22,6 +23,7 @@ impl Book {
         for mode in self.mode_ids() {
             self.demand_supply(mode)?;
         }
+        self.demand_refill_is_awaited(brain)?;
         self.demand_agreement(brain)
     }
 
@@ -31,6 +33,11 @@ impl Book {
             let since = self.surplus_since[mode.0].unwrap_or(self.now);
             self.surplus_since[mode.0] = is_surplus.then_some(since);
         }
+    }
+
+    fn note_missing(&mut self) {
+        let since = self.missing_since.unwrap_or(self.now);
+        self.missing_since = self.is_warm_game_missing().then_some(since);
     }
 
     /// What this input asked for has come.
@@ -152,9 +159,25 @@ impl Book {
         demand(!(can_launch && self.first_in_need().is_some()), || {
             "a match needs a game, a port is free, and nothing is launched".into()
         })?;
-        let can_refill = can_launch && self.refills_ordered() < limits::REFILLS_ORDERED_MAX;
+        let is_time = self.is_quiet() || self.is_refill_overdue();
+        let is_bounded = self.refills_ordered() < limits::REFILLS_ORDERED_MAX;
+        let can_refill = can_launch && is_bounded && is_time;
         demand(!(can_refill && self.lacks_warm(mode)), || {
             format!("{mode:?} is to have a warm game, a port is free, and nothing is launched")
+        })
+    }
+
+    /// While a warm game is held back, the brain asks to be woken by the time at which it may be launched.
+    fn demand_refill_is_awaited(&self, brain: &Matchmaker) -> Verdict {
+        let Some(since) = self.missing_since else { return Ok(()) };
+        if self.is_quiet() || self.is_refill_overdue() {
+            return Ok(());
+        }
+        let quiet_from = self.last_match_step.map(|at| at + limits::REFILL_PAUSE);
+        let due = quiet_from.into_iter().chain([since + limits::REFILL_DELAY_MAX]).min();
+        let next = brain.next_deadline();
+        demand(next.is_some() && next <= due, || {
+            format!("a warm game may be launched at {due:?}, and the brain waits for {next:?}")
         })
     }
 

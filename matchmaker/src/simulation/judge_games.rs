@@ -30,6 +30,11 @@ impl Book {
         demand(!is_refill || self.refills_ordered() < limits::REFILLS_ORDERED_MAX, || {
             format!("{game:?} is to be warm, and too many such are not made yet")
         })?;
+        if is_refill {
+            self.judge_refill_time(game)?;
+        } else {
+            self.last_match_step = Some(self.now);
+        }
         if is_refill && self.games_at(mode, Step::Warm) >= self.mode(mode).warm_min {
             self.tally.count("games launched for a busy time");
         }
@@ -63,6 +68,21 @@ impl Book {
         self.judge_seats(game, mode, *match_id, seats)
     }
 
+    /// A game that nobody waits for is launched in a quiet moment, or when there was none for long.
+    fn judge_refill_time(&mut self, game: GameId) -> Verdict {
+        let is_quiet = self.is_quiet();
+        self.tally.count(match is_quiet {
+            true => "games launched in a quiet moment",
+            false => "games launched though matches come",
+        });
+        demand(is_quiet || self.is_refill_overdue(), || {
+            let (step, since) = (self.last_match_step, self.missing_since);
+            format!(
+                "{game:?} is to be warm; a match took a step at {step:?}, missing since {since:?}"
+            )
+        })
+    }
+
     fn judge_lease(&self, game: GameId, port: u16) -> Verdict {
         demand(self.config.ports.contains(&port), || format!("{port} is no port of the ring"))?;
         let holder = self.games.iter().find(|(_, process)| process.port == port);
@@ -81,6 +101,7 @@ impl Book {
     ) -> Verdict {
         self.judge_seats(game, mode, match_id, seats)?;
         let now = self.now;
+        self.last_match_step = Some(now);
         let Some(process) = self.games.get_mut(&game) else {
             return demand(false, || format!("{game:?} is gone and sent players"));
         };
@@ -262,6 +283,7 @@ impl Book {
         process.step = Step::Running;
         process.since = now;
         process.told_at = Some(now);
+        self.last_match_step = Some(now);
         self.retry_at[mode.0] = None;
         self.failing[mode.0] = false;
         let Some(party) = self.parties.get_mut(&match_id) else {

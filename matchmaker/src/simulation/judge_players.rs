@@ -302,6 +302,7 @@ impl Book {
         let (formed_at, stand) = (self.now, PartyStand::Waiting);
         self.parties.insert(match_id, Party { mode, players: first, rank, formed_at, stand });
         self.formed[mode.0].push(self.now.as_secs());
+        self.last_match_step = Some(self.now);
         self.tally.count("matches formed");
         Ok(())
     }

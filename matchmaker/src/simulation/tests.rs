@@ -145,7 +145,7 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 35] = [
+const LANDMARKS: [&str; 37] = [
     "games broken early",
     "games ended early",
     "games ended that players came into",
@@ -153,6 +153,8 @@ const LANDMARKS: [&str; 35] = [
     "games killed because a player went",
     "games launched",
     "games launched for a busy time",
+    "games launched in a quiet moment",
+    "games launched though matches come",
     "games launched with their players",
     "games not launched",
     "games not ready",
@@ -230,7 +232,7 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 14] = [
+const ALL_DEFECTS: [Defect; 17] = [
     Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
@@ -244,5 +246,8 @@ const ALL_DEFECTS: [Defect; 14] = [
     Defect::SeatedStartedAgain,
     Defect::RefillBeforeDemand,
     Defect::RefillsUnbounded,
+    Defect::RefillNotHeldBack,
+    Defect::RefillHeldBackForEver,
+    Defect::RefillForgotten,
     Defect::SurplusKept,
 ];

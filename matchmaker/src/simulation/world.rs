@@ -129,7 +129,8 @@ impl<'a> World<'a> {
             21..=22 => self.somebody_is_impatient(),
             23..=28 => self.somebody_goes(),
             29..=30 => self.nobody_speaks(),
-            31..=62 => self.a_game_proceeds(),
+            31..=61 => self.a_game_proceeds(),
+            62 => self.players_come_without_a_pause(),
             63..=68 => self.a_game_misbehaves(),
             69..=83 => self.time_goes_on(),
             84..=93 => self.a_stale_word_comes(),
@@ -217,6 +218,19 @@ impl<'a> World<'a> {
         for _ in 0..2 + self.choices.below(9) {
             let connection = self.new_connection();
             self.say_ready(connection, queue.clone())?;
+        }
+        Ok(())
+    }
+
+    /// Players who come one by one with little time between them, into games that do their part.
+    fn players_come_without_a_pause(&mut self) -> Verdict {
+        let queue = self.draw_queue();
+        for _ in 0..8 + self.choices.below(24) {
+            let connection = self.new_connection();
+            self.say_ready(connection, queue.clone())?;
+            self.all_games_proceed()?;
+            self.now += Duration::from_millis(self.choices.below(6).into());
+            self.let_time_pass()?;
         }
         Ok(())
     }

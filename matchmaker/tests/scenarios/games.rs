@@ -17,19 +17,18 @@ fn a_warm_game_is_taken_at_once_and_replaced() {
         assert_eq!(story.says_ready(game), NOTHING);
     }
     story.ready(1, "duel");
-    // Nobody is told to wait: the game is there. Its successor is on its way.
-    assert_eq!(story.ready(2, "duel"), ["2: QUEUED 2/2", "start g1 m1", "launch g3 duel :20002"]);
+    // Nobody is told to wait: the game is there. Its successor comes a little later.
+    assert_eq!(story.ready(2, "duel"), ["2: QUEUED 2/2", "start g1 m1"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g3 duel :20002"]);
 }
 
 #[test]
 fn a_game_that_launches_for_warmth_serves_the_match_that_comes_first() {
     let mut story = Story::begin(ports(3), vec![mode("solo", 1, 1)]);
     assert_eq!(story.after_ms(0), ["launch g1 solo :20000"]);
-    // The match takes the game that is on its way, and another one is launched to stay warm.
-    assert_eq!(
-        story.ready(1, "solo"),
-        ["1: QUEUED 1/1", "launch g2 solo :20001", "1: WAITING game-starting"]
-    );
+    // The match takes the game that is on its way, and another one is launched to be warm.
+    assert_eq!(story.ready(1, "solo"), ["1: QUEUED 1/1", "1: WAITING game-starting"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g2 solo :20001"]);
     story.launched(2);
     assert_eq!(story.says_ready(2), ["start g2 m1"]);
 }
@@ -60,7 +59,8 @@ fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
 fn a_pause_is_kept_by_a_loop_that_wakes_late() {
     let mut story = Story::begin_warm(ports(2), vec![mode("solo", 1, 1)]);
     story.ready(1, "solo");
-    // g1 has two seconds to start; the games that are to follow it fail, the fifth of them at 1,750 ms.
+    story.after_a_quiet_moment();
+    // g1 has two seconds to start; the games that are to follow it fail, the fifth of them at 1,755 ms.
     story.launch_failed(2);
     story.launch_failed(3);
     for (pause_ms, game) in [(250, 4), (500, 5), (1000, 6)] {
@@ -112,8 +112,9 @@ fn a_game_that_never_starts_gives_its_players_back() {
     }
     story.launched(2);
     assert_eq!(story.says_ready(2), ["start g2 m2"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g3 duel :20002"]);
     // The first match was started first, fails first, and comes before all others again.
-    let wishes = story.after_ms(2000);
+    let wishes = story.after_ms(1995);
     assert_eq!(for_games(&wishes), ["SIGKILL g1", "SIGKILL g2"]);
     story.launched(3);
     assert_eq!(story.says_ready(3), ["start g3 m1"]);
@@ -122,7 +123,8 @@ fn a_game_that_never_starts_gives_its_players_back() {
 #[test]
 fn a_game_that_ends_before_it_started_costs_its_players_nothing() {
     let mut story = Story::begin_warm(ports(2), vec![mode("solo", 1, 1)]);
-    assert_eq!(for_games(&story.ready(1, "solo")), ["start g1 m1", "launch g2 solo :20001"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["start g1 m1"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g2 solo :20001"]);
     assert_eq!(for_players(&story.exits(1)), ["1: WAITING game-starting"]);
     story.launched(2);
     assert_eq!(story.says_ready(2), ["start g2 m1"]);
@@ -194,6 +196,7 @@ fn the_end_of_every_game_is_reported_once_with_who_came() {
     for slot in [2, 0, 2, 3] {
         story.says_joined(1, slot);
     }
+    story.after_a_quiet_moment();
     story.after_ms(1500);
     story.exits(1);
     story.exits(1);
@@ -208,6 +211,6 @@ fn the_end_of_every_game_is_reported_once_with_who_came() {
         }
         _ => None,
     });
-    let expected = [(1, Some(1), 1500, vec![0, 2]), (2, None, 1500, vec![])];
+    let expected = [(1, Some(1), 1505, vec![0, 2]), (2, None, 1500, vec![])];
     assert_eq!(ended.collect::<Vec<_>>(), expected);
 }

@@ -24,6 +24,7 @@ fn a_drain_in_the_middle_of_everything() {
         story.ready(connection, "duel");
     }
     story.says_started(1);
+    story.after_a_quiet_moment();
     story.launched(4);
     // 5 is queued; 6, 7 and 8 are a match that waits for a game.
     for connection in [6, 7, 8] {
@@ -94,9 +95,11 @@ fn a_stop_kills_at_once_and_waits_for_the_dead() {
     let mut story = Story::begin_warm(ports(3), vec![mode("solo", 1, 1)]);
     story.ready(1, "solo");
     story.says_started(1);
+    story.after_a_quiet_moment();
     story.launched(2);
     story.says_ready(2);
     story.ready(2, "solo");
+    story.after_a_quiet_moment();
     // g1 plays, g2 starts, g3 does not exist yet.
     let wishes = story.stop();
     assert_eq!(for_players(&wishes), ["2: ERR 421 DRAINING"]);

@@ -9,6 +9,8 @@ mod players;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
+mod refills;
+#[cfg(test)]
 mod seated;
 #[cfg(test)]
 mod story;

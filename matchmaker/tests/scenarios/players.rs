@@ -126,7 +126,8 @@ fn who_leaves_while_the_game_starts_costs_the_game_and_not_the_others_places() {
     let mut story = Story::begin_warm(ports(2), vec![mode("duel", 2, 1)]);
     story.ready(1, "duel");
     let wishes = story.ready(2, "duel");
-    assert_eq!(for_games(&wishes), ["start g1 m1", "launch g2 duel :20001"]);
+    assert_eq!(for_games(&wishes), ["start g1 m1"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g2 duel :20001"]);
     assert_eq!(story.lost(1), ["SIGKILL g1", "2: REQUEUED 1"]);
     // The game was sent two players and may say so late. Nobody is told.
     assert_eq!(story.says_started(1), NOTHING);

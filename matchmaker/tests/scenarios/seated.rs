@@ -124,7 +124,8 @@ fn seated_launches_count_as_launching_until_they_have_started() {
 fn a_game_that_is_launched_to_be_warm_takes_the_match_behind_the_seated_one() {
     let mut story = Story::begin(ports(2), vec![seated("solo", 1, 1)]);
     assert_eq!(story.after_ms(0), ["launch g1 solo :20000"]);
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g2 solo :20001"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), NOTHING);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g2 solo :20001"]);
     story.ready(2, "solo");
     story.launched(1);
     // One game is launching for two matches, and a port comes back.

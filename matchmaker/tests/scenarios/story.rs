@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use matchmaker::{
-    Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker, Mode, ModeId,
+    Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker, Mode,
+    ModeId, limits,
 };
 use protocol::Secret;
 
@@ -96,6 +97,13 @@ impl Story {
     /// Lets time pass and does not tell the brain, as if other news came first.
     pub(crate) fn after_ms_unnoticed(&mut self, ms: u64) {
         self.now += Duration::from_millis(ms);
+    }
+
+    /// Lets as much time pass as it takes without news of a match until games are launched to be warm.
+    pub(crate) fn after_a_quiet_moment(&mut self) -> Wishes {
+        self.now += limits::REFILL_PAUSE;
+        self.brain.handle_timeout(self.now);
+        self.wishes()
     }
 
     // ---- Players, by their connection ----

@@ -25,6 +25,7 @@ fn few_warm_games_are_ordered_at_a_time() {
     // Whoever waits stands behind no more than these.
     assert_eq!(for_games(&story.ready(1, "solo")), ["launch g3 solo :20002"]);
     assert_eq!(story.launched(3), NOTHING);
+    assert_eq!(story.after_a_quiet_moment(), NOTHING);
     // The next is ordered when a process exists, or will not: no game has to be ready for that.
     assert_eq!(story.launched(1), ["launch g4 duel :20003"]);
     assert_eq!(story.launch_failed(2), ["launch g5 duel :20004"]);
@@ -49,18 +50,13 @@ fn as_many_are_warm_as_matches_came_while_one_was_launched() {
     let mut story = Story::begin(ports(20), vec![adaptive(0, 3)]);
     assert_eq!(story.after_ms(0), NOTHING);
     // One for the match, and one for the next.
-    assert_eq!(
-        for_games(&story.ready(1, "solo")),
-        ["launch g1 solo :20000", "launch g2 solo :20001"]
-    );
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g2 solo :20001"]);
     assert_eq!(gets_ready(&mut story, 1), ["start g1 m1"]);
     assert_eq!(gets_ready(&mut story, 2), NOTHING);
     // Two in one second: one takes the warm game, and two are to be warm.
-    let wishes = story.ready(2, "solo");
-    assert_eq!(
-        for_games(&wishes),
-        ["start g2 m2", "launch g3 solo :20002", "launch g4 solo :20003"]
-    );
+    assert_eq!(for_games(&story.ready(2, "solo")), ["start g2 m2"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g3 solo :20002", "launch g4 solo :20003"]);
     for game in [1, 2] {
         story.says_started(game);
     }
@@ -68,7 +64,8 @@ fn as_many_are_warm_as_matches_came_while_one_was_launched() {
     // No second was busier than that one, but a launch takes two now, and then two it is.
     assert_eq!(gets_ready(&mut story, 3), NOTHING);
     assert_eq!(gets_ready(&mut story, 4), NOTHING);
-    assert_eq!(for_games(&story.ready(3, "solo")), ["start g3 m3", "launch g5 solo :20004"]);
+    assert_eq!(for_games(&story.ready(3, "solo")), ["start g3 m3"]);
+    assert_eq!(story.after_a_quiet_moment(), ["launch g5 solo :20004"]);
     // Now a launch takes longer still, and three came within three seconds.
     story.says_started(3);
     story.after_ms(500);
@@ -90,6 +87,7 @@ fn there_are_never_more_than_the_mode_may_have() {
     while game < ordered {
         game += 1;
         ordered += launches(&gets_ready(&mut story, game));
+        ordered += launches(&story.after_a_quiet_moment());
     }
     assert_eq!(ordered, 8, "six for those who came, and two");
 }
@@ -100,13 +98,15 @@ fn it_gets_colder_one_by_one_when_nobody_comes() {
     for connection in 1..=3 {
         story.ready(connection, "solo");
     }
-    for game in 1..=6 {
+    for game in 1..=3 {
         gets_ready(&mut story, game);
-        if game <= 3 {
-            story.says_started(game);
-        }
+        story.says_started(game);
     }
-    assert_eq!(story.after_ms(59_999), NOTHING);
+    story.after_a_quiet_moment();
+    for game in 4..=6 {
+        gets_ready(&mut story, game);
+    }
+    assert_eq!(story.after_ms(59_994), NOTHING);
     assert_eq!(story.after_ms(1), NOTHING, "who went back to the queue may want one soon");
     assert_eq!(story.after_ms(999), NOTHING);
     assert_eq!(story.after_ms(1), ["stop g4"]);
