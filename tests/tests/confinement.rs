@@ -13,9 +13,11 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{fs, io};
 
+use nix::libc;
 use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_unlink};
 use nix::sys::signal::Signal;
 use nix::sys::stat::Mode;
+use nix::sys::statvfs::FsFlags;
 use tempfile::TempDir;
 use tests::{Log, Muster, SOON, Setup, hostile_game, proc, wait_until};
 
@@ -587,3 +589,99 @@ fn a_memory_hog_ends_its_own_match_alone() {
     honest.end(&muster);
     muster.wait_until_calm("greedy", 0);
 }
+
+/// A mode's limits, with no other wall than the user who cannot raise them.
+#[test]
+fn limits_alone() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let keys = "user = true\nmemory_max = \"64MiB\"\nfile_size_max = \"1MiB\"\nfiles_max = 32\n\
+                cpu_time_max = \"1s\"";
+    let stage = Stage::with(keys);
+    let game = Game::start(&stage.muster, "bad");
+    let ask = |words: &str| game.ask(&stage.muster, words);
+    let (enough, too_much) = (["memory 16777216", "open 10"], ["memory 67108864", "open 40"]);
+    assert_eq!(enough.map(|words| is_denied(&ask(words))), [false; 2]);
+    assert_eq!(too_much.map(|words| is_denied(&ask(words))), [true; 2]);
+    assert_eq!(ask("fill own 1048576"), Answer::Denied("File too large (os error 27)".to_owned()));
+    assert!(is_denied(&ask("raise-limit")));
+    // Of all this without limits there is plenty.
+    let free = Stage::with("files_max = \"unlimited\"");
+    let unlimited = Game::start(&free.muster, "bad");
+    for words in too_much.into_iter().chain(["fill own 1048576"]) {
+        assert!(!is_denied(&unlimited.ask(&free.muster, words)), "{words}");
+    }
+    game.socket.send(b"spin").unwrap();
+    stage.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
+}
+
+/// A program that makes root of whoever runs it makes nothing of a game.
+#[test]
+fn no_new_privileges_alone() {
+    let prey = Prey::lay_out();
+    let place = nix::sys::statvfs::statvfs(prey.directory.path()).unwrap();
+    if !rustix::process::getuid().is_root() || place.flags().contains(FsFlags::ST_NOSUID) {
+        return;
+    }
+    let id = prey.path("id");
+    fs::copy("/usr/bin/id", &id).unwrap();
+    set_mode(Path::new(&id), 0o4755);
+    let ask = |prey: Prey, keys: &str| {
+        let stage = Stage::of(Setup::default(), prey, &format!("enabled = false\n{keys}"));
+        let answer = stage.victim.ask(&stage.muster, &format!("spawn {id} -u"));
+        (answer, stage.victim.user(), stage.prey)
+    };
+    let (answer, _, prey) = ask(prey, "user = true");
+    assert_eq!(answer, Answer::Done("0".to_owned()));
+    let (answer, user, _prey) = ask(prey, "user = true\nno_new_privileges = true");
+    assert_eq!(answer, Answer::Done(user.to_string()));
+}
+
+/// System calls that no library offers to safe code, with arguments that do no harm. Perl makes them, where there is
+/// one; the strict list, which runs no Perl, has no call that is not in the default one.
+#[test]
+fn calls_that_are_not_on_the_default_list() {
+    const PERL: &str = "/usr/bin/perl";
+    if !rustix::process::getuid().is_root() || !Path::new(PERL).exists() {
+        return;
+    }
+    let walls = Stage::with("seccomp = \"default\"\nno_new_privileges = true");
+    let free = Stage::with("");
+    let (denied, missing) = (libc::EPERM.to_string(), libc::ENOSYS.to_string());
+    for (call, arguments) in RAW_CALLS {
+        let words = format!("spawn {PERL} -e print(syscall({call},{arguments})<0?$!+0:0)");
+        let error_of = |stage: &Stage| match stage.victim.ask(&stage.muster, &words) {
+            Answer::Done(error) => error,
+            Answer::Denied(why) => panic!("{words}: {why}"),
+        };
+        let is_missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].contains(call);
+        assert_eq!(&error_of(&walls), if is_missing { &missing } else { &denied }, "{call}");
+        assert_ne!(error_of(&free), denied, "{call}");
+    }
+}
+
+/// Each of them is answered with another error than EPERM where it may be made.
+const RAW_CALLS: &[(libc::c_long, &str)] = &[
+    (libc::SYS_bpf, "-1,0,0"),
+    (libc::SYS_perf_event_open, "0,0,0,0,0"),
+    (libc::SYS_io_uring_setup, "0,0"),
+    (libc::SYS_userfaultfd, "-1"),
+    (libc::SYS_keyctl, "-1,0,0,0,0"),
+    (libc::SYS_add_key, "0,0,0,0,0"),
+    (libc::SYS_request_key, "0,0,0,0"),
+    (libc::SYS_shmget, "0,0,0"),
+    (libc::SYS_semget, "0,0,0"),
+    (libc::SYS_msgget, "1,0"),
+    (libc::SYS_clone3, "0,0"),
+    (libc::SYS_fsopen, "0,0"),
+    (libc::SYS_open_tree, "-1,0,-1"),
+    (libc::SYS_pivot_root, "0,0"),
+    (libc::SYS_open_by_handle_at, "-1,0,0"),
+    (libc::SYS_process_vm_writev, "0,0,0,0,0,-1"),
+    (libc::SYS_swapon, "0,0"),
+    (libc::SYS_syslog, "-1,0,0"),
+    // By the numbers of another convention, x32, that the same kernel may know.
+    #[cfg(target_arch = "x86_64")]
+    (0x4000_0000 + libc::SYS_socket, "-1,0,0"),
+];

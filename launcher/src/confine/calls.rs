@@ -471,4 +471,14 @@ mod tests {
             }
         }
     }
+
+    #[test]
+    fn what_is_strict_is_less_than_the_default() {
+        let ordinary = [default_calls(Contract::Muster), freely(NAMING)].concat();
+        for is_dynamic in [false, true] {
+            for (call, _) in strict_calls(Use { is_dynamic, is_template: false }) {
+                assert!(ordinary.iter().any(|(of, _)| *of == call), "call {call}");
+            }
+        }
+    }
 }

@@ -86,6 +86,7 @@ fn attempt(words: &[&str]) -> Outcome {
         ["chroot", path] => rights::chroot(path),
         ["queue", name] => rights::open_queue(name),
         ["memory", bytes] => rights::take_memory(bytes.parse().unwrap()),
+        ["spin"] => rights::take_time(),
         ["open", count] => rights::open_files(count.parse().unwrap()),
 
         _ => panic!("no such probe: {words:?}"),

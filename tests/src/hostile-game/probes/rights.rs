@@ -66,6 +66,13 @@ pub(super) fn take_memory(bytes: usize) -> Outcome {
     Ok(format!("has {} bytes", memory.capacity()))
 }
 
+/// Takes the processor for good.
+pub(super) fn take_time() -> ! {
+    loop {
+        std::hint::spin_loop();
+    }
+}
+
 pub(super) fn open_files(count: usize) -> Outcome {
     let null = File::open("/dev/null")?;
     let copies = (1..count).map(|_| null.try_clone()).collect::<io::Result<Vec<_>>>()?;
