@@ -685,3 +685,28 @@ const RAW_CALLS: &[(libc::c_long, &str)] = &[
     #[cfg(target_arch = "x86_64")]
     (0x4000_0000 + libc::SYS_socket, "-1,0,0"),
 ];
+
+/// Rows 20 and 21 behind walls: the daemon's reach into a game that has a user of its own is no shorter.
+#[test]
+fn stubborn_games_and_leftovers_end_behind_walls_too() {
+    let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"\n\
+                [mode.confinement]\nseccomp = \"default\"";
+    let ways: [&[&str]; 6] = [
+        &["stubborn"],
+        &["stopped", "started"],
+        &["leaves-group"],
+        &["leaves", "daemon"],
+        &["leaves", "only-socket"],
+        &["leaves", "nameless"],
+    ];
+    for way in ways {
+        // On a ring of one port the next match has to wait for what the last one left.
+        let muster = Setup::default().ports(1).confined_hostile("bad", way, keys).start();
+        for number in 1..=2 {
+            muster.join("bad", "ada").assignment(SOON).unwrap();
+            muster.log().wait_for_count(number, &["port free"]);
+        }
+        muster.wait_until_calm("bad", 0);
+        assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0], "{way:?}");
+    }
+}
