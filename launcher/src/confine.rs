@@ -95,8 +95,10 @@ impl Confiner {
         let files_max = wanted.limits.files_max.min(self.files_hard.saturating_sub(1));
         let has_user = wanted.user && self.first_user.is_some();
         let has_cgroup = wanted.cgroup && self.tree.is_some();
-        // Where each game has a user of its own, nobody else gets into its directory.
-        let shared = has_user.then_some(place);
+        let shares_user = !has_user || program.template.is_some();
+        // Where each game has a user of its own, nobody else gets into its directory; and those of a template are
+        // made after its walls.
+        let shared = (has_user || program.template.is_some()).then_some(place);
         Walls {
             namespaces,
             has_user,
@@ -104,7 +106,7 @@ impl Confiner {
             paths: wanted.landlock.then(|| Paths::new(program, shared)).flatten(),
             calls: match wanted.seccomp {
                 Profile::Off => None,
-                profile => Some(Calls::new(profile, files_max, program.contract, !has_user)),
+                profile => Some(Calls::new(profile, files_max, program.contract, shares_user)),
             },
             has_cgroup,
             limits: resource_limits(&wanted.limits, has_user),

@@ -3,12 +3,17 @@
 //! What a game leaves behind is as hostile as the game: directories that it closed to itself, trees deeper than
 //! a path is long or a stack can follow, more entries than memory holds. So removal keeps no list and follows
 //! no depth: every directory inside another one is moved up to a heap, under a number, before it is emptied. And
-//! it is done a little at a time, so that nobody's launch waits for it.
+//! it is done a little at a time, so that nobody's launch waits for it. And as games that share a user with the
+//! dead one may still be at work there, nothing is ever followed by its name twice: a directory is opened as what it
+//! is, and then used as what was opened.
 
 use std::fs::{self, Permissions};
 use std::io;
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{Mode, OFlags};
 
 /// Entries removed at a time.
 const ENTRIES_PER_TURN: usize = 256;
@@ -48,11 +53,12 @@ impl Directories {
     /// When it cannot be made: `NotFound` if the place itself is gone.
     pub(crate) fn make(&self, directory: &Path, user: Option<u32>) -> io::Result<()> {
         fs::create_dir(directory)?;
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
-        user.map_or(Ok(()), |user| chown(directory, Some(user), Some(user)))
+        let made = Opened::new(directory)?;
+        made.close_to_others()?;
+        user.map_or(Ok(()), |user| chown(made.path(), Some(user), Some(user)))
     }
 
-    /// The directory of a template of a mode; its games have theirs inside.
+    /// The directory of a template of a mode.
     pub(crate) fn of_template(&self, mode: usize, number: u64) -> PathBuf {
         self.place.join(format!("template-{mode}-{number}"))
     }
@@ -86,7 +92,12 @@ impl Directories {
 
     /// Removes a directory's first entries, and the directory if these were all. Whether it is gone.
     fn empty(&mut self, directory: &Path) -> io::Result<bool> {
-        let mut entries = fs::read_dir(directory)?;
+        let Ok(opened) = Opened::new(directory) else {
+            // No directory any more: a link, or whatever else somebody put in its place.
+            return fs::remove_file(directory).map(|()| true);
+        };
+        opened.close_to_others()?;
+        let mut entries = fs::read_dir(opened.path())?;
         for entry in entries.by_ref().take(ENTRIES_PER_TURN) {
             let entry = entry?;
             // A link is removed, and not followed.
@@ -103,7 +114,7 @@ impl Directories {
 
     /// Moves a directory to the heap. It is opened to its owner first, who needs that to move it, too.
     fn heap(&mut self, directory: &Path) -> io::Result<()> {
-        fs::set_permissions(directory, Permissions::from_mode(0o700))?;
+        Opened::new(directory)?.close_to_others()?;
         fs::rename(directory, self.heap_path(self.heaped))?;
         self.heaped += 1;
         Ok(())
@@ -116,6 +127,25 @@ impl Directories {
     /// The directory of a game that was not forked by a template.
     pub(crate) fn of(&self, game: u64) -> PathBuf {
         self.place.join(format!("game-{game}"))
+    }
+}
+
+/// A directory that was opened as one, and not by way of a link.
+struct Opened(OwnedFd);
+
+impl Opened {
+    fn new(directory: &Path) -> io::Result<Self> {
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        Ok(Self(rustix::fs::open(directory, flags, Mode::empty())?))
+    }
+
+    /// A name that leads to this directory, whatever has its old one.
+    fn path(&self) -> PathBuf {
+        format!("/proc/self/fd/{}", self.0.as_raw_fd()).into()
+    }
+
+    fn close_to_others(&self) -> io::Result<()> {
+        fs::set_permissions(self.path(), Permissions::from_mode(0o700))
     }
 }
 
@@ -136,6 +166,30 @@ mod tests {
         let left: Vec<_> =
             fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().path()).collect();
         assert_eq!(left, [directories.of(2)]);
+    }
+
+    #[test]
+    fn a_link_that_took_a_directorys_place_is_removed_and_not_followed() {
+        let place = tempfile::tempdir().unwrap();
+        let kept = tempfile::tempdir().unwrap();
+        fs::write(kept.path().join("file"), "x").unwrap();
+        fs::set_permissions(kept.path(), Permissions::from_mode(0o755)).unwrap();
+        let mut directories = Directories::new(place.path().into(), &[]);
+        let directory = directories.of(1);
+        directories.make(&directory, None).unwrap();
+        directories.discard(&directory);
+        let heaped = place.path().join("left-0");
+        fs::remove_dir(&heaped).unwrap();
+        std::os::unix::fs::symlink(kept.path(), &heaped).unwrap();
+        while directories.has_discarded() {
+            directories.remove_some();
+        }
+        assert!(!heaped.exists() && kept.path().join("file").exists());
+        std::os::unix::fs::symlink(kept.path(), directories.of(2)).unwrap();
+        assert!(directories.make(&directories.of(2), None).is_err());
+        directories.discard(&directories.of(2));
+        let mode = fs::metadata(kept.path()).unwrap().permissions().mode();
+        assert_eq!(mode & 0o777, 0o755, "what a link names was not touched");
     }
 
     #[test]

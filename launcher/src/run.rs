@@ -65,8 +65,6 @@ struct Launcher {
     leftovers: Leftovers,
     /// Where each game works that is not cleaned up.
     workplaces: BTreeMap<u64, PathBuf>,
-    /// Directories of templates that are gone, in which games may still work.
-    retired: Vec<PathBuf>,
 }
 
 impl Launcher {
@@ -79,8 +77,10 @@ impl Launcher {
         let maker = Maker::new(setup);
         let mut workplaces = BTreeMap::new();
         for it in living {
-            // The user is the game's alone in modes without a template, and none else is ever asked for.
-            leftovers.note_launch(it.game, it.pid, None, None);
+            // Of a game of a template the user is not its alone.
+            let is_forked = maker.program(it.mode).template.is_some();
+            let user = maker.user(it.mode, it.port).filter(|_| !is_forked);
+            leftovers.note_launch(it.game, it.pid, user, None);
             workplaces.insert(it.game, directories.of(it.game));
         }
         for game in unclean {
@@ -93,7 +93,6 @@ impl Launcher {
             directories,
             leftovers,
             workplaces,
-            retired: Vec::new(),
         }
     }
 
@@ -208,8 +207,7 @@ impl Launcher {
                 }
                 Outcome::Ended { pid, directory } => {
                     self.leftovers.forget_other(pid);
-                    self.retired.push(directory);
-                    self.discard_retired();
+                    self.directories.discard(&directory);
                 }
                 Outcome::Answered { request, directory, result } => match result {
                     Ok(born) => self.tell_born(&request, directory, born)?,
@@ -240,17 +238,7 @@ impl Launcher {
             }
             self.daemon.send(&Answer::CleanedUp { game }, &[])?;
         }
-        self.discard_retired();
         Ok(())
-    }
-
-    fn discard_retired(&mut self) {
-        let workplaces = &self.workplaces;
-        let is_empty =
-            |retired: &mut PathBuf| !workplaces.values().any(|place| place.starts_with(&*retired));
-        for directory in self.retired.extract_if(.., is_empty).collect::<Vec<_>>() {
-            self.directories.discard(&directory);
-        }
     }
 
     /// The daemon is gone: so are the templates; games play on to their end. Nothing is left of those that are

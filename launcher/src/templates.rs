@@ -170,7 +170,7 @@ impl Templates {
                 return self.start(mode, maker, directories, outcomes);
             };
             let Some(request) = slot.waiting.pop_front() else { return };
-            let directory = serving.directory.join(format!("game-{}", request.game));
+            let directory = directories.of(request.game);
             let (result, survives) = serving.fork(&request, maker, directories, &directory);
             outcomes.push(Outcome::Answered { request, directory, result });
             let forked = serving.forked;

@@ -231,6 +231,8 @@ pub struct Living {
     pub game: u64,
     /// Its process.
     pub pid: i32,
+    /// Its mode.
+    pub mode: usize,
     /// Its port.
     pub port: u16,
 }

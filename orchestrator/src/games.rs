@@ -82,7 +82,12 @@ impl Games {
     /// The games whose processes were not reaped yet.
     pub(crate) fn living(&self) -> impl Iterator<Item = Living> {
         let living = self.processes.iter().filter(|(_, game)| game.ended.is_none());
-        living.map(|(id, game)| Living { game: id.0, pid: game.pid, port: game.port })
+        living.map(|(id, game)| Living {
+            game: id.0,
+            pid: game.pid,
+            mode: game.mode.0,
+            port: game.port,
+        })
     }
 
     pub(crate) fn get(&self, id: GameId) -> Option<&Game> {
