@@ -87,7 +87,10 @@ where
 {
     let load = || load().map_err(|error| RunError::Load(error.into()));
     if std::env::var_os("MUSTER_TEMPLATE").is_none_or(|set| set != "1") {
-        return load();
+        let loaded = load()?;
+        // A game that is warm finds this out while nobody waits for it.
+        rehearse()?;
+        return Ok(loaded);
     }
     let channel = Channel::take()?;
     let loaded = load_apart(load)?;
@@ -142,7 +145,7 @@ fn wait_until_alone() -> Result<(), RunError> {
     }
 }
 
-/// Finds out once what every fork would find out at its first use: where the clock is (vdso(7)), and what the
+/// Finds out once, and before there are players, what every game finds out at its first use: where the clock is (vdso(7)), and what the
 /// processor can do, for the search for line ends. In a virtual machine each step of that question is a trap to the host.
 fn rehearse() -> Result<(), RunError> {
     drop(Clock::start().map_err(os("start the clock"))?);
