@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use protocol::{Reply, Request};
 use tempfile::TempDir;
 
-use crate::{Log, PortBlock, SOON, binary, hostile_game, proc, wait_until};
+use crate::{Log, PortBlock, SOON, binary, hostile_game, proc, wait_for, wait_until};
 
 /// How a daemon is set up. The config's `[listen]` and `[ports]` are the setup's.
 #[derive(Debug)]
@@ -199,12 +199,17 @@ impl Muster {
 
     /// Its children but for the launcher: the games' processes, and what else is its child.
     pub fn games(&self) -> Vec<i32> {
-        let launcher = self.launcher();
+        let launcher = self.launcher_now();
         proc::children(self.pid()).into_iter().filter(|pid| Some(*pid) != launcher).collect()
     }
 
+    /// The process that makes its games. It bears that name only once it was executed, a moment after its birth.
+    pub fn launcher(&self) -> i32 {
+        wait_for("the launcher", || self.launcher_now())
+    }
+
     /// The process that makes its games, if it has one now.
-    pub fn launcher(&self) -> Option<i32> {
+    pub fn launcher_now(&self) -> Option<i32> {
         let is_launcher = |pid: &i32| {
             let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
             words.strip_suffix(b"\0") == Some(b"muster-launcher")
@@ -290,7 +295,7 @@ impl Muster {
 
     /// Waits until the daemon has exited.
     pub fn wait_for_exit(&mut self) -> ExitStatus {
-        crate::wait_for("the daemon's exit", || self.child.try_wait().unwrap())
+        wait_for("the daemon's exit", || self.child.try_wait().unwrap())
     }
 }
 

@@ -261,7 +261,7 @@ impl Stage {
 
     fn processes(&self) -> Vec<Probe> {
         let daemon = self.muster.pid();
-        let launcher = self.muster.launcher().unwrap();
+        let launcher = self.muster.launcher();
         let victim = self.victim.pid;
         let address = self.victim.address();
         let mut probes = vec![

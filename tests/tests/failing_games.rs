@@ -151,7 +151,7 @@ fn no_process_to_be_had() {
 fn no_memory_to_be_had() {
     let setup = Setup::default().hostile("bad", &["needs-memory", "1073741824"], "warm = 0");
     let muster = beside_a_healthy_mode(setup).start();
-    let size = proc::status(muster.launcher().unwrap(), "VmSize").unwrap();
+    let size = proc::status(muster.launcher(), "VmSize").unwrap();
     let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
     limit(&muster, "as", &(size * 1024 + 512 * 1024 * 1024).to_string());
     costs_nobody_anything(&muster, || limit(&muster, "as", &usual(Resource::As)));
@@ -162,7 +162,7 @@ fn no_memory_to_be_had() {
 /// raised again stays as it is. It is set in the name of the daemon's user: nobody else may without a
 /// privilege that even root can lack.
 fn limit(muster: &Muster, resource: &str, value: &str) {
-    let launcher = muster.launcher().unwrap();
+    let launcher = muster.launcher();
     let user = proc::status(launcher, "Uid").unwrap();
     let user = user.split_ascii_whitespace().next().unwrap().parse().unwrap();
     let mut command = Command::new("prlimit");
