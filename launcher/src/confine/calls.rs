@@ -428,10 +428,12 @@ fn template_calls() -> Vec<Allowed> {
         libc::SYS_chdir,
         libc::SYS_fcntl,
         libc::SYS_wait4,
-        libc::SYS_openat,
     ]);
+    // What it loads it reads.
+    calls.extend(freely(LOADING));
+    calls.push(read_only(libc::SYS_openat, 2));
     #[cfg(target_arch = "x86_64")]
-    calls.extend(freely(&[libc::SYS_open]));
+    calls.push(read_only(libc::SYS_open, 1));
     let sibling = u64::from((libc::CLONE_PARENT | libc::SIGCHLD).unsigned_abs());
     let settings =
         libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::CLONE_PARENT_SETTID;
