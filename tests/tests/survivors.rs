@@ -79,7 +79,7 @@ fn nothing_outlives_an_orderly_exit() {
         muster.join(queue, "ada").assignment(SOON).unwrap();
     }
     let helper = muster.log().wait_for(&["left pid="]);
-    muster.log().wait_for_count(6, &["game ready"]);
+    muster.log().wait_for_count(6, &["game launched"]);
     let mut all = muster.games();
     all.push(Log::field(&helper, "pid").parse().unwrap());
     assert!(all.len() >= 7, "{all:?}");
