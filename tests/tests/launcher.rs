@@ -1,0 +1,351 @@
+//! The process that makes games is killed, stopped, or cannot be had: no player loses anything but time.
+
+use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use client::{GameSocket, Lobby};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use rustix::process::{Resource, getrlimit};
+use tests::{Dice, Log, Muster, SOON, Setup, Wire, Work, binary, proc, wait_for, wait_until};
+
+/// How often a launcher is killed in a storm: each one that lived for a short time makes the next one wait longer.
+const KILLS: usize = 5;
+
+fn echo(keys: &str) -> Setup {
+    Setup::default().mode("echo", &["muster-game", "echo"], keys)
+}
+
+/// Kills the launcher, and gives the one that is there in its place.
+fn kill_launcher(muster: &Muster) -> i32 {
+    let old = muster.launcher();
+    send(old, Signal::SIGKILL);
+    wait_for("another launcher", || muster.launcher_now().filter(|new| *new != old))
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+/// Stops the launcher, and gives its pid.
+fn stop_launcher(muster: &Muster) -> i32 {
+    let launcher = muster.launcher();
+    send(launcher, Signal::SIGSTOP);
+    wait_until("its standstill", || proc::state(launcher) == Some('T'));
+    launcher
+}
+
+fn enter(lobby: &mut Lobby) -> GameSocket {
+    GameSocket::enter(&lobby.assignment(SOON).unwrap(), SOON).unwrap()
+}
+
+fn play(mut game: GameSocket) {
+    game.ping("x", SOON).unwrap();
+    game.bye(SOON).unwrap();
+}
+
+/// Where all games of a daemon work.
+fn place_of(game: i32) -> PathBuf {
+    std::fs::read_link(format!("/proc/{game}/cwd")).unwrap().parent().unwrap().to_owned()
+}
+
+fn entries(directory: &Path) -> BTreeSet<String> {
+    let entries = std::fs::read_dir(directory).unwrap().flatten();
+    entries.map(|entry| entry.file_name().to_str().unwrap().to_owned()).collect()
+}
+
+/// Ends the daemon, and sees that none of its processes is left, nor any file.
+fn nothing_is_left(mut muster: Muster, place: &Path) {
+    let all = proc::children(muster.pid());
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    assert!(all.into_iter().all(|pid| !proc::is_alive(pid)));
+    assert!(!place.exists(), "{place:?}");
+}
+
+// ---- Killed ----
+
+/// Nobody waits for anything when it is killed. Another one is there at once; who plays notices nothing, and who comes
+/// later plays, too.
+#[test]
+fn killed_while_nothing_happens() {
+    let muster = echo("players = 1\nwarm = 1").start();
+    let mut ada = enter(&mut muster.join("echo", "ada"));
+    muster.log().wait_for_count(2, &["game ready"]);
+    let before: BTreeSet<i32> = muster.games().into_iter().collect();
+    let place = place_of(*before.first().unwrap());
+    let old = muster.launcher();
+    let new = kill_launcher(&muster);
+    muster.log().wait_for(&["the launcher is gone", &format!("pid={old};"), "another in 0ns"]);
+    muster.log().wait_for(&["another launcher started", &format!("pid={new}")]);
+    ada.ping("x", SOON).unwrap();
+    // The one that was warm already, then one that the new launcher made.
+    for name in ["bob", "cid"] {
+        play(enter(&mut muster.join("echo", name)));
+    }
+    play(ada);
+    muster.wait_until_calm("echo", 1);
+    // Who played last was seated in a game of his own, or found a warm one; one is warm now.
+    let [warm] = muster.games()[..] else { panic!("{:?}", muster.games()) };
+    let its = std::fs::read_link(format!("/proc/{warm}/cwd")).unwrap();
+    let its = BTreeSet::from([its.file_name().unwrap().to_str().unwrap().to_owned()]);
+    wait_until("the directories' end", || entries(&place) == its);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
+    nothing_is_left(muster, &place);
+}
+
+/// A game lives in the same directory under the next launcher.
+#[test]
+fn a_living_game_keeps_its_directory() {
+    keeps_its_directory("players = 1\nwarm = 0");
+}
+
+/// As above, although its template is gone.
+#[test]
+fn a_living_game_of_a_template_keeps_its_directory() {
+    keeps_its_directory("players = 1\nwarm = 0\ntemplate = true");
+}
+
+fn keeps_its_directory(keys: &str) {
+    let muster = echo(keys).start();
+    let mut lobby = muster.join("echo", "ada");
+    let ada = enter(&mut lobby);
+    let line = muster.log().wait_for(&["match assigned"]);
+    let game: i32 = Log::field(&line, "pid").parse().unwrap();
+    let directory = std::fs::read_link(format!("/proc/{game}/cwd")).unwrap();
+    assert!(directory.exists());
+    kill_launcher(&muster);
+    // Whoever comes later has one, too, which is another one; by then the new launcher has looked at what is there.
+    play(enter(&mut muster.join("echo", "bob")));
+    muster.log().wait_for_count(1, &["port free"]);
+    assert_eq!(std::fs::read_link(format!("/proc/{game}/cwd")).unwrap(), directory);
+    assert!(directory.exists());
+    play(ada);
+    muster.wait_until_calm("echo", 0);
+    wait_until("the directory's end", || !directory.exists());
+}
+
+/// What was on order when it died is ordered again. That is no failure of the mode, and nobody waits longer for it.
+#[test]
+fn orders_that_it_took_along_are_made_again() {
+    orders_are_made_again("players = 1\nwarm = 0");
+}
+
+/// As above, with a template.
+#[test]
+fn orders_for_a_template_are_made_again() {
+    orders_are_made_again("players = 1\nwarm = 0\ntemplate = true");
+}
+
+fn orders_are_made_again(keys: &str) {
+    let muster = echo(keys).start();
+    let launcher = stop_launcher(&muster);
+    let mut lobbies: Vec<Lobby> = (0..4).map(|_| muster.join("echo", "ada")).collect();
+    assert_eq!(muster.status("echo"), (4, 4, 4), "waiting, games, free ports");
+    send(launcher, Signal::SIGKILL);
+    let matches = lobbies.iter_mut().map(|lobby| {
+        let assigned = lobby.assignment(SOON).unwrap();
+        play(GameSocket::enter(&assigned, SOON).unwrap());
+        assigned.match_id
+    });
+    assert_eq!(matches.collect::<Vec<_>>(), ["1", "2", "3", "4"]);
+    muster.wait_until_calm("echo", 0);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// A game ends when there is nobody who could look for what it left: its port comes back with the next launcher.
+#[test]
+fn a_game_that_ends_meanwhile_gives_its_port_back() {
+    let muster = Setup::default().ports(1).puppet("one", &[], "players = 1\nwarm = 0").start();
+    let assigned = muster.join("one", "ada").assignment(SOON).unwrap();
+    let launcher = stop_launcher(&muster);
+    muster.order(assigned.port, "exit 0");
+    wait_until("the game's end", || muster.games().is_empty());
+    let mut bob = muster.join("one", "bob");
+    assert_eq!(muster.status("one"), (1, 1, 0), "waiting, games, free ports");
+    send(launcher, Signal::SIGKILL);
+    let again = bob.assignment(SOON).unwrap();
+    assert_eq!(again.port, assigned.port);
+    muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
+    muster.order(again.port, "exit 0");
+    muster.wait_until_calm("one", 0);
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// What a game left behind, and hid well, is found by a launcher that never saw the game.
+#[test]
+fn leftovers_of_a_game_that_it_made_are_found_by_the_next() {
+    for what in ["daemon", "nameless", "only-socket"] {
+        let keys = "players = 1\nwarm = 0";
+        let muster = Setup::default().ports(1).hostile("bad", &["leaves", what], keys).start();
+        let launcher = stop_launcher(&muster);
+        let mut ada = muster.join("bad", "ada");
+        // Made, and dead, before the launcher can do anything about it.
+        send(launcher, Signal::SIGCONT);
+        ada.assignment(SOON).unwrap();
+        send(launcher, Signal::SIGKILL);
+        let left = muster.log().wait_for(&["left pid="]);
+        muster.log().wait_for(&["port free"]);
+        assert!(!proc::is_alive(Log::field(&left, "pid").parse().unwrap()), "{left}");
+        muster.wait_until_calm("bad", 0);
+    }
+}
+
+// ---- Killed again and again ----
+
+#[test]
+fn a_storm_over_warm_games() {
+    storm(1, "players = 2\nwarm = 1", 1);
+}
+
+#[test]
+fn a_storm_over_cold_games() {
+    storm(2, "players = 2\nwarm = 0", 0);
+}
+
+#[test]
+fn a_storm_over_games_of_a_template() {
+    storm(3, "players = 2\nwarm = 0\ntemplate = true", 0);
+}
+
+#[test]
+fn a_storm_over_warm_games_of_a_template() {
+    storm(4, "players = 2\nwarm = 1\ntemplate = true", 1);
+}
+
+/// Launchers are killed at any moment while players come and play. Everybody who was queued is assigned once, in the
+/// order of their coming; every match is played to its end; nothing is left.
+fn storm(seed: u64, keys: &str, warm: usize) {
+    let muster = echo(keys).start();
+    let mut last = (0, 0);
+    std::thread::scope(|scope| {
+        let killer = scope.spawn(|| kill_at_any_moment(&muster, seed));
+        let mut rounds = 0;
+        while !killer.is_finished() || rounds < 3 {
+            rounds += 1;
+            let mut lobbies: Vec<Lobby> = (0..16).map(|_| muster.join("echo", "ada")).collect();
+            for pair in lobbies.chunks_mut(2) {
+                let mut games = Vec::new();
+                for lobby in pair {
+                    let assigned = lobby.assignment(SOON).unwrap();
+                    let place = (assigned.match_id.parse::<u64>().unwrap(), assigned.slot + 1);
+                    assert!(place > last, "seed {seed}: {place:?} after {last:?}");
+                    last = place;
+                    games.push(GameSocket::enter(&assigned, SOON).unwrap());
+                    assert!(lobby.next_reply(SOON).is_err(), "a word after the assignment");
+                }
+                games.into_iter().for_each(play);
+            }
+        }
+        killer.join().unwrap();
+    });
+    muster.wait_until_calm("echo", warm);
+    let assigned = muster.log().lines_with(&["match assigned"]).len();
+    muster.log().wait_for_count(assigned, &["match finished", "exit status 0"]);
+    for bad in ["game failed", "port busy", "match stopped", "muster::"] {
+        assert_eq!(muster.log().lines_with(&[bad]), [""; 0], "seed {seed}");
+    }
+    wait_until("the end of all others", || {
+        let is_template = |pid: &i32| {
+            let environment = proc::environment(*pid);
+            environment.iter().any(|it| it == "MUSTER_TEMPLATE=1")
+        };
+        let games = muster.games();
+        games.len() <= warm + 1 && games.iter().filter(|pid| !is_template(pid)).count() <= warm
+    });
+}
+
+/// How many questions are answered between two kills is up to the dice.
+fn kill_at_any_moment(muster: &Muster, seed: u64) {
+    let mut dice = Dice::new(seed);
+    let mut wire = Wire::greeted(muster.address());
+    for _ in 0..KILLS {
+        let launcher = muster.launcher();
+        for _ in 0..dice.below(300) {
+            wire.ask("PING\n");
+        }
+        send(launcher, Signal::SIGKILL);
+        wait_until("its end", || !proc::is_alive(launcher));
+    }
+    muster.launcher();
+}
+
+// ---- Stopped ----
+
+/// While it stands still players wait, and everybody is answered; when it goes on, they get their games.
+#[test]
+fn stopped_and_continued() {
+    let muster = echo("players = 1\nwarm = 0").start();
+    let mut ada = enter(&mut muster.join("echo", "ada"));
+    let launcher = stop_launcher(&muster);
+    let mut waiting = ["bob", "cid", "dan"].map(|name| muster.join("echo", name));
+    let mut wire = Wire::greeted(muster.address());
+    for _ in 0..100 {
+        assert_eq!(wire.ask("PING\n"), "PONG");
+    }
+    ada.ping("x", SOON).unwrap();
+    assert_eq!(muster.status("echo"), (3, 4, 4), "waiting, games, free ports");
+    for lobby in &mut waiting {
+        let said = std::iter::from_fn(|| lobby.poll_reply().unwrap()).collect::<Vec<_>>();
+        assert!(!said.iter().any(|it| it.to_string().starts_with("ASSIGN")), "{said:?}");
+    }
+    send(launcher, Signal::SIGCONT);
+    let assigned = waiting.map(|mut lobby| lobby.assignment(SOON).unwrap());
+    assert_eq!(assigned.each_ref().map(|it| it.match_id.as_str()), ["2", "3", "4"]);
+    for assignment in &assigned {
+        play(GameSocket::enter(assignment, SOON).unwrap());
+    }
+    play(ada);
+    muster.wait_until_calm("echo", 0);
+    assert_eq!(muster.launcher(), launcher);
+}
+
+// ---- Not to be had ----
+
+/// No process can be made, so no launcher. Players wait, the daemon rests meanwhile, and recovers by itself.
+#[test]
+fn no_launcher_to_be_had() {
+    let directory = tempfile::tempdir().unwrap();
+    open_to_all(directory.path());
+    std::fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();
+    let setup = Setup::default().beside(directory.path());
+    let setup = setup.mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 0");
+    // The limit does not bind root, and binds a user with all processes that run in its name.
+    let muster = match rustix::process::getuid().is_root() {
+        true => setup.user(40_000 + std::process::id() % 20_000),
+        false => setup,
+    }
+    .start();
+    let ada = enter(&mut muster.join("echo", "ada"));
+    let usual = getrlimit(Resource::Nproc).current;
+    limit_processes(&muster, "1");
+    send(muster.launcher(), Signal::SIGKILL);
+    muster.log().wait_for(&["cannot start the launcher", "no game can start meanwhile"]);
+    let mut bob = muster.join("echo", "bob");
+    Work::of(muster.pid()).assert_little();
+    assert_eq!(muster.status("echo"), (1, 2, 6), "waiting, games, free ports");
+    limit_processes(&muster, &usual.map_or("unlimited".to_owned(), |count| count.to_string()));
+    play(enter(&mut bob));
+    play(ada);
+    muster.wait_until_calm("echo", 0);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
+}
+
+fn open_to_all(directory: &Path) {
+    use std::os::unix::fs::PermissionsExt as _;
+    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
+}
+
+/// Sets how many processes there may be for the daemon to make another one; in the name of its user, as nobody else
+/// may without a privilege that even root can lack.
+fn limit_processes(muster: &Muster, value: &str) {
+    let user = proc::status(muster.pid(), "Uid").unwrap();
+    let user = user.split_ascii_whitespace().next().unwrap().parse().unwrap();
+    let mut command = Command::new("prlimit");
+    command.args(["--pid", &muster.pid().to_string(), &format!("--nproc={value}:")]);
+    let status = command.uid(user).gid(user).status().unwrap();
+    assert!(status.success(), "prlimit: {status}");
+}
