@@ -17,6 +17,7 @@ use launcher::{Answer as Told, Channel, Fault, Guests, Living, Order, Setup};
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
@@ -32,6 +33,9 @@ const RESTART_MAX: Duration = Duration::from_secs(5);
 
 /// A launcher that lived so long was a good one.
 const LIFE_MIN: Duration = Duration::from_secs(10);
+
+/// How long a launcher may take to end when the daemon does: it removes what is left of games' directories.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// What was done.
 #[derive(Debug)]
@@ -363,10 +367,18 @@ impl Running {
 }
 
 impl Drop for Launcher {
-    /// Lets the launcher finish, so that the working directories are gone when the daemon is.
+    /// Lets the launcher finish, so that the working directories are gone when the daemon is; but not for ever: it
+    /// may stand still.
     fn drop(&mut self) {
-        let Some(Running { pid, channel, .. }) = self.running.take() else { return };
+        let Some(Running { pid, process, channel, .. }) = self.running.take() else { return };
         drop(channel);
+        let mut its_end = [PollFd::new(&process, PollFlags::IN)];
+        let limit = Timespec::try_from(END_MAX).ok();
+        if !poll(&mut its_end, limit.as_ref()).is_ok_and(|ended| ended > 0) {
+            log::warn!("the launcher does not end pid={pid}; it is killed");
+            // ESRCH: it has ended meanwhile.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+        }
         if let Some(pid) = Pid::from_raw(pid) {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
         }

@@ -303,6 +303,16 @@ fn stopped_and_continued() {
     assert_eq!(muster.launcher(), launcher);
 }
 
+/// One that stands still for good does not keep the daemon from its end.
+#[test]
+fn stopped_for_good() {
+    let mut muster = echo("players = 1\nwarm = 0").start();
+    let launcher = stop_launcher(&muster);
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    assert!(!proc::is_alive(launcher));
+}
+
 // ---- Not to be had ----
 
 /// No process can be made, so no launcher. Players wait, the daemon rests meanwhile, and recovers by itself.
