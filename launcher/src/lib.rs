@@ -5,7 +5,7 @@
 //! their end, whatever becomes of the launcher. If the launcher dies, the daemon starts another, tells it
 //! which games live, and has made again what was on order; no game notices.
 //!
-//! A request becomes a game in [`birth`]: socket, channel, directory, environment, then the [`launch_step`],
+//! A request becomes a game in [`birth`]: [`executable`], socket, channel, directory, environment, then the [`launch_step`],
 //! with the walls that [`confine`] prepared. Modes with a template have their games forked by [`templates`]
 //! instead. What a dead game left is found and ended by [`leftovers`], and its files go with
 //! [`directories`]. [`wire`] is what daemon and launcher say to each other, [`program`] what a mode asks for.
@@ -16,6 +16,7 @@
 mod birth;
 mod confine;
 mod directories;
+mod executable;
 mod launch_step;
 mod leftovers;
 mod program;

@@ -423,12 +423,7 @@ fn default_calls(contract: Contract) -> Vec<Allowed> {
 
 /// What a template does besides: it forks siblings, which take their places.
 fn template_calls() -> Vec<Allowed> {
-    let mut calls = freely(&[
-        libc::SYS_setpgid,
-        libc::SYS_chdir,
-        libc::SYS_fcntl,
-        libc::SYS_wait4,
-    ]);
+    let mut calls = freely(&[libc::SYS_setpgid, libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
     // What it loads it reads.
     calls.extend(freely(LOADING));
     calls.push(read_only(libc::SYS_openat, 2));

@@ -1,0 +1,159 @@
+//! What a command's first word comes to: a program that the kernel can run, and the files that it takes.
+
+use std::ffi::{CString, OsStr};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _};
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
+use std::path::{Path, PathBuf};
+
+/// The longest first line of a script that the kernel reads; execve(2).
+const SHEBANG_MAX: usize = 256;
+
+/// As much of a program as says what it is.
+const HEAD_BYTES: usize = 4096;
+
+/// How many scripts may be each other's interpreters; execve(2).
+const INTERPRETERS_MAX: usize = 5;
+
+/// A program, down to what the kernel can run.
+pub(crate) struct Executable {
+    /// What is run: the program, or its interpreter.
+    pub(crate) file: File,
+    /// The files that have to be readable: program and interpreters.
+    pub(crate) files: Vec<PathBuf>,
+    /// The words before the command's own arguments.
+    pub(crate) words: Vec<CString>,
+    pub(crate) is_dynamic: bool,
+}
+
+impl Executable {
+    /// Opens a program. A script is followed to its interpreter, as the kernel would: it is run by descriptor, and
+    /// the descriptor of a script would be closed before its interpreter could read it.
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        let mut files = vec![path];
+        let mut words: Vec<CString> = Vec::new();
+        for _ in 0..INTERPRETERS_MAX {
+            let Some(path) = files.last() else { break };
+            let word = c_string(path.as_os_str().as_bytes())?;
+            let of_interpreter = |error: io::Error| match files.len() {
+                1 => error,
+                _ => io::Error::new(
+                    error.kind(),
+                    format!("its interpreter {}: {error}", path.display()),
+                ),
+            };
+            match Kind::of(path).map_err(of_interpreter)? {
+                Kind::Script { interpreter, argument } => {
+                    words.splice(0..0, argument.into_iter().chain([word]));
+                    files.push(interpreter);
+                }
+                Kind::Program { is_dynamic } => {
+                    let file =
+                        OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
+                    words.insert(0, word);
+                    return Ok(Self { file, files, words, is_dynamic });
+                }
+            }
+        }
+        Err(io::Error::other("its interpreters are scripts without end"))
+    }
+}
+
+/// What a file is to the kernel.
+enum Kind {
+    Script { interpreter: PathBuf, argument: Option<CString> },
+    Program { is_dynamic: bool },
+}
+
+impl Kind {
+    fn of(path: &Path) -> io::Result<Self> {
+        if !is_executable(path) {
+            let metadata = fs::metadata(path)?;
+            let what = if metadata.is_file() { "not executable" } else { "not a file" };
+            return Err(io::Error::new(io::ErrorKind::PermissionDenied, what));
+        }
+        let mut head = vec![0; HEAD_BYTES];
+        match File::open(path) {
+            Ok(mut file) => {
+                let length = file.read(&mut head)?;
+                head.truncate(length);
+            }
+            // What may be run need not be readable.
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => head.clear(),
+            Err(error) => return Err(error),
+        }
+        let Some(line) = head.strip_prefix(b"#!") else {
+            return Ok(Self::Program { is_dynamic: has_interpreter(&head) });
+        };
+        let line = &line[..line.len().min(SHEBANG_MAX)];
+        let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
+        let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
+        let (interpreter, argument) = line.split_at(end);
+        let argument = argument.trim_ascii();
+        let argument = (!argument.is_empty()).then(|| c_string(argument)).transpose()?;
+        Ok(Self::Script { interpreter: OsStr::from_bytes(interpreter).into(), argument })
+    }
+}
+
+/// Whether an ELF file names a dynamic loader: has a program header of type `PT_INTERP`; elf(5). What cannot be
+/// read is taken for one that has.
+fn has_interpreter(head: &[u8]) -> bool {
+    const PT_INTERP: u32 = 3;
+    let number = |at: usize, length: usize| {
+        let bytes = head.get(at..at + length)?;
+        Some(bytes.iter().rev().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)))
+    };
+    let types = || {
+        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+        (0..count)
+            .map(|index| number(table.checked_add(size * index)?, 4))
+            .collect::<Option<Vec<_>>>()
+    };
+    // 64 bits, little end first.
+    let is_known = head.starts_with(b"\x7fELF\x02\x01");
+    match types().filter(|_| is_known) {
+        Some(types) => types.contains(&(PT_INTERP as usize)),
+        None => true,
+    }
+}
+
+pub(crate) fn is_executable(path: &Path) -> bool {
+    fs::metadata(path).is_ok_and(|file| file.is_file() && file.permissions().mode() & 0o111 != 0)
+}
+
+pub(crate) fn c_string(bytes: &[u8]) -> io::Result<CString> {
+    Ok(CString::new(bytes)?)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_script_is_followed_to_its_interpreter() {
+        let directory = tempfile::tempdir().unwrap();
+        let script = directory.path().join("game");
+        fs::write(&script, "#! /bin/sh  -e\nexit\n").unwrap();
+        assert!(Executable::open(script.clone()).is_err(), "not executable yet");
+        fs::set_permissions(&script, fs::Permissions::from_mode(0o755)).unwrap();
+        let executable = Executable::open(script.clone()).unwrap();
+        let words: Vec<_> = executable.words.iter().map(|word| word.to_str().unwrap()).collect();
+        assert_eq!(words, ["/bin/sh", "-e", script.to_str().unwrap()]);
+        assert!(executable.is_dynamic);
+        fs::write(&script, format!("#!{}\n", script.display())).unwrap();
+        assert!(Executable::open(script).is_err(), "its own interpreter");
+    }
+
+    #[test]
+    fn what_is_no_known_program_is_taken_for_a_dynamic_one() {
+        assert!(has_interpreter(b""));
+        assert!(has_interpreter(b"\x7fELF\x02\x01"));
+        let mut head = vec![0; 200];
+        head[..6].copy_from_slice(b"\x7fELF\x02\x01");
+        (head[32], head[54], head[56]) = (64, 56, 2);
+        assert!(!has_interpreter(&head));
+        head[64 + 56] = 3;
+        assert!(has_interpreter(&head));
+    }
+}
