@@ -57,6 +57,7 @@ mod tests {
     use super::*;
 
     #[test]
+    #[expect(clippy::zombie_processes, reason = "`reap` waits for it")]
     fn a_child_is_taken_in_with_its_end_and_its_use() {
         let child = Command::new("/bin/sh").args(["-c", "exit 7"]).spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
