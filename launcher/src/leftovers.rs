@@ -25,6 +25,8 @@ pub(crate) struct Leftovers {
     unclean: BTreeMap<u64, Game>,
     /// Children of the daemon that are no games: templates, the launcher itself, and those that it was born with.
     others: HashSet<i32>,
+    /// The user as whom all processes of a game's user are killed.
+    killer: Option<u32>,
 }
 
 /// What tells who belongs to a game.
@@ -38,10 +40,14 @@ struct Game {
 
 impl Leftovers {
     /// Begins before the first game, or with those that live.
-    pub(crate) fn new(daemon: i32, others: impl IntoIterator<Item = i32>) -> Self {
+    pub(crate) fn new(
+        daemon: i32,
+        others: impl IntoIterator<Item = i32>,
+        killer: Option<u32>,
+    ) -> Self {
         let own = i32::try_from(std::process::id()).ok();
         let others = others.into_iter().chain(own).collect();
-        Self { daemon, games: BTreeMap::new(), unclean: BTreeMap::new(), others }
+        Self { daemon, games: BTreeMap::new(), unclean: BTreeMap::new(), others, killer }
     }
 
     /// A game's process exists.
@@ -63,6 +69,13 @@ impl Leftovers {
     /// A template is gone; its number may come again.
     pub(crate) fn forget_other(&mut self, pid: i32) {
         self.others.remove(&pid);
+    }
+
+    /// Whether a process can be a game that was forked just now: a child of the daemon, and nobody who is known.
+    pub(crate) fn can_be_new(&self, pid: i32) -> bool {
+        let is_known =
+            self.others.contains(&pid) || self.games.values().any(|game| game.pid == Some(pid));
+        !is_known && parent(pid) == Some(self.daemon)
     }
 
     /// A game's process was reaped, or never was.
@@ -90,7 +103,7 @@ impl Leftovers {
             }
             self.kill_stray(pid);
             if let Some(user) = owner.and_then(|game| self.unclean.get(&game)?.user) {
-                kill_user(stack, user);
+                self.kill_user(stack, user);
             }
         }
         for (game, ended) in &self.unclean {
@@ -111,12 +124,19 @@ impl Leftovers {
             group.kill();
         }
         if let Some(user) = purged.and_then(|purged| purged.user) {
-            kill_user(stack, user);
+            self.kill_user(stack, user);
         }
         for pid in self.strays() {
             if self.owner(pid).is_none_or(|of| of == game || !self.games.contains_key(&of)) {
                 self.kill_stray(pid);
             }
+        }
+    }
+
+    fn kill_user(&self, stack: &mut Stack, user: u32) {
+        let Some(killer) = self.killer else { return };
+        if let Err(error) = process::kill_all_of(stack, user, killer) {
+            log::error!("cannot kill the processes of a game: {error}");
         }
     }
 
@@ -151,12 +171,6 @@ impl Leftovers {
                 log::error!("cannot kill process {pid}, which a game left behind: {error}");
             }
         }
-    }
-}
-
-fn kill_user(stack: &mut Stack, user: u32) {
-    if let Err(error) = process::kill_all_of(stack, user) {
-        log::error!("cannot kill the processes of a game: {error}");
     }
 }
 

@@ -65,22 +65,26 @@ struct Launcher {
     leftovers: Leftovers,
     /// Where each game works that is not cleaned up.
     workplaces: BTreeMap<u64, PathBuf>,
+    /// Games that a template did not bring about, and why: whatever it made instead holds their ports.
+    unborn: BTreeMap<u64, Fault>,
+    is_to_look: bool,
 }
 
 impl Launcher {
     fn new(setup: Setup, daemon: OwnedFd) -> Self {
         let living: Vec<u64> = setup.games.iter().map(|it| it.game).collect();
         let directories = Directories::new(setup.place.clone(), &living);
-        let mut leftovers = Leftovers::new(setup.daemon, setup.inherited.iter().copied());
-        let unclean = setup.unclean.clone();
-        let living = setup.games.clone();
+        let (unclean, living) = (setup.unclean.clone(), setup.games.clone());
+        let (daemon_pid, inherited) = (setup.daemon, setup.inherited.clone());
         let maker = Maker::new(setup);
+        let mut leftovers = Leftovers::new(daemon_pid, inherited, maker.confiner.killer());
         let mut workplaces = BTreeMap::new();
         for it in living {
             // Of a game of a template the user is not its alone.
             let is_forked = maker.program(it.mode).template.is_some();
             let user = maker.user(it.mode, it.port).filter(|_| !is_forked);
-            leftovers.note_launch(it.game, it.pid, user, None);
+            let group = maker.make_group(it.mode, &group_of(it.game));
+            leftovers.note_launch(it.game, it.pid, user, group);
             workplaces.insert(it.game, directories.of(it.game));
         }
         for game in unclean {
@@ -93,6 +97,8 @@ impl Launcher {
             directories,
             leftovers,
             workplaces,
+            unborn: BTreeMap::new(),
+            is_to_look: false,
         }
     }
 
@@ -100,10 +106,9 @@ impl Launcher {
     fn run(mut self) -> io::Result<()> {
         self.clean_up()?;
         while self.wait()? {
-            let mut is_to_look = false;
             for _ in 0..BATCH_MAX {
                 match self.daemon.receive() {
-                    Ok(Some((order, _))) => is_to_look |= self.handle(order)?,
+                    Ok(Some((order, _))) => self.handle(order)?,
                     Ok(None) => return self.end(),
                     Err(error) if error.kind() == io::ErrorKind::WouldBlock => break,
                     Err(error) => return Err(error),
@@ -114,7 +119,7 @@ impl Launcher {
             self.tell(outcomes)?;
             // One look at the daemon's children serves all games of the batch that ended, and comes last: players
             // may be waiting for the launches.
-            if is_to_look {
+            if std::mem::take(&mut self.is_to_look) {
                 self.clean_up()?;
             }
         }
@@ -148,27 +153,24 @@ impl Launcher {
         }
     }
 
-    /// Carries an order out. The answer says whether leftovers are to be looked for.
-    fn handle(&mut self, order: Order) -> io::Result<bool> {
+    fn handle(&mut self, order: Order) -> io::Result<()> {
         match order {
             Order::Launch { game, mode, port, guests } => {
                 self.launch(Request { game, mode, port, guests })?;
-                return Ok(false);
             }
-            Order::CleanUp { game } => self.leftovers.note_end(game),
-            Order::LookAgain => {}
-            Order::Purge { game } => {
-                self.leftovers.purge(game, &mut self.maker.stack);
-                return Ok(false);
+            Order::CleanUp { game } => {
+                self.leftovers.note_end(game);
+                self.is_to_look = true;
             }
+            Order::LookAgain => self.is_to_look = true,
+            Order::Purge { game } => self.leftovers.purge(game, &mut self.maker.stack),
             Order::Renew => {
                 let mut outcomes = Vec::new();
                 self.templates.renew(&mut self.maker, &self.directories, &mut outcomes);
                 self.tell(outcomes)?;
-                return Ok(false);
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     fn launch(&mut self, request: Request) -> io::Result<()> {
@@ -210,7 +212,13 @@ impl Launcher {
                     self.directories.discard(&directory);
                 }
                 Outcome::Answered { request, directory, result } => match result {
+                    Ok(born) if self.is_forked(request.mode) => {
+                        self.tell_forked(&request, directory, born)?;
+                    }
                     Ok(born) => self.tell_born(&request, directory, born)?,
+                    Err(fault) if self.is_forked(request.mode) => {
+                        self.give_up(request.game, directory, fault);
+                    }
                     Err(fault) => {
                         self.directories.discard(&directory);
                         self.daemon.send(&Answer::Failed { game: request.game, fault }, &[])?;
@@ -230,13 +238,51 @@ impl Launcher {
         self.daemon.send(&Answer::Launched { game: request.game, pid }, &attached)
     }
 
+    fn is_forked(&self, mode: usize) -> bool {
+        self.maker.program(mode).template.is_some()
+    }
+
+    /// A template names a process, which need not be what it says: the daemon would take it for a game, and kill it.
+    fn tell_forked(
+        &mut self,
+        request: &Request,
+        directory: PathBuf,
+        mut born: Born,
+    ) -> io::Result<()> {
+        let &Request { game, mode, .. } = request;
+        if !self.leftovers.can_be_new(born.pid) {
+            let fault = "its template named a process that is none of its games";
+            self.give_up(game, directory, Fault::Other(fault.into()));
+            let mut outcomes = Vec::new();
+            self.templates.distrust(mode, &mut outcomes);
+            return self.tell(outcomes);
+        }
+        born.group = self.maker.make_group(mode, &group_of(game));
+        if let Some(Err(error)) = born.group.as_ref().map(|group| group.take_in(born.pid)) {
+            log::warn!("game {game} is in its template's control group: {error}");
+        }
+        self.tell_born(request, directory, born)
+    }
+
+    /// A game is not to be, although a template may have made something of it: the daemon hears so when that is gone.
+    fn give_up(&mut self, game: u64, directory: PathBuf, fault: Fault) {
+        self.workplaces.insert(game, directory);
+        self.leftovers.note_end(game);
+        self.unborn.insert(game, fault);
+        self.is_to_look = true;
+    }
+
     /// Kills what ended games left behind, and says which of them are gone for good.
     fn clean_up(&mut self) -> io::Result<()> {
         for game in self.leftovers.kill(&mut self.maker.stack) {
             if let Some(directory) = self.workplaces.remove(&game) {
                 self.directories.discard(&directory);
             }
-            self.daemon.send(&Answer::CleanedUp { game }, &[])?;
+            let answer = match self.unborn.remove(&game) {
+                Some(fault) => Answer::Failed { game, fault },
+                None => Answer::CleanedUp { game },
+            };
+            self.daemon.send(&answer, &[])?;
         }
         Ok(())
     }
@@ -250,4 +296,9 @@ impl Launcher {
         }
         Ok(())
     }
+}
+
+/// The name of a game's control group.
+pub(crate) fn group_of(game: u64) -> String {
+    format!("game-{game}")
 }

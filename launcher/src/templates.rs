@@ -22,6 +22,9 @@ use crate::wire::{Channel, Fault, Guests};
 /// How long a template may take to fork, which takes it a tenth of a millisecond. The launcher waits meanwhile.
 const FORK_TIMEOUT: Duration = Duration::from_secs(1);
 
+/// Characters of a template's reason for the log.
+const REASON_MAX: usize = 256;
+
 /// All templates, by mode.
 #[derive(Default)]
 pub(crate) struct Templates {
@@ -109,6 +112,13 @@ impl Templates {
         }
     }
 
+    /// A mode's template said what was not true: nothing that it says is to be believed any more.
+    pub(crate) fn distrust(&mut self, mode: usize, outcomes: &mut Vec<Outcome>) {
+        if let Some(slot) = self.by_mode.get_mut(&mode) {
+            give_up(slot.serving.take(), outcomes);
+        }
+    }
+
     /// Ends all of them.
     pub(crate) fn end(&mut self) {
         self.by_mode.clear();
@@ -176,7 +186,7 @@ impl Templates {
             let forked = serving.forked;
             if !survives {
                 give_up(slot.serving.take(), outcomes);
-            } else if maker.program(mode).template.is_some_and(|renew| forked == renew) {
+            } else if maker.program(mode).template.is_some_and(|renew| forked >= renew) {
                 self.start(mode, maker, directories, outcomes);
             }
         }
@@ -258,13 +268,11 @@ impl Template {
                 if game == request.game.to_string() && pid > 0 =>
             {
                 self.forked += 1;
-                let group = maker.make_group(request.mode, &format!("game-{game}"));
-                if let Some(Err(error)) = group.as_ref().map(|group| group.take_in(pid)) {
-                    log::warn!("game {game} is in its template's control group: {error}");
-                }
-                (Ok(Born { pid, control: Some(control), output, user: None, group }), true)
+                // Whoever that is, it has to be looked at before it is put into a group.
+                (Ok(Born { pid, control: Some(control), output, user: None, group: None }), true)
             }
             Ok(FromTemplate::Failed { game, reason }) if game == request.game.to_string() => {
+                let reason: String = reason.chars().take(REASON_MAX).collect();
                 (Err(Fault::Other(format!("its template cannot fork: {reason}"))), true)
             }
             Ok(_) => (Err(Fault::Other("its template answered something else".into())), false),

@@ -178,7 +178,8 @@ impl Launcher {
 
     /// A child that is no game was reaped.
     pub(crate) fn look_again(&mut self) {
-        if !self.unclean.is_empty() || !self.lost.is_empty() {
+        // What is on order may be waiting for the end of what a template made in its place.
+        if !(self.unclean.is_empty() && self.lost.is_empty() && self.ordered.is_empty()) {
             self.order(&Order::LookAgain);
         }
     }
