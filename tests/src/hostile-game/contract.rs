@@ -101,7 +101,7 @@ pub(crate) fn hang() -> ! {
 }
 
 /// A duplicate of a descriptor that is known by its number alone; pidfd_getfd(2).
-fn inherited(number: i32) -> OwnedFd {
+pub(crate) fn inherited(number: i32) -> OwnedFd {
     let this_process = pidfd_open(getpid(), PidfdFlags::empty()).unwrap();
     pidfd_getfd(&this_process, number, PidfdGetfdFlags::empty()).unwrap()
 }

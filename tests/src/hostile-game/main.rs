@@ -10,6 +10,7 @@ mod leftovers;
 mod probes;
 mod stubborn;
 mod tardy;
+mod template;
 mod words;
 
 use std::os::unix::process::CommandExt as _;
@@ -51,6 +52,8 @@ fn misbehave(way: &[&str]) {
         ["floods", channel] => words::flood(channel),
         ["deaf"] => words::never_listen(),
         ["hangs-up"] => words::hang_up(),
+
+        ["template", ref way @ ..] => template::betray(way),
 
         ["probes"] => probes::answer(),
         ["executed"] => println!("executed"),

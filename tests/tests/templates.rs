@@ -1,0 +1,365 @@
+//! Games that a template forks: they are games like any other, whatever becomes of the template; and a template that
+//! breaks its part of the contract costs its mode's players time, and nobody else anything.
+
+use client::{Assignment, GameSocket, Lobby};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use protocol::{Reply, WaitReason};
+use tests::{Cure, Log, Muster, SOON, Setup, proc, wait_until};
+
+/// A mode for two, whose games come from a template.
+fn pairs(keys: &str) -> Setup {
+    let keys = format!("players = 2\ntemplate = true\n{keys}");
+    Setup::default().mode("pair", &["muster-game", "echo"], &keys)
+}
+
+/// A pair of players who were told where to play.
+fn assigned(muster: &Muster) -> [Assignment; 2] {
+    let lobbies = ["ada", "bob"].map(|name| muster.join("pair", name));
+    lobbies.map(|mut lobby| lobby.assignment(SOON).unwrap())
+}
+
+fn enter(assigned: [Assignment; 2]) -> [GameSocket; 2] {
+    assigned.map(|assignment| GameSocket::enter(&assignment, SOON).unwrap())
+}
+
+/// Plays a match to its end.
+fn play([mut ada, mut bob]: [GameSocket; 2]) {
+    ada.say("words");
+    assert_eq!(ada.next_words(SOON).unwrap(), "words");
+    bob.ping("x", SOON).unwrap();
+    ada.bye(SOON).unwrap();
+    bob.bye(SOON).unwrap();
+}
+
+/// The pid of the newest template of so many.
+fn template(muster: &Muster, number: usize) -> i32 {
+    let lines = muster.log().wait_for_count(number, &["template started"]);
+    pid(&lines[number - 1])
+}
+
+fn pid(line: &str) -> i32 {
+    Log::field(line, "pid").trim_end_matches(':').parse().unwrap()
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+fn no_match_was_harmed(muster: &Muster) {
+    for bad in ["game failed", "port busy", "match stopped", "the launcher is gone"] {
+        assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
+    }
+}
+
+// ---- Templates that do what they should ----
+
+#[test]
+fn whole_matches_behind_all_walls() {
+    whole_matches("");
+}
+
+#[test]
+fn whole_matches_behind_the_walls_of_any_game() {
+    whole_matches("\n[mode.confinement]\nseccomp = \"default\"");
+}
+
+#[test]
+fn whole_matches_without_walls() {
+    whole_matches("\n[mode.confinement]\nenabled = false");
+}
+
+/// Several matches at once, twice, of games that one template forked, some of them ahead of their players. All are the
+/// daemon's children, who hears from the kernel how they ended and what they used; port and directory come back.
+fn whole_matches(keys: &str) {
+    let muster = pairs(&format!("warm = 2{keys}")).start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    let template = template(&muster, 1);
+    let mut directories = Vec::new();
+    for round in 1..=2 {
+        let games: Vec<_> = (0..4).map(|_| enter(assigned(&muster))).collect();
+        let lines = muster.log().wait_for_count(4 * round, &["match assigned"]);
+        let pids: Vec<i32> = lines[4 * (round - 1)..].iter().map(|line| pid(line)).collect();
+        assert!(pids.iter().all(|pid| muster.games().contains(pid)), "{pids:?}");
+        let directory = |pid: &i32| std::fs::read_link(format!("/proc/{pid}/cwd")).unwrap();
+        directories.extend(pids.iter().map(directory));
+        games.into_iter().for_each(play);
+        let ended = muster.log().wait_for_count(4 * round, &["game ended", "exit status 0"]);
+        for line in &ended[4 * (round - 1)..] {
+            assert!(pids.contains(&pid(line)), "{line}");
+            assert_ne!(Log::field(line, "memory_peak_kib"), "0", "{line}");
+        }
+        muster.wait_until_calm("pair", 2);
+    }
+    assert_eq!(directories.len(), 8);
+    for directory in directories {
+        wait_until("the directory's end", || !directory.exists());
+    }
+    assert!(proc::is_alive(template));
+    assert_eq!(muster.log().lines_with(&["template started"]).len(), 1);
+    no_match_was_harmed(&muster);
+}
+
+/// It is killed while its games are played: they play on, and the next match has a game of the next template.
+#[test]
+fn a_template_that_is_killed_takes_nobody_along() {
+    let muster = pairs("warm = 0").start();
+    let games = enter(assigned(&muster));
+    let old = template(&muster, 1);
+    send(old, Signal::SIGKILL);
+    muster.log().wait_for(&["template ended mode=pair", &format!("pid={old} "), "signal 9"]);
+    let others = enter(assigned(&muster));
+    assert_ne!(template(&muster, 2), old);
+    play(games);
+    play(others);
+    muster.wait_until_calm("pair", 0);
+    no_match_was_harmed(&muster);
+}
+
+/// As above, over and over, at once before the next players come.
+#[test]
+fn templates_are_killed_again_and_again() {
+    let muster = pairs("warm = 0").start();
+    for number in 1..=10 {
+        let games = enter(assigned(&muster));
+        send(template(&muster, number), Signal::SIGKILL);
+        play(games);
+    }
+    muster.wait_until_calm("pair", 0);
+    assert_eq!(muster.log().lines_with(&["match stopped"]), [""; 0]);
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// After so many games it is started anew; the old one serves until the new one does, then it ends.
+#[test]
+fn a_template_is_renewed_after_so_many_games() {
+    let muster = pairs("warm = 0\ntemplate_games = 3").start();
+    for _ in 0..10 {
+        play(enter(assigned(&muster)));
+    }
+    let templates: Vec<i32> = (1..=3).map(|number| template(&muster, number)).collect();
+    wait_until("the end of the first", || !proc::is_alive(templates[0]));
+    muster.wait_until_calm("pair", 0);
+    no_match_was_harmed(&muster);
+}
+
+/// SIGHUP has them started anew: what they have loaded may have changed.
+#[test]
+fn a_template_is_renewed_when_the_operator_says_so() {
+    let muster = pairs("warm = 1").start();
+    let games = enter(assigned(&muster));
+    for number in 1..=3 {
+        let old = template(&muster, number);
+        muster.signal(Signal::SIGHUP);
+        assert_ne!(template(&muster, number + 1), old);
+        play(enter(assigned(&muster)));
+        wait_until("the end of the old one", || !proc::is_alive(old));
+    }
+    play(games);
+    muster.wait_until_calm("pair", 1);
+    no_match_was_harmed(&muster);
+}
+
+/// Nothing of it outlives the daemon.
+#[test]
+fn a_template_ends_with_the_daemon() {
+    let mut muster = pairs("warm = 2").start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    let all = proc::children(muster.pid());
+    let place = std::fs::read_link(format!("/proc/{}/cwd", template(&muster, 1))).unwrap();
+    let place = place.parent().unwrap();
+    assert!(all.len() >= 4 && place.exists());
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    assert!(all.into_iter().all(|pid| !proc::is_alive(pid)));
+    assert!(!place.exists());
+}
+
+// ---- Templates that do not ----
+
+/// Four players wait for a mode whose template fails, and are told so. Meanwhile another mode is played, on the same
+/// ports, by who came before and by who comes now. Then the template is cured, and the four are served in the order
+/// in which they came. In the end every port is back, and none was ever given out while somebody held it.
+fn costs_nobody_anything(way: &[&str], fault: &str) {
+    let cure = Cure::prepare();
+    let way = [&["template"], way].concat();
+    let keys = "warm = 0\ntemplate = true\nready_timeout = \"2s\"";
+    let setup = Setup::default().ports(3).hostile("bad", &cure.until(&way), keys);
+    let setup = setup.mode("fine", &["muster-game", "echo"], "players = 1\nwarm = 0");
+    let muster = setup.start();
+    let launcher = muster.launcher();
+    let mut eve = enter_fine(&muster);
+    let mut waiting = ["ada", "bob", "cid", "dan"].map(|name| muster.join("bad", name));
+    for lobby in &mut waiting {
+        wait_for_reason(lobby, WaitReason::GameFailing);
+    }
+    muster.log().wait_for_count(2, &["game failed", "mode=bad", fault]);
+    let mut fay = enter_fine(&muster);
+    fay.ping("x", SOON).unwrap();
+    fay.bye(SOON).unwrap();
+    cure.give();
+    let assigned = waiting.map(|mut lobby| lobby.assignment(SOON).unwrap());
+    let slots = assigned.each_ref().map(|it| it.slot);
+    assert_eq!(slots, [0, 1, 0, 1], "the order of their coming");
+    assert!(assigned.is_sorted_by_key(|it| it.match_id.parse::<u64>().unwrap()));
+    for mut game in assigned.map(|assignment| GameSocket::enter(&assignment, SOON).unwrap()) {
+        game.ping("x", SOON).unwrap();
+        game.bye(SOON).unwrap();
+    }
+    eve.ping("x", SOON).unwrap();
+    eve.bye(SOON).unwrap();
+    muster.wait_until_calm("bad", 0);
+    for bad in ["port busy", "match stopped", "the launcher is gone"] {
+        assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
+    }
+    assert_eq!(muster.launcher(), launcher);
+    wait_until("the end of all but one template", || muster.games().len() <= 1);
+}
+
+fn enter_fine(muster: &Muster) -> GameSocket {
+    GameSocket::enter(&muster.join("fine", "eve").assignment(SOON).unwrap(), SOON).unwrap()
+}
+
+fn wait_for_reason(lobby: &mut Lobby, wanted: WaitReason) {
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Waiting { reason, .. } if reason == wanted => return,
+            Reply::Waiting { .. } | Reply::Queued { .. } => {}
+            other => panic!("told {other} where only waiting was due"),
+        }
+    }
+}
+
+#[test]
+fn never_ready() {
+    costs_nobody_anything(&["never-ready"], "it did not say ready in time");
+}
+
+#[test]
+fn ends_at_once() {
+    costs_nobody_anything(&["exits"], "its template failed: it ended");
+}
+
+#[test]
+fn ends_when_it_is_ready() {
+    costs_nobody_anything(&["exits-when-ready"], "its template");
+}
+
+#[test]
+fn ends_when_it_is_asked() {
+    costs_nobody_anything(&["exits-when-asked"], "its template");
+}
+
+/// It is killed after a second, in which nobody is made to wait for good.
+#[test]
+fn hangs_when_it_is_asked() {
+    costs_nobody_anything(&["hangs"], "fork it from its template: timed out");
+}
+
+#[test]
+fn speaks_before_it_is_ready() {
+    let early = r#"{"type":"forked","game":"1","pid":1}"#;
+    costs_nobody_anything(&["babbles", early], "it spoke before it was ready");
+}
+
+#[test]
+fn says_garbage_in_place_of_ready() {
+    costs_nobody_anything(&["babbles", "{"], "what it said is no message");
+}
+
+#[test]
+fn says_ready_twice() {
+    costs_nobody_anything(&["speaks-unasked"], "its template");
+}
+
+#[test]
+fn answers_garbage() {
+    costs_nobody_anything(&["answers", "{\"type\":"], "its template");
+}
+
+#[test]
+fn answers_what_was_not_asked() {
+    let other = r#"{"type":"forked","game":"999","pid":1}"#;
+    costs_nobody_anything(&["answers", other], "its template answered something else");
+}
+
+#[test]
+fn answers_with_a_pid_that_is_none() {
+    let group = r#"{"type":"forked","game":"1","pid":-1}"#;
+    costs_nobody_anything(&["answers", group], "its template answered something else");
+}
+
+#[test]
+fn names_nobody() {
+    costs_nobody_anything(&["names", "nobody"], "none of its games");
+}
+
+#[test]
+fn names_the_first_process() {
+    costs_nobody_anything(&["names", "init"], "none of its games");
+}
+
+#[test]
+fn names_the_daemon() {
+    costs_nobody_anything(&["names", "daemon"], "none of its games");
+}
+
+#[test]
+fn names_the_launcher() {
+    costs_nobody_anything(&["names", "launcher"], "none of its games");
+}
+
+#[test]
+fn names_itself() {
+    costs_nobody_anything(&["names", "itself"], "none of its games");
+}
+
+#[test]
+fn names_a_game_of_another_mode() {
+    costs_nobody_anything(&["names", "game"], "none of its games");
+}
+
+/// It forks a game that holds the port, and does not answer.
+#[test]
+fn conceals_a_game_silently() {
+    costs_nobody_anything(&["conceals", "silently"], "its template");
+}
+
+/// As above, and names a process that is none.
+#[test]
+fn conceals_a_game_and_lies() {
+    costs_nobody_anything(&["conceals", "lying"], "none of its games");
+}
+
+/// As above, and says that there is none.
+#[test]
+fn conceals_a_game_and_denies_it() {
+    costs_nobody_anything(&["conceals", "denying"], "its template cannot fork");
+}
+
+/// It forks more than it was asked for.
+#[test]
+fn litters() {
+    costs_nobody_anything(&["litters"], "its template cannot fork");
+}
+
+// ---- What games of a template leave behind ----
+
+/// Row 21, for forks, whose environment names no game: who holds the port is dead before it comes back.
+#[test]
+fn leftovers_die_before_the_port_comes_back() {
+    for what in ["still", "daemon", "nameless"] {
+        let keys = "players = 1\nwarm = 0\ntemplate = true";
+        let setup = Setup::default().ports(1);
+        let muster = setup.hostile("bad", &["template", "leaves", what], keys).start();
+        for number in 1..=2 {
+            let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
+            assert_eq!(assigned.match_id, number.to_string());
+            muster.log().wait_for_count(number, &["port free"]);
+            let left = muster.log().wait_for_count(number, &["left pid="]);
+            assert!(left.iter().all(|line| !proc::is_alive(pid(line))), "{left:?}");
+        }
+        muster.wait_until_calm("bad", 0);
+        no_match_was_harmed(&muster);
+    }
+}
