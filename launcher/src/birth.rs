@@ -132,7 +132,7 @@ impl Maker {
             Contract::Plain { binds } => (!binds, false),
         };
         let user = self.user(mode, port);
-        let group = self.make_group(mode, &format!("game-{game}"));
+        let group = self.make_group(mode, &crate::run::group_of(game));
         let Ends { socket, control, its_control, output, its_output } = ends;
         // Whoever binds the port itself finds it free: it was until now.
         let socket = has_socket.then_some(socket);
@@ -198,10 +198,7 @@ impl Maker {
         let ruleset = match &walls.paths {
             None => None,
             Some(paths) => paths
-                .ruleset(
-                    make.directory,
-                    executable.files.iter().map(PathBuf::as_path).chain(program.named_files()),
-                )
+                .ruleset(make.directory, executable.run_files(), program.named_files())
                 .map_err(|error| Fault::Other(format!("cannot list its files: {error}")))?,
         };
         let own = make.environment.iter().map(|(name, value)| (*name, value));

@@ -31,6 +31,9 @@ pub(crate) use paths::Paths;
 /// Users for templates, of whom there is one a mode, come after those for ports.
 const PORTS: u32 = 1 << 16;
 
+/// The user as whom games' processes are killed comes after those for templates, of whom there are fewer.
+const KILLER: u32 = PORTS + 1024;
+
 /// What confinement has to work with on this machine.
 pub(crate) struct Confiner {
     first_user: Option<u32>,
@@ -109,7 +112,7 @@ impl Confiner {
                 profile => Some(Calls::new(profile, files_max, program.contract, shares_user)),
             },
             has_cgroup,
-            limits: resource_limits(&wanted.limits, has_user),
+            limits: resource_limits(&wanted.limits, !shares_user),
             files_max,
             wanted: wanted.limits.clone(),
         }
@@ -124,6 +127,11 @@ impl Confiner {
     pub(crate) fn user_of_template(&self, walls: &Walls, mode: usize) -> Option<u32> {
         let offset = PORTS + u32::try_from(mode).unwrap_or_default();
         self.first_user.filter(|_| walls.has_user).map(|first| first + offset)
+    }
+
+    /// The user as whom all processes of another are killed.
+    pub(crate) fn killer(&self) -> Option<u32> {
+        self.first_user.map(|first| first + KILLER)
     }
 
     /// Makes a control group, if the mode's games have one.
@@ -156,10 +164,10 @@ fn wants_network(program: &Program) -> bool {
     program.confinement.network && program.contract != (Contract::Plain { binds: true })
 }
 
-/// The kernel's resource limits. Processes are counted by user: without a user of its own a game would be refused
-/// for what others have.
-fn resource_limits(limits: &Limits, has_user: bool) -> Vec<(u32, u64)> {
-    let processes_max = limits.processes_max.filter(|_| has_user);
+/// The kernel's resource limits. Processes are counted by user: a game that shares one would be refused for what
+/// others have.
+fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(u32, u64)> {
+    let processes_max = limits.processes_max.filter(|_| has_own_user);
     let all = [
         (libc::RLIMIT_DATA, limits.memory_max),
         (libc::RLIMIT_CPU, limits.cpu_time_max),

@@ -25,6 +25,8 @@ pub(crate) struct Executable {
     /// The words before the command's own arguments.
     pub(crate) words: Vec<CString>,
     pub(crate) is_dynamic: bool,
+    /// What links it when it starts.
+    pub(crate) loader: Option<PathBuf>,
 }
 
 impl Executable {
@@ -48,22 +50,27 @@ impl Executable {
                     words.splice(0..0, argument.into_iter().chain([word]));
                     files.push(interpreter);
                 }
-                Kind::Program { is_dynamic } => {
+                Kind::Program { is_dynamic, loader } => {
                     let file =
                         OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
                     words.insert(0, word);
-                    return Ok(Self { file, files, words, is_dynamic });
+                    return Ok(Self { file, files, words, is_dynamic, loader });
                 }
             }
         }
         Err(io::Error::other("its interpreters are scripts without end"))
+    }
+
+    /// Everything that has to be run for it to run.
+    pub(crate) fn run_files(&self) -> impl Iterator<Item = &Path> {
+        self.files.iter().chain(&self.loader).map(PathBuf::as_path)
     }
 }
 
 /// What a file is to the kernel.
 enum Kind {
     Script { interpreter: PathBuf, argument: Option<CString> },
-    Program { is_dynamic: bool },
+    Program { is_dynamic: bool, loader: Option<PathBuf> },
 }
 
 impl Kind {
@@ -84,7 +91,10 @@ impl Kind {
             Err(error) => return Err(error),
         }
         let Some(line) = head.strip_prefix(b"#!") else {
-            return Ok(Self::Program { is_dynamic: has_interpreter(&head) });
+            let linkage = Linkage::of(&head);
+            let is_dynamic = linkage != Linkage::Static;
+            let loader = if let Linkage::By(loader) = linkage { Some(loader) } else { None };
+            return Ok(Self::Program { is_dynamic, loader });
         };
         let line = &line[..line.len().min(SHEBANG_MAX)];
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
@@ -96,25 +106,43 @@ impl Kind {
     }
 }
 
-/// Whether an ELF file names a dynamic loader: has a program header of type `PT_INTERP`; elf(5). What cannot be
-/// read is taken for one that has.
-fn has_interpreter(head: &[u8]) -> bool {
-    const PT_INTERP: u32 = 3;
-    let number = |at: usize, length: usize| {
-        let bytes = head.get(at..at + length)?;
-        Some(bytes.iter().rev().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)))
-    };
-    let types = || {
-        let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
-        (0..count)
-            .map(|index| number(table.checked_add(size * index)?, 4))
-            .collect::<Option<Vec<_>>>()
-    };
-    // 64 bits, little end first.
-    let is_known = head.starts_with(b"\x7fELF\x02\x01");
-    match types().filter(|_| is_known) {
-        Some(types) => types.contains(&(PT_INTERP as usize)),
-        None => true,
+/// How a program is linked.
+#[derive(Debug, PartialEq, Eq)]
+enum Linkage {
+    Static,
+    /// By a dynamic loader, when it starts.
+    By(PathBuf),
+    /// Who knows: it is no program of a known format, or cannot be read.
+    Unknown,
+}
+
+impl Linkage {
+    /// Reads an ELF file's program headers: a dynamic one has one of type `PT_INTERP`; elf(5).
+    fn of(head: &[u8]) -> Self {
+        const PT_INTERP: usize = 3;
+        let number = |at: usize, length: usize| {
+            let bytes = head.get(at..at.checked_add(length)?)?;
+            Some(bytes.iter().rev().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)))
+        };
+        // 64 bits, little end first.
+        if !head.starts_with(b"\x7fELF\x02\x01") {
+            return Self::Unknown;
+        }
+        let read = || {
+            let (table, size, count) = (number(32, 8)?, number(54, 2)?, number(56, 2)?);
+            for index in 0..count {
+                let header = table.checked_add(size * index)?;
+                if number(header, 4)? == PT_INTERP {
+                    let (at, length) =
+                        (number(header.checked_add(8)?, 8)?, number(header + 32, 8)?);
+                    let name = head.get(at..at.checked_add(length)?)?;
+                    let name = name.strip_suffix(b"\0").unwrap_or(name);
+                    return Some(Self::By(OsStr::from_bytes(name).into()));
+                }
+            }
+            Some(Self::Static)
+        };
+        read().unwrap_or(Self::Unknown)
     }
 }
 
@@ -146,14 +174,18 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_known_program_is_taken_for_a_dynamic_one() {
-        assert!(has_interpreter(b""));
-        assert!(has_interpreter(b"\x7fELF\x02\x01"));
+    fn a_program_says_how_it_is_linked() {
+        assert_eq!(Linkage::of(b""), Linkage::Unknown);
+        assert_eq!(Linkage::of(b"\x7fELF\x02\x01"), Linkage::Unknown);
         let mut head = vec![0; 200];
         head[..6].copy_from_slice(b"\x7fELF\x02\x01");
         (head[32], head[54], head[56]) = (64, 56, 2);
-        assert!(!has_interpreter(&head));
+        assert_eq!(Linkage::of(&head), Linkage::Static);
         head[64 + 56] = 3;
-        assert!(has_interpreter(&head));
+        (head[64 + 56 + 8], head[64 + 56 + 32]) = (190, 4);
+        head[190..194].copy_from_slice(b"/ld\0");
+        assert_eq!(Linkage::of(&head), Linkage::By("/ld".into()));
+        let shell = Executable::open("/bin/sh".into()).unwrap();
+        assert!(shell.loader.is_some_and(|loader| loader.is_file()));
     }
 }

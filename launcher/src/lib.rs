@@ -5,10 +5,10 @@
 //! their end, whatever becomes of the launcher. If the launcher dies, the daemon starts another, tells it
 //! which games live, and has made again what was on order; no game notices.
 //!
-//! A request becomes a game in [`birth`]: [`executable`], socket, channel, directory, environment, then the [`launch_step`],
-//! with the walls that [`confine`] prepared. Modes with a template have their games forked by [`templates`]
-//! instead. What a dead game left is found and ended by [`leftovers`], and its files go with
-//! [`directories`]. [`wire`] is what daemon and launcher say to each other, [`program`] what a mode asks for.
+//! A request becomes a game in `birth`: `executable`, socket, channel, directory, environment, then the `launch_step`,
+//! with the walls that `confine` prepared. Modes with a template have their games forked by `templates`
+//! instead. What a dead game left is found and ended by `leftovers`, and its files go with
+//! `directories`. `wire` is what daemon and launcher say to each other, `program` what a mode asks for.
 //!
 //! The launcher has one thread and does one thing after another. So it never mistakes a process that is just
 //! being made for one that was left behind.

@@ -71,7 +71,8 @@ impl Calls {
 }
 
 /// How the launch step runs the game's program: by a descriptor whose number, this one or one a little above, is
-/// beyond the game's limit, so that the game can never make it again. `AT_FDCWD`, which is negative, is none.
+/// beyond the game's limit, so that the game can never make it again. `AT_FDCWD`, which is negative, is none. That leaves
+/// absolute paths, for which the kernel does not look at the descriptor: which of those can be run, Landlock says.
 fn run_program(program_fd: u64) -> Allowed {
     let highest = u64::from(i32::MAX.unsigned_abs());
     let by_descriptor = u64::from(libc::AT_EMPTY_PATH.unsigned_abs());

@@ -73,7 +73,12 @@ impl Tree {
         let root = mounts.find(|mount| mount.get(2) == Some(&"cgroup2"));
         let root = root.and_then(|mount| mount.get(1).copied());
         let root = root.ok_or("version 2 is not mounted")?;
-        Ok(Path::new(root).join(group.trim_start_matches('/')))
+        let group = Path::new(root).join(group.trim_start_matches('/'));
+        // An earlier launcher moved all of us to the leaf.
+        match group.file_name().is_some_and(|name| name == OWN_LEAF) {
+            true => Ok(group.parent().map(Path::to_owned).unwrap_or(group)),
+            false => Ok(group),
+        }
     }
 
     /// Makes a tree ready to have groups with limits beneath it.
@@ -82,7 +87,11 @@ impl Tree {
             "{} was not delegated to Muster (systemd: Delegate=yes)",
             path.display()
         ));
-        // cgroups(7), delegation: who may write this file was given the tree.
+        // cgroups(7), delegation: who may write this file was given the tree; to root, who may in any case, systemd
+        // says it by an attribute.
+        if nix::unistd::geteuid().is_root() && !is_marked_delegated(&path) {
+            return Err(mine);
+        }
         if nix::unistd::access(&path.join("cgroup.procs"), nix::unistd::AccessFlags::W_OK).is_err()
         {
             return Err(mine);
@@ -108,8 +117,9 @@ impl Tree {
         let path = self.path.join(name);
         let made = fs::create_dir(&path);
         made.or_else(|error| if path.is_dir() { Ok(()) } else { Err(error) })?;
-        let cpu =
-            limits.cpu_max.map(|per_cent| format!("{} {PERIOD_US}", per_cent * PERIOD_US / 100));
+        let cpu = limits
+            .cpu_max
+            .map(|per_cent| format!("{} {PERIOD_US}", per_cent.saturating_mul(PERIOD_US) / 100));
         let values = [
             ("memory", "memory.max", limits.memory_max.map(|bytes| bytes.to_string())),
             // What is swapped out is not gone; a game that needs it is as slow as one that is stopped.
@@ -130,6 +140,14 @@ impl Tree {
         let procs = fs::OpenOptions::new().write(true).open(path.join("cgroup.procs"))?;
         Ok(Group { path, procs: procs.into() })
     }
+}
+
+/// Whether systemd delegated a tree; systemd.resource-control(5), "Delegate=".
+fn is_marked_delegated(path: &Path) -> bool {
+    ["user.delegate", "trusted.delegate"].into_iter().any(|name| {
+        let mut value = [0; 8];
+        rustix::fs::getxattr(path, name, &mut value).is_ok_and(|length| &value[..length] == b"1")
+    })
 }
 
 impl Group {

@@ -11,7 +11,7 @@ use landlock::{
 };
 
 use super::unavailable;
-use crate::program::Program;
+use crate::program::{Profile, Program};
 
 /// The newest kernel feature that is asked for; an older kernel gives what it has.
 const NEWEST: ABI = ABI::V6;
@@ -42,6 +42,8 @@ const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random",
 /// A mode's paths, opened once.
 pub(crate) struct Paths {
     allowed: Vec<(PathFd, BitFlags<AccessFs>)>,
+    /// What a game may do in its working directory.
+    own: BitFlags<AccessFs>,
     /// The ruleset that all of a mode's games share, where they may, and the files that it is for.
     shared: RefCell<Option<(Vec<Identity>, Rc<OwnedFd>)>>,
     /// The place above all working directories, where it may be open to each game.
@@ -61,8 +63,17 @@ impl Paths {
             unavailable("Landlock, so games reach every file of their user", error);
             return None;
         }
-        let read = AccessFs::from_read(NEWEST);
-        let write = AccessFs::from_all(NEWEST);
+        if let Err(error) = whole_ruleset() {
+            unavailable("all of Landlock: this kernel has an older one", error);
+        }
+        // Who only plays runs nothing. A filter of system calls cannot see what a program is called, so it is here
+        // that `strict` programs are kept from running others.
+        let run = match program.confinement.seccomp {
+            Profile::Strict => BitFlags::empty(),
+            Profile::Default | Profile::Off => BitFlags::from(AccessFs::Execute),
+        };
+        let read = (AccessFs::from_read(NEWEST) & !BitFlags::from(AccessFs::Execute)) | run;
+        let write = (AccessFs::from_all(NEWEST) & !BitFlags::from(AccessFs::Execute)) | run;
         let device = AccessFs::ReadFile | AccessFs::WriteFile;
         let system = SYSTEM.iter().map(|path| (Path::new(*path), read));
         let devices = DEVICES.iter().map(|path| (Path::new(*path), device));
@@ -87,7 +98,7 @@ impl Paths {
             }
         }
         let place = place.map(Path::to_owned);
-        Some(Self { allowed, shared: RefCell::new(None), place })
+        Some(Self { allowed, own: write, shared: RefCell::new(None), place })
     }
 
     /// The ruleset for a game, with its working directory and the files that it is run from or that its command names.
@@ -95,14 +106,20 @@ impl Paths {
     pub(crate) fn ruleset<'a>(
         &self,
         directory: &Path,
-        files: impl Iterator<Item = &'a Path>,
+        run: impl Iterator<Item = &'a Path>,
+        named: impl Iterator<Item = &'a Path>,
     ) -> Result<Option<Rc<OwnedFd>>, RulesetError> {
-        let files: Vec<PathFd> = files.filter_map(|file| PathFd::new(file).ok()).collect();
+        let run = run.map(|file| (file, AccessFs::ReadFile | AccessFs::Execute));
+        let named = named.map(|file| (file, self.own & (AccessFs::ReadFile | AccessFs::Execute)));
+        let files: Vec<(PathFd, BitFlags<AccessFs>)> = run
+            .chain(named)
+            .filter_map(|(file, access)| Some((PathFd::new(file).ok()?, access)))
+            .collect();
         let Some(place) = &self.place else {
             return Ok(self.make_ruleset(directory, &files)?.map(Rc::new));
         };
         // A program that was installed anew has its old name and is another file.
-        let identities: Vec<Identity> = files.iter().map(identity).collect();
+        let identities: Vec<Identity> = files.iter().map(|(file, _)| identity(file)).collect();
         if let Some((of, shared)) = &*self.shared.borrow()
             && *of == identities
         {
@@ -116,21 +133,30 @@ impl Paths {
     fn make_ruleset(
         &self,
         directory: &Path,
-        files: &[PathFd],
+        files: &[(PathFd, BitFlags<AccessFs>)],
     ) -> Result<Option<OwnedFd>, RulesetError> {
         let mut ruleset = ruleset()?;
         for (path, access) in &self.allowed {
             ruleset = ruleset.add_rule(PathBeneath::new(path, *access))?;
         }
         if let Ok(directory) = PathFd::new(directory) {
-            ruleset = ruleset.add_rule(PathBeneath::new(directory, AccessFs::from_all(NEWEST)))?;
+            ruleset = ruleset.add_rule(PathBeneath::new(directory, self.own))?;
         }
-        for file in files {
-            let access = AccessFs::ReadFile | AccessFs::Execute;
-            ruleset = ruleset.add_rule(PathBeneath::new(file, access))?;
+        for (file, access) in files {
+            ruleset = ruleset.add_rule(PathBeneath::new(file, *access))?;
         }
         Ok(ruleset.into())
     }
+}
+
+/// As `ruleset`, but an error where the kernel does not know to forbid all of it.
+fn whole_ruleset() -> Result<landlock::RulesetCreated, RulesetError> {
+    Ruleset::default()
+        .set_compatibility(CompatLevel::HardRequirement)
+        .handle_access(AccessFs::from_all(NEWEST))?
+        .handle_access(AccessNet::from_all(NEWEST))?
+        .scope(Scope::from_all(NEWEST))?
+        .create()
 }
 
 fn identity(file: &PathFd) -> Identity {
