@@ -16,7 +16,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::birth::{Born, BornTemplate, Ends, Maker, Request};
 use crate::confine::Group;
-use crate::directories::Directories;
+use crate::directories::{Directories, workplace};
 use crate::wire::{Channel, Fault, Guests};
 
 /// How long a template may take to fork, which takes it a tenth of a millisecond. The launcher waits meanwhile.
@@ -74,6 +74,8 @@ impl Templates {
     ) {
         let mode = request.mode;
         self.by_mode.entry(mode).or_default().waiting.push_back(request);
+        // One that is dead is not to be asked, which would count as its game's failure.
+        self.hear(mode, outcomes);
         self.settle(mode, maker, directories, outcomes);
     }
 
@@ -180,7 +182,7 @@ impl Templates {
                 return self.start(mode, maker, directories, outcomes);
             };
             let Some(request) = slot.waiting.pop_front() else { return };
-            let directory = directories.of(request.game);
+            let directory = workplace(&maker.setup.place, request.game, Some(mode));
             let (result, survives) = serving.fork(&request, maker, directories, &directory);
             outcomes.push(Outcome::Answered { request, directory, result });
             let forked = serving.forked;

@@ -116,7 +116,24 @@ fn a_template_that_is_killed_takes_nobody_along() {
     no_match_was_harmed(&muster);
 }
 
-/// As above, over and over, at once before the next players come.
+/// Its end and the next players are news at once: nobody asks it any more, so no game fails.
+#[test]
+fn nobody_asks_a_dead_template() {
+    let muster = pairs("warm = 0").start();
+    play(enter(assigned(&muster)));
+    let (launcher, old) = (muster.launcher(), template(&muster, 1));
+    send(launcher, Signal::SIGSTOP);
+    wait_until("its standstill", || proc::state(launcher) == Some('T'));
+    let lobbies = ["ada", "bob"].map(|name| muster.join("pair", name));
+    send(old, Signal::SIGKILL);
+    wait_until("the template's end", || !proc::is_alive(old));
+    send(launcher, Signal::SIGCONT);
+    play(enter(lobbies.map(|mut lobby| lobby.assignment(SOON).unwrap())));
+    muster.wait_until_calm("pair", 0);
+    no_match_was_harmed(&muster);
+}
+
+/// Over and over, at any moment before the next players come.
 #[test]
 fn templates_are_killed_again_and_again() {
     let muster = pairs("warm = 0").start();
