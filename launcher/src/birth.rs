@@ -80,8 +80,8 @@ struct Make<'a> {
 impl Maker {
     pub(crate) fn new(setup: Setup) -> Self {
         let confiner = Confiner::new(&setup);
-        let walls = setup.programs.iter();
-        let walls = walls.map(|program| confiner.walls(program, &setup.place)).collect();
+        let programs = setup.programs.iter().enumerate();
+        let walls = programs.map(|(mode, it)| confiner.walls(it, mode, &setup.place)).collect();
         let exe = std::env::current_exe().ok();
         let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
         Self { setup, confiner, walls, stack: Stack::new(), beside }

@@ -18,6 +18,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::geteuid;
 use seccompiler::BpfProgram;
 
+use crate::directories::of_mode;
 use crate::program::{Contract, Limits, Profile, Program};
 use crate::wire::Setup;
 use calls::{Calls, Use};
@@ -77,7 +78,7 @@ impl Confiner {
     }
 
     /// Prepares the walls of a mode.
-    pub(crate) fn walls(&self, program: &Program, place: &Path) -> Walls {
+    pub(crate) fn walls(&self, program: &Program, mode: usize, place: &Path) -> Walls {
         let wanted = &program.confinement;
         let mut namespaces = Vec::new();
         let entered = [
@@ -99,9 +100,13 @@ impl Confiner {
         let has_user = wanted.user && self.first_user.is_some();
         let has_cgroup = wanted.cgroup && self.tree.is_some();
         let shares_user = !has_user || program.template.is_some();
-        // Where each game has a user of its own, nobody else gets into its directory; and those of a template are
-        // made after its walls.
-        let shared = (has_user || program.template.is_some()).then_some(place);
+        // The directories of a template's games are made after its walls, in a place that is the mode's alone. Else
+        // all share one where each game has a user of its own, as nobody else gets into its directory.
+        let shared = match (program.template.is_some(), has_user) {
+            (true, _) => Some(of_mode(place, mode)),
+            (false, true) => Some(place.to_owned()),
+            (false, false) => None,
+        };
         Walls {
             namespaces,
             has_user,

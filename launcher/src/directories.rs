@@ -10,10 +10,13 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
+
+/// How the names of directories begin that are a mode's.
+const MODE: &str = "mode-";
 
 /// Entries removed at a time.
 const ENTRIES_PER_TURN: usize = 256;
@@ -27,22 +30,22 @@ pub(crate) struct Directories {
 }
 
 impl Directories {
-    /// Takes over a place, with what an earlier launcher left there of games that do not live.
-    pub(crate) fn new(place: PathBuf, living: &[u64]) -> Self {
-        let mut directories = Self { place, heaped: 0, removed: 0 };
-        let kept: Vec<PathBuf> = living.iter().map(|game| directories.of(*game)).collect();
-        let entries = fs::read_dir(&directories.place).into_iter().flatten().flatten();
-        let entries: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    /// Takes over a place, and removes what an earlier launcher left there, but for what is `kept`.
+    pub(crate) fn new(place: PathBuf, kept: &[PathBuf]) -> Self {
+        let entries = |place: &Path| -> Vec<PathBuf> {
+            let entries = fs::read_dir(place).into_iter().flatten().flatten();
+            entries.map(|entry| entry.path()).collect()
+        };
+        let is_of_mode = |path: &PathBuf| name_of(path).starts_with(MODE);
+        let (modes, mut found): (Vec<PathBuf>, _) =
+            entries(&place).into_iter().partition(is_of_mode);
         // Numbers on the heap go on after the highest that is taken.
-        let number =
-            |path: &PathBuf| path.file_name()?.to_str()?.strip_prefix("left-")?.parse().ok();
-        directories.heaped =
-            entries.iter().filter_map(number).max().map_or(0, |last: u64| last + 1);
-        directories.removed = directories.heaped;
-        for left in entries.iter().filter(|path| !kept.contains(path)) {
-            if let Err(error) = directories.heap(left) {
-                log::warn!("cannot remove what was left in {}: {error}", left.display());
-            }
+        let number = |path: &PathBuf| name_of(path).strip_prefix("left-")?.parse().ok();
+        let heaped = found.iter().filter_map(number).max().map_or(0, |last: u64| last + 1);
+        found.extend(modes.iter().flat_map(|mode| entries(mode)));
+        let mut directories = Self { place, heaped, removed: heaped };
+        for left in found.iter().filter(|path| !kept.contains(path)) {
+            directories.discard(left);
         }
         directories
     }
@@ -52,6 +55,12 @@ impl Directories {
     /// # Errors
     /// When it cannot be made: `NotFound` if the place itself is gone.
     pub(crate) fn make(&self, directory: &Path, user: Option<u32>) -> io::Result<()> {
+        if let Some(parent) = directory.parent().filter(|parent| name_of(parent).starts_with(MODE))
+        {
+            // On the way to its own directory everybody may pass, and nobody may look around.
+            let made = fs::DirBuilder::new().mode(0o711).create(parent);
+            made.or_else(|error| if parent.is_dir() { Ok(()) } else { Err(error) })?;
+        }
         fs::create_dir(directory)?;
         let made = Opened::new(directory)?;
         made.close_to_others()?;
@@ -60,7 +69,7 @@ impl Directories {
 
     /// The directory of a template of a mode.
     pub(crate) fn of_template(&self, mode: usize, number: u64) -> PathBuf {
-        self.place.join(format!("template-{mode}-{number}"))
+        of_mode(&self.place, mode).join(format!("template-{number}"))
     }
 
     /// Gives a directory up, which nobody uses any more.
@@ -123,11 +132,21 @@ impl Directories {
     fn heap_path(&self, number: u64) -> PathBuf {
         self.place.join(format!("left-{number}"))
     }
+}
 
-    /// The directory of a game that was not forked by a template.
-    pub(crate) fn of(&self, game: u64) -> PathBuf {
-        self.place.join(format!("game-{game}"))
-    }
+/// The directory of a game; of one that a mode's template forks beside the template's, as these have one ruleset.
+pub(crate) fn workplace(place: &Path, game: u64, template_of: Option<usize>) -> PathBuf {
+    let place = template_of.map_or_else(|| place.to_owned(), |mode| of_mode(place, mode));
+    place.join(format!("game-{game}"))
+}
+
+/// The part of a place where a mode's template and its games work.
+pub(crate) fn of_mode(place: &Path, mode: usize) -> PathBuf {
+    place.join(format!("{MODE}{mode}"))
+}
+
+fn name_of(path: &Path) -> &str {
+    path.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
 /// A directory that was opened as one, and not by way of a link.
@@ -156,16 +175,24 @@ mod tests {
     #[test]
     fn what_an_earlier_launcher_left_is_removed_and_what_lives_is_kept() {
         let place = tempfile::tempdir().unwrap();
-        for name in ["game-1", "game-2", "left-7", "template-0-1"] {
-            fs::create_dir(place.path().join(name)).unwrap();
+        for name in
+            ["game-1", "game-2", "left-7", "mode-0/template-1", "mode-0/game-3", "mode-1/game-4"]
+        {
+            fs::create_dir_all(place.path().join(name)).unwrap();
         }
-        let mut directories = Directories::new(place.path().into(), &[2]);
+        let kept = ["game-2", "mode-0/game-3"].map(|name| place.path().join(name));
+        let mut directories = Directories::new(place.path().into(), &kept);
         while directories.has_discarded() {
             directories.remove_some();
         }
-        let left: Vec<_> =
-            fs::read_dir(place.path()).unwrap().map(|it| it.unwrap().path()).collect();
-        assert_eq!(left, [directories.of(2)]);
+        let is_there = |name: &str| place.path().join(name).exists();
+        assert!(is_there("game-2") && is_there("mode-0/game-3"));
+        let gone = ["game-1", "left-7", "mode-0/template-1", "mode-1/game-4"];
+        assert!(!gone.into_iter().any(is_there), "something was left");
+        assert_eq!(
+            (workplace(place.path(), 2, None), workplace(place.path(), 3, Some(0))),
+            kept.into()
+        );
     }
 
     #[test]
@@ -175,7 +202,7 @@ mod tests {
         fs::write(kept.path().join("file"), "x").unwrap();
         fs::set_permissions(kept.path(), Permissions::from_mode(0o755)).unwrap();
         let mut directories = Directories::new(place.path().into(), &[]);
-        let directory = directories.of(1);
+        let directory = workplace(place.path(), 1, None);
         directories.make(&directory, None).unwrap();
         directories.discard(&directory);
         let heaped = place.path().join("left-0");
@@ -185,9 +212,9 @@ mod tests {
             directories.remove_some();
         }
         assert!(!heaped.exists() && kept.path().join("file").exists());
-        std::os::unix::fs::symlink(kept.path(), directories.of(2)).unwrap();
-        assert!(directories.make(&directories.of(2), None).is_err());
-        directories.discard(&directories.of(2));
+        std::os::unix::fs::symlink(kept.path(), workplace(place.path(), 2, None)).unwrap();
+        assert!(directories.make(&workplace(place.path(), 2, None), None).is_err());
+        directories.discard(&workplace(place.path(), 2, None));
         let mode = fs::metadata(kept.path()).unwrap().permissions().mode();
         assert_eq!(mode & 0o777, 0o755, "what a link names was not touched");
     }
@@ -199,7 +226,7 @@ mod tests {
         let kept = tempfile::tempdir().unwrap();
         fs::write(kept.path().join("file"), "x").unwrap();
         for game in [1, 2] {
-            let directory = directories.of(game);
+            let directory = workplace(place.path(), game, None);
             directories.make(&directory, None).unwrap();
             fs::create_dir_all(directory.join("a/b")).unwrap();
             fs::write(directory.join("a/b/file"), "x").unwrap();

@@ -14,7 +14,7 @@ use nix::sys::signal::SigSet;
 
 use crate::birth::{Born, Maker, Request};
 use crate::confine::{self, NAMESPACES_NAME};
-use crate::directories::Directories;
+use crate::directories::{Directories, workplace};
 use crate::launch_step;
 use crate::leftovers::Leftovers;
 use crate::templates::{Outcome, Templates};
@@ -72,12 +72,11 @@ struct Launcher {
 
 impl Launcher {
     fn new(setup: Setup, daemon: OwnedFd) -> Self {
-        let living: Vec<u64> = setup.games.iter().map(|it| it.game).collect();
-        let directories = Directories::new(setup.place.clone(), &living);
         let (unclean, living) = (setup.unclean.clone(), setup.games.clone());
         let (daemon_pid, inherited) = (setup.daemon, setup.inherited.clone());
         let maker = Maker::new(setup);
         let mut leftovers = Leftovers::new(daemon_pid, inherited, maker.confiner.killer());
+        let place = maker.setup.place.clone();
         let mut workplaces = BTreeMap::new();
         for it in living {
             // Of a game of a template the user is not its alone.
@@ -85,11 +84,14 @@ impl Launcher {
             let user = maker.user(it.mode, it.port).filter(|_| !is_forked);
             let group = maker.make_group(it.mode, &group_of(it.game));
             leftovers.note_launch(it.game, it.pid, user, group);
-            workplaces.insert(it.game, directories.of(it.game));
+            let template_of = is_forked.then_some(it.mode);
+            workplaces.insert(it.game, workplace(&place, it.game, template_of));
         }
         for game in unclean {
             leftovers.note_end(game);
         }
+        let kept: Vec<PathBuf> = workplaces.values().cloned().collect();
+        let directories = Directories::new(place, &kept);
         Self {
             daemon: Channel::new(daemon),
             maker,
@@ -178,7 +180,7 @@ impl Launcher {
         if self.maker.program(request.mode).template.is_some() {
             self.templates.request(request, &mut self.maker, &self.directories, &mut outcomes);
         } else {
-            let directory = self.directories.of(request.game);
+            let directory = workplace(&self.maker.setup.place, request.game, None);
             let user = self.maker.user(request.mode, request.port);
             let made = self.directories.make(&directory, user);
             if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {

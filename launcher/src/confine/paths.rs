@@ -58,7 +58,7 @@ impl Paths {
     ///
     /// With `place`, the place above all working directories, one ruleset serves all games: it is made quicker, and
     /// to be asked for only where something else keeps games out of each other's directories.
-    pub(super) fn new(program: &Program, place: Option<&Path>) -> Option<Self> {
+    pub(super) fn new(program: &Program, place: Option<PathBuf>) -> Option<Self> {
         if let Err(error) = ruleset() {
             unavailable("Landlock, so games reach every file of their user", error);
             return None;
@@ -97,7 +97,6 @@ impl Paths {
                 ),
             }
         }
-        let place = place.map(Path::to_owned);
         Some(Self { allowed, own: write, shared: RefCell::new(None), place })
     }
 
