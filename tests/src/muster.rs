@@ -149,6 +149,7 @@ pub struct Muster {
     child: Child,
     address: String,
     log: Log,
+    first_launcher: i32,
     ports: PortBlock,
     _directory: TempDir,
 }
@@ -191,9 +192,19 @@ impl Muster {
             command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("muster starts");
         let log = Log::follow(child.stderr.take().unwrap());
         // Made before the wait, so that a daemon that does not listen is stopped with the test.
-        let mut muster = Self { child, address: String::new(), log, ports, _directory: directory };
+        let mut muster = Self {
+            child,
+            address: String::new(),
+            log,
+            first_launcher: 0,
+            ports,
+            _directory: directory,
+        };
         let listening = muster.log.wait_for(&["listening tcp="]);
         Log::field(&listening, "tcp").clone_into(&mut muster.address);
+        // Children are told of in the order of their birth, and it is the first.
+        muster.first_launcher =
+            wait_for("the launcher", || proc::children(muster.pid()).into_iter().find(is_launcher));
         muster
     }
 
@@ -208,13 +219,13 @@ impl Muster {
         wait_for("the launcher", || self.launcher_now())
     }
 
-    /// The process that makes its games, if it has one now.
+    /// The process that makes its games, if it has one now. The name alone does not tell: who is being made by the
+    /// launcher bears it, too, for a moment.
     pub fn launcher_now(&self) -> Option<i32> {
-        let is_launcher = |pid: &i32| {
-            let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-            words.strip_suffix(b"\0") == Some(b"muster-launcher")
-        };
-        proc::children(self.pid()).into_iter().find(is_launcher)
+        let later = self.log.lines_with(&["another launcher started pid="]).pop();
+        let pid =
+            later.map_or(self.first_launcher, |line| Log::field(&line, "pid").parse().unwrap());
+        is_launcher(&pid).then_some(pid)
     }
 
     /// Where it listens for players, `ADDRESS:PORT`.
@@ -321,6 +332,11 @@ impl Drop for Muster {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+fn is_launcher(pid: &i32) -> bool {
+    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+    words == b"muster-launcher\0"
 }
 
 fn open_to_all(directory: &Path) {
