@@ -2,7 +2,7 @@
 //! well-kept crate offers safely.
 //!
 //! [`spawn_sibling`] starts a program as cheaply as the kernel can, [`fork_sibling`] copies this process for a
-//! game of a template, and [`reap`] takes in a child that has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
+//! game of a template, and [`reap()`] takes in a child that has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
 //! are children of the daemon, whoever made them, and the kernel tells the daemon of their end.
 //!
 //! This is where Muster's `unsafe` code lives: small functions, safe to call, each with the reason why.
