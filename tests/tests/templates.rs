@@ -214,6 +214,8 @@ fn costs_nobody_anything(way: &[&str], fault: &str) {
     let mut fay = enter_fine(&muster);
     fay.ping("x", SOON).unwrap();
     fay.bye(SOON).unwrap();
+    eve.ping("x", SOON).unwrap();
+    eve.bye(SOON).unwrap();
     cure.give();
     let assigned = waiting.map(|mut lobby| lobby.assignment(SOON).unwrap());
     let slots = assigned.each_ref().map(|it| it.slot);
@@ -223,8 +225,6 @@ fn costs_nobody_anything(way: &[&str], fault: &str) {
         game.ping("x", SOON).unwrap();
         game.bye(SOON).unwrap();
     }
-    eve.ping("x", SOON).unwrap();
-    eve.bye(SOON).unwrap();
     muster.wait_until_calm("bad", 0);
     for bad in ["port busy", "match stopped", "the launcher is gone"] {
         assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
