@@ -1,22 +1,19 @@
 //! Taking what Muster handed over at birth: the UDP socket and the control channel.
 //!
 //! A descriptor that is only a number cannot become an owned one in safe Rust, and rightly so: something else in
-//! the process could own it. What a process can do safely is ask the kernel for a duplicate of one of its own
-//! descriptors by number, through a pidfd of itself (pidfd_getfd(2)). The duplicate is owned from the start; the
-//! original stays where it is, unused, until the process ends.
+//! the process could own it. What came through the exec of this program is told from what the program opened by its
+//! mark; see [`process::take_inherited`].
 //!
 //! A fork of a template owns both from the start, and finds them in the same place.
 
-use std::io;
 use std::net::UdpSocket;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 
 use protocol::{GAME_PROTOCOL, GAME_SOCKET_FD};
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
-use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 use crate::{RunError, template};
 
@@ -36,11 +33,8 @@ pub(crate) fn take() -> Result<Inherited, RunError> {
     }
     let number = control_number()?;
     check_protocol()?;
-    // Opened before anything else: if it lands on an inherited number, nothing was inherited there.
-    let this_process = pidfd_open(getpid(), PidfdFlags::empty())
-        .map_err(|errno| RunError::Os { what: "open a pidfd", source: errno.into() })?;
-    let socket = duplicate(&this_process, GAME_SOCKET_FD, SOCKET)?;
-    let control = duplicate(&this_process, number, CONTROL)?;
+    let socket = take_one(GAME_SOCKET_FD, SOCKET)?;
+    let control = take_one(number, CONTROL)?;
     Inherited::checked(socket, (control, number))
 }
 
@@ -82,13 +76,13 @@ pub(crate) fn control_number() -> Result<i32, RunError> {
     })
 }
 
-fn duplicate(this_process: &OwnedFd, number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
-    if this_process.as_raw_fd() == number {
-        return Err(RunError::Missing { number, what });
-    }
-    let taken = pidfd_getfd(this_process, number, PidfdGetfdFlags::empty());
-    taken.map_err(|errno| match errno {
-        Errno::BADF => RunError::Missing { number, what },
-        _ => RunError::Take { number, what, source: io::Error::from(errno) },
+fn take_one(number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
+    process::take_inherited(number).map_err(|source| {
+        let errno = Errno::from_io_error(&source);
+        match errno.is_none_or(|errno| errno == Errno::BADF) {
+            // Not open, or opened by this program itself: nothing was handed over there.
+            true => RunError::Missing { number, what },
+            false => RunError::Take { number, what, source },
+        }
     })
 }

@@ -38,6 +38,8 @@ struct Slot {
     serving: Option<Template>,
     loading: Option<Template>,
     waiting: VecDeque<Request>,
+    /// What the one that is loading loads may have changed since it began.
+    is_stale: bool,
 }
 
 /// A template's process. Dropped, it is killed: between two requests it has nothing to lose.
@@ -87,6 +89,9 @@ impl Templates {
         outcomes: &mut Vec<Outcome>,
     ) {
         for mode in self.by_mode.keys().copied().collect::<Vec<_>>() {
+            if let Some(slot) = self.by_mode.get_mut(&mode) {
+                slot.is_stale = slot.loading.is_some();
+            }
             self.start(mode, maker, directories, outcomes);
         }
     }
@@ -111,6 +116,11 @@ impl Templates {
         for mode in self.by_mode.keys().copied().collect::<Vec<_>>() {
             self.hear(mode, outcomes);
             self.settle(mode, maker, directories, outcomes);
+            // One that came too early for a renewal serves until there is another.
+            let slot = self.by_mode.get_mut(&mode).filter(|slot| slot.loading.is_none());
+            if slot.is_some_and(|slot| std::mem::take(&mut slot.is_stale)) {
+                self.start(mode, maker, directories, outcomes);
+            }
         }
     }
 

@@ -201,7 +201,8 @@ fn strict_calls(used: Use) -> Vec<Allowed> {
     calls.push((libc::SYS_prlimit64, vec![equal(0, 0)]));
     // How a program aborts, which is the only signal that it can send.
     calls.push((libc::SYS_tgkill, vec![equal(2, libc::SIGABRT)]));
-    // How a program in safe Rust takes what it inherited; others' descriptors are out of its user's reach.
+    // How a program in safe Rust can take what it inherited; others' descriptors are out of reach of its user, and of
+    // its Landlock domain.
     calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd]));
     if used.is_dynamic {
         calls.extend(freely(LOADING));
