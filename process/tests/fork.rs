@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, ErrorKind};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use process::{Forked, can_fork_sibling, fork_sibling};
@@ -15,6 +15,9 @@ use process::{Forked, can_fork_sibling, fork_sibling};
 /// The test runner has threads, so that the process with one thread is a plain fork of it. A check that
 /// panics exits with 101, having said why.
 fn in_sibling(check: fn()) -> Result<i32, i32> {
+    // One at a time: what another test's thread has locked at the fork stays locked in the copy.
+    static ALONE: Mutex<()> = Mutex::new(());
+    let _alone = ALONE.lock().unwrap_or_else(PoisonError::into_inner);
     let (mut reader, writer) = io::pipe().unwrap();
     // SAFETY: the child calls what glibc keeps usable after the fork of a process with threads: memory, locks
     // of its own, and system calls; and it ends without returning.
