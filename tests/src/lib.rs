@@ -54,3 +54,15 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
+
+/// Waits until a player is told that its match waits for this, and for nothing but other reasons before.
+pub fn wait_for_reason(lobby: &mut client::Lobby, wanted: protocol::WaitReason) {
+    use protocol::Reply;
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Waiting { reason, .. } if reason == wanted => return,
+            Reply::Waiting { .. } | Reply::Queued { .. } => {}
+            other => panic!("told {other} where only waiting was due"),
+        }
+    }
+}

@@ -7,9 +7,9 @@ use std::path::Path;
 use std::process::Command;
 
 use client::{GameSocket, Lobby};
-use protocol::{Reply, WaitReason};
+use protocol::WaitReason;
 use rustix::process::{Resource, getrlimit};
-use tests::{Cure, Log, Muster, SOON, Setup, binary, proc, wait_until};
+use tests::{Cure, Log, Muster, SOON, Setup, binary, proc, wait_for_reason, wait_until};
 
 /// A mode for two players whose games fail, and one that is well.
 fn beside_a_healthy_mode(setup: Setup) -> Setup {
@@ -42,16 +42,6 @@ fn are_served_in_order(mut waiting: [Lobby; 4]) {
     for game in &mut games {
         game.ping("x", SOON).unwrap();
         game.bye(SOON).unwrap();
-    }
-}
-
-fn wait_for_reason(lobby: &mut Lobby, wanted: WaitReason) {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Waiting { reason, .. } if reason == wanted => return,
-            Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other} where only waiting was due"),
-        }
     }
 }
 

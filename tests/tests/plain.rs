@@ -3,9 +3,9 @@
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::Path;
 
-use client::{Assignment, Lobby};
-use protocol::{Reply, WaitReason};
-use tests::{Log, Muster, SOON, Setup, example, wait_until};
+use client::Assignment;
+use protocol::WaitReason;
+use tests::{Log, Muster, SOON, Setup, example, wait_for_reason, wait_until};
 
 /// A mode for one player whose game knows nothing of Muster.
 const PLAIN: &str = "players = 1\ncontract = \"plain\"";
@@ -37,16 +37,6 @@ fn ask(port: u16, words: &str) -> String {
     let mut answer = [0; 1200];
     let length = socket.recv(&mut answer).unwrap();
     String::from_utf8_lossy(&answer[..length]).into_owned()
-}
-
-fn told_to_wait(lobby: &mut Lobby, wanted: WaitReason) {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Waiting { reason, .. } if reason == wanted => return,
-            Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other} where only waiting was due"),
-        }
-    }
 }
 
 /// Waits until no game of a mode is there, whatever became of it. Its match waits on.
@@ -137,7 +127,7 @@ game.sendto(b'bound', game.recvfrom(1200)[1])
     let command = ["/usr/bin/python3", "-c", &program, "{port}"];
     let muster = Setup::default().mode("slow", &command, &keys).start();
     let mut ada = muster.join("slow", "ada");
-    told_to_wait(&mut ada, WaitReason::GameStarting);
+    wait_for_reason(&mut ada, WaitReason::GameStarting);
     muster.log().wait_for(&["output game=1", "loading"]);
     assert_eq!(muster.log().lines_with(&["match assigned"]), [""; 0]);
     std::fs::write(cue, "").unwrap();
@@ -157,7 +147,7 @@ fn a_ready_line_that_never_comes() {
     let muster = Setup::default().mode("mute", &["/bin/sh", "-c", &program], &keys).start();
     let mut waiting = ["ada", "bob"].map(|name| muster.join("mute", name));
     for lobby in &mut waiting {
-        told_to_wait(lobby, WaitReason::GameFailing);
+        wait_for_reason(lobby, WaitReason::GameFailing);
     }
     muster.log().wait_for_count(2, &["game failed", "in time"]);
     assert_eq!(muster.log().lines_with(&["match assigned"]), [""; 0]);
@@ -172,7 +162,7 @@ fn a_program_that_exits_before_it_is_ready() {
     let keys = format!("{PLAIN}\nready_line = \"ready\"");
     let muster = Setup::default().mode("brief", &["/bin/true"], &keys).start();
     let mut ada = muster.join("brief", "ada");
-    told_to_wait(&mut ada, WaitReason::GameFailing);
+    wait_for_reason(&mut ada, WaitReason::GameFailing);
     muster.log().wait_for_count(2, &["game failed", "exit status 0"]);
     wait_until_gone(&muster, "brief");
     assert_eq!(muster.status("brief").0, 1, "who waits");

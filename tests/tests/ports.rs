@@ -5,23 +5,13 @@ use std::time::{Duration, Instant};
 
 use client::{Assignment, Lobby};
 use protocol::{Reply, WaitReason};
-use tests::{Log, Muster, SOON, Setup, proc};
+use tests::{Log, Muster, SOON, Setup, proc, wait_for_reason};
 
 /// A mode for one player whose game ends when it is told to.
 const ONE: &str = "players = 1\nwarm = 0";
 
 fn setup(ports: u16) -> Setup {
     Setup::default().ports(ports).puppet("one", &[], ONE)
-}
-
-fn told_to_wait(lobby: &mut Lobby, wanted: WaitReason) {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Waiting { reason, .. } if reason == wanted => return,
-            Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other} where only waiting was due"),
-        }
-    }
 }
 
 /// Row 30: with a ring of two, matches wait in the order of their players, and each goes on as soon as a port is
@@ -33,7 +23,7 @@ fn a_ring_of_two_serves_in_order() {
         ["ada", "bob"].map(|name| muster.join("one", name).assignment(SOON).unwrap()).into();
     let mut waiting: Vec<Lobby> = (0..6).map(|_| muster.join("one", "cid")).collect();
     for lobby in &mut waiting {
-        told_to_wait(lobby, WaitReason::NoPort);
+        wait_for_reason(lobby, WaitReason::NoPort);
     }
     assert_eq!(muster.status("one"), (6, 2, 0), "waiting, games, free ports");
     for number in 3..=8 {
@@ -92,7 +82,7 @@ fn a_port_rests_after_its_players() {
     let since = Instant::now();
     muster.order(first.port, "exit 0");
     let mut bob = muster.join("one", "bob");
-    told_to_wait(&mut bob, WaitReason::NoPort);
+    wait_for_reason(&mut bob, WaitReason::NoPort);
     let second = bob.assignment(SOON).unwrap();
     assert_eq!(second.port, first.port);
     assert!(since.elapsed() >= Duration::from_secs(1), "it rested {:?}", since.elapsed());
@@ -117,7 +107,7 @@ fn a_port_that_somebody_else_holds_is_skipped() {
     foreign.set_nonblocking(true).unwrap();
     assert!(foreign.recv(&mut [0; 10]).is_err());
     let mut cid = muster.join("one", "cid");
-    told_to_wait(&mut cid, WaitReason::NoPort);
+    wait_for_reason(&mut cid, WaitReason::NoPort);
     drop(foreign);
     assert_eq!(cid.assignment(SOON).unwrap().port, first);
     for port in muster.ports() {
@@ -137,7 +127,7 @@ fn a_ring_that_somebody_else_holds() {
         .collect();
     let mut waiting = ["ada", "bob"].map(|name| muster.join("one", name));
     for lobby in &mut waiting {
-        told_to_wait(lobby, WaitReason::NoPort);
+        wait_for_reason(lobby, WaitReason::NoPort);
     }
     // Each port is tried again, and is still not free.
     muster.log().wait_for_count(4, &["port busy"]);

@@ -1,11 +1,11 @@
 //! Games that a template forks: they are games like any other, whatever becomes of the template; and a template that
 //! breaks its part of the contract costs its mode's players time, and nobody else anything.
 
-use client::{Assignment, GameSocket, Lobby};
+use client::{Assignment, GameSocket};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use protocol::{Reply, WaitReason};
-use tests::{Cure, Log, Muster, SOON, Setup, proc, wait_until};
+use protocol::WaitReason;
+use tests::{Cure, Log, Muster, SOON, Setup, proc, wait_for_reason, wait_until};
 
 /// A mode for two, whose games come from a template.
 fn pairs(keys: &str) -> Setup {
@@ -235,16 +235,6 @@ fn costs_nobody_anything(way: &[&str], fault: &str) {
 
 fn enter_fine(muster: &Muster) -> GameSocket {
     GameSocket::enter(&muster.join("fine", "eve").assignment(SOON).unwrap(), SOON).unwrap()
-}
-
-fn wait_for_reason(lobby: &mut Lobby, wanted: WaitReason) {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Waiting { reason, .. } if reason == wanted => return,
-            Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other} where only waiting was due"),
-        }
-    }
 }
 
 #[test]
