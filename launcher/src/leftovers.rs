@@ -71,11 +71,14 @@ impl Leftovers {
         self.others.remove(&pid);
     }
 
-    /// Whether a process can be a game that was forked just now: a child of the daemon, and nobody who is known.
-    pub(crate) fn can_be_new(&self, pid: i32) -> bool {
-        let is_known =
-            self.others.contains(&pid) || self.games.values().any(|game| game.pid == Some(pid));
-        !is_known && parent(pid) == Some(self.daemon)
+    /// Whether a process is known, and therefore no game that was forked just now.
+    pub(crate) fn knows(&self, pid: i32) -> bool {
+        self.others.contains(&pid) || self.games.values().any(|game| game.pid == Some(pid))
+    }
+
+    /// Whether a process is there, and the daemon's child.
+    pub(crate) fn is_child(&self, pid: i32) -> bool {
+        parent(pid) == Some(self.daemon)
     }
 
     /// A game's process was reaped, or never was.
@@ -87,6 +90,11 @@ impl Leftovers {
     /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
     /// others are looked for again when what was killed has died.
     pub(crate) fn kill(&mut self, stack: &mut Stack) -> Vec<u64> {
+        if self.unclean.is_empty() {
+            // Whoever is there belongs to a game that lives, although it may not say so yet: a process shows no
+            // environment while it is between two programs.
+            return Vec::new();
+        }
         let mut held_up = BTreeMap::new();
         for pid in self.strays() {
             let owner = self.owner(pid);

@@ -164,6 +164,11 @@ impl Launcher {
                 self.leftovers.note_end(game);
                 self.is_to_look = true;
             }
+            Order::Disown { game, mode } => {
+                self.leftovers.note_end(game);
+                self.is_to_look = true;
+                self.distrust(mode)?;
+            }
             Order::LookAgain => self.is_to_look = true,
             Order::Purge { game } => self.leftovers.purge(game, &mut self.maker.stack),
             Order::Renew => {
@@ -245,6 +250,7 @@ impl Launcher {
     }
 
     /// A template names a process, which need not be what it says: the daemon would take it for a game, and kill it.
+    /// The daemon asks the kernel whether that is its child, which alone knows the children that it has reaped.
     fn tell_forked(
         &mut self,
         request: &Request,
@@ -252,18 +258,23 @@ impl Launcher {
         mut born: Born,
     ) -> io::Result<()> {
         let &Request { game, mode, .. } = request;
-        if !self.leftovers.can_be_new(born.pid) {
-            let fault = "its template named a process that is none of its games";
-            self.give_up(game, directory, Fault::Other(fault.into()));
-            let mut outcomes = Vec::new();
-            self.templates.distrust(mode, &mut outcomes);
-            return self.tell(outcomes);
+        if self.leftovers.knows(born.pid) {
+            self.give_up(game, directory, Fault::not_a_game());
+            return self.distrust(mode);
         }
         born.group = self.maker.make_group(mode, &group_of(game));
-        if let Some(Err(error)) = born.group.as_ref().map(|group| group.take_in(born.pid)) {
+        let group = born.group.as_ref().filter(|_| self.leftovers.is_child(born.pid));
+        if let Some(Err(error)) = group.map(|group| group.take_in(born.pid)) {
             log::warn!("game {game} is in its template's control group: {error}");
         }
         self.tell_born(request, directory, born)
+    }
+
+    /// A mode's template said what was not true.
+    fn distrust(&mut self, mode: usize) -> io::Result<()> {
+        let mut outcomes = Vec::new();
+        self.templates.distrust(mode, &mut outcomes);
+        self.tell(outcomes)
     }
 
     /// A game is not to be, although a template may have made something of it: the daemon hears so when that is gone.

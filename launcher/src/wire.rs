@@ -40,6 +40,14 @@ pub enum Order {
         /// The game.
         game: u64,
     },
+    /// What a template named as a game is no child of the daemon: look for what it made instead, until there is nothing,
+    /// and believe it no more. Answered by `CleanedUp`.
+    Disown {
+        /// The game.
+        game: u64,
+        /// Its mode.
+        mode: usize,
+    },
     /// A process that was left behind has died; there may be others.
     LookAgain,
     /// The game is being killed: kill whoever belongs to it, and may keep it.
@@ -109,6 +117,11 @@ pub enum Fault {
 }
 
 impl Fault {
+    /// A template named a process that it did not fork.
+    pub fn not_a_game() -> Self {
+        Self::Other("its template named a process that is none of its games".into())
+    }
+
     /// Names what was attempted before an error.
     pub(crate) fn of(attempt: &str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Other(format!("cannot {attempt}: {error}"))

@@ -82,8 +82,8 @@ pub(crate) struct Launcher {
     pause: Duration,
     /// Launches that were ordered and not answered.
     ordered: BTreeMap<GameId, Ordered>,
-    /// Launches that went with a launcher, and of which something may be left.
-    lost: BTreeSet<GameId>,
+    /// Launches that failed, and why, of which something may be left.
+    lost: BTreeMap<GameId, LaunchFault>,
     /// Games that were not cleaned up yet.
     unclean: BTreeSet<GameId>,
 }
@@ -129,7 +129,7 @@ impl Launcher {
             restart_at: None,
             pause: RESTART_MIN,
             ordered: BTreeMap::new(),
-            lost: BTreeSet::new(),
+            lost: BTreeMap::new(),
             unclean: BTreeSet::new(),
         };
         this.running = Some(this.spawn()?);
@@ -169,6 +169,12 @@ impl Launcher {
     pub(crate) fn clean_up(&mut self, game: GameId) {
         self.unclean.insert(game);
         self.order(&Order::CleanUp { game: game.0 });
+    }
+
+    /// What a template named as a game is none; that it failed is told when whatever it made instead is gone.
+    pub(crate) fn disown(&mut self, game: GameId, mode: ModeId) {
+        self.lost.insert(game, fault_of(Fault::not_a_game()));
+        self.order(&Order::Disown { game: game.0, mode: mode.0 });
     }
 
     /// A game is being killed.
@@ -248,16 +254,12 @@ impl Launcher {
             Told::Failed { game, fault } => {
                 let game = GameId(game);
                 self.ordered.remove(&game)?;
-                let fault = match fault {
-                    Fault::PortBusy => LaunchFault::PortBusy,
-                    Fault::Other(why) => LaunchFault::Other(why),
-                };
-                Answer::Failed { game, fault }
+                Answer::Failed { game, fault: fault_of(fault) }
             }
             Told::CleanedUp { game } => {
                 let game = GameId(game);
-                if self.lost.remove(&game) {
-                    return Some(Answer::Failed { game, fault: LaunchFault::Interrupted });
+                if let Some(fault) = self.lost.remove(&game) {
+                    return Some(Answer::Failed { game, fault });
                 }
                 if !self.unclean.remove(&game) {
                     return None;
@@ -284,8 +286,9 @@ impl Launcher {
         }
         self.setup.games = living.filter(|it| !self.unclean.contains(&GameId(it.game))).collect();
         // What was ordered while there was none is lost, too: nobody heard of it.
-        self.lost.extend(std::mem::take(&mut self.ordered).into_keys());
-        self.setup.unclean = self.unclean.union(&self.lost).map(|game| game.0).collect();
+        self.lose_orders();
+        self.setup.unclean =
+            self.unclean.iter().chain(self.lost.keys()).map(|game| game.0).collect();
         match self.spawn() {
             Ok(running) => {
                 log::info!("another launcher started pid={}", running.pid);
@@ -312,7 +315,12 @@ impl Launcher {
         let pause = if self.pause <= RESTART_MIN * 2 { Duration::ZERO } else { self.pause };
         self.restart_at = Some(Instant::now() + pause);
         log::error!("the launcher is gone pid={}; starting another in {pause:?}", running.pid);
-        self.lost.extend(std::mem::take(&mut self.ordered).into_keys());
+        self.lose_orders();
+    }
+
+    fn lose_orders(&mut self) {
+        let lost = std::mem::take(&mut self.ordered).into_keys();
+        self.lost.extend(lost.map(|game| (game, LaunchFault::Interrupted)));
     }
 
     fn spawn(&self) -> io::Result<Running> {
@@ -352,6 +360,13 @@ fn make_place() -> io::Result<TempDir> {
     match first {
         Some(parent) => make_in(parent),
         None => make_in("/dev/shm".into()).or_else(|_| make_in(std::env::temp_dir())),
+    }
+}
+
+fn fault_of(fault: Fault) -> LaunchFault {
+    match fault {
+        Fault::PortBusy => LaunchFault::PortBusy,
+        Fault::Other(why) => LaunchFault::Other(why),
     }
 }
 

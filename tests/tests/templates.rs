@@ -116,6 +116,20 @@ fn a_template_that_is_killed_takes_nobody_along() {
     no_match_was_harmed(&muster);
 }
 
+/// A game may be over before its template has said that there is one.
+#[test]
+fn games_that_are_over_before_they_are_known() {
+    let keys = "players = 1\nwarm = 0\ntemplate = true";
+    let muster = Setup::default().hostile("brief", &["template", "dawdles"], keys).start();
+    for _ in 0..3 {
+        muster.join("brief", "ada").assignment(SOON).unwrap();
+    }
+    muster.wait_until_calm("brief", 0);
+    muster.log().wait_for_count(3, &["match finished", "exit status 0"]);
+    no_match_was_harmed(&muster);
+    assert_eq!(muster.log().lines_with(&["template started"]).len(), 1);
+}
+
 /// Its end and the next players are news at once: nobody asks it any more, so no game fails.
 #[test]
 fn nobody_asks_a_dead_template() {

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
 use launcher::Contract;
-use matchmaker::{GameId, Input, LaunchFault, ModeId};
+use matchmaker::{GameId, Input, ModeId};
 use nix::sys::signal::Signal;
 use process::Ended;
 use protocol::FromGame;
@@ -54,11 +54,7 @@ impl Server {
         let early_end = self.unclaimed.remove(&pid);
         let is_ours = early_end.is_some() || games::is_child(pid);
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
-            let fault = "its template named a process that is none of its games";
-            self.launcher.clean_up(game);
-            self.reports.forget(game);
-            self.tell_brain(Input::LaunchFailed { game, fault: LaunchFault::Other(fault.into()) });
-            return;
+            return self.launcher.disown(game, mode);
         }
         log::debug!("game launched game={game} pid={pid}");
         if let Some((ended, _)) = early_end {

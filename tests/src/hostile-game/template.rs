@@ -59,6 +59,22 @@ pub(crate) fn betray(way: &[&str]) {
                 let reason = format!("there is {pid}");
                 return template.say(&FromTemplate::Failed { game, reason }.to_packet());
             }
+            // Its answer comes when the game is over, and forgotten by the kernel.
+            ["dawdles"] => match fork_sibling().unwrap() {
+                Forked::Child => {
+                    drop(template);
+                    let [_socket, control, _log] = descriptors.try_into().unwrap();
+                    play(control);
+                    return;
+                }
+                Forked::Parent(pid) => {
+                    drop(descriptors);
+                    while proc::state(pid).is_some() {
+                        std::thread::yield_now();
+                    }
+                    template.say(&forked(game, pid));
+                }
+            },
             ["leaves", what] => match fork_sibling().unwrap() {
                 Forked::Child => {
                     drop(template);
@@ -83,17 +99,21 @@ fn conceal(template: &Template, game: String, how: &str) {
     }
 }
 
-/// Plays a match to its end, and leaves somebody behind who holds the port.
-fn leave(what: &str, descriptors: Vec<OwnedFd>) {
-    let [socket, control, _log] = descriptors.try_into().unwrap();
+/// Plays a match to its end, if there is one.
+fn play(control: OwnedFd) -> Option<UnixStream> {
     let mut control = UnixStream::from(control);
     control.set_nonblocking(false).unwrap();
     let mut lines = BufReader::new(control.try_clone().unwrap()).lines();
     control.write_all(FromGame::Ready.to_line().as_bytes()).unwrap();
-    if lines.next().is_none_or(|line| line.is_err()) {
-        return;
-    }
+    lines.next()?.ok()?;
     control.write_all(FromGame::Started.to_line().as_bytes()).unwrap();
+    Some(control)
+}
+
+/// Plays a match to its end, and leaves somebody behind who holds the port.
+fn leave(what: &str, descriptors: Vec<OwnedFd>) {
+    let [socket, control, _log] = descriptors.try_into().unwrap();
+    let Some(_control) = play(control) else { return };
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["leftover", what]).stdin(Stdio::from(socket)).stdout(Stdio::piped());
     let mut child = command.spawn().unwrap();
