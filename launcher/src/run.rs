@@ -176,6 +176,7 @@ impl Launcher {
                 self.templates.renew(&mut self.maker, &self.directories, &mut outcomes);
                 self.tell(outcomes)?;
             }
+            Order::Ping => self.daemon.send(&Answer::Pong, &[])?,
         }
         Ok(())
     }

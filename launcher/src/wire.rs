@@ -57,6 +57,8 @@ pub enum Order {
     },
     /// Start the templates anew: what they have loaded may have changed.
     Renew,
+    /// Say that you hear. Answered by `Pong`.
+    Ping,
 }
 
 /// What a game finds at birth about who will play.
@@ -105,6 +107,8 @@ pub enum Answer {
         /// Its process, a child of the daemon.
         pid: i32,
     },
+    /// All orders before the question were heard.
+    Pong,
 }
 
 /// Why a process could not be made.

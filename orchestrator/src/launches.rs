@@ -1,8 +1,11 @@
-//! The daemon's end of the launcher: what is on order, what was answered, and a new launcher when one dies.
+//! The daemon's end of the launcher: what is on order, what was answered, and a new launcher when one dies or stands
+//! still.
 //!
 //! Nothing here blocks: an order that the launcher has no room for waits for it, and what a launcher took with it
 //! is asked of the next one. Until that one has looked whether anything came of it, nobody is told that it failed,
 //! so that no port returns while somebody may hold it.
+
+mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, PipeReader, Seek as _, Write as _};
@@ -22,6 +25,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 use tempfile::TempDir;
 
+use self::watchdog::{Verdict, Watchdog};
 use crate::config::Config;
 use crate::tokens;
 
@@ -80,6 +84,7 @@ pub(crate) struct Launcher {
     /// When another one may be started, while there is none.
     restart_at: Option<Instant>,
     pause: Duration,
+    watchdog: Watchdog,
     /// Launches that were ordered and not answered.
     ordered: BTreeMap<GameId, Ordered>,
     /// Launches that failed, and why, of which something may be left.
@@ -128,11 +133,13 @@ impl Launcher {
             running: None,
             restart_at: None,
             pause: RESTART_MIN,
+            watchdog: Watchdog::new(),
             ordered: BTreeMap::new(),
             lost: BTreeMap::new(),
             unclean: BTreeSet::new(),
         };
         this.running = Some(this.spawn()?);
+        this.watchdog.begin(Instant::now());
         Ok(this)
     }
 
@@ -185,7 +192,7 @@ impl Launcher {
     /// A child that is no game was reaped.
     pub(crate) fn look_again(&mut self) {
         // What is on order may be waiting for the end of what a template made in its place.
-        if !(self.unclean.is_empty() && self.lost.is_empty() && self.ordered.is_empty()) {
+        if self.awaits_anything() {
             self.order(&Order::LookAgain);
         }
     }
@@ -206,8 +213,19 @@ impl Launcher {
         self.ordered.keys().next().is_some_and(|first| *first <= game)
     }
 
+    fn awaits_anything(&self) -> bool {
+        !(self.unclean.is_empty() && self.lost.is_empty() && self.ordered.is_empty())
+    }
+
     fn order(&mut self, order: &Order) {
         // While there is none, the next one is told all that matters at its start.
+        if self.running.is_some() {
+            self.watchdog.tell(Instant::now());
+            self.push(order);
+        }
+    }
+
+    fn push(&mut self, order: &Order) {
         let Some(running) = &mut self.running else { return };
         // Serializing fails only for maps with keys that are not strings, which no order holds.
         running.unsent.push_back(serde_json::to_vec(order).unwrap_or_default());
@@ -235,6 +253,7 @@ impl Launcher {
                     return Some(Answer::Gone);
                 }
             };
+            self.watchdog.hear();
             if let Some(answer) = self.take(told, attached) {
                 return Some(answer);
             }
@@ -269,14 +288,33 @@ impl Launcher {
             Told::Template { mode, pid } => {
                 Answer::Template { mode: ModeId(mode), pid, output: attached.next() }
             }
+            Told::Pong => {
+                self.watchdog.hear_answer();
+                return None;
+            }
         })
     }
 
     // ---- Life and death ----
 
-    /// When a launcher is to be started, while there is none.
-    pub(crate) fn restart_at(&self) -> Option<Instant> {
-        self.restart_at
+    /// When a launcher is to be started, while there is none; when to look after it, while there is one.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.restart_at.or(self.watchdog.look_at())
+    }
+
+    /// Kills a launcher that stands still. When it is dead that is heard as of any other: only then can it make no
+    /// process any more, and is replaced.
+    pub(crate) fn look_after(&mut self, now: Instant) {
+        match self.watchdog.look(now, self.awaits_anything()) {
+            Verdict::Wait => {}
+            Verdict::Ask => self.push(&Order::Ping),
+            Verdict::GiveUp => {
+                let Some(running) = &self.running else { return };
+                log::error!("the launcher does not answer pid={}; it is killed", running.pid);
+                // ESRCH: it has died meanwhile.
+                let _ = pidfd_send_signal(&running.process, Signal::KILL);
+            }
+        }
     }
 
     /// Starts another launcher, if there is none and it is time, and tells it which games live. Whether it did.
@@ -293,6 +331,7 @@ impl Launcher {
             Ok(running) => {
                 log::info!("another launcher started pid={}", running.pid);
                 (self.running, self.restart_at) = (Some(running), None);
+                self.watchdog.begin(now);
                 true
             }
             Err(error) => {
@@ -307,6 +346,7 @@ impl Launcher {
     /// The launcher is gone, or as good as that.
     fn lose(&mut self) {
         let Some(running) = self.running.take() else { return };
+        self.watchdog.rest();
         // ESRCH: it is dead.
         let _ = pidfd_send_signal(&running.process, Signal::KILL);
         let lived = running.started.elapsed();

@@ -318,6 +318,67 @@ fn stopped_for_good() {
     assert!(!proc::is_alive(launcher));
 }
 
+/// One that stands still is killed and replaced, as if it had died by itself: who waits is served in order, and a game
+/// that ended meanwhile gives its port back.
+#[test]
+fn stopped_while_players_wait() {
+    stopped_is_replaced("");
+}
+
+/// As above, with a template.
+#[test]
+fn stopped_while_players_wait_for_a_template() {
+    stopped_is_replaced("\ntemplate = true");
+}
+
+fn stopped_is_replaced(keys: &str) {
+    // Nobody is late while it stands still.
+    let muster = echo(&format!("players = 1\nwarm = 0\nready_timeout = \"20s\"{keys}")).start();
+    let ada = enter(&mut muster.join("echo", "ada"));
+    let mut eve = enter(&mut muster.join("echo", "eve"));
+    let launcher = stop_launcher(&muster);
+    let waiting = ["bob", "cid", "dan"].map(|name| muster.join("echo", name));
+    play(ada);
+    let assigned = waiting.map(|mut lobby| lobby.assignment(SOON).unwrap());
+    assert_eq!(assigned.each_ref().map(|it| it.match_id.as_str()), ["3", "4", "5"]);
+    muster.log().wait_for(&["the launcher does not answer", &format!("pid={launcher};")]);
+    assert_ne!(muster.launcher(), launcher);
+    assert!(!proc::is_alive(launcher));
+    for assignment in &assigned {
+        play(GameSocket::enter(assignment, SOON).unwrap());
+    }
+    eve.ping("x", SOON).unwrap();
+    play(eve);
+    muster.wait_until_calm("echo", 0);
+    for bad in ["game failed", "port busy", "match stopped"] {
+        assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
+    }
+    muster.log().wait_for_count(5, &["match finished", "exit status 0"]);
+}
+
+/// Nobody waits for a game, but one has ended, and its port is free only when somebody looked for what it left.
+#[test]
+fn stopped_when_a_game_ends() {
+    let muster = echo("players = 1\nwarm = 0").start();
+    let ada = enter(&mut muster.join("echo", "ada"));
+    stop_launcher(&muster);
+    play(ada);
+    muster.wait_until_calm("echo", 0);
+    muster.log().wait_for(&["the launcher does not answer"]);
+}
+
+/// One that waits for a template that loads is not mistaken for one that stands still.
+#[test]
+fn a_template_that_loads_for_long_is_no_standstill() {
+    let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"9s\"";
+    let muster = Setup::default().hostile("bad", &["template", "never-ready"], keys).start();
+    let launcher = muster.launcher();
+    let _ada = muster.join("bad", "ada");
+    muster.log().wait_for(&["game failed", "it did not say ready in time"]);
+    assert_eq!(muster.launcher(), launcher);
+    assert_eq!(muster.log().lines_with(&["the launcher is gone"]), [""; 0]);
+}
+
 // ---- Not to be had ----
 
 /// No process can be made, so no launcher. Players wait, the daemon rests meanwhile, and recovers by itself.

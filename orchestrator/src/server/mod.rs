@@ -162,7 +162,7 @@ impl Server {
             return Some(Duration::ZERO);
         }
         let brain = self.brain.next_deadline().map(|at| self.started + at);
-        let launcher = self.launcher.restart_at();
+        let launcher = self.launcher.next_deadline();
         let deadlines = [brain, self.clients.next_deadline(), self.listener.retry_at(), launcher];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
@@ -214,6 +214,7 @@ impl Server {
     }
 
     fn handle_deadlines(&mut self) {
+        self.launcher.look_after(self.now);
         self.restart_launcher();
         while let Some(id) = self.clients.pop_due(self.now) {
             self.handle_client_deadline(id);
