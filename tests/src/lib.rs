@@ -12,7 +12,9 @@ mod dice;
 mod log;
 mod muster;
 mod ports;
+mod prey;
 pub mod proc;
+mod stage;
 mod wire;
 mod work;
 
@@ -24,6 +26,8 @@ pub use dice::Dice;
 pub use log::Log;
 pub use muster::{Muster, Setup};
 pub use ports::PortBlock;
+pub use prey::{Prey, set_mode};
+pub use stage::{Answer, Game, Stage};
 pub use wire::Wire;
 pub use work::Work;
 

@@ -1,0 +1,101 @@
+//! What hostile games are let loose at.
+
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use nix::mqueue::{MQ_OFlag, MqAttr, MqdT, mq_open, mq_unlink};
+use nix::sys::stat::Mode;
+use tempfile::TempDir;
+
+use crate::hostile_game;
+
+/// What is there to be got at.
+#[derive(Debug)]
+pub struct Prey {
+    /// A directory that is open to all, and so is what is in it: a `secret`, a `socket`, and `mine`, which is not.
+    pub directory: TempDir,
+    /// A copy of the game that is nobody else's.
+    pub program: PathBuf,
+    /// A server.
+    pub tcp: TcpListener,
+    /// Another.
+    pub udp: UdpSocket,
+    /// The abstract name of a Unix socket that listens.
+    pub abstract_name: String,
+    queue: Queue,
+    _listeners: [UnixListener; 2],
+}
+
+/// A message queue of the host's.
+#[derive(Debug)]
+struct Queue {
+    name: String,
+    _open: MqdT,
+}
+
+impl Prey {
+    /// Lays it out; dropped, it is gone.
+    pub fn lay_out() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        set_mode(directory.path(), 0o777);
+        let secret = directory.path().join("secret");
+        fs::write(&secret, "a secret\n").unwrap();
+        set_mode(&secret, 0o666);
+        let mine = directory.path().join("mine");
+        fs::write(&mine, "root's alone\n").unwrap();
+        set_mode(&mine, 0o600);
+        let program = directory.path().join("hostile-game");
+        // A process of its own copies: what is open for writing cannot be run.
+        let status = Command::new("cp").arg(hostile_game()).arg(&program).status();
+        assert!(status.unwrap().success());
+        let path = directory.path().join("socket");
+        let listener = UnixListener::bind(&path).unwrap();
+        set_mode(&path, 0o777);
+        let abstract_name = directory.path().to_str().unwrap().replace('/', "-");
+        let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
+        Self {
+            program,
+            tcp: TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            udp: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
+            queue: Queue::make(&format!("/{abstract_name}")),
+            _listeners: [listener, UnixListener::bind_addr(&address).unwrap()],
+            abstract_name,
+            directory,
+        }
+    }
+
+    /// The path of something in the directory.
+    pub fn path(&self, name: &str) -> String {
+        self.directory.path().join(name).to_str().unwrap().to_owned()
+    }
+
+    /// The name of a message queue.
+    pub fn queue(&self) -> &str {
+        &self.queue.name
+    }
+}
+
+impl Queue {
+    fn make(name: &str) -> Self {
+        let flags = MQ_OFlag::O_RDWR | MQ_OFlag::O_CREAT | MQ_OFlag::O_EXCL;
+        let size = MqAttr::new(0, 1, 100, 0);
+        let _open = mq_open(name, flags, Mode::from_bits_truncate(0o666), Some(&size)).unwrap();
+        Self { name: name.to_owned(), _open }
+    }
+}
+
+impl Drop for Queue {
+    fn drop(&mut self) {
+        let _ = mq_unlink(self.name.as_str());
+    }
+}
+
+/// Sets who may do what with a file.
+pub fn set_mode(path: &Path, mode: u32) {
+    fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
+}

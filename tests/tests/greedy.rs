@@ -1,0 +1,114 @@
+//! What a game that takes all that it can get does to others: nothing (row 27). And what a mode's limits come to.
+
+use std::fs;
+
+use tests::{Answer, Game, Muster, Setup, Stage, proc};
+
+/// A daemon with greedy games, and honest ones of another mode. Who has no users to give away has no limit to the
+/// number of a game's processes either, unless a tree of control groups was delegated to him: what is counted by
+/// user would count the games of others. So these are for root.
+fn with_greed(setup: Setup, behaviour: &str) -> Option<Muster> {
+    let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\
+                memory_max = \"64MiB\"\nprocesses_max = 24";
+    let setup = setup.confined_hostile("greedy", &[behaviour], keys);
+    let setup = setup.confined_hostile("honest", &["probes"], keys);
+    rustix::process::getuid().is_root().then(|| setup.start())
+}
+
+fn plays(muster: &Muster, game: &Game) {
+    // A thread and a process of its own: nobody else's count against it.
+    assert_eq!(game.ask(muster, "thread"), Answer::Done("ran".to_owned()));
+    let spawned = game.ask(muster, "spawn /bin/echo spawned");
+    assert_eq!(spawned, Answer::Done("spawned".to_owned()));
+}
+
+/// The living processes of a user.
+fn processes_of(user: u32) -> Vec<i32> {
+    let entries = fs::read_dir("/proc").unwrap().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    let is_his = |pid: &i32| {
+        let users = proc::status(*pid, "Uid");
+        let is_his = users.is_some_and(|users| users.starts_with(&format!("{user}\t")));
+        is_his && proc::is_alive(*pid)
+    };
+    pids.filter(is_his).collect()
+}
+
+/// Row 27: while a fork bomb goes off, the game of others is played on, and new ones start. At the end of its match
+/// nothing is left of it.
+#[test]
+fn a_fork_bomb_harms_its_own_match_alone() {
+    let Some(muster) = with_greed(Setup::default(), "bombs") else { return };
+    let before = Game::start(&muster, "honest");
+    let greedy = Game::start(&muster, "greedy");
+    let user = greedy.user();
+    muster.log().wait_for(&[&format!("output game={} ", greedy.number), "refused"]);
+    let count = processes_of(user).len();
+    assert!((2..=24).contains(&count), "{count} processes");
+    plays(&muster, &before);
+    let after = Game::start(&muster, "honest");
+    plays(&muster, &after);
+    greedy.end(&muster);
+    muster.log().wait_for(&["port free"]);
+    assert_eq!(processes_of(user), [0; 0]);
+    plays(&muster, &before);
+    before.end(&muster);
+    after.end(&muster);
+    muster.wait_until_calm("greedy", 0);
+}
+
+/// Rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game ends.
+#[test]
+fn those_who_never_stay_are_ended_with_their_user() {
+    let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
+    for number in 1..=10 {
+        let game = Game::start(&muster, "greedy");
+        muster.log().wait_for_count(8 * number, &["output game=", ": fled"]);
+        game.end(&muster);
+        muster.log().wait_for_count(number, &["port free"]);
+    }
+    muster.wait_until_calm("greedy", 0);
+    // They have the port, each of them. No list of processes would show any.
+    assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+}
+
+/// Row 27: a game that takes all the memory that there is gets no more than its mode allows, and ends by that.
+#[test]
+fn a_memory_hog_ends_its_own_match_alone() {
+    let Some(muster) = with_greed(Setup::default(), "hogs") else { return };
+    let honest = Game::start(&muster, "honest");
+    let greedy = Game::start(&muster, "greedy");
+    greedy.end(&muster);
+    let output = format!("output game={} ", greedy.number);
+    muster.log().wait_for(&[&output, "has 32 MB"]);
+    assert_eq!(muster.log().lines_with(&[&output, "has 64 MB"]), [""; 0]);
+    plays(&muster, &honest);
+    honest.end(&muster);
+    muster.wait_until_calm("greedy", 0);
+}
+
+/// A mode's limits, with no other wall than the user who cannot raise them.
+#[test]
+fn limits_alone() {
+    if !rustix::process::getuid().is_root() {
+        return;
+    }
+    let keys = "user = true\nmemory_max = \"64MiB\"\nfile_size_max = \"1MiB\"\nfiles_max = 32\n\
+                cpu_time_max = \"1s\"";
+    let stage = Stage::with(keys);
+    let game = Game::start(&stage.muster, "bad");
+    let ask = |words: &str| game.ask(&stage.muster, words);
+    let (enough, too_much) = (["memory 16777216", "open 10"], ["memory 67108864", "open 40"]);
+    assert_eq!(enough.map(|words| ask(words).is_denied()), [false; 2]);
+    assert_eq!(too_much.map(|words| ask(words).is_denied()), [true; 2]);
+    assert_eq!(ask("fill own 1048576"), Answer::Denied("File too large (os error 27)".to_owned()));
+    assert!(ask("raise-limit").is_denied());
+    // Of all this without limits there is plenty.
+    let free = Stage::with("files_max = \"unlimited\"");
+    let unlimited = Game::start(&free.muster, "bad");
+    for words in too_much.into_iter().chain(["fill own 1048576"]) {
+        assert!(!unlimited.ask(&free.muster, words).is_denied(), "{words}");
+    }
+    game.tell("spin");
+    stage.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
+}
