@@ -1,11 +1,12 @@
 //! What an operator sets: read from TOML once, checked once, and from then on a [`Config`] that cannot hold
 //! an invalid value.
 //!
-//! `raw` is the file's shape, `check` and `confinement` turn it into this module's types and say what is wrong,
-//! where.
+//! `raw` is the file's shape; `check`, `modes` and `confinement` turn it into this module's types and say what is
+//! wrong, where.
 
 mod check;
 mod confinement;
+mod modes;
 mod raw;
 
 use std::collections::BTreeMap;

@@ -1,0 +1,242 @@
+//! What the operator sets of modes: what is played in each queue, by which program, and how.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use launcher::Contract;
+use regex_lite::Regex;
+use toml::Spanned;
+
+use super::check::Checker;
+use super::raw::{self, Key};
+use super::{ConfigError, Mode, Transport};
+
+/// As many modes as the greeting can name in one line.
+const MODES_MAX: usize = 200;
+const _: () = assert!(MODES_MAX * (MODE_NAME_MAX + 1) + 64 < protocol::SERVER_LINE_MAX);
+
+/// The program of our own games.
+const OWN_GAMES: &str = "muster-game";
+
+/// As many warm games as there are ports.
+const WARM_MAX: usize = 65_535;
+
+/// The longest name of a mode, in bytes.
+const MODE_NAME_MAX: usize = 32;
+
+impl Checker<'_> {
+    /// All modes, each under a name of its own.
+    pub(super) fn modes(
+        &self,
+        modes: &[Spanned<raw::Mode>],
+        confinement: &raw::Confinement,
+    ) -> Result<Vec<Mode>, ConfigError> {
+        if let Some(one_too_many) = modes.get(MODES_MAX) {
+            let problem = format!("there are {}; {MODES_MAX} at most", modes.len());
+            return Err(self.wrong("mode", one_too_many, problem));
+        }
+        let mut names = BTreeSet::new();
+        let mut checked = Vec::new();
+        for mode in modes {
+            let mode = self.mode(mode, confinement)?;
+            checked.push(mode);
+        }
+        for (mode, raw) in checked.iter().zip(modes) {
+            if !names.insert(&mode.name) {
+                let problem = format!("two modes are called \"{}\"", mode.name);
+                return Err(self.wrong("mode.name", raw, problem));
+            }
+        }
+        Ok(checked)
+    }
+
+    fn mode(
+        &self,
+        spanned: &Spanned<raw::Mode>,
+        confinement: &raw::Confinement,
+    ) -> Result<Mode, ConfigError> {
+        let mode = spanned.get_ref();
+        let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
+        let alive_timeout = match &mode.alive_timeout {
+            None => None,
+            Some(_) => Some(time("mode.alive_timeout", &mode.alive_timeout, 0)?),
+        };
+        let players = 1..=matchmaker::limits::PLAYERS_PER_MATCH_MAX;
+        let command = self.command(spanned)?;
+        let contract = self.contract(mode)?;
+        let (warm_min, warm_max) = self.warm(mode, contract)?;
+        let max_duration = time("mode.max_duration", &mode.max_duration, 600_000)?;
+        let is_ours = command[0] == OWN_GAMES;
+        Ok(Mode {
+            name: self.mode_name(spanned)?,
+            players: self.number("mode.players", &mode.players, 2, players)?,
+            confinement: self.confinement(
+                &mode.confinement,
+                confinement,
+                max_duration.as_secs(),
+                is_ours,
+            )?,
+            command,
+            contract,
+            ready_line: self.ready_line(mode, contract)?,
+            template: self.template(mode, contract)?,
+            env: self.env(&mode.env)?,
+            transport: self.transport(&mode.transport, contract)?,
+            warm_min,
+            warm_max,
+            ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
+            start_timeout: time("mode.start_timeout", &mode.start_timeout, 2_000)?,
+            hello_timeout: time("mode.hello_timeout", &mode.hello_timeout, 10_000)?,
+            max_duration,
+            alive_timeout,
+            stop_grace: time("mode.stop_grace", &mode.stop_grace, 5_000)?,
+        })
+    }
+
+    fn contract(&self, mode: &raw::Mode) -> Result<Contract, ConfigError> {
+        let contract = mode.contract.as_ref().map(|it| (it, it.get_ref().as_str()));
+        let bind = mode.bind.as_ref().map(|it| (it, it.get_ref().as_str()));
+        match (contract, bind) {
+            (None | Some((_, protocol::GAME_PROTOCOL)), None | Some((_, "muster"))) => {
+                Ok(Contract::Muster)
+            }
+            (Some((_, "plain")), None | Some((_, "muster"))) => {
+                Ok(Contract::Plain { binds: false })
+            }
+            (Some((_, "plain")), Some((_, "game"))) => Ok(Contract::Plain { binds: true }),
+            (_, Some((bind, "game"))) => {
+                let problem =
+                    "\"game\" goes with contract = \"plain\": others are handed their socket";
+                Err(self.wrong("mode.bind", bind, problem))
+            }
+            (Some((contract, other)), _)
+                if other != "plain" && other != protocol::GAME_PROTOCOL =>
+            {
+                let own = protocol::GAME_PROTOCOL;
+                let problem = format!("must be \"{own}\" or \"plain\", is \"{other}\"");
+                Err(self.wrong("mode.contract", contract, problem))
+            }
+            (_, Some((bind, other))) => {
+                let problem = format!("must be \"muster\" or \"game\", is \"{other}\"");
+                Err(self.wrong("mode.bind", bind, problem))
+            }
+            (Some(_), None) => unreachable!("every contract without bind is matched above"),
+        }
+    }
+
+    /// How many games are kept warm. A program that gets its players at birth cannot wait for them.
+    fn warm(&self, mode: &raw::Mode, contract: Contract) -> Result<(usize, usize), ConfigError> {
+        let is_plain = contract != Contract::Muster;
+        let number = |key, value, default| self.number(key, value, default, 0..=WARM_MAX);
+        let min_key = if mode.warm_min.is_some() { &mode.warm_min } else { &mode.warm };
+        let min = number("mode.warm_min", min_key, if is_plain { 0 } else { 2 })?;
+        let max = number("mode.warm_max", &mode.warm_max, min)?;
+        for (name, key) in [("mode.warm_max", &mode.warm_max), ("mode.warm_min", min_key)] {
+            let Some(key) = key else { continue };
+            if max < min {
+                let problem = format!("warm_max = {max} is below warm_min = {min}");
+                return Err(self.wrong(name, key, problem));
+            }
+            if is_plain && *key.get_ref() > 0 {
+                let problem =
+                    "must be 0 with contract = \"plain\": such a game cannot wait for players";
+                return Err(self.wrong(name, key, problem));
+            }
+        }
+        Ok((min, max))
+    }
+
+    fn ready_line(
+        &self,
+        mode: &raw::Mode,
+        contract: Contract,
+    ) -> Result<Option<Regex>, ConfigError> {
+        let Some(line) = &mode.ready_line else { return Ok(None) };
+        if contract == Contract::Muster {
+            let problem = "goes with contract = \"plain\": others say when they are ready";
+            return Err(self.wrong("mode.ready_line", line, problem));
+        }
+        let problem = |error| format!("must be a regular expression: {error}");
+        let parsed = Regex::new(line.get_ref());
+        parsed.map(Some).map_err(|error| self.wrong("mode.ready_line", line, problem(error)))
+    }
+
+    fn template(&self, mode: &raw::Mode, contract: Contract) -> Result<Option<u64>, ConfigError> {
+        let games = 1..=u64::MAX >> 1;
+        let games = self.number("mode.template_games", &mode.template_games, 10_000, games)?;
+        match mode.template.as_ref().filter(|it| *it.get_ref()) {
+            None => Ok(None),
+            Some(template) if contract != Contract::Muster => {
+                let problem = "cannot go with contract = \"plain\": a template speaks with Muster";
+                Err(self.wrong("mode.template", template, problem))
+            }
+            Some(_) => Ok(Some(games)),
+        }
+    }
+
+    fn mode_name(&self, mode: &Spanned<raw::Mode>) -> Result<String, ConfigError> {
+        let Some(name) = &mode.get_ref().name else {
+            return Err(self.wrong("mode.name", mode, "is missing: every mode needs a name"));
+        };
+        let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
+        if name.get_ref().is_empty()
+            || name.get_ref().len() > MODE_NAME_MAX
+            || !name.get_ref().chars().all(fits)
+        {
+            let problem = "must be 1 to 32 letters, digits, '-' or '_'";
+            return Err(self.wrong("mode.name", name, problem));
+        }
+        Ok(name.get_ref().clone())
+    }
+
+    fn command(&self, mode: &Spanned<raw::Mode>) -> Result<Vec<String>, ConfigError> {
+        let Some(command) = &mode.get_ref().command else {
+            let problem = "is missing: every mode needs the program that is its game";
+            return Err(self.wrong("mode.command", mode, problem));
+        };
+        let words = command.get_ref();
+        if words.first().is_none_or(String::is_empty)
+            || words.iter().any(|word| word.contains('\0'))
+        {
+            let problem = "must be a list: the program, then its arguments";
+            return Err(self.wrong("mode.command", command, problem));
+        }
+        Ok(words.clone())
+    }
+
+    fn env(
+        &self,
+        env: &Key<BTreeMap<String, String>>,
+    ) -> Result<BTreeMap<String, String>, ConfigError> {
+        let Some(env) = env else { return Ok(BTreeMap::new()) };
+        for (name, value) in env.get_ref() {
+            let bad = name.is_empty() || name.contains(['=', '\0']) || value.contains('\0');
+            if bad || name.starts_with("MUSTER_") || name.starts_with("LISTEN_") {
+                let problem =
+                    format!("cannot set \"{name}\": not a name, or one that Muster sets itself");
+                return Err(self.wrong("mode.env", env, problem));
+            }
+        }
+        Ok(env.get_ref().clone())
+    }
+
+    fn transport(
+        &self,
+        transport: &Key<String>,
+        contract: Contract,
+    ) -> Result<Transport, ConfigError> {
+        match transport {
+            None => Ok(Transport::Plain),
+            Some(word) if word.get_ref() == "plain" => Ok(Transport::Plain),
+            Some(word) if word.get_ref() == "netcode" && contract != Contract::Muster => {
+                let problem = "\"netcode\" cannot go with contract = \"plain\": nobody would hand such a game its key";
+                Err(self.wrong("mode.transport", word, problem))
+            }
+            Some(word) if word.get_ref() == "netcode" => Ok(Transport::Netcode),
+            Some(word) => {
+                let problem =
+                    format!("must be \"plain\" or \"netcode\", is \"{}\"", word.get_ref());
+                Err(self.wrong("mode.transport", word, problem))
+            }
+        }
+    }
+}
