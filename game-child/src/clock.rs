@@ -23,10 +23,16 @@ pub(crate) struct Clock {
 }
 
 impl Clock {
-    pub(crate) fn start() -> io::Result<Self> {
+    pub(crate) fn new() -> io::Result<Self> {
         let flags = TimerfdFlags::NONBLOCK | TimerfdFlags::CLOEXEC;
         let timer = timerfd_create(TimerfdClockId::Monotonic, flags)?;
         Ok(Self { began: monotonic(), timer, alarm: None })
+    }
+
+    /// Makes this moment the beginning.
+    pub(crate) fn start(&mut self) {
+        self.began = monotonic();
+        self.alarm = None;
     }
 
     /// The time since the start.
@@ -76,7 +82,7 @@ mod tests {
 
     #[test]
     fn the_alarm_rings_never_early_and_until_it_is_set_again() {
-        let mut clock = Clock::start().unwrap();
+        let mut clock = Clock::new().unwrap();
         assert!(!rings(&clock, Duration::ZERO), "no alarm is set");
         for ms in [0, 1, 5, 20] {
             let at = clock.now() + Duration::from_millis(ms);

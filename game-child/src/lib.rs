@@ -31,6 +31,7 @@ mod game;
 mod inherit;
 mod netcode;
 mod plain;
+mod rehearsal;
 mod report;
 mod run;
 mod session;

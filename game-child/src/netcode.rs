@@ -72,11 +72,13 @@ struct Seat {
 
 impl Netcode {
     /// The connections of a match with so many players.
-    pub(crate) fn new(
+    // Tens of KiB of stack, which a match over another transport is not to touch: each page of it would be its own.
+    #[inline(never)]
+    pub(crate) fn boxed(
         match_id: String,
         players: usize,
         setup: &protocol::netcode::Netcode,
-    ) -> Self {
+    ) -> Box<Self> {
         let wire = Wire::new(setup.address);
         let config = ServerConfig::with_context(wire.clone())
             .keep_alive_send_rate(KEEP_ALIVE.as_secs_f64())
@@ -84,7 +86,7 @@ impl Netcode {
             .on_connect(|client, wire: &mut Wire| wire.lock().connected.push(client))
             .on_disconnect(|client, wire: &mut Wire| wire.lock().lost.push(client));
         let (id, key) = (setup.protocol_id, setup.key.bytes());
-        Self {
+        Box::new(Self {
             match_id,
             expires: Duration::from_millis(setup.expires_ms),
             server: Server::with_config_and_transceiver(id, key, config, wire.clone()).ok(),
@@ -93,7 +95,7 @@ impl Netcode {
             seats: vec![None; players],
             transmits: VecDeque::new(),
             lost: VecDeque::new(),
-        }
+        })
     }
 
     /// Whose datagram it is, and what it means.

@@ -16,6 +16,7 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::game::Game;
 use crate::inherit::{self, Inherited};
+use crate::rehearsal::rehearse;
 use crate::report::{note, warn};
 use crate::session::{BadStart, Match, Session};
 use crate::signals::Signals;
@@ -58,6 +59,11 @@ pub fn run<G: Game>(
     let Inherited { socket, control } = inherit::take()?;
     let signals = Signals::take().map_err(os("take the signals"))?;
     let mut control = Control::new(control);
+    let mut clock = Clock::new().map_err(os("make a clock"))?;
+    if !has_arrived(&control)? {
+        // Whoever has players already does not let them wait.
+        rehearse();
+    }
     control.say(&FromGame::Ready);
     let Some(start) = wait_for_start(&mut control, &signals)? else { return Ok(()) };
     let match_id = Visible(&start.match_id).to_string();
@@ -70,12 +76,13 @@ pub fn run<G: Game>(
     .map_err(bad_start)?;
     let game = new_game(&setup).map_err(bad_start)?;
     let names: Vec<String> = setup.names().iter().map(|name| Visible(name).to_string()).collect();
+    clock.start();
     let mut table = Table {
         session: Session::new(setup, game, options.silence_max),
         socket,
         control,
         signals,
-        clock: Clock::start().map_err(os("start the clock"))?,
+        clock,
         label: match_id,
     };
     table.drop_stale_datagrams()?;
@@ -117,6 +124,12 @@ fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Sta
         }
     }
     Ok(None)
+}
+
+/// Whether there is something to hear.
+fn has_arrived(control: &Control) -> Result<bool, RunError> {
+    let mut fds = [PollFd::new(control, PollFlags::IN)];
+    Ok(tolerate_interruption(poll(&mut fds, Some(&Timespec::default())))? > 0)
 }
 
 /// A match and what connects it to the world.

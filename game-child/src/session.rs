@@ -91,6 +91,15 @@ impl Match {
         Ok(Self { netcode: Some(netcode), ..self })
     }
 
+    /// How the match's datagrams are to be read and written.
+    pub(crate) fn transport(&self) -> Transport {
+        let id = self.id.clone();
+        match &self.netcode {
+            None => Transport::Plain(Plain::new(id, self.tokens.iter().copied())),
+            Some(netcode) => Transport::Netcode(Netcode::boxed(id, self.names.len(), netcode)),
+        }
+    }
+
     /// The match's id.
     pub fn id(&self) -> &str {
         &self.id
@@ -133,15 +142,7 @@ impl<G: Game> Session<G> {
     /// Starts a match. A player who says nothing for `silence_max` has left.
     pub fn new(setup: Match, game: G, silence_max: Duration) -> Self {
         Self {
-            transport: match &setup.netcode {
-                None => {
-                    Transport::Plain(Plain::new(setup.id.clone(), setup.tokens.iter().copied()))
-                }
-                Some(netcode) => {
-                    let (id, players) = (setup.id.clone(), setup.names.len());
-                    Transport::Netcode(Box::new(Netcode::new(id, players, netcode)))
-                }
-            },
+            transport: setup.transport(),
             presence: vec![Presence::Expected; setup.names.len()],
             setup,
             game,

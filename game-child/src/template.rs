@@ -22,14 +22,14 @@ use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use process::{Forked, can_fork_sibling, fork_sibling};
-use protocol::{CONTROL_LINE_MAX, FromTemplate, GAME_SOCKET_FD, LineBuffer, ToGame};
+use protocol::{FromTemplate, GAME_SOCKET_FD};
 use rustix::io::fcntl_dupfd_cloexec;
 use rustix::process::{DumpableBehavior, set_dumpable_behavior, setpgid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use crate::RunError;
-use crate::clock::Clock;
 use crate::inherit::Inherited;
+use crate::rehearsal::rehearse;
 use channel::{Channel, Request};
 
 /// How long the load's thread may take to be gone after it was joined: the kernel wakes who waits a little early.
@@ -87,17 +87,14 @@ where
 {
     let load = || load().map_err(|error| RunError::Load(error.into()));
     if std::env::var_os("MUSTER_TEMPLATE").is_none_or(|set| set != "1") {
-        let loaded = load()?;
-        // A game that is warm finds this out while nobody waits for it.
-        rehearse()?;
-        return Ok(loaded);
+        return load();
     }
     let channel = Channel::take()?;
     let loaded = load_apart(load)?;
     wait_until_alone()?;
     // What was printed and not written yet would be written by every fork.
     let _ = stdout().flush();
-    rehearse()?;
+    rehearse();
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(os("become untraceable"))?;
     channel.say(&FromTemplate::Ready)?;
     serve(channel)?;
@@ -143,18 +140,6 @@ fn wait_until_alone() -> Result<(), RunError> {
             other => return other.map_err(os("be a template")),
         }
     }
-}
-
-/// Finds out once, and before there are players, what every game finds out at its first use: where the clock is (vdso(7)), and what the
-/// processor can do, for the search for line ends. In a virtual machine each step of that question is a trap to the host.
-fn rehearse() -> Result<(), RunError> {
-    drop(Clock::start().map_err(os("start the clock"))?);
-    let mut lines = LineBuffer::new(CONTROL_LINE_MAX);
-    lines.extend(ToGame::Stop { grace_ms: 0 }.to_line().as_bytes());
-    while let Ok(Some(line)) = lines.next_line() {
-        let _ = ToGame::parse(&line);
-    }
-    Ok(())
 }
 
 /// Forks a game for each request. Returns in a fork, in its place; in the template, only when it cannot go on.

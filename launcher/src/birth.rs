@@ -1,6 +1,6 @@
 //! Making one process: what it is to run, with what at hand, and the launch step that makes it so.
 
-use std::io::{self, PipeReader, PipeWriter};
+use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
@@ -24,6 +24,10 @@ pub(crate) struct Maker {
     /// By mode.
     walls: Vec<Walls>,
     pub(crate) stack: Stack,
+    /// Made ahead of the next game.
+    spare: Option<Channels>,
+    /// Whether a spare one was taken and none was made since.
+    lacks_spare: bool,
     /// Where our own binary is: programs are looked up beside it.
     beside: Option<PathBuf>,
 }
@@ -54,9 +58,14 @@ pub(crate) struct BornTemplate {
     pub(crate) group: Option<Group>,
 }
 
-/// What a game's socket, channel and log look like from both sides.
+/// What a game has besides its process, from both sides.
 pub(crate) struct Ends {
     pub(crate) socket: OwnedFd,
+    pub(crate) channels: Channels,
+}
+
+/// A game's control channel and log, from both sides.
+pub(crate) struct Channels {
     pub(crate) control: UnixStream,
     pub(crate) its_control: UnixStream,
     pub(crate) output: PipeReader,
@@ -84,7 +93,8 @@ impl Maker {
         let walls = programs.map(|(mode, it)| confiner.walls(it, mode, &setup.place)).collect();
         let exe = std::env::current_exe().ok();
         let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
-        Self { setup, confiner, walls, stack: Stack::new(), beside }
+        let stack = Stack::new();
+        Self { setup, confiner, walls, stack, spare: None, lacks_spare: true, beside }
     }
 
     pub(crate) fn program(&self, mode: usize) -> &Program {
@@ -93,13 +103,22 @@ impl Maker {
 
     /// Makes what a game has besides its process. `port`'s socket is bound before the process exists, so that no
     /// player ever learns a port that is not receiving.
-    pub(crate) fn make_ends(&self, port: u16) -> Result<Ends, Fault> {
+    pub(crate) fn make_ends(&mut self, port: u16) -> Result<Ends, Fault> {
         let socket = bind_game_socket(SocketAddr::new(self.setup.bind, port))?;
-        let (control, its_control) =
-            UnixStream::pair().map_err(Fault::of("make its control channel"))?;
-        control.set_nonblocking(true).map_err(Fault::of("make its control channel"))?;
-        let (output, its_output) = io::pipe().map_err(Fault::of("make its output pipe"))?;
-        Ok(Ends { socket, control, its_control, output, its_output })
+        self.lacks_spare = true;
+        let channels = self.spare.take().map_or_else(Channels::new, Ok)?;
+        Ok(Ends { socket, channels })
+    }
+
+    /// Whether there is something to prepare for the next game.
+    pub(crate) fn lacks_spare(&self) -> bool {
+        self.lacks_spare
+    }
+
+    /// Prepares what can be had before anybody asks for a game. If it cannot be had now, the game will say so.
+    pub(crate) fn prepare(&mut self) {
+        self.lacks_spare = false;
+        self.spare = Channels::new().ok();
     }
 
     /// The user as whom a cold game on a port runs.
@@ -120,12 +139,8 @@ impl Maker {
     /// Makes a game's process from nothing.
     pub(crate) fn make_game(&mut self, request: &Request, directory: &Path) -> Result<Born, Fault> {
         let &Request { game, mode, port, ref guests } = request;
-        let ends = self.make_ends(port)?;
-        if let Guests::Line(line) = guests {
-            use std::io::Write as _;
-            // The channel is empty and holds more than a line.
-            (&ends.control).write_all(line.as_bytes()).map_err(Fault::of("tell it its players"))?;
-        }
+        let Ends { socket, channels } = self.make_ends(port)?;
+        channels.tell(guests)?;
         let contract = self.program(mode).contract;
         let (has_socket, has_control) = match contract {
             Contract::Muster => (true, true),
@@ -133,7 +148,7 @@ impl Maker {
         };
         let user = self.user(mode, port);
         let group = self.make_group(mode, &crate::run::group_of(game));
-        let Ends { socket, control, its_control, output, its_output } = ends;
+        let Channels { control, its_control, output, its_output } = channels;
         // Whoever binds the port itself finds it free: it was until now.
         let socket = has_socket.then_some(socket);
         let make = Make {
@@ -285,6 +300,23 @@ impl Maker {
                 "there is no such program beside muster or in PATH",
             )
         })
+    }
+}
+
+impl Channels {
+    fn new() -> Result<Self, Fault> {
+        let (control, its_control) =
+            UnixStream::pair().map_err(Fault::of("make its control channel"))?;
+        control.set_nonblocking(true).map_err(Fault::of("make its control channel"))?;
+        let (output, its_output) = io::pipe().map_err(Fault::of("make its output pipe"))?;
+        Ok(Self { control, its_control, output, its_output })
+    }
+
+    /// Lets the game find its players at birth.
+    pub(crate) fn tell(&self, guests: &Guests) -> Result<(), Fault> {
+        let Guests::Line(line) = guests else { return Ok(()) };
+        // The channel is empty and holds more than a line.
+        (&self.control).write_all(line.as_bytes()).map_err(Fault::of("tell it its players"))
     }
 }
 

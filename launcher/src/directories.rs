@@ -10,7 +10,7 @@
 use std::fs::{self, Permissions};
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
-use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, chown};
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _, lchown};
 use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
@@ -55,16 +55,16 @@ impl Directories {
     /// # Errors
     /// When it cannot be made: `NotFound` if the place itself is gone.
     pub(crate) fn make(&self, directory: &Path, user: Option<u32>) -> io::Result<()> {
-        if let Some(parent) = directory.parent().filter(|parent| name_of(parent).starts_with(MODE))
-        {
-            // On the way to its own directory everybody may pass, and nobody may look around.
-            let made = fs::DirBuilder::new().mode(0o711).create(parent);
-            made.or_else(|error| if parent.is_dir() { Ok(()) } else { Err(error) })?;
+        let make = || fs::DirBuilder::new().mode(0o700).create(directory);
+        match make() {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                make_part_of_mode(directory)?;
+                make()?;
+            }
+            made => made?,
         }
-        fs::create_dir(directory)?;
-        let made = Opened::new(directory)?;
-        made.close_to_others()?;
-        user.map_or(Ok(()), |user| chown(made.path(), Some(user), Some(user)))
+        // Nobody but Muster can have put another thing in its place: where it is, nobody else may write.
+        user.map_or(Ok(()), |user| lchown(directory, Some(user), Some(user)))
     }
 
     /// The directory of a template of a mode.
@@ -132,6 +132,14 @@ impl Directories {
     fn heap_path(&self, number: u64) -> PathBuf {
         self.place.join(format!("left-{number}"))
     }
+}
+
+/// Makes the part of a place that a directory is in, if it is in a mode's.
+fn make_part_of_mode(directory: &Path) -> io::Result<()> {
+    let parent = directory.parent().filter(|parent| name_of(parent).starts_with(MODE));
+    // On the way to its own directory everybody may pass, and nobody may look around.
+    let make = |parent| fs::DirBuilder::new().mode(0o711).create(parent);
+    parent.map_or(Err(io::ErrorKind::NotFound.into()), make)
 }
 
 /// The directory of a game; of one that a mode's template forks beside the template's, as these have one ruleset.

@@ -11,6 +11,7 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
+use nix::sys::stat::{Mode, umask};
 
 use crate::birth::{Born, Maker, Request};
 use crate::confine::{self, NAMESPACES_NAME};
@@ -52,6 +53,9 @@ fn run(start_log: impl FnOnce(&str)) -> io::Result<()> {
     start_log(&setup.log);
     // A signal to all of Muster's processes, Ctrl-C or a service manager's, is for the daemon to act on.
     SigSet::all().thread_block()?;
+    // Directories are to be their owner's, whatever the daemon was started with.
+    let inherited = umask(Mode::empty());
+    umask(inherited & (Mode::S_IRWXG | Mode::S_IRWXO));
     launch_step::reset_signal_actions();
     let channel = launch_step::arrange_own_descriptors()?;
     Launcher::new(setup, channel).run()
@@ -131,7 +135,7 @@ impl Launcher {
     /// Waits for something to do; what can wait itself is done until there is.
     fn wait(&mut self) -> io::Result<bool> {
         loop {
-            let has_chores = self.directories.has_discarded();
+            let has_chores = self.directories.has_discarded() || self.maker.lacks_spare();
             let due = self.templates.next_deadline();
             let timeout = match due {
                 _ if has_chores => PollTimeout::ZERO,
@@ -147,6 +151,7 @@ impl Launcher {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                 .collect();
             match poll(&mut fds, timeout) {
+                Ok(0) if self.maker.lacks_spare() => self.maker.prepare(),
                 Ok(0) if has_chores => self.directories.remove_some(),
                 Ok(_) => return Ok(true),
                 Err(nix::errno::Errno::EINTR) => {}

@@ -14,10 +14,10 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use protocol::{FromTemplate, ToTemplate};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::birth::{Born, BornTemplate, Ends, Maker, Request};
+use crate::birth::{Born, BornTemplate, Channels, Ends, Maker, Request};
 use crate::confine::Group;
 use crate::directories::{Directories, workplace};
-use crate::wire::{Channel, Fault, Guests};
+use crate::wire::{Channel, Fault};
 
 /// How long a template may take to fork, which takes it a tenth of a millisecond. The launcher waits meanwhile.
 const FORK_TIMEOUT: Duration = Duration::from_secs(1);
@@ -250,22 +250,18 @@ impl Template {
     fn fork(
         &mut self,
         request: &Request,
-        maker: &Maker,
+        maker: &mut Maker,
         directories: &Directories,
         directory: &Path,
     ) -> (Result<Born, Fault>, bool) {
         let made = directories.make(directory, self.user).map_err(Fault::of("make its directory"));
-        let ends = match made.and_then(|()| maker.make_ends(request.port)) {
+        let ends = made.and_then(|()| maker.make_ends(request.port));
+        let told = ends.and_then(|ends| ends.channels.tell(&request.guests).map(|()| ends));
+        let Ends { socket, channels } = match told {
             Ok(ends) => ends,
             Err(fault) => return (Err(fault), true),
         };
-        let Ends { socket, control, its_control, output, its_output } = ends;
-        if let Guests::Line(line) = &request.guests {
-            use std::io::Write as _;
-            if let Err(error) = (&control).write_all(line.as_bytes()) {
-                return (Err(Fault::of("tell it its players")(error)), true);
-            }
-        }
+        let Channels { control, its_control, output, its_output } = channels;
         let fork = ToTemplate::Fork {
             game: request.game.to_string(),
             port: request.port,
