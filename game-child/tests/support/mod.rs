@@ -12,6 +12,9 @@ use std::time::{Duration, Instant};
 
 use client::{Assignment, GameSocket};
 use protocol::{FromGame, Seat, Secret, ToGame};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
 
 /// How long anything may take before the test fails. Nothing takes nearly as long.
 pub(crate) const LIMIT: Duration = Duration::from_secs(20);
@@ -135,9 +138,7 @@ impl Fake {
     }
 
     pub(crate) fn terminate(&self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        let child = rustix::process::Pid::from_raw(id).unwrap();
-        rustix::process::kill_process(child, rustix::process::Signal::TERM).unwrap();
+        kill_process(pid_of(&self.child), Signal::TERM).unwrap();
     }
 
     /// How often the process has gone to sleep, once it sleeps: it then waits, and has not been woken since.
@@ -158,14 +159,8 @@ impl Fake {
 
     /// Waits until the process has ended.
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the game does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        await_end(pid_of(&self.child));
+        self.child.wait().unwrap()
     }
 
     pub(crate) fn assert_exits_well(&mut self) {
@@ -210,6 +205,27 @@ impl Drop for Fake {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+pub(crate) fn pid_of(child: &Child) -> Pid {
+    Pid::from_raw(i32::try_from(child.id()).unwrap()).unwrap()
+}
+
+/// Waits until a child of the test has ended, and leaves it to be reaped.
+pub(crate) fn await_end(child: Pid) {
+    let process = match pidfd_open(child, PidfdFlags::empty()) {
+        // It was reaped already.
+        Err(Errno::SRCH) => return,
+        process => process.unwrap(),
+    };
+    let deadline = Instant::now() + LIMIT;
+    loop {
+        let left = Timespec::try_from(deadline.saturating_duration_since(Instant::now())).unwrap();
+        match poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left)) {
+            Err(Errno::INTR) => {}
+            ended => return assert_eq!(ended, Ok(1), "process {child:?} does not end"),
+        }
     }
 }
 

@@ -9,7 +9,6 @@ use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, ExitStatus, Stdio};
-use std::time::{Duration, Instant};
 
 use client::{Assignment, GameSocket};
 use protocol::{FromGame, FromTemplate, Seat, TEMPLATE_PACKET_MAX, ToGame, ToTemplate};
@@ -21,7 +20,7 @@ use rustix::net::{
 };
 use rustix::process::{Pid, Signal, WaitOptions, WaitStatus, kill_process, waitpid};
 
-use crate::support::{LIMIT, MATCH_ID, shell, token};
+use crate::support::{LIMIT, MATCH_ID, await_end, pid_of, shell, token};
 
 /// A template process, with the test in Muster's place.
 pub(crate) struct Template {
@@ -140,19 +139,12 @@ impl Template {
     }
 
     pub(crate) fn terminate(&self) {
-        let id = i32::try_from(self.child.id()).unwrap();
-        kill_process(Pid::from_raw(id).unwrap(), Signal::TERM).unwrap();
+        kill_process(pid_of(&self.child), Signal::TERM).unwrap();
     }
 
     pub(crate) fn wait(&mut self) -> ExitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some(status) = self.child.try_wait().unwrap() {
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the template does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        await_end(pid_of(&self.child));
+        self.child.wait().unwrap()
     }
 
     pub(crate) fn is_alive(&mut self) -> bool {
@@ -223,15 +215,10 @@ impl Fork {
 
     /// Waits until the game has ended: a child of this process.
     pub(crate) fn wait(&mut self) -> WaitStatus {
-        let deadline = Instant::now() + LIMIT;
-        loop {
-            if let Some((_, status)) = waitpid(Some(self.pid), WaitOptions::NOHANG).unwrap() {
-                self.is_gone = true;
-                return status;
-            }
-            assert!(Instant::now() < deadline, "the game does not end");
-            std::thread::sleep(Duration::from_millis(2));
-        }
+        await_end(self.pid);
+        let (_, status) = waitpid(Some(self.pid), WaitOptions::empty()).unwrap().unwrap();
+        self.is_gone = true;
+        status
     }
 
     pub(crate) fn assert_exits_well(&mut self) {
