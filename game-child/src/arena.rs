@@ -205,14 +205,11 @@ impl Arena {
         }
         let player = &mut self.players[slot];
         player.told_at = now;
-        let words = |base| {
-            FromArena::Update(Box::new(Update::new(snapshot, base, player.input))).to_string()
-        };
-        let whole = words(None);
-        let difference = base(&self.history, snapshot.number, player.acknowledged)
-            .map(|base| words(Some(base)))
-            .filter(|difference| difference.len() < whole.len());
-        outbox.send(slot, difference.unwrap_or(whole));
+        // Should all have changed since the base, the difference is longer by the digits of the base's number: less
+        // than it would cost to make both, to choose.
+        let base = base(&self.history, snapshot.number, player.acknowledged);
+        let update = Update::new(snapshot, base, player.input);
+        outbox.send(slot, FromArena::Update(Box::new(update)).to_string());
     }
 
     fn tell_setup(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
