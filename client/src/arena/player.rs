@@ -27,6 +27,7 @@ pub struct Player {
     /// When to say the next move; `None` before setup and snapshot are here, and after the last snapshot.
     move_at: Option<Duration>,
     events: VecDeque<Event>,
+    pong: Option<String>,
 }
 
 /// What a player learns.
@@ -63,6 +64,7 @@ impl Player {
             heard: 0,
             move_at: None,
             events: VecDeque::new(),
+            pong: None,
         }
     }
 
@@ -86,6 +88,16 @@ impl Player {
         self.direction
     }
 
+    /// Asks for a sign of life, whose answer [`poll_pong`](Self::poll_pong) gives; see [`Link::ping`].
+    pub fn ping(&mut self, now: Duration, text: &str) {
+        self.link.ping(now, text);
+    }
+
+    /// The text of the latest answer to a ping, once.
+    pub fn poll_pong(&mut self) -> Option<String> {
+        self.pong.take()
+    }
+
     fn hear_all(&mut self, now: Duration) {
         while let Some(heard) = self.link.poll_event() {
             self.hear(now, heard);
@@ -95,7 +107,7 @@ impl Player {
     fn hear(&mut self, now: Duration, heard: Heard) {
         match heard {
             Heard::Welcome { slot, players } => self.tell(Event::Welcome { slot, players }),
-            Heard::Pong(_) => {}
+            Heard::Pong(text) => self.pong = Some(text),
             Heard::Words(words) => match FromArena::parse(&words) {
                 Some(FromArena::Setup(setup)) => self.hear_setup(setup),
                 Some(FromArena::Update(update)) => self.hear_update(now, &update),

@@ -20,6 +20,7 @@ pub struct Player {
     state: Option<State>,
     pending: Option<Pending>,
     events: VecDeque<Event>,
+    pong: Option<String>,
 }
 
 /// A move that the server has not confirmed.
@@ -86,7 +87,7 @@ impl Player {
 
     /// A player who goes on with a link that may have let it in already.
     pub fn on(link: Link) -> Self {
-        Self { link, state: None, pending: None, events: VecDeque::new() }
+        Self { link, state: None, pending: None, events: VecDeque::new(), pong: None }
     }
 
     /// The newest state.
@@ -112,6 +113,16 @@ impl Player {
         let again_at = now + REPEAT_MIN;
         self.pending = Some(Pending { number, cell, again_at, pause: REPEAT_MIN });
         Ok(())
+    }
+
+    /// Asks for a sign of life, whose answer [`poll_pong`](Self::poll_pong) gives; see [`Link::ping`].
+    pub fn ping(&mut self, now: Duration, text: &str) {
+        self.link.ping(now, text);
+    }
+
+    /// The text of the latest answer to a ping, once.
+    pub fn poll_pong(&mut self) -> Option<String> {
+        self.pong.take()
     }
 
     /// Goes on with the link alone, for a game that turned out to be another one.
@@ -142,7 +153,7 @@ impl Player {
             Heard::Welcome { slot, players } => {
                 self.events.push_back(Event::Welcome { slot, players });
             }
-            Heard::Pong(_) => {}
+            Heard::Pong(text) => self.pong = Some(text),
             Heard::Words(words) => match FromServer::parse(&words) {
                 Some(FromServer::State(state)) => self.hear_state(now, state),
                 Some(FromServer::No { refused: Some(refused), reason }) => {

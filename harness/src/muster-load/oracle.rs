@@ -1,0 +1,524 @@
+//! The oracle: was any player lost, matched twice, overtaken, or left waiting without a word? Pure.
+//!
+//! It hears what every player said to Muster and heard from it, in the order in which that happened at this end, and
+//! concludes only what is certain from here. Other players may be in the same queues; messages that cross each other
+//! prove nothing. What it holds Muster to:
+//!
+//! - **Nothing lost.** Who was told `QUEUED` ends in exactly one way ([`Endings`]). A connection that Muster ends
+//!   without having said why loses a player.
+//! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no more
+//!   players than it says, each in a slot of its own, all of one queue and sent to one address.
+//! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one said
+//!   `READY` for the same queue, the first is in no later match than the second. And no match has a number that is lower
+//!   than one which was heard of before its player said `READY`. Going back (`REQUEUED`) restores the old place, of which
+//!   it is certain from here only that it is older than whoever says `READY` afterwards.
+//! - **No silent wait.** Within `patience`, READY and LEAVE are answered; of players who wait without a word, or for a
+//!   game that is starting, fewer remain than make a match; and whoever was overtaken by an assigned player hears
+//!   something more. Waiting for a port, or for games that keep failing, has no bound.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use protocol::{ErrorCode, Reply, WaitReason};
+use serde::Serialize;
+
+use crate::order::{Order, Seat};
+
+/// How players ended who were told QUEUED. The sum of all is the number of those who were.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
+pub(crate) struct Endings {
+    pub(crate) assigned: u64,
+    pub(crate) left: u64,
+    /// With ERR, or with BYE because Muster ends.
+    pub(crate) refused: u64,
+    pub(crate) evicted: u64,
+    /// Quit, closed or reset the connection by themselves.
+    pub(crate) gone: u64,
+    /// When the run ended.
+    pub(crate) still_queued: u64,
+    /// Muster ended the connection without a word: each of these is a violation.
+    pub(crate) lost: u64,
+}
+
+impl Endings {
+    pub(crate) fn total(&self) -> u64 {
+        let Self { assigned, left, refused, evicted, gone, still_queued, lost } = *self;
+        assigned + left + refused + evicted + gone + still_queued + lost
+    }
+}
+
+/// What happened to a player, as it is told to the oracle.
+#[derive(Debug, Clone, Copy)]
+pub(crate) enum Event<'a> {
+    /// It said READY for a queue; with a key that it had from an earlier QUEUED.
+    ReadySaid {
+        queue: &'a str,
+        resumes: bool,
+    },
+    LeaveSaid,
+    Heard(&'a Reply),
+    /// It ended its connection.
+    Gone,
+    /// Muster ended its connection.
+    HungUp,
+}
+
+/// A promise that was not kept.
+#[derive(Debug, Clone, PartialEq, Serialize)]
+pub(crate) struct Violation {
+    /// Seconds since the start.
+    pub(crate) at: f64,
+    /// A few words: which promise.
+    pub(crate) promise: &'static str,
+    /// Who, when, and what was heard.
+    pub(crate) evidence: String,
+}
+
+/// The most violations that are kept; all are counted.
+const VIOLATIONS_MAX: usize = 50;
+
+/// See the head of this file.
+#[derive(Debug)]
+pub(crate) struct Oracle {
+    patience: Duration,
+    /// Who has said READY and has not ended, by number.
+    sessions: BTreeMap<u32, Session>,
+    /// Who is gone by its own act, and may take its session up again.
+    away: BTreeMap<u32, Session>,
+    queues: Vec<Queue>,
+    /// The highest number of a match that anybody has heard of.
+    match_max: u64,
+    queued: u64,
+    resumed: u64,
+    endings: Endings,
+    violations: Vec<Violation>,
+    violation_count: u64,
+    ids_that_are_no_numbers: u64,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Session {
+    queue: usize,
+    state: State,
+    ready_at: Duration,
+    /// When it is certain to have had its place.
+    placed_at: Duration,
+    /// When Muster said its last word to it.
+    word_at: Duration,
+    leave_at: Option<Duration>,
+    /// Since when it is known that a later player was assigned, and which.
+    overtaken: Option<(Duration, u32)>,
+    /// The highest number of a match that was heard of before READY.
+    match_floor: u64,
+    is_told_of: bool,
+}
+
+/// What a player knows of its place.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// READY is not answered.
+    Asked { resumes: bool },
+    /// In the queue, or in a match of which nothing was said.
+    Silent,
+    /// In a match that waits for a game, which is starting.
+    GameStarting,
+    /// In a match that waits for what may take any time.
+    Unbounded,
+}
+
+#[derive(Debug)]
+struct Queue {
+    name: String,
+    /// Players in a match, or more, as far as is known.
+    size: Option<usize>,
+    /// The latest READY of an assigned player, and whose.
+    newest_assigned: Option<(Duration, u32)>,
+    order: Order,
+    is_stalled: bool,
+}
+
+impl Oracle {
+    /// An oracle for players who wait so long for a word that is due.
+    pub(crate) fn new(patience: Duration) -> Self {
+        Self {
+            patience,
+            sessions: BTreeMap::new(),
+            away: BTreeMap::new(),
+            queues: Vec::new(),
+            match_max: 0,
+            queued: 0,
+            resumed: 0,
+            endings: Endings::default(),
+            violations: Vec::new(),
+            violation_count: 0,
+            ids_that_are_no_numbers: 0,
+        }
+    }
+
+    /// Something happened to a player.
+    pub(crate) fn handle(&mut self, now: Duration, player: u32, event: Event<'_>) {
+        match event {
+            Event::ReadySaid { queue, resumes } => self.handle_ready(now, player, queue, resumes),
+            Event::LeaveSaid => {
+                if let Some(session) = self.sessions.get_mut(&player) {
+                    session.leave_at = session.leave_at.or(Some(now));
+                }
+            }
+            Event::Heard(reply) => self.handle_reply(now, player, reply),
+            Event::Gone => {
+                let Some(session) = self.sessions.remove(&player) else { return };
+                if !matches!(session.state, State::Asked { .. }) {
+                    self.endings.gone += 1;
+                    self.away.insert(player, session);
+                }
+            }
+            Event::HungUp => {
+                let Some(session) = self.sessions.remove(&player) else { return };
+                if !matches!(session.state, State::Asked { .. }) {
+                    self.endings.lost += 1;
+                    let story = self.story(player, &session);
+                    let text = format!("{story}; then Muster ended the connection without a word");
+                    self.violated(now, "nothing lost", text);
+                }
+            }
+        }
+        debug_assert_eq!(self.queued, self.endings.total() + self.in_queue(), "a player is amiss");
+    }
+
+    /// Looks for those who wait too long; to be called every second or so.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        let mut waiting: Vec<(usize, u32)> = vec![(0, 0); self.queues.len()];
+        let mut complaints = Vec::new();
+        for (player, session) in &mut self.sessions {
+            let queue = &self.queues[session.queue];
+            let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
+            let overtaker = queue.newest_assigned.filter(|(ready, _)| *ready > session.placed_at);
+            let is_asked = matches!(session.state, State::Asked { .. });
+            if !is_asked && session.overtaken.is_none() {
+                session.overtaken = overtaker.map(|(_, by)| (now, by));
+            }
+            let complaint = match (session.leave_at, session.overtaken) {
+                _ if session.is_told_of => None,
+                _ if is_asked && is_late(session.ready_at) => {
+                    Some("; READY was not answered".into())
+                }
+                (Some(leave), _) if is_late(leave) => {
+                    Some(format!("; LEAVE at {} was not answered", seconds(leave)))
+                }
+                (_, Some((since, by))) if is_late(since.max(session.word_at)) => {
+                    let since = seconds(since);
+                    Some(format!("; p{by}, who came later, was assigned before {since}"))
+                }
+                _ => None,
+            };
+            if let Some(complaint) = complaint {
+                session.is_told_of = true;
+                complaints.push((*player, *session, complaint));
+            }
+            let is_bounded = matches!(session.state, State::Silent | State::GameStarting);
+            if is_bounded && is_late(session.word_at) {
+                let (count, someone) = &mut waiting[session.queue];
+                *count += 1;
+                *someone = *player;
+            }
+        }
+        for (player, session, complaint) in complaints {
+            let text = self.story(player, &session) + &complaint;
+            self.violated(now, "no silent wait", text);
+        }
+        self.note_stalls(now, &waiting);
+    }
+
+    /// The run is over: whoever is still queued is so.
+    pub(crate) fn finish(&mut self, now: Duration) {
+        self.endings.still_queued += self.in_queue();
+        self.sessions.clear();
+        for queue in 0..self.queues.len() {
+            self.sweep(now, queue);
+        }
+        debug_assert_eq!(self.queued, self.endings.total(), "a player is amiss");
+    }
+
+    /// Players who were told QUEUED.
+    pub(crate) fn queued(&self) -> u64 {
+        self.queued
+    }
+
+    /// Those who took up their session again after they had gone.
+    pub(crate) fn resumed(&self) -> u64 {
+        self.resumed
+    }
+
+    /// How players ended.
+    pub(crate) fn endings(&self) -> Endings {
+        self.endings
+    }
+
+    /// The first violations, and how many there were in all.
+    pub(crate) fn violations(&self) -> (&[Violation], u64) {
+        (&self.violations, self.violation_count)
+    }
+
+    /// How many assignments could not be held against the order, because their match has no number.
+    pub(crate) fn unordered(&self) -> u64 {
+        self.ids_that_are_no_numbers
+    }
+
+    fn handle_ready(&mut self, now: Duration, player: u32, queue: &str, resumes: bool) {
+        let queue = self.queue_named(queue);
+        let earlier = self.away.remove(&player).filter(|_| resumes);
+        let session = Session {
+            queue,
+            state: State::Asked { resumes: earlier.is_some() },
+            // What is taken up again is as old as it was.
+            ready_at: earlier.map_or(now, |earlier| earlier.ready_at),
+            placed_at: now,
+            word_at: now,
+            leave_at: None,
+            overtaken: None,
+            match_floor: earlier.map_or(self.match_max, |earlier| earlier.match_floor),
+            is_told_of: false,
+        };
+        if let Some(before) = self.sessions.insert(player, session)
+            && !matches!(before.state, State::Asked { .. })
+        {
+            // It never says READY while it is queued: this end is at fault, and nothing is certain.
+            self.endings.gone += 1;
+        }
+    }
+
+    fn handle_reply(&mut self, now: Duration, player: u32, reply: &Reply) {
+        match reply {
+            Reply::Queued { position, needed, .. } => {
+                self.handle_queued(now, player, *position, *needed);
+            }
+            Reply::Requeued { .. } => self.update(player, |session| {
+                (session.state, session.placed_at) = (State::Silent, now);
+                (session.word_at, session.overtaken) = (now, None);
+            }),
+            Reply::Waiting { reason, .. } => self.update(player, |session| {
+                session.word_at = now;
+                session.state = match reason {
+                    WaitReason::GameStarting => State::GameStarting,
+                    WaitReason::NoPort | WaitReason::GameFailing => State::Unbounded,
+                };
+            }),
+            Reply::Assign { .. } => self.handle_assign(now, player, reply),
+            Reply::Left => match self.end(player) {
+                Some(session) => {
+                    self.endings.left += 1;
+                    if session.leave_at.is_none() {
+                        let text =
+                            self.story(player, &session) + "; LEFT without having said LEAVE";
+                        self.violated(now, "nothing lost", text);
+                    }
+                }
+                None => drop(self.sessions.remove(&player)),
+            },
+            Reply::Error { number, .. } => {
+                let is_asked = self.sessions.get(&player).is_some_and(Session::is_asked);
+                if is_asked {
+                    self.sessions.remove(&player);
+                } else if ends_connection(*number) && self.end(player).is_some() {
+                    self.endings.refused += 1;
+                }
+            }
+            Reply::Bye { reason } => match (self.end(player), reason.as_ref()) {
+                (Some(_), "shutdown") => self.endings.refused += 1,
+                (Some(_), _) => self.endings.gone += 1,
+                (None, _) => {}
+            },
+            Reply::Other(line) if line.starts_with("EVICTED") => {
+                if self.end(player).is_some() {
+                    self.endings.evicted += 1;
+                }
+            }
+            Reply::Muster { .. }
+            | Reply::Pong(_)
+            | Reply::Status { .. }
+            | Reply::Help(_)
+            | Reply::Other(_) => {}
+        }
+    }
+
+    fn handle_queued(&mut self, now: Duration, player: u32, position: usize, needed: usize) {
+        let Some(session) = self.sessions.get_mut(&player) else {
+            let text = format!("p{player} was told QUEUED and had not said READY");
+            return self.violated(now, "one match", text);
+        };
+        session.word_at = now;
+        if let State::Asked { resumes } = session.state {
+            (session.state, session.placed_at) = (State::Silent, now);
+            if resumes {
+                self.endings.gone -= 1;
+                self.resumed += 1;
+            } else {
+                self.queued += 1;
+            }
+        }
+        // Who needs as many as a match has, or a multiple: no match is larger.
+        let size = &mut self.queues[session.queue].size;
+        if position > 0 {
+            *size = Some(size.unwrap_or(usize::MAX).min(needed));
+        }
+    }
+
+    fn handle_assign(&mut self, now: Duration, player: u32, reply: &Reply) {
+        let Reply::Assign { match_id, host, port, slot, players, .. } = reply else { return };
+        let Some(session) = self.sessions.remove(&player) else {
+            let text = format!("p{player} was assigned to match {match_id} and was not queued");
+            return self.violated(now, "one match", text);
+        };
+        match session.state {
+            State::Asked { resumes: true } => {
+                self.endings.gone -= 1;
+                self.resumed += 1;
+            }
+            State::Asked { resumes: false } => self.queued += 1,
+            State::Silent | State::GameStarting | State::Unbounded => {}
+        }
+        self.endings.assigned += 1;
+        let queue = &mut self.queues[session.queue];
+        queue.size = Some(*players);
+        if queue.newest_assigned.is_none_or(|(ready, _)| ready < session.ready_at) {
+            queue.newest_assigned = Some((session.ready_at, player));
+        }
+        let Ok(number) = match_id.parse::<u64>() else {
+            self.ids_that_are_no_numbers += 1;
+            return;
+        };
+        if number <= session.match_floor {
+            let text = format!(
+                "{}; assigned to match {number}, though match {} had been heard of before READY",
+                self.story(player, &session),
+                session.match_floor
+            );
+            self.violated(now, "in order", text);
+        }
+        self.match_max = self.match_max.max(number);
+        let seat = Seat {
+            player,
+            match_number: number,
+            slot: *slot,
+            players: *players,
+            address: format!("{host}:{port}"),
+            ready_at: session.ready_at,
+            placed_at: session.placed_at,
+        };
+        self.note_seat(now, session.queue, seat);
+    }
+
+    fn note_seat(&mut self, now: Duration, queue: usize, seat: Seat) {
+        let (player, number) = (seat.player, seat.match_number);
+        let elsewhere = |(index, other): (usize, &Queue)| index != queue && other.order.has(number);
+        if self.queues.iter().enumerate().any(elsewhere) {
+            let text =
+                format!("p{player} was assigned to match {number}, which is another queue's");
+            self.violated(now, "one match", text);
+        }
+        if let Err(problem) = self.queues[queue].order.seat(seat) {
+            self.violated(now, "one match", problem);
+        }
+        if self.queues[queue].order.wants_sweep() {
+            self.sweep(now, queue);
+        }
+    }
+
+    /// Looks for matches out of order, and forgets those that nothing can be out of order with any more.
+    fn sweep(&mut self, now: Duration, queue: usize) {
+        let living = self.sessions.values().filter(|session| session.queue == queue);
+        let away = self.away.values().filter(|session| session.queue == queue);
+        let floors = living.chain(away).map(|session| session.match_floor);
+        let floor = floors.min().unwrap_or(self.match_max);
+        for problem in self.queues[queue].order.sweep(floor) {
+            self.violated(now, "in order", problem);
+        }
+    }
+
+    fn note_stalls(&mut self, now: Duration, waiting: &[(usize, u32)]) {
+        for (index, (count, someone)) in waiting.iter().enumerate() {
+            let queue = &mut self.queues[index];
+            let is_stalled = queue.size.is_some_and(|size| *count >= size);
+            let is_new = is_stalled && !queue.is_stalled;
+            queue.is_stalled = is_stalled;
+            if is_new && let Some(session) = self.sessions.get(someone).copied() {
+                let text = format!(
+                    "{count} players of queue {} hear nothing, enough for a match; {}",
+                    self.queues[index].name,
+                    self.story(*someone, &session)
+                );
+                self.violated(now, "no silent wait", text);
+            }
+        }
+    }
+
+    fn queue_named(&mut self, name: &str) -> usize {
+        if let Some(index) = self.queues.iter().position(|queue| queue.name == name) {
+            return index;
+        }
+        self.queues.push(Queue {
+            name: name.to_owned(),
+            size: None,
+            newest_assigned: None,
+            order: Order::default(),
+            is_stalled: false,
+        });
+        self.queues.len() - 1
+    }
+
+    /// Those who were told QUEUED and have not ended.
+    fn in_queue(&self) -> u64 {
+        self.sessions.values().map(|session| u64::from(!session.is_asked())).sum()
+    }
+
+    /// Ends the session of a player who was told QUEUED.
+    fn end(&mut self, player: u32) -> Option<Session> {
+        let session = *self.sessions.get(&player)?;
+        if session.is_asked() {
+            return None;
+        }
+        self.sessions.remove(&player)
+    }
+
+    fn update(&mut self, player: u32, change: impl FnOnce(&mut Session)) {
+        if let Some(session) = self.sessions.get_mut(&player)
+            && !session.is_asked()
+        {
+            change(session);
+        }
+    }
+
+    fn violated(&mut self, now: Duration, promise: &'static str, evidence: String) {
+        self.violation_count += 1;
+        if self.violations.len() < VIOLATIONS_MAX {
+            self.violations.push(Violation { at: now.as_secs_f64(), promise, evidence });
+        }
+    }
+
+    fn story(&self, player: u32, session: &Session) -> String {
+        let queue = &self.queues[session.queue].name;
+        let (ready, word) = (seconds(session.ready_at), seconds(session.word_at));
+        let state = match session.state {
+            State::Asked { .. } => return format!("p{player}: READY queue={queue} at {ready}"),
+            State::Silent => "queued",
+            State::GameStarting => "waiting for a game that starts",
+            State::Unbounded => "waiting for a port, or a game that does not fail",
+        };
+        format!("p{player}: READY queue={queue} at {ready}, last told at {word}, {state}")
+    }
+}
+
+impl Session {
+    fn is_asked(&self) -> bool {
+        matches!(self.state, State::Asked { .. })
+    }
+}
+
+/// Whether Muster closes the connection after an error.
+fn ends_connection(number: u16) -> bool {
+    ErrorCode::ALL.into_iter().any(|code| code.number() == number && code.closes())
+}
+
+pub(crate) fn seconds(at: Duration) -> String {
+    format!("{:.3} s", at.as_secs_f64())
+}

@@ -1,0 +1,154 @@
+//! What players will do: pure, and the same for the same seed.
+//!
+//! A player's next step depends on the seed, the player's number and how many steps it has made, and on nothing that
+//! happens in the run: two runs with one seed plan the same, however fast the one under test is.
+
+use std::time::Duration;
+
+use crate::dice::Dice;
+use crate::scenario_file::{GameName, ScenarioFile};
+use crate::scenarios::Kind;
+
+/// The plan of all players.
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    seed: u64,
+    file: ScenarioFile,
+    /// The rates of all scenarios together, per second.
+    rate: f64,
+    queues: usize,
+}
+
+/// One run of a scenario, with all that was left to chance. All durations are drawn, whether the run needs them or not.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct Step {
+    /// How long the player is idle before.
+    pub(crate) idle: Duration,
+    pub(crate) kind: Kind,
+    /// Which of the queues, from 0.
+    pub(crate) queue: usize,
+    /// How long the scenario lasts, where it has such a time: until LEAVE, until the connection is lost.
+    pub(crate) pause: Duration,
+    /// A second time of that kind: how long the player is away, how long it takes for a byte.
+    pub(crate) second_pause: Duration,
+    /// Which of two ways, where a scenario can end in two.
+    pub(crate) coin: bool,
+    pub(crate) game: GameStep,
+}
+
+/// What the player does if it is assigned.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(crate) struct GameStep {
+    pub(crate) game: GameName,
+    pub(crate) shows_up: bool,
+    pub(crate) stays: Duration,
+    pub(crate) ping_every: Duration,
+    /// How long the player thinks about each move.
+    pub(crate) think: Duration,
+    /// What moves follow from.
+    pub(crate) seed: u64,
+}
+
+impl Plan {
+    /// A plan for players who choose among so many queues.
+    pub(crate) fn new(seed: u64, file: ScenarioFile, queues: usize) -> Self {
+        let rate = file.rates().iter().map(|(_, rate)| rate).sum();
+        Self { seed, file, rate, queues: queues.max(1) }
+    }
+
+    /// A player's step; players are numbered by their births, steps from 0.
+    pub(crate) fn step(&self, player: u32, run: u32) -> Step {
+        let mut dice = Dice::of(self.seed, player, run);
+        let idle = dice.wait_for(self.rate);
+        let kind = self.choose(&mut dice);
+        let queue = usize::try_from(dice.next()).unwrap_or(0) % self.queues;
+        let (pause, second_pause) = self.pauses(kind, &mut dice);
+        let coin = dice.chance(0.5);
+        let in_game = &self.file.in_game;
+        let game = GameStep {
+            game: in_game.game,
+            shows_up: kind.plays() && !dice.chance(in_game.no_show),
+            stays: dice.within(in_game.stays),
+            ping_every: dice.within(in_game.ping_every),
+            think: dice.within(in_game.think),
+            seed: dice.next(),
+        };
+        Step { idle, kind, queue, pause, second_pause, coin, game }
+    }
+
+    /// A scenario, as often as its rate says.
+    fn choose(&self, dice: &mut Dice) -> Kind {
+        let mut rest = dice.fraction() * self.rate;
+        let mut chosen = Kind::Matchmaking;
+        for (kind, rate) in self.file.rates() {
+            if rate > 0.0 {
+                chosen = kind;
+                if rest < rate {
+                    break;
+                }
+                rest -= rate;
+            }
+        }
+        chosen
+    }
+
+    fn pauses(&self, kind: Kind, dice: &mut Dice) -> (Duration, Duration) {
+        let file = &self.file;
+        match kind {
+            Kind::Impatient => (dice.within(file.impatient.after), Duration::ZERO),
+            Kind::Flaky => (dice.within(file.flaky.after), dice.within(file.flaky.away)),
+            Kind::Lurker => (dice.within(file.lurker.stays), Duration::ZERO),
+            Kind::Slow => (dice.within(file.slow.stays), dice.within(file.slow.byte_every)),
+            Kind::Firehose => (dice.within(file.firehose.stays), Duration::ZERO),
+            Kind::Matchmaking | Kind::Logout | Kind::Resets => (Duration::ZERO, Duration::ZERO),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn plan(seed: u64) -> Plan {
+        Plan::new(seed, ScenarioFile::load("storm").unwrap(), 3)
+    }
+
+    fn steps(plan: &Plan) -> Vec<Step> {
+        (0..100).flat_map(|player| (0..50).map(move |run| plan.step(player, run))).collect()
+    }
+
+    #[test]
+    fn the_same_seed_gives_the_same_plan_and_another_seed_another() {
+        assert_eq!(steps(&plan(1)), steps(&plan(1)));
+        assert_ne!(steps(&plan(1)), steps(&plan(2)));
+        // In whatever order players are asked about.
+        assert_eq!(plan(1).step(70, 3), steps(&plan(1))[70 * 50 + 3]);
+    }
+
+    #[test]
+    fn scenarios_are_as_frequent_as_their_rates_say() {
+        let plan = plan(5);
+        let steps = steps(&plan);
+        let count = f64::from(u32::try_from(steps.len()).unwrap());
+        for (kind, rate) in plan.file.rates() {
+            let runs = steps.iter().filter(|step| step.kind == kind).count();
+            let runs = f64::from(u32::try_from(runs).unwrap());
+            let expected = count * rate / plan.rate;
+            // Four times the deviation that chance makes, and a little for what is rare.
+            let most = 4.0 * expected.sqrt() + 5.0;
+            assert!((runs - expected).abs() < most, "{kind:?}: {runs} of {expected}");
+        }
+        assert!(
+            steps.iter().any(|step| step.queue == 2) && steps.iter().all(|step| step.queue < 3)
+        );
+        assert!(steps.iter().any(|step| step.kind == Kind::Matchmaking && !step.game.shows_up));
+    }
+
+    #[test]
+    fn what_has_no_rate_never_happens() {
+        let evening = Plan::new(1, ScenarioFile::load("evening").unwrap(), 1);
+        let hostile = [Kind::Slow, Kind::Firehose, Kind::Resets];
+        assert!(steps(&evening).iter().all(|step| !hostile.contains(&step.kind)));
+        assert!(steps(&evening).iter().any(|step| step.kind == Kind::Logout));
+    }
+}

@@ -1,0 +1,342 @@
+//! All players of a run: what each is at, and how one thing leads to the next.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use client::Assignment;
+use mio::{Interest, Registry, Token};
+
+use crate::compositor::{Compositor, Dispatch};
+use crate::limits;
+use crate::measure::Latency;
+use crate::phase::Phase;
+use crate::plan::Step;
+use crate::pool::{Birth, Pool};
+use crate::scenarios::Script;
+use crate::scenarios::in_game::Game;
+use crate::stage::Stage;
+use crate::timers::Timers;
+use crate::visit::{Turn, Visit};
+
+/// The players, and whatever they share.
+pub(crate) struct Players {
+    players: Vec<Player>,
+    /// Places of players who are gone for good.
+    vacant: Vec<usize>,
+    pub(crate) stage: Stage,
+    pub(crate) compositor: Compositor,
+    pub(crate) pool: Pool,
+    timers: Timers,
+    registry: Registry,
+    /// What to do about a limit that was met.
+    advice: Vec<&'static str>,
+}
+
+/// A place in the list of players, and who is there now.
+struct Player {
+    number: u32,
+    source: Option<IpAddr>,
+    /// How many runs it has begun.
+    runs: u32,
+    /// Changes with each socket, so that old news of an old one reaches nobody.
+    epoch: u32,
+    activity: Activity,
+}
+
+/// What a player is at.
+enum Activity {
+    Vacant,
+    Idle,
+    /// Without a connection for a while, in the middle of a run.
+    Away(Box<(Script, Step)>, Duration),
+    Visit(Box<Visit>),
+    Game(Box<Game>),
+}
+
+/// How many players are born, and how many begin a run, before others get their turn.
+const BIRTHS_MAX: usize = 1024;
+const DISPATCHES_MAX: usize = 256;
+
+/// How many deadlines are handled before others get their turn.
+const TIMEOUTS_MAX: usize = 1024;
+
+/// The lower bits of a token are the place, the others the epoch.
+const PLACE_BITS: u32 = 32;
+
+/// Tokens that are nobody's place.
+pub(crate) const PLACES_MAX: usize = 1 << 24;
+
+impl Players {
+    pub(crate) fn new(
+        stage: Stage,
+        compositor: Compositor,
+        pool: Pool,
+        registry: Registry,
+    ) -> Self {
+        Self {
+            players: Vec::new(),
+            vacant: Vec::new(),
+            stage,
+            compositor,
+            pool,
+            timers: Timers::default(),
+            registry,
+            advice: Vec::new(),
+        }
+    }
+
+    /// A socket has news.
+    pub(crate) fn handle_ready(&mut self, token: Token, is_read_closed: bool) {
+        let place = token.0 & ((1 << PLACE_BITS) - 1);
+        let Some(player) = self.players.get_mut(place) else { return };
+        if self_token(place, player.epoch) != token {
+            return;
+        }
+        match &mut player.activity {
+            Activity::Visit(visit) => {
+                let turn = visit.handle_ready(&mut self.stage, is_read_closed);
+                self.after_visit(place, turn);
+            }
+            Activity::Game(game) => {
+                let goes_on = game.handle_ready(&mut self.stage);
+                self.after_game(place, goes_on);
+            }
+            Activity::Vacant | Activity::Idle | Activity::Away(..) => {}
+        }
+    }
+
+    /// Does everything that is due by now.
+    pub(crate) fn handle_time(&mut self) {
+        let now = self.stage.now();
+        for _ in 0..TIMEOUTS_MAX {
+            let Some(place) = self.timers.poll(now) else { break };
+            self.handle_timeout(place, now);
+        }
+        for _ in 0..BIRTHS_MAX {
+            let Some(birth) = self.pool.poll_birth(now) else { break };
+            self.handle_birth(birth);
+        }
+        for _ in 0..DISPATCHES_MAX {
+            let Some(dispatch) = self.compositor.poll(now) else { break };
+            self.handle_dispatch(dispatch);
+        }
+    }
+
+    /// When something is due next.
+    pub(crate) fn next_deadline(&self) -> Option<Duration> {
+        let deadlines = [
+            self.timers.next_deadline(),
+            self.pool.next_deadline(),
+            self.compositor.next_deadline(),
+        ];
+        deadlines.into_iter().flatten().min()
+    }
+
+    /// The run is ending: nobody begins anything, and whoever only passes the time goes.
+    pub(crate) fn handle_end_of_run(&mut self) {
+        self.stage.is_ending = true;
+        self.compositor.stop();
+        self.pool.stop();
+        for place in 0..self.players.len() {
+            match &mut self.players[place].activity {
+                Activity::Visit(visit) => {
+                    let turn = visit.handle_end_of_run(&mut self.stage);
+                    self.after_visit(place, turn);
+                }
+                Activity::Game(game) => {
+                    let goes_on = game.handle_end_of_run(&mut self.stage);
+                    self.after_game(place, goes_on);
+                }
+                Activity::Away(..) => self.become_idle(place, Duration::ZERO),
+                Activity::Vacant | Activity::Idle => {}
+            }
+        }
+    }
+
+    /// Advice on limits that were met since the last call.
+    pub(crate) fn take_advice(&mut self) -> Vec<&'static str> {
+        std::mem::take(&mut self.advice)
+    }
+
+    fn handle_birth(&mut self, birth: Birth) {
+        let Birth { number, due, source } = birth;
+        let player = Player { number, source, runs: 0, epoch: 0, activity: Activity::Idle };
+        let place = match self.vacant.pop() {
+            Some(place) => {
+                let epoch = self.players[place].epoch;
+                self.players[place] = Player { epoch, ..player };
+                place
+            }
+            None => {
+                self.players.push(player);
+                self.players.len() - 1
+            }
+        };
+        self.stage.measure.phase_changed(None, Some(Phase::Idle));
+        self.compositor.handle_idle(due, place, number, 0);
+    }
+
+    fn handle_dispatch(&mut self, dispatch: Dispatch) {
+        let Dispatch { place, due, step } = dispatch;
+        self.stage.measure.run_begun(step.kind.name());
+        self.stage.measure.took(Latency::Lateness, self.stage.now().saturating_sub(due));
+        self.players[place].runs += 1;
+        self.begin_visit(place, due, step, Script::new(step.kind));
+    }
+
+    fn begin_visit(&mut self, place: usize, due: Duration, step: Step, script: Script) {
+        let player = &mut self.players[place];
+        player.epoch = player.epoch.wrapping_add(1);
+        let token = self_token(place, player.epoch);
+        let visit =
+            Visit::begin(&mut self.stage, player.number, player.source, (due, step, script));
+        let visit = visit.and_then(|mut visit| {
+            let interest = Interest::READABLE | Interest::WRITABLE;
+            self.registry.register(visit.stream(), token, interest)?;
+            Ok(visit)
+        });
+        match visit {
+            Ok(visit) => {
+                self.stage.measure.phase_changed(Some(Phase::Idle), Some(visit.phase()));
+                self.timers.set(place, visit.next_deadline(&self.stage));
+                self.players[place].activity = Activity::Visit(Box::new(visit));
+            }
+            Err(error) => {
+                self.note_limit(&error);
+                self.players[place].activity = Activity::Idle;
+                self.rest(place, REST);
+            }
+        }
+    }
+
+    fn handle_timeout(&mut self, place: usize, now: Duration) {
+        match &mut self.players[place].activity {
+            Activity::Visit(visit) => match visit.next_deadline(&self.stage) {
+                Some(at) if at <= now => {
+                    let turn = visit.handle_timeout(&mut self.stage);
+                    self.after_visit(place, turn);
+                }
+                later => self.timers.set(place, later),
+            },
+            Activity::Game(game) => match game.next_deadline() {
+                Some(at) if at <= now => {
+                    let goes_on = game.handle_timeout(&mut self.stage);
+                    self.after_game(place, goes_on);
+                }
+                later => self.timers.set(place, later),
+            },
+            Activity::Away(_, until) if *until <= now => self.come_back(place),
+            Activity::Away(_, until) => self.timers.set(place, Some(*until)),
+            Activity::Vacant | Activity::Idle => {}
+        }
+    }
+
+    fn come_back(&mut self, place: usize) {
+        let activity = std::mem::replace(&mut self.players[place].activity, Activity::Idle);
+        if let Activity::Away(run, due) = activity {
+            let (script, step) = *run;
+            self.begin_visit(place, due, step, script);
+        }
+    }
+
+    fn after_visit(&mut self, place: usize, turn: Turn) {
+        let Activity::Visit(visit) = &mut self.players[place].activity else { return };
+        if let Turn::Stays = turn {
+            return self.timers.set(place, visit.next_deadline(&self.stage));
+        }
+        let (phase, step) = (visit.phase(), *visit.step());
+        let activity = std::mem::replace(&mut self.players[place].activity, Activity::Idle);
+        if let Activity::Visit(visit) = activity {
+            visit.close();
+        }
+        match turn {
+            Turn::Stays => {}
+            Turn::Play(assignment) => self.begin_game(place, phase, &step, &assignment),
+            Turn::Idle(rest) => {
+                self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
+                self.rest(place, rest);
+            }
+            Turn::Away(script, back_in) => {
+                self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
+                if self.stage.is_ending {
+                    return;
+                }
+                let due = self.stage.now() + back_in;
+                self.players[place].activity = Activity::Away(Box::new((*script, step)), due);
+                self.timers.set(place, Some(due));
+            }
+            Turn::LoggedOut => {
+                self.stage.measure.phase_changed(Some(phase), None);
+                self.players[place].activity = Activity::Vacant;
+                self.vacant.push(place);
+                self.pool.handle_death(self.stage.now());
+            }
+        }
+    }
+
+    fn begin_game(&mut self, place: usize, phase: Phase, step: &Step, assignment: &Assignment) {
+        let player = &mut self.players[place];
+        player.epoch = player.epoch.wrapping_add(1);
+        let token = self_token(place, player.epoch);
+        let game = Game::begin(&mut self.stage, player.source, step.game, assignment);
+        let game = game.and_then(|mut game| {
+            self.registry.register(game.socket(), token, Interest::READABLE)?;
+            Ok(game)
+        });
+        match game {
+            Ok(game) => {
+                self.stage.measure.phase_changed(Some(phase), Some(game.phase()));
+                self.players[place].activity = Activity::Game(Box::new(game));
+                // The first hello is due at once.
+                self.handle_timeout(place, self.stage.now());
+            }
+            Err(error) => {
+                self.stage.io_error("go into a game", &error);
+                self.note_limit(&error);
+                self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
+                self.rest(place, REST);
+            }
+        }
+    }
+
+    fn after_game(&mut self, place: usize, goes_on: bool) {
+        let Activity::Game(game) = &mut self.players[place].activity else { return };
+        if goes_on {
+            return self.timers.set(place, game.next_deadline());
+        }
+        let phase = game.phase();
+        self.players[place].activity = Activity::Idle;
+        self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
+        self.rest(place, Duration::ZERO);
+    }
+
+    fn become_idle(&mut self, place: usize, rest: Duration) {
+        self.players[place].activity = Activity::Idle;
+        self.rest(place, rest);
+    }
+
+    /// An idle player's next step is planned from so long from now on.
+    fn rest(&mut self, place: usize, rest: Duration) {
+        if self.stage.is_ending {
+            return;
+        }
+        let player = &self.players[place];
+        let since = self.stage.now() + rest;
+        self.compositor.handle_idle(since, place, player.number, player.runs);
+    }
+
+    fn note_limit(&mut self, error: &std::io::Error) {
+        if let Some(advice) = limits::advice_on(error)
+            && !self.advice.contains(&advice)
+        {
+            self.advice.push(advice);
+        }
+    }
+}
+
+/// How long a player rests for whom there was no socket.
+const REST: Duration = Duration::from_secs(1);
+
+fn self_token(place: usize, epoch: u32) -> Token {
+    Token(place | (epoch as usize) << PLACE_BITS)
+}

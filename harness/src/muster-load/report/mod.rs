@@ -1,0 +1,209 @@
+//! What a run comes to, as one value; shown as text, as JSON and as a page.
+
+mod html;
+mod json;
+mod text;
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use crate::engine::Outcome;
+use crate::measure::{Brief, Counts, Latency, Measure, Sample};
+use crate::oracle::{Endings, Oracle, Violation};
+use crate::phase::Phase;
+use crate::processor::Used;
+
+pub(crate) use html::page;
+pub(crate) use json::json;
+pub(crate) use text::{text, time};
+
+/// Everything that a report tells. Times are in the unit that their names end with.
+#[derive(Debug, Serialize)]
+pub(crate) struct Report {
+    pub(crate) version: &'static str,
+    pub(crate) address: String,
+    pub(crate) queues: Vec<String>,
+    pub(crate) scenario: String,
+    pub(crate) about: String,
+    pub(crate) seed: u64,
+    pub(crate) players: u32,
+    /// Players who were born, with those who took the places of others.
+    pub(crate) born: u32,
+    pub(crate) length_s: f64,
+    pub(crate) was_interrupted: bool,
+    pub(crate) verdict: Verdict,
+    pub(crate) counts: Counts,
+    pub(crate) runs: BTreeMap<&'static str, u64>,
+    pub(crate) rates: Rates,
+    pub(crate) latencies: Vec<LatencyReport>,
+    pub(crate) errors: BTreeMap<String, u64>,
+    /// What hostile and clumsy players were told, as they should be.
+    pub(crate) expected_errors: BTreeMap<String, u64>,
+    pub(crate) processor: ProcessorReport,
+    pub(crate) phases: [&'static str; crate::phase::PHASES],
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) advice: Vec<&'static str>,
+}
+
+/// What the oracle says.
+#[derive(Debug, Serialize)]
+pub(crate) struct Verdict {
+    pub(crate) is_clean: bool,
+    /// Players who were told QUEUED, and how they ended.
+    pub(crate) queued: u64,
+    pub(crate) endings: Endings,
+    /// Those who took up their session again after a lost connection.
+    pub(crate) resumed: u64,
+    /// Assignments whose match has no number, so that nothing is known of its order.
+    pub(crate) unordered: u64,
+    pub(crate) violation_count: u64,
+    pub(crate) violations: Vec<Violation>,
+}
+
+/// Per second of the whole run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Rates {
+    pub(crate) runs: f64,
+    pub(crate) assigned: f64,
+    pub(crate) pings: f64,
+    /// The most in one sample.
+    pub(crate) assigned_peak: f64,
+}
+
+/// How long one kind of thing took.
+#[derive(Debug, Serialize)]
+pub(crate) struct LatencyReport {
+    pub(crate) name: &'static str,
+    pub(crate) meaning: &'static str,
+    pub(crate) brief_us: Brief,
+    /// Upper ends of ranges in microseconds, each with its count.
+    pub(crate) distribution_us: Vec<(u64, u64)>,
+}
+
+/// Who used the processor.
+#[derive(Debug, Serialize)]
+pub(crate) struct ProcessorReport {
+    pub(crate) own_s: f64,
+    pub(crate) daemon_pid: Option<u32>,
+    pub(crate) daemon_s: Option<f64>,
+    /// The launcher, and the games that ended.
+    pub(crate) children_s: Option<f64>,
+    /// In microseconds for each player that was assigned.
+    pub(crate) own_us_per_assigned: Option<f64>,
+    pub(crate) daemon_us_per_assigned: Option<f64>,
+    /// How long this program was busy at most before it looked at its sockets again.
+    pub(crate) longest_turn_us: u64,
+}
+
+/// What is known of a run before it begins.
+#[derive(Debug, Clone)]
+pub(crate) struct Setting {
+    pub(crate) address: String,
+    pub(crate) queues: Vec<String>,
+    pub(crate) scenario: String,
+    pub(crate) about: String,
+    pub(crate) seed: u64,
+    pub(crate) players: u32,
+    pub(crate) daemon_pid: Option<u32>,
+}
+
+impl Report {
+    pub(crate) fn new(
+        setting: Setting,
+        born: u32,
+        measure: &Measure,
+        oracle: &Oracle,
+        outcome: Outcome,
+    ) -> Self {
+        let Setting { address, queues, scenario, about, seed, players, daemon_pid } = setting;
+        let length_s = outcome.length.as_secs_f64();
+        let counts = measure.counts;
+        let latencies = Latency::ALL.map(|what| LatencyReport {
+            name: what.name(),
+            meaning: what.meaning(),
+            brief_us: measure.brief(what),
+            distribution_us: measure.distribution(what),
+        });
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            address,
+            queues,
+            scenario,
+            about,
+            seed,
+            players,
+            born,
+            length_s,
+            was_interrupted: outcome.was_interrupted,
+            verdict: Verdict::of(oracle),
+            counts,
+            runs: measure.runs().clone(),
+            rates: Rates {
+                runs: count(counts.runs) / length_s,
+                assigned: count(counts.assigned) / length_s,
+                pings: count(counts.pings) / length_s,
+                assigned_peak: peak(&outcome.samples),
+            },
+            latencies: latencies.into(),
+            errors: measure.errors().clone(),
+            expected_errors: measure.expected_errors().clone(),
+            processor: ProcessorReport::of(&outcome, daemon_pid, counts.assigned),
+            phases: Phase::ALL.map(Phase::name),
+            samples: outcome.samples,
+            advice: outcome.advice,
+        }
+    }
+}
+
+impl Verdict {
+    fn of(oracle: &Oracle) -> Self {
+        let (violations, violation_count) = oracle.violations();
+        Self {
+            is_clean: violation_count == 0,
+            queued: oracle.queued(),
+            endings: oracle.endings(),
+            resumed: oracle.resumed(),
+            unordered: oracle.unordered(),
+            violation_count,
+            violations: violations.to_vec(),
+        }
+    }
+}
+
+impl ProcessorReport {
+    fn of(outcome: &Outcome, daemon_pid: Option<u32>, assigned: u64) -> Self {
+        let Used { own, daemon, children } = outcome.used;
+        let (own_s, daemon_s) = (own.as_secs_f64(), daemon.map(|used| used.as_secs_f64()));
+        let per_assigned = |seconds: f64| (assigned > 0).then(|| seconds * 1e6 / count(assigned));
+        Self {
+            own_s,
+            daemon_pid,
+            daemon_s,
+            children_s: children.map(|used| used.as_secs_f64()),
+            own_us_per_assigned: per_assigned(own_s),
+            daemon_us_per_assigned: daemon_s.and_then(per_assigned),
+            longest_turn_us: u64::try_from(outcome.longest_turn.as_micros()).unwrap_or(u64::MAX),
+        }
+    }
+}
+
+/// The most players that were assigned per second between two samples.
+fn peak(samples: &[Sample]) -> f64 {
+    let mut peak = 0.0_f64;
+    let (mut at, mut assigned) = (0.0, 0);
+    for sample in samples {
+        // A last sample after a moment says little.
+        if sample.at - at > 0.5 {
+            peak = peak.max(count(sample.counts.assigned - assigned) / (sample.at - at));
+        }
+        (at, assigned) = (sample.at, sample.counts.assigned);
+    }
+    peak
+}
+
+/// A count to compute with.
+#[expect(clippy::cast_precision_loss, reason = "no run counts so far")]
+pub(crate) fn count(count: u64) -> f64 {
+    count as f64
+}

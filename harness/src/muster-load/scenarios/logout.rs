@@ -1,0 +1,22 @@
+//! Queues, quits, and is gone for good; the pool brings somebody else.
+
+use protocol::{Reply, Request};
+
+use super::{Desk, End, Scenario};
+
+#[derive(Debug)]
+pub(crate) struct Logout;
+
+impl Scenario for Logout {
+    fn handle_greeted(&mut self, desk: &mut Desk<'_>) {
+        desk.ready();
+    }
+
+    fn handle_reply(&mut self, desk: &mut Desk<'_>, reply: &Reply) {
+        match reply {
+            Reply::Queued { .. } => desk.say(&Request::Quit),
+            Reply::Bye { .. } => desk.end(End::LogOut),
+            _ => {}
+        }
+    }
+}

@@ -1,0 +1,12 @@
+//! The player that everything is made for: READY, wait, ASSIGN.
+
+use super::{Desk, Scenario};
+
+#[derive(Debug)]
+pub(crate) struct Matchmaking;
+
+impl Scenario for Matchmaking {
+    fn handle_greeted(&mut self, desk: &mut Desk<'_>) {
+        desk.ready();
+    }
+}

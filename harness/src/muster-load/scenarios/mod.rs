@@ -1,0 +1,225 @@
+//! What players do, a file for each kind: over TCP a [`Scenario`] each, and over UDP [`in_game`], which follows all of
+//! those that are assigned.
+//!
+//! A scenario owns no socket and reads no clock: it is told what happened, and says what it wants at its [`Desk`].
+
+mod firehose;
+mod flaky;
+mod impatient;
+pub(crate) mod in_game;
+mod logout;
+mod lurker;
+mod matchmaking;
+mod resets;
+mod slow;
+
+use std::time::Duration;
+
+use client::Conversation;
+use protocol::{Reply, Request, ResumeKey, Secret};
+
+use crate::measure::{Latency, Measure};
+use crate::oracle::{Event, Oracle};
+use crate::plan::Step;
+
+/// The scenarios that an idle player can run.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Matchmaking,
+    Impatient,
+    Flaky,
+    Lurker,
+    Logout,
+    Slow,
+    Firehose,
+    Resets,
+}
+
+impl Kind {
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Matchmaking => "matchmaking",
+            Self::Impatient => "impatient",
+            Self::Flaky => "flaky",
+            Self::Lurker => "lurker",
+            Self::Logout => "logout",
+            Self::Slow => "slow",
+            Self::Firehose => "firehose",
+            Self::Resets => "resets",
+        }
+    }
+
+    /// Whether it plays when it is assigned. The others never say hello, as hostile and absent players do not.
+    pub(crate) const fn plays(self) -> bool {
+        match self {
+            Self::Matchmaking | Self::Impatient | Self::Flaky | Self::Slow => true,
+            Self::Lurker | Self::Logout | Self::Firehose | Self::Resets => false,
+        }
+    }
+}
+
+/// One run of a scenario, from the greeting to its end.
+pub(crate) trait Scenario {
+    /// Muster has greeted.
+    fn handle_greeted(&mut self, desk: &mut Desk<'_>);
+
+    /// Muster has said something else. ASSIGN, and errors that were not expected, end the run without this.
+    fn handle_reply(&mut self, _desk: &mut Desk<'_>, _reply: &Reply) {}
+
+    /// The time has come for which the scenario asked last.
+    fn handle_wake(&mut self, _desk: &mut Desk<'_>) {}
+
+    /// Whether an error is what it has asked for by what it does.
+    fn expects(&self, _number: u16) -> bool {
+        false
+    }
+
+    /// Whether it may be ended at any time, because nobody waits for how it goes on.
+    fn is_idling(&self) -> bool {
+        false
+    }
+}
+
+/// Any of the scenarios.
+#[derive(Debug)]
+pub(crate) enum Script {
+    Matchmaking(matchmaking::Matchmaking),
+    Impatient(impatient::Impatient),
+    Flaky(flaky::Flaky),
+    Lurker(lurker::Lurker),
+    Logout(logout::Logout),
+    Slow(slow::Slow),
+    Firehose(firehose::Firehose),
+    Resets(resets::Resets),
+}
+
+impl Script {
+    /// A run that begins.
+    pub(crate) fn new(kind: Kind) -> Self {
+        match kind {
+            Kind::Matchmaking => Self::Matchmaking(matchmaking::Matchmaking),
+            Kind::Impatient => Self::Impatient(impatient::Impatient::default()),
+            Kind::Flaky => Self::Flaky(flaky::Flaky::default()),
+            Kind::Lurker => Self::Lurker(lurker::Lurker),
+            Kind::Logout => Self::Logout(logout::Logout),
+            Kind::Slow => Self::Slow(slow::Slow::default()),
+            Kind::Firehose => Self::Firehose(firehose::Firehose::default()),
+            Kind::Resets => Self::Resets(resets::Resets),
+        }
+    }
+
+    pub(crate) fn scenario(&mut self) -> &mut dyn Scenario {
+        match self {
+            Self::Matchmaking(scenario) => scenario,
+            Self::Impatient(scenario) => scenario,
+            Self::Flaky(scenario) => scenario,
+            Self::Lurker(scenario) => scenario,
+            Self::Logout(scenario) => scenario,
+            Self::Slow(scenario) => scenario,
+            Self::Firehose(scenario) => scenario,
+            Self::Resets(scenario) => scenario,
+        }
+    }
+}
+
+/// How a run over TCP ends by the scenario's own will.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum End {
+    /// Closes the connection.
+    Close,
+    /// Ends it with a reset in place of a goodbye.
+    Reset,
+    /// Loses the connection, with a reset or not, and goes on with another one after so long.
+    Away { resets: bool, back_in: Duration },
+    /// Closes the connection, and the player is gone for good.
+    LogOut,
+}
+
+/// What the scenario wants, to be looked at when it has been told something.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Wants {
+    pub(crate) wake_at: Option<Duration>,
+    pub(crate) end: Option<End>,
+    pub(crate) ready_at: Option<Duration>,
+    pub(crate) leave_at: Option<Duration>,
+}
+
+/// Where a scenario says what it wants. Everything that the oracle has to know of is said here.
+pub(crate) struct Desk<'a> {
+    pub(crate) now: Duration,
+    pub(crate) step: &'a Step,
+    pub(crate) player: u32,
+    pub(crate) queue: &'a str,
+    pub(crate) conversation: &'a mut Conversation,
+    pub(crate) wants: &'a mut Wants,
+    pub(crate) oracle: &'a mut Oracle,
+    pub(crate) measure: &'a mut Measure,
+}
+
+impl Desk<'_> {
+    /// Says READY.
+    pub(crate) fn ready(&mut self) {
+        let request = self.ready_request(None);
+        self.conversation.say(&request);
+        self.note_ready(false);
+    }
+
+    /// Says READY with the key of an earlier session.
+    pub(crate) fn resume(&mut self, key: Secret) {
+        let request = self.ready_request(Some(ResumeKey::Key(key)));
+        self.conversation.say(&request);
+        self.note_ready(true);
+    }
+
+    /// The line that says READY, for who says it in another way; then [`note_ready`](Self::note_ready) is due with its
+    /// last byte.
+    pub(crate) fn ready_line(&self) -> String {
+        format!("{}\n", self.ready_request(None))
+    }
+
+    /// READY was said.
+    pub(crate) fn note_ready(&mut self, resumes: bool) {
+        self.wants.ready_at = Some(self.now);
+        let queue = self.queue;
+        self.oracle.handle(self.now, self.player, Event::ReadySaid { queue, resumes });
+    }
+
+    /// Says LEAVE.
+    pub(crate) fn leave(&mut self) {
+        self.conversation.say(&Request::Leave);
+        self.wants.leave_at = Some(self.now);
+        self.oracle.handle(self.now, self.player, Event::LeaveSaid);
+    }
+
+    /// Says anything else.
+    pub(crate) fn say(&mut self, request: &Request) {
+        self.conversation.say(request);
+    }
+
+    /// Says any bytes.
+    pub(crate) fn say_raw(&mut self, bytes: &[u8]) {
+        self.conversation.say_raw(bytes);
+    }
+
+    /// Wants to be woken after so long, and not at the time that it asked for before.
+    pub(crate) fn wake_in(&mut self, pause: Duration) {
+        self.wants.wake_at = Some(self.now + pause);
+    }
+
+    /// Ends the run, once what was said is sent.
+    pub(crate) fn end(&mut self, end: End) {
+        self.wants.end = Some(end);
+    }
+
+    /// The player has heard LEFT.
+    pub(crate) fn note_left(&mut self) {
+        if let Some(said) = self.wants.leave_at.take() {
+            self.measure.took(Latency::Left, self.now - said);
+        }
+    }
+
+    fn ready_request(&self, resume: Option<ResumeKey>) -> Request {
+        let name = Some(format!("p{}", self.player));
+        Request::Ready { queue: Some(self.queue.to_owned()), name, resume }
+    }
+}

@@ -1,0 +1,107 @@
+//! A picture that refreshes: how far it is, where the players are, how long things take, what goes wrong.
+
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+
+use crate::measure::{Brief, Latency, Sample};
+use crate::phase::Phase;
+use crate::players::Players;
+use crate::report::{count, time};
+
+/// The lines of the picture, from top to bottom.
+#[derive(Debug)]
+pub(crate) struct Table {
+    all: MultiProgress,
+    bar: ProgressBar,
+    lines: Vec<ProgressBar>,
+    /// The last sample that was shown, and how many players per second were assigned in it.
+    seen: (f64, u64),
+    rate: f64,
+}
+
+/// Lines below the bar: two of players, a heading, one for each latency, one of errors.
+const LINES: usize = 4 + Latency::ALL.len();
+
+impl Table {
+    pub(crate) fn new(duration: Duration) -> Self {
+        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
+        let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
+        let bar = all.add(ProgressBar::new(length));
+        bar.set_style(style("{bar:40.cyan/blue} {msg}"));
+        let lines = (0..LINES).map(|_| {
+            let line = all.add(ProgressBar::new(0));
+            line.set_style(style("{msg}"));
+            line
+        });
+        let lines = lines.collect();
+        Self { all, bar, lines, seen: (0.0, 0), rate: 0.0 }
+    }
+
+    pub(crate) fn show(
+        &mut self,
+        now: Duration,
+        players: &Players,
+        last: Option<&Sample>,
+        is_ending: bool,
+    ) {
+        let measure = &players.stage.measure;
+        if let Some(last) = last.filter(|last| last.at > self.seen.0) {
+            let (at, assigned) = self.seen;
+            self.rate = count(last.counts.assigned - assigned) / (last.at - at);
+            self.seen = (last.at, last.counts.assigned);
+        }
+        self.bar.set_position(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
+        let doing = if is_ending { "players finish" } else { "Ctrl-C ends it" };
+        self.bar.set_message(format!("{:.0} s, {doing}", now.as_secs_f64()));
+        let phases = measure.phases();
+        let phases = Phase::ALL.map(|phase| format!("{} {}", phase.name(), phases[phase as usize]));
+        let counts = measure.counts;
+        let (alive, rate) = (players.pool.alive(), self.rate);
+        let mut texts = vec![
+            format!("players {alive:>7}   {}", phases.join("  ")),
+            format!(
+                "assigned {:>6}   {rate:.0}/s   entered {}   pings lost {} of {}",
+                counts.assigned, counts.entered, counts.pings_lost, counts.pings
+            ),
+            format!("{:<14}{:>9}{:>10}{:>10}{:>10}", "", "count", "p50", "p99", "max"),
+        ];
+        texts.extend(Latency::ALL.map(|what| row(what, measure.brief(what))));
+        let mut errors: Vec<_> = measure.errors().iter().collect();
+        errors.sort_by_key(|(_, count)| std::cmp::Reverse(**count));
+        let errors = errors.iter().map(|(kind, count)| format!("{count} × {kind}"));
+        let errors = errors.collect::<Vec<_>>().join(", ");
+        let (_, violations) = players.stage.oracle.violations();
+        texts.push(match violations {
+            0 => format!("errors {:>8}   {errors}", counts.errors),
+            count => format!("{count} PROMISE(S) BROKEN   errors {} {errors}", counts.errors),
+        });
+        for (line, text) in self.lines.iter().zip(texts) {
+            line.set_message(text);
+        }
+    }
+
+    pub(crate) fn warn(&self, text: &str) {
+        // Where it cannot be written there is nobody to read it.
+        let _ = self.all.println(format!("muster-load: {text}"));
+    }
+
+    pub(crate) fn finish(&self) {
+        // The report says it all again.
+        let _ = self.all.clear();
+    }
+}
+
+fn row(what: Latency, brief: Brief) -> String {
+    let Brief { count, p50, p99, max, .. } = brief;
+    let name = what.name();
+    if count == 0 {
+        return format!("{name:<14}{count:>9}");
+    }
+    format!("{name:<14}{count:>9}{:>10}{:>10}{:>10}", time(p50), time(p99), time(max))
+}
+
+fn style(template: &str) -> ProgressStyle {
+    // The templates are constants; one that were wrong would be shown as the default bar.
+    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
+}

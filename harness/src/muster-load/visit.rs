@@ -1,0 +1,414 @@
+//! A player's visit to Muster: one TCP connection, from the run's due time to ASSIGN or another end.
+
+use std::io::{ErrorKind, Read as _, Write as _};
+use std::net::{IpAddr, Shutdown};
+use std::time::Duration;
+
+use client::{Assignment, ClientError, Conversation};
+use mio::net::TcpStream;
+use protocol::{ErrorCode, Reply};
+
+use crate::measure::Latency;
+use crate::net;
+use crate::oracle::Event;
+use crate::phase::Phase;
+use crate::plan::Step;
+use crate::scenarios::{Desk, End, Scenario, Script, Wants};
+use crate::stage::Stage;
+
+/// A connection, and the scenario that is played over it.
+#[derive(Debug)]
+pub(crate) struct Visit {
+    player: u32,
+    stream: TcpStream,
+    conversation: Conversation,
+    script: Script,
+    step: Step,
+    wants: Wants,
+    phase: Phase,
+    is_connected: bool,
+    /// When the run was due: the connection is measured from here.
+    due: Duration,
+    /// Why Muster will hang up, once it has said so.
+    farewell: Option<Farewell>,
+    /// There is more to read, of which the kernel will tell nothing more.
+    has_unread: bool,
+}
+
+/// What Muster said before it ended the connection.
+#[derive(Debug, Clone, Copy)]
+enum Farewell {
+    Refused { retry: Duration },
+    Bye,
+}
+
+/// Where the visit stands after something has happened.
+#[derive(Debug)]
+pub(crate) enum Turn {
+    /// It goes on.
+    Stays,
+    /// The player has nothing to do before so long from now.
+    Idle(Duration),
+    /// The player was assigned, and goes there.
+    Play(Box<Assignment>),
+    /// The player comes back with the same script.
+    Away(Box<Script>, Duration),
+    /// The player is gone for good.
+    LoggedOut,
+}
+
+/// How long a player rests after something went wrong.
+const REST: Duration = Duration::from_secs(1);
+
+/// How much is read at a time before others get their turn, in buffers.
+const READS_MAX: usize = 16;
+
+impl Visit {
+    /// Begins: the connection is on its way.
+    ///
+    /// # Errors
+    /// When there is no socket, or no way; counted already.
+    pub(crate) fn begin(
+        stage: &mut Stage,
+        player: u32,
+        source: Option<IpAddr>,
+        (due, step, script): (Duration, Step, Script),
+    ) -> Result<Self, std::io::Error> {
+        let stream = net::connect(stage.target, source)
+            .inspect_err(|error| stage.io_error("connect", error))?;
+        Ok(Self {
+            player,
+            stream,
+            // Its errors are counted here, and the address is always the same.
+            conversation: Conversation::new(String::new()),
+            script,
+            step,
+            wants: Wants::default(),
+            phase: Phase::Connecting,
+            is_connected: false,
+            due,
+            farewell: None,
+            has_unread: false,
+        })
+    }
+
+    pub(crate) fn stream(&mut self) -> &mut TcpStream {
+        &mut self.stream
+    }
+
+    pub(crate) fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    pub(crate) fn step(&self) -> &Step {
+        &self.step
+    }
+
+    /// When the visit wants its turn, if nothing happens before.
+    pub(crate) fn next_deadline(&self, stage: &Stage) -> Option<Duration> {
+        match self.phase {
+            _ if self.has_unread => Some(Duration::ZERO),
+            Phase::Connecting => Some(self.due + stage.patience),
+            _ => self.wants.wake_at,
+        }
+    }
+
+    /// Whether nobody waits for how it goes on.
+    pub(crate) fn is_idling(&mut self) -> bool {
+        self.script.scenario().is_idling()
+    }
+
+    /// The socket has news.
+    pub(crate) fn handle_ready(&mut self, stage: &mut Stage, is_read_closed: bool) -> Turn {
+        if !self.is_connected {
+            match self.take_connection(stage) {
+                Some(true) => self.is_connected = true,
+                Some(false) => return Turn::Stays,
+                None => return Turn::Idle(REST),
+            }
+        }
+        self.has_unread = true;
+        for _ in 0..READS_MAX {
+            let (is_end, is_all) = match self.stream.read(&mut stage.buffer) {
+                Ok(0) => (true, true),
+                Ok(count) => {
+                    self.conversation.handle_bytes(&stage.buffer[..count]);
+                    // Less than there was room for is all there is; but the end is news of its own.
+                    (false, count < stage.buffer.len() && !is_read_closed)
+                }
+                Err(error) if error.kind() == ErrorKind::Interrupted => continue,
+                Err(error) if error.kind() == ErrorKind::WouldBlock => {
+                    self.has_unread = false;
+                    break;
+                }
+                Err(error) => {
+                    if self.farewell.is_none() {
+                        stage.io_error("read", &error);
+                    }
+                    (true, true)
+                }
+            };
+            if let Some(turn) = self.hear(stage) {
+                return turn;
+            }
+            if is_end {
+                return self.handle_hung_up(stage);
+            }
+            if is_all {
+                self.has_unread = false;
+                break;
+            }
+        }
+        self.go_on(stage)
+    }
+
+    /// The time has come of [`next_deadline`](Self::next_deadline).
+    pub(crate) fn handle_timeout(&mut self, stage: &mut Stage) -> Turn {
+        if self.has_unread {
+            return self.handle_ready(stage, true);
+        }
+        if self.phase == Phase::Connecting {
+            stage.measure.error(if self.is_connected {
+                "no greeting"
+            } else {
+                "connect: timed out"
+            });
+            return Turn::Idle(REST);
+        }
+        if self.wants.wake_at.take_if(|at| *at <= stage.now()).is_some() {
+            self.with_scenario(stage, |scenario, desk| scenario.handle_wake(desk));
+        }
+        self.go_on(stage)
+    }
+
+    /// The run is over for this player.
+    pub(crate) fn handle_end_of_run(&mut self, stage: &mut Stage) -> Turn {
+        if self.phase == Phase::Connecting || self.is_idling() {
+            self.wants.end = Some(End::Close);
+        }
+        self.go_on(stage)
+    }
+
+    /// Whether the connection stands; `None` when it never will.
+    fn take_connection(&mut self, stage: &mut Stage) -> Option<bool> {
+        let failed = match (self.stream.take_error(), self.stream.peer_addr()) {
+            (Ok(None), Ok(_)) => return Some(true),
+            (Ok(None), Err(error)) if error.kind() == ErrorKind::NotConnected => {
+                return Some(false);
+            }
+            (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => error,
+        };
+        stage.io_error("connect", &failed);
+        None
+    }
+
+    /// Hears all replies that are here.
+    fn hear(&mut self, stage: &mut Stage) -> Option<Turn> {
+        loop {
+            let reply = match self.conversation.poll_reply() {
+                Ok(Some(reply)) => reply,
+                Ok(None) => return None,
+                Err(ClientError::BadLine { .. }) => {
+                    stage.measure.error("a line that makes no sense");
+                    continue;
+                }
+                Err(_) => {
+                    stage.measure.error("a line without end");
+                    stage.oracle.handle(stage.now(), self.player, Event::Gone);
+                    return Some(Turn::Idle(REST));
+                }
+            };
+            if let Some(turn) = self.handle_reply(stage, reply) {
+                return Some(turn);
+            }
+        }
+    }
+
+    fn handle_reply(&mut self, stage: &mut Stage, reply: Reply) -> Option<Turn> {
+        let now = stage.now();
+        stage.oracle.handle(now, self.player, Event::Heard(&reply));
+        match &reply {
+            Reply::Muster { .. } if self.phase == Phase::Connecting => {
+                stage.measure.took(Latency::Connect, now.saturating_sub(self.due));
+                self.enter(stage, Phase::Greeted);
+                self.with_scenario(stage, |scenario, desk| scenario.handle_greeted(desk));
+                return None;
+            }
+            Reply::Queued { .. } => {
+                if self.phase == Phase::Greeted {
+                    stage.measure.counts.queued += 1;
+                    let ready_at = self.wants.ready_at.unwrap_or(now);
+                    stage.measure.took(Latency::Queued, now - ready_at);
+                }
+                self.enter(stage, Phase::Queued);
+            }
+            Reply::Requeued { .. } => self.enter(stage, Phase::Queued),
+            Reply::Waiting { .. } => self.enter(stage, Phase::Waiting),
+            Reply::Assign { .. } => return self.handle_assign(stage, now, reply),
+            Reply::Left => self.enter(stage, Phase::Greeted),
+            Reply::Error { number, retry_ms, .. } => {
+                return self.handle_error(stage, *number, *retry_ms, &reply);
+            }
+            Reply::Bye { .. } => self.farewell = Some(Farewell::Bye),
+            Reply::Other(line) if line.starts_with("FOUND") => {
+                self.conversation.say(&protocol::Request::Accept);
+            }
+            Reply::Other(line) if line.starts_with("EVICTED") => {
+                stage.measure.error("evicted");
+                self.enter(stage, Phase::Greeted);
+                self.wants.end = Some(End::Close);
+            }
+            Reply::Muster { .. }
+            | Reply::Pong(_)
+            | Reply::Status { .. }
+            | Reply::Help(_)
+            | Reply::Other(_) => {}
+        }
+        self.with_scenario(stage, |scenario, desk| scenario.handle_reply(desk, &reply));
+        None
+    }
+
+    fn handle_assign(&mut self, stage: &mut Stage, now: Duration, reply: Reply) -> Option<Turn> {
+        stage.measure.counts.assigned += 1;
+        let ready_at = self.wants.ready_at.unwrap_or(now);
+        stage.measure.took(Latency::Assign, now - ready_at);
+        let assignment = Assignment::of(reply)?;
+        if !self.step.game.shows_up || stage.is_ending {
+            return Some(Turn::Idle(Duration::ZERO));
+        }
+        Some(Turn::Play(Box::new(assignment)))
+    }
+
+    fn handle_error(
+        &mut self,
+        stage: &mut Stage,
+        number: u16,
+        retry_ms: Option<u64>,
+        reply: &Reply,
+    ) -> Option<Turn> {
+        let code = ErrorCode::from_number(number);
+        let kind = code.map_or_else(|| format!("ERR {number}"), |code| format!("ERR {code}"));
+        let is_expected = self.script.scenario().expects(number);
+        if is_expected {
+            stage.measure.expected(&kind);
+        } else {
+            stage.measure.error(&kind);
+        }
+        if code.is_some_and(ErrorCode::closes) || !is_expected {
+            let retry = retry_ms.map_or(REST, Duration::from_millis);
+            self.farewell = Some(Farewell::Refused { retry });
+        }
+        if is_expected {
+            self.with_scenario(stage, |scenario, desk| scenario.handle_reply(desk, reply));
+            return None;
+        }
+        // One that cannot go on as it meant to goes; what was queued is so no more.
+        stage.oracle.handle(stage.now(), self.player, Event::Gone);
+        Some(self.turn_of_farewell())
+    }
+
+    fn handle_hung_up(&mut self, stage: &mut Stage) -> Turn {
+        let now = stage.now();
+        stage.oracle.handle(now, self.player, Event::HungUp);
+        if matches!(self.wants.end, Some(End::LogOut)) {
+            return Turn::LoggedOut;
+        }
+        if self.farewell.is_none() {
+            stage.measure.error(match self.phase {
+                Phase::Connecting => "hung up before the greeting",
+                _ => "hung up without a word",
+            });
+        }
+        self.turn_of_farewell()
+    }
+
+    fn turn_of_farewell(&self) -> Turn {
+        match self.farewell {
+            Some(Farewell::Refused { retry }) => Turn::Idle(retry),
+            Some(Farewell::Bye) => Turn::Idle(Duration::ZERO),
+            None => Turn::Idle(REST),
+        }
+    }
+
+    /// Sends what there is to send, and ends the visit where the scenario has ended it.
+    fn go_on(&mut self, stage: &mut Stage) -> Turn {
+        if self.is_connected && self.flush(stage).is_err() {
+            // What Muster said before is still to be read; the end of it comes by itself.
+            self.conversation.handle_sent(self.conversation.unsent().len());
+        }
+        let Some(end) = self.wants.end else { return Turn::Stays };
+        stage.oracle.handle(stage.now(), self.player, Event::Gone);
+        match end {
+            End::Close => Turn::Idle(Duration::ZERO),
+            End::Reset => {
+                self.wants.end = Some(End::Reset);
+                Turn::Idle(Duration::ZERO)
+            }
+            End::LogOut => Turn::LoggedOut,
+            End::Away { back_in, .. } => {
+                let script = std::mem::replace(&mut self.script, Script::new(self.step.kind));
+                Turn::Away(Box::new(script), back_in)
+            }
+        }
+    }
+
+    /// Lets go of the connection in the way that the scenario wanted.
+    pub(crate) fn close(self) {
+        match self.wants.end {
+            Some(End::Reset | End::Away { resets: true, .. }) => net::reset(self.stream),
+            Some(End::Close | End::LogOut | End::Away { resets: false, .. }) | None => {
+                // Says goodbye even where there is something unread, at which a close alone would be a reset.
+                let _ = self.stream.shutdown(Shutdown::Write);
+            }
+        }
+    }
+
+    fn flush(&mut self, stage: &mut Stage) -> Result<(), ()> {
+        while !self.conversation.unsent().is_empty() {
+            match self.stream.write(self.conversation.unsent()) {
+                Ok(count) => self.conversation.handle_sent(count),
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
+                Err(error) => {
+                    // Who is thrown out while it talks learns why by reading.
+                    if !self.script.scenario().expects(ErrorCode::TooMany.number()) {
+                        stage.io_error("write", &error);
+                    }
+                    return Err(());
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// The one place where the phase changes.
+    fn enter(&mut self, stage: &mut Stage, next: Phase) {
+        if self.phase == next {
+            return;
+        }
+        if !self.phase.leads_to(next) {
+            return stage.measure.error("words out of order");
+        }
+        stage.measure.phase_changed(Some(self.phase), Some(next));
+        self.phase = next;
+    }
+
+    fn with_scenario(
+        &mut self,
+        stage: &mut Stage,
+        act: impl FnOnce(&mut dyn Scenario, &mut Desk<'_>),
+    ) {
+        let now = stage.now();
+        let mut desk = Desk {
+            now,
+            step: &self.step,
+            player: self.player,
+            queue: &stage.queues[self.step.queue],
+            conversation: &mut self.conversation,
+            wants: &mut self.wants,
+            oracle: &mut stage.oracle,
+            measure: &mut stage.measure,
+        };
+        act(self.script.scenario(), &mut desk);
+    }
+}
