@@ -1,7 +1,8 @@
 //! The daemon under test: the real one, started and stopped.
 
-use std::io::{BufRead as _, BufReader};
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
+use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Child, ChildStderr, Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -80,6 +81,7 @@ pub(crate) struct Daemon {
     address: SocketAddr,
     ports: PortBlock,
     log: Arc<Mutex<Vec<String>>>,
+    admin: PathBuf,
     _directory: TempDir,
 }
 
@@ -89,10 +91,11 @@ impl Daemon {
         let directory = tempfile::tempdir().map_err(os("make a temporary directory"))?;
         let config = directory.path().join("muster.toml");
         let (first, last) = (ports.range().start(), ports.range().end());
+        let admin = directory.path().join("admin.sock");
         let level = if setup.logs_events { "info" } else { "warn" };
         // Limits that would be in the way of a few clients who ask for very much.
         let text = format!(
-            "[listen]\ntcp = \"127.0.0.1:0\"\n\
+            "[listen]\ntcp = \"127.0.0.1:0\"\nadmin = {admin:?}\n\
              [ports]\nrange = \"{first}-{last}\"\nquarantine = \"0s\"\n\
              [log]\nlevel = \"{level}\"\n[shutdown]\ndrain_timeout = \"1s\"\n\
              [limits]\nclients_per_address = 20000\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\
@@ -114,7 +117,7 @@ impl Daemon {
             follow(stderr, Arc::clone(&log));
         }
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut daemon = Self { child, address, ports, log, _directory: directory };
+        let mut daemon = Self { child, address, ports, log, admin, _directory: directory };
         daemon.address = daemon.wait_until_listening()?;
         Ok(daemon)
     }
@@ -145,6 +148,22 @@ impl Daemon {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// The longest turn of its loop since this was asked last, from the kernel's word that there is something to do to
+    /// the next wait: by the clock, so that it counts what others did on the processor meanwhile.
+    pub(crate) fn take_longest_turn(&self) -> Result<Duration, Failure> {
+        let mut stream = UnixStream::connect(&self.admin).map_err(os("ask the daemon"))?;
+        stream.set_read_timeout(Some(LIMIT)).map_err(os("ask the daemon"))?;
+        stream
+            .write_all(b"{\"request\":\"status\",\"reset_turns\":true}\n")
+            .map_err(os("ask the daemon"))?;
+        let mut line = String::new();
+        BufReader::new(stream).read_line(&mut line).map_err(os("hear the daemon"))?;
+        let status: Option<serde_json::Value> = serde_json::from_str(&line).ok();
+        let longest_us = status.and_then(|status| status["turns"]["longest_us"].as_u64());
+        let awaited = "how long its turns were";
+        longest_us.map(Duration::from_micros).ok_or(Failure::Unexpected { said: line, awaited })
     }
 
     /// All lines of its log so far.

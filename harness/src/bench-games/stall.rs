@@ -1,4 +1,6 @@
-//! Figure 6: how long the daemon's loop lets a client wait while hundreds of games start, seen from outside.
+//! Figure 6: how long the daemon's loop lets a client wait while hundreds of games start, seen from outside,
+//!
+//! and how long its turns were by its own account.
 //!
 //! One client says PING every 200 µs and notes how late each PONG is; meanwhile hundreds of players who are
 //! connected already say READY at once, and every game has to be launched. The same is noted of an idle daemon,
@@ -48,14 +50,19 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let daemon = setup.mode(QUEUE, 1, &["muster-game", "echo"], "warm = 0").start()?;
     let (mut idle, mut spawning, mut starting) =
         (Delays::default(), Delays::default(), Delays::default());
+    let (mut idle_turns, mut starting_turns) = (Samples::default(), Samples::default());
     for _ in 0..bench.scale.stall_rounds {
         daemon.watcher(QUEUE)?.wait_for_calm(0)?;
+        daemon.take_longest_turn()?;
         idle.take(delays_while(daemon.address(), || {
             std::thread::sleep(IDLE);
             Ok(())
         })?);
+        idle_turns.push(micros(daemon.take_longest_turn()?));
         spawning.take(delays_while(daemon.address(), || spawn_children(count))?);
+        daemon.take_longest_turn()?;
         starting.take(start_games(&daemon, count)?);
+        starting_turns.push(micros(daemon.take_longest_turn()?));
     }
     for (what, muster, spawning, idle) in [
         ("longest delay, µs", &starting.longest, &spawning.longest, &idle.longest),
@@ -67,6 +74,13 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
             bench.print(&Row { what, muster, against, baseline, target });
         }
     }
+    bench.print(&Row {
+        what: format!("{count} starts: longest turn, µs"),
+        muster: starting_turns,
+        against: "idle",
+        baseline: idle_turns,
+        target: Target::AtMost(1000.0),
+    });
     Ok(())
 }
 

@@ -43,6 +43,8 @@ pub(crate) enum Target {
     RatioAtLeast(f64),
     /// Muster's median is at most so much more than the baseline's, in the unit of the row.
     MoreAtMost(f64),
+    /// Muster's median is at most so much, whatever the baseline's.
+    AtMost(f64),
     /// Only to be seen.
     Shown,
 }
@@ -53,6 +55,7 @@ impl Target {
             Self::RatioAtMost(most) => Some(muster / baseline <= most),
             Self::RatioAtLeast(least) => Some(muster / baseline >= least),
             Self::MoreAtMost(most) => Some(muster - baseline <= most),
+            Self::AtMost(most) => Some(muster <= most),
             Self::Shown => None,
         }
     }
@@ -64,6 +67,7 @@ impl fmt::Display for Target {
             Self::RatioAtMost(most) => write!(f, "<= {most:.2}"),
             Self::RatioAtLeast(least) => write!(f, ">= {least:.2}"),
             Self::MoreAtMost(most) => write!(f, "+{most:.0}"),
+            Self::AtMost(most) => write!(f, "<= {most:.0} µs"),
             Self::Shown => Ok(()),
         }
     }
