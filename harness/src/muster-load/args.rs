@@ -19,7 +19,7 @@ pub(crate) struct Args {
     /// How many players there are at a time
     #[arg(long, value_name = "N", default_value_t = 100, value_parser = players)]
     pub(crate) players: u32,
-    /// How many of them come per second, or `all` for all at once
+    /// How many come per second, or `all` for all at once
     #[arg(long, value_name = "R", default_value = "500", value_parser = ramp)]
     pub(crate) ramp: Ramp,
     /// How long they begin new things
@@ -28,7 +28,7 @@ pub(crate) struct Args {
     /// How long they may take to finish after that
     #[arg(long, value_name = "D", default_value = "10s", value_parser = duration)]
     pub(crate) grace: Duration,
-    /// How long a due word may take before its player counts as forgotten
+    /// How long a word that is due may take
     #[arg(long, value_name = "D", default_value = "30s", value_parser = duration)]
     pub(crate) patience: Duration,
     /// A file, or one of evening, launch-day, storm, sprint
@@ -40,7 +40,7 @@ pub(crate) struct Args {
     /// What all chance follows from: the same seed, the same plan
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Addresses of 127.0.0.0/8 to come from, if Muster is there [default: one each]
+    /// Addresses to come from, if Muster is in 127.0.0.0/8 [default: one each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sources: Option<u32>,
     /// Muster's process, to see its processor time [default: who listens there]
