@@ -68,6 +68,11 @@ impl Output {
         (printed, self.pipe.is_some())
     }
 
+    /// Whether there may be more to come, now or later.
+    pub(crate) fn is_open(&self) -> bool {
+        self.pipe.is_some()
+    }
+
     fn cut_lines(&mut self, printed: &mut Vec<Printed>, now: Instant) {
         loop {
             let (line, is_cut) = match self.lines.next_line() {

@@ -1,6 +1,6 @@
 //! What an event of the poll is about: a kind in the two highest bits, and an id below.
 
-use matchmaker::{ConnectionId, GameId, ModeId};
+use matchmaker::{ConnectionId, GameId};
 use mio::Token;
 
 use crate::admin::socket::CONVERSATIONS_MAX;
@@ -28,8 +28,8 @@ pub(crate) enum Source {
     Admin,
     /// An operator's connection, by its place.
     Operator(usize),
-    /// The output of a mode's template.
-    Template(ModeId),
+    /// The output of a template, by its number.
+    Template(u64),
     /// A client's socket.
     Client(ConnectionId),
     /// A game's control channel.
@@ -47,15 +47,15 @@ pub(crate) const ADMIN: Token = Token(3);
 const OPERATORS: usize = 16;
 const _: () = assert!(OPERATORS + CONVERSATIONS_MAX <= TEMPLATES as usize);
 
-/// The first of the tokens that stand for templates, in the order of their modes.
+/// The first of the tokens that stand for templates, in the order of their numbers.
 const TEMPLATES: u64 = 1024;
 
 pub(crate) fn operator(place: usize) -> Token {
     Token(OPERATORS + place)
 }
 
-pub(crate) fn template(mode: ModeId) -> Token {
-    of_kind(0, TEMPLATES + mode.0 as u64)
+pub(crate) fn template(number: u64) -> Token {
+    of_kind(0, TEMPLATES + number)
 }
 
 pub(crate) fn client(id: ConnectionId) -> Token {
@@ -81,7 +81,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
             Source::Operator(place - OPERATORS)
         }
-        (0, _) => Source::Template(ModeId(usize::try_from(id.checked_sub(TEMPLATES)?).ok()?)),
+        (0, _) => Source::Template(id.checked_sub(TEMPLATES)?),
         (1, _) => Source::Client(ConnectionId(id)),
         (2, _) => Source::Control(GameId(id)),
         (3, _) => Source::Output(GameId(id)),
@@ -126,7 +126,7 @@ mod tests {
         let last = CONVERSATIONS_MAX - 1;
         assert_eq!(source(operator(last)), Some(Source::Operator(last)));
         assert_eq!(source(ADMIN), Some(Source::Admin));
-        assert_eq!(source(template(ModeId(0))), Some(Source::Template(ModeId(0))));
+        assert_eq!(source(template(0)), Some(Source::Template(0)));
         assert_eq!(source(Token(77)), None);
     }
 }

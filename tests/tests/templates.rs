@@ -1,6 +1,8 @@
 //! Games that a template forks: they are games like any other, whatever becomes of the template; and a template that
 //! breaks its part of the contract costs its mode's players time, and nobody else anything.
 
+use std::io::Write as _;
+
 use client::{Assignment, GameSocket};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -30,6 +32,11 @@ fn play([mut ada, mut bob]: [GameSocket; 2]) {
     bob.ping("x", SOON).unwrap();
     ada.bye(SOON).unwrap();
     bob.bye(SOON).unwrap();
+}
+
+/// What a process prints to.
+fn output_of(pid: i32) -> String {
+    format!("/proc/{pid}/fd/1")
 }
 
 /// The pid of the newest template of so many.
@@ -178,6 +185,8 @@ fn a_template_is_renewed_after_so_many_games() {
 #[test]
 fn a_template_is_renewed_when_the_operator_says_so() {
     let muster = pairs("warm = 1").start();
+    muster.log().wait_for(&["game ready"]);
+    let descriptors = proc::descriptors(muster.pid()).len();
     let games = enter(assigned(&muster));
     for number in 1..=3 {
         let old = template(&muster, number);
@@ -189,6 +198,43 @@ fn a_template_is_renewed_when_the_operator_says_so() {
     play(games);
     muster.wait_until_calm("pair", 1);
     no_match_was_harmed(&muster);
+    wait_until("the end of what the old ones had", || {
+        proc::descriptors(muster.pid()).len() == descriptors
+    });
+}
+
+/// While a new one loads the old one serves, and what it prints is heard; also its last words.
+#[test]
+fn a_template_that_is_being_renewed_is_heard_to_its_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let way = ["template", "narrates", file.to_str().unwrap()];
+    let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"30s\"";
+    let muster = Setup::default().hostile("bad", &way, keys).start();
+    // Gives who says it.
+    let asked = |game: usize| {
+        muster.join("bad", "ada").assignment(SOON).unwrap();
+        let said = format!("asked for game {game}");
+        pid(&muster.log().wait_for(&["output template=bad", &said]))
+    };
+    let old = asked(1);
+    assert_eq!(old, template(&muster, 1));
+    std::fs::write(&file, "").unwrap();
+    muster.signal(Signal::SIGHUP);
+    assert_ne!(template(&muster, 2), old);
+    assert_eq!(asked(2), old);
+    // The daemon cannot hear it now, and when it can, there is nobody any more.
+    muster.while_frozen(|| {
+        let mut output = std::fs::File::options().write(true).open(output_of(old)).unwrap();
+        output.write_all(b"last words\nand the very last").unwrap();
+        send(old, Signal::SIGKILL);
+        wait_until("the template's end", || !proc::is_alive(old));
+    });
+    muster.log().wait_for(&[&format!("output template=bad pid={old}: last words")]);
+    muster.log().wait_for(&[&format!("output template=bad pid={old}: and the very last")]);
+    let ended = muster.log().wait_for(&["template ended mode=bad", &format!("pid={old} ")]);
+    let log = muster.log().text();
+    assert!(log.find("and the very last") < log.find(&ended), "words of the dead:\n{log}");
 }
 
 /// Nothing of it outlives the daemon.
@@ -377,8 +423,9 @@ fn leftovers_die_before_the_port_comes_back() {
             let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
             assert_eq!(assigned.match_id, number.to_string());
             muster.log().wait_for_count(number, &["port free"]);
-            let left = muster.log().wait_for_count(number, &["left pid="]);
-            assert!(left.iter().all(|line| !proc::is_alive(pid(line))), "{left:?}");
+            let said = muster.log().wait_for_count(number, &["left pid="]);
+            let left = said.iter().map(|line| pid(line.split(": ").last().unwrap()));
+            assert!(left.into_iter().all(|pid| !proc::is_alive(pid)), "{said:?}");
         }
         muster.wait_until_calm("bad", 0);
         no_match_was_harmed(&muster);

@@ -11,7 +11,6 @@ use crate::admin::{
     END, Games, LivingGame, PortStatus, QueueStatus, Refusal, ReportStatus, Request, Status,
     TemplateStatus, Turns,
 };
-use crate::games;
 use crate::reports::{Draft, Report};
 
 /// A page of games is full when it has so many bytes, about: less than the loop needs a millisecond for.
@@ -100,14 +99,12 @@ impl Server {
             let queue = self.config.modes[mode.0].name.clone();
             QueueStatus { queue, waiting: status.waiting, games: status.games }
         };
-        let template = |(mode, pid): (&ModeId, i32)| {
-            let mode = self.config.modes[mode.0].name.clone();
-            // One that died is in the list until there is another.
-            games::is_child(pid).then_some(TemplateStatus { mode, pid })
+        let template = |(mode, pid): (ModeId, i32)| TemplateStatus {
+            mode: self.config.modes[mode.0].name.clone(),
+            pid,
         };
         let range = &self.config.ports.range;
         let (kept, bytes) = self.reports.kept();
-        let templates = self.templates.iter().map(|(mode, template)| (mode, template.pid));
         Status {
             pid: std::process::id(),
             uptime_ms: millis(self.now.saturating_duration_since(self.started)),
@@ -119,7 +116,7 @@ impl Server {
                 free: self.brain.mode_status(ModeId(0)).ports_free,
             },
             launcher: self.launcher.pid(),
-            templates: templates.filter_map(template).collect(),
+            templates: self.templates.living().into_iter().map(template).collect(),
             reports: ReportStatus { ended: self.reports.ended(), kept, bytes },
             turns: self.turns,
         }

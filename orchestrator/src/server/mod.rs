@@ -12,12 +12,12 @@ mod requests;
 mod talk;
 mod watch;
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
-use matchmaker::{GameId, Input, Matchmaker, ModeId};
+use matchmaker::{GameId, Input, Matchmaker};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
@@ -34,7 +34,7 @@ use crate::listener::Listener;
 use crate::netcode::Doors;
 use crate::reports::Reports;
 use crate::signals::Signals;
-use crate::templates::Template;
+use crate::templates::Templates;
 use crate::tokens::{self, Source};
 
 pub(crate) use talk::RETRY_MS;
@@ -62,8 +62,7 @@ pub(crate) struct Server {
     /// The time of this turn.
     now: Instant,
     started: Instant,
-    /// By mode: the newest template, and how it is heard.
-    templates: BTreeMap<ModeId, Template>,
+    templates: Templates,
     /// Children that died while launches were on their way, with the last of these: one of them may be the
     /// process of a launch up to that.
     unclaimed: HashMap<i32, (Ended, GameId)>,
@@ -113,7 +112,7 @@ impl Server {
             inputs: VecDeque::new(),
             now,
             started: now,
-            templates: BTreeMap::new(),
+            templates: Templates::default(),
             unclaimed: HashMap::new(),
             closed_a_descriptor: false,
             stop_was_asked: false,
@@ -154,7 +153,7 @@ impl Server {
     fn time_to_wait(&self) -> Option<Duration> {
         if self.clients.has_ready()
             || self.games.has_ready()
-            || self.templates.values().any(Template::has_more)
+            || self.templates.has_ready()
             || self.listener.is_ready()
             || self.admin.as_ref().is_some_and(AdminSocket::is_ready)
             || !self.inputs.is_empty()
@@ -180,7 +179,7 @@ impl Server {
             Some(Source::Operator(place)) => {
                 self.admin.iter_mut().for_each(|admin| admin.set_ready(place));
             }
-            Some(Source::Template(mode)) => self.read_template(mode),
+            Some(Source::Template(number)) => self.read_template(number),
             Some(Source::Client(id)) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {

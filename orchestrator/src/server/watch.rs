@@ -15,7 +15,7 @@ use crate::control::Said;
 use crate::games::{self, Reaped};
 use crate::launches::{Answer, Process};
 use crate::output::Printed;
-use crate::templates::Template;
+use crate::templates::Heard;
 
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
 const LAST_WORDS_MAX: usize = 256;
@@ -51,8 +51,10 @@ impl Server {
     fn handle_launched(&mut self, game: GameId, process: Process) {
         let (pid, mode) = (process.pid, process.ordered.mode);
         let rate = self.config.limits.output_lines_per_second;
-        let early_end = self.unclaimed.remove(&pid);
-        let is_ours = early_end.is_some() || games::is_child(pid);
+        // Who lives has that number now, and did not die then.
+        let is_child = games::is_child(pid);
+        let early_end = self.unclaimed.remove(&pid).filter(|_| !is_child);
+        let is_ours = early_end.is_some() || is_child;
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
             return self.launcher.disown(game, mode);
         }
@@ -72,23 +74,30 @@ impl Server {
     fn handle_template(&mut self, mode: ModeId, pid: i32, output: Option<OwnedFd>) {
         log::info!("template started mode={} pid={pid}", self.config.modes[mode.0].name);
         let rate = self.config.limits.output_lines_per_second;
-        let registry = self.poll.registry();
-        let template = Template::new(mode, pid, output, registry, rate, self.now);
-        self.templates.insert(mode, template);
+        self.templates.insert(mode, pid, output, self.poll.registry(), rate, self.now);
+        // It may have been reaped before it was known.
+        let early_end = self.unclaimed.remove(&pid);
+        if !games::is_child(pid) {
+            self.handle_template_end(pid, early_end.map(|(ended, _)| ended).as_ref());
+        }
     }
 
-    pub(super) fn read_template(&mut self, mode: ModeId) {
-        let Some(template) = self.templates.get_mut(&mode) else { return };
-        let name = &self.config.modes[mode.0].name;
-        for printed in template.read(&mut self.chunk, self.now) {
-            log::info!("output template={name}: {}", line_of(&printed));
+    pub(super) fn read_template(&mut self, number: u64) {
+        if let Some(heard) = self.templates.read(number, &mut self.chunk, self.now) {
+            self.log_template_output(&heard);
         }
     }
 
     pub(super) fn read_ready_templates(&mut self) {
-        let ready = self.templates.iter().filter(|(_, template)| template.has_more());
-        for mode in ready.map(|(mode, _)| *mode).collect::<Vec<_>>() {
-            self.read_template(mode);
+        for number in self.templates.ready() {
+            self.read_template(number);
+        }
+    }
+
+    fn log_template_output(&self, heard: &Heard) {
+        let (name, pid) = (&self.mode(heard.mode).name, heard.pid);
+        for printed in &heard.printed {
+            log::info!("output template={name} pid={pid}: {}", line_of(printed));
         }
     }
 
@@ -221,22 +230,27 @@ impl Server {
             match reaped {
                 Reaped::Game(game) => self.launcher.clean_up(game),
                 Reaped::Other(ended) => {
-                    if let Some(last) = self.launcher.last_ordered() {
+                    if !self.handle_template_end(ended.pid, Some(&ended))
+                        && let Some(last) = self.launcher.last_ordered()
+                    {
                         self.unclaimed.insert(ended.pid, (ended, last));
                     }
-                    self.note_template_end(&ended);
                     self.launcher.look_again();
                 }
             }
         }
     }
 
-    fn note_template_end(&mut self, ended: &Ended) {
-        let template = self.templates.iter().find(|(_, template)| template.pid == ended.pid);
-        if let Some((mode, _)) = template {
-            let (name, exit) = (&self.config.modes[mode.0].name, games::exit_of(ended));
-            log::warn!("template ended mode={name} pid={} end=\"{exit}\"", ended.pid);
-        }
+    /// A process was reaped. Whether it was a template.
+    fn handle_template_end(&mut self, pid: i32, ended: Option<&Ended>) -> bool {
+        let Some(heard) = self.templates.note_end(pid, &mut self.chunk, self.now) else {
+            return false;
+        };
+        self.log_template_output(&heard);
+        let exit = ended.map_or_else(|| "not known".into(), |it| games::exit_of(it).to_string());
+        log::warn!("template ended mode={} pid={pid} end=\"{exit}\"", self.mode(heard.mode).name);
+        self.closed_a_descriptor = true;
+        true
     }
 }
 

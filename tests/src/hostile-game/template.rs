@@ -6,6 +6,7 @@ use std::io::{BufRead as _, BufReader, IoSliceMut, Write as _};
 use std::mem::MaybeUninit;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::process::{Command, Stdio};
 
 use process::{Forked, fork_sibling};
@@ -18,8 +19,10 @@ use crate::contract::{hang, inherited};
 /// Does what a template should not.
 pub(crate) fn betray(way: &[&str]) {
     let mut template = Template { channel: inherited(GAME_CONTROL_FD) };
-    if let ["never-ready"] = way {
-        hang();
+    match *way {
+        ["never-ready"] => hang(),
+        ["narrates", file] if Path::new(file).exists() => hang(),
+        _ => {}
     }
     if let ["exits"] = way {
         return;
@@ -60,21 +63,18 @@ pub(crate) fn betray(way: &[&str]) {
                 return template.say(&FromTemplate::Failed { game, reason }.to_packet());
             }
             // Its answer comes when the game is over, and forgotten by the kernel.
-            ["dawdles"] => match fork_sibling().unwrap() {
-                Forked::Child => {
-                    drop(template);
-                    let [_socket, control, _log] = descriptors.try_into().unwrap();
-                    play(control);
-                    return;
+            ["dawdles"] => {
+                let pid = fork_honest(descriptors);
+                while proc::state(pid).is_some() {
+                    std::thread::yield_now();
                 }
-                Forked::Parent(pid) => {
-                    drop(descriptors);
-                    while proc::state(pid).is_some() {
-                        std::thread::yield_now();
-                    }
-                    template.say(&forked(game, pid));
-                }
-            },
+                template.say(&forked(game, pid));
+            }
+            // It says what it does; one that starts when the file is there never comes to that.
+            ["narrates", _] => {
+                println!("asked for game {game}");
+                template.say(&forked(game, fork_honest(descriptors)));
+            }
             ["leaves", what] => match fork_sibling().unwrap() {
                 Forked::Child => {
                     drop(template);
@@ -108,6 +108,18 @@ fn play(control: OwnedFd) -> Option<UnixStream> {
     lines.next()?.ok()?;
     control.write_all(FromGame::Started.to_line().as_bytes()).unwrap();
     Some(control)
+}
+
+/// Forks a game that is what it should be, and gives its pid.
+fn fork_honest(descriptors: Vec<OwnedFd>) -> i32 {
+    match fork_sibling().unwrap() {
+        Forked::Parent(pid) => pid,
+        Forked::Child => {
+            let [_socket, control, _log] = descriptors.try_into().unwrap();
+            play(control);
+            std::process::exit(0);
+        }
+    }
 }
 
 /// Plays a match to its end, and leaves somebody behind who holds the port.
