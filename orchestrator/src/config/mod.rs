@@ -131,6 +131,8 @@ pub(crate) struct Mode {
     pub(crate) max_duration: Duration,
     pub(crate) alive_timeout: Option<Duration>,
     pub(crate) stop_grace: Duration,
+    #[cfg(feature = "stub-games")]
+    pub(crate) is_stub: bool,
 }
 
 /// How a game and its players speak over UDP.

@@ -89,6 +89,8 @@ impl Checker<'_> {
             max_duration,
             alive_timeout,
             stop_grace: time("mode.stop_grace", &mode.stop_grace, 5_000)?,
+            #[cfg(feature = "stub-games")]
+            is_stub: mode.stub.as_ref().is_some_and(|stub| *stub.get_ref()),
         })
     }
 

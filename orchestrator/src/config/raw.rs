@@ -97,6 +97,8 @@ pub(super) struct Mode {
     pub(super) max_duration: Key<String>,
     pub(super) alive_timeout: Key<String>,
     pub(super) stop_grace: Key<String>,
+    #[cfg(feature = "stub-games")]
+    pub(super) stub: Key<bool>,
     pub(super) confinement: Confinement,
 }
 

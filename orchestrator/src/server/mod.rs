@@ -9,6 +9,8 @@ mod admin;
 mod perform;
 mod records;
 mod requests;
+#[cfg(feature = "stub-games")]
+mod stub;
 mod talk;
 mod watch;
 
@@ -66,6 +68,8 @@ pub(crate) struct Server {
     /// Children that died while launches were on their way, with the last of these: one of them may be the
     /// process of a launch up to that.
     unclaimed: HashMap<i32, (Ended, GameId)>,
+    #[cfg(feature = "stub-games")]
+    stubs: std::collections::HashSet<GameId>,
     closed_a_descriptor: bool,
     stop_was_asked: bool,
     is_done: bool,
@@ -114,6 +118,8 @@ impl Server {
             started: now,
             templates: Templates::default(),
             unclaimed: HashMap::new(),
+            #[cfg(feature = "stub-games")]
+            stubs: std::collections::HashSet::new(),
             closed_a_descriptor: false,
             stop_was_asked: false,
             is_done: false,

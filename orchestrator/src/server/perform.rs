@@ -16,6 +16,10 @@ impl Server {
     /// Does one thing. What fails comes back to the brain as an input.
     pub(super) fn perform(&mut self, action: Action) {
         self.record(&action);
+        #[cfg(feature = "stub-games")]
+        if self.perform_as_stub(&action) {
+            return;
+        }
         match action {
             Action::TellQueued { connection, mode, position, needed, resume_key } => {
                 let queue = self.queue_name(mode);

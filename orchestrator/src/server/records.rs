@@ -33,6 +33,9 @@ impl Server {
             Event::MatchAssigned { game, .. } => self.reports.enter(*game, Phase::Running),
             Event::MatchResult { game, result, .. } => self.reports.note_result(*game, result),
             Event::GameEnded { game, mode, match_id, exit, lived, joined } => {
+                let ended = self.games.get(*game).and_then(|game| game.ended);
+                #[cfg(feature = "stub-games")]
+                let ended = ended.or_else(|| self.end_of_stub(*game));
                 let ending = Ending {
                     game: *game,
                     mode: &self.config.modes[mode.0].name,
@@ -41,7 +44,6 @@ impl Server {
                     lived: *lived,
                     joined,
                 };
-                let ended = self.games.get(*game).and_then(|game| game.ended);
                 let report = ended.and_then(|ended| self.reports.finish(&ending, &ended));
                 match report {
                     Some(report) => {
