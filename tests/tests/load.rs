@@ -1,0 +1,261 @@
+//! `muster-load`, as a user runs it: against a real daemon, and against one that breaks its promises.
+
+use std::io::{BufRead as _, BufReader, Read as _, Write as _};
+use std::net::{Ipv4Addr, TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tempfile::TempDir;
+use tests::{Setup, binary, wait_for};
+
+/// A run of the program.
+struct Load {
+    child: Child,
+    directory: TempDir,
+}
+
+/// What came of it.
+struct Ended {
+    status: ExitStatus,
+    stdout: String,
+    stderr: String,
+    directory: TempDir,
+}
+
+impl Load {
+    /// Starts it. It writes both reports into a directory of its own.
+    fn start(address: &str, args: &[&str]) -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let child = Command::new(binary("muster-load"))
+            .arg(address)
+            .args(args)
+            .arg("--json")
+            .arg(directory.path().join("report.json"))
+            .arg("--html")
+            .arg(directory.path().join("report.html"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .unwrap();
+        Self { child, directory }
+    }
+
+    /// Waits for its end. What it says fits into the pipes.
+    fn end(mut self) -> Ended {
+        let status = wait_for("the end of muster-load", || self.child.try_wait().unwrap());
+        let (mut stdout, mut stderr) = (String::new(), String::new());
+        self.child.stdout.take().unwrap().read_to_string(&mut stdout).unwrap();
+        self.child.stderr.take().unwrap().read_to_string(&mut stderr).unwrap();
+        let directory = std::mem::replace(&mut self.directory, tempfile::tempdir().unwrap());
+        Ended { status, stdout, stderr, directory }
+    }
+}
+
+impl Drop for Load {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Ended {
+    fn code(&self) -> i32 {
+        self.status.code().unwrap()
+    }
+
+    fn json(&self) -> Value {
+        let text = std::fs::read_to_string(self.directory.path().join("report.json")).unwrap();
+        serde_json::from_str(&text).unwrap()
+    }
+
+    /// The reports of a run in which nobody was lost.
+    fn clean(&self) -> Value {
+        let (stdout, stderr) = (&self.stdout, &self.stderr);
+        assert_eq!(self.code(), 0, "{stdout}{stderr}");
+        assert!(stdout.contains("nobody was lost"), "{stdout}");
+        let report = self.json();
+        let verdict = &report["verdict"];
+        assert_eq!(verdict["is_clean"], true, "{verdict}");
+        let endings = verdict["endings"].as_object().unwrap();
+        let ended: u64 = endings.values().map(|count| count.as_u64().unwrap()).sum();
+        assert_eq!(verdict["queued"], ended, "{verdict}");
+        assert_eq!(endings["assigned"], report["counts"]["assigned"]);
+        let page = std::fs::read_to_string(self.directory.path().join("report.html")).unwrap();
+        assert!(page.contains("\"is_clean\":true"), "the page holds the report");
+        for outside in ["src=", "href=", "@import", "url("] {
+            assert!(!page.contains(outside), "{outside} would load something");
+        }
+        report
+    }
+}
+
+/// A daemon that has room for everybody.
+fn roomy() -> Setup {
+    let limits =
+        "[limits]\nclients_per_address = 20000\nhandshake_timeout = \"1s\"\nline_timeout = \"1s\"";
+    Setup::default().ports(128).config(limits).log("info")
+}
+
+fn scenarios() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().join("harness/scenarios")
+}
+
+fn number(report: &Value, pointer: &str) -> u64 {
+    report.pointer(pointer).and_then(Value::as_u64).unwrap_or_else(|| panic!("no {pointer}"))
+}
+
+fn latency<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut latencies = report["latencies"].as_array().unwrap().iter();
+    &latencies.find(|latency| latency["name"] == name).unwrap()["brief_us"]
+}
+
+#[test]
+fn every_scenario_that_comes_with_it_runs_and_nobody_is_lost() {
+    let muster = roomy().duel("warm = 4").start();
+    let mut files: Vec<_> =
+        std::fs::read_dir(scenarios()).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 4, "{files:?}");
+    for file in files {
+        let file = file.to_str().unwrap();
+        let args = ["--players", "40", "--duration", "2s", "--ramp", "all", "--scenario", file];
+        let report = Load::start(muster.address(), &args).end().clean();
+        assert!(number(&report, "/counts/assigned") > 0, "{file}: {report}");
+        for step in ["connect", "queued", "assign"] {
+            assert!(latency(&report, step)["p50"].as_u64().unwrap() > 0, "{file}: {step}");
+        }
+        assert_eq!(report["errors"], serde_json::json!({}), "{file}");
+        assert_eq!(report["processor"]["daemon_pid"], muster.pid(), "{file}");
+        assert!(!report["samples"].as_array().unwrap().is_empty(), "{file}");
+    }
+}
+
+#[test]
+fn all_games_are_entered_and_answer_over_both_transports() {
+    let arena = &["muster-game", "arena"];
+    let muster = roomy()
+        .duel("warm = 2")
+        .mode("echo", &["muster-game", "echo"], "warm = 2")
+        .mode("arena", arena, "players = 3\nwarm = 2")
+        .mode("sealed", arena, "players = 2\nwarm = 2\ntransport = \"netcode\"")
+        .start();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[matchmaking]\nrate = 20\n[in-game]\nfor = \"500ms\"\nthink = \"10ms\"\nping_every = \"50ms\"";
+    std::fs::write(file.path(), text).unwrap();
+    for queue in ["duel", "echo", "arena", "sealed"] {
+        let file = file.path().to_str().unwrap();
+        let args =
+            ["--players", "6", "--duration", "1500ms", "--queue", queue, "--scenario", file, "-q"];
+        let ended = Load::start(muster.address(), &args).end();
+        assert_eq!(ended.stderr, "", "{queue}: it was told to be quiet");
+        let report = ended.clean();
+        assert_eq!(report["errors"], serde_json::json!({}), "{queue}");
+        assert!(number(&report, "/counts/played") > 0, "{queue}: {}", report["counts"]);
+        assert!(number(&report, "/counts/pings") > 0, "{queue}: {}", report["counts"]);
+        for step in ["first answer", "round trip"] {
+            assert!(latency(&report, step)["count"].as_u64().unwrap() > 0, "{queue}: {step}");
+        }
+    }
+}
+
+#[test]
+fn ctrl_c_ends_it_early_with_the_report() {
+    let muster = roomy().duel("warm = 2").start();
+    let args = ["--players", "10", "--duration", "1h"];
+    let load = Load::start(muster.address(), &args);
+    muster.log().wait_for(&["assigned"]);
+    kill(Pid::from_raw(i32::try_from(load.child.id()).unwrap()), Signal::SIGINT).unwrap();
+    let report = load.end().clean();
+    assert_eq!(report["was_interrupted"], true);
+}
+
+#[test]
+fn what_is_wrong_before_it_begins_is_said_clearly() {
+    let muster = roomy().duel("warm = 0").start();
+    // A port that nobody listens at: it was free a moment ago, and stays ours.
+    let nobody = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let nobody = format!("127.0.0.1:{}", nobody.local_addr().unwrap().port());
+    for (address, args, code, said) in [
+        (nobody.as_str(), &[][..], 3, "is Muster running there?"),
+        (muster.address(), &["--queue", "arena"], 3, "has no queue arena; it has duel"),
+        (muster.address(), &["--scenario", "evning"], 2, "no scenario evning"),
+        (muster.address(), &["--players", "none"], 2, "not a number"),
+        (muster.address(), &["--players", "9999999"], 3, "use --players"),
+    ] {
+        let ended = Load::start(address, args).end();
+        assert_eq!(ended.code(), code, "{args:?}: {}", ended.stderr);
+        assert!(ended.stderr.contains(said), "{args:?}: {}", ended.stderr);
+        assert_eq!(ended.stdout, "", "{args:?}");
+    }
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[matchmaking]\nrate = 1\nrats = 2\n").unwrap();
+    let path = file.path().to_str().unwrap();
+    let ended = Load::start(muster.address(), &["--scenario", path]).end();
+    assert_eq!(ended.code(), 2);
+    for part in [path, "line 3", "unknown field `rats`"] {
+        assert!(ended.stderr.contains(part), "{}", ended.stderr);
+    }
+}
+
+/// A false Muster: says what it is told to say to each READY, and hangs up.
+fn impostor(answer: impl Fn(usize) -> String + Send + 'static) -> String {
+    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let address = listener.local_addr().unwrap().to_string();
+    std::thread::spawn(move || {
+        for (number, stream) in listener.incoming().enumerate() {
+            let Ok(stream) = stream else { return };
+            let _ = deceive(&stream, &answer(number));
+        }
+    });
+    address
+}
+
+fn deceive(mut stream: &TcpStream, answer: &str) -> std::io::Result<()> {
+    stream.write_all(b"MUSTER 1 line_max=512 queues=duel\n")?;
+    let mut line = String::new();
+    // The end of the stream: one that only looked whether somebody is there.
+    if BufReader::new(stream).read_line(&mut line)? > 0 {
+        stream.write_all(answer.as_bytes())?;
+    }
+    Ok(())
+}
+
+#[test]
+fn a_muster_that_breaks_its_promises_is_found_out() {
+    const QUEUED: &str = "QUEUED queue=duel position=1 needed=2 resume=k\n";
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), "[matchmaking]\nrate = 20\n").unwrap();
+    let file = file.path().to_str().unwrap();
+    let args = ["--players", "4", "--duration", "500ms", "--scenario", file];
+
+    let forgetful = impostor(|_| QUEUED.to_owned());
+    let ended = Load::start(&forgetful, &args).end();
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("ended the connection without a word"), "{}", ended.stdout);
+    assert_eq!(ended.json()["verdict"]["is_clean"], false);
+
+    // Everybody gets the same place.
+    let generous = impostor(|_| {
+        format!(
+            "{QUEUED}ASSIGN match=1 host=127.0.0.1 port=9 slot=0 players=2 token=t transport=plain\n"
+        )
+    });
+    let ended = Load::start(&generous, &args).end();
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("slot is taken"), "{}", ended.stdout);
+
+    // The later the player comes, the earlier its match.
+    let unjust = impostor(|number| {
+        let number = 1_000_000 - number;
+        format!(
+            "{QUEUED}ASSIGN match={number} host=127.0.0.1 port=9 slot=0 players=2 token=t transport=plain\n"
+        )
+    });
+    let ended = Load::start(&unjust, &args).end();
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("in order"), "{}", ended.stdout);
+}
