@@ -1,7 +1,7 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
 
-.PHONY: help demo run test bench-games check fmt audit fuzz tools diagrams clean
+.PHONY: help demo run load test bench-games check fmt audit fuzz tools diagrams clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -11,6 +11,9 @@ demo:            ## play a whole match between two bots, with what happens on sc
 
 run:             ## run the daemon with its defaults; ARGS="--config FILE" for others
 	cargo run --quiet --bin muster -- serve $(ARGS)
+
+load:            ## many players for a daemon that runs; ARGS="--players 1000"; docs/load.md
+	cargo run --quiet --release --bin muster-load -- $(ARGS)
 
 test: tools      ## run all tests
 	cargo build --workspace --bins
