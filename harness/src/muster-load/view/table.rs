@@ -2,40 +2,31 @@
 
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
 use crate::measure::{Brief, Latency, Sample};
 use crate::phase::Phase;
 use crate::players::Players;
 use crate::report::{count, time};
 
-/// The lines of the picture, from top to bottom.
+/// A bar, and the picture below it.
 #[derive(Debug)]
 pub(crate) struct Table {
-    all: MultiProgress,
     bar: ProgressBar,
-    lines: Vec<ProgressBar>,
     /// The last sample that was shown, and how many players per second were assigned in it.
     seen: (f64, u64),
     rate: f64,
 }
 
-/// Lines below the bar: two of players, a heading, one for each latency, one of errors.
-const LINES: usize = 4 + Latency::ALL.len();
-
 impl Table {
     pub(crate) fn new(duration: Duration) -> Self {
-        let all = MultiProgress::with_draw_target(ProgressDrawTarget::stderr_with_hz(10));
         let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
-        let bar = all.add(ProgressBar::new(length));
-        bar.set_style(style("{bar:40.cyan/blue} {msg}"));
-        let lines = (0..LINES).map(|_| {
-            let line = all.add(ProgressBar::new(0));
-            line.set_style(style("{msg}"));
-            line
-        });
-        let lines = lines.collect();
-        Self { all, bar, lines, seen: (0.0, 0), rate: 0.0 }
+        let target = ProgressDrawTarget::stderr_with_hz(10);
+        let bar = ProgressBar::with_draw_target(Some(length), target);
+        // The template is a constant; one that were wrong would be shown as the default bar.
+        let style = ProgressStyle::with_template("{bar:40.cyan/blue} {prefix}\n{msg}");
+        bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
+        Self { bar, seen: (0.0, 0), rate: 0.0 }
     }
 
     pub(crate) fn show(
@@ -45,7 +36,6 @@ impl Table {
         last: Option<&Sample>,
         is_ending: bool,
     ) {
-        let measure = &players.stage.measure;
         if let Some(last) = last.filter(|last| last.at > self.seen.0) {
             let (at, assigned) = self.seen;
             self.rate = count(last.counts.assigned - assigned) / (last.at - at);
@@ -53,7 +43,22 @@ impl Table {
         }
         self.bar.set_position(u64::try_from(now.as_millis()).unwrap_or(u64::MAX));
         let doing = if is_ending { "players finish" } else { "Ctrl-C ends it" };
-        self.bar.set_message(format!("{:.0} s, {doing}", now.as_secs_f64()));
+        self.bar.set_prefix(format!("{:.0} s, {doing}", now.as_secs_f64()));
+        self.bar.set_message(self.picture(players));
+    }
+
+    pub(crate) fn warn(&self, text: &str) {
+        self.bar.println(format!("muster-load: {text}"));
+    }
+
+    pub(crate) fn finish(&self) {
+        // The report says it all again.
+        self.bar.finish_and_clear();
+    }
+
+    /// Everything below the bar.
+    fn picture(&self, players: &Players) -> String {
+        let measure = &players.stage.measure;
         let phases = measure.phases();
         let phases = Phase::ALL.map(|phase| format!("{} {}", phase.name(), phases[phase as usize]));
         let counts = measure.counts;
@@ -76,19 +81,7 @@ impl Table {
             0 => format!("errors {:>8}   {errors}", counts.errors),
             count => format!("{count} PROMISE(S) BROKEN   errors {} {errors}", counts.errors),
         });
-        for (line, text) in self.lines.iter().zip(texts) {
-            line.set_message(text);
-        }
-    }
-
-    pub(crate) fn warn(&self, text: &str) {
-        // Where it cannot be written there is nobody to read it.
-        let _ = self.all.println(format!("muster-load: {text}"));
-    }
-
-    pub(crate) fn finish(&self) {
-        // The report says it all again.
-        let _ = self.all.clear();
+        texts.join("\n")
     }
 }
 
@@ -99,9 +92,4 @@ fn row(what: Latency, brief: Brief) -> String {
         return format!("{name:<14}{count:>9}");
     }
     format!("{name:<14}{count:>9}{:>10}{:>10}{:>10}", time(p50), time(p99), time(max))
-}
-
-fn style(template: &str) -> ProgressStyle {
-    // The templates are constants; one that were wrong would be shown as the default bar.
-    ProgressStyle::with_template(template).unwrap_or_else(|_| ProgressStyle::default_bar())
 }
