@@ -12,3 +12,23 @@ pub(crate) fn page(report: &Report) -> String {
     // Inside of a script nothing but `<` can end it: texts of others are in there.
     PAGE.replacen(DATA, &json.replace('<', "\\u003c"), 1)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn the_report_is_in_the_page_and_can_not_break_out_of_it() {
+        assert_eq!(PAGE.matches(DATA).count(), 1);
+        let mut report = report();
+        report.errors.insert("</script><script>alert(1)</script>".to_owned(), 1);
+        let page = page(&report);
+        assert!(!page.contains(DATA) && !page.contains("alert(1)</script>"));
+        assert_eq!(page.matches("</script>").count(), PAGE.matches("</script>").count());
+        let begins = page.find("const report = ").unwrap() + "const report = ".len();
+        let json = page[begins..].lines().next().unwrap().trim_end_matches(';');
+        let read: serde_json::Value = serde_json::from_str(json).unwrap();
+        assert_eq!(read["errors"]["</script><script>alert(1)</script>"], 1);
+    }
+}

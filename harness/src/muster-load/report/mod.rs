@@ -207,3 +207,53 @@ fn peak(samples: &[Sample]) -> f64 {
 pub(crate) fn count(count: u64) -> f64 {
     count as f64
 }
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+
+    /// The report of a run in which little happened.
+    pub(super) fn report() -> Report {
+        let mut measure = Measure::new();
+        measure.took(Latency::Assign, Duration::from_millis(1));
+        measure.counts.assigned = 4;
+        (0..2).for_each(|_| measure.error("refused"));
+        let sample = |at, assigned| Sample {
+            at,
+            phases: measure.phases(),
+            counts: Counts { assigned, ..Counts::default() },
+            latencies: [Brief::default(); crate::measure::LATENCIES],
+            own_processor: 0.5,
+            daemon_processor: None,
+        };
+        let outcome = Outcome {
+            samples: vec![sample(1.0, 1), sample(2.0, 4), sample(2.1, 10)],
+            used: Used { own: Duration::from_millis(8), daemon: None, children: None },
+            length: Duration::from_secs(2),
+            was_interrupted: false,
+            longest_turn: Duration::from_millis(3),
+            advice: Vec::new(),
+        };
+        let setting = Setting {
+            address: "127.0.0.1:7000".to_owned(),
+            queues: vec!["duel".to_owned()],
+            scenario: "evening".to_owned(),
+            about: "an evening".to_owned(),
+            seed: 1,
+            players: 10,
+            daemon_pid: None,
+        };
+        Report::new(setting, 11, &measure, &Oracle::new(Duration::from_secs(1)), outcome)
+    }
+
+    #[test]
+    fn rates_and_costs_are_per_second_and_per_player() {
+        let report = report();
+        let (assigned, peak) = (report.rates.assigned, report.rates.assigned_peak);
+        assert!((assigned - 2.0).abs() < 1e-9 && (peak - 3.0).abs() < 1e-9, "{assigned} {peak}");
+        assert_eq!(report.processor.own_us_per_assigned, Some(2000.0));
+        assert_eq!(report.processor.daemon_us_per_assigned, None);
+    }
+}

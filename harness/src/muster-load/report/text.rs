@@ -172,6 +172,25 @@ fn percent(part: u64, whole: u64) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::report::tests::report;
+
+    #[test]
+    fn the_text_tells_what_was_found_and_shows_no_text_of_others_as_it_is() {
+        let mut report = report();
+        let shown = text(&report);
+        assert!(shown.contains("nobody was lost") && shown.contains("2 × refused"), "{shown}");
+        assert!(shown.contains("1.00 ms"), "{shown}");
+        report.verdict.is_clean = false;
+        report.verdict.violation_count = 60;
+        report.verdict.violations.push(crate::oracle::Violation {
+            at: 1.5,
+            promise: "one match",
+            evidence: "p1 \u{1b}[2J".to_owned(),
+        });
+        let shown = text(&report);
+        assert!(shown.contains("60 PROMISE(S) BROKEN") && shown.contains("and 59 more"), "{shown}");
+        assert!(shown.contains("p1 \\u{1b}[2J"), "{shown}");
+    }
 
     #[test]
     fn times_have_few_digits() {
