@@ -5,17 +5,23 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use matchmaker::ModeId;
 use mio::Registry;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::games;
 use crate::output::{Output, Printed};
 use crate::tokens;
 
 /// How often a dead template's output is read at once, each time for a turn's share: more than the kernel holds of
 /// it. A game may have that pipe, too, and say more later.
 const LAST_WORDS_MAX: usize = 256;
+
+/// How long templates may take to die when the daemon ends: no time, if the kernel can help it.
+const END_MAX: Duration = Duration::from_secs(5);
 
 /// All templates that live or can be heard, by numbers that are never given out again: those of processes are.
 #[derive(Default)]
@@ -115,6 +121,28 @@ impl Templates {
             self.all.remove(&number);
         }
         Some(Heard { mode, pid, printed })
+    }
+}
+
+impl Drop for Templates {
+    /// Nothing of a template outlives the daemon. The launcher has killed them, if there was one, and they are dying.
+    fn drop(&mut self) {
+        let deadline = Instant::now() + END_MAX;
+        for (_, pid) in self.living() {
+            let Some(process) = Pid::from_raw(pid).filter(|_| games::is_child(pid)) else {
+                continue;
+            };
+            let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { continue };
+            // ESRCH: it is dead.
+            let _ = pidfd_send_signal(&process, Signal::KILL);
+            let left = deadline.saturating_duration_since(Instant::now());
+            let left = Timespec::try_from(left).unwrap_or_default();
+            if !poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left))
+                .is_ok_and(|it| it > 0)
+            {
+                log::warn!("a template does not end pid={pid}");
+            }
+        }
     }
 }
 

@@ -252,6 +252,25 @@ fn a_template_ends_with_the_daemon() {
     assert!(!place.exists());
 }
 
+/// As above, although the launcher, which keeps it, stands still, and it would not end by itself.
+#[test]
+fn a_template_that_nobody_keeps_ends_with_the_daemon() {
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("file");
+    let way = ["template", "narrates", file.to_str().unwrap()];
+    let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"30s\"";
+    let mut muster = Setup::default().hostile("bad", &way, keys).start();
+    muster.join("bad", "ada").assignment(SOON).unwrap();
+    std::fs::write(&file, "").unwrap();
+    muster.signal(Signal::SIGHUP);
+    let template = template(&muster, 2);
+    muster.wait_until_calm("bad", 0);
+    send(muster.launcher(), Signal::SIGSTOP);
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+    assert!(!proc::is_alive(template));
+}
+
 // ---- Templates that do not ----
 
 /// Four players wait for a mode whose template fails, and are told so. Meanwhile another mode is played, on the same
