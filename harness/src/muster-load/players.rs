@@ -89,7 +89,7 @@ impl Players {
     pub(crate) fn handle_ready(&mut self, token: Token, is_read_closed: bool) {
         let place = token.0 & ((1 << PLACE_BITS) - 1);
         let Some(player) = self.players.get_mut(place) else { return };
-        if self_token(place, player.epoch) != token {
+        if token_of(place, player.epoch) != token {
             return;
         }
         match &mut player.activity {
@@ -187,7 +187,7 @@ impl Players {
     fn begin_visit(&mut self, place: usize, due: Duration, step: Step, script: Script) {
         let player = &mut self.players[place];
         player.epoch = player.epoch.wrapping_add(1);
-        let token = self_token(place, player.epoch);
+        let token = token_of(place, player.epoch);
         let visit =
             Visit::begin(&mut self.stage, player.number, player.source, (due, step, script));
         let visit = visit.and_then(|mut visit| {
@@ -277,7 +277,7 @@ impl Players {
     fn begin_game(&mut self, place: usize, phase: Phase, step: &Step, assignment: &Assignment) {
         let player = &mut self.players[place];
         player.epoch = player.epoch.wrapping_add(1);
-        let token = self_token(place, player.epoch);
+        let token = token_of(place, player.epoch);
         let game = Game::begin(&mut self.stage, player.source, step.game, assignment);
         let game = game.and_then(|mut game| {
             self.registry.register(game.socket(), token, Interest::READABLE)?;
@@ -337,6 +337,31 @@ impl Players {
 /// How long a player rests for whom there was no socket.
 const REST: Duration = Duration::from_secs(1);
 
-fn self_token(place: usize, epoch: u32) -> Token {
+/// The token of a player's socket.
+fn token_of(place: usize, epoch: u32) -> Token {
     Token(place | (epoch as usize) << PLACE_BITS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn players_are_small() {
+        // What each of tens of thousands takes here, besides what its strings and lines hold.
+        let sizes = [size_of::<Player>(), size_of::<Visit>(), size_of::<Game>()];
+        assert!(sizes[0] <= 64 && sizes[1] <= 512 && sizes[2] <= 768, "{sizes:?}");
+    }
+
+    #[test]
+    fn a_token_is_of_one_place_and_one_socket() {
+        let mask = (1 << PLACE_BITS) - 1;
+        for place in [0, 1, PLACES_MAX] {
+            for epoch in [0, 1, u32::MAX] {
+                let token = token_of(place, epoch);
+                assert_eq!(token.0 & mask, place);
+                assert_ne!(token, token_of(place, epoch.wrapping_add(1)));
+            }
+        }
+    }
 }
