@@ -9,12 +9,16 @@
 //! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no more
 //!   players than it says, each in a slot of its own, all of one queue and sent to one address.
 //! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one said
-//!   `READY` for the same queue, the first is in no later match than the second. And no match has a number that is lower
-//!   than one which was heard of before its player said `READY`. Going back (`REQUEUED`) restores the old place, of which
-//!   it is certain from here only that it is older than whoever says `READY` afterwards.
-//! - **No silent wait.** Within `patience`, READY and LEAVE are answered; of players who wait without a word, or for a
-//!   game that is starting, fewer remain than make a match; and whoever was overtaken by an assigned player hears
-//!   something more. Waiting for a port, or for games that keep failing, has no bound.
+//!   `READY` for the same queue, and was then told nothing until it was assigned, it is in no later match than the other.
+//!   Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is certain from here only that it
+//!   is older than whoever says `READY` afterwards. A match that waits (`WAITING`) may be formed anew, to bring who went
+//!   back to where they stood, and has a new number then: its players are held to the last promise alone, and so is a
+//!   queue whose games fail. And no match has a number that is not higher than all that were heard of before its player
+//!   said `READY`.
+//! - **No silent wait.** Within `patience`, READY and LEAVE are answered; of players who wait without a word, fewer remain
+//!   than make a match; and whoever was overtaken by an assigned player hears something more. Who was told `WAITING` for a
+//!   game that is starting is not left so while nobody of the queue is assigned, unless ports ran short in this run: that
+//!   is told only to the first in line. Waiting for a port, or for games that keep failing, has no bound.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -94,6 +98,8 @@ pub(crate) struct Oracle {
     violations: Vec<Violation>,
     violation_count: u64,
     ids_that_are_no_numbers: u64,
+    /// Somebody was told that there is no port.
+    ports_were_short: bool,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -133,7 +139,11 @@ struct Queue {
     size: Option<usize>,
     /// The latest READY of an assigned player, and whose.
     newest_assigned: Option<(Duration, u32)>,
+    /// When somebody was assigned last.
+    assigned_at: Duration,
     order: Order,
+    /// Its games have failed: matches wait anew, of which nobody is told where the next game is there at once.
+    has_failed: bool,
     is_stalled: bool,
 }
 
@@ -152,6 +162,7 @@ impl Oracle {
             violations: Vec::new(),
             violation_count: 0,
             ids_that_are_no_numbers: 0,
+            ports_were_short: false,
         }
     }
 
@@ -191,31 +202,19 @@ impl Oracle {
         let mut complaints = Vec::new();
         for (player, session) in &mut self.sessions {
             let queue = &self.queues[session.queue];
+            session.note_overtaken(now, queue);
             let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
-            let overtaker = queue.newest_assigned.filter(|(ready, _)| *ready > session.placed_at);
-            let is_asked = matches!(session.state, State::Asked { .. });
-            if !is_asked && session.overtaken.is_none() {
-                session.overtaken = overtaker.map(|(_, by)| (now, by));
-            }
-            let complaint = match (session.leave_at, session.overtaken) {
-                _ if session.is_told_of => None,
-                _ if is_asked && is_late(session.ready_at) => {
-                    Some("; READY was not answered".into())
-                }
-                (Some(leave), _) if is_late(leave) => {
-                    Some(format!("; LEAVE at {} was not answered", seconds(leave)))
-                }
-                (_, Some((since, by))) if is_late(since.max(session.word_at)) => {
-                    let since = seconds(since);
-                    Some(format!("; p{by}, who came later, was assigned before {since}"))
-                }
-                _ => None,
-            };
-            if let Some(complaint) = complaint {
+            if !session.is_told_of
+                && let Some(complaint) = session.complaint(is_late)
+            {
                 session.is_told_of = true;
                 complaints.push((*player, *session, complaint));
             }
-            let is_bounded = matches!(session.state, State::Silent | State::GameStarting);
+            let is_bounded = match session.state {
+                State::Silent => true,
+                State::GameStarting => !self.ports_were_short && is_late(queue.assigned_at),
+                State::Asked { .. } | State::Unbounded => false,
+            };
             if is_bounded && is_late(session.word_at) {
                 let (count, someone) = &mut waiting[session.queue];
                 *count += 1;
@@ -223,7 +222,7 @@ impl Oracle {
             }
         }
         for (player, session, complaint) in complaints {
-            let text = self.story(player, &session) + &complaint;
+            let text = format!("{}; {complaint}", self.story(player, &session));
             self.violated(now, "no silent wait", text);
         }
         self.note_stalls(now, &waiting);
@@ -296,13 +295,7 @@ impl Oracle {
                 (session.state, session.placed_at) = (State::Silent, now);
                 (session.word_at, session.overtaken) = (now, None);
             }),
-            Reply::Waiting { reason, .. } => self.update(player, |session| {
-                session.word_at = now;
-                session.state = match reason {
-                    WaitReason::GameStarting => State::GameStarting,
-                    WaitReason::NoPort | WaitReason::GameFailing => State::Unbounded,
-                };
-            }),
+            Reply::Waiting { reason, .. } => self.handle_waiting(now, player, *reason),
             Reply::Assign { .. } => self.handle_assign(now, player, reply),
             Reply::Left => match self.end(player) {
                 Some(session) => {
@@ -363,6 +356,22 @@ impl Oracle {
         }
     }
 
+    fn handle_waiting(&mut self, now: Duration, player: u32, reason: WaitReason) {
+        let mut queue = None;
+        self.update(player, |session| {
+            (session.word_at, queue) = (now, Some(session.queue));
+            session.state = match reason {
+                WaitReason::GameStarting => State::GameStarting,
+                WaitReason::NoPort | WaitReason::GameFailing => State::Unbounded,
+            };
+        });
+        match (queue, reason) {
+            (Some(queue), WaitReason::GameFailing) => self.queues[queue].has_failed = true,
+            (_, WaitReason::NoPort) => self.ports_were_short = true,
+            (_, WaitReason::GameStarting | WaitReason::GameFailing) => {}
+        }
+    }
+
     fn handle_assign(&mut self, now: Duration, player: u32, reply: &Reply) {
         let Reply::Assign { match_id, host, port, slot, players, .. } = reply else { return };
         let Some(session) = self.sessions.remove(&player) else {
@@ -380,6 +389,7 @@ impl Oracle {
         self.endings.assigned += 1;
         let queue = &mut self.queues[session.queue];
         queue.size = Some(*players);
+        queue.assigned_at = now;
         if queue.newest_assigned.is_none_or(|(ready, _)| ready < session.ready_at) {
             queue.newest_assigned = Some((session.ready_at, player));
         }
@@ -403,7 +413,7 @@ impl Oracle {
             players: *players,
             address: format!("{host}:{port}"),
             ready_at: session.ready_at,
-            placed_at: session.placed_at,
+            placed_at: (session.state == State::Silent).then_some(session.placed_at),
         };
         self.note_seat(now, session.queue, seat);
     }
@@ -430,7 +440,11 @@ impl Oracle {
         let away = self.away.values().filter(|session| session.queue == queue);
         let floors = living.chain(away).map(|session| session.match_floor);
         let floor = floors.min().unwrap_or(self.match_max);
-        for problem in self.queues[queue].order.sweep(floor) {
+        let problems = self.queues[queue].order.sweep(floor);
+        if self.queues[queue].has_failed {
+            return;
+        }
+        for problem in problems {
             self.violated(now, "in order", problem);
         }
     }
@@ -460,7 +474,9 @@ impl Oracle {
             name: name.to_owned(),
             size: None,
             newest_assigned: None,
+            assigned_at: Duration::ZERO,
             order: Order::default(),
+            has_failed: false,
             is_stalled: false,
         });
         self.queues.len() - 1
@@ -511,6 +527,28 @@ impl Oracle {
 impl Session {
     fn is_asked(&self) -> bool {
         matches!(self.state, State::Asked { .. })
+    }
+
+    /// Remembers when it became known that somebody was assigned who came later.
+    fn note_overtaken(&mut self, now: Duration, queue: &Queue) {
+        if !self.is_asked() && self.overtaken.is_none() {
+            let later = queue.newest_assigned.filter(|(ready, _)| *ready > self.placed_at);
+            self.overtaken = later.map(|(_, by)| (now, by));
+        }
+    }
+
+    /// What the player has waited for in vain.
+    fn complaint(&self, is_late: impl Fn(Duration) -> bool) -> Option<String> {
+        if self.is_asked() {
+            return is_late(self.ready_at).then(|| "READY was not answered".to_owned());
+        }
+        if let Some(leave) = self.leave_at.filter(|leave| is_late(*leave)) {
+            return Some(format!("LEAVE at {} was not answered", seconds(leave)));
+        }
+        let (since, by) = self.overtaken?;
+        let since_text = seconds(since);
+        is_late(since.max(self.word_at))
+            .then(|| format!("p{by}, who came later, was assigned before {since_text}"))
     }
 }
 
@@ -682,6 +720,22 @@ mod tests {
     }
 
     #[test]
+    fn who_waited_in_a_match_may_be_in_one_that_was_formed_anew() {
+        let told = |who: u32, reason: &str| {
+            let mut oracle = oracle();
+            (0..4).for_each(|player| join(&mut oracle, u64::from(player) * 10, player));
+            hear(&mut oracle, 45, who, &format!("WAITING queue=duel reason={reason}"));
+            assign(&mut oracle, 50, 1, 1, 0);
+            assign(&mut oracle, 50, 2, 1, 1);
+            assign(&mut oracle, 50, 0, 2, 0);
+            broken(oracle, 60)
+        };
+        assert!(told(0, "game-starting").is_empty());
+        assert_eq!(told(3, "game-starting").len(), 1, "another one waited");
+        assert!(told(3, "game-failing").is_empty(), "the queue's games fail");
+    }
+
+    #[test]
     fn who_went_back_may_be_in_a_later_match_than_who_came_meanwhile_but_not_than_who_came_after() {
         let back = |ready_at: u64| {
             let mut oracle = oracle();
@@ -750,6 +804,19 @@ mod tests {
                 hear(&mut oracle, 10, player, &format!("WAITING queue=duel reason={reason}"));
             }
             assert_eq!(broken(oracle, 30_000).len(), usize::from(is_bounded), "{reason}");
+        }
+        // Who is far back in the line is not told when the ports run short after all, or while others are served.
+        for (player, line) in [
+            (3, "WAITING queue=duel reason=no-port".to_owned()),
+            (4, "ASSIGN match=1 host=h port=1 slot=0 players=2 token=t transport=plain".to_owned()),
+        ] {
+            let mut oracle = oracle();
+            for player in 1..=4 {
+                join(&mut oracle, 0, player);
+                hear(&mut oracle, 10, player, "WAITING queue=duel reason=game-starting");
+            }
+            hear(&mut oracle, 25_000, player, &line);
+            assert!(broken(oracle, 30_000).is_empty(), "{line}");
         }
     }
 

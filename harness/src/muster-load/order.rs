@@ -16,8 +16,9 @@ pub(crate) struct Seat {
     pub(crate) address: String,
     /// When the player said READY.
     pub(crate) ready_at: Duration,
-    /// When it is certain to have had its place in the queue.
-    pub(crate) placed_at: Duration,
+    /// When it is certain to have been in the queue, and from when on it was in no match but this one; `None` where that
+    /// is not certain.
+    pub(crate) placed_at: Option<Duration>,
 }
 
 /// See the head of this file.
@@ -34,8 +35,8 @@ struct Match {
     /// Bit by bit, whose slots are known to be taken.
     slots: u128,
     address: String,
-    /// The player who had its place first, and the one who said READY last.
-    first_placed: (Duration, u32),
+    /// The player who had its place first, as far as is certain, and the one who said READY last.
+    first_placed: Option<(Duration, u32)>,
     last_ready: (Duration, u32),
     is_told_of: bool,
 }
@@ -58,11 +59,12 @@ impl Order {
             players,
             slots: 0,
             address: address.clone(),
-            first_placed: (placed_at, player),
+            first_placed: None,
             last_ready: (ready_at, player),
             is_told_of: false,
         });
-        found.first_placed = found.first_placed.min((placed_at, player));
+        let placed = placed_at.map(|placed| (placed, player));
+        found.first_placed = found.first_placed.into_iter().chain(placed).min();
         found.last_ready = found.last_ready.max((ready_at, player));
         let told =
             format!("p{player} was assigned to match {match_number}, slot {slot} of {players}");
@@ -105,8 +107,9 @@ impl Order {
                      {ready} and is in match {number}, which is earlier"
                 ));
             }
-            let (placed, player) = found.first_placed;
-            if earliest.is_none_or(|(earliest, ..)| placed < earliest) {
+            if let Some((placed, player)) = found.first_placed
+                && earliest.is_none_or(|(earliest, ..)| placed < earliest)
+            {
                 earliest = Some((placed, player, *number));
             }
         }
@@ -128,7 +131,7 @@ mod tests {
             players: 2,
             address: "127.0.0.1:20000".into(),
             ready_at: Duration::from_millis(ready_ms),
-            placed_at: Duration::from_millis(placed_ms),
+            placed_at: Some(Duration::from_millis(placed_ms)),
         }
     }
 
@@ -154,6 +157,16 @@ mod tests {
         order.seat(seat(0, 2, 0, 10)).unwrap();
         order.seat(seat(2, 1, 9, 11)).unwrap();
         assert_eq!(order.sweep(0), [] as [String; 0]);
+    }
+
+    #[test]
+    fn whose_place_is_not_certain_proves_nothing() {
+        let mut order = Order::default();
+        order.seat(Seat { placed_at: None, ..seat(0, 2, 0, 1) }).unwrap();
+        order.seat(seat(2, 1, 5, 6)).unwrap();
+        assert_eq!(order.sweep(0), [] as [String; 0]);
+        order.seat(seat(1, 2, 3, 4)).unwrap();
+        assert!(order.sweep(0)[0].contains("p1 had its place"), "the other player of that match");
     }
 
     #[test]
