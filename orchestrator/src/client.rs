@@ -30,6 +30,10 @@ pub(crate) struct Client {
     output: BytesMut,
     /// Whether the socket may hold bytes that were not read; edges come once.
     readable: bool,
+    /// Whether the end of what the other side says is there to be read, behind whatever it said.
+    end_is_near: bool,
+    /// Whether that end was read while there was still something to be written.
+    end_was_read: bool,
     /// Whether the poll tells when the socket can be written again.
     awaits_writable: bool,
     /// Whether there is more to do here as soon as the output is empty.
@@ -108,7 +112,10 @@ impl Client {
             phase: Phase::Silent,
             input: LineBuffer::new(CLIENT_LINE_MAX),
             output: BytesMut::new(),
-            readable: false,
+            // It may have said something before it was let in.
+            readable: true,
+            end_is_near: false,
+            end_was_read: false,
             awaits_writable: false,
             wants_turn: false,
             bad_lines: 0,
@@ -152,8 +159,21 @@ impl Client {
     // ---- Reading ----
 
     /// The poll said that there is something to read, or that the other side is gone.
-    pub(crate) fn set_readable(&mut self) {
+    pub(crate) fn set_readable(&mut self, end_is_near: bool) {
         self.readable = true;
+        self.end_is_near |= end_is_near;
+    }
+
+    /// Reads once. What comes later makes another edge: so after a read that emptied the socket, by its length, there is
+    /// nothing to be read but the end, where the poll has told of it.
+    fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
+        let result = self.stream.read(chunk);
+        match &result {
+            Ok(read) if *read > 0 && *read < chunk.len() => self.readable = self.end_is_near,
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
+            Ok(_) | Err(_) => {}
+        }
+        result
     }
 
     /// Works on what the client sent until there is something for the server to do. `chunk` is scratch space
@@ -185,11 +205,10 @@ impl Client {
             if !self.readable {
                 return Step::Idle;
             }
-            match self.stream.read(chunk) {
+            match self.read(chunk) {
                 Ok(0) => return Step::Gone,
                 Ok(read) => self.input.extend(&chunk[..read]),
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) if is_passing(&error) => {}
                 Err(_) => return Step::Gone,
             }
         }
@@ -205,24 +224,29 @@ impl Client {
     /// the kernel send a reset, and the client could lose the line.
     fn drain(&mut self, chunk: &mut [u8]) -> Step {
         loop {
-            let (Phase::Closing { drained } | Phase::Draining { drained }) = &mut self.phase else {
+            let (Phase::Closing { drained } | Phase::Draining { drained }) = self.phase else {
                 return Step::Idle;
             };
-            if *drained > DRAIN_BYTES_MAX {
+            if drained > DRAIN_BYTES_MAX {
                 return Step::Gone;
             }
             if !self.readable {
                 return Step::Idle;
             }
-            match self.stream.read(chunk) {
+            match self.read(chunk) {
                 Ok(0) if self.output.is_empty() => return Step::Gone,
                 // The client shut down its side and still reads: the last line first.
-                Ok(0) => self.readable = false,
-                Ok(read) => *drained += read,
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Ok(0) => (self.readable, self.end_was_read) = (false, true),
+                Ok(read) => self.note_drained(read),
+                Err(error) if is_passing(&error) => {}
                 Err(_) => return Step::Gone,
             }
+        }
+    }
+
+    fn note_drained(&mut self, read: usize) {
+        if let Phase::Closing { drained } | Phase::Draining { drained } = &mut self.phase {
+            *drained += read;
         }
     }
 
@@ -286,9 +310,9 @@ impl Client {
         self.times.stuck_since = None;
         if let Phase::Closing { drained } = self.phase {
             self.phase = Phase::Draining { drained };
-            // The end of the input may have been seen already; the drain has to look for itself.
-            self.readable = true;
-            self.wants_turn = true;
+            // An end that was read already makes no edge any more; the drain has to look for itself.
+            self.readable |= self.end_was_read;
+            self.wants_turn |= self.readable;
             return self.stream.shutdown(Shutdown::Write);
         }
         Ok(())
@@ -313,6 +337,11 @@ impl Client {
         let stuck = stuck.map(|since| (since + limits.write_timeout, Overdue::Unreachable));
         [stuck, quiet, line].into_iter().flatten().min_by_key(|&(at, _)| at)
     }
+}
+
+/// Whether a read that failed tells nothing of the connection.
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted)
 }
 
 /// A bucket of lines that a client may send, filled at a steady rate.

@@ -1,16 +1,77 @@
-//! The log: one event, one line, on stderr.
+//! The log: one event, one line, on stderr. The lines of a turn of the loop are written together at its end.
 
-use std::io::Write as _;
+use std::io::{self, Write};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 use protocol::Visible;
 
+/// Lines that are held back are written all the same when there are so many bytes of them.
+const HELD_MAX: usize = 64 * 1024;
+
+/// What is to be written.
+static HELD: Mutex<Held> = Mutex::new(Held { is_holding: false, lines: Vec::new() });
+
+struct Held {
+    is_holding: bool,
+    lines: Vec<u8>,
+}
+
+/// Holds lines back for as long as it lives.
+pub(crate) struct Turn(());
+
+/// Holds back what is logged until the turn is over: a call to the kernel for each line would cost a busy loop more
+/// than all else that it does for a match.
+pub(crate) fn hold_for_a_turn() -> Turn {
+    held().is_holding = true;
+    Turn(())
+}
+
+impl Drop for Turn {
+    fn drop(&mut self) {
+        let mut held = held();
+        held.is_holding = false;
+        // There is nobody to be told that nothing can be told.
+        let _ = held.write_out();
+    }
+}
+
+fn held() -> MutexGuard<'static, Held> {
+    HELD.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+impl Held {
+    fn write_out(&mut self) -> io::Result<()> {
+        let written = io::stderr().write_all(&self.lines);
+        self.lines.clear();
+        written
+    }
+}
+
+/// Where lines go.
+struct Lines;
+
+impl Write for Lines {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        let mut held = held();
+        held.lines.extend_from_slice(bytes);
+        if !held.is_holding || held.lines.len() > HELD_MAX {
+            held.write_out()?;
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
 /// Starts the log. Under journald a line begins with its priority and has no time, as journald adds its own.
 pub(crate) fn start(level: LevelFilter) {
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = Builder::new();
-    builder.target(Target::Stderr).filter_level(level).format(move |out, record| {
+    builder.target(Target::Pipe(Box::new(Lines))).filter_level(level).format(move |out, record| {
         // Whatever a player or a game managed to get into a message ends here.
         let message = Visible(&record.args().to_string()).to_string();
         if to_journal {

@@ -24,6 +24,7 @@ use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll};
 use process::Ended;
+use protocol::Reply;
 
 use crate::admin::Turns;
 use crate::admin::socket::AdminSocket;
@@ -33,8 +34,10 @@ use crate::config::Config;
 use crate::games::Games;
 use crate::launches::Launcher;
 use crate::listener::Listener;
+use crate::logging;
 use crate::netcode::Doors;
 use crate::reports::Reports;
+use crate::secrets::Secrets;
 use crate::signals::Signals;
 use crate::templates::Templates;
 use crate::tokens::{self, Source};
@@ -56,6 +59,8 @@ pub(crate) struct Server {
     listener: Listener,
     /// Where it is configured.
     admin: Option<AdminSocket>,
+    greeting: Reply,
+    secrets: Secrets,
     signals: Signals,
     reports: Reports,
     turns: Turns,
@@ -110,6 +115,8 @@ impl Server {
             doors: Doors::new(config.ports.public_address),
             listener,
             admin,
+            greeting: talk::greeting(&config),
+            secrets: Secrets::default(),
             signals,
             reports: Reports::new(config.reports.keep),
             turns: Turns::default(),
@@ -142,6 +149,7 @@ impl Server {
                 result => result?,
             }
             self.now = Instant::now();
+            let _turn = logging::hold_for_a_turn();
             for event in &events {
                 self.handle_event(event);
             }
@@ -189,7 +197,7 @@ impl Server {
             Some(Source::Client(id)) => {
                 if let Some(client) = self.clients.get_mut(id) {
                     if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        client.set_readable();
+                        client.set_readable(event.is_read_closed() || event.is_error());
                     }
                     self.write_to_client(id);
                     self.serve_client(id);

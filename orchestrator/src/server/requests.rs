@@ -1,7 +1,7 @@
 //! What clients ask, and the answers. What concerns queues and matches is for the brain to say.
 
 use matchmaker::{ConnectionId, Input, ModeId};
-use protocol::{ErrorCode, LineError, Reply, Request, ResumeKey, Secret};
+use protocol::{ErrorCode, LineError, Reply, Request, ResumeKey};
 
 use super::Server;
 
@@ -36,15 +36,23 @@ impl Server {
             Request::Ready { resume: Some(ResumeKey::Key(_) | ResumeKey::Malformed), .. } => {
                 self.tell_brain(Input::Resume { connection });
             }
-            Request::Ready { queue, name, resume: None } => match (draw_secret(), draw_secret()) {
-                (Ok(resume_key), Ok(token)) => {
-                    self.tell_brain(Input::Ready { connection, queue, name, resume_key, token });
+            Request::Ready { queue, name, resume: None } => {
+                match (self.secrets.draw(), self.secrets.draw()) {
+                    (Ok(resume_key), Ok(token)) => {
+                        self.tell_brain(Input::Ready {
+                            connection,
+                            queue,
+                            name,
+                            resume_key,
+                            token,
+                        });
+                    }
+                    (Err(error), _) | (_, Err(error)) => {
+                        log::error!("the system gives no random bytes: {error}");
+                        self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
+                    }
                 }
-                (Err(error), _) | (_, Err(error)) => {
-                    log::error!("the system gives no random bytes: {error}");
-                    self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
-                }
-            },
+            }
             Request::Leave => self.tell_brain(Input::Leave { connection }),
             Request::Accept | Request::Decline => self.tell_brain(Input::Answer { connection }),
             Request::Ping(text) => self.say(connection, &Reply::Pong(text)),
@@ -72,11 +80,4 @@ impl Server {
             ports_free: status.ports_free,
         }
     }
-}
-
-/// Draws 128 bits from the system's random source.
-fn draw_secret() -> Result<Secret, getrandom::Error> {
-    let mut bytes = [0; Secret::BYTES];
-    getrandom::fill(&mut bytes)?;
-    Ok(Secret::from_bytes(bytes))
 }

@@ -6,6 +6,7 @@ use protocol::{ErrorCode, Reply};
 use super::Server;
 use crate::client::{Overdue, Step};
 use crate::clients::Admission;
+use crate::config::Config;
 use crate::listener::turn_away;
 use crate::tokens;
 
@@ -20,6 +21,15 @@ const LINES_PER_TURN: usize = 64;
 
 /// What the last clients are told when Muster is gone.
 const SHUTDOWN: &str = "shutdown";
+
+/// What everybody who is let in is told first.
+pub(super) fn greeting(config: &Config) -> Reply {
+    Reply::Muster {
+        version: protocol::CLIENT_PROTOCOL_VERSION,
+        line_max: protocol::CLIENT_LINE_MAX,
+        queues: config.modes.iter().map(|mode| mode.name.clone()).collect(),
+    }
+}
 
 impl Server {
     pub(super) fn accept(&mut self) {
@@ -36,23 +46,15 @@ impl Server {
                     self.refuse(id, ErrorCode::Draining, "the server is going down");
                 }
                 Ok(Admission::Client(id)) => {
-                    let greeting = self.greeting();
-                    self.say(id, &greeting);
-                    self.set_client_deadline(id);
+                    self.clients.say(id, &self.greeting, &self.config.limits);
+                    // Whoever has said something already is answered together with the greeting.
+                    self.serve_client(id);
                 }
                 Ok(Admission::Refused(id)) => {
                     self.refuse(id, ErrorCode::TooMany, "too many connections");
                 }
                 Err(stream) => turn_away(stream),
             }
-        }
-    }
-
-    fn greeting(&self) -> Reply {
-        Reply::Muster {
-            version: protocol::CLIENT_PROTOCOL_VERSION,
-            line_max: protocol::CLIENT_LINE_MAX,
-            queues: self.config.modes.iter().map(|mode| mode.name.clone()).collect(),
         }
     }
 
