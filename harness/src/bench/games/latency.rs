@@ -1,4 +1,4 @@
-//! Figure 1: from the last READY of a match to the game's first answer over UDP.
+//! From the last READY of a match to the game's first answer over UDP.
 //!
 //! Two players; the first waits in the queue. The clock runs from before the last one writes READY until it has
 //! read the game's WELCOME: ASSIGN and HELLO are on the way. The next sample is taken when all is quiet again.

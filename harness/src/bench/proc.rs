@@ -28,6 +28,23 @@ fn field_kib(file: &str, field: &str) -> Option<f64> {
     value.trim().strip_suffix(" kB")?.trim().parse().ok()
 }
 
+/// What the kernel has taken for itself and cannot give back, in KiB: sockets and all the like.
+pub(crate) fn kernel_kib() -> Option<f64> {
+    field_kib("/proc/meminfo", "SUnreclaim:")
+}
+
+/// The processor, how many of them, and the kernel.
+pub(crate) fn machine() -> String {
+    let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
+    let cpuinfo = read("/proc/cpuinfo");
+    let named = |line: &str| line.split_once(": ").map(|(_, name)| name.to_owned());
+    let models: Vec<String> =
+        cpuinfo.lines().filter(|line| line.starts_with("model name")).filter_map(named).collect();
+    let model = models.first().map_or("unknown processors", String::as_str);
+    let kernel = read("/proc/sys/kernel/osrelease");
+    format!("{} x {model}, Linux {}", models.len(), kernel.trim())
+}
+
 /// How long a process of one thread has had a processor, in seconds. `/proc/PID/stat` says so, too, but in steps
 /// of 10 ms.
 pub(crate) fn processor_seconds(pid: u32) -> Option<f64> {

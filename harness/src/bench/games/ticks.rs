@@ -1,4 +1,4 @@
-//! Figure 4: how late the ticks of many arenas at 60 Hz are, beside as many bare processes that wake up for a
+//! How late the ticks of many arenas are, at 60 and 30 Hz, beside as many bare processes that wake up for a
 //! timerfd and send two datagrams, in the same run.
 //!
 //! The games are all there before the first hello, so that no launch disturbs a tick. Then the players come in,
@@ -24,8 +24,6 @@ use crate::player::{Player, Seat, ready, udp};
 use crate::proc::{self, Processors};
 use crate::roles::{PEERS, TICKS};
 use crate::stats::{Row, Samples, Target};
-
-const HZ: &str = "60";
 
 /// Over how long the players come in: ticks then fall on all moments alike.
 const ARRIVAL: Duration = Duration::from_secs(1);
@@ -68,25 +66,27 @@ impl Told {
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    for &count in &bench.scale.tick_games {
-        let (mut arena, mut bare) = (Told::default(), Told::default());
-        for _ in 0..bench.scale.tick_rounds {
-            run_bare(count, bench.scale.tick_length, &mut bare)?;
-            run_arena(count, bench.scale.tick_length, &mut arena)?;
+    for &hz in &bench.scale.tick_rates {
+        for &count in &bench.scale.tick_games {
+            let (mut arena, mut bare) = (Told::default(), Told::default());
+            for _ in 0..bench.scale.tick_rounds {
+                run_bare(count, hz, bench.scale.tick_length, &mut bare)?;
+                run_arena(count, hz, bench.scale.tick_length, &mut arena)?;
+            }
+            print(bench, &format!("{count} at {hz} Hz"), arena, bare);
         }
-        print(bench, count, arena, bare);
     }
     Ok(())
 }
 
-fn print(bench: &Bench, count: u16, arena: Told, bare: Told) {
+fn print(bench: &Bench, which: &str, arena: Told, bare: Told) {
     for (what, muster, baseline) in [
         ("lateness p50, µs", arena.p50_us, bare.p50_us),
         ("lateness p99, µs", arena.p99_us, bare.p99_us),
         ("machine busy, %", arena.busy_percent, bare.busy_percent),
         ("games, % of one core", arena.games_percent, bare.games_percent),
     ] {
-        let what = format!("{count} arenas: {what}");
+        let what = format!("{which}: {what}");
         bench.print(&Row {
             what,
             muster,
@@ -96,7 +96,7 @@ fn print(bench: &Bench, count: u16, arena: Told, bare: Told) {
         });
     }
     bench.note(format_args!(
-        "{count} games: arena handled {} ticks, missed {}, latest {:.1} ms; bare {}, {}, {:.1} ms",
+        "{which}: arena handled {} ticks, missed {}, latest {:.1} ms; bare {}, {}, {:.1} ms",
         arena.ticks,
         arena.missed,
         arena.max_us / 1e3,
@@ -106,9 +106,10 @@ fn print(bench: &Bench, count: u16, arena: Told, bare: Told) {
     ));
 }
 
-fn run_arena(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure> {
+fn run_arena(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(), Failure> {
     let duration = format!("{}ms", length.as_millis());
-    let command = ["muster-game", "arena", "--hz", HZ, "--duration", &duration];
+    let hz = hz.to_string();
+    let command = ["muster-game", "arena", "--hz", &hz, "--duration", &duration];
     let keys = "warm = 0\nhello_timeout = \"2m\"\nready_timeout = \"1m\"\nstart_timeout = \"1m\"";
     let setup = Setup::ports(count + 24).logging_events();
     let daemon = setup.mode("arena", 2, &command, keys).start()?;
@@ -134,7 +135,7 @@ fn run_arena(count: u16, length: Duration, told: &mut Told) -> Result<(), Failur
     Ok(())
 }
 
-fn run_bare(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure> {
+fn run_bare(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(), Failure> {
     let (results, its_results) = std::io::pipe().map_err(os("make a pipe"))?;
     let (mut children, mut seats) = (Children::default(), Vec::new());
     let millis = length.as_millis().to_string();
@@ -142,7 +143,7 @@ fn run_bare(count: u16, length: Duration, told: &mut Told) -> Result<(), Failure
         let (socket, address) = game_socket()?;
         let output = its_results.try_clone().map_err(os("duplicate a pipe"))?;
         let output = Stdio::from(OwnedFd::from(output));
-        children.0.push(role(&[TICKS, HZ, &millis], socket, output)?);
+        children.0.push(role(&[TICKS, &hz.to_string(), &millis], socket, output)?);
         seats.extend((0..PEERS).map(|_| Seat { game: address, hello: "HELLO".to_owned() }));
     }
     // The end of the pipe is then that of the last child.

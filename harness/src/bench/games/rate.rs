@@ -1,4 +1,4 @@
-//! Figure 2: games started and reaped in a second, one after the other without a pause, on all processors.
+//! Games started and reaped in a second, one after the other without a pause, on all processors.
 //!
 //! A game is one for one player that ends as soon as it has started. Many connections say READY at a time, each
 //! of them a new one, so that the daemon always has the next match at hand. A stretch of it counts until the last
@@ -11,7 +11,7 @@ use crate::baseline::{ForkServer, ask, hear, spawn_and_hear};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, Setup};
 use crate::failure::Failure;
-use crate::latency::TEMPLATE;
+use crate::games::latency::TEMPLATE;
 use crate::player::{Player, ready, udp};
 use crate::stats::{Row, Samples, Target};
 

@@ -1,11 +1,11 @@
-//! Figure 5: what the confinement of games costs a launch: latencies and rates of one daemon that confines its
+//! What the confinement of games costs a launch: latencies and rates of one daemon that confines its
 //! games, as it does when nothing else is said, beside one that does not.
 
 use crate::bench::Bench;
 use crate::daemon::{CONFINEMENT_OFF, Daemon, Setup};
 use crate::failure::Failure;
-use crate::latency::{Subject, TEMPLATE};
-use crate::rate;
+use crate::games::latency::{Subject, TEMPLATE};
+use crate::games::rate;
 use crate::stats::{Row, Samples, Target};
 
 const COLD: &str = "warm = 0";

@@ -32,6 +32,14 @@ pub(crate) const FORK_SERVER: &str = "as-fork-server";
 /// Forks for each UDP socket that comes over the Unix socket at descriptor 0; the copy is an [`ANSWER`], and a
 /// child of this process's parent.
 const FORKER: &str = "as-forker";
+/// The server that visitors find in Muster's place: `as-bare-server GAMES`; see [`bare`](crate::bare).
+pub(crate) const BARE_SERVER: &str = "as-bare-server";
+/// A game for nobody: writes its number to descriptor 1, and exits. `as-brief NUMBER`.
+pub(crate) const BRIEF: &str = "as-brief";
+/// Starts a [`BRIEF_FORKER`] at the same descriptors, and reaps it and what it forks, until nobody is left.
+pub(crate) const BRIEF_FORK_SERVER: &str = "as-brief-fork-server";
+/// Forks for each number that comes over the Unix socket at descriptor 0 with a socket; the copy is a [`BRIEF`].
+const BRIEF_FORKER: &str = "as-brief-forker";
 /// For each byte that comes over the Unix socket at descriptor 0: says one back there, then answers one datagram
 /// on the UDP socket at descriptor 1.
 pub(crate) const WAITING: &str = "as-waiting";
@@ -53,8 +61,12 @@ const TICK_BYTES: [u8; 64] = [b'x'; 64];
 pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     let done = match name {
         ANSWER => inherited(io::stdin()).map(UdpSocket::from).and_then(|socket| answer(&socket)),
-        FORK_SERVER => keep_forker(),
+        FORK_SERVER => keep_forker(FORKER),
         FORKER => serve_forks(),
+        BARE_SERVER => crate::bare::serve(arguments.first().map_or("", String::as_str)),
+        BRIEF => be_there(number_of(arguments)),
+        BRIEF_FORK_SERVER => keep_forker(BRIEF_FORKER),
+        BRIEF_FORKER => serve_brief_forks(),
         WAITING => wait_for_requests(),
         TICKS => tick(arguments),
         BRIEF_GAME => play_nothing().map_err(io::Error::other),
@@ -81,15 +93,36 @@ fn answer(socket: &UdpSocket) -> io::Result<()> {
     socket.send_to(&bytes[..length], from).map(drop)
 }
 
-fn keep_forker() -> io::Result<()> {
-    Command::new("/proc/self/exe").arg(FORKER).spawn()?;
+fn number_of(arguments: &[String]) -> u64 {
+    arguments.first().and_then(|word| word.parse().ok()).unwrap_or_default()
+}
+
+/// One write of less than PIPE_BUF bytes: many processes share the pipe.
+fn be_there(game: u64) -> io::Result<()> {
+    rustix::io::write(io::stdout(), &game.to_ne_bytes())?;
+    Ok(())
+}
+
+fn keep_forker(forker: &str) -> io::Result<()> {
+    Command::new("/proc/self/exe").arg(forker).spawn()?;
     while wait().is_ok() {}
+    Ok(())
+}
+
+fn serve_brief_forks() -> io::Result<()> {
+    let requests = UnixStream::from(inherited(io::stdin())?);
+    let mut number = [0; size_of::<u64>()];
+    while let Some(_socket) = receive_socket(&requests, &mut number)? {
+        if fork_sibling()? == Forked::Child {
+            return be_there(u64::from_ne_bytes(number));
+        }
+    }
     Ok(())
 }
 
 fn serve_forks() -> io::Result<()> {
     let requests = UnixStream::from(inherited(io::stdin())?);
-    while let Some(socket) = receive_socket(&requests)? {
+    while let Some(socket) = receive_socket(&requests, &mut [0])? {
         if fork_sibling()? == Forked::Child {
             return answer(&socket.into());
         }
@@ -97,13 +130,12 @@ fn serve_forks() -> io::Result<()> {
     Ok(())
 }
 
-/// The next socket that is handed over; `None` at the end.
-fn receive_socket(requests: &UnixStream) -> io::Result<Option<OwnedFd>> {
-    let mut byte = [0];
+/// The next socket that is handed over, and the bytes that came with it; `None` at the end.
+fn receive_socket(requests: &UnixStream, bytes: &mut [u8]) -> io::Result<Option<OwnedFd>> {
     let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
     let mut ancillary = RecvAncillaryBuffer::new(&mut space);
     let flags = RecvFlags::CMSG_CLOEXEC;
-    recvmsg(requests, &mut [IoSliceMut::new(&mut byte)], &mut ancillary, flags)?;
+    recvmsg(requests, &mut [IoSliceMut::new(bytes)], &mut ancillary, flags)?;
     let sockets = ancillary.drain().filter_map(|message| match message {
         RecvAncillaryMessage::ScmRights(mut rights) => rights.next(),
         _ => None,

@@ -32,6 +32,8 @@ const CONFIG_ERROR: i32 = 78;
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Setup {
     ports: u16,
+    /// Its games are no processes, where a mode says `stub = true`.
+    has_stubs: bool,
     /// Events that a figure reads are in the log at `info`; otherwise nobody pays for it.
     logs_events: bool,
     text: String,
@@ -41,6 +43,12 @@ impl Setup {
     /// A ring of so many ports.
     pub(crate) fn ports(count: u16) -> Self {
         Self { ports: count, ..Self::default() }
+    }
+
+    /// The build whose games need not be processes.
+    pub(crate) fn with_stubs(mut self) -> Self {
+        self.has_stubs = true;
+        self
     }
 
     /// Lets the daemon log events, for figures that read them.
@@ -64,8 +72,18 @@ impl Setup {
 
     /// Adds a mode of games for one player that end as soon as they have started.
     pub(crate) fn brief_mode(self, name: &str, keys: &str) -> Result<Self, Failure> {
+        self.brief_mode_for(name, 1, keys)
+    }
+
+    /// Adds a mode of games for so many players that end as soon as they have started.
+    pub(crate) fn brief_mode_for(
+        self,
+        name: &str,
+        players: u16,
+        keys: &str,
+    ) -> Result<Self, Failure> {
         let program = std::env::current_exe().map_err(os("find this program"))?;
-        Ok(self.mode(name, 1, &[&program.to_string_lossy(), BRIEF_GAME], keys))
+        Ok(self.mode(name, players, &[&program.to_string_lossy(), BRIEF_GAME], keys))
     }
 
     /// Starts the daemon and waits until it listens.
@@ -103,7 +121,7 @@ impl Daemon {
             setup.text
         );
         std::fs::write(&config, text).map_err(os("write the daemon's configuration"))?;
-        let mut child = Command::new(program()?)
+        let mut child = Command::new(program(setup.has_stubs)?)
             .args(["serve", "--config"])
             .arg(&config)
             .env_remove("JOURNAL_STREAM")
@@ -111,7 +129,7 @@ impl Daemon {
             .stdin(Stdio::null())
             .stderr(Stdio::piped())
             .spawn()
-            .map_err(os("start muster; is it built, beside this program?"))?;
+            .map_err(os("start muster, or muster-stub; is it built, beside this program?"))?;
         let log = Arc::default();
         if let Some(stderr) = child.stderr.take() {
             follow(stderr, Arc::clone(&log));
@@ -254,9 +272,9 @@ impl Watcher {
 }
 
 /// The daemon is built beside this program.
-fn program() -> Result<PathBuf, Failure> {
+fn program(has_stubs: bool) -> Result<PathBuf, Failure> {
     let this = std::env::current_exe().map_err(os("find this program"))?;
-    Ok(this.with_file_name("muster"))
+    Ok(this.with_file_name(if has_stubs { "muster-stub" } else { "muster" }))
 }
 
 fn follow(stderr: ChildStderr, log: Arc<Mutex<Vec<String>>>) {

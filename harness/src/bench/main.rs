@@ -1,4 +1,5 @@
-//! `bench-games`: what a game as a process costs, Muster beside the least that the kernel makes possible.
+//! `muster-bench`: how far Muster is from the limit of the machine, side by side with the least that the kernel makes
+//! possible.
 //!
 //! **Method.** The daemon under test is the real `muster` from beside this program, started on ports of its own and
 //! spoken to by real TCP clients and UDP sockets. What it is compared with are bare processes of this same program,
@@ -12,27 +13,30 @@
 //! Muster wants to reach, and `met` whether it did in this run. Absolute values are worth little on another
 //! machine, or beside other work: the load averages at both ends tell of that. Compare ratios.
 //!
-//! **The figures**, a file each: [`latency`], [`rate`], [`memory`], [`ticks`], [`confinement`], [`stall`].
+//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of [`games`] as processes the
+//! others.
 //!
 //! The benchmark ends by itself, and [`keeper`] sees to it that nothing is left of it however it ends.
 
 mod args;
+mod bare;
 mod baseline;
 mod bench;
-mod confinement;
 mod daemon;
 mod failure;
+mod games;
+mod growth;
+mod idle;
 mod keeper;
-mod latency;
-mod memory;
+mod matched;
 mod player;
 mod ports;
 mod proc;
-mod rate;
+mod report;
 mod roles;
-mod stall;
 mod stats;
-mod ticks;
+mod visitors;
+mod waits;
 
 use std::io::Write as _;
 use std::process::ExitCode;
@@ -47,15 +51,20 @@ use crate::failure::Failure;
 use crate::roles::MEASURE;
 
 /// What one figure measures, and prints.
-type Figure = fn(&Bench) -> Result<(), Failure>;
+pub(crate) type Figure = fn(&Bench) -> Result<(), Failure>;
 
-const FIGURES: [(&str, Figure); 6] = [
-    ("1. From the last READY to the game's first answer over UDP", latency::run),
-    ("2. Games started and reaped in a second", rate::run),
-    ("3. Memory of a running echo game", memory::run),
-    ("4. Ticks at 60 Hz", ticks::run),
-    ("5. The price of confinement", confinement::run),
-    ("6. How long PONG takes while games start", stall::run),
+/// A figure's name on the command line, its title, and what measures it.
+pub(crate) const FIGURES: [(&str, &str, Figure); 10] = [
+    ("matched", "Players matched in a second", matched::run),
+    ("idle", "Memory of clients who wait in a queue", idle::run),
+    ("waits", "From the last READY to ASSIGN, at rest and under load", waits::run),
+    ("growth", "The cost of a match as clients and queues grow", growth::run),
+    ("start", "From the last READY to the game's first answer over UDP", games::latency::run),
+    ("rate", "Games started and reaped in a second", games::rate::run),
+    ("memory", "Memory of a running echo game", games::memory::run),
+    ("ticks", "Ticks of arena", games::ticks::run),
+    ("confinement", "The price of confinement", games::confinement::run),
+    ("stall", "How long PONG takes while games start", games::stall::run),
 ];
 
 /// The longest run. It only ends what would hang.
@@ -73,7 +82,7 @@ fn main() -> ExitCode {
     // Errors of usage, and --help, come from the process that a person started.
     Args::parse();
     keeper::run().unwrap_or_else(|failure| {
-        let _ = writeln!(std::io::stderr(), "bench-games: {failure}");
+        let _ = writeln!(std::io::stderr(), "muster-bench: {failure}");
         ExitCode::FAILURE
     })
 }
@@ -82,11 +91,11 @@ fn measure(args: &Args) -> ExitCode {
     keeper::release_signals();
     take_all_descriptors();
     end_after(LENGTH_MAX);
-    let bench = Bench { scale: args.scale() };
+    let bench = Bench::new(args.scale());
     let mut code = ExitCode::SUCCESS;
     bench.line(format_args!("load averages at the start: {}", proc::load_averages()));
-    for (number, (title, figure)) in (1..).zip(FIGURES) {
-        if !args.wants(number) {
+    for (name, title, figure) in FIGURES {
+        if !args.wants(name) {
             continue;
         }
         bench.title(title);
@@ -96,6 +105,10 @@ fn measure(args: &Args) -> ExitCode {
         }
     }
     bench.line(format_args!("\nload averages at the end: {}", proc::load_averages()));
+    if let Err(failure) = args.write(&bench.into_report()) {
+        let _ = writeln!(std::io::stderr(), "muster-bench: {failure}");
+        code = ExitCode::FAILURE;
+    }
     code
 }
 
@@ -109,7 +122,7 @@ fn take_all_descriptors() {
 fn end_after(length: Duration) {
     std::thread::spawn(move || {
         std::thread::sleep(length);
-        let _ = writeln!(std::io::stderr(), "bench-games: not done after {length:?}");
+        let _ = writeln!(std::io::stderr(), "muster-bench: not done after {length:?}");
         std::process::exit(1);
     });
 }

@@ -1,4 +1,4 @@
-//! Figure 6: how long the daemon's loop lets a client wait while hundreds of games start, seen from outside,
+//! How long the daemon's loop lets a client wait while hundreds of games start, seen from outside,
 //!
 //! and how long its turns were by its own account.
 //!
@@ -17,7 +17,7 @@ use crate::baseline::{ask, hear, spawn};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, Setup};
 use crate::failure::{Failure, os};
-use crate::latency::micros;
+use crate::games::latency::micros;
 use crate::player::{Player, ready, udp};
 use crate::stats::{Row, Samples, Target};
 

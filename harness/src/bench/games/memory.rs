@@ -1,4 +1,4 @@
-//! Figure 3: the memory of a running echo game with its player inside, beside that of a bare child that waits for
+//! The memory of a running echo game with its player inside, beside that of a bare child that waits for
 //! a datagram; pages that processes share count in equal parts (`Pss` of `/proc/PID/smaps_rollup`).
 //!
 //! What the kernel holds for a process is not in it; the part of that which the kernel tells, its page tables
@@ -12,7 +12,7 @@ use crate::baseline::{ForkServer, ask, spawn};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, LIMIT, Setup};
 use crate::failure::{Failure, os};
-use crate::latency::TEMPLATE;
+use crate::games::latency::TEMPLATE;
 use crate::player::{Player, Seat, ready, udp};
 use crate::proc;
 use crate::stats::{Row, Samples, Target};

@@ -1,6 +1,7 @@
 //! Why a figure could not be measured.
 
 use std::io;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use client::ClientError;
@@ -18,6 +19,11 @@ pub(crate) enum Failure {
     TimedOut { what: &'static str, limit: Duration },
     #[error("muster said {said:?} to one who waited for {awaited}")]
     Unexpected { said: String, awaited: &'static str },
+    #[error(
+        "{} has no place for the figures: the lines <!-- figures: begin --> and <!-- figures: end -->",
+        .0.display()
+    )]
+    NoPlace(PathBuf),
     #[error("no block of {0} UDP ports is free")]
     NoPorts(u16),
     #[error(transparent)]

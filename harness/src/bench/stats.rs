@@ -50,7 +50,7 @@ pub(crate) enum Target {
 }
 
 impl Target {
-    fn is_met(self, muster: f64, baseline: f64) -> Option<bool> {
+    pub(crate) fn is_met(self, muster: f64, baseline: f64) -> Option<bool> {
         match self {
             Self::RatioAtMost(most) => Some(muster / baseline <= most),
             Self::RatioAtLeast(least) => Some(muster / baseline >= least),
@@ -67,7 +67,7 @@ impl fmt::Display for Target {
             Self::RatioAtMost(most) => write!(f, "<= {most:.2}"),
             Self::RatioAtLeast(least) => write!(f, ">= {least:.2}"),
             Self::MoreAtMost(most) => write!(f, "+{most:.0}"),
-            Self::AtMost(most) => write!(f, "<= {most:.0} µs"),
+            Self::AtMost(most) => write!(f, "<= {most:.0}"),
             Self::Shown => Ok(()),
         }
     }
