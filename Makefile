@@ -1,7 +1,7 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
 
-.PHONY: help demo run load test bench-games check fmt audit fuzz tools diagrams clean
+.PHONY: help demo run load test bench bench-games bench-smoke check fmt audit fuzz tools diagrams clean
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -19,8 +19,14 @@ test: tools      ## run all tests
 	cargo build --workspace --bins
 	cargo test --workspace
 
-bench-games:     ## games as processes, measured beside bare ones; ARGS="--quick" for two minutes
-	@scripts/bench-games $(ARGS)
+bench:           ## how far Muster is from the machine's limit, beside bare programs; ARGS="--quick" for less
+	@scripts/bench $(ARGS)
+
+bench-games:     ## the part of it that is about games as processes
+	@scripts/bench --only start,rate,memory,ticks,confinement,stall $(ARGS)
+
+bench-smoke:     ## all of it in under a minute, to see that it works; its numbers say nothing
+	@scripts/bench --smoke $(ARGS)
 
 check:           ## format, lints and docs, warnings denied
 	cargo fmt --all --check

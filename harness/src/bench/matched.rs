@@ -1,0 +1,91 @@
+//! Players who are matched, in a second: they connect, say READY, are told where to play, and go. Without games first,
+//! then with a process for every two of them, that ends as soon as it has started.
+//!
+//! Against each stands a [bare server](crate::bare) that the same visitors come to, in turns. The processor time is
+//! that of the daemon's process, and of the bare server's, by the kernel's account (`/proc/PID/schedstat`).
+
+use std::net::SocketAddr;
+
+use crate::bare::{BareServer, Games};
+use crate::bench::Bench;
+use crate::daemon::{Daemon, Setup};
+use crate::failure::Failure;
+use crate::games::latency::TEMPLATE;
+use crate::games::rate::PORTS;
+use crate::player::ready;
+use crate::proc::processor_seconds;
+use crate::stats::{Row, Samples, Target};
+use crate::visitors::{Coming, visit};
+
+pub(crate) const QUEUE: &str = "matched";
+
+/// Visitors who are there at a time: enough for the next match to be always at hand.
+pub(crate) const AT_A_TIME: usize = 96;
+
+/// Games that are there before their players, where that costs nothing.
+pub(crate) const STUBS: &str = "warm = 64\nstub = true";
+
+/// What one side did, a value for each stretch.
+#[derive(Debug, Default)]
+struct Told {
+    per_second: Samples,
+    /// In microseconds.
+    processor_per_player: Samples,
+}
+
+impl Told {
+    #[expect(clippy::cast_precision_loss, reason = "far from 2^52 players")]
+    fn take(&mut self, server: SocketAddr, pid: u32, bench: &Bench) -> Result<(), Failure> {
+        let before = processor_seconds(pid).unwrap_or(f64::NAN);
+        let coming = Coming::AtATime(AT_A_TIME);
+        let visits = visit(server, &ready(QUEUE), coming, bench.scale.stretch)?;
+        let used = processor_seconds(pid).unwrap_or(f64::NAN) - before;
+        self.per_second.push(visits.per_second());
+        self.processor_per_player.push(used * 1e6 / visits.served as f64);
+        Ok(())
+    }
+}
+
+/// Measures, and prints.
+pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
+    compare(bench, "no games", &stub_daemon()?, ("bare epoll", Games::None))?;
+    let program = Setup::ports(PORTS).brief_mode_for(QUEUE, 2, TEMPLATE)?.start()?;
+    compare(bench, "template", &program, ("bare fork server", Games::Forked))?;
+    let program = Setup::ports(PORTS).brief_mode_for(QUEUE, 2, "warm = 0")?.start()?;
+    compare(bench, "cold", &program, ("bare posix_spawn", Games::Spawned))
+}
+
+/// A daemon whose games are no processes.
+pub(crate) fn stub_daemon() -> Result<Daemon, Failure> {
+    Setup::ports(PORTS).with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS).start()
+}
+
+fn compare(
+    bench: &Bench,
+    what: &str,
+    daemon: &Daemon,
+    (against, games): (&'static str, Games),
+) -> Result<(), Failure> {
+    let bare = BareServer::start(games)?;
+    let (mut muster, mut baseline) = (Told::default(), Told::default());
+    for _ in 0..bench.scale.stretches {
+        baseline.take(bare.address(), bare.pid(), bench)?;
+        muster.take(daemon.address(), daemon.pid(), bench)?;
+    }
+    let with_games = games != Games::None;
+    bench.print(&Row {
+        what: format!("{what}, players/s"),
+        muster: muster.per_second,
+        against,
+        baseline: baseline.per_second,
+        target: Target::RatioAtLeast(0.85),
+    });
+    bench.print(&Row {
+        what: format!("{what}: daemon's µs/player"),
+        muster: muster.processor_per_player,
+        against,
+        baseline: baseline.processor_per_player,
+        target: if with_games { Target::Shown } else { Target::RatioAtMost(1.5) },
+    });
+    Ok(())
+}
