@@ -67,8 +67,8 @@ enum State {
     },
 }
 
-/// How long nobody is assigned before it is taken for certain that nobody will be: those who are left in the queue are
-/// too few for a match.
+/// How long nobody is assigned before it is taken for certain that nobody will be: those who are left in the queue
+/// are too few for a match.
 const QUIET: Duration = Duration::from_secs(1);
 
 /// How often the picture is drawn anew, and waits are looked at.

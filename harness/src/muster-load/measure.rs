@@ -1,10 +1,11 @@
 //! What is measured: how long things take, how often they happen, and how it went over time.
 //!
-//! **No coordinated omission.** Every duration begins when the thing was *due*, not when this program got around to it:
-//! a run at the time that the plan gave it, a ping at the time of its schedule, and a schedule does not wait for answers.
-//! What follows an answer (READY after the greeting, the hello after ASSIGN) begins when that answer was heard. How late
-//! this program itself was is [`Latency::Lateness`]: where that is not small beside the rest, the rest shows this
-//! program and not Muster. What never ended is in no histogram; the report counts it apart (still queued, pings lost).
+//! **No coordinated omission.** Every duration begins when the thing was *due*, not when this program got around
+//! to it: a run at the time that the plan gave it, a ping at the time of its schedule, and a schedule does not
+//! wait for answers. What follows an answer (READY after the greeting, the hello after ASSIGN) begins when that
+//! answer was heard. How late this program itself was is [`Latency::Lateness`]: where that is not small beside the
+//! rest, the rest shows this program and not Muster. What never ended is in no histogram; the report counts it
+//! apart (still queued, pings lost).
 
 use std::collections::BTreeMap;
 use std::time::Duration;

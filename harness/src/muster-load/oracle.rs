@@ -6,19 +6,20 @@
 //!
 //! - **Nothing lost.** Who was told `QUEUED` ends in exactly one way ([`Endings`]). A connection that Muster ends
 //!   without having said why loses a player.
-//! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no more
-//!   players than it says, each in a slot of its own, all of one queue and sent to one address.
-//! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one said
-//!   `READY` for the same queue, and was then told nothing until it was assigned, it is in no later match than the other.
-//!   Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is certain from here only that it
-//!   is older than whoever says `READY` afterwards. A match that waits (`WAITING`) may be formed anew, to bring who went
-//!   back to where they stood, and has a new number then: its players are held to the last promise alone, and so is a
-//!   queue whose games fail. And no match has a number that is not higher than all that were heard of before its player
-//!   said `READY`.
-//! - **No silent wait.** Within `patience`, READY and LEAVE are answered; of players who wait without a word, fewer remain
-//!   than make a match; and whoever was overtaken by an assigned player hears something more. Who was told `WAITING` for a
-//!   game that is starting is not left so while nobody of the queue is assigned, unless ports ran short in this run: that
-//!   is told only to the first in line. Waiting for a port, or for games that keep failing, has no bound.
+//! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no
+//!   more players than it says, each in a slot of its own, all of one queue and sent to one address.
+//! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one
+//!   said `READY` for the same queue, and was then told nothing until it was assigned, it is in no later match
+//!   than the other. Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is
+//!   certain from here only that it is older than whoever says `READY` afterwards. A match that waits (`WAITING`)
+//!   may be formed anew, to bring who went back to where they stood, and has a new number then: its players are
+//!   held to the last promise alone, and so is a queue whose games fail. And no match has a number that is not
+//!   higher than all that were heard of before its player said `READY`.
+//! - **No silent wait.** Within `patience`, READY and LEAVE are answered; of players who wait without a word,
+//!   fewer remain than make a match; and whoever was overtaken by an assigned player hears something more. Who was
+//!   told `WAITING` for a game that is starting is not left so while nobody of the queue is assigned, unless ports
+//!   ran short in this run: that is told only to the first in line. Waiting for a port, or for games that keep
+//!   failing, has no bound.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

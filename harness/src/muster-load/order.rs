@@ -16,8 +16,8 @@ pub(crate) struct Seat {
     pub(crate) address: String,
     /// When the player said READY.
     pub(crate) ready_at: Duration,
-    /// When it is certain to have been in the queue, and from when on it was in no match but this one; `None` where that
-    /// is not certain.
+    /// When it is certain to have been in the queue, and from when on it was in no match but this one; `None`
+    /// where that is not certain.
     pub(crate) placed_at: Option<Duration>,
 }
 

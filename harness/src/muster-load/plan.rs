@@ -19,7 +19,8 @@ pub(crate) struct Plan {
     queues: usize,
 }
 
-/// One run of a scenario, with all that was left to chance. All durations are drawn, whether the run needs them or not.
+/// One run of a scenario, with all that was left to chance. All durations are drawn, whether the run needs them or
+/// not.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Step {
     /// How long the player is idle before.

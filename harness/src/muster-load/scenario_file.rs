@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::scenarios::Kind;
 use crate::spans::Span;
 
-/// What a scenario file says. Every table is a scenario; what is not said is as in [`Default`], where no scenario has a
-/// rate: an idle player runs only what the file gives one to.
+/// What a scenario file says. Every table is a scenario; what is not said is as in [`Default`], where no scenario
+/// has a rate: an idle player runs only what the file gives one to.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ScenarioFile {

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 /// Deadlines of players, by their places.
 ///
-/// A deadline that moves to a later time costs nothing: the earlier entry stays, its player is looked at in vain once, and
-/// then waits for the later one. A player that has a deadline has one entry, or a few when it moved to earlier times.
+/// A deadline that moves to a later time costs nothing: the earlier entry stays, its player is looked at in vain
+/// once, and then waits for the later one. A player that has a deadline has one entry, or a few when it moved to
+/// earlier times.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     entries: BinaryHeap<Reverse<(Duration, usize)>>,

@@ -1,5 +1,5 @@
-//! What an assigned player does: says hello over UDP, plays whatever the game turns out to be, pings it on a schedule,
-//! and says goodbye after its time.
+//! What an assigned player does: says hello over UDP, plays whatever the game turns out to be, pings it on a
+//! schedule, and says goodbye after its time.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;

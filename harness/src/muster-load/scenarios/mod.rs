@@ -1,5 +1,5 @@
-//! What players do, a file for each kind: over TCP a [`Scenario`] each, and over UDP [`in_game`], which follows all of
-//! those that are assigned.
+//! What players do, a file for each kind: over TCP a [`Scenario`] each, and over UDP [`in_game`], which follows
+//! all of those that are assigned.
 //!
 //! A scenario owns no socket and reads no clock: it is told what happened, and says what it wants at its [`Desk`].
 
@@ -171,8 +171,8 @@ impl Desk<'_> {
         self.note_ready(true);
     }
 
-    /// The line that says READY, for who says it in another way; then [`note_ready`](Self::note_ready) is due with its
-    /// last byte.
+    /// The line that says READY, for who says it in another way; then [`note_ready`](Self::note_ready) is due with
+    /// its last byte.
     pub(crate) fn ready_line(&self) -> String {
         format!("{}\n", self.ready_request(None))
     }
