@@ -29,11 +29,12 @@ impl Load {
     /// Starts it. It writes both reports into a directory of its own.
     fn start(address: &str, args: &[&str]) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let child = Command::new(binary("muster-load"))
-            .arg(address)
-            .args(args)
-            .arg("--json")
-            .arg(directory.path().join("report.json"))
+        let mut command = Command::new(binary("muster-load"));
+        command.arg(address).args(args);
+        if !args.contains(&"--json") {
+            command.arg("--json").arg(directory.path().join("report.json"));
+        }
+        let child = command
             .arg("--html")
             .arg(directory.path().join("report.html"))
             .stdin(Stdio::null())
@@ -185,6 +186,7 @@ fn what_is_wrong_before_it_begins_is_said_clearly() {
         (muster.address(), &["--scenario", "evning"], 2, "no scenario evning"),
         (muster.address(), &["--players", "none"], 2, "not a number"),
         (muster.address(), &["--players", "9999999"], 3, "use --players"),
+        (muster.address(), &["--json", "/nowhere/report.json"], 3, "/nowhere/report.json"),
     ] {
         let ended = Load::start(address, args).end();
         assert_eq!(ended.code(), code, "{args:?}: {}", ended.stderr);

@@ -38,6 +38,7 @@ mod timers;
 mod view;
 mod visit;
 
+use std::fs::OpenOptions;
 use std::io::{Write as _, stderr, stdout};
 use std::net::{SocketAddr, ToSocketAddrs as _};
 use std::path::PathBuf;
@@ -88,6 +89,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
     let sources = sources_for(args, target);
     let needs = Needs { players: args.players, target: target.ip(), sources };
     Has::look(&needs).check(&needs)?;
+    look_at_reports(args)?;
     let processor = Processor::new(args.daemon_pid.or_else(|| listener_at(target)));
     let setting = Setting {
         address: args.address.clone(),
@@ -116,6 +118,15 @@ fn run(args: &Args) -> Result<Report, Failure> {
     let report = Report::new(setting, players.pool.born(), measure, oracle, outcome);
     write_reports(args, &report)?;
     Ok(report)
+}
+
+/// Can the reports be written, after a run that may be long?
+fn look_at_reports(args: &Args) -> Result<(), Failure> {
+    for file in [&args.json, &args.html].into_iter().flatten() {
+        let opened = OpenOptions::new().create(true).append(true).open(file);
+        opened.map_err(|source| Failure::Report { file: file.clone(), source })?;
+    }
+    Ok(())
 }
 
 /// Is Muster there, and has it the queues?

@@ -125,7 +125,11 @@ fn write_verdict(out: &mut String, report: &Report) -> fmt::Result {
     ];
     let parts = parts.into_iter().filter(|(_, count)| *count > 0);
     let parts = parts.map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
-    writeln!(out, "\noracle     {} were told QUEUED: {parts}", verdict.queued)?;
+    if verdict.queued == 0 {
+        writeln!(out, "\noracle     nobody was told QUEUED, so that little could be seen")?;
+    } else {
+        writeln!(out, "\noracle     {} were told QUEUED: {parts}", verdict.queued)?;
+    }
     if verdict.resumed > 0 {
         writeln!(out, "           {} took up their session again", verdict.resumed)?;
     }
