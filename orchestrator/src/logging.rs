@@ -73,7 +73,8 @@ pub(crate) fn start(level: LevelFilter) {
     let mut builder = Builder::new();
     builder.target(Target::Pipe(Box::new(Lines))).filter_level(level).format(move |out, record| {
         // Whatever a player or a game managed to get into a message ends here.
-        let message = Visible(&record.args().to_string()).to_string();
+        let message = record.args().to_string();
+        let message = Visible(&message);
         if to_journal {
             return writeln!(out, "<{}>{message}", priority(record.level()));
         }

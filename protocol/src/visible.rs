@@ -1,6 +1,6 @@
 //! Foreign text, made safe to show.
 
-use std::fmt::{self, Write};
+use std::fmt;
 
 /// Text from outside as a terminal or a log may show it: every control character, and every character that is
 /// invisible or turns the direction of writing, stands there as its escape; all other text is as it was.
@@ -13,12 +13,22 @@ pub struct Visible<'a>(pub &'a str);
 
 impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.chars().try_for_each(|character| match character {
-            // `escape_debug` would escape quotes, which harm nobody here.
-            '\'' | '"' => f.write_char(character),
-            _ => write!(f, "{}", character.escape_debug()),
-        })
+        let mut rest = self.0;
+        loop {
+            // Nearly all text is plain, and goes in one piece.
+            let (plain, strange) = rest.split_at(rest.bytes().take_while(is_plain).count());
+            f.write_str(plain)?;
+            let mut characters = strange.chars();
+            let Some(character) = characters.next() else { return Ok(()) };
+            write!(f, "{}", character.escape_debug())?;
+            rest = characters.as_str();
+        }
     }
+}
+
+/// Whether a byte is a character that shows as itself. `escape_debug` would escape quotes, which harm nobody here.
+fn is_plain(byte: &u8) -> bool {
+    matches!(byte, b' '..=b'~') && *byte != b'\\'
 }
 
 #[cfg(test)]
@@ -31,6 +41,8 @@ mod tests {
         let shown = Visible(hostile).to_string();
         assert!(!shown.chars().any(char::is_control), "{shown}");
         assert!(!shown.contains(['\u{202e}', '\u{200b}']), "{shown}");
+        assert_eq!(Visible("").to_string(), "");
+        assert_eq!(Visible(r"a\b").to_string(), r"a\\b");
         assert_eq!(Visible("Zoë 'the \"cat\"' 猫 ✓").to_string(), "Zoë 'the \"cat\"' 猫 ✓");
     }
 }

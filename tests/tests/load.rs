@@ -210,7 +210,9 @@ fn impostor(answer: impl Fn(usize) -> String + Send + 'static) -> String {
     std::thread::spawn(move || {
         for (number, stream) in listener.incoming().enumerate() {
             let Ok(stream) = stream else { return };
-            let _ = deceive(&stream, &answer(number));
+            let answer = answer(number);
+            // Each by itself: one that never finishes its line holds up nobody.
+            std::thread::spawn(move || deceive(&stream, &answer));
         }
     });
     address
@@ -260,4 +262,34 @@ fn a_muster_that_breaks_its_promises_is_found_out() {
     let ended = Load::start(&unjust, &args).end();
     assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
     assert!(ended.stdout.contains("in order"), "{}", ended.stdout);
+}
+
+#[test]
+fn whatever_a_false_muster_says_the_run_goes_on_to_its_report() {
+    let assign =
+        |rest: &str| format!("QUEUED queue=duel position=1 needed=2 resume=k\nASSIGN {rest}\n");
+    let answers = [
+        "\u{0}\u{1b}[2J\nQUEUED\nERR\nERR x\nERR 999 WHAT ever\nBYE\n".to_owned(),
+        "WAITING queue=duel reason=no-port\nREQUEUED queue=duel position=0\nLEFT\n".to_owned(),
+        "MUSTER 1 line_max=512 queues=duel\nMUSTER 1 line_max=0 queues=,\nFOUND match=1\n"
+            .to_owned(),
+        "QUEUED queue=duel position=0 needed=0 resume=\nEVICTED reason=no\n".to_owned(),
+        assign("match=1 host=nowhere.invalid port=1 slot=0 players=2 token=t transport=plain"),
+        assign("match=2 host=127.0.0.1 port=0 slot=9 players=0 token=t transport=carrier-pigeon"),
+        assign("match=3 host=127.0.0.1 port=9 slot=0 players=2 token=t transport=netcode"),
+        assign("match=x host=[::1] port=9 slot=999999 players=999999 token=t transport=plain"),
+        "x".repeat(100_000),
+    ];
+    let count = answers.len();
+    let liar = impostor(move |number| answers[number % answers.len()].clone());
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let text = "[matchmaking]\nrate = 100\n[flaky]\nrate = 50\n[impatient]\nrate = 50\n[logout]\nrate = 10\n[slow]\nrate = 10";
+    std::fs::write(file.path(), text).unwrap();
+    let file = file.path().to_str().unwrap();
+    let args = ["--players", "20", "--duration", "2s", "--grace", "1s", "--scenario", file];
+    let ended = Load::start(&liar, &args).end();
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    let report = ended.json();
+    assert!(number(&report, "/counts/runs") > u64::try_from(count).unwrap());
+    assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.stdout);
 }

@@ -1,5 +1,6 @@
 //! The daemon under test: the real one, started and stopped.
 
+use std::fs::File;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::SocketAddr;
 use std::os::unix::net::UnixStream;
@@ -36,6 +37,8 @@ pub(crate) struct Setup {
     has_stubs: bool,
     /// Events that a figure reads are in the log at `info`; otherwise nobody pays for it.
     logs_events: bool,
+    /// Nobody reads the log.
+    logs_to_file: bool,
     text: String,
 }
 
@@ -54,6 +57,12 @@ impl Setup {
     /// Lets the daemon log events, for figures that read them.
     pub(crate) fn logging_events(mut self) -> Self {
         self.logs_events = true;
+        self
+    }
+
+    /// Lets the daemon log events as it does for an operator, into a file.
+    pub(crate) fn logging_to_file(mut self) -> Self {
+        (self.logs_events, self.logs_to_file) = (true, true);
         self
     }
 
@@ -121,16 +130,21 @@ impl Daemon {
             setup.text
         );
         std::fs::write(&config, text).map_err(os("write the daemon's configuration"))?;
+        let stderr = match setup.logs_to_file {
+            false => Stdio::piped(),
+            true => File::create(directory.path().join("log")).map_err(os("make a log"))?.into(),
+        };
         let mut child = Command::new(program(setup.has_stubs)?)
             .args(["serve", "--config"])
             .arg(&config)
             .env_remove("JOURNAL_STREAM")
             .env("TMPDIR", directory.path())
             .stdin(Stdio::null())
-            .stderr(Stdio::piped())
+            .stderr(stderr)
             .spawn()
             .map_err(os("start muster, or muster-stub; is it built, beside this program?"))?;
         let log = Arc::default();
+        // Where it goes to a file, there is nothing to follow.
         if let Some(stderr) = child.stderr.take() {
             follow(stderr, Arc::clone(&log));
         }

@@ -2,7 +2,7 @@
 //! then with a process for every two of them, that ends as soon as it has started.
 //!
 //! Against each stands a [bare server](crate::bare) that the same visitors come to, in turns. The processor time is
-//! that of the daemon's process, and of the bare server's, by the kernel's account (`/proc/PID/schedstat`).
+//! that of the daemon's process, its log (into a file, at the level `info`) included, and of the bare server's, by the kernel's account (`/proc/PID/schedstat`).
 
 use std::net::SocketAddr;
 
@@ -49,15 +49,20 @@ impl Told {
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     compare(bench, "no games", &stub_daemon()?, ("bare epoll", Games::None))?;
-    let program = Setup::ports(PORTS).brief_mode_for(QUEUE, 2, TEMPLATE)?.start()?;
+    let program = logged().brief_mode_for(QUEUE, 2, TEMPLATE)?.start()?;
     compare(bench, "template", &program, ("bare fork server", Games::Forked))?;
-    let program = Setup::ports(PORTS).brief_mode_for(QUEUE, 2, "warm = 0")?.start()?;
+    let program = logged().brief_mode_for(QUEUE, 2, "warm = 0")?.start()?;
     compare(bench, "cold", &program, ("bare posix_spawn", Games::Spawned))
 }
 
 /// A daemon whose games are no processes.
 pub(crate) fn stub_daemon() -> Result<Daemon, Failure> {
-    Setup::ports(PORTS).with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS).start()
+    logged().with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS).start()
+}
+
+/// With a log, as operators have it.
+fn logged() -> Setup {
+    Setup::ports(PORTS).logging_to_file()
 }
 
 fn compare(
