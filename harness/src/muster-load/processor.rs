@@ -141,6 +141,8 @@ fn in_table(address: IpAddr) -> String {
 #[cfg(test)]
 mod tests {
     use std::net::TcpListener;
+    use std::process::Command;
+    use std::time::Instant;
 
     use super::*;
 
@@ -159,16 +161,20 @@ mod tests {
 
     #[test]
     fn time_is_counted() {
-        let processor = Processor::new(Some(std::process::id()));
-        let before = processor.used();
-        let mut sum = 0_u64;
-        while processor.used().own - before.own < Duration::from_millis(20) {
-            sum = (0..100_000).fold(sum, u64::wrapping_add);
+        // A process of one thread that does nothing but use the processor.
+        let mut busy = Command::new("sh").args(["-c", "while :; do :; done"]).spawn().unwrap();
+        let processor = Processor::new(Some(busy.id()));
+        let used = || processor.used().daemon.unwrap();
+        let (deadline, before) = (Instant::now() + Duration::from_secs(30), used());
+        while used() < before + Duration::from_millis(20) && Instant::now() < deadline {
+            std::thread::park_timeout(Duration::from_millis(2));
         }
-        let after = processor.used();
-        // The same process, seen in two ways: its own thread worked, and perhaps others.
-        let seen = after.daemon.unwrap().saturating_sub(before.daemon.unwrap());
-        assert!(seen >= Duration::from_millis(5), "{seen:?}, {sum}");
-        assert!(after.children.is_some());
+        let (after, children) = (used(), processor.used().children);
+        busy.kill().unwrap();
+        busy.wait().unwrap();
+        assert!(after >= before + Duration::from_millis(20), "{before:?}, {after:?}");
+        assert_eq!(children, Some(Duration::ZERO), "it has none");
+        assert_eq!(processor.used().daemon, None, "it is gone");
+        assert!(processor.used().own > Duration::ZERO);
     }
 }

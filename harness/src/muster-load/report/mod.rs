@@ -37,6 +37,8 @@ pub(crate) struct Report {
     pub(crate) runs: BTreeMap<&'static str, u64>,
     pub(crate) rates: Rates,
     pub(crate) latencies: Vec<LatencyReport>,
+    /// This program was so late that the latencies show it, or the machine, as much as Muster.
+    pub(crate) was_late: bool,
     pub(crate) errors: BTreeMap<String, u64>,
     /// What hostile and clumsy players were told, as they should be.
     pub(crate) expected_errors: BTreeMap<String, u64>,
@@ -146,6 +148,7 @@ impl Report {
                 assigned_peak: peak(&outcome.samples),
             },
             latencies: latencies.into(),
+            was_late: was_late(measure),
             errors: measure.errors().clone(),
             expected_errors: measure.expected_errors().clone(),
             processor: ProcessorReport::of(&outcome, daemon_pid, counts.assigned),
@@ -186,6 +189,16 @@ impl ProcessorReport {
             longest_turn_us: u64::try_from(outcome.longest_turn.as_micros()).unwrap_or(u64::MAX),
         }
     }
+}
+
+/// Whether this program's own lateness is a good part of what it has measured from when things were due.
+fn was_late(measure: &Measure) -> bool {
+    const PART: u64 = 4;
+    const LATE_US: u64 = 1000;
+    let p99 = |what| measure.brief(what).p99;
+    let measured = p99(Latency::Connect).max(p99(Latency::RoundTrip));
+    let late = p99(Latency::Lateness);
+    late > LATE_US && late > measured / PART
 }
 
 /// The most players that were assigned per second between two samples.
@@ -246,6 +259,16 @@ mod tests {
             daemon_pid: None,
         };
         Report::new(setting, 11, &measure, &Oracle::new(Duration::from_secs(1)), outcome)
+    }
+
+    #[test]
+    fn a_late_load_generator_is_told_from_a_slow_server() {
+        for (late_ms, round_trip_ms, is_told) in [(20, 40, true), (20, 100, false), (1, 1, false)] {
+            let mut measure = Measure::new();
+            measure.took(Latency::Lateness, Duration::from_millis(late_ms));
+            measure.took(Latency::RoundTrip, Duration::from_millis(round_trip_ms));
+            assert_eq!(was_late(&measure), is_told, "{late_ms} ms of {round_trip_ms} ms");
+        }
     }
 
     #[test]

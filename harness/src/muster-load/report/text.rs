@@ -18,6 +18,9 @@ pub(crate) fn text(report: &Report) -> String {
 fn write(out: &mut String, report: &Report) -> fmt::Result {
     write_head(out, report)?;
     write_latencies(out, report)?;
+    if report.was_late {
+        writeln!(out, "\n{WAS_LATE}")?;
+    }
     let pings = report.counts.pings;
     let lost = report.counts.pings_lost;
     writeln!(out, "\npings      {pings}, {lost} lost ({:.3}%)", percent(lost, pings))?;
@@ -29,6 +32,10 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     }
     write_verdict(out, report)
 }
+
+/// What a reader has to know before all figures.
+const WAS_LATE: &str = "note       muster-load itself was late, as the last row shows: the machine has too much to do, and\n           \
+     the times above show that, and not Muster alone. Use fewer players, or another machine for them.";
 
 fn write_head(out: &mut String, report: &Report) -> fmt::Result {
     let Report { address, scenario, seed, players, born, length_s, counts, rates, .. } = report;
