@@ -74,6 +74,10 @@ impl Directories {
 
     /// Gives a directory up, which nobody uses any more.
     pub(crate) fn discard(&mut self, directory: &Path) {
+        // Most games leave nothing in it.
+        if fs::remove_dir(directory).is_ok() {
+            return;
+        }
         match self.heap(directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => {
                 log::warn!("cannot remove what was left in {}: {error}", directory.display());
@@ -212,9 +216,10 @@ mod tests {
         let mut directories = Directories::new(place.path().into(), &[]);
         let directory = workplace(place.path(), 1, None);
         directories.make(&directory, None).unwrap();
+        fs::write(directory.join("file"), "x").unwrap();
         directories.discard(&directory);
         let heaped = place.path().join("left-0");
-        fs::remove_dir(&heaped).unwrap();
+        fs::remove_dir_all(&heaped).unwrap();
         std::os::unix::fs::symlink(kept.path(), &heaped).unwrap();
         while directories.has_discarded() {
             directories.remove_some();

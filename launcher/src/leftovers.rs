@@ -6,7 +6,8 @@
 //! of their own, and else its environment. Who is in a dead game's control group is the game's in any case.
 
 use std::collections::{BTreeMap, HashSet};
-use std::fs;
+use std::fs::{self, File};
+use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use process::Stack;
 use rustix::io::Errno;
@@ -21,6 +22,7 @@ const READINGS_MAX: usize = 8;
 /// Knows the games that live, and those that died and may have left something.
 pub(crate) struct Leftovers {
     daemon: i32,
+    children: Children,
     games: BTreeMap<u64, Game>,
     unclean: BTreeMap<u64, Game>,
     /// Children of the daemon that are no games: templates, the launcher itself, and those that it was born with.
@@ -47,7 +49,8 @@ impl Leftovers {
     ) -> Self {
         let own = i32::try_from(std::process::id()).ok();
         let others = others.into_iter().chain(own).collect();
-        Self { daemon, games: BTreeMap::new(), unclean: BTreeMap::new(), others, killer }
+        let children = Children::new(daemon);
+        Self { daemon, children, games: BTreeMap::new(), unclean: BTreeMap::new(), others, killer }
     }
 
     /// A game's process exists.
@@ -152,7 +155,7 @@ impl Leftovers {
     fn strays(&self) -> Vec<i32> {
         let games: HashSet<i32> = self.games.values().filter_map(|game| game.pid).collect();
         let is_stray = |pid: &i32| !games.contains(pid) && !self.others.contains(pid);
-        children(self.daemon).into_iter().filter(is_stray).collect()
+        self.children.list().into_iter().filter(is_stray).collect()
     }
 
     fn owner(&self, pid: i32) -> Option<u64> {
@@ -196,26 +199,75 @@ fn parent(pid: i32) -> Option<i32> {
     after_name.split_ascii_whitespace().nth(1)?.parse().ok()
 }
 
-/// The children of a process, whichever of its threads made them; proc(5), `/proc/pid/task/tid/children`, which
-/// leaves some out when others are reaped while it is read. So it is read until it says the same twice.
+/// The children of a process, whichever of its threads made them.
 pub fn children(of: i32) -> Vec<i32> {
-    let mut children = read_children(of);
-    for _ in 0..READINGS_MAX {
-        let again = read_children(of);
-        if again == children {
-            break;
-        }
-        children = again;
-    }
-    children
+    Children::new(of).list()
 }
 
-fn read_children(of: i32) -> Vec<i32> {
-    let Ok(threads) = fs::read_dir(format!("/proc/{of}/task")) else { return Vec::new() };
-    let lists = threads.flatten().map(|thread| fs::read_to_string(thread.path().join("children")));
-    let pids =
-        |list: String| list.split_ascii_whitespace().flat_map(str::parse).collect::<Vec<_>>();
-    lists.flatten().flat_map(pids).collect()
+/// Where the children of a process are listed: proc(5), `/proc/pid/task/tid/children`, a list for each of its threads.
+struct Children {
+    of: i32,
+    /// The list of the first thread, which is kept open.
+    firsts: Option<File>,
+}
+
+impl Children {
+    fn new(of: i32) -> Self {
+        Self { of, firsts: File::open(format!("/proc/{of}/task/{of}/children")).ok() }
+    }
+
+    /// Reads the lists until they say the same twice: some are left out when others are reaped meanwhile.
+    fn list(&self) -> Vec<i32> {
+        let mut children = self.read();
+        for _ in 0..READINGS_MAX {
+            let again = self.read();
+            if again == children {
+                break;
+            }
+            children = again;
+        }
+        children
+    }
+
+    fn read(&self) -> Vec<i32> {
+        match &self.firsts {
+            Some(firsts) if self.is_alone() => pids(&read_again(firsts)),
+            _ => self.read_of_all_threads(),
+        }
+    }
+
+    /// Whether the process has one thread, by the links to the directory of its threads, of which two are none.
+    fn is_alone(&self) -> bool {
+        fs::metadata(format!("/proc/{}/task", self.of)).is_ok_and(|threads| threads.nlink() == 3)
+    }
+
+    fn read_of_all_threads(&self) -> Vec<i32> {
+        let threads = fs::read_dir(format!("/proc/{}/task", self.of));
+        let lists = threads.into_iter().flatten().flatten();
+        let lists = lists.flat_map(|thread| fs::read(thread.path().join("children")));
+        lists.flat_map(|list| pids(&list)).collect()
+    }
+}
+
+/// Reads a file of proc(5) from its beginning, as it is now.
+fn read_again(file: &File) -> Vec<u8> {
+    let mut text = vec![0; 4096];
+    let mut length = 0;
+    while let Ok(read) = file.read_at(&mut text[length..], length as u64)
+        && read > 0
+    {
+        length += read;
+        if length == text.len() {
+            text.resize(2 * length, 0);
+        }
+    }
+    text.truncate(length);
+    text
+}
+
+fn pids(list: &[u8]) -> Vec<i32> {
+    let list = String::from_utf8_lossy(list);
+    list.split_ascii_whitespace().flat_map(str::parse).collect()
 }
 
 /// The game that a process says it belongs to, by the environment it was started with.

@@ -10,6 +10,7 @@ use mio::{Interest, Registry};
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
 use serde_json::error::Category;
 
+use crate::rest::Rest;
 use crate::tokens;
 
 /// What waits to be written to a game that does not read, in bytes.
@@ -20,6 +21,8 @@ pub(crate) struct Control {
     socket: Option<UnixStream>,
     lines: LineBuffer,
     unsent: BytesMut,
+    /// Whether the poll told that the game's end is closed.
+    end_is_near: bool,
 }
 
 /// What a game said.
@@ -44,20 +47,31 @@ impl Control {
             socket: control.and_then(|control| watch(control).inspect_err(report).ok()),
             lines: LineBuffer::new(CONTROL_LINE_MAX),
             unsent: BytesMut::new(),
+            end_is_near: false,
         }
     }
 
-    /// Reads what the game said on its control channel, its share of a turn. The flag says whether there may be
-    /// more.
-    pub(crate) fn read(&mut self, chunk: &mut [u8]) -> (Vec<Said>, bool) {
+    /// The poll told that the game's end is closed.
+    pub(crate) fn note_end(&mut self) {
+        self.end_is_near = true;
+    }
+
+    /// Reads what the game said on its control channel, its share of a turn.
+    pub(crate) fn read(&mut self, chunk: &mut [u8]) -> (Vec<Said>, Rest) {
         let mut said = Vec::new();
-        let Some(socket) = &mut self.socket else { return (said, false) };
+        let Some(socket) = &mut self.socket else { return (said, Rest::Nothing) };
+        let mut rest = Rest::More;
         match socket.read(chunk) {
             // The game closed its end: it plays on, and has nothing more to say.
             Ok(0) => self.socket = None,
-            Ok(read) => self.lines.extend(&chunk[..read]),
+            Ok(read) => {
+                self.lines.extend(&chunk[..read]);
+                rest = Rest::after(read, chunk.len(), self.end_is_near);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (said, false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return (said, Rest::Nothing);
+            }
             Err(_) => self.socket = None,
         }
         loop {
@@ -70,14 +84,14 @@ impl Control {
                 Err(error) => return self.end_of_trust(said, error.to_string()),
             }
         }
-        (said, self.socket.is_some())
+        (said, if self.socket.is_some() { rest } else { Rest::Nothing })
     }
 
     /// What follows garbage is not even looked at.
-    fn end_of_trust(&mut self, mut said: Vec<Said>, what: String) -> (Vec<Said>, bool) {
+    fn end_of_trust(&mut self, mut said: Vec<Said>, what: String) -> (Vec<Said>, Rest) {
         self.socket = None;
         said.push(Said::Garbage(what));
-        (said, false)
+        (said, Rest::Nothing)
     }
 
     /// Sends the game a message. `false`: the game does not read, or its channel is closed.

@@ -19,6 +19,7 @@ mod logging;
 mod netcode;
 mod output;
 mod reports;
+mod rest;
 mod secrets;
 mod server;
 mod signals;

@@ -9,6 +9,8 @@ use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
 use protocol::LineBuffer;
 
+use crate::rest::Rest;
+
 /// A line of a game's output, in bytes; a longer one is cut.
 const OUTPUT_LINE_MAX: usize = 1024;
 
@@ -19,6 +21,8 @@ pub(crate) struct Output {
     /// Whether what comes next is the rest of a line that was cut.
     is_cut: bool,
     rate: Rate,
+    /// Whether the poll told that nobody can write any more.
+    end_is_near: bool,
 }
 
 /// What was printed.
@@ -50,22 +54,34 @@ impl Output {
             lines: LineBuffer::new(OUTPUT_LINE_MAX),
             is_cut: false,
             rate: Rate::new(lines_per_second, now),
+            end_is_near: false,
         }
     }
 
-    /// Reads what was printed, its share of a turn. The flag says whether there may be more.
-    pub(crate) fn read(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Printed>, bool) {
+    /// The poll told that nobody can write any more.
+    pub(crate) fn note_end(&mut self) {
+        self.end_is_near = true;
+    }
+
+    /// Reads what was printed, its share of a turn.
+    pub(crate) fn read(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Printed>, Rest) {
         let mut printed = Vec::new();
-        let Some(pipe) = &mut self.pipe else { return (printed, false) };
+        let Some(pipe) = &mut self.pipe else { return (printed, Rest::Nothing) };
+        let mut rest = Rest::More;
         match pipe.read(chunk) {
             Ok(0) => self.pipe = None,
-            Ok(read) => self.lines.extend(&chunk[..read]),
+            Ok(read) => {
+                self.lines.extend(&chunk[..read]);
+                rest = Rest::after(read, chunk.len(), self.end_is_near);
+            }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return (printed, false),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                return (printed, Rest::Nothing);
+            }
             Err(_) => self.pipe = None,
         }
         self.cut_lines(&mut printed, now);
-        (printed, self.pipe.is_some())
+        (printed, if self.pipe.is_some() { rest } else { Rest::Nothing })
     }
 
     /// Whether there may be more to come, now or later.

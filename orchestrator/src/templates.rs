@@ -14,6 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::games;
 use crate::output::{Output, Printed};
+use crate::rest::Rest;
 use crate::tokens;
 
 /// How often a dead template's output is read at once, each time for a turn's share: more than the kernel holds of
@@ -107,7 +108,8 @@ impl Templates {
         let template = self.all.get_mut(&number)?;
         let mut printed = Vec::new();
         for _ in 0..times {
-            let (more, has_more) = template.output.read(chunk, now);
+            let (more, rest) = template.output.read(chunk, now);
+            let has_more = rest != Rest::Nothing;
             printed.extend(more);
             template.has_more = has_more;
             if !has_more {

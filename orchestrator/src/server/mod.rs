@@ -203,8 +203,12 @@ impl Server {
                     self.serve_client(id);
                 }
             }
-            Some(Source::Control(game)) => self.handle_control_event(game),
-            Some(Source::Output(game)) => self.read_output(game),
+            Some(Source::Control(game)) => {
+                self.handle_control_event(game, event.is_read_closed() || event.is_error());
+            }
+            Some(Source::Output(game)) => {
+                self.handle_output_event(game, event.is_read_closed() || event.is_error());
+            }
             None => log::error!("an event of nobody: {:?}", event.token()),
         }
     }

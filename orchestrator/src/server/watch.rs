@@ -15,6 +15,7 @@ use crate::control::Said;
 use crate::games::{self, Reaped};
 use crate::launches::{Answer, Process};
 use crate::output::Printed;
+use crate::rest::Rest;
 use crate::templates::Heard;
 
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
@@ -101,8 +102,18 @@ impl Server {
         }
     }
 
-    pub(super) fn handle_control_event(&mut self, id: GameId) {
+    pub(super) fn handle_output_event(&mut self, id: GameId, end_is_near: bool) {
+        if end_is_near && let Some(game) = self.games.get_mut(id) {
+            game.output.note_end();
+        }
+        self.read_output(id);
+    }
+
+    pub(super) fn handle_control_event(&mut self, id: GameId, end_is_near: bool) {
         if let Some(game) = self.games.get_mut(id) {
+            if end_is_near {
+                game.control.note_end();
+            }
             game.control.flush(self.poll.registry(), id);
             self.read_control(id);
         }
@@ -110,22 +121,22 @@ impl Server {
 
     pub(super) fn read_control(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, has_more) = game.control.read(&mut self.chunk);
+        let (said, rest) = game.control.read(&mut self.chunk);
         for said in said {
             self.handle_said(id, said);
         }
-        if has_more {
+        if rest == Rest::More {
             self.games.set_ready(id);
         }
     }
 
     pub(super) fn read_output(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (printed, has_more) = game.output.read(&mut self.chunk, self.now);
+        let (printed, rest) = game.output.read(&mut self.chunk, self.now);
         for printed in printed {
             self.log_output(id, &printed);
         }
-        if has_more {
+        if rest == Rest::More {
             self.games.set_ready(id);
         }
     }
@@ -173,15 +184,15 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
-            let (control, control_has_more) = game.control.read(&mut self.chunk);
-            let (output, output_has_more) = game.output.read(&mut self.chunk, self.now);
+            let (control, control_rest) = game.control.read(&mut self.chunk);
+            let (output, output_rest) = game.output.read(&mut self.chunk, self.now);
             for said in control {
                 self.handle_said(id, said);
             }
             for printed in output {
                 self.log_output(id, &printed);
             }
-            if !control_has_more && !output_has_more {
+            if (control_rest, output_rest) == (Rest::Nothing, Rest::Nothing) {
                 break;
             }
         }
