@@ -346,4 +346,15 @@ mod tests {
         assert_eq!(std::iter::from_fn(|| player.poll_event()).count(), EVENTS_MAX);
         assert!(player.history.len() <= HISTORY as usize);
     }
+
+    #[test]
+    fn a_ping_is_said_and_its_answer_is_told_once() {
+        let mut player = player();
+        said(&mut player);
+        player.ping(ms(1), "7");
+        assert_eq!(said(&mut player), ["PING 7"]);
+        assert_eq!(player.poll_pong(), None);
+        player.handle_datagram(ms(1), b"PONG 7");
+        assert_eq!((player.poll_pong().as_deref(), player.poll_pong()), (Some("7"), None));
+    }
 }

@@ -356,4 +356,15 @@ mod tests {
         player.handle_datagram(NOW, b"BYE");
         assert_eq!(player.closed(), Some(Closed::Left));
     }
+
+    #[test]
+    fn a_ping_is_said_and_its_answer_is_told_once() {
+        let mut player = player();
+        said(&mut player);
+        player.ping(NOW, "7");
+        assert_eq!(said(&mut player), ["PING 7"]);
+        assert_eq!(player.poll_pong(), None);
+        player.handle_datagram(NOW, b"PONG 7");
+        assert_eq!((player.poll_pong().as_deref(), player.poll_pong()), (Some("7"), None));
+    }
 }
