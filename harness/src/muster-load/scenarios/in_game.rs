@@ -70,6 +70,9 @@ const FIRST_WORDS_MAX: Duration = Duration::from_secs(1);
 /// How often a player in the arena looks where to go.
 const STEER_EVERY: Duration = Duration::from_millis(300);
 
+/// What is said to an echo with each ping, before the ping's number.
+const WORDS: &str = "hello number ";
+
 /// How many datagrams are read before others get their turn.
 const DATAGRAMS_MAX: usize = 64;
 
@@ -201,7 +204,7 @@ impl Game {
                     match heard {
                         Heard::Welcome { .. } => return self.welcome(stage, now),
                         Heard::Pong(text) => self.pings.answered(stage, now, &text),
-                        Heard::Words(words) => return self.hear_words(now, &words),
+                        Heard::Words(words) => return self.hear_words(stage, now, &words),
                     }
                 }
             }
@@ -250,8 +253,11 @@ impl Game {
     }
 
     /// The first words tell which game it is.
-    fn hear_words(&mut self, now: Duration, words: &str) {
+    fn hear_words(&mut self, stage: &mut Stage, now: Duration, words: &str) {
         if !matches!(self.seat, Seat::Door(_)) {
+            if self.says_words() && !words.starts_with(WORDS) {
+                stage.measure.error("game: an echo of words that nobody said");
+            }
             return;
         }
         match words.split(' ').next() {
@@ -311,18 +317,29 @@ impl Game {
     }
 
     fn ping(&mut self, stage: &mut Stage, now: Duration) {
+        let says_words = self.says_words();
         while let Some((due, text)) = self.pings.next(now, self.step.ping_every) {
             stage.measure.counts.pings += 1;
             stage.measure.took(Latency::Lateness, now - due);
             let machine_now = now - self.began;
             match &mut self.seat {
-                Seat::Door(link) | Seat::Echo(link) => link.ping(machine_now, &text),
+                Seat::Door(link) | Seat::Echo(link) => {
+                    link.ping(machine_now, &text);
+                    if says_words {
+                        link.say(machine_now, format!("{WORDS}{text}"));
+                    }
+                }
                 Seat::TicTacToe(player, _) => player.ping(machine_now, &text),
                 Seat::Arena(player, _) => player.ping(machine_now, &text),
                 Seat::Nowhere => {}
             }
         }
         self.pings.give_up(stage, now);
+    }
+
+    /// Whether the game is certain to be one that says back what it is told.
+    fn says_words(&self) -> bool {
+        self.step.game == GameName::Echo
     }
 
     fn leave(&mut self, stage: &mut Stage, now: Duration) {
