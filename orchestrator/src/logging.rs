@@ -1,4 +1,5 @@
-//! The log: one event, one line, on stderr. The lines of a turn of the loop are written together at its end.
+//! The log: one event, one line, on stderr. The lines of a turn of the loop are written together at its end, or with the
+//! first one that tells of an error, which may be the last one ever.
 
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -11,10 +12,13 @@ use protocol::Visible;
 const HELD_MAX: usize = 64 * 1024;
 
 /// What is to be written.
-static HELD: Mutex<Held> = Mutex::new(Held { is_holding: false, lines: Vec::new() });
+static HELD: Mutex<Held> =
+    Mutex::new(Held { is_holding: false, is_urgent: false, lines: Vec::new() });
 
 struct Held {
     is_holding: bool,
+    /// Whether the line that comes next is not to wait.
+    is_urgent: bool,
     lines: Vec<u8>,
 }
 
@@ -42,6 +46,13 @@ fn held() -> MutexGuard<'static, Held> {
 }
 
 impl Held {
+    /// Takes a line in. Whether it is time to write what is held.
+    fn take(&mut self, line: &[u8]) -> bool {
+        self.lines.extend_from_slice(line);
+        let is_urgent = std::mem::take(&mut self.is_urgent);
+        !self.is_holding || is_urgent || self.lines.len() > HELD_MAX
+    }
+
     fn write_out(&mut self) -> io::Result<()> {
         let written = io::stderr().write_all(&self.lines);
         self.lines.clear();
@@ -55,8 +66,7 @@ struct Lines;
 impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut held = held();
-        held.lines.extend_from_slice(bytes);
-        if !held.is_holding || held.lines.len() > HELD_MAX {
+        if held.take(bytes) {
             held.write_out()?;
         }
         Ok(bytes.len())
@@ -72,6 +82,7 @@ pub(crate) fn start(level: LevelFilter) {
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = Builder::new();
     builder.target(Target::Pipe(Box::new(Lines))).filter_level(level).format(move |out, record| {
+        held().is_urgent = record.level() == Level::Error;
         // Whatever a player or a game managed to get into a message ends here.
         let message = record.args().to_string();
         let message = Visible(&message);
@@ -91,5 +102,25 @@ const fn priority(level: Level) -> u8 {
         Level::Warn => 4,
         Level::Info => 6,
         Level::Debug | Level::Trace => 7,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_wait_for_the_end_of_a_turn_but_not_behind_an_error() {
+        let mut held = Held { is_holding: false, is_urgent: false, lines: Vec::new() };
+        assert!(held.take(b"before the loop\n"));
+        held.lines.clear();
+        held.is_holding = true;
+        assert!(!held.take(b"an event\n"));
+        held.is_urgent = true;
+        assert!(held.take(b"a defect\n"));
+        assert_eq!(held.lines, b"an event\na defect\n");
+        held.lines.clear();
+        assert!(!held.take(b"another event\n"), "the urgency is over");
+        assert!(held.take(&[b'x'; HELD_MAX]), "so much is not held");
     }
 }
