@@ -7,17 +7,25 @@
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
 use std::net::{Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::AsRawFd as _;
 use std::time::{Duration, Instant};
 
 use hdrhistogram::Histogram;
+use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use nix::sys::socket::{setsockopt, sockopt};
+use rustix::event::Timespec;
+use rustix::time::{
+    Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
+};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::{Failure, os};
 
 /// Source addresses that take turns.
 const SOURCES: u32 = 200;
+
+const ALARM: Token = Token(usize::MAX - 1);
 
 /// Latencies above this are counted as this, in microseconds.
 const LATENCY_MAX_US: u64 = 60_000_000;
@@ -123,6 +131,14 @@ impl Crowd {
 
     fn come_by_the_clock(&mut self, rate: f64, length: Duration) -> Result<(), Failure> {
         let period = Duration::from_secs_f64(2.0 / rate);
+        // The timeout of epoll_wait(2) counts in milliseconds.
+        let alarm = timerfd_create(TimerfdClockId::Monotonic, TimerfdFlags::NONBLOCK)
+            .map_err(|errno| os("make an alarm")(errno.into()))?;
+        let descriptor = alarm.as_raw_fd();
+        let registry = self.poll.registry();
+        registry
+            .register(&mut SourceFd(&descriptor), ALARM, Interest::READABLE)
+            .map_err(os("watch the alarm"))?;
         let mut due = self.began;
         while self.began.elapsed() < length {
             while due <= Instant::now() {
@@ -130,7 +146,14 @@ impl Crowd {
                 self.come(due)?;
                 due += period;
             }
-            self.turn(Some(due.saturating_duration_since(Instant::now())))?;
+            let left = due.saturating_duration_since(Instant::now()).max(Duration::from_nanos(1));
+            let once = Itimerspec {
+                it_interval: Timespec::default(),
+                it_value: left.try_into().unwrap_or_default(),
+            };
+            timerfd_settime(&alarm, TimerfdTimerFlags::empty(), &once)
+                .map_err(|errno| os("set the alarm")(errno.into()))?;
+            self.turn(None)?;
         }
         Ok(())
     }
@@ -177,7 +200,7 @@ impl Crowd {
         }
         for event in &self.events {
             let Token(place) = event.token();
-            let Some(visitor) = &mut self.visitors[place] else { continue };
+            let Some(Some(visitor)) = self.visitors.get_mut(place) else { continue };
             visitor.ask(&self.ready)?;
             let was_served = visitor.is_served;
             let is_gone = visitor.hear()?;
