@@ -16,6 +16,7 @@ load:            ## many players for a daemon that runs; ARGS="--players 1000"; 
 	cargo run --quiet --release --bin muster-load -- $(ARGS)
 
 test: tools      ## run all tests
+	scripts/build-stub
 	cargo build --workspace --bins
 	cargo test --workspace
 

@@ -17,6 +17,18 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
+/// The benchmark, with the daemon beside it that only the benchmark has.
+pub fn benchmark() -> PathBuf {
+    let benchmark = binary("muster-bench");
+    if !benchmark.with_file_name("muster-stub").exists() {
+        // `make test` has built it; `cargo test` alone has not.
+        let built = Command::new(workspace().join("scripts/build-stub")).status();
+        assert!(built.as_ref().is_ok_and(|status| status.success()), "build-stub: {built:?}");
+        build();
+    }
+    benchmark
+}
+
 /// The game that does whatever a game should not.
 pub fn hostile_game() -> PathBuf {
     binary("hostile-game")

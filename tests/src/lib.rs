@@ -20,7 +20,7 @@ mod work;
 
 use std::time::{Duration, Instant};
 
-pub use binaries::{binary, example, hostile_game};
+pub use binaries::{benchmark, binary, example, hostile_game};
 pub use cure::Cure;
 pub use dice::Dice;
 pub use log::Log;

@@ -44,8 +44,9 @@ use crate::tokens::{self, Source};
 
 pub(crate) use talk::RETRY_MS;
 
-/// Events taken from the kernel at a time.
-const EVENTS_PER_TURN: usize = 1024;
+/// Events taken from the kernel at a time: few enough for a turn to be over in a millisecond, so that who is served first
+/// is answered first, and nobody waits for all who come after.
+const EVENTS_PER_TURN: usize = 64;
 
 /// The whole daemon.
 pub(crate) struct Server {

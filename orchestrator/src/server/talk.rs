@@ -14,7 +14,7 @@ use crate::tokens;
 pub(crate) const RETRY_MS: u64 = 1000;
 
 /// Connections accepted in a turn, so that a flood of them does not starve who is already in.
-const ACCEPTS_PER_TURN: usize = 128;
+const ACCEPTS_PER_TURN: usize = 32;
 
 /// Lines of one client handled in a turn, so that a firehose does not starve the others.
 const LINES_PER_TURN: usize = 64;
