@@ -11,7 +11,7 @@ use crate::scenario_file::DEFAULT;
 
 /// Many players for a Muster: they queue, play, leave, misbehave, and are all accounted for
 #[derive(Debug, Parser)]
-#[command(name = "muster-load", version, after_help = EXAMPLES)]
+#[command(name = "muster-load", version, after_help = EXAMPLES, args_override_self = true)]
 pub(crate) struct Args {
     /// Where Muster is
     #[arg(value_name = "HOST:PORT", default_value = "127.0.0.1:7000", value_parser = address)]
@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// How long a word that is due may take
     #[arg(long, value_name = "D", default_value = "30s", value_parser = duration)]
     pub(crate) patience: Duration,
-    /// A file, or one of evening, launch-day, storm, sprint
+    /// A file, or one of evening, launch-day, storm, sprint, soak
     #[arg(long, value_name = "FILE", default_value = DEFAULT)]
     pub(crate) scenario: String,
     /// Queues they choose among, e.g. duel,arena [default: Muster's first]

@@ -160,11 +160,12 @@ impl Default for Firehose {
 }
 
 /// The files that come with the program, which can be named without a path.
-const BUILT_IN: [(&str, &str); 4] = [
+const BUILT_IN: [(&str, &str); 5] = [
     ("evening", include_str!("../../scenarios/evening.toml")),
     ("launch-day", include_str!("../../scenarios/launch-day.toml")),
     ("storm", include_str!("../../scenarios/storm.toml")),
     ("sprint", include_str!("../../scenarios/sprint.toml")),
+    ("soak", include_str!("../../scenarios/soak.toml")),
 ];
 
 /// The scenario of a run that names none.
