@@ -31,7 +31,7 @@ pub(crate) struct Args {
     /// How long a word that is due may take
     #[arg(long, value_name = "D", default_value = "30s", value_parser = duration)]
     pub(crate) patience: Duration,
-    /// A file, or one of evening, launch-day, storm, sprint, soak
+    /// A file, or evening, launch-day, storm, sprint, soak
     #[arg(long, value_name = "FILE", default_value = DEFAULT)]
     pub(crate) scenario: String,
     /// Queues they choose among, e.g. duel,arena [default: Muster's first]
