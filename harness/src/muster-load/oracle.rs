@@ -107,10 +107,11 @@ pub(crate) struct Oracle {
 struct Session {
     queue: usize,
     state: State,
+    /// When it said READY; its first one, if it has taken up its session again.
     ready_at: Duration,
     /// When it is certain to have had its place.
     placed_at: Duration,
-    /// When Muster said its last word to it.
+    /// When Muster said its last word to it; while its last READY is not answered, when it said that.
     word_at: Duration,
     leave_at: Option<Duration>,
     /// Since when it is known that a later player was assigned, and which.
@@ -516,7 +517,7 @@ impl Oracle {
         let queue = &self.queues[session.queue].name;
         let (ready, word) = (seconds(session.ready_at), seconds(session.word_at));
         let state = match session.state {
-            State::Asked { .. } => return format!("p{player}: READY queue={queue} at {ready}"),
+            State::Asked { .. } => return format!("p{player}: READY queue={queue} at {word}"),
             State::Silent => "queued",
             State::GameStarting => "waiting for a game that starts",
             State::Unbounded => "waiting for a port, or a game that does not fail",
@@ -541,7 +542,7 @@ impl Session {
     /// What the player has waited for in vain.
     fn complaint(&self, is_late: impl Fn(Duration) -> bool) -> Option<String> {
         if self.is_asked() {
-            return is_late(self.ready_at).then(|| "READY was not answered".to_owned());
+            return is_late(self.word_at).then(|| "READY was not answered".to_owned());
         }
         if let Some(leave) = self.leave_at.filter(|leave| is_late(*leave)) {
             return Some(format!("LEAVE at {} was not answered", seconds(leave)));
@@ -774,6 +775,17 @@ mod tests {
         join(&mut oracle, 0, 1);
         oracle.handle(ms(5), 1, Event::LeaveSaid);
         assert_broken(oracle, 10_006, "no silent wait", "LEAVE at 0.005 s was not answered");
+    }
+
+    #[test]
+    fn who_comes_back_late_is_answered_in_time_from_then_on() {
+        let mut oracle = oracle();
+        join(&mut oracle, 0, 1);
+        oracle.handle(ms(9_000), 1, Event::Gone);
+        oracle.handle(ms(10_500), 1, Event::ReadySaid { queue: "duel", resumes: true });
+        oracle.handle_timeout(ms(20_500));
+        assert_eq!(oracle.violations(), (&[][..], 0), "it has waited for no longer than that");
+        assert_broken(oracle, 20_501, "no silent wait", "READY was not answered");
     }
 
     #[test]
