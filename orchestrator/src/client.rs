@@ -10,6 +10,7 @@ use mio::{Interest, Registry, Token};
 use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
 
 use crate::config::Limits;
+use crate::rest::Rest;
 
 /// How much is read at a time. The buffer is one for all clients and games, so that who is silent owns none.
 pub(crate) const READ_CHUNK: usize = 16 * 1024;
@@ -30,10 +31,8 @@ pub(crate) struct Client {
     output: BytesMut,
     /// Whether the socket may hold bytes that were not read; edges come once.
     readable: bool,
-    /// Whether the end of what the other side says is there to be read, behind whatever it said.
+    /// Whether the poll told that the end of what the other side says is there, behind whatever it said.
     end_is_near: bool,
-    /// Whether that end was read while there was still something to be written.
-    end_was_read: bool,
     /// Whether the poll tells when the socket can be written again.
     awaits_writable: bool,
     /// Whether there is more to do here as soon as the output is empty.
@@ -115,7 +114,6 @@ impl Client {
             // It may have said something before it was let in.
             readable: true,
             end_is_near: false,
-            end_was_read: false,
             awaits_writable: false,
             wants_turn: false,
             bad_lines: 0,
@@ -164,14 +162,15 @@ impl Client {
         self.end_is_near |= end_is_near;
     }
 
-    /// Reads once. What comes later makes another edge: so after a read that emptied the socket, by its length, there is
-    /// nothing to be read but the end, where the poll has told of it.
+    /// Reads once, and takes note whether there may be more.
     fn read(&mut self, chunk: &mut [u8]) -> io::Result<usize> {
         let result = self.stream.read(chunk);
         match &result {
-            Ok(read) if *read > 0 && *read < chunk.len() => self.readable = self.end_is_near,
+            Ok(read) => {
+                self.readable = Rest::after(*read, chunk.len(), self.end_is_near) == Rest::More;
+            }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
-            Ok(_) | Err(_) => {}
+            Err(_) => {}
         }
         result
     }
@@ -236,7 +235,7 @@ impl Client {
             match self.read(chunk) {
                 Ok(0) if self.output.is_empty() => return Step::Gone,
                 // The client shut down its side and still reads: the last line first.
-                Ok(0) => (self.readable, self.end_was_read) = (false, true),
+                Ok(0) => self.readable = false,
                 Ok(read) => self.note_drained(read),
                 Err(error) if is_passing(&error) => {}
                 Err(_) => return Step::Gone,
@@ -310,8 +309,8 @@ impl Client {
         self.times.stuck_since = None;
         if let Phase::Closing { drained } = self.phase {
             self.phase = Phase::Draining { drained };
-            // An end that was read already makes no edge any more; the drain has to look for itself.
-            self.readable |= self.end_was_read;
+            // An end of which the poll told already makes no edge any more; the drain has to look for itself.
+            self.readable |= self.end_is_near;
             self.wants_turn |= self.readable;
             return self.stream.shutdown(Shutdown::Write);
         }
