@@ -3,8 +3,8 @@
 //! **What is where.** [`args`] is the command line, [`scenario_file`] what players do and how often. [`plan`]
 //! draws from the seed what each does next, [`compositor`] says when, [`pool`] how many there are. [`players`]
 //! holds them all: a player is idle, at a [`visit`] to Muster, where it plays one of the [`scenarios`], or in a
-//! game ([`scenarios::in_game`]); [`phase`] names where it stands. [`measure`] counts and times, [`oracle`] judges
-//! (with [`order`]), [`processor`] and [`limits`] watch the host. [`engine`] is the loop, [`view`] what is seen
+//! game ([`scenarios::in_game`]); [`phase`] names where it stands. [`measure`] counts and times, [`oracle`] judges,
+//! [`processor`] and [`limits`] watch the host. [`engine`] is the loop, [`view`] what is seen
 //! meanwhile, [`report`] what remains.
 //!
 //! One thread, one epoll, tens of thousands of players: nothing here blocks once the run has begun. What plans,
@@ -22,7 +22,6 @@ mod limits;
 mod measure;
 mod net;
 mod oracle;
-mod order;
 mod phase;
 mod plan;
 mod players;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use crate::oracle::seconds;
+use super::seconds;
 
 /// A player's place in a match, as ASSIGN tells it.
 #[derive(Debug, Clone, PartialEq, Eq)]

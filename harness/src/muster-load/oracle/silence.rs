@@ -1,0 +1,85 @@
+//! The promise that nobody waits in silence, held to what was said and heard.
+//!
+//! Within `patience`, READY and LEAVE are answered; of players who wait without a word, fewer remain than make a match;
+//! and whoever was overtaken by an assigned player hears something more. Who was told `WAITING` for a game that is
+//! starting is not left so while nobody of the queue is assigned, unless ports ran short in this run: that is told only
+//! to the first in line. Waiting for a port, or for games that keep failing, has no bound.
+
+use std::time::Duration;
+
+use super::{Oracle, Queue, Session, State, seconds};
+
+impl Oracle {
+    /// Looks for those who wait too long; to be called every second or so.
+    pub(crate) fn handle_timeout(&mut self, now: Duration) {
+        let mut waiting: Vec<(usize, u32)> = vec![(0, 0); self.queues.len()];
+        let mut complaints = Vec::new();
+        for (player, session) in &mut self.sessions {
+            let queue = &self.queues[session.queue];
+            session.note_overtaken(now, queue);
+            let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
+            if !session.is_told_of
+                && let Some(complaint) = session.complaint(is_late)
+            {
+                session.is_told_of = true;
+                complaints.push((*player, *session, complaint));
+            }
+            let is_bounded = match session.state {
+                State::Silent => true,
+                State::GameStarting => !self.ports_were_short && is_late(queue.assigned_at),
+                State::Asked { .. } | State::Unbounded => false,
+            };
+            if is_bounded && is_late(session.word_at) {
+                let (count, someone) = &mut waiting[session.queue];
+                *count += 1;
+                *someone = *player;
+            }
+        }
+        for (player, session, complaint) in complaints {
+            let text = format!("{}; {complaint}", self.story(player, &session));
+            self.violated(now, "no silent wait", text);
+        }
+        self.note_stalls(now, &waiting);
+    }
+
+    fn note_stalls(&mut self, now: Duration, waiting: &[(usize, u32)]) {
+        for (index, (count, someone)) in waiting.iter().enumerate() {
+            let queue = &mut self.queues[index];
+            let is_stalled = queue.size.is_some_and(|size| *count >= size);
+            let is_new = is_stalled && !queue.is_stalled;
+            queue.is_stalled = is_stalled;
+            if is_new && let Some(session) = self.sessions.get(someone).copied() {
+                let text = format!(
+                    "{count} players of queue {} hear nothing, enough for a match; {}",
+                    self.queues[index].name,
+                    self.story(*someone, &session)
+                );
+                self.violated(now, "no silent wait", text);
+            }
+        }
+    }
+}
+
+impl Session {
+    /// Remembers when it became known that somebody was assigned who came later.
+    fn note_overtaken(&mut self, now: Duration, queue: &Queue) {
+        if !self.is_asked() && self.overtaken.is_none() {
+            let later = queue.newest_assigned.filter(|(ready, _)| *ready > self.placed_at);
+            self.overtaken = later.map(|(_, by)| (now, by));
+        }
+    }
+
+    /// What the player has waited for in vain.
+    fn complaint(&self, is_late: impl Fn(Duration) -> bool) -> Option<String> {
+        if self.is_asked() {
+            return is_late(self.word_at).then(|| "READY was not answered".to_owned());
+        }
+        if let Some(leave) = self.leave_at.filter(|leave| is_late(*leave)) {
+            return Some(format!("LEAVE at {} was not answered", seconds(leave)));
+        }
+        let (since, by) = self.overtaken?;
+        let since_text = seconds(since);
+        is_late(since.max(self.word_at))
+            .then(|| format!("p{by}, who came later, was assigned before {since_text}"))
+    }
+}
