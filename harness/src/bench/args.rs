@@ -15,7 +15,7 @@ use crate::report::Report;
 #[derive(Debug, Parser)]
 #[command(name = "muster-bench", version)]
 pub(crate) struct Args {
-    /// Measure less of everything: a quarter of the time
+    /// Measure less of everything: some minutes
     #[arg(long)]
     quick: bool,
     /// Measure so little that only what fails is worth knowing: under a minute

@@ -45,12 +45,9 @@ pub(crate) fn machine() -> String {
     format!("{} x {model}, Linux {}", models.len(), kernel.trim())
 }
 
-/// How long a process of one thread has had a processor, in seconds. `/proc/PID/stat` says so, too, but in steps
-/// of 10 ms.
+/// How long a process has had a processor, in seconds.
 pub(crate) fn processor_seconds(pid: u32) -> Option<f64> {
-    let schedstat = fs::read_to_string(format!("/proc/{pid}/schedstat")).ok()?;
-    let nanos: f64 = schedstat.split(' ').next()?.parse().ok()?;
-    Some(nanos / 1e9)
+    harness::processor::time_of(pid).map(|time| time.as_secs_f64())
 }
 
 /// Where a process listens with TCP on this host, if it does so in one place.

@@ -6,19 +6,18 @@
 
 use std::collections::VecDeque;
 use std::io::{self, ErrorKind, Read as _, Write as _};
-use std::net::{Ipv4Addr, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd as _;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream};
+use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::time::{Duration, Instant};
 
+use harness::sockets::connect;
 use hdrhistogram::Histogram;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
-use nix::sys::socket::{setsockopt, sockopt};
 use rustix::event::Timespec;
 use rustix::time::{
     Itimerspec, TimerfdClockId, TimerfdFlags, TimerfdTimerFlags, timerfd_create, timerfd_settime,
 };
-use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::failure::{Failure, os};
 
@@ -174,7 +173,7 @@ impl Crowd {
     }
 
     fn come(&mut self, due: Instant) -> Result<(), Failure> {
-        let stream = connect(self.server, self.came % SOURCES).map_err(os("connect"))?;
+        let stream = connect(self.server, Some(source(self.came))).map_err(os("connect"))?;
         self.came = self.came.wrapping_add(1);
         let place = self.free.pop_front().unwrap_or_else(|| {
             self.visitors.push(None);
@@ -257,28 +256,13 @@ impl Visitor {
     }
 }
 
-fn connect(server: SocketAddr, source: u32) -> io::Result<mio::net::TcpStream> {
-    let socket = bound(source)?;
-    socket.set_nonblocking(true)?;
-    match socket.connect(&server.into()) {
-        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
-        result => result?,
-    }
-    Ok(mio::net::TcpStream::from_std(socket.into()))
-}
-
 /// A connection from one of the addresses that take turns, whose calls block.
 pub(crate) fn connect_blocking(server: SocketAddr, at: u32) -> io::Result<TcpStream> {
-    let socket = bound(at % SOURCES)?;
-    socket.connect(&server.into())?;
-    Ok(socket.into())
+    let stream = TcpStream::from(OwnedFd::from(connect(server, Some(source(at)))?));
+    stream.set_nonblocking(false)?;
+    Ok(stream)
 }
 
-fn bound(source: u32) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::IPV4, Type::STREAM, Some(Protocol::TCP))?;
-    // The kernel chooses the port when it knows both ends, so that a port serves many of them.
-    setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-    let address = Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + source);
-    socket.bind(&SocketAddr::from((address, 0)).into())?;
-    Ok(socket)
+fn source(at: u32) -> IpAddr {
+    Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + at % SOURCES).into()
 }

@@ -5,21 +5,10 @@ use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs as _};
 use std::time::Duration;
 
+pub(crate) use harness::sockets::connect;
+use harness::sockets::socket;
 use mio::net::{TcpStream, UdpSocket};
-use nix::sys::socket::{setsockopt, sockopt};
-use socket2::{Domain, Protocol, Socket, Type};
-
-/// A connection that is being made, from an address of this host if one is given.
-pub(crate) fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStream> {
-    let socket = socket(target, Type::STREAM, Protocol::TCP, source)?;
-    socket.set_tcp_nodelay(true)?;
-    match socket.connect(&target.into()) {
-        Ok(()) => {}
-        Err(error) if error.raw_os_error() == Some(nix::libc::EINPROGRESS) => {}
-        Err(error) => return Err(error),
-    }
-    Ok(TcpStream::from_std(socket.into()))
-}
+use socket2::{Protocol, Type};
 
 /// A socket to a game.
 pub(crate) fn to_game(game: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
@@ -36,21 +25,6 @@ pub(crate) fn reset(stream: TcpStream) {
     // Where it fails, the connection is gone already.
     let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
-}
-
-fn socket(
-    target: SocketAddr,
-    kind: Type,
-    protocol: Protocol,
-    source: Option<IpAddr>,
-) -> io::Result<Socket> {
-    let socket = Socket::new(Domain::for_address(target), kind.nonblocking(), Some(protocol))?;
-    if let Some(source) = source {
-        // The port is chosen when the socket is connected and need be free only towards that address; ip(7).
-        setsockopt(&socket, sockopt::IpBindAddressNoPort, &true)?;
-        socket.bind(&SocketAddr::from((source, 0)).into())?;
-    }
-    Ok(socket)
 }
 
 /// The addresses of hosts, each looked up once: a look-up can block.

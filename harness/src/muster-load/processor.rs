@@ -5,6 +5,7 @@ use std::fs;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
+use harness::processor::time_of;
 use nix::sys::resource::{UsageWho, getrusage};
 
 /// Processor time so far.
@@ -33,7 +34,7 @@ impl Processor {
     }
 
     pub(crate) fn used(&self) -> Used {
-        let daemon = self.daemon.and_then(of_process);
+        let daemon = self.daemon.and_then(time_of);
         Used { own: own(), daemon, children: self.daemon.and_then(of_children) }
     }
 }
@@ -49,16 +50,6 @@ fn own() -> Duration {
         .sum()
 }
 
-/// All threads of a process, in nanoseconds where the kernel tells.
-fn of_process(pid: u32) -> Option<Duration> {
-    let threads = fs::read_dir(format!("/proc/{pid}/task")).ok()?;
-    let nanos = threads.flatten().filter_map(|thread| {
-        let schedstat = fs::read_to_string(thread.path().join("schedstat")).ok()?;
-        schedstat.split(' ').next()?.parse::<u64>().ok()
-    });
-    Some(Duration::from_nanos(nanos.sum()))
-}
-
 /// The launcher, which is a living child, and all children that were waited for, with theirs.
 fn of_children(pid: u32) -> Option<Duration> {
     let children = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children")).ok()?;
@@ -67,7 +58,7 @@ fn of_children(pid: u32) -> Option<Duration> {
             .is_ok_and(|words| words.starts_with(b"muster-launcher"))
     };
     let mut children = children.split_ascii_whitespace().flat_map(str::parse::<u32>);
-    let launcher = children.find(is_launcher).and_then(of_process).unwrap_or_default();
+    let launcher = children.find(is_launcher).and_then(time_of).unwrap_or_default();
     Some(launcher + waited_for(pid)?)
 }
 

@@ -1,0 +1,6 @@
+//! What the load generator and the benchmark share.
+
+#![forbid(unsafe_code)]
+
+pub mod processor;
+pub mod sockets;
