@@ -22,8 +22,10 @@ fn results_of_games_that_kill_themselves_are_kept() {
 
 fn results_are_kept(count: usize, end: &str, how: &str) {
     let keys = "players = 1\nwarm = 4";
-    let muster =
-        Setup::default().ports(64).log("info").hostile("quick", &["last-words", end], keys).start();
+    // All of them and whoever asks for the status come from one address.
+    let setup =
+        Setup::default().ports(64).log("info").config("[limits]\nclients_per_address = 2000");
+    let muster = setup.hostile("quick", &["last-words", end], keys).start();
     // Players who wait cost the daemon little; games that run all at once would.
     let mut players: Vec<_> = (0..count).map(|_| muster.join("quick", "ada")).collect();
     for player in &mut players {
