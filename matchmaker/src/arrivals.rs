@@ -7,10 +7,13 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// The matches formed in one mode during the last [`WINDOW_SECONDS`].
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Arrivals {
     /// Matches by second, modulo the length of the window; right for the window that ends with `newest`.
+    #[serde(with = "counts")]
     counts: [u32; WINDOW_SECONDS as usize],
     /// The second of the last match.
     newest: u64,
@@ -77,6 +80,23 @@ impl Arrivals {
 
 fn slot(second: u64) -> usize {
     (second % WINDOW_SECONDS) as usize
+}
+
+/// The counts as they are saved: serde knows no array of this length.
+mod counts {
+    use serde::de::{Deserialize as _, Deserializer, Error};
+    use serde::ser::{Serialize as _, Serializer};
+
+    type Counts = [u32; super::WINDOW_SECONDS as usize];
+
+    pub(super) fn serialize<S: Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
+        counts.as_slice().serialize(to)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(from: D) -> Result<Counts, D::Error> {
+        let counts = Vec::deserialize(from)?;
+        counts.try_into().map_err(|_| D::Error::custom("arrivals of another length of time"))
+    }
 }
 
 /// How far back one looks.

@@ -3,10 +3,12 @@
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::limits;
 
 /// How the brain is set up. The body checks an operator's values before they come here; see [`Config::assert_valid`].
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Config {
     /// The modes, in the order in which clients are told of them. The first one is the default.
     pub modes: Vec<Mode>,
@@ -23,7 +25,7 @@ pub struct Config {
 }
 
 /// What is played in a queue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Mode {
     /// The mode's name, which is its queue's name.
     pub name: String,

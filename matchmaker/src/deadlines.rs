@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::{GameId, ModeId};
 
 /// Whose deadline it is. Each owner has one at most.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Owner {
     /// The game's phase lasts too long.
     Game(GameId),
@@ -22,7 +24,8 @@ pub(crate) enum Owner {
     Drain,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(from = "Vec<(Owner, Duration)>", into = "Vec<(Owner, Duration)>")]
 pub(crate) struct Deadlines {
     by_time: BTreeSet<(Duration, Owner)>,
     by_owner: BTreeMap<Owner, Duration>,
@@ -64,5 +67,19 @@ impl Deadlines {
 
     pub(crate) fn owners(&self) -> impl Iterator<Item = Owner> {
         self.by_owner.keys().copied()
+    }
+}
+
+impl From<Vec<(Owner, Duration)>> for Deadlines {
+    fn from(saved: Vec<(Owner, Duration)>) -> Self {
+        let mut deadlines = Self::default();
+        saved.into_iter().for_each(|(owner, at)| deadlines.set(owner, Some(at)));
+        deadlines
+    }
+}
+
+impl From<Deadlines> for Vec<(Owner, Duration)> {
+    fn from(deadlines: Deadlines) -> Self {
+        deadlines.by_owner.into_iter().collect()
     }
 }

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::deadlines::Owner;
 use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
@@ -15,7 +17,7 @@ use crate::ports::Return;
 use crate::simulation::Defect;
 
 /// One process on one port.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Game {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
@@ -34,7 +36,7 @@ pub(crate) struct Game {
 }
 
 /// What a game was launched for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Purpose {
     /// To be warm.
     Warmth,
@@ -45,7 +47,7 @@ pub(crate) enum Purpose {
 }
 
 /// Where a game stands. One that is gone has no phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum GamePhase {
     /// Asked for; has not said `ready`.
     Launching,
@@ -68,7 +70,7 @@ pub(crate) enum GamePhase {
 }
 
 /// What comes next on a game's way to its end.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StopStep {
     /// SIGTERM, when half the grace is over.
     Terminate { kill_at: Duration },

@@ -5,11 +5,12 @@ use std::fmt;
 use std::time::Duration;
 
 use protocol::{ErrorCode, Seat, Secret, WaitReason};
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 /// Something that happened. An input about a thing that is gone, or that comes too late, changes nothing.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Input {
     /// A player wants to join a queue.
     Ready {
@@ -372,7 +373,7 @@ pub enum Event {
 }
 
 /// Why a process could not be made.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum LaunchFault {
     /// Something outside Muster holds the port.
     PortBusy,
@@ -383,7 +384,7 @@ pub enum LaunchFault {
 }
 
 /// How a process ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Exit {
     /// It exited with this status.
     Status(i32),

@@ -3,12 +3,13 @@
 use std::time::Duration;
 
 use protocol::WaitReason;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{GameId, ModeId, PlayerId};
 use crate::queue::Ticket;
 
 /// The players picked together.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Match {
     pub(crate) mode: ModeId,
     /// The players, by slot, in the order of their tickets.
@@ -23,7 +24,7 @@ pub(crate) struct Match {
 }
 
 /// Where a match stands. One that ended or came to nothing is gone. A ready check will come before `Waiting`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MatchPhase {
     /// For a game.
     Waiting,

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
 use protocol::{ErrorCode, Secret};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Mode};
 use crate::deadlines::{Deadlines, Owner};
@@ -17,7 +18,7 @@ use crate::ports::PortRing;
 use crate::queue::Ticket;
 
 /// The brain. See the [crate's head](crate) for how to drive it.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Matchmaker {
     pub(crate) config: Config,
     pub(crate) now: Duration,
@@ -42,16 +43,19 @@ pub struct Matchmaker {
     pub(crate) ports: PortRing,
     pub(crate) deadlines: Deadlines,
     pub(crate) totals: Totals,
+    /// None is left when the brain is saved.
+    #[serde(skip)]
     actions: VecDeque<Action>,
     next_player: u64,
     next_match: u64,
     next_game: u64,
     #[cfg(any(test, feature = "simulation"))]
+    #[serde(skip)]
     pub(crate) planted: Option<crate::simulation::Defect>,
 }
 
 /// What the whole is doing.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Phase {
     /// Taking players in.
     Serving,
@@ -62,7 +66,7 @@ pub(crate) enum Phase {
 }
 
 /// What became of all players so far.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Totals {
     /// Told QUEUED.
     pub joined: u64,

@@ -3,12 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::arrivals::Arrivals;
 use crate::ids::{GameId, MatchId};
 use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN};
 use crate::queue::{Queue, Ticket};
 
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct ModeState {
     /// Players who wait for a match.
     pub(crate) queue: Queue,

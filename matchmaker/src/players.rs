@@ -1,12 +1,13 @@
 //! Players and their phases.
 
 use protocol::Secret;
+use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
 
 /// One session of one person, from READY on.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Player {
     pub(crate) connection: ConnectionId,
     pub(crate) mode: ModeId,
@@ -17,7 +18,7 @@ pub(crate) struct Player {
 }
 
 /// Where a player stands. Who leaves, is lost or is refused is gone, and has no phase.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PlayerPhase {
     /// In its mode's queue.
     Queued,

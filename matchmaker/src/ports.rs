@@ -4,11 +4,13 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::ops::RangeInclusive;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::GameId;
 
 /// Every port of the ring is in exactly one of three places: `free`, in the order in which it came back, so
 /// that the least recently used is leased first; `leased` to one game; or quarantined until a time.
-#[derive(Debug)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct PortRing {
     free: VecDeque<u16>,
     leased: BTreeMap<u16, GameId>,

@@ -2,15 +2,17 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::ids::PlayerId;
 
 /// A place in a queue: the sequence number of the READY that it stands for. A player who goes back to the
 /// queue goes back with it, and so stands where it stood.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Ticket(pub(crate) u64);
 
 /// The players who wait for a match in one mode, in the order of their tickets.
-#[derive(Debug, Default)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Queue {
     tickets: BTreeMap<Ticket, PlayerId>,
 }

@@ -4,6 +4,8 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
+use serde::{Deserialize, Serialize};
+
 use crate::error::{ErrorCode, LineError};
 use crate::fields::{Line, encode, quote};
 
@@ -99,7 +101,8 @@ pub enum Reply {
 }
 
 /// What a match that is formed waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum WaitReason {
     /// Every port of the ring is taken.
     NoPort,
