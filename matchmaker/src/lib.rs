@@ -20,6 +20,7 @@ mod arrivals;
 mod config;
 mod deadlines;
 mod endings;
+mod figures;
 mod games;
 mod ids;
 mod invariants;
@@ -40,6 +41,7 @@ mod supply;
 mod warmth;
 
 pub use config::{Config, Mode};
+pub use figures::{GameFigures, GameStage, ModeFigures, PortPlace};
 pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};

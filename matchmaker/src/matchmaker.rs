@@ -265,7 +265,8 @@ impl Matchmaker {
         let ticket = Ticket(self.next_player);
         self.next_player += 1;
         let name = name.unwrap_or_else(|| format!("player-{player}"));
-        self.players.insert(player, Player::new(connection, mode, ticket, name, token));
+        let joined = Player::new(connection, mode, ticket, name, token, self.now);
+        self.players.insert(player, joined);
         self.connections.insert(connection, player);
         self.modes[mode.0].queue.insert(ticket, player);
         self.modes[mode.0].players_waiting += 1;

@@ -1,5 +1,7 @@
 //! Players and their phases.
 
+use std::time::Duration;
+
 use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +16,7 @@ pub(crate) struct Player {
     pub(crate) ticket: Ticket,
     pub(crate) name: String,
     pub(crate) token: Secret,
+    pub(crate) joined_at: Duration,
     phase: PlayerPhase,
 }
 
@@ -35,8 +38,9 @@ impl Player {
         ticket: Ticket,
         name: String,
         token: Secret,
+        joined_at: Duration,
     ) -> Self {
-        Self { connection, mode, ticket, name, token, phase: PlayerPhase::Queued }
+        Self { connection, mode, ticket, name, token, joined_at, phase: PlayerPhase::Queued }
     }
 
     pub(crate) fn phase(&self) -> PlayerPhase {

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::figures::PortPlace;
 use crate::ids::GameId;
 
 /// Every port of the ring is in exactly one of three places: `free`, in the order in which it came back, so
@@ -88,6 +89,13 @@ impl PortRing {
 
     pub(crate) fn leased(&self) -> &BTreeMap<u16, GameId> {
         &self.leased
+    }
+
+    /// Every port that is not free, with the place where it is.
+    pub(crate) fn taken(&self) -> impl Iterator<Item = (u16, PortPlace)> {
+        let resting = self.resting.iter().map(|&(_, port)| (port, PortPlace::Resting));
+        let busy = self.busy.iter().map(|&(_, port)| (port, PortPlace::Busy));
+        self.leased.keys().map(|&port| (port, PortPlace::Leased)).chain(resting).chain(busy)
     }
 
     /// Whether every port is in exactly one place.
