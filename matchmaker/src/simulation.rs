@@ -15,6 +15,7 @@
 mod book;
 mod calm;
 mod choices;
+mod crashes;
 mod demands;
 mod judge_games;
 mod judge_players;
@@ -70,6 +71,8 @@ pub enum Defect {
     RefillForgotten,
     /// Warm games that are too many are never stopped.
     SurplusKept,
+    /// A brain that takes over knows of no deadline.
+    DeadlinesNotWrittenDown,
 }
 
 impl Matchmaker {

@@ -1,14 +1,11 @@
 //! Words that come too late or out of turn, about all that ever was. None of them may change anything.
 
-use std::time::Duration;
-
 use super::book::Step;
 use super::trace::Entry;
 use super::world::World;
 use super::{Verdict, demand};
 use crate::ids::GameId;
 use crate::io::{Exit, Input, LaunchFault};
-use crate::matchmaker::Matchmaker;
 
 impl World<'_> {
     /// A word about something that is gone, or out of turn, changes nothing at all.
@@ -16,18 +13,19 @@ impl World<'_> {
         self.let_time_pass()?;
         let Some(input) = self.draw_stale_word() else { return Ok(()) };
         self.trace.push(Entry::Told(self.now, input.clone()));
-        let what = format!("{input:?}");
-        self.expect_silence(&what, |brain, now| brain.handle(now, input))
+        self.expect_silence(Some(input))
     }
 
-    pub(super) fn expect_silence(
-        &mut self,
-        what: &str,
-        say: impl FnOnce(&mut Matchmaker, Duration),
-    ) -> Verdict {
+    /// Tells the brain something, or that time has passed; either is stale.
+    pub(super) fn expect_silence(&mut self, input: Option<Input>) -> Verdict {
+        let what = format!("{input:?}");
+        self.written_down.note(self.now, input.clone());
         // To write out all there is takes far longer than all else, so it is not done each time.
         let before = self.choices.one_in(8).then(|| format!("{:?}", self.brain));
-        say(&mut self.brain, self.now);
+        match input {
+            Some(input) => self.brain.handle(self.now, input),
+            None => self.brain.handle_timeout(self.now),
+        }
         let wanted = self.brain.poll_action();
         demand(wanted.is_none(), || format!("{what} is stale and led to {wanted:?}"))?;
         let Some(before) = before else { return Ok(()) };

@@ -145,7 +145,9 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 37] = [
+const LANDMARKS: [&str; 39] = [
+    "crashes",
+    "daemons replaced",
     "games broken early",
     "games ended early",
     "games ended that players came into",
@@ -232,7 +234,7 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 17] = [
+const ALL_DEFECTS: [Defect; 18] = [
     Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
@@ -250,4 +252,5 @@ const ALL_DEFECTS: [Defect; 17] = [
     Defect::RefillHeldBackForEver,
     Defect::RefillForgotten,
     Defect::SurplusKept,
+    Defect::DeadlinesNotWrittenDown,
 ];

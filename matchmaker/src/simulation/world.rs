@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::Secret;
 
 use super::book::{Book, Process, Step};
+use super::crashes::WrittenDown;
 use super::setup::{MODE_NAMES, Temper, draw_config};
 use super::trace::{Entry, Trace};
 use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
@@ -28,6 +29,7 @@ pub struct World<'a> {
     pub(super) is_calm: bool,
     /// Who alone is asked after each input; everybody at `None`.
     only: Option<Witness>,
+    pub(super) written_down: WrittenDown,
     pub(super) trace: Trace,
     /// Connections that may speak again: their player left, was lost, or was refused.
     pub(super) quiet: Vec<ConnectionId>,
@@ -70,6 +72,7 @@ impl<'a> World<'a> {
         let mut brain = Matchmaker::new(config.clone());
         brain.planted = planted;
         Self {
+            written_down: WrittenDown::new(&brain),
             brain,
             book: Book::new(config),
             choices,
@@ -123,7 +126,7 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self) -> Verdict {
-        match self.choices.below(100) {
+        match self.choices.below(101) {
             0..=17 => self.somebody_joins(),
             18..=20 => self.some_join_at_once(),
             21..=22 => self.somebody_is_impatient(),
@@ -138,6 +141,7 @@ impl<'a> World<'a> {
             96 => self.the_launcher_dies(),
             97 => self.the_end_comes(),
             98 => self.nobody_comes_for_a_while(),
+            99 => self.the_daemon_is_replaced(),
             _ => self.all_games_proceed().map(drop),
         }
     }
@@ -149,6 +153,7 @@ impl<'a> World<'a> {
         self.trace.push(Entry::Told(self.now, input.clone()));
         self.book.begin(self.now, Some(&input));
         let joins = matches!(input, Input::Ready { .. });
+        self.written_down.note(self.now, Some(input.clone()));
         self.brain.handle(self.now, input);
         if joins {
             self.book.moment.newcomer = self.brain.players.keys().next_back().copied();
@@ -189,6 +194,7 @@ impl<'a> World<'a> {
         for _ in 0..TIMEOUTS_AT_A_TIME_MAX {
             self.trace.push(Entry::TimePassed(self.now));
             self.book.begin(self.now, None);
+            self.written_down.note(self.now, None);
             self.brain.handle_timeout(self.now);
             self.do_what_it_wants()?;
             if self.brain.next_deadline().is_none_or(|next| next > self.now) {
@@ -403,7 +409,7 @@ impl<'a> World<'a> {
     }
 
     /// Whoever makes the processes dies, with all orders that it has.
-    fn the_launcher_dies(&mut self) -> Verdict {
+    pub(super) fn the_launcher_dies(&mut self) -> Verdict {
         let is_ordered =
             |(&game, process): (&GameId, &Process)| (!process.is_alive).then_some(game);
         let lost: Vec<GameId> = self.book.games.iter().filter_map(is_ordered).collect();
@@ -453,7 +459,7 @@ impl<'a> World<'a> {
             return Ok(());
         }
         self.let_time_pass()?;
-        self.expect_silence("time that has passed already", |brain, now| brain.handle_timeout(now))
+        self.expect_silence(None)
     }
 
     /// A minute or so in which games do their part and nothing else happens.
