@@ -2,13 +2,13 @@
 
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown};
-use std::time::Instant;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
 
+use crate::clock::Instant;
 use crate::config::Limits;
 use crate::rest::Rest;
 

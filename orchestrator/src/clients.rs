@@ -2,7 +2,6 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
-use std::time::Instant;
 
 use matchmaker::ConnectionId;
 use mio::Registry;
@@ -11,6 +10,7 @@ use protocol::Reply;
 use slab::Slab;
 
 use crate::client::Client;
+use crate::clock::Instant;
 use crate::config::Limits;
 use crate::tokens;
 

@@ -1,7 +1,6 @@
 //! The games' processes: found by game and by pid, signalled, and reaped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::time::Instant;
 
 use launcher::Living;
 use matchmaker::{Exit, GameId, MatchId, ModeId};
@@ -11,6 +10,7 @@ use nix::unistd::Pid;
 use process::Ended;
 use rustix::process::{WaitId, WaitIdOptions};
 
+use crate::clock::Instant;
 use crate::control::Control;
 use crate::launches::Process;
 use crate::output::Output;

@@ -14,7 +14,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use launcher::{Answer as Told, Channel, Fault, Guests, Living, Order, Setup};
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
@@ -26,6 +26,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_se
 use tempfile::TempDir;
 
 use self::watchdog::{Verdict, Watchdog};
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::tokens;
 

@@ -3,13 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
 use mio::{Interest, Registry};
 use protocol::{ErrorCode, Reply};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::clock::Instant;
 use crate::tokens;
 
 /// Connections that wait in the kernel to be accepted; the kernel takes its own bound where that is lower.

@@ -10,6 +10,7 @@ mod admin;
 mod cli;
 mod client;
 mod clients;
+mod clock;
 mod config;
 mod control;
 mod games;

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read as _};
 use std::os::fd::OwnedFd;
-use std::time::Instant;
 
 use bytes::Bytes;
 use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
 use protocol::LineBuffer;
 
+use crate::clock::Instant;
 use crate::rest::Rest;
 
 /// A line of a game's output, in bytes; a longer one is cut.

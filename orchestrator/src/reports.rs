@@ -5,13 +5,15 @@
 //! the oldest go first.
 
 use std::collections::{BTreeMap, VecDeque};
-use std::time::{Duration, Instant, SystemTime};
+use std::time::{Duration, SystemTime};
 
 use matchmaker::{Exit, GameId, MatchId, ModeId};
 use process::Ended;
 use protocol::Seat;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
+
+use crate::clock::Instant;
 
 /// The memory that reports may take, in bytes: about a thousand results of the longest kind that a game can say.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;

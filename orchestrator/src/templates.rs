@@ -5,13 +5,14 @@
 
 use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use matchmaker::ModeId;
 use mio::Registry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::clock::Instant;
 use crate::games;
 use crate::output::{Output, Printed};
 use crate::rest::Rest;

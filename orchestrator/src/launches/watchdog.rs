@@ -4,7 +4,9 @@
 //! left behind may resist. A question is answered at once by a launcher that goes on with its orders. It is asked
 //! only while there is an order that it may not have heard, so a daemon at rest is not woken.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use crate::clock::Instant;
 
 /// How long after an order, and after one look, the next look is.
 const STEP: Duration = Duration::from_millis(500);
@@ -220,7 +222,7 @@ mod tests {
     fn a_standstill_of_the_daemon_is_no_silence() {
         let mut test = Test::begin();
         assert_eq!(test.look(true), Verdict::Ask);
-        test.now += Duration::from_secs(3600);
+        test.now = test.now + Duration::from_secs(3600);
         assert_eq!(test.look(true), Verdict::Wait);
         test.watchdog.hear_answer();
         assert_eq!(test.look(true), Verdict::Ask);

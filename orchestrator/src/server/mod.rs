@@ -17,7 +17,7 @@ mod watch;
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use matchmaker::{GameId, Input, Matchmaker};
 use mio::event::Event;
@@ -30,6 +30,7 @@ use crate::admin::Turns;
 use crate::admin::socket::AdminSocket;
 use crate::client::READ_CHUNK;
 use crate::clients::Clients;
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::Games;
 use crate::launches::Launcher;
