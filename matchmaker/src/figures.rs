@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::games::GamePhase;
 use crate::ids::{GameId, ModeId, PlayerId};
-use crate::matchmaker::Matchmaker;
+use crate::matchmaker::{Matchmaker, Totals};
 
 /// How a mode fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -112,5 +112,50 @@ impl Matchmaker {
                 .map_or(0, |it| it.players.len()),
             since: game.ordered_at,
         })
+    }
+}
+
+impl GameStage {
+    /// Every stage, in the order in which a game passes them.
+    pub const ALL: [Self; 5] =
+        [Self::Launching, Self::Warm, Self::Starting, Self::Running, Self::Stopping];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Launching => "launching",
+            Self::Warm => "warm",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+}
+
+impl PortPlace {
+    /// Every place.
+    pub const ALL: [Self; 4] = [Self::Free, Self::Leased, Self::Resting, Self::Busy];
+
+    /// The word for it. A port rests, or is held by somebody else: both are called quarantined elsewhere.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Free => "free",
+            Self::Leased => "leased",
+            Self::Resting => "quarantined",
+            Self::Busy => "busy",
+        }
+    }
+}
+
+impl Totals {
+    /// What became of all players so far, by the words for it.
+    pub fn named(&self) -> [(&'static str, u64); 5] {
+        [
+            ("joined", self.joined),
+            ("assigned", self.assigned),
+            ("left", self.left),
+            ("lost", self.lost),
+            ("refused", self.refused),
+        ]
     }
 }

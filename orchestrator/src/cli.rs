@@ -75,6 +75,9 @@ pub(crate) struct Serve {
     /// Where operators ask (listen.admin): a Unix socket.
     #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN")]
     pub(crate) admin: Option<PathBuf>,
+    /// Where figures are told over HTTP (listen.metrics); port 0 lets the kernel choose.
+    #[arg(long, value_name = "ADDRESS:PORT", env = "MUSTER_LISTEN_METRICS")]
+    pub(crate) metrics: Option<SocketAddr>,
     /// The ring of UDP ports (ports.range).
     #[arg(long, value_name = "FIRST-LAST", env = "MUSTER_PORTS_RANGE")]
     pub(crate) ports: Option<String>,

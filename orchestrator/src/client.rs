@@ -42,6 +42,14 @@ pub(crate) struct Client {
     refused: bool,
     lines: LineRate,
     times: Times,
+    traffic: Traffic,
+}
+
+/// Bytes that came and went.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Traffic {
+    pub(crate) received: usize,
+    pub(crate) sent: usize,
 }
 
 /// How far the conversation is.
@@ -125,7 +133,13 @@ impl Client {
                 stuck_since: None,
                 closing_since: None,
             },
+            traffic: Traffic::default(),
         }
+    }
+
+    /// The bytes that came and went since they were last asked for.
+    pub(crate) fn take_traffic(&mut self) -> Traffic {
+        std::mem::take(&mut self.traffic)
     }
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
@@ -167,6 +181,7 @@ impl Client {
         let result = self.stream.read(chunk);
         match &result {
             Ok(read) => {
+                self.traffic.received += read;
                 self.readable = Rest::after(*read, chunk.len(), self.end_is_near) == Rest::More;
             }
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => self.readable = false,
@@ -291,6 +306,7 @@ impl Client {
                 Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
                 Ok(written) => {
                     self.output.advance(written);
+                    self.traffic.sent += written;
                     self.times.stuck_since = Some(now);
                 }
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => {

@@ -185,6 +185,11 @@ impl Clients {
         Some(client)
     }
 
+    /// How many connections are open.
+    pub(crate) fn len(&self) -> usize {
+        self.slots.len()
+    }
+
     pub(crate) fn ids(&self) -> Vec<ConnectionId> {
         self.slots.iter().map(|(slot, held)| tokens::connection_id(slot, held.generation)).collect()
     }

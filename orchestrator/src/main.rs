@@ -4,7 +4,8 @@
 //! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
 //! games are made and cleaned up after by the launcher, a process of its own (the crate [`launcher`]) at the other end
 //! of [`launches`]; their processes are kept by [`games`], and heard through [`control`] and [`output`]. What became of
-//! them is kept by [`reports`], and told to operators through [`admin`].
+//! them is kept by [`reports`], and told to operators through [`admin`]. What happens is counted by [`metrics`], and shown
+//! by [`http`], a thread of its own.
 
 mod admin;
 mod cli;
@@ -14,9 +15,11 @@ mod clock;
 mod config;
 mod control;
 mod games;
+mod http;
 mod launches;
 mod listener;
 mod logging;
+mod metrics;
 mod netcode;
 mod output;
 mod reports;
@@ -41,6 +44,7 @@ use crate::admin::socket::{AdminSocket, BindError};
 use crate::admin::tables;
 use crate::cli::{Ask, Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
+use crate::http::Door;
 use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::server::Server;
@@ -81,6 +85,11 @@ enum Failure {
         "cannot listen on {address}: {source}; is another Muster running? Set listen.tcp or --tcp"
     )]
     Listen { address: SocketAddr, source: io::Error },
+    #[error(
+        "cannot serve HTTP on {address}: {source}; another program listens there, or the address is not this \
+         machine's: set listen.metrics or --metrics"
+    )]
+    Http { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Admin(#[from] BindError),
     #[error(transparent)]
@@ -93,7 +102,10 @@ impl Failure {
     /// The codes of sysexits(3) where there is one.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. } | Self::Admin(_) | Self::Ask(AskError::Connect { .. }) => 69,
+            Self::Listen { .. }
+            | Self::Http { .. }
+            | Self::Admin(_)
+            | Self::Ask(AskError::Connect { .. }) => 69,
             Self::Run { .. } | Self::Ask(_) => 1,
             Self::Config(_) => 78,
         }
@@ -133,6 +145,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         config.listen.tcp = address;
     }
     config.listen.admin = flags.admin.or(config.listen.admin).or_else(default_admin);
+    config.listen.metrics = flags.metrics.or(config.listen.metrics);
     if let Some(range) = &flags.ports {
         config.set_port_range(range)?;
     }
@@ -155,13 +168,15 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let listener = Listener::bind(address, config.limits.lost_timeout)
         .map_err(|source| Failure::Listen { address, source })?;
     let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
+    let bind = |address| Door::bind(address).map_err(|source| Failure::Http { address, source });
+    let door = config.listen.metrics.map(bind).transpose()?;
     fit_clients_to_descriptors(&mut config);
     warn_of(&config);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let mut server = Server::new(config, signals, listener, admin, launcher)
+    let mut server = Server::new(config, signals, listener, admin, door, launcher)
         .map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
@@ -239,9 +254,6 @@ fn warn_of(config: &Config) {
     }
     for (mode, layers) in config.open_walls() {
         log::warn!("mode {mode}: confinement without {}, as configured", layers.join(", "));
-    }
-    if config.listen.metrics.is_some() {
-        log::warn!("listen.metrics is not served by this version");
     }
 }
 

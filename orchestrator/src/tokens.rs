@@ -28,6 +28,8 @@ pub(crate) enum Source {
     Admin,
     /// An operator's connection, by its place.
     Operator(usize),
+    /// The thread that speaks HTTP wants figures.
+    Http,
     /// The output of a template, by its number.
     Template(u64),
     /// A client's socket.
@@ -42,6 +44,7 @@ pub(crate) const LISTENER: Token = Token(0);
 pub(crate) const SIGNALS: Token = Token(1);
 pub(crate) const LAUNCHER: Token = Token(2);
 pub(crate) const ADMIN: Token = Token(3);
+pub(crate) const HTTP: Token = Token(4);
 
 /// The first of the tokens that stand for operators.
 const OPERATORS: usize = 16;
@@ -78,6 +81,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, SIGNALS) => Source::Signals,
         (0, LAUNCHER) => Source::Launcher,
         (0, ADMIN) => Source::Admin,
+        (0, HTTP) => Source::Http,
         (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
             Source::Operator(place - OPERATORS)
         }

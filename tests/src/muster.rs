@@ -13,7 +13,7 @@ use nix::unistd::Pid;
 use protocol::{Reply, Request};
 use tempfile::TempDir;
 
-use crate::{Log, PortBlock, SOON, binary, hostile_game, proc, wait_for, wait_until};
+use crate::{Log, PortBlock, SOON, Scrape, binary, hostile_game, http, proc, wait_for, wait_until};
 
 /// How a daemon is set up. The config's `[listen]` and `[ports]` are the setup's.
 #[derive(Debug)]
@@ -22,6 +22,7 @@ pub struct Setup {
     quarantine: &'static str,
     config: String,
     log: &'static str,
+    metrics: bool,
     open_files: Option<u64>,
     user: Option<u32>,
     program: PathBuf,
@@ -35,6 +36,7 @@ impl Default for Setup {
             quarantine: "0s",
             config: String::new(),
             log: "debug",
+            metrics: false,
             open_files: None,
             user: None,
             program: binary("muster"),
@@ -112,6 +114,13 @@ impl Setup {
         self
     }
 
+    /// Serves HTTP; see [`Muster::http`].
+    #[must_use]
+    pub fn metrics(mut self) -> Self {
+        self.metrics = true;
+        self
+    }
+
     /// Gives the daemon so few descriptors.
     #[must_use]
     pub fn open_files(mut self, count: u64) -> Self {
@@ -164,9 +173,10 @@ impl Muster {
         let mut config = std::fs::File::create(&file).unwrap();
         let quarantine = setup.quarantine;
         let text = setup.config;
+        let metrics = if setup.metrics { "metrics = \"127.0.0.1:0\"\n" } else { "" };
         write!(
             config,
-            "[listen]\ntcp = \"127.0.0.1:0\"\n[ports]\nrange = \"{first}-{last}\"\n\
+            "[listen]\ntcp = \"127.0.0.1:0\"\n{metrics}[ports]\nrange = \"{first}-{last}\"\n\
              quarantine = \"{quarantine}\"\n{text}"
         )
         .unwrap();
@@ -231,6 +241,16 @@ impl Muster {
     /// Where it listens for players, `ADDRESS:PORT`.
     pub fn address(&self) -> &str {
         &self.address
+    }
+
+    /// Where it serves HTTP, `ADDRESS:PORT`; the setup asked for it.
+    pub fn http(&self) -> String {
+        Log::field(&self.log.wait_for(&["serving HTTP metrics="]), "metrics").to_owned()
+    }
+
+    /// Its figures, scraped.
+    pub fn scrape(&self) -> Scrape {
+        Scrape::of(&http::get(&self.http(), "/metrics").body)
     }
 
     /// Its log.

@@ -42,7 +42,7 @@ pub(crate) struct Listen {
     pub(crate) tcp: SocketAddr,
     /// For operators.
     pub(crate) admin: Option<PathBuf>,
-    /// For metrics; not served yet.
+    /// For figures, over HTTP. Port 0 lets the kernel choose one.
     pub(crate) metrics: Option<SocketAddr>,
 }
 

@@ -1,11 +1,12 @@
 //! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
 //!
 //! Events become [`Input`]s in [`talk`] and [`requests`] (clients) and in [`watch`] (games, signals);
-//! [`perform`] turns [`Action`](matchmaker::Action)s into effects, [`records`] keeps what is told of games, and [`admin`]
-//! answers operators. An effect that fails (a client that is gone, a game that does not read) is an input again, so
+//! [`perform`] turns [`Action`](matchmaker::Action)s into effects, [`records`] keeps what is told of games, [`figures`]
+//! counts, and [`admin`] answers operators. An effect that fails (a client that is gone, a game that does not read) is an input again, so
 //! that the brain hears of everything in order and no decision is taken here.
 
 mod admin;
+mod figures;
 mod perform;
 mod records;
 mod requests;
@@ -33,9 +34,11 @@ use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::Games;
+use crate::http::{Door, Http};
 use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::logging;
+use crate::metrics::Counts;
 use crate::netcode::Doors;
 use crate::reports::Reports;
 use crate::secrets::Secrets;
@@ -66,6 +69,9 @@ pub(crate) struct Server {
     signals: Signals,
     reports: Reports,
     turns: Turns,
+    counts: Counts,
+    /// Where it is configured.
+    http: Option<Http>,
     /// What the brain has not heard yet.
     inputs: VecDeque<Input>,
     /// The time of this turn.
@@ -93,6 +99,7 @@ impl Server {
         signals: Signals,
         mut listener: Listener,
         mut admin: Option<AdminSocket>,
+        door: Option<Door>,
         launcher: Launcher,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
@@ -107,6 +114,7 @@ impl Server {
             Interest::READABLE,
         )?;
         launcher.register(poll.registry())?;
+        let http = door.map(|door| door.open(poll.registry())).transpose()?;
         let now = Instant::now();
         Ok(Self {
             brain: Matchmaker::new(config.for_brain()),
@@ -122,6 +130,8 @@ impl Server {
             signals,
             reports: Reports::new(config.reports.keep),
             turns: Turns::default(),
+            counts: Counts::new(config.modes.len()),
+            http,
             inputs: VecDeque::new(),
             now,
             started: now,
@@ -146,11 +156,16 @@ impl Server {
         self.brain.handle_timeout(Duration::ZERO);
         self.settle();
         while !self.is_done {
-            match self.poll.poll(&mut events, self.time_to_wait()) {
+            let wait = self.time_to_wait();
+            let due = wait.filter(|it| !it.is_zero()).map(|wait| Instant::now() + wait);
+            match self.poll.poll(&mut events, wait) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 result => result?,
             }
             self.now = Instant::now();
+            if let Some(due) = due.filter(|_| events.is_empty()) {
+                self.count_lag(self.now.saturating_duration_since(due));
+            }
             let _turn = logging::hold_for_a_turn();
             for event in &events {
                 self.handle_event(event);
@@ -159,7 +174,9 @@ impl Server {
             self.handle_deadlines();
             self.settle();
             self.write_to_clients();
-            self.turns.note(self.now.elapsed());
+            let took = self.now.elapsed();
+            self.turns.note(took);
+            self.counts.turns.observe(took);
         }
         self.say_goodbye();
         Ok(())
@@ -195,6 +212,7 @@ impl Server {
             Some(Source::Operator(place)) => {
                 self.admin.iter_mut().for_each(|admin| admin.set_ready(place));
             }
+            Some(Source::Http) => self.tell_figures(),
             Some(Source::Template(number)) => self.read_template(number),
             Some(Source::Client(id)) => {
                 if let Some(client) = self.clients.get_mut(id) {

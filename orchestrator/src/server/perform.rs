@@ -15,6 +15,7 @@ use crate::netcode::DoorError;
 impl Server {
     /// Does one thing. What fails comes back to the brain as an input.
     pub(super) fn perform(&mut self, action: Action) {
+        self.count(&action);
         self.record(&action);
         #[cfg(feature = "stub-games")]
         if self.perform_as_stub(&action) {

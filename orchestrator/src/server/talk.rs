@@ -39,8 +39,13 @@ impl Server {
             }
             let Some((stream, address)) = self.listener.accept(self.now) else { continue };
             let registry = self.poll.registry();
-            match self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now)
-            {
+            let admission =
+                self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now);
+            match admission {
+                Ok(Admission::Client(_)) => self.counts.connections_taken_in += 1,
+                Ok(Admission::Refused(_)) | Err(_) => self.counts.connections_refused += 1,
+            }
+            match admission {
                 // Told instead of the greeting, so that nobody comes in only to hear it then.
                 Ok(Admission::Client(id)) if !self.brain.is_serving() => {
                     self.refuse(id, ErrorCode::Draining, "the server is going down");
@@ -124,6 +129,7 @@ impl Server {
 
     /// Tells a client that something cannot be done, and closes where the protocol says so.
     pub(super) fn refuse(&mut self, id: ConnectionId, code: ErrorCode, text: &str) {
+        self.counts.note_error(code);
         let retry_ms = (code.number() < 500).then_some(RETRY_MS);
         let reply = Reply::error(code, text, retry_ms);
         if code.closes() {
@@ -149,7 +155,8 @@ impl Server {
 
     /// Closes a connection without a word.
     fn drop_client(&mut self, id: ConnectionId) {
-        if self.clients.remove(id).is_some() {
+        if let Some(mut client) = self.clients.remove(id) {
+            self.counts.note_traffic(client.take_traffic());
             self.closed_a_descriptor = true;
             self.inputs.push_back(Input::Lost { connection: id });
         }
@@ -164,7 +171,9 @@ impl Server {
 
     pub(super) fn write_to_client(&mut self, id: ConnectionId) {
         let Some(client) = self.clients.get_mut(id) else { return };
-        if client.flush(self.poll.registry(), tokens::client(id), self.now).is_err() {
+        let flushed = client.flush(self.poll.registry(), tokens::client(id), self.now);
+        self.counts.note_traffic(client.take_traffic());
+        if flushed.is_err() {
             return self.drop_client(id);
         }
         if client.take_wants_turn() {

@@ -28,6 +28,7 @@ impl Server {
             match answer {
                 Answer::Launched { game, process } => self.handle_launched(game, process),
                 Answer::Failed { game, fault } => {
+                    self.count_launch_failed(game, &fault);
                     self.reports.forget(game);
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
@@ -42,9 +43,11 @@ impl Server {
 
     /// Starts another launcher, if there is none and it is time.
     pub(super) fn restart_launcher(&mut self) {
-        if self.launcher.restart(self.now, self.games.living())
-            && let Err(error) = self.launcher.register(self.poll.registry())
-        {
+        if !self.launcher.restart(self.now, self.games.living()) {
+            return;
+        }
+        self.counts.launcher_restarts += 1;
+        if let Err(error) = self.launcher.register(self.poll.registry()) {
             log::error!("cannot watch the launcher: {error}");
         }
     }
@@ -59,6 +62,7 @@ impl Server {
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
             return self.launcher.disown(game, mode);
         }
+        self.count_launched(game, mode);
         log::debug!("game launched game={game} pid={pid}");
         if let Some((ended, _)) = early_end {
             self.games.note_early_end(game, ended);
@@ -73,6 +77,7 @@ impl Server {
     }
 
     fn handle_template(&mut self, mode: ModeId, pid: i32, output: Option<OwnedFd>) {
+        self.counts.mode(mode).templates_started += 1;
         log::info!("template started mode={} pid={pid}", self.config.modes[mode.0].name);
         let rate = self.config.limits.output_lines_per_second;
         self.templates.insert(mode, pid, output, self.poll.registry(), rate, self.now);
@@ -260,6 +265,7 @@ impl Server {
         self.log_template_output(&heard);
         let exit = ended.map_or_else(|| "not known".into(), |it| games::exit_of(it).to_string());
         log::warn!("template ended mode={} pid={pid} end=\"{exit}\"", self.mode(heard.mode).name);
+        self.counts.mode(heard.mode).templates_ended += 1;
         self.closed_a_descriptor = true;
         true
     }

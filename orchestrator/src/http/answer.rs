@@ -1,0 +1,120 @@
+//! Answers, as bytes.
+
+use std::io::Write as _;
+
+/// The statuses that are ever given, RFC 9110 and 6585.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    Ok,
+    BadRequest,
+    NotFound,
+    MethodNotAllowed,
+    RequestTimeout,
+    HeaderTooLarge,
+    Unavailable,
+}
+
+impl Status {
+    pub(super) const ALL: [Self; 7] = [
+        Self::Ok,
+        Self::BadRequest,
+        Self::NotFound,
+        Self::MethodNotAllowed,
+        Self::RequestTimeout,
+        Self::HeaderTooLarge,
+        Self::Unavailable,
+    ];
+
+    pub(super) const fn number(self) -> u16 {
+        match self {
+            Self::Ok => 200,
+            Self::BadRequest => 400,
+            Self::NotFound => 404,
+            Self::MethodNotAllowed => 405,
+            Self::RequestTimeout => 408,
+            Self::HeaderTooLarge => 431,
+            Self::Unavailable => 503,
+        }
+    }
+
+    const fn reason(self) -> &'static str {
+        match self {
+            Self::Ok => "OK",
+            Self::BadRequest => "Bad Request",
+            Self::NotFound => "Not Found",
+            Self::MethodNotAllowed => "Method Not Allowed",
+            Self::RequestTimeout => "Request Timeout",
+            Self::HeaderTooLarge => "Request Header Fields Too Large",
+            Self::Unavailable => "Service Unavailable",
+        }
+    }
+
+    /// What somebody reads who looks at the answer.
+    const fn words(self) -> &'static str {
+        match self {
+            Self::Ok => "ok\n",
+            Self::BadRequest => "this is no HTTP request\n",
+            Self::NotFound => {
+                "there is nothing here; there are /, /metrics, /healthz, /readyz and /status.json\n"
+            }
+            Self::MethodNotAllowed => "only GET and HEAD\n",
+            Self::RequestTimeout => "the request did not come in time\n",
+            Self::HeaderTooLarge => "the request is too long\n",
+            Self::Unavailable => "the daemon did not answer within a second\n",
+        }
+    }
+}
+
+/// An answer.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: Status,
+    content_type: &'static str,
+    body: Vec<u8>,
+}
+
+pub(super) const TEXT: &str = "text/plain; charset=utf-8";
+
+/// Nothing but what comes from here, and no frame around it.
+const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
+                              img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
+
+impl Answer {
+    /// Something that there is.
+    pub(super) fn of(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
+        Self { status: Status::Ok, content_type, body: body.into() }
+    }
+
+    /// A word about why there is nothing else.
+    pub(super) fn plain(status: Status) -> Self {
+        Self::with_words(status, status.words())
+    }
+
+    pub(super) fn with_words(status: Status, words: &str) -> Self {
+        Self { status, content_type: TEXT, body: words.into() }
+    }
+
+    /// The whole of it, or its head only.
+    pub(super) fn into_bytes(self, is_head: bool) -> Vec<u8> {
+        let Self { status, content_type, body } = self;
+        let mut bytes = Vec::with_capacity(body.len() + 512);
+        let allow = match status {
+            Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
+            _ => "",
+        };
+        // A vector takes whatever is written to it.
+        let _ = write!(
+            bytes,
+            "HTTP/1.1 {} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\
+             Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
+             Content-Security-Policy: {CONTENT_POLICY}\r\n{allow}\r\n",
+            status.number(),
+            status.reason(),
+            body.len(),
+        );
+        if !is_head {
+            bytes.extend_from_slice(&body);
+        }
+        bytes
+    }
+}

@@ -1,0 +1,282 @@
+//! The thread that speaks HTTP.
+
+use std::io;
+use std::sync::Arc;
+use std::sync::mpsc::Receiver;
+use std::time::{Duration, Instant};
+
+use mio::net::{TcpListener, TcpStream};
+use mio::{Events, Interest, Poll, Token, Waker};
+
+use super::answer::{Answer, Status};
+use super::conversation::{Conversation, Next};
+use super::request::{Path, Request};
+use super::{process, status};
+use crate::metrics::{Snapshot, openmetrics};
+
+pub(super) const LISTENER: Token = Token(0);
+pub(super) const ANSWER: Token = Token(1);
+
+/// The token of the first connection.
+const CONVERSATIONS: usize = 2;
+
+/// Connections at a time. The next one gets the place of the oldest that was not answered yet, or else of the oldest.
+const CONVERSATIONS_MAX: usize = 32;
+
+/// How long the loop may take to answer before it is taken for stuck.
+const LOOP_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// Figures so young are told again, that the loop is not asked more often than this.
+const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(100);
+
+/// When to look again after the kernel had no room for a connection.
+const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
+
+/// What is read at a time.
+const READ_CHUNK: usize = 4096;
+
+const HTML: &str = "text/html; charset=utf-8";
+const CSS: &str = "text/css; charset=utf-8";
+const SCRIPT: &str = "text/javascript; charset=utf-8";
+const JSON: &str = "application/json";
+
+/// Everything that the thread has.
+pub(super) struct Desk {
+    poll: Poll,
+    listener: TcpListener,
+    /// Nobody could be let in: when to try again.
+    accept_at: Option<Instant>,
+    /// Asks the loop.
+    loop_waker: Waker,
+    given: Receiver<Snapshot>,
+    latest: Option<(Instant, Arc<Snapshot>)>,
+    /// When the loop was asked, until it has answered or was taken for stuck.
+    asked_at: Option<Instant>,
+    /// With the number of their arrival.
+    conversations: [Option<(u64, Conversation)>; CONVERSATIONS_MAX],
+    arrivals: u64,
+    /// In the order of [`Status::ALL`].
+    responses: [u64; Status::ALL.len()],
+    started_seconds: f64,
+    chunk: Box<[u8]>,
+}
+
+impl Desk {
+    pub(super) fn new(
+        poll: Poll,
+        listener: TcpListener,
+        loop_waker: Waker,
+        given: Receiver<Snapshot>,
+    ) -> Self {
+        Self {
+            poll,
+            listener,
+            accept_at: None,
+            loop_waker,
+            given,
+            latest: None,
+            asked_at: None,
+            conversations: [const { None }; CONVERSATIONS_MAX],
+            arrivals: 0,
+            responses: [0; Status::ALL.len()],
+            started_seconds: process::now_seconds(),
+            chunk: vec![0; READ_CHUNK].into_boxed_slice(),
+        }
+    }
+
+    /// Serves for as long as the process lives.
+    pub(super) fn run(mut self) {
+        let mut events = Events::with_capacity(CONVERSATIONS_MAX);
+        loop {
+            match self.poll.poll(&mut events, self.time_to_wait()) {
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => {
+                    return log::error!("HTTP is served no more: cannot wait for events: {error}");
+                }
+                Ok(()) => {}
+            }
+            for event in &events {
+                match event.token() {
+                    LISTENER => self.accept(),
+                    ANSWER => self.take_figures(),
+                    // An event of who had the place before: looking at who is there now harms nobody.
+                    token => self.go_on(token.0 - CONVERSATIONS),
+                }
+            }
+            self.handle_deadlines(Instant::now());
+        }
+    }
+
+    fn time_to_wait(&self) -> Option<Duration> {
+        let conversations = self.conversations.iter().flatten().map(|(_, it)| it.deadline);
+        let asked = self.asked_at.map(|at| at + LOOP_TIMEOUT);
+        let next = conversations.chain(asked).chain(self.accept_at).min()?;
+        Some(next.saturating_duration_since(Instant::now()))
+    }
+
+    fn handle_deadlines(&mut self, now: Instant) {
+        if self.accept_at.is_some_and(|at| at <= now) {
+            self.accept_at = None;
+            self.accept();
+        }
+        if self.asked_at.is_some_and(|at| at + LOOP_TIMEOUT <= now) {
+            // Its answer is still welcome when it comes.
+            self.asked_at = None;
+            self.answer_waiting(None);
+        }
+        for place in 0..CONVERSATIONS_MAX {
+            let Some((_, conversation)) = &self.conversations[place] else { continue };
+            if conversation.deadline > now {
+                continue;
+            }
+            if conversation.is_answered() {
+                self.conversations[place] = None;
+            } else {
+                self.answer(place, Answer::plain(Status::RequestTimeout), false);
+            }
+        }
+    }
+
+    // ---- Connections ----
+
+    fn accept(&mut self) {
+        loop {
+            match self.listener.accept() {
+                Ok((socket, _)) => self.admit(socket),
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
+                // accept(2): the connection was gone, or something like it; go on.
+                Err(error) if is_passing(&error) => {}
+                Err(error) => {
+                    log::warn!("cannot accept a connection for HTTP: {error}; trying again");
+                    self.accept_at = Some(Instant::now() + ACCEPT_AGAIN);
+                    return;
+                }
+            }
+        }
+    }
+
+    fn admit(&mut self, mut socket: TcpStream) {
+        let worth = |place: &usize| {
+            let held = self.conversations[*place].as_ref();
+            held.map(|(arrival, it)| (it.is_answered() || it.awaited().is_some(), *arrival))
+        };
+        let Some(place) = (0..CONVERSATIONS_MAX).min_by_key(worth) else { return };
+        let interest = Interest::READABLE | Interest::WRITABLE;
+        let token = Token(CONVERSATIONS + place);
+        // Closed first, as what is dropped later would take the new one's place in the poll along.
+        self.conversations[place] = None;
+        if let Err(error) = self.poll.registry().register(&mut socket, token, interest) {
+            return log::error!("cannot watch a connection for HTTP: {error}");
+        }
+        self.arrivals += 1;
+        let conversation = Conversation::new(socket, Instant::now());
+        self.conversations[place] = Some((self.arrivals, conversation));
+        self.go_on(place);
+    }
+
+    fn go_on(&mut self, place: usize) {
+        let Some(Some((_, conversation))) = self.conversations.get_mut(place) else { return };
+        match conversation.go_on(&mut self.chunk) {
+            Next::Wait => {}
+            Next::Answer(request) => self.serve(place, request),
+            Next::Refuse(status) => self.answer(place, Answer::plain(status), false),
+            Next::Close => self.conversations[place] = None,
+        }
+    }
+
+    fn answer(&mut self, place: usize, answer: Answer, is_head: bool) {
+        let Some((_, conversation)) = &mut self.conversations[place] else { return };
+        if let Some(kind) = Status::ALL.iter().position(|it| *it == answer.status) {
+            self.responses[kind] += 1;
+        }
+        conversation.answer(answer, is_head, Instant::now());
+        if conversation.go_on(&mut self.chunk) == Next::Close {
+            self.conversations[place] = None;
+        }
+    }
+
+    // ---- Requests ----
+
+    fn serve(&mut self, place: usize, request: Request) {
+        if !request.path.needs_figures() {
+            let answer = page(request.path);
+            return self.answer(place, answer, request.is_head);
+        }
+        let now = Instant::now();
+        if let Some((at, snapshot)) = &self.latest
+            && now.saturating_duration_since(*at) < SNAPSHOT_AGE_MAX
+        {
+            let snapshot = Arc::clone(snapshot);
+            let answer = self.tell(request.path, &snapshot);
+            return self.answer(place, answer, request.is_head);
+        }
+        if let Some((_, conversation)) = &mut self.conversations[place] {
+            conversation.await_figures(request, now);
+        }
+        if self.asked_at.is_none() {
+            self.asked_at = Some(now);
+            if let Err(error) = self.loop_waker.wake() {
+                log::error!("cannot wake the loop for its figures: {error}");
+            }
+        }
+    }
+
+    /// The loop has answered.
+    fn take_figures(&mut self) {
+        let Some(snapshot) = self.given.try_iter().last().map(Arc::new) else { return };
+        self.latest = Some((Instant::now(), Arc::clone(&snapshot)));
+        self.asked_at = None;
+        self.answer_waiting(Some(&snapshot));
+    }
+
+    /// Answers all who wait for figures. `None`: the loop is stuck.
+    fn answer_waiting(&mut self, snapshot: Option<&Arc<Snapshot>>) {
+        for place in 0..CONVERSATIONS_MAX {
+            let waiting = self.conversations[place].as_ref();
+            let Some(request) = waiting.and_then(|(_, it)| it.awaited()) else { continue };
+            let answer = match snapshot {
+                Some(snapshot) => self.tell(request.path, snapshot),
+                None => Answer::plain(Status::Unavailable),
+            };
+            self.answer(place, answer, request.is_head);
+        }
+    }
+
+    fn tell(&self, path: Path, snapshot: &Arc<Snapshot>) -> Answer {
+        match path {
+            Path::Metrics => {
+                let process = process::read(self.started_seconds);
+                let responses = Status::ALL.map(Status::number).into_iter().zip(self.responses);
+                match openmetrics::write(Arc::clone(snapshot), process, responses.collect()) {
+                    Ok(text) => Answer::of(openmetrics::CONTENT_TYPE, text),
+                    Err(error) => {
+                        log::error!("cannot write the metrics: {error}");
+                        Answer::plain(Status::Unavailable)
+                    }
+                }
+            }
+            Path::Status => {
+                let process = process::read(self.started_seconds);
+                Answer::of(JSON, status::write(snapshot, process))
+            }
+            Path::Readyz if !snapshot.is_serving => {
+                Answer::with_words(Status::Unavailable, "draining\n")
+            }
+            Path::Healthz | Path::Readyz => Answer::plain(Status::Ok),
+            Path::Page | Path::Style | Path::Script => page(path),
+        }
+    }
+}
+
+/// What is the same for all.
+fn page(path: Path) -> Answer {
+    match path {
+        Path::Style => Answer::of(CSS, include_bytes!("page/page.css")),
+        Path::Script => Answer::of(SCRIPT, include_bytes!("page/page.js")),
+        _ => Answer::of(HTML, include_bytes!("page/index.html")),
+    }
+}
+
+fn is_passing(error: &io::Error) -> bool {
+    matches!(error.kind(), io::ErrorKind::Interrupted | io::ErrorKind::ConnectionAborted)
+}

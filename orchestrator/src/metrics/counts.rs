@@ -1,0 +1,235 @@
+//! What has happened so far, in numbers. Counted where it happens, on the loop's thread alone.
+
+use std::time::Duration;
+
+use matchmaker::{Exit, GameFault, LaunchFault, ModeId};
+use protocol::ErrorCode;
+
+use super::Histogram;
+use crate::client::Traffic;
+
+/// Since the daemon's start.
+#[derive(Debug, Clone)]
+pub(crate) struct Counts {
+    /// By [`ModeId`].
+    pub(crate) modes: Vec<ModeCounts>,
+    /// Connections that were taken in.
+    pub(crate) connections_taken_in: u64,
+    /// Connections that were beyond the bounds.
+    pub(crate) connections_refused: u64,
+    pub(crate) bytes_received: u64,
+    pub(crate) bytes_sent: u64,
+    /// Errors that clients were told, in the order of [`ErrorCode::ALL`].
+    pub(crate) errors: [u64; ErrorCode::ALL.len()],
+    /// Launches that found something else on their port.
+    pub(crate) ports_busy: u64,
+    /// Launchers that were started in place of another.
+    pub(crate) launcher_restarts: u64,
+    /// Upgrades in place, and how long the last one kept everybody waiting.
+    pub(crate) upgrades: u64,
+    pub(crate) upgrade_pause: Duration,
+    /// How long the loop was busy between two looks at the kernel.
+    pub(crate) turns: Histogram,
+    /// How late the loop came to what had its time.
+    pub(crate) lag: Histogram,
+}
+
+/// Of one mode.
+#[derive(Debug, Clone)]
+pub(crate) struct ModeCounts {
+    pub(crate) matches_formed: u64,
+    pub(crate) matches_dissolved: u64,
+    pub(crate) matches_assigned: u64,
+    /// Matches whose game ended by itself.
+    pub(crate) matches_finished: u64,
+    /// Matches whose game was stopped.
+    pub(crate) matches_stopped: u64,
+    /// From READY to ASSIGN, by player.
+    pub(crate) player_waits: Histogram,
+    /// From a match's forming to its assignment, by [`GameSource`].
+    pub(crate) game_waits: [Histogram; GameSource::ALL.len()],
+    /// Launches that were ordered.
+    pub(crate) launches: u64,
+    /// From the order to the process.
+    pub(crate) launch_times: Histogram,
+    /// From the order to a game that can be played with.
+    pub(crate) ready_times: Histogram,
+    /// By [`FailedLaunch`].
+    pub(crate) launches_failed: [u64; FailedLaunch::ALL.len()],
+    /// By [`fault_index`].
+    pub(crate) games_failed: [u64; FAULTS.len()],
+    /// By [`ExitCause`].
+    pub(crate) exits: [u64; ExitCause::ALL.len()],
+    pub(crate) templates_started: u64,
+    pub(crate) templates_ended: u64,
+}
+
+/// Where a match's game came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum GameSource {
+    /// It was there before the match.
+    Warm,
+    /// It was launched for the match.
+    Launched,
+}
+
+/// Why a game's process could not be made.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FailedLaunch {
+    PortBusy,
+    Interrupted,
+    Other,
+}
+
+/// How a game's process ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ExitCause {
+    /// With status 0.
+    Success,
+    /// With another status.
+    Status,
+    /// By SIGKILL.
+    Killed,
+    /// By another signal.
+    Signal,
+}
+
+/// What games do that costs them their match, in the order of [`fault_index`].
+pub(crate) const FAULTS: [&str; 5] =
+    ["not_launched", "not_ready", "not_started", "ended", "broken"];
+
+/// SIGKILL, on every machine.
+const SIGKILL: i32 = 9;
+
+impl Default for Counts {
+    fn default() -> Self {
+        Self {
+            modes: Vec::new(),
+            connections_taken_in: 0,
+            connections_refused: 0,
+            bytes_received: 0,
+            bytes_sent: 0,
+            errors: [0; ErrorCode::ALL.len()],
+            ports_busy: 0,
+            launcher_restarts: 0,
+            upgrades: 0,
+            upgrade_pause: Duration::ZERO,
+            turns: Histogram::of_turns(),
+            lag: Histogram::of_turns(),
+        }
+    }
+}
+
+impl Default for ModeCounts {
+    fn default() -> Self {
+        Self {
+            matches_formed: 0,
+            matches_dissolved: 0,
+            matches_assigned: 0,
+            matches_finished: 0,
+            matches_stopped: 0,
+            player_waits: Histogram::of_waits(),
+            game_waits: [Histogram::of_waits(), Histogram::of_waits()],
+            launches: 0,
+            launch_times: Histogram::of_starts(),
+            ready_times: Histogram::of_starts(),
+            launches_failed: [0; FailedLaunch::ALL.len()],
+            games_failed: [0; FAULTS.len()],
+            exits: [0; ExitCause::ALL.len()],
+            templates_started: 0,
+            templates_ended: 0,
+        }
+    }
+}
+
+impl Counts {
+    /// With room for so many modes.
+    pub(crate) fn new(modes: usize) -> Self {
+        Self { modes: vec![ModeCounts::default(); modes], ..Self::default() }
+    }
+
+    /// The numbers of a mode.
+    pub(crate) fn mode(&mut self, mode: ModeId) -> &mut ModeCounts {
+        if self.modes.len() <= mode.0 {
+            self.modes.resize_with(mode.0 + 1, ModeCounts::default);
+        }
+        &mut self.modes[mode.0]
+    }
+
+    /// Bytes came from a client, or went to it.
+    pub(crate) fn note_traffic(&mut self, traffic: Traffic) {
+        self.bytes_received += traffic.received as u64;
+        self.bytes_sent += traffic.sent as u64;
+    }
+
+    /// A client was told an error.
+    pub(crate) fn note_error(&mut self, code: ErrorCode) {
+        if let Some(place) = ErrorCode::ALL.iter().position(|it| *it == code) {
+            self.errors[place] += 1;
+        }
+    }
+}
+
+impl GameSource {
+    pub(crate) const ALL: [Self; 2] = [Self::Warm, Self::Launched];
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Launched => "launched",
+        }
+    }
+}
+
+impl FailedLaunch {
+    pub(crate) const ALL: [Self; 3] = [Self::PortBusy, Self::Interrupted, Self::Other];
+
+    pub(crate) fn of(fault: &LaunchFault) -> Self {
+        match fault {
+            LaunchFault::PortBusy => Self::PortBusy,
+            LaunchFault::Interrupted => Self::Interrupted,
+            LaunchFault::Other(_) => Self::Other,
+        }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::PortBusy => "port_busy",
+            Self::Interrupted => "interrupted",
+            Self::Other => "other",
+        }
+    }
+}
+
+impl ExitCause {
+    pub(crate) const ALL: [Self; 4] = [Self::Success, Self::Status, Self::Killed, Self::Signal];
+
+    pub(crate) fn of(exit: Exit) -> Self {
+        match exit {
+            Exit::Status(0) => Self::Success,
+            Exit::Status(_) => Self::Status,
+            Exit::Signal(SIGKILL) => Self::Killed,
+            Exit::Signal(_) => Self::Signal,
+        }
+    }
+
+    pub(crate) const fn word(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Status => "status",
+            Self::Killed => "killed",
+            Self::Signal => "signal",
+        }
+    }
+}
+
+/// The place of a fault in [`FAULTS`].
+pub(crate) const fn fault_index(fault: &GameFault) -> usize {
+    match fault {
+        GameFault::NotLaunched(_) => 0,
+        GameFault::NotReady => 1,
+        GameFault::NotStarted => 2,
+        GameFault::Ended(_) => 3,
+        GameFault::Broken(_) => 4,
+    }
+}

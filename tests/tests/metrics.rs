@@ -1,0 +1,369 @@
+//! What scrapers and health checks see over HTTP, and that nobody who asks there disturbs a match.
+
+use std::collections::BTreeMap;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
+use std::process::{Command, Stdio};
+use std::time::Instant;
+
+use nix::sys::ptrace;
+use nix::sys::signal::Signal;
+use nix::sys::wait::{WaitPidFlag, waitpid};
+use nix::unistd::Pid;
+use protocol::Reply;
+use tests::http::{self, Response};
+use tests::{Dice, Muster, SOON, Scrape, Setup, binary, wait_for, wait_until};
+
+/// What every metric means, for people.
+const PAGE: &str = include_str!("../../docs/metrics.md");
+
+const DUEL: [(&str, &str); 1] = [("mode", "duel")];
+
+/// Two modes: puppets that play until they are told to end, and one whose games cannot start.
+fn start() -> Muster {
+    Setup::default()
+        .metrics()
+        .puppet("duel", &[], "players = 2\nwarm = 1")
+        .mode("broken", &["/nonexistent/game"], "players = 1\nwarm = 0")
+        .start()
+}
+
+fn play(muster: &Muster) {
+    let mut lobbies = ["ada", "bob"].map(|name| muster.join("duel", name));
+    let port = lobbies.each_mut().map(|lobby| lobby.assignment(SOON).unwrap().port)[0];
+    muster.order(port, "exit 0");
+}
+
+// ---- What is told ----
+
+#[test]
+fn counters_agree_with_what_was_played() {
+    let muster = start();
+    for _ in 0..3 {
+        play(&muster);
+    }
+    let mut left = muster.join("duel", "eve");
+    left.send(&protocol::Request::Leave).unwrap();
+    wait_until("three matches in the figures", || {
+        let scrape = muster.scrape();
+        scrape.sum("muster_matches_ended_total", &DUEL) == 3.0
+            && scrape.sum("muster_players_total", &[("event", "left")]) == 1.0
+    });
+    let scrape = muster.scrape();
+    let of_duel = |name| scrape.sum(name, &DUEL);
+    assert_eq!(of_duel("muster_matches_formed_total"), 3.0);
+    assert_eq!(of_duel("muster_matches_assigned_total"), 3.0);
+    assert_eq!(of_duel("muster_matches_dissolved_total"), 0.0);
+    assert_eq!(of_duel("muster_player_wait_seconds_count"), 6.0);
+    assert_eq!(of_duel("muster_match_game_wait_seconds_count"), 3.0);
+    let exits = [("mode", "duel"), ("cause", "success")];
+    assert_eq!(scrape.sum("muster_game_exits_total", &exits), 3.0);
+    let players = |event| scrape.sum("muster_players_total", &[("event", event)]);
+    assert_eq!((players("joined"), players("assigned")), (7.0, 6.0));
+    let ports: f64 = scrape.sum("muster_ports", &[]);
+    assert_eq!(ports, muster.ports().len() as f64);
+    assert_eq!(of_duel("muster_queue_players"), 0.0);
+    assert_eq!(scrape.sum("muster_connections_total", &[("outcome", "taken_in")]), 7.0);
+    assert!(scrape.sum("muster_client_received_bytes_total", &[]) > 100.0);
+    assert!(scrape.sum("muster_client_sent_bytes_total", &[]) > 600.0);
+    assert!(scrape.sum("muster_loop_turn_seconds_count", &[]) > 10.0);
+    assert!(scrape.sum("process_resident_memory_bytes", &[]) > 1e6);
+    assert_eq!(scrape.sum("muster_serving", &[]), 1.0);
+    // Each game was launched once, came to be once, and could be played with once, but for one on its way.
+    let launches = of_duel("muster_launches_total");
+    assert!((3.0..=5.0).contains(&launches), "{launches}");
+    assert!(of_duel("muster_launch_seconds_count") >= 3.0);
+    assert!(of_duel("muster_game_ready_seconds_count") >= 3.0);
+}
+
+#[test]
+fn who_waits_and_what_fails_can_be_seen() {
+    let muster = start();
+    let _eve = muster.join("duel", "eve");
+    let _mallory = muster.join("broken", "mallory");
+    let mut stranger = muster.connect();
+    stranger.join(Some("nowhere"), None, SOON).unwrap_err();
+    let broken = [("mode", "broken")];
+    wait_until("a failing mode", || muster.scrape().sum("muster_mode_failing", &broken) == 1.0);
+    wait_until("a wait", || muster.scrape().sum("muster_queue_oldest_wait_seconds", &DUEL) > 0.2);
+    let scrape = muster.scrape();
+    assert_eq!(scrape.sum("muster_queue_players", &DUEL), 1.0);
+    assert_eq!(scrape.sum("muster_mode_match_players", &DUEL), 2.0);
+    assert_eq!(scrape.sum("muster_matches_waiting", &broken), 1.0);
+    assert_eq!(scrape.sum("muster_mode_failing", &DUEL), 0.0);
+    let failed = [("mode", "broken"), ("fault", "not_launched")];
+    assert!(scrape.sum("muster_game_failures_total", &failed) >= 2.0);
+    let other = [("mode", "broken"), ("reason", "other")];
+    assert!(scrape.sum("muster_launch_failures_total", &other) >= 2.0);
+    assert_eq!(scrape.sum("muster_errors_total", &[("code", "504")]), 1.0);
+    let warm = [("mode", "duel"), ("phase", "warm")];
+    wait_until("a warm game", || muster.scrape().sum("muster_games", &warm) == 1.0);
+    assert_eq!(muster.scrape().sum("muster_clients", &[]), 3.0);
+}
+
+#[test]
+fn another_launcher_is_counted() {
+    let muster = start();
+    let launcher = Pid::from_raw(muster.launcher());
+    nix::sys::signal::kill(launcher, Signal::SIGKILL).unwrap();
+    wait_until("the next launcher", || {
+        let scrape = muster.scrape();
+        scrape.sum("muster_launcher_restarts_total", &[]) == 1.0
+            && scrape.sum("muster_launcher_up", &[]) == 1.0
+    });
+}
+
+/// The page for people lists what there is, each with its type, and nothing else.
+#[test]
+fn every_metric_is_explained() {
+    let muster = start();
+    play(&muster);
+    let scrape = muster.scrape();
+    let row = |line: &'static str| {
+        let mut cells =
+            line.strip_prefix("| `").filter(|it| !it.starts_with('/'))?.split('|').map(str::trim);
+        let name = cells.next()?.strip_suffix('`')?;
+        Some((name, cells.next()?))
+    };
+    let explained: BTreeMap<&str, &str> = PAGE.lines().filter_map(row).collect();
+    assert_eq!(scrape.families(), explained);
+}
+
+#[test]
+fn promtool_finds_nothing_to_mend() {
+    let muster = start();
+    play(&muster);
+    let text = http::get(&muster.http(), "/metrics").body;
+    let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".into());
+    let child = Command::new(promtool)
+        .args(["check", "metrics"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn();
+    let Ok(mut child) = child else {
+        eprintln!("skipped: promtool is not here; Debian's package prometheus has it");
+        return;
+    };
+    // It reads the older text format, which has no EOF mark and another place for the suffix of counters.
+    child.stdin.take().unwrap().write_all(as_prometheus_text(&text).as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert!(output.status.success(), "{output:?}");
+}
+
+fn as_prometheus_text(text: &str) -> String {
+    let scrape = Scrape::of(text);
+    let families = scrape.families();
+    let line = |line: &str| {
+        let mut words: Vec<&str> = line.split(' ').collect();
+        let suffixed;
+        if words[0] == "#" && words.len() > 3 {
+            let suffix = match families.get(words[2]) {
+                Some(&"counter") => "_total",
+                Some(&"info") => "_info",
+                _ => "",
+            };
+            suffixed = format!("{}{suffix}", words[2]);
+            words[2] = &suffixed;
+            if words[3] == "info" {
+                words[3] = "gauge";
+            }
+        }
+        words.join(" ")
+    };
+    let lines = text.lines().filter(|it| *it != "# EOF" && !it.starts_with("# UNIT"));
+    lines.map(|it| line(it) + "\n").collect()
+}
+
+// ---- Health ----
+
+#[test]
+fn it_is_healthy_while_the_loop_turns() {
+    let muster = start();
+    let http = muster.http();
+    assert_eq!(
+        (http::get(&http, "/healthz").status, http::get(&http, "/readyz").status),
+        (200, 200)
+    );
+    // Only the loop's thread stands still; the one that speaks HTTP goes on.
+    let main = Pid::from_raw(muster.pid());
+    ptrace::seize(main, ptrace::Options::empty()).unwrap();
+    ptrace::interrupt(main).unwrap();
+    waitpid(main, Some(WaitPidFlag::__WALL)).unwrap();
+    // Figures are told again for a moment.
+    wait_until("the loop's silence", || http::get(&http, "/healthz").status == 503);
+    for path in ["/healthz", "/readyz", "/metrics"] {
+        let answer = http::get(&http, path);
+        assert_eq!((answer.status, answer.body.contains("within a second")), (503, true));
+    }
+    assert_eq!(http::get(&http, "/").status, 200);
+    ptrace::detach(main, None).unwrap();
+    wait_until("health", || http::get(&http, "/healthz").status == 200);
+}
+
+#[test]
+fn who_drains_is_healthy_and_not_ready() {
+    let muster = start();
+    let mut lobbies = ["ada", "bob"].map(|name| muster.join("duel", name));
+    lobbies.each_mut().iter_mut().for_each(|lobby| drop(lobby.assignment(SOON).unwrap()));
+    muster.signal(Signal::SIGTERM);
+    muster.log().wait_for(&["draining games=1"]);
+    let http = muster.http();
+    let ready =
+        wait_for("not ready", || Some(http::get(&http, "/readyz")).filter(|it| it.status == 503));
+    assert_eq!(ready.body, "draining\n");
+    assert_eq!(http::get(&http, "/healthz").status, 200);
+    assert_eq!(muster.scrape().sum("muster_serving", &[]), 0.0);
+}
+
+// ---- HTTP ----
+
+#[test]
+fn requests_get_what_the_standard_says() {
+    let muster = start();
+    let http = muster.http();
+    let status = |request: &str| http::send(&http, request.as_bytes()).status;
+    assert_eq!(status("GET /metrics HTTP/1.0\r\n\r\n"), 200);
+    assert_eq!(status("GET /metrics?x=y HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
+    assert_eq!(status("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"), 404);
+    assert_eq!(status("GET /metrics HTTP/1.1\r\n\r\n"), 400);
+    assert_eq!(status("garbage\r\n\r\n"), 400);
+    let long = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "x".repeat(10_000));
+    assert_eq!(status(&long), 431);
+    let post =
+        http::send(&http, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+    assert_eq!((post.status, post.header("Allow")), (405, Some("GET, HEAD")));
+    let metrics = http::get(&http, "/metrics");
+    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    assert_eq!(metrics.header("Content-Type"), Some(kind));
+    let length = |it: &Response| it.header("Content-Length").unwrap().parse::<usize>().unwrap();
+    assert_eq!(length(&metrics), metrics.body.len());
+    let head = http::send(&http, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    assert_eq!((head.status, head.body.as_str()), (200, ""));
+    assert!(length(&head) > 1000);
+    wait_until("all of it in the figures", || {
+        let scrape = muster.scrape();
+        let counted = |status| scrape.sum("muster_http_responses_total", &[("status", status)]);
+        counted("404") == 1.0
+            && counted("405") == 1.0
+            && counted("400") == 2.0
+            && counted("431") == 1.0
+    });
+}
+
+#[test]
+fn garbage_harms_nobody() {
+    let muster = start();
+    let http = muster.http();
+    let mut dice = Dice::new(7);
+    for _ in 0..200 {
+        let mut stream = TcpStream::connect(&http).unwrap();
+        let length = dice.below(600) + 1;
+        let bytes: Vec<u8> = (0..length).map(|_| u8::try_from(dice.below(256)).unwrap()).collect();
+        // It may have been refused and closed before all of it was sent.
+        let _ = stream.write_all(&bytes);
+        let _ = stream.write_all(b"\r\n\r\n");
+        let _ = stream.shutdown(std::net::Shutdown::Write);
+        let mut answer = Vec::new();
+        let _ = stream.read_to_end(&mut answer);
+        assert!(answer.is_empty() || answer.starts_with(b"HTTP/1.1 4"), "{bytes:?}: {answer:?}");
+    }
+    play(&muster);
+    assert_eq!(http::get(&http, "/healthz").status, 200);
+}
+
+/// Who sends a byte and then nothing, and who never reads: neither keeps a match or a scrape waiting, and they are cut off.
+#[test]
+fn slow_ones_disturb_nobody_and_are_cut_off() {
+    let muster = start();
+    let http = muster.http();
+    let slow: Vec<TcpStream> = (0..10)
+        .map(|_| {
+            let mut stream = TcpStream::connect(&http).unwrap();
+            stream.write_all(b"GET /metr").unwrap();
+            stream
+        })
+        .collect();
+    let before = Instant::now();
+    for _ in 0..5 {
+        assert_eq!(http::get(&http, "/metrics").status, 200);
+        play(&muster);
+    }
+    let took = before.elapsed();
+    for mut stream in slow {
+        stream.set_read_timeout(Some(SOON)).unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 408 "), "{answer:?}");
+    }
+    assert!(took < SOON / 3, "five matches and scrapes took {took:?} beside slow ones");
+}
+
+/// More connections than are served at a time: the oldest of those that say nothing make room.
+#[test]
+fn a_crowd_that_says_nothing_keeps_nobody_out() {
+    let muster = start();
+    let http = muster.http();
+    let _crowd: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&http).unwrap()).collect();
+    assert_eq!(http::get(&http, "/healthz").status, 200);
+    play(&muster);
+}
+
+#[test]
+fn many_scrapes_beside_matches() {
+    let muster = start();
+    let http = muster.http();
+    let done = std::sync::atomic::AtomicBool::new(false);
+    let scrapes: usize = std::thread::scope(|scope| {
+        let scraper = || {
+            let mut scrapes = 0;
+            while !done.load(std::sync::atomic::Ordering::Relaxed) {
+                Scrape::of(&http::get(&http, "/metrics").body);
+                scrapes += 1;
+            }
+            scrapes
+        };
+        let scrapers: Vec<_> = (0..4).map(|_| scope.spawn(scraper)).collect();
+        for _ in 0..20 {
+            play(&muster);
+        }
+        done.store(true, std::sync::atomic::Ordering::Relaxed);
+        scrapers.into_iter().map(|it| it.join().unwrap()).sum()
+    });
+    assert!(scrapes >= 4, "{scrapes}");
+    wait_until("twenty matches in the figures", || {
+        muster.scrape().sum("muster_matches_ended_total", &DUEL) == 20.0
+    });
+}
+
+#[test]
+fn nothing_is_served_where_nothing_was_asked_for() {
+    let muster = Setup::default().duel("warm = 0").start();
+    assert!(muster.log().lines_with(&["serving HTTP"]).is_empty());
+}
+
+#[test]
+fn an_address_in_use_ends_it_with_69() {
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let output = Command::new(binary("muster"))
+        .args(["serve", "--tcp", "127.0.0.1:0", "--metrics", &address])
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let error = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(69), "{error}");
+    assert!(error.contains(&format!("cannot serve HTTP on {address}")), "{error}");
+    assert!(error.contains("listen.metrics"), "{error}");
+}
+
+#[test]
+fn a_bad_line_is_counted() {
+    let muster = start();
+    let mut lobby = muster.connect();
+    lobby.send_raw(b"NONSENSE\n").unwrap();
+    let reply = lobby.next_reply(SOON).unwrap();
+    assert!(matches!(reply, Reply::Error { .. }), "{reply}");
+    let unknown = [("name", "UNKNOWN_VERB")];
+    wait_until("the error", || muster.scrape().sum("muster_errors_total", &unknown) == 1.0);
+}
