@@ -28,6 +28,9 @@ use tempfile::TempDir;
 use self::watchdog::{Verdict, Watchdog};
 use crate::clock::Instant;
 use crate::config::Config;
+use crate::notify::WATCHDOG_VARIABLES;
+use crate::notify::outbox::NOTIFY_SOCKET;
+use crate::store;
 use crate::tokens;
 
 /// The shortest time between two launchers; doubled for each one that lived no longer than [`LIFE_MIN`].
@@ -370,7 +373,13 @@ impl Launcher {
         setup.rewind()?;
         let (ours, its) = Channel::pair()?;
         rustix::io::ioctl_fionbio(&ours, true)?;
-        let child = Command::new("/proc/self/exe")
+        let mut command = Command::new("/proc/self/exe");
+        // What the service manager says is said to the daemon.
+        let manager = store::VARIABLES.into_iter().chain(WATCHDOG_VARIABLES).chain([NOTIFY_SOCKET]);
+        for variable in manager {
+            command.env_remove(variable);
+        }
+        let child = command
             .arg0(launcher::NAME)
             .stdin(Stdio::from(OwnedFd::from(setup)))
             .stdout(Stdio::from(its))

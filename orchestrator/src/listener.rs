@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -49,6 +50,17 @@ impl Listener {
         let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
         // Connections of the last run may linger for a minute; they must not keep this one from starting.
         socket.set_reuse_address(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(BACKLOG)?;
+        Self::take(socket.into(), lost_timeout)
+    }
+
+    /// Takes a TCP socket that listens already. As [`bind`](Self::bind) in all else.
+    ///
+    /// # Errors
+    /// When the socket does not take its options.
+    pub(crate) fn take(socket: OwnedFd, lost_timeout: Duration) -> io::Result<Self> {
+        let socket = Socket::from(socket);
         socket.set_nonblocking(true)?;
         // Accepted sockets inherit these, which saves the calls for each of them.
         socket.set_tcp_nodelay(true)?;
@@ -61,8 +73,6 @@ impl Listener {
         socket.set_tcp_keepalive(&keepalive)?;
         // While something is not acknowledged the kernel does not ask; this holds then, too.
         socket.set_tcp_user_timeout(Some(lost_timeout))?;
-        socket.bind(&address.into())?;
-        socket.listen(BACKLOG)?;
         let socket = TcpListener::from_std(socket.into());
         Ok(Self {
             socket,
@@ -137,6 +147,12 @@ impl Listener {
             _ => log::debug!("a connection was gone before it was accepted: {error}"),
         }
         None
+    }
+}
+
+impl AsFd for Listener {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
     }
 }
 

@@ -7,6 +7,7 @@
 //! them is kept by [`reports`], and told to operators through [`admin`]. What happens is counted by [`metrics`], and shown
 //! by [`http`], a thread of its own.
 
+mod activation;
 mod admin;
 mod cli;
 mod client;
@@ -21,12 +22,14 @@ mod listener;
 mod logging;
 mod metrics;
 mod netcode;
+mod notify;
 mod output;
 mod reports;
 mod rest;
 mod secrets;
 mod server;
 mod signals;
+mod store;
 mod templates;
 mod tokens;
 
@@ -39,6 +42,7 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
+use crate::activation::ListenError;
 use crate::admin::ask::{AskError, DEFAULT_PATH, Daemon};
 use crate::admin::socket::{AdminSocket, BindError};
 use crate::admin::tables;
@@ -46,9 +50,9 @@ use crate::cli::{Ask, Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
 use crate::http::Door;
 use crate::launches::Launcher;
-use crate::listener::Listener;
 use crate::server::Server;
 use crate::signals::Signals;
+use crate::store::{Store, TakeError};
 
 /// Descriptors that the daemon needs besides its clients and games.
 const OWN_DESCRIPTORS: usize = 64;
@@ -82,14 +86,14 @@ enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
     #[error(
-        "cannot listen on {address}: {source}; is another Muster running? Set listen.tcp or --tcp"
-    )]
-    Listen { address: SocketAddr, source: io::Error },
-    #[error(
         "cannot serve HTTP on {address}: {source}; another program listens there, or the address is not this \
          machine's: set listen.metrics or --metrics"
     )]
     Http { address: SocketAddr, source: io::Error },
+    #[error(transparent)]
+    Listen(#[from] ListenError),
+    #[error(transparent)]
+    Take(#[from] TakeError),
     #[error(transparent)]
     Admin(#[from] BindError),
     #[error(transparent)]
@@ -102,12 +106,12 @@ impl Failure {
     /// The codes of sysexits(3) where there is one.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen { .. }
+            Self::Listen(_)
             | Self::Http { .. }
             | Self::Admin(_)
             | Self::Ask(AskError::Connect { .. }) => 69,
             Self::Run { .. } | Self::Ask(_) => 1,
-            Self::Config(_) => 78,
+            Self::Config(_) | Self::Take(_) => 78,
         }
     }
 
@@ -158,15 +162,17 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     config.ports.public_address = netcode::public_address(&config)?;
     logging::start(config.log_level);
     die_of_panics();
+    // Before anything else is opened.
+    let mut given = store::take()?;
+    let mut store = Store::open();
     let signals = Signals::take_over().map_err(Failure::run("take over the signals"))?;
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
     // First of all, while this process is small.
     let launcher = Launcher::start(&config).map_err(Failure::run("start the launcher"))?;
-    let address = config.listen.tcp;
-    let listener = Listener::bind(address, config.limits.lost_timeout)
-        .map_err(|source| Failure::Listen { address, source })?;
+    let listener = activation::listener(&config, &mut given, &mut store)?;
+    store.discard(given);
     let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
     let bind = |address| Door::bind(address).map_err(|source| Failure::Http { address, source });
     let door = config.listen.metrics.map(bind).transpose()?;
@@ -176,7 +182,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let mut server = Server::new(config, signals, listener, admin, door, launcher)
+    let mut server = Server::new(config, signals, listener, admin, door, launcher, store)
         .map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(

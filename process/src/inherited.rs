@@ -1,11 +1,12 @@
 //! Owning a descriptor that was handed over at birth.
 
+use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::{FromRawFd, OwnedFd};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Mutex, PoisonError};
 
-/// The numbers that were given out, a bit each.
-static TAKEN: AtomicU64 = AtomicU64::new(0);
+/// The numbers that were given out.
+static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
 /// Takes a descriptor that this process has from its birth. It is marked to be closed at an exec.
 ///
@@ -14,17 +15,18 @@ static TAKEN: AtomicU64 = AtomicU64::new(0);
 /// the mark would be taken for inherited; so this is for the beginning of `main`.
 ///
 /// # Errors
-/// When the number is no descriptor, or one of the standard streams, or over 63; was taken before; or was opened by
-/// this program.
+/// When the number is no descriptor, or one of the standard streams; was taken before; or was opened by this program.
 pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
-    let bit = u32::try_from(number).ok().filter(|number| (3..64).contains(number));
-    let bit = 1_u64 << bit.ok_or(ErrorKind::InvalidInput)?;
+    if number < 3 {
+        return Err(ErrorKind::InvalidInput.into());
+    }
+    let mut taken = TAKEN.lock().unwrap_or_else(PoisonError::into_inner);
     // SAFETY: fcntl(2) with F_GETFD reads the flags of a number that may or may not be a descriptor.
     let flags = unsafe { libc::fcntl(number, libc::F_GETFD) };
     if flags < 0 {
         return Err(io::Error::last_os_error());
     }
-    if flags & libc::FD_CLOEXEC != 0 || TAKEN.fetch_or(bit, Ordering::Relaxed) & bit != 0 {
+    if flags & libc::FD_CLOEXEC != 0 || !taken.insert(number) {
         return Err(ErrorKind::AlreadyExists.into());
     }
     // SAFETY: F_SETFD changes the flags of a descriptor that is open.
@@ -46,7 +48,7 @@ mod tests {
     fn only_what_was_inherited_is_taken_and_once() {
         let ours = io::pipe().unwrap().0;
         assert!(take_inherited(ours.as_raw_fd()).is_err(), "somebody owns it");
-        for number in [-1, 0, 2, 63, 64, i32::MAX] {
+        for number in [-1, 0, 2, 4000, i32::MAX] {
             assert!(take_inherited(number).is_err(), "{number}");
         }
         // SAFETY: dup(2) gives a number that nobody owns, as an inherited one would be.

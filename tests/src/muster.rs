@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
@@ -26,6 +27,9 @@ pub struct Setup {
     open_files: Option<u64>,
     user: Option<u32>,
     program: PathBuf,
+    environment: Vec<(String, String)>,
+    given: Option<(OwnedFd, String)>,
+    kept: Option<&'static str>,
 }
 
 impl Default for Setup {
@@ -40,6 +44,9 @@ impl Default for Setup {
             open_files: None,
             user: None,
             program: binary("muster"),
+            environment: Vec::new(),
+            given: None,
+            kept: None,
         }
     }
 }
@@ -146,6 +153,27 @@ impl Setup {
         self
     }
 
+    /// Sets a variable of the daemon's environment.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// Gives the daemon a descriptor at its start as systemd does, under a name, or with no names for an empty one.
+    #[must_use]
+    pub fn given(mut self, descriptor: OwnedFd, name: &str) -> Self {
+        self.given = Some((descriptor, name.to_owned()));
+        self
+    }
+
+    /// Runs the daemon under its own keeper, which bears with so much silence.
+    #[must_use]
+    pub fn kept(mut self, silence: &'static str) -> Self {
+        self.kept = Some(silence);
+        self
+    }
+
     /// Starts the daemon and waits until it listens.
     pub fn start(self) -> Muster {
         Muster::start(self)
@@ -159,6 +187,7 @@ pub struct Muster {
     address: String,
     log: Log,
     first_launcher: i32,
+    is_kept: bool,
     ports: PortBlock,
     _directory: TempDir,
 }
@@ -172,7 +201,7 @@ impl Muster {
         let (first, last) = (range.start(), range.end());
         let mut config = std::fs::File::create(&file).unwrap();
         let quarantine = setup.quarantine;
-        let text = setup.config;
+        let text = &setup.config;
         let metrics = if setup.metrics { "metrics = \"127.0.0.1:0\"\n" } else { "" };
         write!(
             config,
@@ -180,26 +209,22 @@ impl Muster {
              quarantine = \"{quarantine}\"\n{text}"
         )
         .unwrap();
-        let mut command = match setup.open_files {
-            None => Command::new(&setup.program),
-            Some(count) => {
-                // The shell sets the limit on itself and then becomes the daemon: same pid, no unsafe code.
-                let mut shell = Command::new("/bin/sh");
-                shell.arg("-c").arg(format!("ulimit -n {count}; exec \"$0\" \"$@\""));
-                shell.arg(&setup.program);
-                shell
-            }
-        };
+        let mut command = command_of(&setup);
         command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
         // Games get a clean environment; the daemon too, so that a developer's variables change no test.
         command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
-        command.env("TMPDIR", directory.path());
+        command.env_remove("NOTIFY_SOCKET").env("TMPDIR", directory.path());
+        command.envs(setup.environment);
+        command.args(setup.kept.map(|silence| format!("--keep={silence}")));
         if let Some(user) = setup.user {
             open_to_all(directory.path());
             command.uid(user).gid(user);
         }
-        let mut child =
-            command.stdin(Stdio::null()).stderr(Stdio::piped()).spawn().expect("muster starts");
+        let given = setup.given.map(|(descriptor, _)| descriptor.into());
+        command.stdin(given.unwrap_or_else(Stdio::null)).stderr(Stdio::piped());
+        let mut child = command.spawn().expect("muster starts");
+        // It holds what was given.
+        drop(command);
         let log = Log::follow(child.stderr.take().unwrap());
         // Made before the wait, so that a daemon that does not listen is stopped with the test.
         let mut muster = Self {
@@ -207,6 +232,7 @@ impl Muster {
             address: String::new(),
             log,
             first_launcher: 0,
+            is_kept: setup.kept.is_some(),
             ports,
             _directory: directory,
         };
@@ -258,8 +284,18 @@ impl Muster {
         &self.log
     }
 
-    /// Its process id.
+    /// Its process id; of one that is kept, that of the last one that listened.
     pub fn pid(&self) -> i32 {
+        match self.is_kept {
+            true => Log::field(self.log.lines_with(&["listening tcp="]).last().unwrap(), "pid")
+                .parse()
+                .unwrap(),
+            false => self.first_pid(),
+        }
+    }
+
+    /// The process that the test started: the daemon, or its keeper.
+    pub fn first_pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
@@ -338,8 +374,10 @@ impl Drop for Muster {
         }
         // The second one ends the games at once. A daemon that was killed would leave them behind, so a test that
         // has failed waits for this, too.
-        self.signal(Signal::SIGTERM);
-        self.signal(Signal::SIGINT);
+        let first = Pid::from_raw(self.first_pid());
+        for stop in [Signal::SIGTERM, Signal::SIGINT] {
+            kill(first, stop).unwrap();
+        }
         if !std::thread::panicking() {
             self.wait_for_exit();
             return;
@@ -352,6 +390,27 @@ impl Drop for Muster {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
+}
+
+/// The daemon's program, by way of a shell where something is to be done first: the shell does it to itself and then
+/// becomes the daemon, which has the same pid, with no unsafe code.
+fn command_of(setup: &Setup) -> Command {
+    let mut steps = String::new();
+    if let Some(count) = setup.open_files {
+        steps.push_str(&format!("ulimit -n {count}; "));
+    }
+    if let Some((_, name)) = &setup.given {
+        steps.push_str("exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; ");
+        if !name.is_empty() {
+            steps.push_str(&format!("export LISTEN_FDNAMES={name}; "));
+        }
+    }
+    if steps.is_empty() {
+        return Command::new(&setup.program);
+    }
+    let mut shell = Command::new("/bin/sh");
+    shell.arg("-c").arg(format!("{steps}exec \"$0\" \"$@\"")).arg(&setup.program);
+    shell
 }
 
 fn is_launcher(pid: &i32) -> bool {

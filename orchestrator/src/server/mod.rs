@@ -7,6 +7,7 @@
 
 mod admin;
 mod figures;
+mod manager;
 mod perform;
 mod records;
 mod requests;
@@ -40,9 +41,11 @@ use crate::listener::Listener;
 use crate::logging;
 use crate::metrics::Counts;
 use crate::netcode::Doors;
+use crate::notify::Notifier;
 use crate::reports::Reports;
 use crate::secrets::Secrets;
 use crate::signals::Signals;
+use crate::store::Store;
 use crate::templates::Templates;
 use crate::tokens::{self, Source};
 
@@ -61,6 +64,8 @@ pub(crate) struct Server {
     games: Games,
     doors: Doors,
     launcher: Launcher,
+    notifier: Notifier,
+    store: Store,
     listener: Listener,
     /// Where it is configured.
     admin: Option<AdminSocket>,
@@ -101,6 +106,7 @@ impl Server {
         mut admin: Option<AdminSocket>,
         door: Option<Door>,
         launcher: Launcher,
+        store: Store,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
         listener.register(poll.registry())?;
@@ -119,6 +125,8 @@ impl Server {
         Ok(Self {
             brain: Matchmaker::new(config.for_brain()),
             launcher,
+            notifier: Notifier::open(now),
+            store,
             poll,
             clients: Clients::new(),
             games: Games::default(),
@@ -155,6 +163,8 @@ impl Server {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
         self.brain.handle_timeout(Duration::ZERO);
         self.settle();
+        self.notifier.ready();
+        self.tell_manager();
         while !self.is_done {
             let wait = self.time_to_wait();
             let due = wait.filter(|it| !it.is_zero()).map(|wait| Instant::now() + wait);
@@ -174,6 +184,7 @@ impl Server {
             self.handle_deadlines();
             self.settle();
             self.write_to_clients();
+            self.tell_manager();
             let took = self.now.elapsed();
             self.turns.note(took);
             self.counts.turns.observe(took);
@@ -195,7 +206,9 @@ impl Server {
         }
         let brain = self.brain.next_deadline().map(|at| self.started + at);
         let launcher = self.launcher.next_deadline();
-        let deadlines = [brain, self.clients.next_deadline(), self.listener.retry_at(), launcher];
+        let manager = self.manager_deadline();
+        let deadlines =
+            [brain, self.clients.next_deadline(), self.listener.retry_at(), launcher, manager];
         let next = deadlines.into_iter().flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }

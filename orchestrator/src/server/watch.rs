@@ -226,13 +226,16 @@ impl Server {
                 Signal::SIGTERM | Signal::SIGINT => {
                     self.stop_was_asked = true;
                     log::info!("{signal}: draining; once more stops at once");
+                    self.notifier.stopping(self.now);
                     self.tell_brain(Input::Drain);
                 }
                 Signal::SIGHUP => {
                     log::info!(
                         "{signal}: starting templates anew; the config is read at a restart"
                     );
+                    self.notifier.reloading();
                     self.launcher.renew();
+                    self.notifier.ready();
                 }
                 _ => log::warn!(
                     "{signal} does nothing in this version; restart to change the config"

@@ -1,0 +1,173 @@
+//! What the daemon tells the service manager, in the words that systemd 252 and later understand; sd_notify(3).
+
+use std::net::TcpStream;
+use std::os::unix::process::ExitStatusExt as _;
+use std::time::Duration;
+
+use nix::sys::signal::Signal;
+use socket2::Socket;
+use tests::{Manager, Muster, Setup, Wire, proc, wait_until};
+
+fn managed(manager: &Manager) -> Setup {
+    Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", manager.address())
+}
+
+#[test]
+fn it_says_when_it_listens_at_a_path_and_at_an_abstract_name() {
+    for manager in [Manager::at_path(), Manager::abstract_name()] {
+        let muster = managed(&manager).start();
+        manager.wait_for("READY=1");
+        TcpStream::connect(muster.address()).unwrap();
+    }
+}
+
+#[test]
+fn it_says_how_it_is_when_that_changes() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).start();
+    assert_eq!(manager.wait_for_value("STATUS="), "0 players waiting, 0 games, 8 ports free");
+    let mut ada = Wire::greeted(muster.address());
+    ada.say("READY\n");
+    assert_eq!(manager.wait_for_value("STATUS="), "1 player waiting, 0 games, 8 ports free");
+    ada.say("LEAVE\n");
+    assert_eq!(manager.wait_for_value("STATUS="), "0 players waiting, 0 games, 8 ports free");
+}
+
+/// Whatever happens, there is one sentence a second, and the last one is true.
+#[test]
+fn it_does_not_say_too_often_how_it_is() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).start();
+    let mut players: Vec<Wire> = Vec::new();
+    let mut told = Vec::new();
+    while told.len() < 3 {
+        let mut player = Wire::greeted(muster.address());
+        player.ask(if players.len().is_multiple_of(2) { "READY\n" } else { "PING\n" });
+        players.push(player);
+        told.extend(manager.next().filter(|it| it.lines[0].starts_with("STATUS=")));
+    }
+    for pair in told.windows(2) {
+        let between = pair[1].at - pair[0].at;
+        // Read as soon as it came, but for the test's own turns.
+        assert!(between > Duration::from_millis(800), "{between:?}");
+    }
+}
+
+#[test]
+fn it_says_that_it_reloads_with_the_time_and_when_it_has() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).start();
+    manager.wait_for("READY=1");
+    muster.signal(Signal::SIGHUP);
+    let message = manager.wait_for("RELOADING=1");
+    let time: u64 = message.lines[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
+    let now = Duration::from(monotonic_now());
+    assert!(now - Duration::from_micros(time) < tests::SOON, "{now:?} {time}");
+    manager.wait_for("READY=1");
+}
+
+#[test]
+fn it_says_that_it_stops_and_asks_for_the_time_that_its_games_take() {
+    let manager = Manager::at_path();
+    let mut muster = Setup::default()
+        .ports(1)
+        .puppet("duel", &[], "players = 1\nwarm = 0")
+        .env("NOTIFY_SOCKET", manager.address())
+        .start();
+    let _ada = muster.join("duel", "ada").assignment(tests::SOON).unwrap();
+    muster.signal(Signal::SIGTERM);
+    manager.wait_for("STOPPING=1");
+    manager.wait_for("EXTEND_TIMEOUT_USEC=30000000");
+    assert_eq!(manager.wait_for_value("STATUS="), "draining: 1 game left");
+    muster.order(*muster.ports().start(), "exit 0");
+    assert_eq!(muster.wait_for_exit().code(), Some(0));
+}
+
+#[test]
+fn the_watchdog_is_fed_by_the_loop_and_not_by_one_that_stands_still() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).env("WATCHDOG_USEC", "200000").start();
+    let first = manager.wait_for("WATCHDOG=1");
+    let third = [(); 2].map(|()| manager.wait_for("WATCHDOG=1"));
+    assert!(third[1].at - first.at > Duration::from_millis(100), "twice in the time, not more");
+    muster.while_frozen(|| {
+        // What was under way is read to its end; then there is silence for longer than the period.
+        while manager.next().is_some() {}
+        for _ in 0..10 {
+            assert!(manager.next().is_none(), "who stands still says nothing");
+        }
+    });
+    manager.wait_for("WATCHDOG=1");
+}
+
+#[test]
+fn a_watchdog_meant_for_another_process_is_not_fed() {
+    let manager = Manager::at_path();
+    let setup = managed(&manager).env("WATCHDOG_USEC", "20000").env("WATCHDOG_PID", "1");
+    let _muster = setup.start();
+    manager.wait_for("READY=1");
+    while let Some(message) = manager.next() {
+        assert_ne!(message.lines, ["WATCHDOG=1"]);
+    }
+}
+
+/// The listening socket goes into the store, so that it outlives the daemon.
+#[test]
+fn the_listening_socket_is_stored() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).start();
+    let message = manager.wait_for("FDSTORE=1");
+    assert_eq!(message.lines, ["FDSTORE=1", "FDNAME=listener", "FDPOLL=0"]);
+    let [socket] = <[_; 1]>::try_from(message.descriptors).unwrap();
+    let address = Socket::from(socket).local_addr().unwrap().as_socket().unwrap();
+    assert_eq!(address.to_string(), muster.address());
+}
+
+/// A service manager that does not read holds up nobody, and hears everything when it reads again.
+#[test]
+fn a_manager_that_does_not_read_is_waited_for_by_nobody() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).env("WATCHDOG_USEC", "2000").start();
+    let mut ada = Wire::greeted(muster.address());
+    // By then its queue is full many times over.
+    for _ in 0..300 {
+        assert!(ada.is_open());
+        std::thread::park_timeout(Duration::from_millis(1));
+    }
+    muster.signal(Signal::SIGHUP);
+    muster.log().wait_for(&["SIGHUP"]);
+    manager.wait_for("RELOADING=1");
+}
+
+#[test]
+fn a_manager_that_is_gone_or_was_never_there_does_no_harm() {
+    for address in ["/nowhere/notify", "@nobody-is-here", "vsock:2:1234", ""] {
+        let mut muster = Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", address).start();
+        muster.log().wait_for(&["cannot notify"]);
+        muster.signal(Signal::SIGTERM);
+        let status = muster.wait_for_exit();
+        assert_eq!((status.code(), status.signal()), (Some(0), None));
+    }
+}
+
+/// Nobody but the daemon itself is told of the service manager.
+#[test]
+fn its_processes_do_not_hear_of_the_manager() {
+    let manager = Manager::at_path();
+    let setup = Setup::default().duel("warm = 1").env("NOTIFY_SOCKET", manager.address());
+    let muster: Muster = setup.env("WATCHDOG_USEC", "20000000").start();
+    muster.log().wait_for(&["game ready"]);
+    let is_told = |pid: i32| {
+        let told = ["NOTIFY_SOCKET=", "WATCHDOG_USEC="];
+        proc::environment(pid).iter().any(|it| told.iter().any(|name| it.starts_with(name)))
+    };
+    assert!(is_told(muster.pid()));
+    wait_until("the game", || muster.games().len() == 1);
+    for pid in muster.games().into_iter().chain([muster.launcher()]) {
+        assert!(!proc::environment(pid).is_empty() && !is_told(pid));
+    }
+}
+
+fn monotonic_now() -> nix::sys::time::TimeSpec {
+    nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap()
+}
