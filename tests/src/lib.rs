@@ -7,6 +7,7 @@
 #![forbid(unsafe_code)]
 
 mod binaries;
+mod browser;
 mod cure;
 mod dice;
 pub mod http;
@@ -24,6 +25,7 @@ mod work;
 use std::time::{Duration, Instant};
 
 pub use binaries::{benchmark, binary, example, hostile_game};
+pub use browser::Browser;
 pub use cure::Cure;
 pub use dice::Dice;
 pub use log::Log;
