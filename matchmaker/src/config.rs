@@ -18,8 +18,10 @@ pub struct Config {
     pub quarantine: Duration,
     /// How long running games may go on once the drain began.
     pub drain_timeout: Duration,
-    /// Players who may wait in one queue.
+    /// Players who may wait in one queue, those who are away included.
     pub queue_max: usize,
+    /// How long the place of a player is kept whose connection is lost. Zero: not at all.
+    pub resume_window: Duration,
     /// Games that may be launching at a time, in all modes together.
     pub launching_max: usize,
 }
@@ -42,6 +44,13 @@ pub struct Mode {
     pub ready_timeout: Duration,
     /// From `start` to `started`. Where players are seated at launch, from `ready` on.
     pub start_timeout: Duration,
+    /// How long players may take to accept a match that was found, where the mode asks them.
+    pub accept_timeout: Option<Duration>,
+    /// From `started` until a game that nobody came into gives up. As long may a player who lost its connection
+    /// ask for its assignment again.
+    pub hello_timeout: Duration,
+    /// Whether a player may come back into a running game, with another token.
+    pub rejoin: bool,
     /// From `started` until the game is stopped.
     pub max_duration: Duration,
     /// The longest silence between two heartbeats, where the mode asks for them.

@@ -5,11 +5,15 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{GameId, ModeId};
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 
 /// Whose deadline it is. Each owner has one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub(crate) enum Owner {
+    /// The player's place is kept no longer.
+    Away(PlayerId),
+    /// Who has not accepted the match is out.
+    Offer(MatchId),
     /// The game's phase lasts too long.
     Game(GameId),
     /// The mode may launch again.

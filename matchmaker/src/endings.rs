@@ -94,8 +94,10 @@ impl Matchmaker {
         let MatchPhase::Assigned { game, since } = ended.phase() else {
             unreachable!("{match_id:?} ends and was never assigned")
         };
-        for player in ended.players {
-            self.players.remove(&player);
+        for id in ended.players {
+            if let Some(player) = self.players.remove(&id) {
+                self.sessions.remove(&player.resume_key, id);
+            }
         }
         let lasted = self.now.saturating_sub(since);
         self.act(Action::Report(Event::MatchEnded {

@@ -6,7 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::deadlines::Owner;
-use crate::ids::{GameId, MatchId, ModeId};
+use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
@@ -118,6 +118,11 @@ impl Game {
     /// Whether the game got its players at birth and has not said `started`.
     pub(crate) fn is_launching_seated(&self) -> bool {
         self.purpose == Purpose::Match && matches!(self.phase, GamePhase::Starting(_))
+    }
+
+    /// Whether a player came in, and perhaps went again.
+    pub(crate) fn has_joined(&self, slot: usize) -> bool {
+        self.joined.contains(&slot)
     }
 
     pub(crate) fn match_id(&self) -> Option<MatchId> {
@@ -310,27 +315,41 @@ impl Matchmaker {
         let waited = now.saturating_sub(assigned.formed_at);
         self.note_match_step();
         self.act(Action::Report(Event::MatchAssigned { match_id, mode, game, port, waited }));
-        for (slot, &id) in players.iter().enumerate() {
+        for (slot, id) in players.into_iter().enumerate() {
             let player = self.player_mut(id);
             player.enter(PlayerPhase::Assigned(match_id));
-            let (connection, token) = (player.connection, player.token);
-            self.connections.remove(&connection);
+            let connection = player.connection.take();
             self.modes[mode.0].players_waiting -= 1;
             self.totals.assigned += 1;
-            let players = players.len();
-            let assign = Action::Assign {
-                connection,
-                player: id,
-                mode,
-                match_id,
-                game,
-                port,
-                slot,
-                players,
-                token,
-            };
-            self.act(assign);
+            if let Some(connection) = connection {
+                self.connections.remove(&connection);
+                self.tell_assignment(id, match_id, game, slot, connection);
+            }
         }
+    }
+
+    /// Tells a player where to play.
+    pub(crate) fn tell_assignment(
+        &mut self,
+        player: PlayerId,
+        match_id: MatchId,
+        game: GameId,
+        slot: usize,
+        connection: ConnectionId,
+    ) {
+        let (mode, port) = (self.games[&game].mode, self.games[&game].port);
+        let (players, token) = (self.matches[&match_id].players.len(), self.players[&player].token);
+        self.act(Action::Assign {
+            connection,
+            player,
+            mode,
+            match_id,
+            game,
+            port,
+            slot,
+            players,
+            token,
+        });
     }
 
     pub(crate) fn handle_presence(&mut self, id: GameId, slot: usize, joined: bool) {

@@ -5,10 +5,11 @@ use std::fmt;
 
 use crate::deadlines::Owner;
 use crate::games::{GamePhase, StopStep};
+use crate::ids::PlayerId;
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
-use crate::players::PlayerPhase;
+use crate::players::{Player, PlayerPhase};
 
 /// An invariant that does not hold: a defect of the brain.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,17 +42,18 @@ impl Matchmaker {
 
     /// Each player is in exactly one place, and none is missing from the books.
     fn check_players(&self) -> Sweep {
-        let mut waiting = 0;
+        let (mut waiting, mut away) = (0, 0);
         for (id, player) in &self.players {
-            let queued =
-                self.modes.iter().flat_map(|mode| mode.queue.iter()).filter(|(_, p)| p == id);
+            let everyone =
+                self.modes.iter().flat_map(|mode| mode.queue.iter().chain(mode.queue.away()));
+            let queued = everyone.filter(|(_, p)| p == id);
             let matched = self.matches.iter().filter(|(_, m)| m.players.contains(id));
             let places = (queued.count(), matched.clone().count());
             let expected = if player.phase() == PlayerPhase::Queued { (1, 0) } else { (0, 1) };
             holds(places == expected, || {
                 format!("{id:?} {player:?} is in {places:?} queues and matches")
             })?;
-            let speaks = self.connections.get(&player.connection) == Some(id);
+            self.check_presence(*id, player)?;
             let assigned = match player.phase() {
                 PlayerPhase::Queued => false,
                 PlayerPhase::Matched(m) | PlayerPhase::Assigned(m) => {
@@ -64,16 +66,37 @@ impl Matchmaker {
             };
             let says_assigned = matches!(player.phase(), PlayerPhase::Assigned(_));
             holds(assigned == says_assigned, || format!("{id:?} and its match disagree"))?;
-            holds(speaks != assigned, || format!("{id:?} {player:?}: connection kept or lost"))?;
             waiting += u64::from(!assigned);
+            away += u64::from(!assigned && player.connection.is_none());
         }
         let connected = self.connections.len() as u64;
-        holds(connected == waiting, || format!("{connected} connections, {waiting} waiting"))?;
+        holds(connected + away == waiting, || {
+            format!("{connected} connections, {waiting} waiting, {away} of them away")
+        })?;
+        let sessions = (self.sessions.len(), self.players.len());
+        holds(sessions.0 == sessions.1, || format!("{sessions:?} sessions and players"))?;
         let t = self.totals;
-        let accounted = waiting + t.assigned + t.left + t.lost + t.refused;
+        let accounted = waiting + t.assigned + t.left + t.expired + t.evicted + t.refused;
         holds(t.joined == accounted, || {
             format!("{} joined, {accounted} accounted for: {t:?}", t.joined)
         })
+    }
+
+    /// Who is here speaks on its connection and has no window; who is away is queued and has one.
+    fn check_presence(&self, id: PlayerId, player: &Player) -> Sweep {
+        let is_passed_over =
+            || self.modes[player.mode.0].queue.away().any(|away| away == (player.ticket, id));
+        let has_window = self.deadlines.of(Owner::Away(id)).is_some();
+        let speaks = |connection| self.connections.get(&connection) == Some(&id);
+        let agrees = match (player.phase(), player.connection) {
+            (PlayerPhase::Assigned(_), connection) => connection.is_none() && !has_window,
+            (PlayerPhase::Matched(_), None) => false,
+            (PlayerPhase::Queued, None) => has_window && is_passed_over(),
+            (_, Some(connection)) => speaks(connection) && !has_window && !is_passed_over(),
+        };
+        holds(agrees, || format!("{id:?} {player:?}: here or away? window: {has_window}"))?;
+        let found = self.sessions.candidates(&player.resume_key).any(|found| found == id);
+        holds(found, || format!("{id:?} cannot be found by its key"))
     }
 
     fn check_matches(&self) -> Sweep {
@@ -90,11 +113,14 @@ impl Matchmaker {
                 found.players.iter().map(|p| self.players[p].token.to_string()).collect();
             holds(tokens.len() == size, || format!("{id:?} has players with one token"))?;
             let in_line = self.modes[found.mode.0].waiting.get(&found.ticket) == Some(id);
+            let is_offered = matches!(found.phase(), MatchPhase::Offered { .. });
+            let has_deadline = self.deadlines.of(Owner::Offer(*id)).is_some();
+            holds(is_offered == has_deadline, || format!("{id:?} is offered: {is_offered}"))?;
             let game = match found.phase() {
-                MatchPhase::Waiting => None,
+                MatchPhase::Offered { .. } | MatchPhase::Waiting => None,
                 MatchPhase::Starting(game) | MatchPhase::Assigned { game, .. } => Some(game),
             };
-            holds(in_line == game.is_none(), || {
+            holds(in_line == (game.is_none() && !is_offered), || {
                 format!("{id:?} {:?} in line: {in_line}", found.phase())
             })?;
             if let Some(game) = game {
@@ -118,7 +144,7 @@ impl Matchmaker {
                 let agrees = match in_match {
                     Some(MatchPhase::Starting(game)) => game == *id,
                     Some(MatchPhase::Assigned { game, .. }) => game == *id,
-                    Some(MatchPhase::Waiting) | None => false,
+                    Some(MatchPhase::Offered { .. } | MatchPhase::Waiting) | None => false,
                 };
                 holds(agrees, || format!("{id:?} plays {played:?}, which is {in_match:?}"))?;
             }
@@ -181,11 +207,14 @@ impl Matchmaker {
     /// Every deadline has an owner, everything that must not last has a deadline, and none is in the past.
     fn check_deadlines(&self) -> Sweep {
         for owner in self.deadlines.owners() {
-            if let Owner::Game(id) = owner {
-                holds(self.games.contains_key(&id), || {
-                    format!("a deadline of {id:?}, which is gone")
-                })?;
-            }
+            let exists = match owner {
+                Owner::Game(id) => self.games.contains_key(&id),
+                Owner::Away(id) => self.players.contains_key(&id),
+                Owner::Offer(id) => self.matches.contains_key(&id),
+                Owner::Mode(_) | Owner::Surplus(_) => true,
+                Owner::Refill | Owner::Ports | Owner::Drain => true,
+            };
+            holds(exists, || format!("a deadline of {owner:?}, which is gone"))?;
         }
         for (id, game) in &self.games {
             let has = self.deadlines.of(Owner::Game(*id)).is_some();

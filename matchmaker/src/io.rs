@@ -4,7 +4,7 @@ use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use protocol::{ErrorCode, Seat, Secret, WaitReason};
+use protocol::{ErrorCode, EvictReason, Seat, Secret, WaitReason};
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
@@ -29,9 +29,18 @@ pub enum Input {
     Resume {
         /// The player's connection.
         connection: ConnectionId,
+        /// What it says is the key of the session; `None` has not even the form of one.
+        key: Option<Secret>,
+        /// The token that will let the player into its game again, if it comes to that.
+        token: Secret,
     },
     /// A player wants to leave.
     Leave {
+        /// The player's connection.
+        connection: ConnectionId,
+    },
+    /// A player goes for good.
+    Quit {
         /// The player's connection.
         connection: ConnectionId,
     },
@@ -39,6 +48,8 @@ pub enum Input {
     Answer {
         /// The player's connection.
         connection: ConnectionId,
+        /// Whether it takes part in the match.
+        accepts: bool,
     },
     /// A connection is gone, from whatever side.
     Lost {
@@ -152,7 +163,44 @@ pub enum Action {
         /// What for.
         reason: WaitReason,
     },
-    /// Tell a player where to play, as the last line of its connection.
+    /// Tell a player that a match was found, which it has to accept.
+    TellFound {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The match.
+        match_id: MatchId,
+        /// How long it may take.
+        accept_within: Duration,
+    },
+    /// Tell a player how many have accepted the match that was found.
+    TellAccepted {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// How many have.
+        count: usize,
+        /// How many have to.
+        of: usize,
+    },
+    /// Tell a player that it is out: it has lost its place, and not its connection.
+    TellEvicted {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// Why.
+        reason: EvictReason,
+    },
+    /// Tell a connection that another one took its session over, and close it.
+    Replace {
+        /// The older connection.
+        connection: ConnectionId,
+    },
+    /// Tell a running game that a player comes back, whose token is another one from now on.
+    Rejoin {
+        /// The game.
+        game: GameId,
+        /// Who, and the new token.
+        seat: Seat,
+    },
+    /// Tell a player where to play, as the last line of its connection. Said again to one who asks again.
     Assign {
         /// The player's connection.
         connection: ConnectionId,
@@ -240,6 +288,38 @@ pub struct SeatedMatch {
 /// Something worth telling the operator.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
+    /// A player's connection is lost; its place is kept.
+    PlayerAway {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+        /// How long its place is kept.
+        window: Duration,
+    },
+    /// A player who was away, or on another connection, is here.
+    PlayerReturned {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+    },
+    /// A player was away for too long.
+    PlayerExpired {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+    },
+    /// A player has lost its place because of what it did, or did not do.
+    PlayerEvicted {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+        /// Why.
+        reason: EvictReason,
+    },
     /// A match was formed.
     MatchFormed {
         /// The match.
@@ -255,7 +335,7 @@ pub enum Event {
         match_id: MatchId,
         /// Its mode.
         mode: ModeId,
-        /// The player who went, or its last player, who makes room for one who came before.
+        /// The first who went, or its last player, who makes room for one who came before.
         player: PlayerId,
     },
     /// A match's players were told where to play.

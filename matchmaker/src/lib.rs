@@ -29,12 +29,15 @@ pub mod limits;
 mod matches;
 mod matchmaker;
 mod modes;
+mod offers;
 mod order;
 mod players;
 mod ports;
 pub mod queue;
 mod refills;
+mod returns;
 mod seating;
+mod sessions;
 #[cfg(any(test, feature = "simulation"))]
 pub mod simulation;
 mod supply;

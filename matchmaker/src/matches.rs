@@ -1,5 +1,6 @@
 //! Matches and their phases.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::WaitReason;
@@ -17,15 +18,19 @@ pub(crate) struct Match {
     /// The lowest ticket among them: the match's place among those that wait.
     pub(crate) ticket: Ticket,
     pub(crate) formed_at: Duration,
+    /// Who has said that it takes part, where that is asked.
+    pub(crate) accepted: BTreeSet<PlayerId>,
     /// What the players were last told that they wait for.
     pub(crate) told: Option<WaitReason>,
     pub(crate) has_result: bool,
     phase: MatchPhase,
 }
 
-/// Where a match stands. One that ended or came to nothing is gone. A ready check will come before `Waiting`.
+/// Where a match stands. One that ended or came to nothing is gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum MatchPhase {
+    /// To its players, who have to accept it by this time.
+    Offered { until: Duration },
     /// For a game.
     Waiting,
     /// The game has the players, or is launched with them, and has not said `started`.
@@ -40,9 +45,11 @@ impl Match {
         players: Vec<PlayerId>,
         ticket: Ticket,
         formed_at: Duration,
+        accept_until: Option<Duration>,
     ) -> Self {
-        let phase = MatchPhase::Waiting;
-        Self { mode, players, ticket, formed_at, told: None, has_result: false, phase }
+        let phase = accept_until.map_or(MatchPhase::Waiting, |until| MatchPhase::Offered { until });
+        let accepted = BTreeSet::new();
+        Self { mode, players, ticket, formed_at, accepted, told: None, has_result: false, phase }
     }
 
     pub(crate) fn phase(&self) -> MatchPhase {
@@ -51,14 +58,17 @@ impl Match {
 
     /// The one place where a match changes its phase.
     pub(crate) fn enter(&mut self, next: MatchPhase) {
-        use MatchPhase::{Assigned, Starting, Waiting};
+        use MatchPhase::{Assigned, Offered, Starting, Waiting};
         let legal = match (self.phase, next) {
+            (Offered { .. }, Waiting) => self.accepted.len() == self.players.len(),
             // The way back: the game failed before it had started.
             (Waiting, Starting(_)) | (Starting(_), Waiting) => true,
             (Starting(from), Assigned { game, .. }) => from == game,
             (Waiting, Waiting | Assigned { .. })
             | (Starting(_), Starting(_))
-            | (Assigned { .. }, _) => false,
+            | (Offered { .. }, Starting(_) | Assigned { .. })
+            | (Assigned { .. }, _)
+            | (_, Offered { .. }) => false,
         };
         assert!(legal, "a match cannot go from {:?} to {next:?}", self.phase);
         self.phase = next;

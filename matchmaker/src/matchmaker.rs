@@ -16,6 +16,7 @@ use crate::modes::ModeState;
 use crate::players::{Player, PlayerPhase};
 use crate::ports::PortRing;
 use crate::queue::Ticket;
+use crate::sessions::Sessions;
 
 /// The brain. See the [crate's head](crate) for how to drive it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -26,6 +27,7 @@ pub struct Matchmaker {
     pub(crate) players: BTreeMap<PlayerId, Player>,
     /// Who speaks on a connection; only players who were not assigned yet.
     pub(crate) connections: BTreeMap<ConnectionId, PlayerId>,
+    pub(crate) sessions: Sessions,
     /// By [`ModeId`].
     pub(crate) modes: Vec<ModeState>,
     pub(crate) matches: BTreeMap<MatchId, Match>,
@@ -74,8 +76,10 @@ pub struct Totals {
     pub assigned: u64,
     /// Left by their own word.
     pub left: u64,
-    /// Lost with their connection.
-    pub lost: u64,
+    /// Away for longer than their place is kept.
+    pub expired: u64,
+    /// Out because of what they did, or did not do.
+    pub evicted: u64,
     /// Told that Muster goes down.
     pub refused: u64,
 }
@@ -83,8 +87,10 @@ pub struct Totals {
 /// How full a mode is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ModeStatus {
-    /// Players who wait, those in a match without a game included.
+    /// Players who wait and are here, those in a match without a game included.
     pub waiting: usize,
+    /// Players who are away and whose place is kept.
+    pub away: usize,
     /// Games, in any phase.
     pub games: usize,
     /// Free ports, for all modes together.
@@ -103,6 +109,7 @@ impl Matchmaker {
             phase: Phase::Serving,
             players: BTreeMap::new(),
             connections: BTreeMap::new(),
+            sessions: Sessions::default(),
             modes: config.modes.iter().map(|_| ModeState::default()).collect(),
             matches: BTreeMap::new(),
             games: BTreeMap::new(),
@@ -131,16 +138,12 @@ impl Matchmaker {
             Input::Ready { connection, queue, name, resume_key, token } => {
                 self.handle_ready(connection, queue.as_deref(), name, resume_key, token);
             }
-            Input::Resume { connection } if self.is_waiting(connection) => {
-                self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
-            }
-            Input::Resume { connection } => {
-                self.refuse(connection, ErrorCode::BadResume, "the key is unknown or expired");
+            Input::Resume { connection, key, token } => {
+                self.handle_resume(connection, key, token);
             }
             Input::Leave { connection } => self.handle_leave(connection),
-            Input::Answer { connection } => {
-                self.refuse(connection, ErrorCode::BadState, "no match waits for your answer");
-            }
+            Input::Quit { connection } => self.handle_quit(connection),
+            Input::Answer { connection, accepts } => self.handle_answer(connection, accepts),
             Input::Lost { connection } => self.handle_lost(connection),
             Input::Launched { game } => self.handle_launched(game),
             Input::LaunchFailed { game, fault } => self.handle_launch_failed(game, fault),
@@ -173,6 +176,8 @@ impl Matchmaker {
         self.advance_to(now);
         while let Some(owner) = self.deadlines.pop_due(self.now) {
             match owner {
+                Owner::Away(player) => self.expire(player),
+                Owner::Offer(match_id) => self.handle_offer_deadline(match_id),
                 Owner::Game(game) => self.handle_game_deadline(game),
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
                 // `settle` looks at the ring and at the warm games in any case.
@@ -190,7 +195,8 @@ impl Matchmaker {
     pub fn mode_status(&self, mode: ModeId) -> ModeStatus {
         let state = &self.modes[mode.0];
         let ports_free = self.ports.free_count();
-        ModeStatus { waiting: state.players_waiting, games: state.games, ports_free }
+        let away = state.queue.away().len();
+        ModeStatus { waiting: state.players_waiting - away, away, games: state.games, ports_free }
     }
 
     /// Whether a player waits on this connection: queued, or in a match without a game.
@@ -265,8 +271,10 @@ impl Matchmaker {
         let ticket = Ticket(self.next_player);
         self.next_player += 1;
         let name = name.unwrap_or_else(|| format!("player-{player}"));
-        let joined = Player::new(connection, mode, ticket, name, token, self.now);
+        let joined =
+            Player::new(connection, mode, ticket, name, (resume_key, token), self.now);
         self.players.insert(player, joined);
+        self.sessions.insert(&resume_key, player);
         self.connections.insert(connection, player);
         self.modes[mode.0].queue.insert(ticket, player);
         self.modes[mode.0].players_waiting += 1;
@@ -284,26 +292,35 @@ impl Matchmaker {
         self.remove_waiting_player(player);
     }
 
-    fn handle_lost(&mut self, connection: ConnectionId) {
+    fn handle_quit(&mut self, connection: ConnectionId) {
         if let Some(player) = self.connections.get(&connection).copied() {
-            self.totals.lost += 1;
+            self.totals.left += 1;
             self.remove_waiting_player(player);
         }
     }
 
     /// Takes a player out who was not assigned yet. A match that loses a player comes to nothing, and the
     /// others go back to where they stood.
-    fn remove_waiting_player(&mut self, id: PlayerId) {
-        let Some(player) = self.players.remove(&id) else {
-            unreachable!("{id:?} speaks on a connection and does not exist");
-        };
-        self.connections.remove(&player.connection);
-        self.modes[player.mode.0].players_waiting -= 1;
+    pub(crate) fn remove_waiting_player(&mut self, id: PlayerId) {
+        let Some(player) = self.forget(id) else { return };
         match player.phase() {
             PlayerPhase::Queued => self.modes[player.mode.0].queue.remove(player.ticket),
-            PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
-            PlayerPhase::Assigned(_) => unreachable!("an assigned player has no connection"),
+            PlayerPhase::Matched(match_id) => self.dissolve(match_id, &[id]),
+            PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
         }
+    }
+
+    /// Forgets a player who waits: its session, its connection, its window. Its queue or its match is for the caller to
+    /// see to.
+    pub(crate) fn forget(&mut self, id: PlayerId) -> Option<Player> {
+        let player = self.players.remove(&id)?;
+        self.sessions.remove(&player.resume_key, id);
+        match player.connection {
+            Some(connection) => drop(self.connections.remove(&connection)),
+            None => self.deadlines.set(Owner::Away(id), None),
+        }
+        self.modes[player.mode.0].players_waiting -= 1;
+        Some(player)
     }
 
     fn find_mode(&self, queue: Option<&str>) -> Option<ModeId> {
@@ -315,7 +332,7 @@ impl Matchmaker {
 
     /// A ticket's position, and how many must wait for its match to form: the position, rounded up to whole
     /// matches.
-    fn place(&self, mode: ModeId, ticket: Ticket) -> (usize, usize) {
+    pub(crate) fn place(&self, mode: ModeId, ticket: Ticket) -> (usize, usize) {
         let position = self.modes[mode.0].queue.position(ticket);
         (position, position.next_multiple_of(self.mode(mode).players))
     }
@@ -337,8 +354,13 @@ impl Matchmaker {
                 mode,
                 players: picked.clone(),
             }));
-            self.matches.insert(match_id, Match::new(mode, picked, ticket, self.now));
-            self.await_game(match_id);
+            let accept_until = self.mode(mode).accept_timeout.map(|span| self.after(span));
+            let formed = Match::new(mode, picked, ticket, self.now, accept_until);
+            self.matches.insert(match_id, formed);
+            match accept_until {
+                Some(_) => self.offer(match_id),
+                None => self.await_game(match_id),
+            }
             self.modes[mode.0].arrivals.note_match(self.now);
             self.note_match_step();
         }
@@ -354,20 +376,23 @@ impl Matchmaker {
     }
 
     /// Takes a match apart because `gone` went; the others go back to where they stood.
-    fn dissolve(&mut self, match_id: MatchId, gone: PlayerId) {
+    pub(crate) fn dissolve(&mut self, match_id: MatchId, gone: &[PlayerId]) {
         let Some(dissolved) = self.matches.remove(&match_id) else {
             unreachable!("{match_id:?} has a player and does not exist");
         };
         let mode = dissolved.mode;
         match dissolved.phase() {
+            MatchPhase::Offered { .. } => self.deadlines.set(Owner::Offer(match_id), None),
             MatchPhase::Waiting => drop(self.modes[mode.0].waiting.remove(&dissolved.ticket)),
             // The game was sent players who will not all come. It is of no use to others.
             MatchPhase::Starting(game) => self.kill(game),
             MatchPhase::Assigned { .. } => unreachable!("an assigned match is not taken apart"),
         }
-        self.act(Action::Report(Event::MatchDissolved { match_id, mode, player: gone }));
+        if let Some(&player) = gone.first() {
+            self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
+        }
         let survivors: Vec<PlayerId> =
-            dissolved.players.into_iter().filter(|id| *id != gone).collect();
+            dissolved.players.into_iter().filter(|id| !gone.contains(id)).collect();
         #[cfg(any(test, feature = "simulation"))]
         let survivors = match self.is_planted(crate::simulation::Defect::SurvivorForgotten) {
             true => survivors.into_iter().skip(1).collect(),
@@ -386,9 +411,10 @@ impl Matchmaker {
     pub(crate) fn tell_requeued(&mut self, mode: ModeId, players: &[PlayerId]) {
         for id in players {
             let player = &self.players[id];
-            let (connection, ticket) = (player.connection, player.ticket);
-            let (position, _) = self.place(mode, ticket);
-            self.act(Action::TellRequeued { connection, mode, position });
+            let (position, _) = self.place(mode, player.ticket);
+            if let Some(connection) = player.connection {
+                self.act(Action::TellRequeued { connection, mode, position });
+            }
         }
     }
 
@@ -418,15 +444,15 @@ impl Matchmaker {
         }
         self.deadlines.set(Owner::Refill, None);
         self.deadlines.set(Owner::Drain, Some(self.after(self.config.drain_timeout)));
-        let starting = |player: &Player| match player.phase() {
+        let is_sent_off = |player: &Player| match player.phase() {
+            PlayerPhase::Queued => true,
             PlayerPhase::Matched(id) => {
-                matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
+                !matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
             }
-            PlayerPhase::Queued | PlayerPhase::Assigned(_) => false,
+            PlayerPhase::Assigned(_) => false,
         };
-        let is_sent_off = |id: &&PlayerId| !starting(&self.players[*id]);
-        let refused: Vec<PlayerId> =
-            self.connections.values().filter(is_sent_off).copied().collect();
+        let sent_off = self.players.iter().filter(|(_, player)| is_sent_off(player));
+        let refused: Vec<PlayerId> = sent_off.map(|(&id, _)| id).collect();
         self.refuse_waiting(&refused);
         self.stop_idle_games();
         let games = self.games.values().filter(|game| game.match_id().is_some()).count();
@@ -437,24 +463,25 @@ impl Matchmaker {
     /// Sends players off who were not assigned yet, and forgets their matches, none of which has a game.
     pub(crate) fn refuse_waiting(&mut self, players: &[PlayerId]) {
         for id in players {
-            let Some(player) = self.players.remove(id) else {
+            let Some(player) = self.forget(*id) else {
                 unreachable!("{id:?} is refused and does not exist");
             };
-            self.connections.remove(&player.connection);
             let mode = &mut self.modes[player.mode.0];
-            mode.players_waiting -= 1;
             match player.phase() {
                 PlayerPhase::Queued => mode.queue.remove(player.ticket),
                 PlayerPhase::Matched(match_id) => {
                     // The first of its players takes the match along.
                     if let Some(forgotten) = self.matches.remove(&match_id) {
                         mode.waiting.remove(&forgotten.ticket);
+                        self.deadlines.set(Owner::Offer(match_id), None);
                     }
                 }
-                PlayerPhase::Assigned(_) => unreachable!("an assigned player has no connection"),
+                PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
             }
             self.totals.refused += 1;
-            self.refuse(player.connection, ErrorCode::Draining, GOING_DOWN);
+            if let Some(connection) = player.connection {
+                self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
+            }
         }
     }
 
@@ -510,4 +537,4 @@ impl Matchmaker {
 const GOING_DOWN: &str = "the server is going down";
 
 /// What a player reads who says READY twice.
-const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";
+pub(crate) const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";

@@ -18,7 +18,9 @@ impl Matchmaker {
         if self.is_planted(crate::simulation::Defect::LineLeftOutOfOrder) {
             return;
         }
-        if self.is_line_in_order(mode) {
+        // Who has accepted a match is not taken out of it for one who came back later.
+        let is_agreed = self.mode(mode).accept_timeout.is_some();
+        if is_agreed || self.is_line_in_order(mode) {
             return;
         }
         let mut moved: Vec<PlayerId> = Vec::new();

@@ -11,21 +11,25 @@ use crate::queue::Ticket;
 /// One session of one person, from READY on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Player {
-    pub(crate) connection: ConnectionId,
+    /// Where the player is spoken to. `None` while it is away, and once it was told where to play.
+    pub(crate) connection: Option<ConnectionId>,
     pub(crate) mode: ModeId,
     pub(crate) ticket: Ticket,
     pub(crate) name: String,
+    /// What names the session to whoever takes it up again.
+    pub(crate) resume_key: Secret,
     pub(crate) token: Secret,
     pub(crate) joined_at: Duration,
     phase: PlayerPhase,
 }
 
-/// Where a player stands. Who leaves, is lost or is refused is gone, and has no phase.
+/// Where a player stands. Who leaves, expires, is evicted or refused is gone, and has no phase.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PlayerPhase {
     /// In its mode's queue.
     Queued,
-    /// Picked for a match whose game is not there yet.
+    /// Picked for a match whose game is not there yet. Such a player is here: a match whose player is lost comes to
+    /// nothing.
     Matched(MatchId),
     /// Told where to play; gone when the match ends.
     Assigned(MatchId),
@@ -37,10 +41,11 @@ impl Player {
         mode: ModeId,
         ticket: Ticket,
         name: String,
-        token: Secret,
+        (resume_key, token): (Secret, Secret),
         joined_at: Duration,
     ) -> Self {
-        Self { connection, mode, ticket, name, token, joined_at, phase: PlayerPhase::Queued }
+        let (connection, phase) = (Some(connection), PlayerPhase::Queued);
+        Self { connection, mode, ticket, name, resume_key, token, joined_at, phase }
     }
 
     pub(crate) fn phase(&self) -> PlayerPhase {
@@ -51,7 +56,8 @@ impl Player {
     pub(crate) fn enter(&mut self, next: PlayerPhase) {
         use PlayerPhase::{Assigned, Matched, Queued};
         let legal = match (self.phase, next) {
-            (Queued, Matched(_)) | (Matched(_), Queued) => true,
+            (Queued, Matched(_)) => self.connection.is_some(),
+            (Matched(_), Queued) => true,
             (Matched(from), Assigned(to)) => from == to,
             (Queued, Queued | Assigned(_)) | (Matched(_), Matched(_)) | (Assigned(_), _) => false,
         };

@@ -69,6 +69,10 @@ pub enum Defect {
     RefillHeldBackForEver,
     /// Nobody looks again when games may be launched to be warm.
     RefillForgotten,
+    /// Who comes back after its window is let in.
+    WindowOverstayed,
+    /// A connection that was replaced still speaks for its player.
+    OlderConnectionNotFenced,
     /// Warm games that are too many are never stopped.
     SurplusKept,
     /// A brain that takes over knows of no deadline.

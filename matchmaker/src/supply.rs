@@ -167,8 +167,7 @@ impl Matchmaker {
             return;
         }
         let mode = waiting.mode;
-        for id in waiting.players.clone() {
-            let connection = self.players[&id].connection;
+        for connection in self.connections_of(match_id) {
             self.act(Action::TellWaiting { connection, mode, reason });
         }
     }

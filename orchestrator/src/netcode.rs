@@ -123,6 +123,13 @@ impl Doors {
         Ok(token)
     }
 
+    /// A player is let in with another secret from now on, and needs another connect token.
+    pub(crate) fn forget_token(&mut self, game: GameId, slot: usize) {
+        if let Some(door) = self.doors.get_mut(&game) {
+            door.tokens.remove(&slot);
+        }
+    }
+
     /// A game is gone, and with it what its key was good for.
     pub(crate) fn close(&mut self, game: GameId) {
         self.doors.remove(&game);
@@ -189,6 +196,8 @@ mod tests {
         let tokens = places.map(|(game, slot)| token(&mut doors, game, slot).unwrap());
         assert!(tokens[0] != tokens[1] && tokens[0] != tokens[2] && tokens[0].len() == 2732);
         assert_eq!(token(&mut doors, one, 0).unwrap(), tokens[0], "told again");
+        doors.forget_token(one, 0);
+        assert_ne!(token(&mut doors, one, 0).unwrap(), tokens[0], "for another secret");
         doors.close(one);
         assert!(token(&mut doors, one, 0).is_err() && token(&mut doors, other, 0).is_ok());
         doors.build(GameId(3), 20001);

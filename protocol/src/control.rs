@@ -29,6 +29,11 @@ pub enum ToGame {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         netcode: Option<Netcode>,
     },
+    /// A player of this match comes back, and says another token in its hello from now on. Where the mode has `rejoin`.
+    Rejoin {
+        /// The player, in the slot that it had.
+        player: Seat,
+    },
     /// End now: SIGTERM follows halfway through the grace, SIGKILL after it.
     Stop {
         /// The time until SIGKILL, in milliseconds.
@@ -146,6 +151,15 @@ mod tests {
              \"token\":\"01010101010101010101010101010101\"}],\"hello_ms\":10000,\"max_ms\":600000}\n"
         );
         assert_eq!(ToGame::parse(line.as_bytes()).unwrap(), start);
+        let player = Seat { slot: 1, name: "bob".into(), token: Secret::from_bytes([2; 16]) };
+        let rejoin = ToGame::Rejoin { player };
+        let line = rejoin.to_line();
+        assert_eq!(
+            line,
+            "{\"type\":\"rejoin\",\"player\":{\"slot\":1,\"name\":\"bob\",\
+             \"token\":\"02020202020202020202020202020202\"}}\n"
+        );
+        assert_eq!(ToGame::parse(line.as_bytes()).unwrap(), rejoin);
         assert_eq!(FromGame::parse(b"{\"type\":\"ready\"}").unwrap(), FromGame::Ready);
         assert_eq!(
             FromGame::parse(b" {\"slot\":1, \"type\":\"joined\", \"x\":[]}").unwrap(),

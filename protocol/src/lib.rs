@@ -29,7 +29,7 @@ mod visible;
 pub use control::{FromGame, Seat, ToGame};
 pub use error::{ErrorCode, LineError};
 pub use lines::{LineBuffer, LineTooLong};
-pub use reply::{Reply, WaitReason};
+pub use reply::{EvictReason, Reply, WaitReason};
 pub use request::{Request, ResumeKey};
 pub use secret::{BadSecret, Secret};
 pub use template::{FromTemplate, ToTemplate};

@@ -63,6 +63,25 @@ pub enum Reply {
         /// The player's place, from 1.
         position: usize,
     },
+    /// A match was found, which the player has to accept.
+    Found {
+        /// The match.
+        match_id: String,
+        /// How long the player may take, in milliseconds.
+        accept_ms: u64,
+    },
+    /// How many have accepted the match that was found.
+    Accepted {
+        /// How many have.
+        count: usize,
+        /// How many have to.
+        of: usize,
+    },
+    /// The player is out: it has lost its place, and may say READY again.
+    Evicted {
+        /// Why: the [word](EvictReason::word) of a reason, or one of a later version.
+        reason: Cow<'static, str>,
+    },
     /// The player's match is formed and waits.
     Waiting {
         /// The queue.
@@ -98,6 +117,26 @@ pub enum Reply {
     },
     /// A line that this version does not know; to be ignored.
     Other(String),
+}
+
+/// Why a player is out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum EvictReason {
+    /// It declined a match that was found.
+    Declined,
+    /// It neither accepted nor declined a match that was found, in time.
+    Timeout,
+}
+
+impl EvictReason {
+    /// The word on the wire.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Declined => "declined",
+            Self::Timeout => "timeout",
+        }
+    }
 }
 
 /// What a match that is formed waits for.
@@ -178,6 +217,18 @@ impl Reply {
                     position: fields.number("position")?,
                 }
             }
+            "FOUND" => {
+                let fields = fields?;
+                Self::Found {
+                    match_id: fields.text("match")?,
+                    accept_ms: fields.number("accept_ms")?,
+                }
+            }
+            "ACCEPTED" => {
+                let fields = fields?;
+                Self::Accepted { count: fields.number("count")?, of: fields.number("of")? }
+            }
+            "EVICTED" => Self::Evicted { reason: fields?.text("reason")?.into() },
             "WAITING" => {
                 let fields = fields?;
                 Self::Waiting {
@@ -279,6 +330,11 @@ impl fmt::Display for Reply {
             Self::Requeued { queue, position } => {
                 write!(f, "REQUEUED queue={} position={position}", encode(queue))
             }
+            Self::Found { match_id, accept_ms } => {
+                write!(f, "FOUND match={} accept_ms={accept_ms}", encode(match_id))
+            }
+            Self::Accepted { count, of } => write!(f, "ACCEPTED count={count} of={of}"),
+            Self::Evicted { reason } => write!(f, "EVICTED reason={}", encode(reason)),
             Self::Waiting { queue, reason } => {
                 write!(f, "WAITING queue={} reason={}", encode(queue), reason.word())
             }
@@ -322,6 +378,9 @@ mod tests {
             Reply::Muster { version: 1, line_max: 512, queues: vec!["a b".into(), "%".into()] },
             Reply::Error { number: 501, text: "BAD_LINE no".into(), retry_ms: None },
             Reply::Error { number: 452, text: "QUEUE_FULL full".into(), retry_ms: Some(1000) },
+            Reply::Found { match_id: "17".into(), accept_ms: 10_000 },
+            Reply::Accepted { count: 1, of: 2 },
+            Reply::Evicted { reason: EvictReason::Timeout.word().into() },
             Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort },
             Reply::Assign {
                 match_id: "17".into(),
@@ -351,7 +410,7 @@ mod tests {
 
     #[test]
     fn what_a_later_version_says_is_no_error() {
-        assert!(matches!(Reply::parse(b"ACCEPTED count=1 of=2"), Ok(Reply::Other(_))));
+        assert!(matches!(Reply::parse(b"APPLAUDED count=1 of=2"), Ok(Reply::Other(_))));
         let later = b"REQUEUED queue=duel position=1 later=yes";
         assert!(matches!(Reply::parse(later), Ok(Reply::Requeued { position: 1, .. })));
         assert_eq!(Reply::parse(b"REQUEUED queue=duel"), Err(LineError::Missing("position")));

@@ -21,6 +21,12 @@ impl Secret {
     pub const fn from_bytes(bytes: [u8; Self::BYTES]) -> Self {
         Self(bytes)
     }
+
+    /// The first half of the bits, to look a secret up by before the whole is compared.
+    pub fn first_half(&self) -> u64 {
+        let (half, _) = self.0.split_at(Self::BYTES / 2);
+        half.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
+    }
 }
 
 /// A text that is not a secret: not 32 hexadecimal digits.

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use matchmaker::{Event, GameFault};
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 #[test]
 fn a_warm_game_is_taken_at_once_and_replaced() {

@@ -1,8 +1,6 @@
 //! Going down: those who wait are sent off, those who play may play on for a while.
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 #[test]
 fn an_idle_brain_is_drained_at_once_and_once() {
@@ -34,7 +32,7 @@ fn a_drain_in_the_middle_of_everything() {
     let wishes = story.drain();
     assert_eq!(
         for_players(&wishes),
-        [5, 6, 7, 8].map(|connection| format!("{connection}: ERR 421 DRAINING"))
+        [6, 7, 8, 5].map(|connection| format!("{connection}: ERR 421 DRAINING"))
     );
     assert_eq!(for_games(&wishes), ["stop g3", "stop g4"]);
     // Who is about to play still gets there.

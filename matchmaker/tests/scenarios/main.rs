@@ -7,11 +7,15 @@ mod games;
 #[cfg(test)]
 mod going_down;
 #[cfg(test)]
+mod offers;
+#[cfg(test)]
 mod players;
 #[cfg(test)]
 mod ports;
 #[cfg(test)]
 mod refills;
+#[cfg(test)]
+mod returns;
 #[cfg(test)]
 mod seated;
 #[cfg(test)]

@@ -4,9 +4,7 @@ use std::time::Duration;
 
 use matchmaker::{Event, MatchEnd};
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 #[test]
 fn a_match_of_two_from_the_first_word_to_the_last() {
@@ -154,10 +152,13 @@ fn a_full_queue_refuses_until_there_is_room() {
     let mut story = Story::begin(config, vec![mode("duel", 2, 0), mode("arena", 2, 0)]);
     story.ready(1, "duel");
     story.ready(2, "duel");
-    // Those whose match waits for a game count: they wait as well.
+    // Those whose match waits for a game count: they wait as well. So do those who are away.
     assert_eq!(story.ready(3, "duel"), ["3: ERR 452 QUEUE_FULL"]);
     assert_eq!(story.ready(3, "arena"), ["3: QUEUED 1/2"]);
-    story.lost(1);
+    story.lost(2);
+    assert_eq!(story.ready(4, "duel"), ["4: ERR 452 QUEUE_FULL"]);
+    story.leave(1);
+    story.resume(5, 2);
     assert_eq!(for_players(&story.ready(4, "duel"))[0], "4: QUEUED 2/2");
 }
 

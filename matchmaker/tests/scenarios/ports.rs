@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 /// Brings a match of one player onto its port.
 fn play(story: &mut Story, connection: u64, queue: &str, game: u64) {

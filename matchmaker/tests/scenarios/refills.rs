@@ -1,8 +1,6 @@
 //! When games are launched to be warm: not beside a match on its way to its players, and not too late.
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 #[test]
 fn a_game_that_is_taken_is_replaced_once_its_players_are_in() {

@@ -2,9 +2,7 @@
 
 use matchmaker::{Event, Mode};
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 /// A mode that seats its players at launch.
 fn seated(name: &str, players: usize, warm: usize) -> Mode {

@@ -1,5 +1,6 @@
 //! A brain to be told things, whose wishes come out as short texts.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use matchmaker::{
@@ -12,11 +13,16 @@ use protocol::Secret;
 /// is for a game. Events for the log are kept in [`Story::events`].
 pub(crate) type Wishes = Vec<String>;
 
+/// No wishes.
+pub(crate) const NOTHING: [&str; 0] = [];
+
 pub(crate) struct Story {
     pub(crate) brain: Matchmaker,
     pub(crate) events: Vec<Event>,
     now: Duration,
     secrets: u8,
+    /// By connection: the key that it was told, or resumed with.
+    keys: BTreeMap<u64, Secret>,
     mode_names: Vec<String>,
 }
 
@@ -28,6 +34,7 @@ pub(crate) fn ports(count: u16) -> Config {
         quarantine: Duration::from_secs(5),
         drain_timeout: Duration::from_secs(30),
         queue_max: 100,
+        resume_window: Duration::from_secs(30),
         launching_max: 16,
     }
 }
@@ -42,6 +49,9 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         seat_at_launch: false,
         ready_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(2),
+        accept_timeout: None,
+        hello_timeout: Duration::from_secs(10),
+        rejoin: false,
         max_duration: Duration::from_secs(600),
         alive_timeout: None,
         stop_grace: Duration::from_secs(4),
@@ -54,7 +64,14 @@ impl Story {
         config.modes = modes;
         let mode_names = config.modes.iter().map(|mode| mode.name.clone()).collect();
         let brain = Matchmaker::new(config);
-        Self { brain, events: Vec::new(), now: Duration::ZERO, secrets: 0, mode_names }
+        Self {
+            brain,
+            events: Vec::new(),
+            now: Duration::ZERO,
+            secrets: 0,
+            keys: BTreeMap::new(),
+            mode_names,
+        }
     }
 
     /// A brain whose first mode has this many warm games already: g1, g2, …
@@ -109,15 +126,47 @@ impl Story {
     // ---- Players, by their connection ----
 
     pub(crate) fn ready(&mut self, connection: u64, queue: &str) -> Wishes {
-        self.secrets += 2;
-        let secret = |byte| Secret::from_bytes([byte; Secret::BYTES]);
+        let (resume_key, token) = (self.new_secret(), self.new_secret());
+        self.keys.insert(connection, resume_key);
         self.tell(Input::Ready {
             connection: ConnectionId(connection),
             queue: Some(queue.to_owned()),
             name: Some(format!("player {connection}")),
-            resume_key: secret(self.secrets),
-            token: secret(self.secrets + 1),
+            resume_key,
+            token,
         })
+    }
+
+    /// READY on a connection with the key that was told on an earlier one.
+    pub(crate) fn resume(&mut self, connection: u64, earlier: u64) -> Wishes {
+        let key = self.keys[&earlier];
+        self.keys.insert(connection, key);
+        let token = self.new_secret();
+        self.tell(Input::Resume { connection: ConnectionId(connection), key: Some(key), token })
+    }
+
+    /// READY with a key that nobody was told.
+    pub(crate) fn resume_with_a_guess(&mut self, connection: u64) -> Wishes {
+        let (guess, token) = (self.new_secret(), self.new_secret());
+        let connection = ConnectionId(connection);
+        self.tell(Input::Resume { connection, key: Some(guess), token })
+    }
+
+    fn new_secret(&mut self) -> Secret {
+        self.secrets += 1;
+        Secret::from_bytes([self.secrets; Secret::BYTES])
+    }
+
+    pub(crate) fn accept(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::Answer { connection: ConnectionId(connection), accepts: true })
+    }
+
+    pub(crate) fn decline(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::Answer { connection: ConnectionId(connection), accepts: false })
+    }
+
+    pub(crate) fn quit(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::Quit { connection: ConnectionId(connection) })
     }
 
     pub(crate) fn leave(&mut self, connection: u64) -> Wishes {
@@ -199,6 +248,17 @@ fn short(modes: &[String], action: &Action) -> String {
         Action::TellWaiting { connection, reason, .. } => {
             format!("{connection}: WAITING {}", reason.word())
         }
+        Action::TellFound { connection, match_id, accept_within } => {
+            format!("{connection}: FOUND m{match_id} {accept_within:?}")
+        }
+        Action::TellAccepted { connection, count, of } => {
+            format!("{connection}: ACCEPTED {count}/{of}")
+        }
+        Action::TellEvicted { connection, reason } => {
+            format!("{connection}: EVICTED {}", reason.word())
+        }
+        Action::Replace { connection } => format!("{connection}: replaced"),
+        Action::Rejoin { game, seat } => format!("rejoin g{game} slot {}", seat.slot),
         Action::Assign { connection, match_id, port, slot, players, .. } => {
             format!("{connection}: ASSIGN m{match_id} :{port} slot {slot}/{players}")
         }

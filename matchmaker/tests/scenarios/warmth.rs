@@ -2,9 +2,7 @@
 
 use matchmaker::Mode;
 
-use crate::story::{Story, for_games, for_players, mode, ports};
-
-const NOTHING: [&str; 0] = [];
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 /// A mode for one player whose number of warm games follows the arrival of matches.
 fn adaptive(warm_min: usize, warm_max: usize) -> Mode {

@@ -149,6 +149,7 @@ impl Checker<'_> {
             write_timeout: time("limits.write_timeout", &limits.write_timeout, 10_000)?,
             close_timeout: time("limits.close_timeout", &limits.close_timeout, 2_000)?,
             lost_timeout: time("limits.lost_timeout", &limits.lost_timeout, 60_000)?,
+            resume_window: self.duration("limits.resume_window", &limits.resume_window, 30_000)?,
             lines_per_second: self.number(
                 "limits.lines_per_second",
                 &limits.lines_per_second,
@@ -254,6 +255,15 @@ impl Checker<'_> {
             Some(value) if duration.is_zero() => Err(self.wrong(key, value, "must be over zero")),
             _ => Ok(duration),
         }
+    }
+
+    /// A duration over zero where there is one.
+    pub(super) fn duration_if_set(
+        &self,
+        key: &str,
+        value: &Key<String>,
+    ) -> Result<Option<Duration>, ConfigError> {
+        if value.is_none() { Ok(None) } else { self.duration_over_zero(key, value, 0).map(Some) }
     }
 
     // ---- Errors ----

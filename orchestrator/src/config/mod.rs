@@ -79,6 +79,8 @@ pub(crate) struct Limits {
     pub(crate) close_timeout: Duration,
     /// Without a sign of life from a client's machine, whether or not anything was sent to it.
     pub(crate) lost_timeout: Duration,
+    /// How long the place of a player is kept whose connection is lost.
+    pub(crate) resume_window: Duration,
     /// Lines that a client may send, in the long run.
     pub(crate) lines_per_second: u32,
     /// Lines that a client may send at once.
@@ -127,7 +129,11 @@ pub(crate) struct Mode {
     pub(crate) warm_max: usize,
     pub(crate) ready_timeout: Duration,
     pub(crate) start_timeout: Duration,
+    /// How long players may take to accept a match, where they are asked.
+    pub(crate) accept_timeout: Option<Duration>,
     pub(crate) hello_timeout: Duration,
+    /// Whether players may come back into a running game.
+    pub(crate) rejoin: bool,
     pub(crate) max_duration: Duration,
     pub(crate) alive_timeout: Option<Duration>,
     pub(crate) stop_grace: Duration,
@@ -221,6 +227,9 @@ impl Config {
             seat_at_launch: true,
             ready_timeout: mode.ready_timeout,
             start_timeout: mode.start_timeout,
+            accept_timeout: mode.accept_timeout,
+            hello_timeout: mode.hello_timeout,
+            rejoin: mode.rejoin,
             max_duration: mode.max_duration,
             alive_timeout: mode.alive_timeout,
             stop_grace: mode.stop_grace,
@@ -231,6 +240,7 @@ impl Config {
             quarantine: self.ports.quarantine,
             drain_timeout: self.shutdown.drain_timeout,
             queue_max: self.limits.queue,
+            resume_window: self.limits.resume_window,
             launching_max: self.limits.launching,
         }
     }

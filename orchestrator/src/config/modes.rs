@@ -56,10 +56,8 @@ impl Checker<'_> {
     ) -> Result<Mode, ConfigError> {
         let mode = spanned.get_ref();
         let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
-        let alive_timeout = match &mode.alive_timeout {
-            None => None,
-            Some(_) => Some(time("mode.alive_timeout", &mode.alive_timeout, 0)?),
-        };
+        let alive_timeout = self.duration_if_set("mode.alive_timeout", &mode.alive_timeout)?;
+        let accept_timeout = self.duration_if_set("mode.accept_timeout", &mode.accept_timeout)?;
         let players = 1..=matchmaker::limits::PLAYERS_PER_MATCH_MAX;
         let command = self.command(spanned)?;
         let contract = self.contract(mode)?;
@@ -85,6 +83,8 @@ impl Checker<'_> {
             warm_max,
             ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
             start_timeout: time("mode.start_timeout", &mode.start_timeout, 2_000)?,
+            accept_timeout,
+            rejoin: self.rejoin(mode, contract)?,
             hello_timeout: time("mode.hello_timeout", &mode.hello_timeout, 10_000)?,
             max_duration,
             alive_timeout,
@@ -123,6 +123,16 @@ impl Checker<'_> {
             }
             (Some(_), None) => unreachable!("every contract without bind is matched above"),
         }
+    }
+
+    /// Whether players may come back. A program that is told nothing cannot be told of them.
+    fn rejoin(&self, mode: &raw::Mode, contract: Contract) -> Result<bool, ConfigError> {
+        let Some(rejoin) = &mode.rejoin else { return Ok(false) };
+        if *rejoin.get_ref() && contract != Contract::Muster {
+            let problem = "a game with contract = \"plain\" cannot be told who comes back";
+            return Err(self.wrong("mode.rejoin", rejoin, problem));
+        }
+        Ok(*rejoin.get_ref())
     }
 
     /// How many games are kept warm. A program that gets its players at birth cannot wait for them.

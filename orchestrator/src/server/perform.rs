@@ -36,6 +36,23 @@ impl Server {
                 let queue = self.queue_name(mode);
                 self.say(connection, &Reply::Waiting { queue, reason });
             }
+            Action::TellFound { connection, match_id, accept_within } => {
+                let (match_id, accept_ms) = (match_id.to_string(), millis(accept_within));
+                self.say(connection, &Reply::Found { match_id, accept_ms });
+            }
+            Action::TellAccepted { connection, count, of } => {
+                self.say(connection, &Reply::Accepted { count, of });
+            }
+            Action::TellEvicted { connection, reason } => {
+                self.say(connection, &Reply::Evicted { reason: reason.word().into() });
+            }
+            Action::Replace { connection } => {
+                self.close_with(connection, &Reply::Bye { reason: "replaced".into() });
+            }
+            Action::Rejoin { game, seat } => {
+                self.doors.forget_token(game, seat.slot);
+                self.tell_game(game, &ToGame::Rejoin { player: seat });
+            }
             Action::Assign {
                 connection, mode, match_id, game, port, slot, players, token, ..
             } => {
@@ -187,6 +204,10 @@ impl Server {
         let name = |mode: &ModeId| &self.mode(*mode).name;
         let pid = |game: &GameId| self.games.get(*game).map_or(0, |game| game.pid);
         match event {
+            Event::PlayerAway { .. }
+            | Event::PlayerReturned { .. }
+            | Event::PlayerExpired { .. }
+            | Event::PlayerEvicted { .. } => self.report_player(event),
             Event::MatchFormed { match_id, mode, players } => {
                 let players: Vec<String> = players.iter().map(ToString::to_string).collect();
                 let players = players.join(",");
@@ -248,6 +269,30 @@ impl Server {
             Event::Draining { games, timeout } => {
                 log::info!("draining games={games} timeout={timeout:?}");
             }
+        }
+    }
+}
+
+impl Server {
+    /// Who goes and comes back: a line each, which a host full of players would drown in.
+    fn report_player(&self, event: &Event) {
+        let name = |mode: &ModeId| &self.mode(*mode).name;
+        match event {
+            Event::PlayerAway { player, mode, window } => {
+                let mode = name(mode);
+                log::debug!("player away player={player} mode={mode} window={window:?}");
+            }
+            Event::PlayerReturned { player, mode } => {
+                log::debug!("player returned player={player} mode={}", name(mode));
+            }
+            Event::PlayerExpired { player, mode } => {
+                log::debug!("player expired player={player} mode={}", name(mode));
+            }
+            Event::PlayerEvicted { player, mode, reason } => {
+                let (mode, reason) = (name(mode), reason.word());
+                log::debug!("player evicted player={player} mode={mode} reason={reason}");
+            }
+            _ => {}
         }
     }
 }

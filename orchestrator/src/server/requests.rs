@@ -8,7 +8,9 @@ use super::Server;
 /// The answer to HELP.
 const HELP: &[&str] = &[
     "READY [queue=Q] [name=N] joins a queue",
-    "LEAVE leaves it",
+    "READY resume=K takes up your place again after a lost connection, or your assignment",
+    "ACCEPT or DECLINE answers FOUND, in time",
+    "LEAVE leaves the queue or the match",
     "STATUS tells how full the queues are",
     "PING [text] gets PONG [text]",
     "QUIT ends the conversation",
@@ -33,28 +35,18 @@ impl Server {
 
     fn handle_request(&mut self, connection: ConnectionId, request: Request) {
         match request {
-            Request::Ready { resume: Some(ResumeKey::Key(_) | ResumeKey::Malformed), .. } => {
-                self.tell_brain(Input::Resume { connection });
-            }
-            Request::Ready { queue, name, resume: None } => {
-                match (self.secrets.draw(), self.secrets.draw()) {
-                    (Ok(resume_key), Ok(token)) => {
-                        self.tell_brain(Input::Ready {
-                            connection,
-                            queue,
-                            name,
-                            resume_key,
-                            token,
-                        });
-                    }
-                    (Err(error), _) | (_, Err(error)) => {
+            Request::Ready { queue, name, resume } => {
+                match self.ready(connection, queue, name, resume) {
+                    Ok(input) => self.tell_brain(input),
+                    Err(error) => {
                         log::error!("the system gives no random bytes: {error}");
                         self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
                     }
                 }
             }
             Request::Leave => self.tell_brain(Input::Leave { connection }),
-            Request::Accept | Request::Decline => self.tell_brain(Input::Answer { connection }),
+            Request::Accept => self.tell_brain(Input::Answer { connection, accepts: true }),
+            Request::Decline => self.tell_brain(Input::Answer { connection, accepts: false }),
             Request::Ping(text) => self.say(connection, &Reply::Pong(text)),
             Request::Status => {
                 for mode in (0..self.config.modes.len()).map(ModeId) {
@@ -67,8 +59,30 @@ impl Server {
                     self.say(connection, &Reply::Help((*line).into()));
                 }
             }
-            Request::Quit => self.close_with(connection, &Reply::Bye { reason: "quit".into() }),
+            Request::Quit => {
+                self.tell_brain(Input::Quit { connection });
+                self.close_with(connection, &Reply::Bye { reason: "quit".into() });
+            }
         }
+    }
+
+    /// What READY is for the brain, with the secrets that it takes.
+    fn ready(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<String>,
+        name: Option<String>,
+        resume: Option<ResumeKey>,
+    ) -> Result<Input, getrandom::Error> {
+        let token = self.secrets.draw()?;
+        Ok(match resume {
+            Some(ResumeKey::Key(key)) => Input::Resume { connection, key: Some(key), token },
+            Some(ResumeKey::Malformed) => Input::Resume { connection, key: None, token },
+            None => {
+                let resume_key = self.secrets.draw()?;
+                Input::Ready { connection, queue, name, resume_key, token }
+            }
+        })
     }
 
     fn status(&self, mode: ModeId) -> Reply {

@@ -1,0 +1,179 @@
+//! Players who are away, and their return.
+//!
+//! A lost connection is no farewell. Who waits keeps its ticket for the resume window, is passed over while it is
+//! away, and stands where it stood when it says READY with its key, on whatever connection. A match that
+//! waits for a game comes to nothing when one of its players is lost, so that nobody waits for a ghost. Who was told
+//! where to play may ask again: as long as its game still waits for it, or, where the mode lets players rejoin, as
+//! long as the game runs, then with another token.
+//!
+//! A newer connection fences the older: whatever comes from that one later is about nobody.
+
+use protocol::{ErrorCode, Seat, Secret};
+
+use crate::deadlines::Owner;
+use crate::games::GamePhase;
+use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
+use crate::io::{Action, Event};
+use crate::matches::MatchPhase;
+use crate::matchmaker::{ALREADY_QUEUED, Matchmaker, Phase};
+use crate::players::PlayerPhase;
+#[cfg(any(test, feature = "simulation"))]
+use crate::simulation::Defect;
+
+impl Matchmaker {
+    pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
+        let Some(id) = self.connections.get(&connection).copied() else { return };
+        if self.config.resume_window.is_zero() || self.phase != Phase::Serving {
+            return self.expire(id);
+        }
+        self.connections.remove(&connection);
+        let lost = self.player_mut(id);
+        lost.connection = None;
+        let phase = lost.phase();
+        if let PlayerPhase::Matched(_) = phase {
+            self.requeue(id);
+        }
+        let (mode, ticket) = (self.players[&id].mode, self.players[&id].ticket);
+        self.modes[mode.0].queue.set_away(ticket);
+        if let PlayerPhase::Matched(match_id) = phase {
+            self.dissolve(match_id, &[id]);
+        }
+        let window = self.config.resume_window;
+        self.deadlines.set(Owner::Away(id), Some(self.after(window)));
+        self.act(Action::Report(Event::PlayerAway { player: id, mode, window }));
+    }
+
+    /// Forgets a player who is away for too long, or whose place is not kept.
+    pub(crate) fn expire(&mut self, id: PlayerId) {
+        let mode = self.players[&id].mode;
+        self.totals.expired += 1;
+        self.act(Action::Report(Event::PlayerExpired { player: id, mode }));
+        self.remove_waiting_player(id);
+    }
+
+    pub(crate) fn handle_resume(
+        &mut self,
+        connection: ConnectionId,
+        key: Option<Secret>,
+        token: Secret,
+    ) {
+        if self.connections.contains_key(&connection) {
+            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
+        }
+        let Some(id) = key.and_then(|key| self.find_session(&key)) else {
+            return self.refuse(connection, ErrorCode::BadResume, "the key is unknown or expired");
+        };
+        match self.players[&id].phase() {
+            PlayerPhase::Queued | PlayerPhase::Matched(_) => self.take_up(id, connection),
+            PlayerPhase::Assigned(match_id) => self.assign_again(id, match_id, connection, token),
+        }
+    }
+
+    /// Whose key it is. Who has been away for its window is gone, whether or not the time was told yet.
+    fn find_session(&mut self, key: &Secret) -> Option<PlayerId> {
+        let id = self.sessions.candidates(key).find(|id| self.players[id].resume_key == *key)?;
+        let until = self.deadlines.of(Owner::Away(id));
+        #[cfg(any(test, feature = "simulation"))]
+        let until = until.filter(|_| !self.is_planted(Defect::WindowOverstayed));
+        if until.is_some_and(|until| until <= self.now) {
+            self.expire(id);
+            return None;
+        }
+        Some(id)
+    }
+
+    /// Lets a player who waits go on where it stands, on another connection.
+    fn take_up(&mut self, id: PlayerId, connection: ConnectionId) {
+        let player = self.player_mut(id);
+        let older = player.connection.replace(connection);
+        let (mode, ticket, phase) = (player.mode, player.ticket, player.phase());
+        let resume_key = player.resume_key;
+        match older {
+            Some(older) => {
+                self.fence(older);
+                self.act(Action::Replace { connection: older });
+            }
+            None => {
+                self.deadlines.set(Owner::Away(id), None);
+                self.modes[mode.0].queue.set_present(ticket);
+            }
+        }
+        self.connections.insert(connection, id);
+        self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
+        let (position, needed) = match phase {
+            PlayerPhase::Queued => self.place(mode, ticket),
+            // Nobody stands before who is matched.
+            PlayerPhase::Matched(_) | PlayerPhase::Assigned(_) => (1, self.mode(mode).players),
+        };
+        self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
+        if let PlayerPhase::Matched(match_id) = phase {
+            self.tell_stand(id, match_id, connection);
+        }
+    }
+
+    /// Whatever comes from an older connection is about nobody.
+    fn fence(&mut self, older: ConnectionId) {
+        #[cfg(any(test, feature = "simulation"))]
+        if self.is_planted(Defect::OlderConnectionNotFenced) {
+            return;
+        }
+        self.connections.remove(&older);
+    }
+
+    /// Tells a player how its match stands, as it was told on the connection before.
+    fn tell_stand(&mut self, id: PlayerId, match_id: MatchId, connection: ConnectionId) {
+        let found = &self.matches[&match_id];
+        let (mode, told) = (found.mode, found.told);
+        if let MatchPhase::Offered { until } = found.phase() {
+            let accept_within = until.saturating_sub(self.now);
+            let has_accepted = found.accepted.contains(&id);
+            self.act(Action::TellFound { connection, match_id, accept_within });
+            if has_accepted {
+                self.tell_accepted(match_id, connection);
+            }
+        } else if let Some(reason) = told {
+            self.act(Action::TellWaiting { connection, mode, reason });
+        }
+    }
+
+    /// Tells a player once more where to play, if its game may still let it in.
+    fn assign_again(
+        &mut self,
+        id: PlayerId,
+        match_id: MatchId,
+        connection: ConnectionId,
+        token: Secret,
+    ) {
+        let Some((game, slot, since)) = self.seat_in_running_game(id, match_id) else {
+            return self.refuse(connection, ErrorCode::BadResume, "your match is over");
+        };
+        let mode = self.games[&game].mode;
+        let hello_until = since.saturating_add(self.mode(mode).hello_timeout);
+        let is_awaited = !self.games[&game].has_joined(slot) && self.now < hello_until;
+        if !is_awaited && !self.mode(mode).rejoin {
+            let text = "your game takes nobody back";
+            return self.refuse(connection, ErrorCode::BadResume, text);
+        }
+        if !is_awaited {
+            let player = self.player_mut(id);
+            player.token = token;
+            let seat = Seat { slot, name: player.name.clone(), token };
+            self.act(Action::Rejoin { game, seat });
+        }
+        self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
+        self.tell_assignment(id, match_id, game, slot, connection);
+    }
+
+    /// The game, the slot, and since when its players know of it, unless the game is on its way to its end.
+    fn seat_in_running_game(
+        &self,
+        id: PlayerId,
+        match_id: MatchId,
+    ) -> Option<(GameId, usize, std::time::Duration)> {
+        let played = &self.matches[&match_id];
+        let MatchPhase::Assigned { game, since } = played.phase() else { return None };
+        let runs = matches!(self.games[&game].phase(), GamePhase::Running { .. });
+        let slot = played.players.iter().position(|player| *player == id)?;
+        runs.then_some((game, slot, since))
+    }
+}
