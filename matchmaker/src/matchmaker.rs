@@ -271,8 +271,7 @@ impl Matchmaker {
         let ticket = Ticket(self.next_player);
         self.next_player += 1;
         let name = name.unwrap_or_else(|| format!("player-{player}"));
-        let joined =
-            Player::new(connection, mode, ticket, name, (resume_key, token), self.now);
+        let joined = Player::new(connection, mode, ticket, name, (resume_key, token), self.now);
         self.players.insert(player, joined);
         self.sessions.insert(&resume_key, player);
         self.connections.insert(connection, player);

@@ -8,7 +8,9 @@
 //!
 //! A newer connection fences the older: whatever comes from that one later is about nobody.
 
-use protocol::{ErrorCode, Seat, Secret};
+use std::time::Duration;
+
+use protocol::{ErrorCode, Seat, Secret, WaitReason};
 
 use crate::deadlines::Owner;
 use crate::games::GamePhase;
@@ -69,17 +71,22 @@ impl Matchmaker {
         }
     }
 
-    /// Whose key it is. Who has been away for its window is gone, whether or not the time was told yet.
+    /// Whose key it is. Who is gone by now is, whether or not the time was told yet.
     fn find_session(&mut self, key: &Secret) -> Option<PlayerId> {
         let id = self.sessions.candidates(key).find(|id| self.players[id].resume_key == *key)?;
-        let until = self.deadlines.of(Owner::Away(id));
+        let is_due = |until: Option<Duration>| until.is_some_and(|until| until <= self.now);
+        let is_away_for_too_long = is_due(self.deadlines.of(Owner::Away(id)));
         #[cfg(any(test, feature = "simulation"))]
-        let until = until.filter(|_| !self.is_planted(Defect::WindowOverstayed));
-        if until.is_some_and(|until| until <= self.now) {
+        let is_away_for_too_long =
+            is_away_for_too_long && !self.is_planted(Defect::WindowOverstayed);
+        if is_away_for_too_long {
             self.expire(id);
-            return None;
+        } else if let PlayerPhase::Matched(match_id) = self.players[&id].phase()
+            && is_due(self.deadlines.of(Owner::Offer(match_id)))
+        {
+            self.handle_offer_deadline(match_id);
         }
-        Some(id)
+        self.players.contains_key(&id).then_some(id)
     }
 
     /// Lets a player who waits go on where it stands, on another connection.
@@ -123,15 +130,21 @@ impl Matchmaker {
     /// Tells a player how its match stands, as it was told on the connection before.
     fn tell_stand(&mut self, id: PlayerId, match_id: MatchId, connection: ConnectionId) {
         let found = &self.matches[&match_id];
-        let (mode, told) = (found.mode, found.told);
-        if let MatchPhase::Offered { until } = found.phase() {
-            let accept_within = until.saturating_sub(self.now);
-            let has_accepted = found.accepted.contains(&id);
-            self.act(Action::TellFound { connection, match_id, accept_within });
-            if has_accepted {
-                self.tell_accepted(match_id, connection);
+        let (mode, has_accepted) = (found.mode, found.accepted.contains(&id));
+        let reason = match found.phase() {
+            MatchPhase::Offered { until } => {
+                let accept_within = until.saturating_sub(self.now);
+                self.act(Action::TellFound { connection, match_id, accept_within });
+                if has_accepted {
+                    self.tell_accepted(match_id, connection);
+                }
+                None
             }
-        } else if let Some(reason) = told {
+            MatchPhase::Waiting => found.told,
+            MatchPhase::Starting(_) => Some(WaitReason::GameStarting),
+            MatchPhase::Assigned { .. } => None,
+        };
+        if let Some(reason) = reason {
             self.act(Action::TellWaiting { connection, mode, reason });
         }
     }
@@ -169,7 +182,7 @@ impl Matchmaker {
         &self,
         id: PlayerId,
         match_id: MatchId,
-    ) -> Option<(GameId, usize, std::time::Duration)> {
+    ) -> Option<(GameId, usize, Duration)> {
         let played = &self.matches[&match_id];
         let MatchPhase::Assigned { game, since } = played.phase() else { return None };
         let runs = matches!(self.games[&game].phase(), GamePhase::Running { .. });

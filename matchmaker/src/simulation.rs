@@ -19,6 +19,7 @@ mod crashes;
 mod demands;
 mod judge_games;
 mod judge_players;
+mod judge_returns;
 mod setup;
 mod stale_words;
 #[cfg(test)]

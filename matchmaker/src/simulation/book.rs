@@ -17,10 +17,14 @@ use crate::io::{Exit, Input, LaunchFault};
 use crate::limits;
 use crate::matchmaker::Totals;
 
-/// A player who was told QUEUED, and neither where to play nor to go.
+/// A player who was told QUEUED, and not to go.
 #[derive(Debug, Clone)]
 pub(super) struct Person {
-    pub(super) id: PlayerId,
+    /// Where it is spoken to, if it is here. Who was told where to play is spoken to nowhere.
+    pub(super) connection: Option<ConnectionId>,
+    /// Since when it is away.
+    pub(super) away_since: Option<Duration>,
+    pub(super) key: Secret,
     pub(super) mode: ModeId,
     /// The number of its READY, from which its place follows for good.
     pub(super) rank: u64,
@@ -28,6 +32,8 @@ pub(super) struct Person {
     pub(super) party: Option<MatchId>,
     /// What it was told that its match waits for.
     pub(super) told: Option<WaitReason>,
+    /// The match that it was asked to accept.
+    pub(super) asked: Option<MatchId>,
 }
 
 /// A match that was formed and has not come to its end.
@@ -35,7 +41,9 @@ pub(super) struct Person {
 pub(super) struct Party {
     pub(super) mode: ModeId,
     /// By slot.
-    pub(super) players: Vec<ConnectionId>,
+    pub(super) players: Vec<PlayerId>,
+    /// Who has accepted it, where that is asked.
+    pub(super) accepted: BTreeSet<PlayerId>,
     /// The lowest rank among the players.
     pub(super) rank: u64,
     pub(super) formed_at: Duration,
@@ -44,6 +52,7 @@ pub(super) struct Party {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum PartyStand {
+    Offered { until: Duration },
     Waiting,
     Starting(GameId),
     Assigned { game: GameId, since: Duration },
@@ -98,7 +107,10 @@ pub(super) struct Book {
     pub(super) now: Duration,
     pub(super) draining_since: Option<Duration>,
     pub(super) is_drained: bool,
-    pub(super) people: BTreeMap<ConnectionId, Person>,
+    /// Who waits, here or away.
+    pub(super) people: BTreeMap<PlayerId, Person>,
+    /// Who was told where to play, as long as its match lasts.
+    pub(super) seated: BTreeMap<PlayerId, Person>,
     pub(super) parties: BTreeMap<MatchId, Party>,
     pub(super) games: BTreeMap<GameId, Process>,
     /// Ports that must be left alone until a time.
@@ -135,12 +147,18 @@ pub(super) struct Moment {
     pub(super) replies: usize,
     pub(super) actions: usize,
     pub(super) actions_max: usize,
-    /// The player who went.
-    pub(super) gone: Option<Person>,
+    /// The players who went, and the matches that they went out of.
+    pub(super) went: Vec<(PlayerId, MatchId)>,
+    /// Connections of players who have to be told that they are out.
+    pub(super) evicted: BTreeSet<ConnectionId>,
+    /// The connection that has to be told that another took its session over.
+    pub(super) replaced: Option<ConnectionId>,
+    /// Who comes back into its game, with its new token.
+    pub(super) rejoins: Option<PlayerId>,
     /// Those who have to be told that they stand where they stood, or that they are sent off.
-    pub(super) survivors: BTreeSet<ConnectionId>,
+    pub(super) survivors: BTreeSet<PlayerId>,
     /// Those whose match was taken apart to make room: they are in another one by the end, or told the same.
-    pub(super) moved: BTreeSet<ConnectionId>,
+    pub(super) moved: BTreeSet<PlayerId>,
     /// The process that is gone.
     pub(super) ended: Option<(GameId, Process)>,
     /// The game that has to leave its step.
@@ -162,6 +180,7 @@ impl Book {
             draining_since: None,
             is_drained: false,
             people: BTreeMap::new(),
+            seated: BTreeMap::new(),
             parties: BTreeMap::new(),
             games: BTreeMap::new(),
             resting: BTreeMap::new(),
@@ -199,10 +218,8 @@ impl Book {
                 let is_ahead = |at: &Duration| *at > now;
                 self.retry_at.iter_mut().for_each(|at| *at = at.filter(is_ahead));
             }
-            Some(Input::Lost { connection }) => {
-                self.moment.gone = self.people.remove(connection);
-                self.totals.lost += u64::from(self.moment.gone.is_some());
-            }
+            Some(Input::Lost { connection }) => self.note_lost(*connection),
+            Some(Input::Answer { connection, accepts: true }) => self.note_accepted(*connection),
             Some(Input::Drain | Input::Stop) => self.begin_drain(),
             Some(Input::Launched { game }) => self.note_launched(*game),
             Some(Input::LaunchFailed { game, fault }) => self.note_launch_failed(*game, fault),
@@ -219,9 +236,17 @@ impl Book {
                 Input::Ready { .. }
                 | Input::Resume { .. }
                 | Input::Leave { .. }
-                | Input::Answer { .. }
+                | Input::Quit { .. }
+                | Input::Answer { accepts: false, .. }
                 | Input::GameLeft { .. },
             ) => {}
+        }
+        self.expect_replacement();
+        if let Some(Input::Quit { connection }) = input
+            && let Some(id) = self.person_on(*connection)
+        {
+            self.take_out(id);
+            self.totals.left += 1;
         }
     }
 
@@ -231,11 +256,55 @@ impl Book {
         }
         self.draining_since = Some(self.now);
         self.tally.count("drains begun");
+        // Who is away cannot be told, and is kept no longer.
+        let before = self.people.len();
+        self.people.retain(|_, person| person.connection.is_some());
+        self.totals.refused += (before - self.people.len()) as u64;
         // What does not exist yet can be told nothing; it is killed when it does. Who has players goes on.
         let is_idle = |process: &&mut Process| !process.is_alive && process.party.is_none();
         for process in self.games.values_mut().filter(is_idle) {
             process.step = Step::Ending;
         }
+    }
+
+    fn note_lost(&mut self, connection: ConnectionId) {
+        let Some(id) = self.person_on(connection) else { return };
+        if self.config.resume_window.is_zero() || !self.is_serving() {
+            // It expires at once, as the brain has to report.
+            return;
+        }
+        let now = self.now;
+        self.leave_party(id);
+        if let Some(person) = self.people.get_mut(&id) {
+            person.connection = None;
+            person.away_since = Some(now);
+            person.told = None;
+            person.asked = None;
+        }
+        self.tally.count("players away");
+    }
+
+    fn note_accepted(&mut self, connection: ConnectionId) {
+        let offer = |id| self.offer_to(id).map(|match_id| (id, match_id));
+        let Some((id, match_id)) = self.person_on(connection).and_then(offer) else { return };
+        let Some(party) = self.parties.get_mut(&match_id) else { return };
+        party.accepted.insert(id);
+        if party.accepted.len() == party.players.len() {
+            party.stand = PartyStand::Waiting;
+            self.tally.count("matches accepted by all");
+        }
+    }
+
+    /// A player goes out of its match, which has to come to nothing.
+    pub(super) fn leave_party(&mut self, id: PlayerId) {
+        let party = self.people.get_mut(&id).and_then(|person| person.party.take());
+        self.moment.went.extend(party.map(|match_id| (id, match_id)));
+    }
+
+    /// A player goes for good.
+    pub(super) fn take_out(&mut self, id: PlayerId) -> Option<Person> {
+        self.leave_party(id);
+        self.people.remove(&id)
     }
 
     fn note_launched(&mut self, game: GameId) {
@@ -325,8 +394,8 @@ impl Book {
     pub(super) fn take_back(&mut self, match_id: MatchId) {
         let Some(party) = self.parties.get_mut(&match_id) else { return };
         party.stand = PartyStand::Waiting;
-        for connection in &party.players {
-            if let Some(person) = self.people.get_mut(connection) {
+        for id in &party.players {
+            if let Some(person) = self.people.get_mut(id) {
                 person.told = None;
             }
         }
@@ -334,6 +403,38 @@ impl Book {
     }
 
     // ---- What follows from the book ----
+
+    /// Who waits and speaks on a connection.
+    pub(super) fn person_on(&self, connection: ConnectionId) -> Option<PlayerId> {
+        let speaks = |person: &Person| person.connection == Some(connection);
+        self.people.iter().find(|(_, person)| speaks(person)).map(|(id, _)| *id)
+    }
+
+    /// Who waits and named its session so, and is not away for too long.
+    pub(super) fn waiting_with(&self, key: &Secret) -> Option<PlayerId> {
+        let (id, person) = self.people.iter().find(|(_, person)| person.key == *key)?;
+        let is_kept = person.away_since.is_none_or(|since| !self.is_over(since));
+        (is_kept && !self.was_silent(*id, person)).then_some(*id)
+    }
+
+    /// Whether a player was asked to accept a match, and has not while there was time.
+    fn was_silent(&self, id: PlayerId, person: &Person) -> bool {
+        let Some(party) = person.party.and_then(|id| self.parties.get(&id)) else { return false };
+        let PartyStand::Offered { until } = party.stand else { return false };
+        until <= self.now && !party.accepted.contains(&id)
+    }
+
+    /// Whether the window of a player is over who is away since then.
+    pub(super) fn is_over(&self, since: Duration) -> bool {
+        since + self.config.resume_window <= self.now
+    }
+
+    /// The match that a player who waits is asked to accept, while there is time.
+    pub(super) fn offer_to(&self, id: PlayerId) -> Option<MatchId> {
+        let match_id = self.people[&id].party?;
+        let PartyStand::Offered { until } = self.parties[&match_id].stand else { return None };
+        (until > self.now).then_some(match_id)
+    }
 
     pub(super) fn is_serving(&self) -> bool {
         self.draining_since.is_none()
@@ -360,19 +461,21 @@ impl Book {
         self.port_count() - self.resting.len() - self.games.len()
     }
 
-    /// The players of a mode who wait for a match, first to last.
-    pub(super) fn queue(&self, mode: ModeId) -> Vec<ConnectionId> {
-        let queued =
-            self.people.iter().filter(|(_, person)| person.mode == mode && person.party.is_none());
+    /// The players of a mode who are here and wait for a match, first to last.
+    pub(super) fn queue(&self, mode: ModeId) -> Vec<PlayerId> {
+        let is_queued = |person: &Person| {
+            person.mode == mode && person.party.is_none() && person.connection.is_some()
+        };
+        let queued = self.people.iter().filter(|(_, person)| is_queued(person));
         let mut queued: Vec<_> = queued.map(|(id, person)| (person.rank, *id)).collect();
         queued.sort_unstable();
         queued.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// The players of a mode who wait for a match or a game, first to last.
-    pub(super) fn waiting_people(&self, mode: ModeId) -> Vec<ConnectionId> {
+    /// The players of a mode who are here and wait for a match or a game, first to last.
+    pub(super) fn waiting_people(&self, mode: ModeId) -> Vec<PlayerId> {
         let waits = |person: &Person| match person.party {
-            None => true,
+            None => person.connection.is_some(),
             Some(id) => self.parties.get(&id).is_some_and(|p| p.stand == PartyStand::Waiting),
         };
         let of_mode = |person: &Person| person.mode == mode && waits(person);
@@ -385,7 +488,8 @@ impl Book {
     /// A queued player's place, from 1.
     pub(super) fn position(&self, person: &Person) -> usize {
         let is_before = |other: &&Person| {
-            other.mode == person.mode && other.party.is_none() && other.rank <= person.rank
+            let is_queued = other.party.is_none() && other.connection.is_some();
+            other.mode == person.mode && is_queued && other.rank <= person.rank
         };
         self.people.values().filter(is_before).count()
     }

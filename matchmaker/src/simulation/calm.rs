@@ -71,6 +71,7 @@ impl World<'_> {
     }
 
     fn is_served(&self) -> bool {
+        // Who is asked says nothing, or has accepted; in either case it is over soon.
         let nobody_is_matched = self.book.people.values().all(|person| person.party.is_none());
         let all_idle = self.book.games.values().all(|process| process.step == Step::Warm);
         let all_warm = self.book.mode_ids().all(|mode| !self.book.lacks_warm(mode));

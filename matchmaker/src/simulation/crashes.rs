@@ -61,7 +61,8 @@ impl World<'_> {
         }
         self.book.tally.count("crashes");
         self.trace.push(Entry::Noted("the daemon crashed".to_owned()));
-        let connected: Vec<ConnectionId> = self.book.people.keys().copied().collect();
+        let connected: Vec<ConnectionId> =
+            self.book.people.values().filter_map(|person| person.connection).collect();
         for connection in connected {
             self.tell(Input::Lost { connection })?;
         }

@@ -6,7 +6,7 @@ use protocol::WaitReason;
 
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Flaw, Verdict, Witness, demand};
-use crate::ids::{ConnectionId, GameId, ModeId};
+use crate::ids::{GameId, ModeId, PlayerId};
 use crate::io::Input;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
@@ -60,6 +60,8 @@ impl Book {
         demand(moment.moved.is_empty(), || {
             format!("{:?} made room and are nowhere", moment.moved)
         })?;
+        let unheard = (moment.evicted.first(), moment.replaced);
+        demand(unheard == (None, None), || format!("{unheard:?} were told nothing"))?;
         demand(moment.result_due.is_none(), || {
             format!("lost the result: {:?}", moment.result_due)
         })?;
@@ -76,13 +78,14 @@ impl Book {
     }
 
     fn demand_people_are_somewhere(&self) -> Verdict {
-        for (connection, person) in &self.people {
+        for (id, person) in &self.people {
             let Some(party) = person.party else { continue };
             let is_seated = self.parties.get(&party).is_some_and(|party| {
-                party.players.contains(connection)
-                    && !matches!(party.stand, PartyStand::Assigned { .. })
+                party.players.contains(id) && !matches!(party.stand, PartyStand::Assigned { .. })
             });
-            demand(is_seated, || format!("{connection:?} {person:?} is in no match that waits"))?;
+            demand(is_seated && person.connection.is_some(), || {
+                format!("{id:?} {person:?} is in no match that waits, or is away")
+            })?;
         }
         let size = |mode: ModeId| self.mode(mode).players;
         let is_short = |mode: &ModeId| self.queue(*mode).len() < size(*mode);
@@ -95,6 +98,12 @@ impl Book {
     fn demand_matches_are_served(&self) -> Verdict {
         for (id, party) in &self.parties {
             let game = match party.stand {
+                PartyStand::Offered { .. } => {
+                    let is_asked = |player| self.people[player].asked == Some(*id);
+                    let all_asked = party.players.iter().all(is_asked);
+                    demand(all_asked && self.is_serving(), || format!("{id:?} is not offered"))?;
+                    continue;
+                }
                 PartyStand::Waiting => {
                     demand(self.is_serving(), || format!("{id:?} waits while draining"))?;
                     let is_told =
@@ -125,7 +134,7 @@ impl Book {
     /// Players who are seated in a game that is launched know that it is.
     fn demand_seated_are_told(&self, party: &Party, game: GameId) -> Verdict {
         let is_seated = self.games.get(&game).is_some_and(|process| process.is_seated);
-        let knows = |id: &ConnectionId| self.people[id].told == Some(WaitReason::GameStarting);
+        let knows = |id: &PlayerId| self.people[id].told == Some(WaitReason::GameStarting);
         demand(!is_seated || party.players.iter().all(knows), || {
             format!("{party:?} is seated in {game:?} and was not told")
         })
@@ -141,7 +150,7 @@ impl Book {
                 None => process.party.is_none(),
                 Some(PartyStand::Starting(game)) => game == *id && process.step == Step::Starting,
                 Some(PartyStand::Assigned { game, .. }) => game == *id,
-                Some(PartyStand::Waiting) => false,
+                Some(PartyStand::Offered { .. } | PartyStand::Waiting) => false,
             };
             demand(agrees, || format!("{id:?} {process:?} plays a match that is {stands:?}"))?;
         }
@@ -186,16 +195,19 @@ impl Book {
         let totals = brain.totals();
         demand(totals == self.totals, || format!("{totals:?}, and it was {:?}", self.totals))?;
         let t = self.totals;
-        let accounted = self.people.len() as u64 + t.assigned + t.left + t.lost + t.refused;
+        let gone = t.assigned + t.left + t.expired + t.evicted + t.refused;
+        let accounted = self.people.len() as u64 + gone;
         demand(t.joined == accounted, || format!("{t:?} and {} waiting", self.people.len()))?;
         let is_over = !self.is_serving() && self.games.is_empty();
         demand(self.is_drained == is_over, || "no game is left, and no word of it".into())?;
         for mode in self.mode_ids() {
             let status = brain.mode_status(mode);
-            let waiting = self.people.values().filter(|person| person.mode == mode).count();
+            let of_mode = || self.people.values().filter(|person| person.mode == mode);
+            let waiting = of_mode().filter(|person| person.connection.is_some()).count();
+            let away = of_mode().count() - waiting;
             let games = self.games.values().filter(|process| process.mode == mode).count();
-            let counted = (waiting, games, self.free_ports());
-            let kept = (status.waiting, status.games, status.ports_free);
+            let counted = (waiting, away, games, self.free_ports());
+            let kept = (status.waiting, status.away, status.games, status.ports_free);
             demand(counted == kept, || format!("{mode:?}: {kept:?}, and it is {counted:?}"))?;
         }
         Ok(())
@@ -203,6 +215,7 @@ impl Book {
 
     /// Nothing lasts longer than it may. To be demanded when time has passed and the brain was told so.
     pub(super) fn demand_nothing_overdue(&self) -> Verdict {
+        self.demand_nobody_overstays()?;
         for mode in self.mode_ids() {
             let since = self.surplus_since[mode.0];
             demand(since.is_none_or(|since| since + limits::SURPLUS_PAUSE > self.now), || {

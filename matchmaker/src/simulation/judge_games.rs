@@ -124,10 +124,17 @@ impl Book {
     ) -> Verdict {
         let mut first = self.waiting_people(mode);
         first.truncate(self.mode(mode).players);
+        let first_rank = self.line(mode).first().copied();
+        let is_agreed = self.mode(mode).accept_timeout.is_some();
         let Some(party) = self.parties.get_mut(&match_id) else {
             return demand(false, || format!("{match_id:?} is started and not there"));
         };
-        demand(party.stand == PartyStand::Waiting && party.players == first, || {
+        // A match that all have accepted stays whole, whoever came back since.
+        let is_first = match is_agreed {
+            true => first_rank == Some(party.rank),
+            false => party.players == first,
+        };
+        demand(party.stand == PartyStand::Waiting && is_first, || {
             format!("{match_id:?} {party:?} is started; those who came first are {first:?}")
         })?;
         party.stand = PartyStand::Starting(game);
@@ -203,7 +210,7 @@ impl Book {
         process.is_killed = true;
         process.killed_at = self.now;
         self.tally.count("games killed");
-        if before.step == Step::Starting && self.moment.gone.is_some() {
+        if before.step == Step::Starting && !self.moment.went.is_empty() {
             self.tally.count("games killed because a player went");
         }
         self.release_party(game, before.step);
@@ -258,9 +265,13 @@ impl Book {
                     format!("port {port} returns for {rest:?}; due is {due:?} at {until:?}")
                 })
             }
-            Event::MatchFormed { .. } | Event::MatchDissolved { .. } | Event::Draining { .. } => {
-                Ok(())
-            }
+            Event::PlayerAway { .. }
+            | Event::PlayerReturned { .. }
+            | Event::PlayerExpired { .. }
+            | Event::PlayerEvicted { .. }
+            | Event::MatchFormed { .. }
+            | Event::MatchDissolved { .. }
+            | Event::Draining { .. } => Ok(()),
         }
     }
 
@@ -329,7 +340,9 @@ impl Book {
             format!("{match_id:?} of {game:?} {process:?} ends with {end:?}; due was {due:?}")
         })?;
         let told_at = process.told_at;
-        self.parties.remove(&match_id);
+        for id in self.parties.remove(&match_id).into_iter().flat_map(|party| party.players) {
+            self.seated.remove(&id);
+        }
         self.tally.count("matches ended");
         demand(told_at == Some(self.now.saturating_sub(lasted)), || {
             format!("{match_id:?} was told at {told_at:?} and lasted {lasted:?}")

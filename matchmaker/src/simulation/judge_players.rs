@@ -1,6 +1,8 @@
 //! Judges what players are told, and how they are put together.
 
-use protocol::{ErrorCode, Secret, WaitReason};
+use std::collections::BTreeSet;
+
+use protocol::{ErrorCode, EvictReason, Secret, WaitReason};
 
 use super::book::{Book, Party, PartyStand, Person, Step};
 use super::{Verdict, demand};
@@ -22,6 +24,25 @@ impl Book {
             Action::TellWaiting { connection, mode, reason } => {
                 self.judge_waiting(*connection, *mode, *reason)
             }
+            Action::TellFound { connection, match_id, accept_within } => {
+                self.judge_found(*connection, *match_id, *accept_within)
+            }
+            Action::TellAccepted { connection, count, of } => {
+                self.judge_accepted(*connection, *count, *of)
+            }
+            Action::TellEvicted { connection, reason } => {
+                let is_due = self.moment.evicted.remove(connection);
+                // To decline is answered with it.
+                self.moment.replies += usize::from(*reason == EvictReason::Declined);
+                demand(is_due, || format!("{connection:?} is told that it is out, and is not"))
+            }
+            Action::Replace { connection } => {
+                let due = self.moment.replaced.take();
+                demand(due == Some(*connection), || {
+                    format!("{connection:?} is replaced for {due:?}")
+                })
+            }
+            Action::Rejoin { game, seat } => self.judge_rejoin(*game, seat),
             Action::Assign { .. } => self.judge_assign(action),
             Action::Refuse { connection, code, .. } => self.judge_refuse(*connection, *code),
             Action::Launch { game, mode, port, seated } => {
@@ -44,6 +65,10 @@ impl Book {
 
     fn judge_event(&mut self, event: &Event) -> Verdict {
         match event {
+            Event::PlayerAway { .. }
+            | Event::PlayerReturned { .. }
+            | Event::PlayerExpired { .. }
+            | Event::PlayerEvicted { .. } => self.judge_player_event(event),
             Event::MatchFormed { match_id, mode, players } => {
                 self.judge_formed(*match_id, *mode, players)
             }
@@ -77,6 +102,10 @@ impl Book {
         (position, needed): (usize, usize),
         key: Secret,
     ) -> Verdict {
+        if let Some(Input::Resume { connection: asked, .. }) = self.moment.input {
+            demand(asked == connection, || format!("{connection:?} is queued for {asked:?}"))?;
+            return self.judge_taken_up(connection, mode, (position, needed), key);
+        }
         let Some(Input::Ready { connection: asked, queue, resume_key, token, .. }) =
             self.moment.input.clone()
         else {
@@ -89,7 +118,7 @@ impl Book {
         demand(self.mode_named(queue.as_deref()) == Some(mode), || {
             format!("{connection:?} wanted {queue:?} and is queued for {mode:?}")
         })?;
-        let is_new = !self.people.contains_key(&connection);
+        let is_new = self.person_on(connection).is_none();
         demand(is_new, || format!("{connection:?} is queued twice"))?;
         let waiting = self.people.values().filter(|person| person.mode == mode).count();
         demand(waiting < self.config.queue_max, || "the queue is over its cap".into())?;
@@ -98,8 +127,18 @@ impl Book {
         };
         self.last_rank += 1;
         let rank = self.last_rank;
-        let person = Person { id, mode, rank, token, party: None, told: None };
-        self.people.insert(connection, person.clone());
+        let person = Person {
+            connection: Some(connection),
+            away_since: None,
+            key,
+            mode,
+            rank,
+            token,
+            party: None,
+            told: None,
+            asked: None,
+        };
+        self.people.insert(id, person.clone());
         self.totals.joined += 1;
         self.moment.replies += 1;
         self.tally.count("players queued");
@@ -112,11 +151,11 @@ impl Book {
 
     fn judge_left(&mut self, connection: ConnectionId) -> Verdict {
         let asked = self.moment.input == Some(Input::Leave { connection });
-        self.moment.gone = self.people.remove(&connection);
+        let gone = self.person_on(connection).and_then(|id| self.take_out(id));
         self.moment.replies += 1;
         self.totals.left += 1;
         self.tally.count("players left");
-        demand(asked && self.moment.gone.is_some(), || format!("{connection:?} did not leave"))
+        demand(asked && gone.is_some(), || format!("{connection:?} did not leave"))
     }
 
     fn judge_requeued(
@@ -125,9 +164,11 @@ impl Book {
         mode: ModeId,
         position: usize,
     ) -> Verdict {
-        let is_survivor =
-            self.moment.survivors.remove(&connection) || self.moment.moved.remove(&connection);
-        let Some(person) = self.people.get(&connection).filter(|_| is_survivor) else {
+        let Some(id) = self.person_on(connection) else {
+            return demand(false, || format!("{connection:?} is nobody and goes back"));
+        };
+        let is_survivor = self.moment.survivors.remove(&id) || self.moment.moved.remove(&id);
+        let Some(person) = self.people.get(&id).filter(|_| is_survivor) else {
             return demand(false, || format!("{connection:?} goes back from nowhere"));
         };
         let expected = self.position(person);
@@ -142,7 +183,8 @@ impl Book {
         mode: ModeId,
         reason: WaitReason,
     ) -> Verdict {
-        let Some(person) = self.people.get_mut(&connection) else {
+        let id = self.person_on(connection);
+        let Some(person) = id.and_then(|id| self.people.get_mut(&id)) else {
             return demand(false, || format!("{connection:?} is gone and told {reason:?}"));
         };
         let is_news = person.told.replace(reason) != Some(reason);
@@ -155,12 +197,13 @@ impl Book {
             WaitReason::GameFailing => "matches told game-failing",
         });
         let is_seated = |game| self.games.get(game).is_some_and(|process| process.is_seated);
+        let resumes = matches!(self.moment.input, Some(Input::Resume { connection: it, .. }) if it == connection);
         let waits = match &stand {
             Some(PartyStand::Waiting) => true,
             Some(PartyStand::Starting(game)) => {
-                is_seated(game) && reason == WaitReason::GameStarting
+                (is_seated(game) || resumes) && reason == WaitReason::GameStarting
             }
-            Some(PartyStand::Assigned { .. }) | None => false,
+            Some(PartyStand::Offered { .. } | PartyStand::Assigned { .. }) | None => false,
         };
         demand(waits && own_mode == mode, || {
             format!("{connection:?} does not wait and is told {reason:?}")
@@ -182,14 +225,15 @@ impl Book {
         else {
             return Ok(());
         };
-        let Some(person) = self.people.remove(connection) else {
-            return demand(false, || format!("{connection:?} is assigned twice, or from nowhere"));
-        };
-        self.totals.assigned += 1;
-        self.tally.count("players assigned");
-        let its_own = (person.id, person.mode, person.party, person.token);
-        demand(its_own == (*player, *mode, Some(*match_id), *token), || {
-            format!("{connection:?} {person:?} gets the place of another")
+        let person = match self.moment.input {
+            Some(Input::Resume { connection: asked, .. }) if asked == *connection => {
+                self.judge_assigned_again(*player)
+            }
+            _ => self.judge_assigned_first(*connection, *player),
+        }?;
+        let its_own = (person.mode, person.party, person.token);
+        demand(its_own == (*mode, Some(*match_id), *token), || {
+            format!("{player:?} {person:?} gets the place of another")
         })?;
         let Some(party) = self.parties.get(match_id) else {
             return demand(false, || format!("{match_id:?} is assigned and not there"));
@@ -197,9 +241,10 @@ impl Book {
         let PartyStand::Assigned { game, since } = party.stand else {
             return demand(false, || format!("{match_id:?} is assigned before its game started"));
         };
-        demand(since == self.now, || format!("{match_id:?} is assigned again"))?;
+        let is_told_again = matches!(self.moment.input, Some(Input::Resume { .. }));
+        demand(since == self.now || is_told_again, || format!("{match_id:?} is assigned again"))?;
         demand(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
-        let seat = party.players.iter().position(|seated| seated == connection);
+        let seat = party.players.iter().position(|seated| seated == player);
         demand(seat == Some(*slot) && party.players.len() == *players, || {
             format!("{connection:?} gets slot {slot} of {players}, not {seat:?}")
         })?;
@@ -208,10 +253,11 @@ impl Book {
     }
 
     fn judge_refuse(&mut self, connection: ConnectionId, code: ErrorCode) -> Verdict {
-        let known = self.people.contains_key(&connection);
+        let known = self.person_on(connection).is_some();
         let is_sent_off = known && code == ErrorCode::Draining && !self.is_serving();
         if is_sent_off {
-            return self.judge_sent_off(connection);
+            let id = self.person_on(connection);
+            return id.map_or(Ok(()), |id| self.judge_sent_off(id));
         }
         self.moment.replies += 1;
         let expected = self.expected_refusal(connection);
@@ -222,7 +268,7 @@ impl Book {
 
     /// Why the connection that spoke is refused, if it is.
     fn expected_refusal(&self, connection: ConnectionId) -> Option<ErrorCode> {
-        let known = self.people.contains_key(&connection);
+        let known = self.person_on(connection).is_some();
         let input = self.moment.input.as_ref()?;
         if let Input::Ready { connection: asked, queue, .. } = input {
             return (*asked == connection)
@@ -231,11 +277,17 @@ impl Book {
         if *input == (Input::Leave { connection }) {
             return (!known).then_some(ErrorCode::BadState);
         }
-        if *input == (Input::Answer { connection }) {
-            return Some(ErrorCode::BadState);
+        match input {
+            Input::Answer { connection: asked, .. } if *asked == connection => {
+                let offer = self.person_on(connection).and_then(|id| self.offer_to(id));
+                offer.is_none().then_some(ErrorCode::BadState)
+            }
+            Input::Resume { connection: asked, key, .. } if *asked == connection => match known {
+                true => Some(ErrorCode::BadState),
+                false => (!self.may_resume(key.as_ref())).then_some(ErrorCode::BadResume),
+            },
+            _ => None,
         }
-        let resumes = *input == Input::Resume { connection };
-        resumes.then_some(if known { ErrorCode::BadState } else { ErrorCode::BadResume })
     }
 
     fn refusal_of_ready(&self, known: bool, queue: Option<&str>) -> Option<ErrorCode> {
@@ -251,21 +303,21 @@ impl Book {
     }
 
     /// A player who waits is sent off because Muster goes down; its match, which has no game, goes with it.
-    fn judge_sent_off(&mut self, connection: ConnectionId) -> Verdict {
-        self.moment.survivors.remove(&connection);
-        let Some(person) = self.people.remove(&connection) else { return Ok(()) };
+    pub(super) fn judge_sent_off(&mut self, id: PlayerId) -> Verdict {
+        self.moment.survivors.remove(&id);
+        let Some(person) = self.people.remove(&id) else { return Ok(()) };
         self.totals.refused += 1;
         self.tally.count("players sent off");
         let Some(party) = person.party.and_then(|id| self.parties.remove(&id)) else {
             return Ok(());
         };
-        for connection in &party.players {
-            if let Some(person) = self.people.get_mut(connection) {
+        for id in &party.players {
+            if let Some(person) = self.people.get_mut(id) {
                 person.party = None;
             }
         }
         match party.stand {
-            PartyStand::Waiting => Ok(()),
+            PartyStand::Offered { .. } | PartyStand::Waiting => Ok(()),
             // The game goes too, and `demands` sees to it that it does.
             PartyStand::Starting(game) => {
                 if let Some(process) = self.games.get_mut(&game) {
@@ -275,7 +327,7 @@ impl Book {
                 Ok(())
             }
             PartyStand::Assigned { game, .. } => {
-                demand(false, || format!("{connection:?} plays in {game:?} and is sent off"))
+                demand(false, || format!("{id:?} plays in {game:?} and is sent off"))
             }
         }
     }
@@ -285,22 +337,24 @@ impl Book {
         demand(is_new && self.is_serving(), || format!("{match_id:?} is old, or comes too late"))?;
         let queue = self.queue(mode);
         let size = self.mode(mode).players;
-        let first: Vec<ConnectionId> = queue.into_iter().take(size).collect();
-        let ids: Vec<PlayerId> = first.iter().map(|id| self.people[id].id).collect();
-        demand(players.len() == size && ids == players, || {
-            format!("{match_id:?} takes {players:?}; the first in the queue are {ids:?}")
+        let first: Vec<PlayerId> = queue.into_iter().take(size).collect();
+        demand(players.len() == size && first == players, || {
+            format!("{match_id:?} takes {players:?}; the first in the queue are {first:?}")
         })?;
-        for connection in &first {
-            if let Some(person) = self.people.get_mut(connection) {
+        for id in &first {
+            if let Some(person) = self.people.get_mut(id) {
                 person.party = Some(match_id);
                 person.told = None;
             }
             // Who was moved from one match to another need not be told.
-            self.moment.moved.remove(connection);
+            self.moment.moved.remove(id);
         }
         let rank = first.first().map_or(0, |id| self.people[id].rank);
-        let (formed_at, stand) = (self.now, PartyStand::Waiting);
-        self.parties.insert(match_id, Party { mode, players: first, rank, formed_at, stand });
+        let until = self.mode(mode).accept_timeout.map(|span| self.now + span);
+        let stand = until.map_or(PartyStand::Waiting, |until| PartyStand::Offered { until });
+        let (formed_at, accepted) = (self.now, BTreeSet::new());
+        let party = Party { mode, players: first, accepted, rank, formed_at, stand };
+        self.parties.insert(match_id, party);
         self.formed[mode.0].push(self.now.as_secs());
         self.last_match_step = Some(self.now);
         self.tally.count("matches formed");
@@ -312,16 +366,17 @@ impl Book {
     fn is_overtaken_by(&self, match_id: MatchId, player: PlayerId) -> bool {
         let Some(party) = self.parties.get(&match_id) else { return false };
         let last = party.players.last().and_then(|id| self.people.get(id));
-        let Some(last) = last.filter(|last| last.id == player) else { return false };
+        let Some(last) = last.filter(|_| party.players.last() == Some(&player)) else {
+            return false;
+        };
         let others = self.waiting_people(party.mode).into_iter();
-        let is_other = |id: &ConnectionId| self.people[id].party != Some(match_id);
+        let is_other = |id: &PlayerId| self.people[id].party != Some(match_id);
         let came_before = others.filter(is_other).any(|id| self.people[&id].rank < last.rank);
         party.stand == PartyStand::Waiting && came_before
     }
 
     fn judge_dissolved(&mut self, match_id: MatchId, player: PlayerId) -> Verdict {
-        let gone = self.moment.gone.as_ref().map(|person| (person.id, person.party));
-        let went = gone == Some((player, Some(match_id)));
+        let went = self.moment.went.contains(&(player, match_id));
         demand(went || self.is_overtaken_by(match_id, player), || {
             format!("{match_id:?} is taken apart because of {player:?}, who did not go")
         })?;
@@ -335,12 +390,15 @@ impl Book {
             (process.step, process.party) = (Step::Ending, None);
             self.tally.count("matches dissolved before their game existed");
         }
-        for connection in party.players {
-            if let Some(person) = self.people.get_mut(&connection) {
+        for id in party.players {
+            // Who is in no match any more is the one who went.
+            let is_left = |person: &&mut Person| person.party == Some(match_id);
+            if let Some(person) = self.people.get_mut(&id).filter(is_left) {
                 person.party = None;
+                person.asked = None;
                 match went {
-                    true => self.moment.survivors.insert(connection),
-                    false => self.moment.moved.insert(connection),
+                    true => self.moment.survivors.insert(id),
+                    false => self.moment.moved.insert(id),
                 };
             }
         }

@@ -40,6 +40,7 @@ pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
         quarantine: [Duration::ZERO, SECOND / 2, 3 * SECOND, 5 * SECOND][choices.index(4)],
         drain_timeout: [Duration::ZERO, 2 * SECOND, 20 * SECOND][choices.index(3)],
         queue_max: largest_match + choices.index(12),
+        resume_window: [Duration::ZERO, SECOND / 100, 3 * SECOND, 30 * SECOND][choices.index(4)],
         launching_max: [1, 2, 4, 8][choices.index(4)],
     }
 }
@@ -55,6 +56,9 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         seat_at_launch: choices.one_in(3),
         ready_timeout: [SECOND / 1000, SECOND, 5 * SECOND][choices.index(3)],
         start_timeout: [SECOND / 1000, SECOND, 2 * SECOND][choices.index(3)],
+        accept_timeout: [None, None, Some(SECOND / 1000), Some(10 * SECOND)][choices.index(4)],
+        hello_timeout: [SECOND / 1000, SECOND, 10 * SECOND][choices.index(3)],
+        rejoin: choices.one_in(2),
         max_duration: [SECOND / 1000, 10 * SECOND, 60 * SECOND][choices.index(3)],
         alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
         stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],

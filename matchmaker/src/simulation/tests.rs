@@ -145,7 +145,7 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 39] = [
+const LANDMARKS: [&str; 48] = [
     "crashes",
     "daemons replaced",
     "games broken early",
@@ -165,6 +165,7 @@ const LANDMARKS: [&str; 39] = [
     "games terminated",
     "games warm",
     "launches interrupted",
+    "matches accepted by all",
     "matches assigned",
     "matches dissolved",
     "matches dissolved before their game existed",
@@ -175,10 +176,18 @@ const LANDMARKS: [&str; 39] = [
     "matches told game-starting",
     "matches told no-port",
     "pauses",
+    "players asked to accept",
     "players assigned",
+    "players away",
+    "players expired",
     "players left",
     "players queued",
+    "players returned",
     "players sent off",
+    "players told again",
+    "players told to their game again",
+    "players who declined",
+    "players who did not answer",
     "ports found busy",
     "results",
     "seated games not launched",
@@ -234,7 +243,7 @@ fn the_sweep_finds_what_is_wrong_inside() {
     }
 }
 
-const ALL_DEFECTS: [Defect; 18] = [
+const ALL_DEFECTS: [Defect; 20] = [
     Defect::LineLeftOutOfOrder,
     Defect::PlaceLostOnTheWayBack,
     Defect::PortReturnedBeforeExit,
@@ -253,4 +262,6 @@ const ALL_DEFECTS: [Defect; 18] = [
     Defect::RefillForgotten,
     Defect::SurplusKept,
     Defect::DeadlinesNotWrittenDown,
+    Defect::WindowOverstayed,
+    Defect::OlderConnectionNotFenced,
 ];

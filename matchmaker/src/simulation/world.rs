@@ -5,14 +5,14 @@ use std::time::Duration;
 
 use protocol::Secret;
 
-use super::book::{Book, Process, Step};
+use super::book::{Book, Person, Process, Step};
 use super::crashes::WrittenDown;
 use super::setup::{MODE_NAMES, Temper, draw_config};
 use super::trace::{Entry, Trace};
 use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
 use crate::arrivals::WINDOW_SECONDS;
 use crate::config::Config;
-use crate::ids::{ConnectionId, GameId};
+use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
 use crate::io::{Action, Exit, Input, LaunchFault};
 use crate::matchmaker::Matchmaker;
 
@@ -33,6 +33,8 @@ pub struct World<'a> {
     pub(super) trace: Trace,
     /// Connections that may speak again: their player left, was lost, or was refused.
     pub(super) quiet: Vec<ConnectionId>,
+    /// Connections whose session was taken over by another, and who do not know it yet.
+    fenced: Vec<ConnectionId>,
     next_connection: u64,
     next_secret: u128,
 }
@@ -83,6 +85,7 @@ impl<'a> World<'a> {
             only: None,
             trace,
             quiet: Vec::new(),
+            fenced: Vec::new(),
             next_connection: 1,
             next_secret: 1,
         }
@@ -127,12 +130,14 @@ impl<'a> World<'a> {
 
     fn step(&mut self) -> Verdict {
         match self.choices.below(101) {
-            0..=17 => self.somebody_joins(),
-            18..=20 => self.some_join_at_once(),
-            21..=22 => self.somebody_is_impatient(),
-            23..=28 => self.somebody_goes(),
-            29..=30 => self.nobody_speaks(),
-            31..=61 => self.a_game_proceeds(),
+            0..=15 => self.somebody_joins(),
+            16..=18 => self.some_join_at_once(),
+            19..=20 => self.somebody_is_impatient(),
+            21..=26 => self.somebody_goes(),
+            27..=30 => self.somebody_returns(),
+            31..=34 => self.somebody_answers(),
+            35..=36 => self.nobody_speaks(),
+            37..=61 => self.a_game_proceeds(),
             62 => self.players_come_without_a_pause(),
             63..=68 => self.a_game_misbehaves(),
             69..=83 => self.time_goes_on(),
@@ -170,8 +175,10 @@ impl<'a> World<'a> {
             if asks_book {
                 verdict?;
             }
-            if let Action::Launch { game, .. } = action {
-                self.draw_temper(game);
+            match action {
+                Action::Launch { game, .. } => self.draw_temper(game),
+                Action::Replace { connection } => self.fenced.push(connection),
+                _ => {}
             }
         }
         if asks_book {
@@ -269,12 +276,10 @@ impl<'a> World<'a> {
     }
 
     fn draw_person(&mut self) -> Option<ConnectionId> {
-        let count = self.book.people.len();
-        if count == 0 {
-            return None;
-        }
-        let index = self.choices.index(count);
-        self.book.people.keys().nth(index).copied()
+        let here = self.book.people.values().filter_map(|person| person.connection);
+        let here: Vec<ConnectionId> = here.collect();
+        let count = here.len();
+        (count > 0).then(|| here[self.choices.index(count)])
     }
 
     /// READY from somebody who is queued already, or another verb out of turn.
@@ -282,27 +287,101 @@ impl<'a> World<'a> {
         let Some(connection) = self.draw_person() else { return Ok(()) };
         match self.choices.below(3) {
             0 => self.say_ready(connection, None),
-            1 => self.tell(Input::Answer { connection }),
-            _ => self.tell(Input::Resume { connection }),
+            1 => self.answer(connection),
+            _ => self.say_resume(connection),
         }
+    }
+
+    fn answer(&mut self, connection: ConnectionId) -> Verdict {
+        let accepts = !self.choices.one_in(4);
+        self.tell(Input::Answer { connection, accepts })
+    }
+
+    /// Somebody who was asked to accept a match answers.
+    fn somebody_answers(&mut self) -> Verdict {
+        let asked = self.book.people.values().filter(|person| person.asked.is_some());
+        let asked: Vec<ConnectionId> = asked.filter_map(|person| person.connection).collect();
+        if asked.is_empty() {
+            return Ok(());
+        }
+        let index = self.choices.index(asked.len());
+        self.answer(asked[index])
+    }
+
+    /// Everybody who is asked accepts. Says whether there was anybody.
+    fn all_accept(&mut self) -> Result<bool, Flaw> {
+        let has_accepted = |id: &PlayerId, match_id: &MatchId| {
+            self.book.parties.get(match_id).is_some_and(|party| party.accepted.contains(id))
+        };
+        let is_silent = |(id, person): &(&PlayerId, &Person)| {
+            person.asked.is_some_and(|match_id| !has_accepted(id, &match_id))
+        };
+        let silent = self.book.people.iter().filter(is_silent);
+        let silent: Vec<ConnectionId> = silent.filter_map(|(_, it)| it.connection).collect();
+        for connection in &silent {
+            self.tell(Input::Answer { connection: *connection, accepts: true })?;
+        }
+        Ok(!silent.is_empty())
+    }
+
+    /// READY with a key, of somebody who waits, plays, is away or is gone, or of nobody.
+    fn say_resume(&mut self, connection: ConnectionId) -> Verdict {
+        let token = self.new_secret();
+        let keys = self.book.people.values().chain(self.book.seated.values());
+        let mut keys: Vec<Secret> = keys.map(|person| person.key).collect();
+        keys.extend(self.choices.one_in(8).then(|| Secret::from_bytes([0; Secret::BYTES])));
+        let key = match keys.len() {
+            0 => None,
+            count => Some(keys[self.choices.index(count)]),
+        };
+        let key = key.filter(|_| !self.choices.one_in(16));
+        self.tell(Input::Resume { connection, key, token })
+    }
+
+    /// Somebody comes back, or takes a session over that is spoken for.
+    fn somebody_returns(&mut self) -> Verdict {
+        let connection = self.new_connection();
+        if self.choices.one_in(6) {
+            return self.somebody_returns_late(connection);
+        }
+        self.say_resume(connection)
+    }
+
+    /// Somebody comes back when its time is just over, to a body that has not noticed that yet.
+    fn somebody_returns_late(&mut self, connection: ConnectionId) -> Verdict {
+        let window = self.book.config.resume_window;
+        let away = self.book.people.values();
+        let away = away.filter_map(|person| Some((person.away_since? + window, person.key)));
+        let Some((end, key)) = away.min_by_key(|&(end, _)| end) else { return Ok(()) };
+        self.now = self.now.max(end);
+        let token = self.new_secret();
+        self.tell(Input::Resume { connection, key: Some(key), token })
     }
 
     fn somebody_goes(&mut self) -> Verdict {
         let Some(connection) = self.draw_person() else { return Ok(()) };
-        if self.choices.one_in(2) {
-            return self.tell(Input::Lost { connection });
+        match self.choices.below(8) {
+            0..=4 => self.tell(Input::Lost { connection }),
+            5 => self.tell(Input::Quit { connection }),
+            _ => {
+                self.quiet.push(connection);
+                self.tell(Input::Leave { connection })
+            }
         }
-        self.quiet.push(connection);
-        self.tell(Input::Leave { connection })
     }
 
-    /// Words on a connection that has no player.
+    /// Words on a connection that has no player, or has none any more.
     fn nobody_speaks(&mut self) -> Verdict {
-        let connection = self.new_connection();
-        match self.choices.below(3) {
+        let connection = match self.fenced.pop() {
+            Some(connection) => connection,
+            None => self.new_connection(),
+        };
+        match self.choices.below(5) {
+            3 => self.tell(Input::Quit { connection }),
+            4 => self.tell(Input::Lost { connection }),
             0 => self.tell(Input::Leave { connection }),
-            1 => self.tell(Input::Answer { connection }),
-            _ => self.tell(Input::Resume { connection }),
+            1 => self.answer(connection),
+            _ => self.say_resume(connection),
         }
     }
 
@@ -327,8 +406,8 @@ impl<'a> World<'a> {
 
     /// Lets every game take its next step, and says whether one did.
     pub(super) fn all_games_proceed(&mut self) -> Result<bool, Flaw> {
+        let mut did = self.all_accept()?;
         let games: Vec<GameId> = self.book.games.keys().copied().collect();
-        let mut did = false;
         for game in games {
             if let Some(input) = self.next_word(game) {
                 did = true;

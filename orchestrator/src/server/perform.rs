@@ -22,30 +22,13 @@ impl Server {
             return;
         }
         match action {
-            Action::TellQueued { connection, mode, position, needed, resume_key } => {
-                let queue = self.queue_name(mode);
-                let resume = resume_key.to_string();
-                self.say(connection, &Reply::Queued { queue, position, needed, resume });
-            }
-            Action::TellLeft { connection } => self.say(connection, &Reply::Left),
-            Action::TellRequeued { connection, mode, position } => {
-                let queue = self.queue_name(mode);
-                self.say(connection, &Reply::Requeued { queue, position });
-            }
-            Action::TellWaiting { connection, mode, reason } => {
-                let queue = self.queue_name(mode);
-                self.say(connection, &Reply::Waiting { queue, reason });
-            }
-            Action::TellFound { connection, match_id, accept_within } => {
-                let (match_id, accept_ms) = (match_id.to_string(), millis(accept_within));
-                self.say(connection, &Reply::Found { match_id, accept_ms });
-            }
-            Action::TellAccepted { connection, count, of } => {
-                self.say(connection, &Reply::Accepted { count, of });
-            }
-            Action::TellEvicted { connection, reason } => {
-                self.say(connection, &Reply::Evicted { reason: reason.word().into() });
-            }
+            Action::TellQueued { .. }
+            | Action::TellLeft { .. }
+            | Action::TellRequeued { .. }
+            | Action::TellWaiting { .. }
+            | Action::TellFound { .. }
+            | Action::TellAccepted { .. }
+            | Action::TellEvicted { .. } => self.tell_player(&action),
             Action::Replace { connection } => {
                 self.close_with(connection, &Reply::Bye { reason: "replaced".into() });
             }
@@ -93,6 +76,35 @@ impl Server {
             }
             Action::Drained => self.is_done = true,
         }
+    }
+
+    /// Tells a player how it stands.
+    fn tell_player(&mut self, action: &Action) {
+        let (connection, reply) = match *action {
+            Action::TellQueued { connection, mode, position, needed, resume_key } => {
+                let (queue, resume) = (self.queue_name(mode), resume_key.to_string());
+                (connection, Reply::Queued { queue, position, needed, resume })
+            }
+            Action::TellLeft { connection } => (connection, Reply::Left),
+            Action::TellRequeued { connection, mode, position } => {
+                (connection, Reply::Requeued { queue: self.queue_name(mode), position })
+            }
+            Action::TellWaiting { connection, mode, reason } => {
+                (connection, Reply::Waiting { queue: self.queue_name(mode), reason })
+            }
+            Action::TellFound { connection, match_id, accept_within } => {
+                let (match_id, accept_ms) = (match_id.to_string(), millis(accept_within));
+                (connection, Reply::Found { match_id, accept_ms })
+            }
+            Action::TellAccepted { connection, count, of } => {
+                (connection, Reply::Accepted { count, of })
+            }
+            Action::TellEvicted { connection, reason } => {
+                (connection, Reply::Evicted { reason: reason.word().into() })
+            }
+            _ => return,
+        };
+        self.say(connection, &reply);
     }
 
     /// Orders a game. One that is launched for a match finds its players at birth: on its control channel, where it
