@@ -185,9 +185,10 @@ impl Lobby {
     pub fn handle_waiting(&mut self, reply: Reply) -> Result<Option<Assignment>, ClientError> {
         match reply {
             Reply::Assign { .. } => Ok(Assignment::of(reply)),
-            Reply::Error { .. } | Reply::Bye { .. } | Reply::Left => Err(self.refusal(&reply)),
-            Reply::Other(ref line) if line.starts_with("EVICTED") => Err(self.refusal(&reply)),
-            Reply::Other(ref line) if line.starts_with("FOUND") => {
+            Reply::Error { .. } | Reply::Bye { .. } | Reply::Left | Reply::Evicted { .. } => {
+                Err(self.refusal(&reply))
+            }
+            Reply::Found { .. } => {
                 self.send(&Request::Accept)?;
                 Ok(None)
             }
@@ -197,6 +198,7 @@ impl Lobby {
             | Reply::Status { .. }
             | Reply::Help(_)
             | Reply::Requeued { .. }
+            | Reply::Accepted { .. }
             | Reply::Waiting { .. }
             | Reply::Other(_) => Ok(None),
         }

@@ -119,7 +119,7 @@ fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Sta
                     return Ok(Some(Start { match_id, players, hello_ms, max_ms, netcode }));
                 }
                 ToGame::Stop { .. } => return Ok(None),
-                ToGame::Unknown => {}
+                ToGame::Rejoin { .. } | ToGame::Unknown => {}
             }
         }
     }
@@ -177,7 +177,7 @@ impl<G: Game> Table<G> {
             match message {
                 ToGame::Stop { .. } => self.session.handle_stop(self.clock.now()),
                 ToGame::Start { .. } => warn("a second start is ignored: one process, one match"),
-                ToGame::Unknown => {}
+                ToGame::Rejoin { .. } | ToGame::Unknown => {}
             }
         }
     }

@@ -60,6 +60,10 @@ fn describe(reply: &Reply) -> Option<String> {
         Reply::Waiting { queue, reason } => {
             Some(format!("waiting in {}: {}", Visible(queue), reason.word()))
         }
+        Reply::Found { match_id, .. } => {
+            Some(format!("match {} is found, and accepted", Visible(match_id)))
+        }
+        Reply::Accepted { count, of } => Some(format!("{count} of {of} have accepted")),
         Reply::Assign { match_id, host, port, slot, players, .. } => Some(format!(
             "assigned: match {} on {}:{port}, slot {slot} of {players}",
             Visible(match_id),
@@ -69,6 +73,7 @@ fn describe(reply: &Reply) -> Option<String> {
         // The end is told by the error that it becomes; the rest was not asked for.
         Reply::Muster { .. }
         | Reply::Left
+        | Reply::Evicted { .. }
         | Reply::Pong(_)
         | Reply::Status { .. }
         | Reply::Help(_)

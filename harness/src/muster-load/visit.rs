@@ -250,10 +250,10 @@ impl Visit {
                 return self.handle_error(stage, *number, *retry_ms, &reply);
             }
             Reply::Bye { .. } => self.farewell = Some(Farewell::Bye),
-            Reply::Other(line) if line.starts_with("FOUND") => {
+            Reply::Found { .. } => {
                 self.conversation.say(&protocol::Request::Accept);
             }
-            Reply::Other(line) if line.starts_with("EVICTED") => {
+            Reply::Evicted { .. } => {
                 stage.measure.error("evicted");
                 self.enter(stage, Phase::Greeted);
                 self.wants.end = Some(End::Close);
@@ -262,6 +262,7 @@ impl Visit {
             | Reply::Pong(_)
             | Reply::Status { .. }
             | Reply::Help(_)
+            | Reply::Accepted { .. }
             | Reply::Other(_) => {}
         }
         self.with_scenario(stage, |scenario, desk| scenario.handle_reply(desk, &reply));

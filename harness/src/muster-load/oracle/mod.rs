@@ -292,7 +292,7 @@ impl Oracle {
                 (Some(_), _) => self.endings.gone += 1,
                 (None, _) => {}
             },
-            Reply::Other(line) if line.starts_with("EVICTED") => {
+            Reply::Evicted { .. } => {
                 if self.end(player).is_some() {
                     self.endings.evicted += 1;
                 }
@@ -301,6 +301,8 @@ impl Oracle {
             | Reply::Pong(_)
             | Reply::Status { .. }
             | Reply::Help(_)
+            | Reply::Found { .. }
+            | Reply::Accepted { .. }
             | Reply::Other(_) => {}
         }
     }
