@@ -1,7 +1,7 @@
 //! Games that a template forks: they are games like any other, whatever becomes of the template; and a template that
 //! breaks its part of the contract costs its mode's players time, and nobody else anything.
 
-use std::io::Write as _;
+use std::process::Command;
 
 use client::{Assignment, GameSocket};
 use nix::sys::signal::{Signal, kill};
@@ -225,8 +225,10 @@ fn a_template_that_is_being_renewed_is_heard_to_its_end() {
     assert_eq!(asked(2), old);
     // The daemon cannot hear it now, and when it can, there is nobody any more.
     muster.while_frozen(|| {
-        let mut output = std::fs::File::options().write(true).open(output_of(old)).unwrap();
-        output.write_all(b"last words\nand the very last").unwrap();
+        // A process of its own writes: what is open here is open for a moment in whatever another test starts.
+        let words = "printf 'last words\nand the very last' >\"$0\"";
+        let wrote = Command::new("sh").arg("-c").arg(words).arg(output_of(old)).status().unwrap();
+        assert!(wrote.success(), "sh: {wrote}");
         send(old, Signal::SIGKILL);
         wait_until("the template's end", || !proc::is_alive(old));
     });
