@@ -76,7 +76,7 @@ impl Matchmaker {
         // A ticket's number is its player's.
         let first = queued.into_iter().chain(matched).min().map(|ticket| PlayerId(ticket.0));
         ModeFigures {
-            waiting: state.players_waiting,
+            waiting: state.players_waiting - state.queue.away().len(),
             oldest_since: first.and_then(|player| self.joined_at(player)),
             matches_waiting: state.waiting.len(),
             is_failing: state.is_failing(),
@@ -149,12 +149,13 @@ impl PortPlace {
 
 impl Totals {
     /// What became of all players so far, by the words for it.
-    pub fn named(&self) -> [(&'static str, u64); 5] {
+    pub fn named(&self) -> [(&'static str, u64); 6] {
         [
             ("joined", self.joined),
             ("assigned", self.assigned),
             ("left", self.left),
-            ("lost", self.lost),
+            ("expired", self.expired),
+            ("evicted", self.evicted),
             ("refused", self.refused),
         ]
     }
