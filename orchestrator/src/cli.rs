@@ -2,6 +2,7 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
 use log::LevelFilter;
@@ -63,6 +64,15 @@ pub(crate) struct Ask {
     pub(crate) json: bool,
 }
 
+/// How long a daemon may be silent that is kept.
+fn silence(text: &str) -> Result<Duration, String> {
+    let silence = humantime::parse_duration(text).map_err(|error| error.to_string())?;
+    let range = Duration::from_millis(100)..=Duration::from_secs(3600);
+    let in_range = range.contains(&silence).then_some(silence);
+    in_range
+        .ok_or_else(|| "100ms to 1h: the daemon says twice in this time that it lives".to_owned())
+}
+
 /// A flag goes before its environment variable, that before the file, that before the default.
 #[derive(Debug, Args)]
 pub(crate) struct Serve {
@@ -84,6 +94,18 @@ pub(crate) struct Serve {
     /// What players are told as the games' host (ports.public_host).
     #[arg(long, value_name = "HOST", env = "MUSTER_PORTS_PUBLIC_HOST")]
     pub(crate) public_host: Option<String>,
+    /// Keep the daemon: start it again when it crashes, or is silent for so long (default: 10s). For
+    /// hosts without a service manager.
+    #[arg(
+        long,
+        value_name = "SILENCE",
+        env = "MUSTER_KEEP",
+        num_args = 0..=1,
+        require_equals = true,
+        default_missing_value = "10s",
+        value_parser = silence
+    )]
+    pub(crate) keep: Option<Duration>,
     /// How much to log (log.level): off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", env = "MUSTER_LOG_LEVEL")]
     pub(crate) log: Option<LevelFilter>,

@@ -17,6 +17,7 @@ mod config;
 mod control;
 mod games;
 mod http;
+mod keeper;
 mod launches;
 mod listener;
 mod logging;
@@ -71,7 +72,20 @@ fn main() -> ExitCode {
     {
         return code;
     }
-    match run(Cli::parse()) {
+    if let Some(code) = std::env::args_os().next().and_then(|name| keeper::start::run_as(&name)) {
+        return code;
+    }
+    let cli = Cli::parse();
+    if let Command::Serve(Serve { keep: Some(silence), log, .. }) = &cli.command {
+        return match keeper::run(*silence, log.unwrap_or(log::LevelFilter::Info)) {
+            Ok(status) => ExitCode::from(status),
+            Err(error) => {
+                eprintln!("muster: {error}");
+                ExitCode::from(error.exit_code())
+            }
+        };
+    }
+    match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
             eprintln!("muster: {failure}");

@@ -41,6 +41,12 @@ impl Signals {
     }
 }
 
+impl std::os::fd::AsFd for Signals {
+    fn as_fd(&self) -> std::os::fd::BorrowedFd<'_> {
+        self.descriptor.as_fd()
+    }
+}
+
 impl std::os::fd::AsRawFd for Signals {
     fn as_raw_fd(&self) -> std::os::fd::RawFd {
         std::os::fd::AsFd::as_fd(&self.descriptor).as_raw_fd()

@@ -30,6 +30,7 @@ pub struct Setup {
     environment: Vec<(String, String)>,
     given: Option<(OwnedFd, String)>,
     kept: Option<&'static str>,
+    steps: Option<(&'static str, &'static str)>,
 }
 
 impl Default for Setup {
@@ -47,6 +48,7 @@ impl Default for Setup {
             environment: Vec::new(),
             given: None,
             kept: None,
+            steps: None,
         }
     }
 }
@@ -171,6 +173,13 @@ impl Setup {
     #[must_use]
     pub fn kept(mut self, silence: &'static str) -> Self {
         self.kept = Some(silence);
+        self
+    }
+
+    /// Has a shell do something to itself first, which then becomes the daemon by `exec "$0" "$@"`.
+    #[must_use]
+    pub fn after(mut self, shell: &'static str, steps: &'static str) -> Self {
+        self.steps = Some((shell, steps));
         self
     }
 
@@ -395,6 +404,11 @@ impl Drop for Muster {
 /// The daemon's program, by way of a shell where something is to be done first: the shell does it to itself and then
 /// becomes the daemon, which has the same pid, with no unsafe code.
 fn command_of(setup: &Setup) -> Command {
+    if let Some((shell, steps)) = setup.steps {
+        let mut shell = Command::new(shell);
+        shell.arg("-c").arg(steps).arg(&setup.program);
+        return shell;
+    }
     let mut steps = String::new();
     if let Some(count) = setup.open_files {
         steps.push_str(&format!("ulimit -n {count}; "));

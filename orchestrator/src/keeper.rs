@@ -1,0 +1,292 @@
+//! `muster serve --keep`: a small process that starts the daemon, watches over it, and starts it again when it dies.
+//!
+//! It is to the daemon what systemd is, in the same words (sd_notify(3), sd_listen_fds(3)), for hosts without: it hears
+//! the daemon's messages in its [`mailbox`], holds what is [`stored`], and hands it to the next daemon at its
+//! [`start`]; how soon that comes is for [`restarts`] to say. Signals are passed on. Where a daemon was killed its
+//! games live on; they become the keeper's children, which only takes them in when they die.
+//!
+//! One thread, one poll, and everything is bounded, as nobody watches over the keeper. A daemon that is replaced in
+//! place (exec) has the same pid, and the keeper need not know.
+
+pub(crate) mod mailbox;
+mod restarts;
+pub(crate) mod start;
+pub(crate) mod stored;
+
+use std::io;
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use log::LevelFilter;
+use nix::sys::signal::Signal;
+use process::Ended;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::pidfd_send_signal;
+
+use self::mailbox::{Mailbox, Word};
+use self::restarts::Restarts;
+use self::stored::Stored;
+use crate::notify::outbox::NOTIFY_SOCKET;
+use crate::signals::Signals;
+use crate::{logging, store};
+
+/// How long a daemon may take until it listens, and to end once it said that it stops, whatever the watchdog is.
+const GRACE: Duration = Duration::from_secs(60);
+
+/// Messages read before anything else is looked at.
+const WORDS_PER_TURN: usize = 1024;
+
+/// What a shell says of a program that was killed, besides the signal's number.
+const KILLED: i32 = 128;
+
+/// The name of the process, as `ps` shows it.
+const NAME: &std::ffi::CStr = c"muster-keeper";
+
+/// Why the keeper could not keep.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum KeepError {
+    #[error(
+        "cannot keep the daemon: {NOTIFY_SOCKET} is set, so a service manager keeps this process \
+         already; leave --keep out"
+    )]
+    Managed,
+    #[error(transparent)]
+    Take(#[from] store::TakeError),
+    #[error("cannot {attempt}: {source}")]
+    Run { attempt: &'static str, source: io::Error },
+}
+
+impl KeepError {
+    /// The codes of sysexits(3) where there is one.
+    pub(crate) fn exit_code(&self) -> u8 {
+        match self {
+            Self::Managed => 2,
+            Self::Take(_) => 78,
+            Self::Run { .. } => 1,
+        }
+    }
+
+    fn run(attempt: &'static str) -> impl FnOnce(io::Error) -> Self {
+        move |source| Self::Run { attempt, source }
+    }
+}
+
+/// The keeper.
+struct Keeper {
+    signals: Signals,
+    mailbox: Mailbox,
+    stored: Stored,
+    restarts: Restarts,
+    /// The longest silence of a daemon that listens.
+    silence: Duration,
+    phase: Phase,
+    stop_was_asked: bool,
+}
+
+/// Where the daemon is.
+enum Phase {
+    Running(Daemon),
+    /// It died; the next one is started then.
+    Pausing(Instant),
+    /// The keeper is to end with this status.
+    Over(i32),
+}
+
+/// A daemon that lives, as far as is known.
+struct Daemon {
+    pid: i32,
+    /// What its pid means, whoever has that number later.
+    process: OwnedFd,
+    started: Instant,
+    /// When it is killed if nothing is heard of it.
+    due: Instant,
+    is_ready: bool,
+    is_stopping: bool,
+}
+
+/// Keeps a daemon that may be silent for so long, until it ends by itself or is not to be kept alive. Gives its exit
+/// status.
+///
+/// # Errors
+/// When there is a service manager already, or what it takes cannot be had.
+pub(crate) fn run(silence: Duration, level: LevelFilter) -> Result<u8, KeepError> {
+    if std::env::var_os(NOTIFY_SOCKET).is_some() {
+        return Err(KeepError::Managed);
+    }
+    let stored = Stored::of(store::take()?);
+    logging::start(level);
+    // The name is for people; without it the arguments tell.
+    let _ = nix::sys::prctl::set_name(NAME);
+    let signals = Signals::take_over().map_err(KeepError::run("take over the signals"))?;
+    nix::sys::prctl::set_child_subreaper(true)
+        .map_err(|error| KeepError::run("become the reaper of games")(error.into()))?;
+    let mailbox = Mailbox::open().map_err(KeepError::run("open a socket for the daemon"))?;
+    let mut keeper = Keeper {
+        signals,
+        mailbox,
+        stored,
+        restarts: Restarts::default(),
+        silence,
+        phase: Phase::Pausing(Instant::now()),
+        stop_was_asked: false,
+    };
+    keeper.start().map_err(KeepError::run("start the daemon"))?;
+    let status = keeper.run().map_err(KeepError::run("wait for the daemon"))?;
+    Ok(u8::try_from(status).unwrap_or(1))
+}
+
+impl Keeper {
+    fn run(&mut self) -> io::Result<i32> {
+        loop {
+            if let Phase::Over(status) = self.phase {
+                return Ok(status);
+            }
+            self.wait()?;
+            // A daemon's last words come before its end.
+            self.read_words();
+            while let Some(signal) = self.signals.next() {
+                self.handle_signal(signal);
+            }
+            while let Some(ended) = process::reap() {
+                self.handle_end(&ended);
+            }
+            self.handle_deadline();
+        }
+    }
+
+    fn wait(&self) -> io::Result<()> {
+        let at = match &self.phase {
+            Phase::Running(daemon) => daemon.due,
+            Phase::Pausing(at) => *at,
+            Phase::Over(_) => return Ok(()),
+        };
+        let timeout = Timespec::try_from(at.saturating_duration_since(Instant::now())).ok();
+        let mut sources = [self.signals.as_fd(), self.mailbox.as_fd()]
+            .map(|source: BorrowedFd<'_>| PollFd::from_borrowed_fd(source, PollFlags::IN));
+        match poll(&mut sources, timeout.as_ref()) {
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    // ---- The daemon's words ----
+
+    fn read_words(&mut self) {
+        for _ in 0..WORDS_PER_TURN {
+            let Some(mut message) = self.mailbox.next() else { return };
+            let descriptors = std::mem::take(&mut message.descriptors);
+            // Only the daemon itself is listened to: no game, and none that was killed.
+            let Phase::Running(daemon) = &mut self.phase else { continue };
+            if message.pid != Some(daemon.pid) {
+                continue;
+            }
+            match message.word() {
+                Word::Ready if !daemon.is_ready => {
+                    daemon.is_ready = true;
+                    log::info!("the daemon is ready pid={}", daemon.pid);
+                }
+                Word::Stopping => daemon.is_stopping = true,
+                Word::Store { name } => self.stored.put(name, descriptors),
+                Word::Remove { name } => self.stored.remove(name),
+                Word::Ready | Word::Watchdog | Word::Other => {}
+            }
+            daemon.note_sign_of_life(self.silence);
+        }
+    }
+
+    // ---- Signals ----
+
+    fn handle_signal(&mut self, signal: Signal) {
+        if signal == Signal::SIGCHLD {
+            return;
+        }
+        self.stop_was_asked |= matches!(signal, Signal::SIGTERM | Signal::SIGINT);
+        match &self.phase {
+            Phase::Running(daemon) => daemon.send(signal),
+            Phase::Pausing(_) if self.stop_was_asked => self.phase = Phase::Over(0),
+            Phase::Pausing(_) | Phase::Over(_) => {}
+        }
+    }
+
+    // ---- Its end ----
+
+    fn handle_end(&mut self, ended: &Ended) {
+        let Phase::Running(daemon) = &self.phase else { return };
+        // Else a game of an earlier daemon, or what one left behind.
+        if ended.pid != daemon.pid {
+            return;
+        }
+        self.phase = match ended.end {
+            Ok(status) => Phase::Over(status),
+            Err(signal) if self.stop_was_asked => {
+                log::error!(
+                    "the daemon died of signal {signal} while it stopped pid={}",
+                    ended.pid
+                );
+                Phase::Over(KILLED + signal)
+            }
+            Err(signal) => match self.restarts.after(daemon.started.elapsed()) {
+                Some(pause) => {
+                    log::error!(
+                        "the daemon died of signal {signal} pid={}; starting it again in {pause:?}",
+                        ended.pid
+                    );
+                    Phase::Pausing(Instant::now() + pause)
+                }
+                None => {
+                    log::error!(
+                        "the daemon died of signal {signal} pid={}, again and again; giving up",
+                        ended.pid
+                    );
+                    Phase::Over(KILLED + signal)
+                }
+            },
+        };
+    }
+
+    fn handle_deadline(&mut self) {
+        let now = Instant::now();
+        match &mut self.phase {
+            Phase::Running(daemon) if daemon.due <= now => {
+                log::error!("the daemon does not answer pid={}; it is killed", daemon.pid);
+                daemon.send(Signal::SIGKILL);
+                // Its end is heard of soon.
+                daemon.due = now + GRACE;
+            }
+            Phase::Pausing(at) if *at <= now => {
+                if let Err(error) = self.start() {
+                    log::error!("cannot start the daemon: {error}; trying again");
+                    self.phase = match self.restarts.after(Duration::ZERO) {
+                        Some(pause) => Phase::Pausing(now + pause),
+                        None => Phase::Over(1),
+                    };
+                }
+            }
+            Phase::Running(_) | Phase::Pausing(_) | Phase::Over(_) => {}
+        }
+    }
+
+    fn start(&mut self) -> io::Result<()> {
+        let (pid, process) = start::start(&self.stored, self.mailbox.address(), self.silence)?;
+        let stored = self.stored.len();
+        log::info!("keeping the daemon pid={pid} stored={stored}");
+        let started = Instant::now();
+        let due = started + GRACE;
+        let (is_ready, is_stopping) = (false, false);
+        self.phase = Phase::Running(Daemon { pid, process, started, due, is_ready, is_stopping });
+        Ok(())
+    }
+}
+
+impl Daemon {
+    fn note_sign_of_life(&mut self, silence: Duration) {
+        let is_watched = self.is_ready && !self.is_stopping;
+        self.due = Instant::now() + if is_watched { silence } else { silence.max(GRACE) };
+    }
+
+    fn send(&self, signal: Signal) {
+        let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) else { return };
+        // ESRCH: it is dead, which is heard of soon.
+        let _ = pidfd_send_signal(&self.process, signal);
+    }
+}
