@@ -33,6 +33,19 @@ pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
 /// How long a game may outlive SIGKILL before it gets another, and the operator a word.
 pub const KILL_AGAIN_AFTER: Duration = Duration::from_secs(2);
 
+/// Steps of a search for a way to fill the squads of a match with parties, at most. Where parties are no more than a
+/// few sizes, a search is over after a few dozen; one that is not is given up, as if there were no way.
+pub(crate) const FILLING_STEPS_MAX: u32 = 2_000;
+
+/// Tickets of which it is asked, in one look for a match by skill, whether somebody new is near enough to them.
+pub(crate) const ANCHORS_ASKED_MAX: usize = 4_096;
+
+/// Tickets for which a match by skill is sought in one look.
+pub(crate) const ANCHORS_TRIED_MAX: usize = 256;
+
+/// How long a look for a match by skill rests that had more to look at than it may in one turn.
+pub(crate) const LOOK_PAUSE: Duration = Duration::from_millis(1);
+
 /// How many doublings of [`BACKOFF_MIN`] reach [`BACKOFF_MAX`]; more would only overflow.
 pub(crate) const BACKOFF_DOUBLINGS_MAX: u32 = 7;
 

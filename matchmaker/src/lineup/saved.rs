@@ -1,0 +1,76 @@
+//! A lineup as it is kept while the process is not there: what cannot be told from the rest.
+
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Lineup, Rules, Waiting};
+use crate::queue::Ticket;
+
+#[derive(Debug, Serialize, Deserialize)]
+pub(super) struct Saved {
+    rules: Rules,
+    present: Vec<(Ticket, Waiting)>,
+    away: Vec<(Ticket, Waiting)>,
+    news: Vec<(Ticket, Ticket)>,
+    anchors: Vec<Ticket>,
+    resume_at: Option<Duration>,
+}
+
+impl From<Lineup> for Saved {
+    fn from(lineup: Lineup) -> Self {
+        let (news, anchors, resume_at) = lineup.agenda.to_parts();
+        Self {
+            rules: lineup.rules,
+            present: lineup.present.into_iter().collect(),
+            away: lineup.away.into_iter().collect(),
+            news,
+            anchors,
+            resume_at,
+        }
+    }
+}
+
+impl TryFrom<Saved> for Lineup {
+    type Error = String;
+
+    /// # Errors
+    /// When it is not what a lineup can have saved.
+    fn try_from(saved: Saved) -> Result<Self, String> {
+        if let Some(flaw) = saved.rules.flaw() {
+            return Err(format!("a saved lineup has rules that make no sense: {flaw}"));
+        }
+        let mut lineup = Self::new(saved.rules);
+        let sizes = 1..=lineup.rules.party_max();
+        for (ticket, waiting) in saved.present.iter().chain(&saved.away) {
+            let size = waiting.group.size;
+            if !sizes.contains(&size) {
+                return Err(format!("a saved lineup has {size} players go together on {ticket:?}"));
+            }
+        }
+        for (ticket, waiting) in saved.present {
+            if lineup.present.insert(ticket, waiting).is_some() {
+                return Err(format!("a saved lineup has {ticket:?} twice"));
+            }
+            lineup.index(ticket, waiting.group);
+            lineup.agenda.note_widening(ticket, waiting.widens_at);
+        }
+        for (ticket, waiting) in saved.away {
+            if lineup.contains(ticket) {
+                return Err(format!("a saved lineup has {ticket:?} twice"));
+            }
+            lineup.away.insert(ticket, Waiting { widens_at: None, ..waiting });
+        }
+        let is_present = |ticket| lineup.present.contains_key(ticket);
+        let looked_at = saved.news.iter().map(|(news, _)| news).chain(&saved.anchors);
+        if let Some(ticket) = looked_at.into_iter().find(|&ticket| !is_present(ticket)) {
+            return Err(format!("a saved lineup looks at {ticket:?}, who is not there"));
+        }
+        for (news, from) in saved.news {
+            lineup.agenda.set_asked(news, Some(from));
+        }
+        saved.anchors.into_iter().for_each(|anchor| lineup.agenda.add_anchor(anchor));
+        lineup.agenda.set_resume(saved.resume_at);
+        Ok(lineup)
+    }
+}
