@@ -88,7 +88,9 @@ pub(crate) enum ExitCause {
     Success,
     /// With another status.
     Status,
-    /// By SIGKILL.
+    /// By SIGTERM, which Muster sends to games that do not stop.
+    Terminated,
+    /// By SIGKILL, which Muster sends to those that do not end then.
     Killed,
     /// By another signal.
     Signal,
@@ -98,8 +100,9 @@ pub(crate) enum ExitCause {
 pub(crate) const FAULTS: [&str; 5] =
     ["not_launched", "not_ready", "not_started", "ended", "broken"];
 
-/// SIGKILL, on every machine.
+/// signal(7): the same on every machine.
 const SIGKILL: i32 = 9;
+const SIGTERM: i32 = 15;
 
 impl Default for Counts {
     fn default() -> Self {
@@ -202,12 +205,14 @@ impl FailedLaunch {
 }
 
 impl ExitCause {
-    pub(crate) const ALL: [Self; 4] = [Self::Success, Self::Status, Self::Killed, Self::Signal];
+    pub(crate) const ALL: [Self; 5] =
+        [Self::Success, Self::Status, Self::Terminated, Self::Killed, Self::Signal];
 
     pub(crate) fn of(exit: Exit) -> Self {
         match exit {
             Exit::Status(0) => Self::Success,
             Exit::Status(_) => Self::Status,
+            Exit::Signal(SIGTERM) => Self::Terminated,
             Exit::Signal(SIGKILL) => Self::Killed,
             Exit::Signal(_) => Self::Signal,
         }
@@ -217,6 +222,7 @@ impl ExitCause {
         match self {
             Self::Success => "success",
             Self::Status => "status",
+            Self::Terminated => "terminated",
             Self::Killed => "killed",
             Self::Signal => "signal",
         }
