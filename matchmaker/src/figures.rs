@@ -11,6 +11,8 @@ use crate::matchmaker::{Matchmaker, Totals};
 pub struct ModeFigures {
     /// Players who wait, those in a match without a game included.
     pub waiting: usize,
+    /// Players who are away and whose place is kept.
+    pub away: usize,
     /// Since when the one waits who joined first, of those who were not sent to a game yet.
     pub oldest_since: Option<Duration>,
     /// Matches that wait for a game.
@@ -77,6 +79,7 @@ impl Matchmaker {
         let first = queued.into_iter().chain(matched).min().map(|ticket| PlayerId(ticket.0));
         ModeFigures {
             waiting: state.players_waiting - state.queue.away().len(),
+            away: state.queue.away().len(),
             oldest_since: first.and_then(|player| self.joined_at(player)),
             matches_waiting: state.waiting.len(),
             is_failing: state.is_failing(),

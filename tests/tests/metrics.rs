@@ -10,7 +10,7 @@ use nix::sys::ptrace;
 use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
-use protocol::Reply;
+use protocol::{Reply, Request};
 use tests::http::{self, Response};
 use tests::{Dice, Muster, SOON, Scrape, Setup, binary, wait_for, wait_until};
 
@@ -43,7 +43,7 @@ fn counters_agree_with_what_was_played() {
         play(&muster);
     }
     let mut left = muster.join("duel", "eve");
-    left.send(&protocol::Request::Leave).unwrap();
+    left.send(&Request::Leave).unwrap();
     wait_until("three matches in the figures", || {
         let scrape = muster.scrape();
         scrape.sum("muster_matches_ended_total", &DUEL) == 3.0
@@ -99,6 +99,32 @@ fn who_waits_and_what_fails_can_be_seen() {
     let warm = [("mode", "duel"), ("phase", "warm")];
     wait_until("a warm game", || muster.scrape().sum("muster_games", &warm) == 1.0);
     assert_eq!(muster.scrape().sum("muster_clients", &[]), 3.0);
+}
+
+#[test]
+fn who_goes_and_returns_and_who_is_evicted_is_counted() {
+    let muster = Setup::default()
+        .metrics()
+        .puppet("duel", &[], "players = 2\nwarm = 1\naccept_timeout = \"20s\"")
+        .start();
+    let of_duel = |name| muster.scrape().sum(name, &DUEL);
+    let mut ada = muster.connect();
+    let key = ada.join(Some("duel"), Some("ada"), SOON).unwrap().resume;
+    drop(ada);
+    wait_until("ada to be away", || of_duel("muster_queue_away_players") == 1.0);
+    assert_eq!(
+        (of_duel("muster_player_losses_total"), of_duel("muster_queue_players")),
+        (1.0, 0.0)
+    );
+    let mut ada = muster.connect();
+    ada.resume(&key, SOON).unwrap();
+    wait_until("ada to be back", || of_duel("muster_player_returns_total") == 1.0);
+    let mut bob = muster.join("duel", "bob");
+    while !matches!(bob.next_reply(SOON).unwrap(), Reply::Found { .. }) {}
+    bob.send(&Request::Decline).unwrap();
+    let declined = [("mode", "duel"), ("reason", "declined")];
+    wait_until("bob to be out", || muster.scrape().sum("muster_evictions_total", &declined) == 1.0);
+    assert_eq!(muster.scrape().sum("muster_players_total", &[("event", "evicted")]), 1.0);
 }
 
 #[test]

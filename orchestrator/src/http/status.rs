@@ -42,6 +42,7 @@ struct Queue<'a> {
     name: &'a str,
     match_players: usize,
     waiting: usize,
+    away: usize,
     oldest_wait_ms: Option<u64>,
     matches_waiting: usize,
     games: usize,
@@ -125,6 +126,7 @@ fn queue(mode: &ModeNow, ports_free: usize) -> Queue<'_> {
         name: &mode.name,
         match_players: mode.players,
         waiting: mode.waiting,
+        away: mode.away,
         oldest_wait_ms: mode.oldest_wait.map(millis),
         matches_waiting: mode.matches_waiting,
         games: mode.games.iter().sum(),
@@ -145,7 +147,7 @@ fn why(mode: &ModeNow, ports_free: usize) -> &'static str {
     } else if mode.waiting < mode.players {
         "more players are needed"
     } else {
-        "a game is starting"
+        "a match is being made ready"
     }
 }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use matchmaker::{Exit, GameFault, LaunchFault, ModeId};
-use protocol::ErrorCode;
+use protocol::{ErrorCode, EvictReason};
 
 use super::Histogram;
 use crate::client::Traffic;
@@ -48,6 +48,11 @@ pub(crate) struct ModeCounts {
     pub(crate) player_waits: Histogram,
     /// From a match's forming to its assignment, by [`GameSource`].
     pub(crate) game_waits: [Histogram; GameSource::ALL.len()],
+    /// Players whose connection was lost, and who came back.
+    pub(crate) players_away: u64,
+    pub(crate) players_returned: u64,
+    /// In the order of [`EVICTIONS`].
+    pub(crate) players_evicted: [u64; EVICTIONS.len()],
     /// Launches that were ordered.
     pub(crate) launches: u64,
     /// From the order to the process.
@@ -100,6 +105,9 @@ pub(crate) enum ExitCause {
 pub(crate) const FAULTS: [&str; 5] =
     ["not_launched", "not_ready", "not_started", "ended", "broken"];
 
+/// Why players lose their place.
+pub(crate) const EVICTIONS: [EvictReason; 2] = [EvictReason::Declined, EvictReason::Timeout];
+
 /// signal(7): the same on every machine.
 const SIGKILL: i32 = 9;
 const SIGTERM: i32 = 15;
@@ -133,6 +141,9 @@ impl Default for ModeCounts {
             matches_stopped: 0,
             player_waits: Histogram::of_waits(),
             game_waits: [Histogram::of_waits(), Histogram::of_waits()],
+            players_away: 0,
+            players_returned: 0,
+            players_evicted: [0; EVICTIONS.len()],
             launches: 0,
             launch_times: Histogram::of_starts(),
             ready_times: Histogram::of_starts(),
@@ -163,6 +174,13 @@ impl Counts {
     pub(crate) fn note_traffic(&mut self, traffic: Traffic) {
         self.bytes_received += traffic.received as u64;
         self.bytes_sent += traffic.sent as u64;
+    }
+
+    /// A player lost its place.
+    pub(crate) fn note_eviction(&mut self, mode: ModeId, reason: EvictReason) {
+        if let Some(place) = EVICTIONS.iter().position(|it| *it == reason) {
+            self.mode(mode).players_evicted[place] += 1;
+        }
     }
 
     /// A client was told an error.

@@ -12,9 +12,9 @@ use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, 
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
-use protocol::ErrorCode;
+use protocol::{ErrorCode, EvictReason};
 
-use super::counts::FAULTS;
+use super::counts::{EVICTIONS, FAULTS};
 use super::{ExitCause, FailedLaunch, GameSource, Histogram, ModeCounts, ModeNow, Snapshot};
 
 /// What a scrape is answered with, besides its text.
@@ -198,6 +198,29 @@ impl Exposition {
             "1 while the mode's games keep failing.",
             self.by_mode(|mode| f64::from(mode.is_failing)),
         )?;
+        page.gauge(
+            "muster_queue_away_players",
+            "Players whose connection is lost and whose place is kept.",
+            self.by_mode(|mode| size(mode.away)),
+        )?;
+        page.counter(
+            "muster_player_losses",
+            "Connections of players that were lost while their place was kept.",
+            self.counts_by_mode(|mode| mode.players_away),
+        )?;
+        page.counter(
+            "muster_player_returns",
+            "Players who came back to their place.",
+            self.counts_by_mode(|mode| mode.players_returned),
+        )?;
+        let evicted = self.rows(|_, name, mode| {
+            let evicted = EVICTIONS.iter().zip(mode.players_evicted);
+            let row = |(why, count): (&EvictReason, u64)| {
+                (vec![("mode", name), ("reason", why.word())], count)
+            };
+            evicted.map(row).collect()
+        });
+        page.counter("muster_evictions", "Players who lost their place, by reason.", evicted)?;
         page.histogram(
             "muster_player_wait_seconds",
             "From READY to ASSIGN.",

@@ -39,6 +39,8 @@ pub(crate) struct ModeNow {
     /// Whether its games are forked from a template.
     pub(crate) is_template: bool,
     pub(crate) waiting: usize,
+    /// Players whose connection is lost and whose place is kept.
+    pub(crate) away: usize,
     /// How long the one waits who has waited longest, of those who were not sent to a game yet.
     pub(crate) oldest_wait: Option<Duration>,
     pub(crate) matches_waiting: usize,

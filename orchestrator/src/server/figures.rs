@@ -27,6 +27,9 @@ impl Server {
 
     fn count_event(&mut self, event: &Event) {
         match event {
+            Event::PlayerAway { mode, .. } => self.counts.mode(*mode).players_away += 1,
+            Event::PlayerReturned { mode, .. } => self.counts.mode(*mode).players_returned += 1,
+            Event::PlayerEvicted { mode, reason, .. } => self.counts.note_eviction(*mode, *reason),
             Event::MatchFormed { mode, .. } => self.counts.mode(*mode).matches_formed += 1,
             Event::MatchDissolved { mode, .. } => self.counts.mode(*mode).matches_dissolved += 1,
             Event::MatchAssigned { mode, game, waited, .. } => {
@@ -145,6 +148,7 @@ impl Server {
             players: config.players,
             is_template: config.template.is_some(),
             waiting: figures.waiting,
+            away: figures.away,
             oldest_wait: figures.oldest_since.map(|since| self.brain_now().saturating_sub(since)),
             matches_waiting: figures.matches_waiting,
             is_failing: figures.is_failing,

@@ -109,7 +109,8 @@ function showQueues(status) {
     const cells = [queue.waiting, oldest, queue.running, queue.warm];
     row.append(name, ...cells.map((cell) => element("td", String(cell))));
     const reason = element("tr", undefined, "reason " + mark);
-    const why = element("td", (mark ? "▲ " : "") + queue.why);
+    const away = queue.away ? "; " + queue.away + " more are away" : "";
+    const why = element("td", (mark ? "▲ " : "") + queue.why + away);
     why.colSpan = 5;
     reason.append(why);
     return [row, reason];
