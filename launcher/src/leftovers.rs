@@ -29,6 +29,8 @@ pub(crate) struct Leftovers {
     others: HashSet<i32>,
     /// The user as whom all processes of a game's user are killed.
     killer: Option<u32>,
+    /// Whether the daemon makes a child that is not known yet.
+    is_held: bool,
 }
 
 /// What tells who belongs to a game.
@@ -50,7 +52,13 @@ impl Leftovers {
         let own = i32::try_from(std::process::id()).ok();
         let others = others.into_iter().chain(own).collect();
         let children = Children::new(daemon);
-        Self { daemon, children, games: BTreeMap::new(), unclean: BTreeMap::new(), others, killer }
+        let (games, unclean) = (BTreeMap::new(), BTreeMap::new());
+        Self { daemon, children, games, unclean, others, killer, is_held: false }
+    }
+
+    /// Nobody who is unknown is killed, and so no game is clean, until this is said again with `false`.
+    pub(crate) fn hold(&mut self, is_held: bool) {
+        self.is_held = is_held;
     }
 
     /// A game's process exists.
@@ -93,7 +101,7 @@ impl Leftovers {
     /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
     /// others are looked for again when what was killed has died.
     pub(crate) fn kill(&mut self, stack: &mut Stack) -> Vec<u64> {
-        if self.unclean.is_empty() {
+        if self.unclean.is_empty() || self.is_held {
             // Whoever is there belongs to a game that lives, although it may not say so yet: a process shows no
             // environment while it is between two programs.
             return Vec::new();
@@ -137,7 +145,7 @@ impl Leftovers {
         if let Some(user) = purged.and_then(|purged| purged.user) {
             self.kill_user(stack, user);
         }
-        for pid in self.strays() {
+        for pid in if self.is_held { Vec::new() } else { self.strays() } {
             if self.owner(pid).is_none_or(|of| of == game || !self.games.contains_key(&of)) {
                 self.kill_stray(pid);
             }

@@ -181,6 +181,15 @@ impl Launcher {
                 self.templates.renew(&mut self.maker, &self.directories, &mut outcomes);
                 self.tell(outcomes)?;
             }
+            Order::Hold => {
+                self.leftovers.hold(true);
+                self.daemon.send(&Answer::Holding, &[])?;
+            }
+            Order::Release { spared } => {
+                spared.into_iter().for_each(|pid| self.leftovers.note_other(pid));
+                self.leftovers.hold(false);
+                self.is_to_look = true;
+            }
             Order::Ping => self.daemon.send(&Answer::Pong, &[])?,
         }
         Ok(())

@@ -57,6 +57,14 @@ pub enum Order {
     },
     /// Start the templates anew: what they have loaded may have changed.
     Renew,
+    /// The daemon is about to make a child that is no game: kill nobody who was left behind until `Release`. Answered
+    /// by `Holding`.
+    Hold,
+    /// The daemon has made that child, or has not; whoever else is unknown may be killed again.
+    Release {
+        /// The child.
+        spared: Option<i32>,
+    },
     /// Say that you hear. Answered by `Pong`.
     Ping,
 }
@@ -107,6 +115,8 @@ pub enum Answer {
         /// Its process, a child of the daemon.
         pid: i32,
     },
+    /// Nobody is killed for having been left behind.
+    Holding,
     /// All orders before the question were heard.
     Pong,
 }

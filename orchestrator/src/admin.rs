@@ -9,6 +9,8 @@ pub(crate) mod ask;
 pub(crate) mod socket;
 pub(crate) mod tables;
 
+use std::path::PathBuf;
+
 use serde::{Deserialize, Serialize};
 
 use crate::reports::Phase;
@@ -43,6 +45,12 @@ pub(crate) enum Request {
         /// Whether the longest turn is to be measured anew from here on.
         #[serde(default)]
         reset_turns: bool,
+    },
+    /// Go on as another program, in the same process. Answered when it has taken over, or is refused.
+    Upgrade {
+        /// The program; as a default what the daemon was started as, looked up anew.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        binary: Option<PathBuf>,
     },
 }
 
@@ -133,6 +141,18 @@ pub(crate) struct Turns {
     pub(crate) longest_us: u64,
 }
 
+/// The answer to `upgrade`, from the new program.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Upgraded {
+    /// The version before.
+    pub(crate) from: String,
+    pub(crate) to: String,
+    /// The same as before.
+    pub(crate) pid: u32,
+    /// For so long nobody was served, in microseconds.
+    pub(crate) gap_us: u64,
+}
+
 /// The answer to what cannot be served.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Refusal {
@@ -169,6 +189,9 @@ mod tests {
         let status = Request::Status { reset_turns: false };
         assert_eq!(parse(r#"{"request":"status"}"#).unwrap(), status);
         let error = parse(r#"{"request":"magic"}"#).unwrap_err().to_string();
-        assert!(error.contains("unknown variant `magic`, expected `games` or `status`"), "{error}");
+        assert!(
+            error.contains("unknown variant `magic`, expected one of `games`, `status`, `upgrade`"),
+            "{error}"
+        );
     }
 }

@@ -41,6 +41,21 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Have a running daemon go on as another program: same process, same clients, same games.
+    #[command(
+        after_help = "Examples:\n  muster upgrade\n  muster upgrade /opt/muster-0.2/muster\n\n\
+                      The program first proves that it can: one that cannot is refused, with the reason, and \
+                      nothing changes."
+    )]
+    Upgrade {
+        /// The program; default: what the daemon was started as, looked up anew.
+        binary: Option<PathBuf>,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Say whether this program can go on with the state on its stdin. The daemon runs this.
+    #[command(hide = true)]
+    Preflight(Serve),
     /// Read a configuration, say what is wrong with it, and do nothing else.
     #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
     CheckConfig {

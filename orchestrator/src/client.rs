@@ -7,9 +7,11 @@ use bytes::{Buf as _, Bytes, BytesMut};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
 use crate::config::Limits;
+use crate::continuity::Text;
 use crate::rest::Rest;
 
 /// How much is read at a time. The buffer is one for all clients and games, so that who is silent owns none.
@@ -53,7 +55,7 @@ pub(crate) struct Traffic {
 }
 
 /// How far the conversation is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 enum Phase {
     /// Nothing was said yet.
     Silent,
@@ -66,6 +68,7 @@ enum Phase {
 }
 
 /// Since when things are as they are.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Times {
     /// The connection, or the last whole line.
     quiet_since: Instant,
@@ -75,6 +78,20 @@ struct Times {
     stuck_since: Option<Instant>,
     /// The last line.
     closing_since: Option<Instant>,
+}
+
+/// A client as it is written down, without its socket.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    address: IpAddr,
+    phase: Phase,
+    input: Text,
+    output: Text,
+    wants_turn: bool,
+    bad_lines: u8,
+    refused: bool,
+    lines: LineRate,
+    times: Times,
 }
 
 /// What a client wants of the server next.
@@ -144,6 +161,47 @@ impl Client {
 
     pub(crate) fn register(&mut self, registry: &Registry, token: Token) -> io::Result<()> {
         registry.register(&mut self.stream, token, Interest::READABLE)
+    }
+
+    /// What is to be known of it, for the program that goes on with its socket.
+    pub(crate) fn save(&self) -> Saved {
+        Saved {
+            address: self.address,
+            phase: self.phase,
+            input: self.input.as_bytes().into(),
+            output: self.output[..].into(),
+            wants_turn: self.wants_turn,
+            bad_lines: self.bad_lines,
+            refused: self.refused,
+            lines: self.lines,
+            times: self.times,
+        }
+    }
+
+    /// Goes on with a client. What its socket holds is told by the poll when it is watched.
+    pub(crate) fn restore(saved: Saved, stream: TcpStream) -> Self {
+        let mut input = LineBuffer::new(CLIENT_LINE_MAX);
+        input.extend(&saved.input.0);
+        Self {
+            stream,
+            address: saved.address,
+            phase: saved.phase,
+            input,
+            output: saved.output.into(),
+            readable: true,
+            end_is_near: false,
+            awaits_writable: false,
+            wants_turn: saved.wants_turn,
+            bad_lines: saved.bad_lines,
+            refused: saved.refused,
+            lines: saved.lines,
+            times: saved.times,
+            traffic: Traffic::default(),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &TcpStream {
+        &self.stream
     }
 
     pub(crate) fn into_stream(self) -> TcpStream {
@@ -360,6 +418,7 @@ fn is_passing(error: &io::Error) -> bool {
 }
 
 /// A bucket of lines that a client may send, filled at a steady rate.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct LineRate {
     left: u32,
     filled_at: Instant,

@@ -2,16 +2,19 @@
 
 use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
+use std::os::fd::RawFd;
 
 use matchmaker::ConnectionId;
 use mio::Registry;
 use mio::net::TcpStream;
 use protocol::Reply;
+use serde::{Deserialize, Serialize};
 use slab::Slab;
 
-use crate::client::Client;
+use crate::client::{self, Client};
 use crate::clock::Instant;
 use crate::config::Limits;
+use crate::continuity::{self, Kept, StateError};
 use crate::tokens;
 
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
@@ -35,6 +38,21 @@ struct Slot {
     is_ready: bool,
     is_told: bool,
     client: Client,
+}
+
+/// All clients as they are written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    generation: u32,
+    clients: Vec<SavedSlot>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedSlot {
+    id: ConnectionId,
+    socket: RawFd,
+    is_ready: bool,
+    client: client::Saved,
 }
 
 /// What a new connection is.
@@ -188,6 +206,48 @@ impl Clients {
     /// How many connections are open.
     pub(crate) fn len(&self) -> usize {
         self.slots.len()
+    }
+
+    /// What is to be known of them, for the program that goes on with their sockets.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+        let save = |(slot, held): (usize, &Slot)| SavedSlot {
+            id: tokens::connection_id(slot, held.generation),
+            socket: kept.keep(held.client.stream()),
+            is_ready: held.is_ready,
+            client: held.client.save(),
+        };
+        Saved { generation: self.generation, clients: self.slots.iter().map(save).collect() }
+    }
+
+    /// Goes on with all clients under their ids. They have no deadlines yet; who has something to be written is among
+    /// those who were [told](Self::take_told).
+    ///
+    /// # Errors
+    /// When a socket is not there, or cannot be watched.
+    pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
+        let mut all = Self { generation: saved.generation, ..Self::new() };
+        let mut slots = Vec::with_capacity(saved.clients.len());
+        for SavedSlot { id, socket, is_ready, client } in saved.clients {
+            let socket = continuity::take(socket, "a client's socket")?;
+            let mut client = Client::restore(client, TcpStream::from_std(socket.into()));
+            client.register(registry, tokens::client(id))?;
+            let is_told = client.has_output();
+            if is_ready {
+                all.ready.push_back(id);
+            }
+            if is_told {
+                all.told.push(id);
+            }
+            match client.is_refused() {
+                true => all.refused += 1,
+                false => *all.by_address.entry(client.address()).or_default() += 1,
+            }
+            let generation = tokens::generation(id);
+            let slot = Slot { generation, deadline: None, is_ready, is_told, client };
+            slots.push((tokens::slot(id), slot));
+        }
+        all.slots = slots.into_iter().collect();
+        Ok(all)
     }
 
     pub(crate) fn ids(&self) -> Vec<ConnectionId> {

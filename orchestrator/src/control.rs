@@ -1,6 +1,7 @@
 //! A game's control channel: what it says to Muster, and what it is told.
 
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::RawFd;
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use bytes::{Buf as _, BytesMut};
@@ -8,8 +9,10 @@ use matchmaker::GameId;
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
+use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
+use crate::continuity::{Kept, StateError, Text, take};
 use crate::rest::Rest;
 use crate::tokens;
 
@@ -23,6 +26,14 @@ pub(crate) struct Control {
     unsent: BytesMut,
     /// Whether the poll told that the game's end is closed.
     end_is_near: bool,
+}
+
+/// A channel as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    socket: Option<RawFd>,
+    lines: Text,
+    unsent: Text,
 }
 
 /// What a game said.
@@ -49,6 +60,33 @@ impl Control {
             unsent: BytesMut::new(),
             end_is_near: false,
         }
+    }
+
+    /// What is to be known of it, for the program that goes on with the channel.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+        Saved {
+            socket: self.socket.as_ref().map(|socket| kept.keep(socket)),
+            lines: self.lines.as_bytes().into(),
+            unsent: self.unsent[..].into(),
+        }
+    }
+
+    /// Goes on with a channel. What is unsent goes out when the poll tells that there is room.
+    ///
+    /// # Errors
+    /// When the channel is not there.
+    pub(crate) fn restore(
+        saved: Saved,
+        id: GameId,
+        registry: &Registry,
+    ) -> Result<Self, StateError> {
+        let take = |number| take(number, "a game's control channel");
+        let socket = saved.socket.map(take).transpose()?;
+        let mut control = Self::new(id, socket.map(StdUnixStream::from), registry);
+        control.lines.extend(&saved.lines.0);
+        control.unsent = saved.unsent.into();
+        control.flush(registry, id);
+        Ok(control)
     }
 
     /// The poll told that the game's end is closed.

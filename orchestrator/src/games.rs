@@ -9,11 +9,13 @@ use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use process::Ended;
 use rustix::process::{WaitId, WaitIdOptions};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::control::Control;
+use crate::continuity::{Kept, StateError};
+use crate::control::{self, Control};
 use crate::launches::Process;
-use crate::output::Output;
+use crate::output::{self, Output};
 use crate::tokens;
 
 /// All processes of games, found by game and by pid.
@@ -37,6 +39,19 @@ pub(crate) struct Game {
     pub(crate) control: Control,
     pub(crate) output: Output,
     is_ready: bool,
+}
+
+/// A game's process as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    game: GameId,
+    pid: i32,
+    mode: ModeId,
+    port: u16,
+    match_id: Option<MatchId>,
+    ended: Option<Ended>,
+    control: control::Saved,
+    output: output::Saved,
 }
 
 /// A child that was reaped.
@@ -77,6 +92,48 @@ impl Games {
         self.by_pid.insert(pid, id);
         self.processes.insert(id, game);
         true
+    }
+
+    /// What is to be known of them, for the program that goes on with their channels.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Vec<Saved> {
+        let save = |(id, game): (&GameId, &Game)| Saved {
+            game: *id,
+            pid: game.pid,
+            mode: game.mode,
+            port: game.port,
+            match_id: game.match_id,
+            ended: game.ended,
+            control: game.control.save(kept),
+            output: game.output.save(kept),
+        };
+        self.processes.iter().map(save).collect()
+    }
+
+    /// Goes on with all games. Each is read in the next turn: what it has said may be in a buffer already.
+    ///
+    /// # Errors
+    /// When a channel is not there.
+    pub(crate) fn restore(saved: Vec<Saved>, registry: &Registry) -> Result<Self, StateError> {
+        let mut all = Self::default();
+        for saved in saved {
+            let id = saved.game;
+            let game = Game {
+                pid: saved.pid,
+                mode: saved.mode,
+                port: saved.port,
+                match_id: saved.match_id,
+                ended: saved.ended,
+                control: Control::restore(saved.control, id, registry)?,
+                output: Output::restore(&saved.output, tokens::output(id), registry)?,
+                is_ready: true,
+            };
+            if game.ended.is_none() {
+                all.by_pid.insert(game.pid, id);
+            }
+            all.processes.insert(id, game);
+            all.ready.push_back(id);
+        }
+        Ok(all)
     }
 
     /// The games whose processes were not reaped yet.

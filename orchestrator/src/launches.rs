@@ -23,11 +23,12 @@ use mio::{Interest, Registry};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
-use tempfile::TempDir;
+use serde::{Deserialize, Serialize};
 
 use self::watchdog::{Verdict, Watchdog};
 use crate::clock::Instant;
 use crate::config::Config;
+use crate::games;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
@@ -56,6 +57,8 @@ pub(crate) enum Answer {
     CleanedUp { game: GameId },
     /// A mode has a new template.
     Template { mode: ModeId, pid: i32, output: Option<OwnedFd> },
+    /// Nobody is killed for having been left behind, until [`release`](Launcher::release).
+    Holding,
     /// The launcher is gone.
     Gone,
 }
@@ -83,7 +86,7 @@ pub(crate) struct Ordered {
 pub(crate) struct Launcher {
     setup: Setup,
     /// Where the games work. Removed when the daemon is.
-    place: TempDir,
+    place: Place,
     running: Option<Running>,
     /// When another one may be started, while there is none.
     restart_at: Option<Instant>,
@@ -96,6 +99,19 @@ pub(crate) struct Launcher {
     /// Games that were not cleaned up yet.
     unclean: BTreeSet<GameId>,
 }
+
+/// What another program has to know to start a launcher of its own in this one's place.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    place: PathBuf,
+    inherited: Vec<i32>,
+    pid: Option<i32>,
+    lost: Vec<(GameId, LaunchFault)>,
+    unclean: BTreeSet<GameId>,
+}
+
+/// A directory that is removed with whatever is in it.
+struct Place(PathBuf);
 
 /// A launcher that lives, as far as is known.
 struct Running {
@@ -117,21 +133,53 @@ impl Launcher {
         let place = make_place()?;
         // Each game's own directory is closed to all others; on the way there all may pass.
         use std::os::unix::fs::PermissionsExt as _;
-        std::fs::set_permissions(place.path(), std::fs::Permissions::from_mode(0o711))?;
+        std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o711))?;
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
+        let mut this = Self::new(config, place, launcher::children(daemon));
+        this.running = Some(this.spawn()?);
+        this.watchdog.begin(Instant::now());
+        Ok(this)
+    }
+
+    /// Ends the launcher of the program before this one, and is about to start another. Whatever that one had on order is
+    /// lost, and looked for.
+    pub(crate) fn resume(config: &Config, saved: Saved) -> Self {
+        if let Some(pid) = saved.pid {
+            end_launcher(pid);
+        }
+        let mut this = Self::new(config, Place(saved.place), saved.inherited);
+        (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
+        this.restart_at = Some(Instant::now());
+        this
+    }
+
+    /// What is to be known of it, for the program that goes on.
+    pub(crate) fn save(&self) -> Saved {
+        let ordered = self.ordered.keys().map(|game| (*game, LaunchFault::Interrupted));
+        let lost = self.lost.iter().map(|(game, fault)| (*game, fault.clone()));
+        Saved {
+            place: self.place.0.clone(),
+            inherited: self.setup.inherited.clone(),
+            pid: self.pid(),
+            lost: lost.chain(ordered).collect(),
+            unclean: self.unclean.clone(),
+        }
+    }
+
+    fn new(config: &Config, place: Place, inherited: Vec<i32>) -> Self {
         let setup = Setup {
-            daemon,
+            daemon: i32::try_from(std::process::id()).unwrap_or_default(),
             programs: config.programs(),
             bind: config.ports.bind_address(),
             public_host: config.ports.public_host.clone(),
-            place: place.path().to_owned(),
+            place: place.0.clone(),
             first_user: config.first_user,
             log: config.log_level.to_string(),
-            inherited: launcher::children(daemon),
+            inherited,
             games: Vec::new(),
             unclean: Vec::new(),
         };
-        let mut this = Self {
+        Self {
             setup,
             place,
             running: None,
@@ -141,10 +189,7 @@ impl Launcher {
             ordered: BTreeMap::new(),
             lost: BTreeMap::new(),
             unclean: BTreeSet::new(),
-        };
-        this.running = Some(this.spawn()?);
-        this.watchdog.begin(Instant::now());
-        Ok(this)
+        }
     }
 
     /// Has the poll watch it.
@@ -199,6 +244,22 @@ impl Launcher {
         if self.awaits_anything() {
             self.order(&Order::LookAgain);
         }
+    }
+
+    /// A child is about to be made that is no game; answered by [`Answer::Holding`].
+    pub(crate) fn hold(&mut self) {
+        self.order(&Order::Hold);
+    }
+
+    /// That child was made, or was not.
+    pub(crate) fn release(&mut self, spared: Option<i32>) {
+        self.setup.inherited.extend(spared);
+        self.order(&Order::Release { spared });
+    }
+
+    /// A child that was spared is gone.
+    pub(crate) fn forget(&mut self, spared: i32) {
+        self.setup.inherited.retain(|pid| *pid != spared);
     }
 
     /// Templates are to be started anew.
@@ -292,6 +353,7 @@ impl Launcher {
             Told::Template { mode, pid } => {
                 Answer::Template { mode: ModeId(mode), pid, output: attached.next() }
             }
+            Told::Holding => Answer::Holding,
             Told::Pong => {
                 self.watchdog.hear_answer();
                 return None;
@@ -400,16 +462,38 @@ impl Launcher {
 
 /// Makes the place for the games' working directories: where the service manager says, or the environment; else in
 /// memory if that can be had, as a directory is made there in a hundredth of the time that it takes on a disk.
-fn make_place() -> io::Result<TempDir> {
+fn make_place() -> io::Result<Place> {
     // systemd.exec(5): with several directories, their paths are separated by colons.
     let given = std::env::var_os("RUNTIME_DIRECTORY").or_else(|| std::env::var_os("TMPDIR"));
     let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
     let make_in = |parent: PathBuf| {
-        tempfile::Builder::new().prefix("muster-").tempdir_in(std::path::absolute(parent)?)
+        let parent = std::path::absolute(parent)?;
+        let made = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
+        Ok(Place(made.keep()))
     };
     match first {
         Some(parent) => make_in(parent),
         None => make_in("/dev/shm".into()).or_else(|_| make_in(std::env::temp_dir())),
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        // It is gone if the launcher could do what it is to do.
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+/// Kills a launcher, and waits until it can make no process any more.
+fn end_launcher(pid: i32) {
+    let Some(process) = Pid::from_raw(pid).filter(|_| games::is_child(pid)) else { return };
+    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+    // ESRCH: it is dead.
+    let _ = pidfd_send_signal(&process, Signal::KILL);
+    let limit = Timespec::try_from(END_MAX).ok();
+    let mut its_end = [PollFd::new(&process, PollFlags::IN)];
+    if !poll(&mut its_end, limit.as_ref()).is_ok_and(|ended| ended > 0) {
+        log::error!("the launcher of the program before this one does not end pid={pid}");
     }
 }
 
@@ -448,8 +532,8 @@ impl Drop for Launcher {
         if let Some(pid) = Pid::from_raw(pid) {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());
         }
-        if let Err(error) = std::fs::remove_dir(self.place.path()) {
-            log::debug!("{} is not empty: {error}", self.place.path().display());
+        if let Err(error) = std::fs::remove_dir(&self.place.0) {
+            log::debug!("{} is not empty: {error}", self.place.0.display());
         }
     }
 }

@@ -83,6 +83,11 @@ impl Listener {
         })
     }
 
+    /// The socket, for the program that goes on with it.
+    pub(crate) fn socket(&self) -> &TcpListener {
+        &self.socket
+    }
+
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
         registry.register(&mut self.socket, tokens::LISTENER, Interest::READABLE)
     }

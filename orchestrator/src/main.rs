@@ -14,6 +14,7 @@ mod client;
 mod clients;
 mod clock;
 mod config;
+mod continuity;
 mod control;
 mod games;
 mod http;
@@ -35,7 +36,7 @@ mod templates;
 mod tokens;
 
 use std::fmt::Display;
-use std::io::{self, Write as _};
+use std::io::{self, Read as _, Write as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ use crate::admin::socket::{AdminSocket, BindError};
 use crate::admin::tables;
 use crate::cli::{Ask, Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
+use crate::continuity::exec::handed_over;
+use crate::continuity::{State, StateError};
 use crate::http::Door;
 use crate::launches::Launcher;
 use crate::server::Server;
@@ -112,6 +115,8 @@ enum Failure {
     Admin(#[from] BindError),
     #[error(transparent)]
     Ask(#[from] AskError),
+    #[error(transparent)]
+    State(#[from] StateError),
     #[error("cannot {attempt}: {source}")]
     Run { attempt: &'static str, source: io::Error },
 }
@@ -124,7 +129,7 @@ impl Failure {
             | Self::Http { .. }
             | Self::Admin(_)
             | Self::Ask(AskError::Connect { .. }) => 69,
-            Self::Run { .. } | Self::Ask(_) => 1,
+            Self::Run { .. } | Self::Ask(_) | Self::State(_) => 1,
             Self::Config(_) | Self::Take(_) => 78,
         }
     }
@@ -147,6 +152,13 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let games = Daemon::at(&admin_path(&ask)?)?.games(last)?;
             say(if ask.json { tables::json(&games) } else { tables::games(&games) })
         }
+        Command::Upgrade { binary, ask } => {
+            let absolute = binary.map(std::path::absolute).transpose();
+            let binary = absolute.map_err(Failure::run("tell where the program is"))?;
+            let upgraded = Daemon::at(&admin_path(&ask)?)?.upgrade(binary)?;
+            say(if ask.json { tables::json(&upgraded) } else { tables::upgraded(&upgraded) })
+        }
+        Command::Preflight(flags) => preflight(flags),
         Command::Status { ask } => {
             let status = Daemon::at(&admin_path(&ask)?)?.status()?;
             say(if ask.json { tables::json(&status) } else { tables::status(&status) })
@@ -154,7 +166,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
     }
 }
 
-fn serve(flags: Serve) -> Result<(), Failure> {
+/// The configuration as flags, environment and file have it.
+fn configure(flags: Serve) -> Result<Config, Failure> {
     let mut config = match &flags.config {
         Some(file) => Config::from_file(file)?,
         None => Config::default_config(),
@@ -174,6 +187,20 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         config.log_level = level;
     }
     config.ports.public_address = netcode::public_address(&config)?;
+    Ok(config)
+}
+
+/// Says whether this program can go on with what the daemon wrote down.
+fn preflight(flags: Serve) -> Result<(), Failure> {
+    let config = configure(flags)?;
+    let mut text = Vec::new();
+    io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
+    State::read(&text, &config)?.try_out();
+    say(continuity::preflight::passed())
+}
+
+fn serve(flags: Serve) -> Result<(), Failure> {
+    let mut config = configure(flags)?;
     logging::start(config.log_level);
     die_of_panics();
     // Before anything else is opened.
@@ -183,6 +210,9 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
+    if let Some(state) = handed_over().map_err(Failure::run("read the state that was left"))? {
+        return resume(config, signals, store, &state);
+    }
     // First of all, while this process is small.
     let launcher = Launcher::start(&config).map_err(Failure::run("start the launcher"))?;
     let listener = activation::listener(&config, &mut given, &mut store)?;
@@ -196,13 +226,26 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let mut server = Server::new(config, signals, listener, admin, door, launcher, store)
+    let server = Server::new(config, signals, listener, admin, door, launcher, store)
         .map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
         std::process::id()
     );
+    run_to_the_end(server)
+}
+
+/// Goes on where another program left off.
+fn resume(mut config: Config, signals: Signals, store: Store, state: &[u8]) -> Result<(), Failure> {
+    // Executed by descriptor, the process would show that one's number for its name.
+    let _ = nix::sys::prctl::set_name(c"muster");
+    fit_clients_to_descriptors(&mut config);
+    let state = State::read(state, &config)?;
+    run_to_the_end(Server::resume(config, signals, store, state)?)
+}
+
+fn run_to_the_end(mut server: Server) -> Result<(), Failure> {
     server.run().map_err(Failure::run("wait for events"))?;
     log::info!("stopped");
     Ok(())

@@ -13,6 +13,7 @@ use matchmaker::{GameId, MatchId};
 use netcode::ConnectToken;
 use protocol::Secret;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
+use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, ConfigError, Ports, Transport};
 
@@ -32,8 +33,12 @@ pub(crate) struct Doors {
     doors: BTreeMap<GameId, Door>,
 }
 
+/// The doors as they are written down.
+pub(crate) type Saved = BTreeMap<GameId, Door>;
+
 /// One game's door.
-struct Door {
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Door {
     address: SocketAddr,
     /// Drawn when the game gets its players.
     key: Option<Key>,
@@ -59,6 +64,16 @@ impl Doors {
     /// No doors yet. Games are reached at a public address, which a configuration without netcode has no need of.
     pub(crate) fn new(public: Option<IpAddr>) -> Self {
         Self { public, doors: BTreeMap::new() }
+    }
+
+    /// What is to be known of them.
+    pub(crate) fn save(&self) -> Saved {
+        self.doors.clone()
+    }
+
+    /// Goes on with the doors of games that live; those that open from here on are at another address, perhaps.
+    pub(crate) fn restore(saved: Saved, public: Option<IpAddr>) -> Self {
+        Self { public, doors: saved }
     }
 
     /// A game is being launched on a port.

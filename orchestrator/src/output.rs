@@ -1,14 +1,16 @@
 //! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears.
 
 use std::io::{self, Read as _};
-use std::os::fd::OwnedFd;
+use std::os::fd::{OwnedFd, RawFd};
 
 use bytes::Bytes;
 use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
 use protocol::LineBuffer;
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
+use crate::continuity::{Kept, StateError, Text, take};
 use crate::rest::Rest;
 
 /// A line of a game's output, in bytes; a longer one is cut.
@@ -23,6 +25,15 @@ pub(crate) struct Output {
     rate: Rate,
     /// Whether the poll told that nobody can write any more.
     end_is_near: bool,
+}
+
+/// A pipe as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    pipe: Option<RawFd>,
+    lines: Text,
+    is_cut: bool,
+    rate: Rate,
 }
 
 /// What was printed.
@@ -56,6 +67,33 @@ impl Output {
             rate: Rate::new(lines_per_second, now),
             end_is_near: false,
         }
+    }
+
+    /// What is to be known of it, for the program that goes on with the pipe.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+        Saved {
+            pipe: self.pipe.as_ref().map(|pipe| kept.keep(pipe)),
+            lines: self.lines.as_bytes().into(),
+            is_cut: self.is_cut,
+            rate: self.rate,
+        }
+    }
+
+    /// Goes on with a pipe.
+    ///
+    /// # Errors
+    /// When the pipe is not there.
+    pub(crate) fn restore(
+        saved: &Saved,
+        token: Token,
+        registry: &Registry,
+    ) -> Result<Self, StateError> {
+        let take = |number| take(number, "what a game prints");
+        let pipe = saved.pipe.map(take).transpose()?;
+        let mut output = Self::new(pipe, token, registry, 0, Instant::now());
+        output.lines.extend(&saved.lines.0);
+        (output.is_cut, output.rate) = (saved.is_cut, saved.rate);
+        Ok(output)
     }
 
     /// The poll told that nobody can write any more.
@@ -130,6 +168,7 @@ impl Output {
 }
 
 /// How many lines of its output a game may put into the log: as many as fit a second, each second.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Rate {
     per_second: u32,
     left: u32,

@@ -18,6 +18,9 @@ use crate::clock::Instant;
 /// The memory that reports may take, in bytes: about a thousand results of the longest kind that a game can say.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// The reports that are handed over to another program, in bytes: it writes and reads them in some milliseconds.
+const SAVED_BYTES_MAX: usize = 1024 * 1024;
+
 /// What a player in a report takes besides the name.
 const PLAYER_BYTES: usize = size_of::<Player>();
 
@@ -79,6 +82,7 @@ pub(crate) enum Phase {
 }
 
 /// A game that was ordered and has not ended.
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Draft {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
@@ -88,6 +92,14 @@ pub(crate) struct Draft {
     /// The names of its players, by slot.
     pub(crate) names: Vec<String>,
     result: Option<Box<RawValue>>,
+}
+
+/// All of them as they are written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    drafts: BTreeMap<GameId, Draft>,
+    kept: VecDeque<Report>,
+    ended: u64,
 }
 
 /// What the brain tells of a game's end.
@@ -116,6 +128,28 @@ impl Reports {
     pub(crate) fn new(keep: usize) -> Self {
         let kept = VecDeque::new();
         Self { keep, drafts: BTreeMap::new(), kept, kept_bytes: 0, ended: 0 }
+    }
+
+    /// What is to be known of them: all of living games, and of those that ended no more than can be handed over at
+    /// once.
+    pub(crate) fn save(&self) -> Saved {
+        let mut room = SAVED_BYTES_MAX;
+        let mut fits = |report: &&Report| {
+            let left = room.checked_sub(report.bytes());
+            room = left.unwrap_or_default();
+            left.is_some()
+        };
+        let mut kept: VecDeque<Report> =
+            self.kept.iter().rev().take_while(&mut fits).cloned().collect();
+        kept.make_contiguous().reverse();
+        Saved { drafts: self.drafts.clone(), kept, ended: self.ended }
+    }
+
+    /// Goes on with them, and keeps so many at most.
+    pub(crate) fn restore(saved: Saved, keep: usize) -> Self {
+        let mut reports = Self { drafts: saved.drafts, ended: saved.ended, ..Self::new(keep) };
+        saved.kept.into_iter().for_each(|report| reports.keep(report));
+        reports
     }
 
     // ---- Living games ----

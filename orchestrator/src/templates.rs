@@ -11,10 +11,12 @@ use matchmaker::ModeId;
 use mio::Registry;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
+use crate::continuity::{Kept, StateError};
 use crate::games;
-use crate::output::{Output, Printed};
+use crate::output::{self, Output, Printed};
 use crate::rest::Rest;
 use crate::tokens;
 
@@ -41,6 +43,22 @@ struct Template {
     has_more: bool,
 }
 
+/// All templates as they are written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    next: u64,
+    all: Vec<SavedTemplate>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedTemplate {
+    number: u64,
+    mode: ModeId,
+    pid: i32,
+    is_reaped: bool,
+    output: output::Saved,
+}
+
 /// What was heard of a template.
 pub(crate) struct Heard {
     pub(crate) mode: ModeId,
@@ -64,6 +82,39 @@ impl Templates {
         let template = Template { mode, pid, is_reaped: false, output, has_more: false };
         self.all.insert(self.next, template);
         self.next += 1;
+    }
+
+    /// What is to be known of them, for the program that goes on listening to them.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+        let save = |(number, template): (&u64, &Template)| SavedTemplate {
+            number: *number,
+            mode: template.mode,
+            pid: template.pid,
+            is_reaped: template.is_reaped,
+            output: template.output.save(kept),
+        };
+        Saved { next: self.next, all: self.all.iter().map(save).collect() }
+    }
+
+    /// Goes on listening to all templates. They are dying, as their launcher is gone; what their games print may come
+    /// by their pipes.
+    ///
+    /// # Errors
+    /// When a pipe is not there.
+    pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
+        let mut templates = Self { all: BTreeMap::new(), next: saved.next };
+        for saved in saved.all {
+            let token = tokens::template(saved.number);
+            let template = Template {
+                mode: saved.mode,
+                pid: saved.pid,
+                is_reaped: saved.is_reaped,
+                output: Output::restore(&saved.output, token, registry)?,
+                has_more: true,
+            };
+            templates.all.insert(saved.number, template);
+        }
+        Ok(templates)
     }
 
     /// Those that were not reaped, with their modes, in the order of these.

@@ -26,6 +26,8 @@ pub(crate) enum Source {
     Launcher,
     /// The admin socket.
     Admin,
+    /// A thread has something to say.
+    Waker,
     /// An operator's connection, by its place.
     Operator(usize),
     /// The thread that speaks HTTP wants figures.
@@ -45,6 +47,7 @@ pub(crate) const SIGNALS: Token = Token(1);
 pub(crate) const LAUNCHER: Token = Token(2);
 pub(crate) const ADMIN: Token = Token(3);
 pub(crate) const HTTP: Token = Token(4);
+pub(crate) const WAKER: Token = Token(5);
 
 /// The first of the tokens that stand for operators.
 const OPERATORS: usize = 16;
@@ -82,6 +85,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, LAUNCHER) => Source::Launcher,
         (0, ADMIN) => Source::Admin,
         (0, HTTP) => Source::Http,
+        (0, WAKER) => Source::Waker,
         (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
             Source::Operator(place - OPERATORS)
         }

@@ -38,6 +38,20 @@ pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
+/// Says whether a program that this process executes next finds a descriptor open, under the same number.
+///
+/// # Errors
+/// When the number is no descriptor.
+pub fn set_inherited(number: i32, is_inherited: bool) -> io::Result<()> {
+    let flags = if is_inherited { 0 } else { libc::FD_CLOEXEC };
+    // SAFETY: fcntl(2) with F_SETFD changes what an exec does with a number that may or may not be a descriptor, and
+    // nothing of the descriptor as this process uses it.
+    match unsafe { libc::fcntl(number, libc::F_SETFD, flags) } {
+        0.. => Ok(()),
+        _ => Err(io::Error::last_os_error()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::os::fd::AsRawFd;

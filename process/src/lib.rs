@@ -16,7 +16,7 @@ mod reap;
 mod spawn;
 
 pub use fork::{Forked, can_fork_sibling, fork_sibling};
-pub use inherited::take_inherited;
+pub use inherited::{set_inherited, take_inherited};
 pub use mounts::{seal_mounts, unseal_mount};
 pub use reap::{Ended, reap};
 pub use spawn::{Stack, kill_all_of, spawn_sibling};

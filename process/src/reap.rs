@@ -3,8 +3,10 @@
 use std::io;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// A child that has died, and what it used in its life, its own reaped children included; getrusage(2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ended {
     /// Its pid, which is free again.
     pub pid: i32,

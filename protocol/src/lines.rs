@@ -71,6 +71,11 @@ impl LineBuffer {
         Ok(Some(line.freeze()))
     }
 
+    /// What waits here, to be put into another buffer.
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
     /// How many bytes wait here.
     pub fn len(&self) -> usize {
         self.bytes.len()

@@ -198,7 +198,7 @@ pub struct Muster {
     first_launcher: i32,
     is_kept: bool,
     ports: PortBlock,
-    _directory: TempDir,
+    directory: TempDir,
 }
 
 impl Muster {
@@ -220,6 +220,7 @@ impl Muster {
         .unwrap();
         let mut command = command_of(&setup);
         command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
+        command.arg("--admin").arg(directory.path().join("admin.sock"));
         // Games get a clean environment; the daemon too, so that a developer's variables change no test.
         command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
         command.env_remove("NOTIFY_SOCKET").env("TMPDIR", directory.path());
@@ -243,7 +244,7 @@ impl Muster {
             first_launcher: 0,
             is_kept: setup.kept.is_some(),
             ports,
-            _directory: directory,
+            directory,
         };
         let listening = muster.log.wait_for(&["listening tcp="]);
         Log::field(&listening, "tcp").clone_into(&mut muster.address);
@@ -367,6 +368,28 @@ impl Muster {
     /// Sends the daemon a signal.
     pub fn signal(&self, signal: Signal) {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
+    }
+
+    /// Has the daemon go on as another program, or as what it was started as; what the operator is told of it. `Err`:
+    /// it is refused.
+    pub fn upgrade(&self, program: Option<&Path>) -> Result<String, String> {
+        let mut command = Command::new(binary("muster"));
+        command.arg("upgrade").args(program).arg("--admin").arg(self.admin());
+        let output = command.output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text(output.stderr)),
+        }
+    }
+
+    /// A directory of the test's own, which is removed with the daemon.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    fn admin(&self) -> PathBuf {
+        self.directory().join("admin.sock")
     }
 
     /// Waits until the daemon has exited.

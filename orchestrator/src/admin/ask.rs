@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::{END, Games, Refusal, Request, Status};
+use super::{END, Games, Refusal, Request, Status, Upgraded};
 use crate::reports::Report;
 
 /// Where systemd's `RuntimeDirectory=muster` has the socket.
@@ -15,6 +15,9 @@ pub(crate) const DEFAULT_PATH: &str = "/run/muster/admin.sock";
 
 /// How long a daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// How long a daemon may take to look at another program, and to become it.
+const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Far longer than any answer.
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
@@ -74,6 +77,16 @@ impl Daemon {
             all.next = page.next;
         }
         Ok(all)
+    }
+
+    /// Has it go on as another program.
+    ///
+    /// # Errors
+    /// When it refuses, with the reason; or does not say.
+    pub(crate) fn upgrade(&mut self, binary: Option<PathBuf>) -> Result<Upgraded, AskError> {
+        let talk = |source| AskError::Talk { attempt: "hear", path: self.path.clone(), source };
+        self.lines.get_ref().set_read_timeout(Some(UPGRADE_TIMEOUT)).map_err(talk)?;
+        self.ask(&Request::Upgrade { binary })
     }
 
     fn ask<A: DeserializeOwned>(&mut self, request: &Request) -> Result<A, AskError> {

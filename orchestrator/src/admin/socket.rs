@@ -6,8 +6,9 @@
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
+use std::os::fd::RawFd;
 use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
-use std::os::unix::net::UnixListener as StdUnixListener;
+use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,13 +17,18 @@ use mio::net::{UnixListener, UnixStream};
 use mio::{Interest, Registry};
 use protocol::LineBuffer;
 use rustix::fs::{Mode, fchmod};
+use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::REQUEST_MAX;
+use crate::continuity::{Kept, StateError, Text, take};
 use crate::tokens;
 
 /// Operators who can be connected at a time.
 pub(crate) const CONVERSATIONS_MAX: usize = 8;
+
+/// What is heard of an operator.
+const OPERATOR_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
 /// Connections that wait in the kernel.
 const BACKLOG: i32 = 16;
@@ -54,7 +60,7 @@ pub(crate) struct AdminSocket {
     conversations: [Option<Conversation>; CONVERSATIONS_MAX],
     /// Counts requests and connections, to know who was silent for longest.
     words: u64,
-    _file: SocketFile,
+    file: SocketFile,
 }
 
 /// One operator.
@@ -66,6 +72,36 @@ struct Conversation {
     has_more: bool,
     /// Closed as soon as everything is sent.
     is_over: bool,
+    /// The answer to the last request takes its time.
+    is_awaited: bool,
+    last_word: u64,
+}
+
+/// An operator who was promised an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Asker {
+    place: usize,
+    word: u64,
+}
+
+/// The socket as it is written down.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Saved {
+    listener: RawFd,
+    path: PathBuf,
+    file: (u64, u64),
+    words: u64,
+    conversations: Vec<SavedConversation>,
+}
+
+#[derive(Debug, Serialize, Deserialize)]
+struct SavedConversation {
+    place: usize,
+    socket: RawFd,
+    lines: Text,
+    unsent: Text,
+    is_over: bool,
+    is_awaited: bool,
     last_word: u64,
 }
 
@@ -96,8 +132,62 @@ impl AdminSocket {
             is_stuck: false,
             conversations: Default::default(),
             words: 0,
-            _file: file,
+            file,
         })
+    }
+
+    /// What is to be known of it, for the program that goes on with its conversations.
+    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+        let listener = kept.keep(&self.listener);
+        let all = self.conversations.iter().enumerate();
+        let save = |(place, it): (usize, &Conversation)| SavedConversation {
+            place,
+            socket: kept.keep(&it.socket),
+            lines: it.lines.as_bytes().into(),
+            unsent: it.unsent[..].into(),
+            is_over: it.is_over,
+            is_awaited: it.is_awaited,
+            last_word: it.last_word,
+        };
+        let there = all.filter_map(|(place, it)| Some((place, it.as_ref()?)));
+        let conversations = there.map(save).collect();
+        let SocketFile { path, id } = &self.file;
+        Saved { listener, path: path.clone(), file: *id, words: self.words, conversations }
+    }
+
+    /// Goes on listening, and with whoever speaks there.
+    ///
+    /// # Errors
+    /// When a socket is not there, or cannot be watched.
+    pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
+        let listener = StdUnixListener::from(take(saved.listener, "the admin socket")?);
+        let mut this = Self {
+            listener: UnixListener::from_std(listener),
+            has_more: true,
+            is_stuck: false,
+            conversations: Default::default(),
+            words: saved.words,
+            file: SocketFile { path: saved.path, id: saved.file },
+        };
+        this.register(registry)?;
+        for it in saved.conversations {
+            let socket = StdUnixStream::from(take(it.socket, "an operator's socket")?);
+            let mut socket = UnixStream::from_std(socket);
+            registry.register(&mut socket, tokens::operator(it.place), OPERATOR_INTEREST)?;
+            let mut lines = LineBuffer::new(REQUEST_MAX);
+            lines.extend(&it.lines.0);
+            let Some(place) = this.conversations.get_mut(it.place) else { continue };
+            *place = Some(Conversation {
+                socket,
+                lines,
+                unsent: it.unsent.into(),
+                has_more: true,
+                is_over: it.is_over,
+                is_awaited: it.is_awaited,
+                last_word: it.last_word,
+            });
+        }
+        Ok(this)
     }
 
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
@@ -119,7 +209,7 @@ impl AdminSocket {
 
     /// Whether there is work left for the next turn.
     pub(crate) fn is_ready(&self) -> bool {
-        let may_speak = |it: &Conversation| it.has_more && it.unsent.is_empty();
+        let may_speak = |it: &Conversation| it.has_more && it.unsent.is_empty() && !it.is_awaited;
         self.has_more && !self.is_stuck || self.conversations.iter().flatten().any(may_speak)
     }
 
@@ -146,8 +236,8 @@ impl AdminSocket {
     fn admit(&mut self, mut socket: UnixStream, registry: &Registry) {
         let silence = |place: &usize| self.conversations[*place].as_ref().map(|it| it.last_word);
         let Some(place) = (0..CONVERSATIONS_MAX).min_by_key(silence) else { return };
-        let interest = Interest::READABLE | Interest::WRITABLE;
-        if let Err(error) = registry.register(&mut socket, tokens::operator(place), interest) {
+        let token = tokens::operator(place);
+        if let Err(error) = registry.register(&mut socket, token, OPERATOR_INTEREST) {
             log::error!("cannot watch an operator: {error}");
             return;
         }
@@ -158,6 +248,7 @@ impl AdminSocket {
             unsent: BytesMut::new(),
             has_more: true,
             is_over: false,
+            is_awaited: false,
             last_word: self.words,
         });
     }
@@ -168,7 +259,8 @@ impl AdminSocket {
         place: usize,
         chunk: &mut [u8],
     ) -> Option<Result<Bytes, String>> {
-        let conversation = self.conversations[place].as_mut().filter(|it| it.has_more)?;
+        let conversation =
+            self.conversations[place].as_mut().filter(|it| it.has_more && !it.is_awaited)?;
         if !conversation.flush() || conversation.is_over && conversation.unsent.is_empty() {
             self.conversations[place] = None;
             return None;
@@ -181,9 +273,27 @@ impl AdminSocket {
         request
     }
 
+    /// Promises an answer to who has this place, whose next request waits for it.
+    pub(crate) fn promise(&mut self, place: usize) -> Option<Asker> {
+        let conversation = self.conversations[place].as_mut()?;
+        conversation.is_awaited = true;
+        Some(Asker { place, word: conversation.last_word })
+    }
+
+    /// Answers whom it was promised; nobody, if another has the place by now.
+    pub(crate) fn keep_promise(&mut self, asker: Asker, line: &str) {
+        let conversation = self.conversations.get_mut(asker.place).and_then(Option::as_mut);
+        let asked = |it: &&mut Conversation| it.is_awaited && it.last_word == asker.word;
+        if let Some(conversation) = conversation.filter(asked) {
+            conversation.has_more = true;
+            self.answer(asker.place, line);
+        }
+    }
+
     /// Answers who has this place.
     pub(crate) fn answer(&mut self, place: usize, line: &str) {
         if let Some(conversation) = self.conversations[place].as_mut() {
+            conversation.is_awaited = false;
             conversation.unsent.extend_from_slice(line.as_bytes());
             conversation.unsent.extend_from_slice(b"\n");
             let is_there = conversation.flush();

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::Visible;
 use serde::Serialize;
 
-use super::{Games, LivingGame, Status};
+use super::{Games, LivingGame, Status, Upgraded};
 use crate::reports::{Player, Report};
 
 /// So much of a result is shown in a table, in characters.
@@ -14,6 +14,13 @@ const RESULT_SHOWN: usize = 60;
 
 /// Columns apart.
 const GAP: &str = "  ";
+
+/// The outcome of an upgrade.
+pub(crate) fn upgraded(upgraded: &Upgraded) -> String {
+    let Upgraded { from, to, pid, gap_us } = upgraded;
+    let gap = Duration::from_micros(*gap_us);
+    format!("upgraded from {from} to {to}: pid {pid} as before, nobody served for {gap:.1?}\n")
+}
 
 /// The living games, and those that ended.
 pub(crate) fn games(games: &Games<Report>) -> String {

@@ -6,7 +6,7 @@ use matchmaker::{GameId, ModeId};
 use serde::Serialize;
 
 use super::Server;
-use crate::admin::socket::CONVERSATIONS_MAX;
+use crate::admin::socket::{Asker, CONVERSATIONS_MAX};
 use crate::admin::{
     END, Games, LivingGame, PortStatus, QueueStatus, Refusal, ReportStatus, Request, Status,
     TemplateStatus, Turns,
@@ -28,16 +28,23 @@ impl Server {
         for place in 0..CONVERSATIONS_MAX {
             let Some(request) = admin.next_request(place, &mut self.chunk) else { continue };
             let answer = match request {
-                Ok(line) => self.answer_operator(&line),
-                Err(error) => refusal(error),
+                Ok(line) => self.answer_operator(&line, || admin.promise(place)),
+                Err(error) => Some(refusal(error)),
             };
-            admin.answer(place, &answer);
+            if let Some(answer) = answer {
+                admin.answer(place, &answer);
+            }
         }
         self.admin = Some(admin);
     }
 
-    fn answer_operator(&mut self, line: &[u8]) -> String {
-        match serde_json::from_slice(line) {
+    /// The answer to a request; `None` if it is promised for later.
+    fn answer_operator(
+        &mut self,
+        line: &[u8],
+        promise: impl FnOnce() -> Option<Asker>,
+    ) -> Option<String> {
+        Some(match serde_json::from_slice(line) {
             Ok(Request::Games { last, before, from }) => json(&self.games_page(last, before, from)),
             Ok(Request::Status { reset_turns }) => {
                 let status = json(&self.daemon_status());
@@ -46,8 +53,12 @@ impl Server {
                 }
                 status
             }
+            Ok(Request::Upgrade { binary }) => {
+                let begun = self.begin_upgrade(binary, promise());
+                return begun.err().map(refusal);
+            }
             Err(error) => refusal(error.to_string()),
-        }
+        })
     }
 
     /// A page: first the living games, then reports.

@@ -14,17 +14,19 @@ mod requests;
 #[cfg(feature = "stub-games")]
 mod stub;
 mod talk;
+mod upgrade;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
 use std::io;
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use matchmaker::{GameId, Input, Matchmaker};
 use mio::event::Event;
 use mio::unix::SourceFd;
-use mio::{Events, Interest, Poll};
+use mio::{Events, Interest, Poll, Waker};
 use process::Ended;
 use protocol::Reply;
 
@@ -34,6 +36,7 @@ use crate::client::READ_CHUNK;
 use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
+use crate::continuity::preflight::Preflight;
 use crate::games::Games;
 use crate::http::{Door, Http};
 use crate::launches::Launcher;
@@ -88,10 +91,35 @@ pub(crate) struct Server {
     unclaimed: HashMap<i32, (Ended, GameId)>,
     #[cfg(feature = "stub-games")]
     stubs: std::collections::HashSet<GameId>,
+    /// What wakes the loop for a thread.
+    waker: Arc<Waker>,
+    /// A program is looked at that is to go on.
+    preflight: Option<Preflight>,
+    /// A program is to go on after this turn.
+    upgrade_due: Option<upgrade::Due>,
     closed_a_descriptor: bool,
     stop_was_asked: bool,
     is_done: bool,
     chunk: Box<[u8]>,
+}
+
+/// What a daemon begins with, or goes on with.
+struct Parts {
+    poll: Poll,
+    brain: Matchmaker,
+    clients: Clients,
+    games: Games,
+    doors: Doors,
+    launcher: Launcher,
+    listener: Listener,
+    /// Watched already.
+    admin: Option<AdminSocket>,
+    /// Where the HTTP answers come from.
+    door: Option<Door>,
+    store: Store,
+    reports: Reports,
+    templates: Templates,
+    started: Instant,
 }
 
 impl Server {
@@ -102,17 +130,37 @@ impl Server {
     pub(crate) fn new(
         config: Config,
         signals: Signals,
-        mut listener: Listener,
+        listener: Listener,
         mut admin: Option<AdminSocket>,
         door: Option<Door>,
         launcher: Launcher,
         store: Store,
     ) -> io::Result<Self> {
         let poll = Poll::new()?;
-        listener.register(poll.registry())?;
         if let Some(admin) = &mut admin {
             admin.register(poll.registry())?;
         }
+        let parts = Parts {
+            poll,
+            brain: Matchmaker::new(config.for_brain()),
+            clients: Clients::new(),
+            games: Games::default(),
+            doors: Doors::new(config.ports.public_address),
+            launcher,
+            listener,
+            admin,
+            door,
+            store,
+            reports: Reports::new(config.reports.keep),
+            templates: Templates::default(),
+            started: Instant::now(),
+        };
+        Self::assemble(config, signals, parts)
+    }
+
+    fn assemble(config: Config, signals: Signals, parts: Parts) -> io::Result<Self> {
+        let Parts { poll, mut listener, launcher, .. } = parts;
+        listener.register(poll.registry())?;
         let signal_source = signals.as_raw_fd();
         poll.registry().register(
             &mut SourceFd(&signal_source),
@@ -120,30 +168,33 @@ impl Server {
             Interest::READABLE,
         )?;
         launcher.register(poll.registry())?;
-        let http = door.map(|door| door.open(poll.registry())).transpose()?;
+        let http = parts.door.map(|door| door.open(poll.registry())).transpose()?;
         let now = Instant::now();
         Ok(Self {
-            brain: Matchmaker::new(config.for_brain()),
+            waker: upgrade::waker(&poll)?,
+            brain: parts.brain,
             launcher,
             notifier: Notifier::open(now),
-            store,
+            store: parts.store,
             poll,
-            clients: Clients::new(),
-            games: Games::default(),
-            doors: Doors::new(config.ports.public_address),
+            clients: parts.clients,
+            games: parts.games,
+            doors: parts.doors,
             listener,
-            admin,
+            admin: parts.admin,
             greeting: talk::greeting(&config),
             secrets: Secrets::default(),
             signals,
-            reports: Reports::new(config.reports.keep),
+            reports: parts.reports,
             turns: Turns::default(),
             counts: Counts::new(config.modes.len()),
             http,
             inputs: VecDeque::new(),
             now,
-            started: now,
-            templates: Templates::default(),
+            started: parts.started,
+            templates: parts.templates,
+            preflight: None,
+            upgrade_due: None,
             unclaimed: HashMap::new(),
             #[cfg(feature = "stub-games")]
             stubs: std::collections::HashSet::new(),
@@ -161,11 +212,12 @@ impl Server {
     /// When the kernel refuses to wait for events, which nothing here can mend.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
-        self.brain.handle_timeout(Duration::ZERO);
+        self.brain.handle_timeout(self.brain_now());
         self.settle();
         self.notifier.ready();
         self.tell_manager();
         while !self.is_done {
+            self.upgrade();
             let wait = self.time_to_wait();
             let due = wait.filter(|it| !it.is_zero()).map(|wait| Instant::now() + wait);
             match self.poll.poll(&mut events, wait) {
@@ -221,6 +273,7 @@ impl Server {
                 self.launcher.send();
                 self.handle_answers();
             }
+            Some(Source::Waker) => self.look_after_preflight(),
             Some(Source::Admin) => self.admin.iter_mut().for_each(AdminSocket::set_has_more),
             Some(Source::Operator(place)) => {
                 self.admin.iter_mut().for_each(|admin| admin.set_ready(place));

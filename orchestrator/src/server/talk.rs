@@ -112,7 +112,7 @@ impl Server {
         }
     }
 
-    fn set_client_deadline(&mut self, id: ConnectionId) {
+    pub(super) fn set_client_deadline(&mut self, id: ConnectionId) {
         let is_queued = self.brain.is_waiting(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         let deadline = client.deadline(&self.config.limits, is_queued);

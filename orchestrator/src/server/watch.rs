@@ -11,6 +11,7 @@ use process::Ended;
 use protocol::FromGame;
 
 use super::Server;
+use crate::continuity::preflight::Preflight;
 use crate::control::Said;
 use crate::games::{self, Reaped};
 use crate::launches::{Answer, Process};
@@ -34,6 +35,7 @@ impl Server {
                 }
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
                 Answer::Template { mode, pid, output } => self.handle_template(mode, pid, output),
+                Answer::Holding => self.preflight.iter_mut().for_each(Preflight::set_held),
                 Answer::Gone => self.restart_launcher(),
             }
         }
@@ -49,6 +51,10 @@ impl Server {
         self.counts.launcher_restarts += 1;
         if let Err(error) = self.launcher.register(self.poll.registry()) {
             log::error!("cannot watch the launcher: {error}");
+        }
+        // What was asked of the last one was lost with it.
+        if self.preflight.as_ref().is_some_and(Preflight::is_to_be_held) {
+            self.launcher.hold();
         }
     }
 
@@ -237,18 +243,20 @@ impl Server {
                     self.launcher.renew();
                     self.notifier.ready();
                 }
-                _ => log::warn!(
-                    "{signal} does nothing in this version; restart to change the config"
-                ),
+                Signal::SIGUSR2 => self.upgrade_on_signal(),
+                _ => log::error!("{signal} came, which nobody asked for"),
             }
         }
     }
 
-    fn reap(&mut self) {
+    pub(super) fn reap(&mut self) {
         while let Some(reaped) = self.games.reap() {
             match reaped {
                 Reaped::Game(game) => self.launcher.clean_up(game),
                 Reaped::Other(ended) => {
+                    if let Some(preflight) = &mut self.preflight {
+                        preflight.note_end(ended);
+                    }
                     if !self.handle_template_end(ended.pid, Some(&ended))
                         && let Some(last) = self.launcher.last_ordered()
                     {
@@ -258,6 +266,7 @@ impl Server {
                 }
             }
         }
+        self.look_after_preflight();
     }
 
     /// A process was reaped. Whether it was a template.

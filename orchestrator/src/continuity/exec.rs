@@ -1,0 +1,132 @@
+//! The point of no return: this process executes another program, and hands it everything.
+//!
+//! The program is executed from the descriptor that was opened for the preflight, so that what was looked at is
+//! what is run, whatever has that name by now. What the state names stays open, everything else is closed by the
+//! kernel. Signals stay blocked and pending meanwhile; execve(2), signal(7).
+
+use std::convert::Infallible;
+use std::ffi::{CString, OsStr, OsString};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, Write as _};
+use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::{Path, PathBuf};
+
+use rustix::fs::{MemfdFlags, memfd_create};
+
+use super::{Kept, State};
+use crate::store;
+
+/// The environment variable that tells a program where its state is: the number of a descriptor.
+const VARIABLE: &str = "MUSTER_UPGRADE_STATE";
+
+/// A program to go on as.
+pub(crate) struct Program {
+    pub(crate) path: PathBuf,
+    file: OwnedFd,
+}
+
+impl Program {
+    /// Opens a program; at `None` that which this process was started as, by its name.
+    ///
+    /// # Errors
+    /// With the path named, when there is none.
+    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, String> {
+        let path = path.map_or_else(own_path, Ok);
+        let path = path.map_err(|error| format!("cannot tell what this program is: {error}"))?;
+        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
+        let file = opened.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
+        Ok(Self { path, file: file.into() })
+    }
+
+    pub(crate) fn file(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
+
+    /// Executes it with this process's own arguments, and hands it the state. Returns only if that fails; then
+    /// everything is as it was.
+    pub(crate) fn execute(&self, state: &State, kept: &Kept) -> io::Error {
+        let execute = || -> io::Result<Infallible> {
+            let state = write_down(state)?;
+            let numbers = || kept.numbers().iter().copied().chain([state.as_raw_fd()]);
+            let name = self.path.clone().into_os_string();
+            let arguments = c_strings([name].into_iter().chain(std::env::args_os().skip(1)))?;
+            let environment = c_strings(environment(state.as_raw_fd()))?;
+            let inherit = |it| numbers().try_for_each(|number| process::set_inherited(number, it));
+            let error = match inherit(true) {
+                Ok(()) => match nix::unistd::fexecve(&self.file, &arguments, &environment) {
+                    Ok(never) => match never {},
+                    Err(error) => error.into(),
+                },
+                Err(error) => error,
+            };
+            inherit(false)?;
+            Err(error)
+        };
+        match execute() {
+            Ok(never) => match never {},
+            Err(error) => error,
+        }
+    }
+}
+
+/// Writes a state into a file without a name, to be read from its beginning.
+///
+/// # Errors
+/// When there is no memory, or no descriptor.
+pub(crate) fn write_down(state: &State) -> io::Result<File> {
+    let mut file = File::from(memfd_create("muster-state", MemfdFlags::CLOEXEC)?);
+    file.write_all(&serde_json::to_vec(state)?)?;
+    file.rewind()?;
+    Ok(file)
+}
+
+/// The state that the program before this one has left. `None`: there was none, this is a process of its own.
+///
+/// # Errors
+/// When it cannot be read.
+pub(crate) fn handed_over() -> io::Result<Option<Vec<u8>>> {
+    let Some(number) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let number = number.to_str().and_then(|number| number.parse().ok());
+    let number: RawFd = number.ok_or(io::ErrorKind::InvalidInput)?;
+    let mut text = Vec::new();
+    File::from(process::take_inherited(number)?).read_to_end(&mut text)?;
+    Ok(Some(text))
+}
+
+fn environment(state: RawFd) -> impl Iterator<Item = OsString> {
+    let is_passed_on = |(name, _): &(OsString, OsString)| {
+        name != VARIABLE && store::VARIABLES.iter().all(|other| name != other)
+    };
+    let join = |(name, value): (OsString, OsString)| {
+        [&*name, OsStr::new("="), &*value].into_iter().collect()
+    };
+    let own = OsString::from(format!("{VARIABLE}={state}"));
+    std::env::vars_os().filter(is_passed_on).map(join).chain([own])
+}
+
+/// What this process was started as, looked up as a shell would: a link may lead to a newer program by now.
+fn own_path() -> io::Result<PathBuf> {
+    let name = std::env::args_os().next().unwrap_or_default();
+    let path = Path::new(&name);
+    if name.as_bytes().contains(&b'/') {
+        return std::path::absolute(path);
+    }
+    let places = std::env::var_os("PATH").unwrap_or_default();
+    let found =
+        std::env::split_paths(&places).map(|place| place.join(path)).find(|it| it.is_file());
+    let mut own =
+        found.map_or_else(|| std::fs::read_link("/proc/self/exe"), Ok)?.into_os_string().into_vec();
+    // proc(5), of a file that was replaced by another of the same name.
+    if own.ends_with(DELETED) {
+        own.truncate(own.len() - DELETED.len());
+    }
+    Ok(OsString::from_vec(own).into())
+}
+
+const DELETED: &[u8] = b" (deleted)";
+
+fn c_strings(words: impl Iterator<Item = OsString>) -> io::Result<Vec<CString>> {
+    words.map(|word| Ok(CString::new(word.into_vec())?)).collect()
+}

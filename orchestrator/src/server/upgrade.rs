@@ -1,0 +1,207 @@
+//! Upgrading in place: from the request through the preflight to the exec, and on the other side of it.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use matchmaker::ConnectionId;
+use mio::{Poll, Waker};
+
+use super::{Parts, Server};
+use crate::admin::socket::{AdminSocket, Asker};
+use crate::admin::{Refusal, Upgraded};
+use crate::clients::Clients;
+use crate::clock::Instant;
+use crate::config::Config;
+use crate::continuity::exec::Program;
+use crate::continuity::preflight::{Preflight, Step};
+use crate::continuity::{self, FORMAT, Kept, State, StateError};
+use crate::games::Games;
+use crate::http::Door;
+use crate::launches::Launcher;
+use crate::listener::Listener;
+use crate::netcode::Doors;
+use crate::reports::Reports;
+use crate::signals::Signals;
+use crate::store::Store;
+use crate::templates::Templates;
+use crate::tokens;
+
+/// This program's version.
+const VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// A program that has passed its preflight.
+pub(super) struct Due {
+    program: Program,
+    asked_by: Option<Asker>,
+}
+
+impl Server {
+    /// Somebody wants another program to go on. What comes of it is told later.
+    ///
+    /// # Errors
+    /// Why it cannot even be tried.
+    pub(super) fn begin_upgrade(
+        &mut self,
+        binary: Option<PathBuf>,
+        asked_by: Option<Asker>,
+    ) -> Result<(), String> {
+        if self.preflight.is_some() || self.upgrade_due.is_some() {
+            return Err("another upgrade is under way".to_owned());
+        }
+        let program = Program::open(binary)?;
+        let state = self.write_down(&mut Kept::default(), None);
+        log::info!("upgrade asked for binary={}", program.path.display());
+        let waker = Arc::clone(&self.waker);
+        let preflight = Preflight::begin(program, asked_by, state, waker)
+            .map_err(|error| format!("cannot look at the program: {error}"))?;
+        self.preflight = Some(preflight);
+        self.launcher.hold();
+        Ok(())
+    }
+
+    pub(super) fn upgrade_on_signal(&mut self) {
+        if let Err(reason) = self.begin_upgrade(None, None) {
+            log::error!("upgrade refused: {reason}");
+        }
+    }
+
+    /// The preflight may have something to say.
+    pub(super) fn look_after_preflight(&mut self) {
+        while let Some(preflight) = &mut self.preflight {
+            match preflight.next_step() {
+                None => return,
+                Some(Step::Release(spared)) => self.launcher.release(spared),
+                Some(Step::Over { pid, verdict }) => {
+                    pid.into_iter().for_each(|pid| self.launcher.forget(pid));
+                    self.end_preflight(verdict);
+                }
+            }
+        }
+    }
+
+    fn end_preflight(&mut self, verdict: Result<(), String>) {
+        let Some(Preflight { program, asked_by, .. }) = self.preflight.take() else { return };
+        match verdict {
+            Ok(()) => self.upgrade_due = Some(Due { program, asked_by }),
+            Err(reason) => self.refuse_upgrade(&program, asked_by, &reason),
+        }
+    }
+
+    fn refuse_upgrade(&mut self, program: &Program, asked_by: Option<Asker>, reason: &str) {
+        let binary = program.path.display();
+        log::error!("upgrade refused binary={binary}: {reason}");
+        let error = format!("{binary} is not fit to go on: {reason}");
+        let refusal = serde_json::to_string(&Refusal { error }).unwrap_or_default();
+        if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
+            admin.keep_promise(asker, &refusal);
+        }
+    }
+
+    /// Becomes the other program, if one is due. Returns only if that fails.
+    pub(super) fn upgrade(&mut self) {
+        let Some(Due { program, asked_by }) = self.upgrade_due.take() else { return };
+        // What is decided is done, and what the launcher has said is known: what is not heard now is lost with it.
+        self.now = Instant::now();
+        self.handle_answers();
+        self.settle();
+        let mut kept = Kept::default();
+        let state = self.write_down(&mut kept, asked_by);
+        let error = program.execute(&state, &kept);
+        self.refuse_upgrade(&program, asked_by, &format!("it cannot be executed: {error}"));
+    }
+
+    fn write_down(&self, kept: &mut Kept, asked_by: Option<Asker>) -> State {
+        State {
+            format: FORMAT,
+            version: VERSION.to_owned(),
+            written: Instant::now(),
+            started: self.started,
+            brain: self.brain.clone(),
+            listener: kept.keep(self.listener.socket()),
+            admin: self.admin.as_ref().map(|admin| admin.save(kept)),
+            clients: self.clients.save(kept),
+            games: self.games.save(kept),
+            doors: self.doors.save(),
+            launcher: self.launcher.save(),
+            templates: self.templates.save(kept),
+            reports: self.reports.save(),
+            stop_was_asked: self.stop_was_asked,
+            upgrades: self.counts.upgrades,
+            asked_by,
+        }
+    }
+
+    /// Goes on where the program before this one left off.
+    ///
+    /// # Errors
+    /// When a descriptor is missing, or cannot be watched.
+    pub(crate) fn resume(
+        config: Config,
+        signals: Signals,
+        store: Store,
+        state: State,
+    ) -> Result<Self, StateError> {
+        let poll = Poll::new()?;
+        let registry = poll.registry();
+        let listener = continuity::take(state.listener, "the listening socket")?;
+        let games = Games::restore(state.games, registry)?;
+        let admin = state.admin.map(|admin| AdminSocket::restore(admin, registry)).transpose()?;
+        let parts = Parts {
+            brain: state.brain,
+            clients: Clients::restore(state.clients, registry)?,
+            doors: Doors::restore(state.doors, config.ports.public_address),
+            launcher: Launcher::resume(&config, state.launcher),
+            listener: Listener::take(listener, config.limits.lost_timeout)?,
+            door: config.listen.metrics.and_then(open_door),
+            store,
+            templates: Templates::restore(state.templates, registry)?,
+            reports: Reports::restore(state.reports, config.reports.keep),
+            started: state.started,
+            games,
+            admin,
+            poll,
+        };
+        let mut server = Self::assemble(config, signals, parts)?;
+        server.stop_was_asked = state.stop_was_asked;
+        let pause = state.written.elapsed();
+        server.counts.upgrades = state.upgrades + 1;
+        server.counts.upgrade_pause = pause;
+        server.reap();
+        let clients = server.clients.ids();
+        clients.iter().for_each(|&id: &ConnectionId| server.set_client_deadline(id));
+        let upgraded = Upgraded {
+            from: state.version,
+            to: VERSION.to_owned(),
+            pid: std::process::id(),
+            gap_us: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
+        };
+        log::info!(
+            "upgraded from={} to={} clients={} games={} gap={pause:?}",
+            upgraded.from,
+            upgraded.to,
+            clients.len(),
+            server.games.living().count()
+        );
+        let answer = serde_json::to_string(&upgraded).unwrap_or_default();
+        if let (Some(admin), Some(asker)) = (&mut server.admin, state.asked_by) {
+            admin.keep_promise(asker, &answer);
+        }
+        Ok(server)
+    }
+}
+
+/// Figures are worth a word to the operator, and no daemon.
+fn open_door(address: SocketAddr) -> Option<Door> {
+    let report =
+        |error: &std::io::Error| log::error!("cannot listen on {address} for HTTP: {error}");
+    Door::bind(address).inspect_err(report).ok()
+}
+
+/// What wakes the loop for a thread.
+///
+/// # Errors
+/// When there is no descriptor.
+pub(super) fn waker(poll: &Poll) -> std::io::Result<Arc<Waker>> {
+    Waker::new(poll.registry(), tokens::WAKER).map(Arc::new)
+}
