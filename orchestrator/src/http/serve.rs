@@ -21,7 +21,7 @@ pub(super) const ANSWER: Token = Token(1);
 const CONVERSATIONS: usize = 2;
 
 /// Connections at a time. The next one gets the place of the oldest that was not answered yet, or else of the oldest.
-const CONVERSATIONS_MAX: usize = 32;
+const CONVERSATIONS_MAX: usize = 16;
 
 /// How long the loop may take to answer before it is taken for stuck.
 const LOOP_TIMEOUT: Duration = Duration::from_secs(1);
