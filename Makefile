@@ -32,7 +32,8 @@ bench-smoke:     ## all of it in under a minute, to see that it works; its numbe
 soak:            ## 19,000 players for ten minutes: nobody is lost, memory is flat; ARGS="--players 5000 --duration 2m"
 	@scripts/soak $(ARGS)
 
-check:           ## format, lints and docs, warnings denied
+check:           ## format, lints, docs and systemd units, warnings denied
+	@scripts/check-units
 	cargo fmt --all --check
 	cargo clippy --workspace --all-targets --all-features -- -D warnings
 	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet

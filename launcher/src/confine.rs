@@ -139,6 +139,13 @@ impl Confiner {
         self.first_user.map(|first| first + KILLER)
     }
 
+    /// The daemon is gone; another one may come.
+    pub(crate) fn release(&self) {
+        if let Some(tree) = &self.tree {
+            tree.release();
+        }
+    }
+
     /// Makes a control group, if the mode's games have one.
     pub(crate) fn make_group(&self, walls: &Walls, name: &str) -> Option<Group> {
         let tree = self.tree.as_ref().filter(|_| walls.has_cgroup)?;

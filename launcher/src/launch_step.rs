@@ -144,6 +144,7 @@ fn become_game(
 fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     // SAFETY: setpgid(2) takes numbers.
     check("give it a process group", unsafe { libc::setpgid(0, 0) })?;
+    give_up_precedence()?;
     enter_cgroup(plan)?;
     place_descriptors(plan)?;
     for namespace in plan.namespaces {
@@ -173,6 +174,16 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
         seccompiler::apply_filter(filter).map_err(|_| stumble("restrict its system calls"))?;
     }
     Ok(program)
+}
+
+/// Muster may have been started with precedence over others (nice(2) below 0). That is for its loop, not for games.
+fn give_up_precedence() -> Result<(), Stumble> {
+    // SAFETY: getpriority(2) takes numbers. An error is -1, too, and does no harm here.
+    if unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } >= 0 {
+        return Ok(());
+    }
+    // SAFETY: setpriority(2) takes numbers. To have less precedence takes no rights.
+    check("give up its precedence", unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })
 }
 
 fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {

@@ -318,6 +318,7 @@ impl Launcher {
     /// The daemon is gone: so are the templates; games play on to their end. Nothing is left of those that are
     /// dead.
     fn end(mut self) -> io::Result<()> {
+        self.maker.confiner.release();
         self.templates.end();
         while self.directories.has_discarded() {
             self.directories.remove_some();

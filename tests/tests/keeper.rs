@@ -158,7 +158,10 @@ fn what_was_given_to_the_keeper_is_for_the_daemon() {
     let first = muster.pid();
     muster.log().wait_for_count(300, &["nobody knows what the descriptor of-tomorrow-"]);
     muster.log().wait_for(&["keeping the daemon", "stored=300"]);
-    wait_until("the store to be tidied", || proc::descriptors(muster.first_pid()).len() < 12);
+    let tidy = kept().start();
+    tidy.log().wait_for(&["the daemon is ready"]);
+    let held = |muster: &Muster| proc::descriptors(muster.first_pid()).len();
+    wait_until("the store to be tidied", || held(&muster) <= held(&tidy));
     muster.signal(Signal::SIGKILL);
     next_daemon(&muster, first);
     muster.log().wait_for(&["keeping the daemon", "stored=1"]);

@@ -243,3 +243,28 @@ fn launches_at_once_do_not_mix() {
     }
     assert_eq!(sockets.len(), 60);
 }
+
+/// Precedence over other programs is for the daemon's loop; a game has none, whether launched or forked.
+#[test]
+fn games_have_no_precedence_over_others() {
+    if !nix::unistd::geteuid().is_root() {
+        return;
+    }
+    let muster = Setup::default()
+        .duel("warm = 1")
+        .mode("forked", &["muster-game", "tictactoe"], "warm = 1\ntemplate = true")
+        .after("/bin/sh", "exec nice -n -5 \"$0\" \"$@\"")
+        .start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    let nice = |pid: i32| {
+        let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).unwrap();
+        stat.rsplit_once(") ").unwrap().1.split(' ').nth(16).unwrap().to_owned()
+    };
+    assert_eq!(nice(muster.pid()), "-5");
+    let games = muster.games();
+    // Two games and a template.
+    assert_eq!(games.len(), 3);
+    for game in games {
+        assert_eq!(nice(game), "0");
+    }
+}

@@ -112,6 +112,17 @@ impl Tree {
         Ok(Self { path, has })
     }
 
+    /// Takes the controllers back, so that the tree's root can have processes again: when Muster is started anew while
+    /// games live, that is where systemd puts it. Their limits are off until the next launcher sets them.
+    pub(super) fn release(&self) {
+        for controller in &self.has {
+            let control = self.path.join("cgroup.subtree_control");
+            if let Err(error) = fs::write(control, format!("-{controller}")) {
+                warn!("cannot take the controller {controller} back from games: {error}");
+            }
+        }
+    }
+
     /// Makes a group, or takes the one that an earlier launcher made.
     pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
         let path = self.path.join(name);
