@@ -1,7 +1,5 @@
 //! What only the process itself can tell.
 
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
@@ -10,9 +8,21 @@ use crate::metrics::openmetrics::Process;
 const KIB: u64 = 1024;
 const MICROS: f64 = 1e6;
 
-/// Now, by the wall clock.
-pub(super) fn now_seconds() -> f64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs_f64()
+/// proc_pid_stat(5) counts in these; sysconf(_SC_CLK_TCK) is 100 on every machine that Muster runs on.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// When the process started, since the epoch. An upgrade in place starts no process.
+pub(super) fn started_seconds() -> Option<f64> {
+    let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
+    let boot = std::fs::read_to_string("/proc/stat").ok()?;
+    let boot = boot.lines().find_map(|line| line.strip_prefix("btime "))?;
+    Some(boot.trim().parse::<f64>().ok()? + start_ticks(&stat)? / TICKS_PER_SECOND)
+}
+
+/// proc_pid_stat(5): the 22nd field, the second one being a name in brackets that may hold anything.
+fn start_ticks(stat: &str) -> Option<f64> {
+    let (_, after_name) = stat.rsplit_once(") ")?;
+    after_name.split(' ').nth(19)?.parse().ok()
 }
 
 /// How the process is. What the kernel does not tell is zero.
@@ -29,4 +39,26 @@ fn resident_bytes() -> Option<u64> {
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:"))?;
     let kib: u64 = line.trim().strip_suffix(" kB")?.trim().parse().ok()?;
     Some(kib * KIB)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::{SystemTime, UNIX_EPOCH};
+
+    use super::*;
+
+    #[test]
+    fn a_name_is_not_taken_for_fields() {
+        let stat = "7 (a) b (c) S 1 7 7 0 -1 4194560 1 0 0 0 0 0 0 0 20 0 1 0 4711 2 3";
+        assert_eq!(start_ticks(stat), Some(4711.0));
+        assert_eq!(start_ticks("nonsense"), None);
+    }
+
+    #[test]
+    fn this_process_started_not_long_ago() {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap().as_secs_f64();
+        let age = now - started_seconds().unwrap();
+        assert!((-5.0..3600.0).contains(&age), "{age}");
+        assert!(read(0.0).resident_bytes > 100_000);
+    }
 }

@@ -79,7 +79,7 @@ impl Desk {
             conversations: [const { None }; CONVERSATIONS_MAX],
             arrivals: 0,
             responses: [0; Status::ALL.len()],
-            started_seconds: process::now_seconds(),
+            started_seconds: process::started_seconds().unwrap_or_default(),
             chunk: vec![0; READ_CHUNK].into_boxed_slice(),
         }
     }
