@@ -30,8 +30,6 @@ pub(crate) enum Source {
     Waker,
     /// An operator's connection, by its place.
     Operator(usize),
-    /// The thread that speaks HTTP wants figures.
-    Http,
     /// The output of a template, by its number.
     Template(u64),
     /// A client's socket.
@@ -46,7 +44,6 @@ pub(crate) const LISTENER: Token = Token(0);
 pub(crate) const SIGNALS: Token = Token(1);
 pub(crate) const LAUNCHER: Token = Token(2);
 pub(crate) const ADMIN: Token = Token(3);
-pub(crate) const HTTP: Token = Token(4);
 pub(crate) const WAKER: Token = Token(5);
 
 /// The first of the tokens that stand for operators.
@@ -84,7 +81,6 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, SIGNALS) => Source::Signals,
         (0, LAUNCHER) => Source::Launcher,
         (0, ADMIN) => Source::Admin,
-        (0, HTTP) => Source::Http,
         (0, WAKER) => Source::Waker,
         (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
             Source::Operator(place - OPERATORS)

@@ -18,11 +18,10 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 
 use mio::net::TcpListener;
-use mio::{Interest, Poll, Registry, Waker};
+use mio::{Interest, Poll, Waker};
 
 use self::serve::Desk;
 use crate::metrics::Snapshot;
-use crate::tokens;
 
 /// The listening socket, while nobody serves it yet.
 pub(crate) struct Door {
@@ -47,15 +46,14 @@ impl Door {
         Ok(Self { listener })
     }
 
-    /// Starts the thread. It lives as long as the daemon; `registry` is the loop's.
+    /// Starts the thread. It lives as long as the daemon; `loop_waker` wakes the loop.
     ///
     /// # Errors
     /// When a descriptor or a thread cannot be had.
-    pub(crate) fn open(mut self, registry: &Registry) -> io::Result<Http> {
+    pub(crate) fn open(mut self, loop_waker: Arc<Waker>) -> io::Result<Http> {
         let poll = Poll::new()?;
         poll.registry().register(&mut self.listener, serve::LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), serve::ANSWER)?);
-        let loop_waker = Waker::new(registry, tokens::HTTP)?;
         // One answer may be on its way while the loop gives another.
         let (answers, given) = sync_channel(2);
         let desk = Desk::new(poll, self.listener, loop_waker, given);

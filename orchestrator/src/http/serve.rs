@@ -47,7 +47,7 @@ pub(super) struct Desk {
     /// Nobody could be let in: when to try again.
     accept_at: Option<Instant>,
     /// Asks the loop.
-    loop_waker: Waker,
+    loop_waker: Arc<Waker>,
     given: Receiver<Snapshot>,
     latest: Option<(Instant, Arc<Snapshot>)>,
     /// When the loop was asked, until it has answered or was taken for stuck.
@@ -65,7 +65,7 @@ impl Desk {
     pub(super) fn new(
         poll: Poll,
         listener: TcpListener,
-        loop_waker: Waker,
+        loop_waker: Arc<Waker>,
         given: Receiver<Snapshot>,
     ) -> Self {
         Self {

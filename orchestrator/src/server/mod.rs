@@ -168,10 +168,11 @@ impl Server {
             Interest::READABLE,
         )?;
         launcher.register(poll.registry())?;
-        let http = parts.door.map(|door| door.open(poll.registry())).transpose()?;
+        let waker = upgrade::waker(&poll)?;
+        let http = parts.door.map(|door| door.open(Arc::clone(&waker))).transpose()?;
         let now = Instant::now();
         Ok(Self {
-            waker: upgrade::waker(&poll)?,
+            waker,
             brain: parts.brain,
             launcher,
             notifier: Notifier::open(now),
@@ -273,12 +274,15 @@ impl Server {
                 self.launcher.send();
                 self.handle_answers();
             }
-            Some(Source::Waker) => self.look_after_preflight(),
+            // A poll has one waker; whoever used it is served, and the other one not harmed.
+            Some(Source::Waker) => {
+                self.look_after_preflight();
+                self.tell_figures();
+            }
             Some(Source::Admin) => self.admin.iter_mut().for_each(AdminSocket::set_has_more),
             Some(Source::Operator(place)) => {
                 self.admin.iter_mut().for_each(|admin| admin.set_ready(place));
             }
-            Some(Source::Http) => self.tell_figures(),
             Some(Source::Template(number)) => self.read_template(number),
             Some(Source::Client(id)) => {
                 if let Some(client) = self.clients.get_mut(id) {
