@@ -293,6 +293,8 @@ impl Player {
 impl Game for Arena {
     fn handle_joined(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
         self.began.get_or_insert(now);
+        // Who is back begins to count anew, and knows no snapshot that a difference could be from.
+        self.players[slot] = Player::new();
         self.world.enter(slot);
         self.set_presence(slot, Presence::Present);
         self.tell_setup(now, slot, outbox);
@@ -302,6 +304,11 @@ impl Game for Arena {
         if let Some(input) = Input::parse(words) {
             self.players[slot].hear(now, self.number, &input);
         }
+    }
+
+    /// Who is away is not on the map, and keeps its points.
+    fn handle_away(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
+        self.handle_left(now, slot, outbox);
     }
 
     fn handle_left(&mut self, _now: Duration, slot: usize, _outbox: &mut Outbox) {

@@ -10,8 +10,12 @@ use game_child::arena::{DURATION_MAX, Rate, Rules};
 /// The exit code of a command line that makes no sense.
 pub(crate) const USAGE_EXIT_CODE: u8 = 2;
 
-/// How long a player may be silent, where no flag says otherwise.
-const SILENCE_MAX: Duration = Duration::from_secs(10);
+/// How long a player may be silent, where no flag says otherwise, and that nobody waits for one who is lost.
+const OPTIONS: Options =
+    Options { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO };
+
+/// The flag of all games that says how long a player who is lost may come back.
+const REJOIN_WAIT: &str = "--rejoin-wait";
 
 /// What the command line asks for.
 #[derive(Debug)]
@@ -64,26 +68,30 @@ fn asks_for_help(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument == "--help" || argument == "-h")
 }
 
-/// The options of a game whose one flag says how long a player may be silent.
+/// The options of a game whose flags say how long a player may be silent, and away.
 fn parse_options(
     game: &'static str,
-    flag: &'static str,
+    silence: &'static str,
     arguments: &[OsString],
 ) -> Result<Options, UsageError> {
-    let mut silence_max = SILENCE_MAX;
-    for pair in pairs(game, &[(flag, "10s")], arguments)? {
-        silence_max = duration(flag, &pair.1)?;
+    let mut options = OPTIONS;
+    for (flag, value) in pairs(game, &[(silence, "10s"), (REJOIN_WAIT, "30s")], arguments)? {
+        match flag {
+            REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
+            _ => options.silence_max = duration(flag, &value)?,
+        }
     }
-    Ok(Options { silence_max })
+    Ok(options)
 }
 
 fn parse_arena(arguments: &[OsString]) -> Result<Command, UsageError> {
-    let (mut options, mut rules) = (Options { silence_max: SILENCE_MAX }, Rules::default());
-    let flags = [("--hz", "60"), ("--duration", "60s"), ("--silence", "10s")];
+    let (mut options, mut rules) = (OPTIONS, Rules::default());
+    let flags = [("--hz", "60"), ("--duration", "60s"), ("--silence", "10s"), (REJOIN_WAIT, "30s")];
     for (flag, value) in pairs("arena", &flags, arguments)? {
         match flag {
             "--hz" => rules.rate = rate(&value)?,
             "--duration" => rules.duration = duration(flag, &value)?,
+            REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
             _ => options.silence_max = duration(flag, &value)?,
         }
         if rules.duration > DURATION_MAX {
@@ -162,13 +170,14 @@ Exit codes: 0 the match was played to an end, 1 a failure, 2 usage, 64 not start
 const ECHO_HELP: &str = "\
 muster-game echo: says back what is said
 
-Usage: muster-game echo [--silence DURATION]
+Usage: muster-game echo [--silence DURATION] [--rejoin-wait DURATION]
 
 Answers PING <text> with PONG <text>, and any other words with the same words. Ends when all players have
 said BYE or fallen silent, or when nobody came.
 
 Options:
-  --silence DURATION   a player who says nothing for so long has left [default: 10s]
+  --silence DURATION       a player who says nothing for so long has left [default: 10s]
+  --rejoin-wait DURATION   no: it is lost, and has left after so long a wait
 
 Example, in muster.toml:
   command = [\"muster-game\", \"echo\", \"--silence\", \"30s\"]";
@@ -176,12 +185,13 @@ Example, in muster.toml:
 const TICTACTOE_HELP: &str = "\
 muster-game tictactoe: tic-tac-toe for two players
 
-Usage: muster-game tictactoe [--forfeit-after DURATION]
+Usage: muster-game tictactoe [--forfeit-after DURATION] [--rejoin-wait DURATION]
 
 The player of slot 0 is X and begins. Who says BYE or falls silent loses.
 
 Options:
   --forfeit-after DURATION   a player who says nothing for so long has left [default: 10s]
+  --rejoin-wait DURATION     no: it is lost, and forfeits after so long a wait; for modes with rejoin = true
 
 Example, in muster.toml:
   command = [\"muster-game\", \"tictactoe\", \"--forfeit-after\", \"20s\"]";
@@ -190,14 +200,16 @@ const ARENA_HELP: &str = "\
 muster-game arena: collect coins, in real time, for 2 to 16 players
 
 Usage: muster-game arena [--hz 30|60] [--duration DURATION] [--silence DURATION]
+                         [--rejoin-wait DURATION]
 
 Begins when all players are in, or the time to come in has passed. The first player with 30 coins wins, or who
 has most when the time is up. The result tells how late the ticks were.
 
 Options:
-  --hz 30|60            ticks in a second [default: 30]
-  --duration DURATION   how long the game lasts, at most 1h [default: 60s]
-  --silence DURATION    a player who says nothing for so long has left [default: 10s]
+  --hz 30|60               ticks in a second [default: 30]
+  --duration DURATION      how long the game lasts, at most 1h [default: 60s]
+  --silence DURATION       a player who says nothing for so long is off the map [default: 10s]
+  --rejoin-wait DURATION   and if all are, the game waits so long for one of them [default: not at all]
 
 Example, in muster.toml:
   [[mode]]
@@ -222,6 +234,15 @@ mod tests {
         ] {
             let Ok(Command::TicTacToe(options)) = parse_words(words) else { panic!("{words:?}") };
             assert_eq!(options.silence_max, Duration::from_secs(seconds));
+            assert!(options.rejoin_wait.is_zero());
+        }
+        for words in [["tictactoe", "--rejoin-wait=30s"], ["echo", "--rejoin-wait=30s"]] {
+            let (Command::TicTacToe(options) | Command::Echo(options)) =
+                parse_words(&words).unwrap()
+            else {
+                panic!("{words:?}")
+            };
+            assert_eq!(options.rejoin_wait, Duration::from_secs(30));
         }
         assert!(matches!(parse_words(&["echo", "--silence", "30s"]), Ok(Command::Echo(_))));
     }
@@ -230,11 +251,12 @@ mod tests {
     fn the_arena_has_flags_of_its_own() {
         let Ok(Command::Arena(options, rules)) = parse_words(&["arena"]) else { panic!() };
         assert_eq!((rules.rate, rules.duration), (Rate::Hz30, Duration::from_secs(60)));
-        assert_eq!(options.silence_max, SILENCE_MAX);
-        let words = ["arena", "--hz=60", "--duration", "5m", "--silence=3s"];
+        assert_eq!(options.silence_max, OPTIONS.silence_max);
+        let words = ["arena", "--hz=60", "--duration", "5m", "--silence=3s", "--rejoin-wait=1m"];
         let Ok(Command::Arena(options, rules)) = parse_words(&words) else { panic!() };
         assert_eq!((rules.rate, rules.duration), (Rate::Hz60, Duration::from_secs(300)));
         assert_eq!(options.silence_max, Duration::from_secs(3));
+        assert_eq!(options.rejoin_wait, Duration::from_secs(60));
     }
 
     #[test]

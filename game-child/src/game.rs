@@ -49,7 +49,7 @@ const OUTBOX_MAX: usize = 4 * PLAYERS_MAX;
 /// }
 /// ```
 pub trait Game {
-    /// A player came in. Each one does so once.
+    /// A player came in, or is back: tell it all that it has to know.
     fn handle_joined(&mut self, _now: Duration, _slot: usize, _outbox: &mut Outbox) {}
 
     /// A player asked for a sign of life, and got it.
@@ -58,7 +58,12 @@ pub trait Game {
     /// A player said something of the game's own.
     fn handle_words(&mut self, now: Duration, slot: usize, words: &str, outbox: &mut Outbox);
 
-    /// A player who came in went away, for good: it said so, or was silent for too long.
+    /// A player is lost, and may come back for a while: [`handle_joined`](Self::handle_joined) follows, or
+    /// [`handle_left`](Self::handle_left). What is said to it meanwhile is not sent.
+    fn handle_away(&mut self, _now: Duration, _slot: usize, _outbox: &mut Outbox) {}
+
+    /// A player who came in went away: it said so, was silent for too long, or did not come back in time. Where Muster
+    /// lets players rejoin, it may come in again.
     fn handle_left(&mut self, _now: Duration, _slot: usize, _outbox: &mut Outbox) {}
 
     /// The time to come in has passed and this player did not. It still may, as long as others play.

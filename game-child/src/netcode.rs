@@ -8,7 +8,8 @@
 //!   given up, and of the tokens that were shown only the last one is remembered);
 //! - make a token of its own for another player's place: a request in an encrypted envelope is believed unread;
 //! - be heard before it has answered the challenge, from an address that is not its own;
-//! - leave, come again with the same token, and have the same keys used twice for the same sequence numbers.
+//! - leave, come again with the same token, and have the same keys used twice for the same sequence numbers;
+//! - come half-way in and then, with another token, answer the challenge from elsewhere: its old address was connected.
 //!
 //! So the door keeps to packets that a player sends ([`FromPlayer::look`]), remembers for every token that was found
 //! genuine the one address that has shown it, lets each token in once, and hears only who is connected.
@@ -41,8 +42,12 @@ const GOODBYES: usize = 4;
 /// One match's connections.
 pub(crate) struct Netcode {
     match_id: String,
-    /// How long a token opens the door for the first time.
+    /// Until when a token opens the door for the first time.
     expires: Duration,
+    /// How long a token is good for, from when its player was told it.
+    life: Duration,
+    /// How many tokens there can be: one for each place, and one for each return.
+    tokens_max: usize,
     /// `None` where the system had no random bytes for its challenges: nobody is let in then.
     server: Option<Server<Wire, Wire>>,
     wire: Wire,
@@ -54,12 +59,13 @@ pub(crate) struct Netcode {
     lost: VecDeque<usize>,
 }
 
-/// A genuine token, and the one address that it is good for.
+/// A genuine token.
 struct Token {
     mac: [u8; 16],
-    address: SocketAddr,
-    /// Whether it has let its player in: it will not again.
-    is_used: bool,
+    /// The one address that it is good for; `None` when it is good for none any more.
+    address: Option<SocketAddr>,
+    /// Whom it has let in: it will not again.
+    used_by: Option<usize>,
 }
 
 /// A connected player.
@@ -86,9 +92,12 @@ impl Netcode {
             .on_connect(|client, wire: &mut Wire| wire.lock().connected.push(client))
             .on_disconnect(|client, wire: &mut Wire| wire.lock().lost.push(client));
         let (id, key) = (setup.protocol_id, setup.key.bytes());
+        let life = Duration::from_millis(setup.expires_ms);
         Box::new(Self {
             match_id,
-            expires: Duration::from_millis(setup.expires_ms),
+            expires: life,
+            life,
+            tokens_max: PLAYERS_MAX,
             server: Server::with_config_and_transceiver(id, key, config, wire.clone()).ok(),
             wire,
             tokens: Vec::new(),
@@ -108,7 +117,7 @@ impl Netcode {
         let look = FromPlayer::look(packet)?;
         let may_pass = match look {
             FromPlayer::Request { mac } => self.may_ask(now, from, mac),
-            FromPlayer::Other => self.tokens.iter().any(|token| token.address == from),
+            FromPlayer::Other => self.tokens.iter().any(|token| token.address == Some(from)),
         };
         if !may_pass {
             return None;
@@ -122,7 +131,26 @@ impl Netcode {
             FromPlayer::Request { mac } if was_answered => self.remember(mac, from),
             FromPlayer::Request { .. } | FromPlayer::Other => {}
         }
-        self.take_connected(now).map(|slot| (slot, Arrival::Entered)).or_else(|| self.take_said())
+        self.take_connected(now, from)
+            .map(|slot| (slot, Arrival::Entered))
+            .or_else(|| self.take_said())
+    }
+
+    /// A player comes back with another token. The standard knows a player by its id, and lets nobody in who is connected.
+    pub(crate) fn handle_rejoin(&mut self, now: Duration, slot: usize) {
+        let seat = self.seats.get_mut(slot).and_then(Option::take);
+        if let (Some(seat), Some(server)) = (seat, &mut self.server) {
+            let _ = server.disconnect(seat.client);
+        }
+        // It is not lost: whoever said that it comes back knows.
+        let lost = self.take_lost();
+        self.lost.extend(lost);
+        self.take_sent(now);
+        for token in self.tokens.iter_mut().filter(|token| token.used_by == Some(slot)) {
+            token.address = None;
+        }
+        self.expires = self.expires.max(now.saturating_add(self.life));
+        self.tokens_max += 1;
     }
 
     /// Gives signs of life where they are due, and gives up connections without any.
@@ -172,17 +200,18 @@ impl Netcode {
     /// Whether a request may be looked into. A token is good for the address that shows it first, and once; an
     /// address is good for one token.
     fn may_ask(&self, now: Duration, from: SocketAddr, mac: [u8; 16]) -> bool {
+        let from = Some(from);
         match self.tokens.iter().find(|token| token.mac == mac || token.address == from) {
-            Some(token) => token.mac == mac && token.address == from && !token.is_used,
-            None => now < self.expires && self.tokens.len() < PLAYERS_MAX,
+            Some(token) => token.mac == mac && token.address == from && token.used_by.is_none(),
+            None => now < self.expires && self.tokens.len() < self.tokens_max,
         }
     }
 
     fn remember(&mut self, mac: [u8; 16], address: SocketAddr) {
         if self.tokens.iter().all(|token| token.mac != mac) {
-            self.tokens.push(Token { mac, address, is_used: false });
+            self.tokens.push(Token { mac, address: Some(address), used_by: None });
         }
-        debug_assert!(self.tokens.len() <= PLAYERS_MAX);
+        debug_assert!(self.tokens.len() <= self.tokens_max);
     }
 
     /// Lets the crate do what there is to do.
@@ -206,20 +235,21 @@ impl Netcode {
         }
     }
 
-    /// The slot of a player who has just been connected.
-    fn take_connected(&mut self, now: Duration) -> Option<usize> {
+    /// The slot of a player who has just been connected by what it said.
+    fn take_connected(&mut self, now: Duration, from: SocketAddr) -> Option<usize> {
         let client = self.wire.lock().connected.pop()?;
         let server = self.server.as_mut()?;
         let (id, address) = (server.client_id(client)?, server.client_addr(client)?);
         let seat = slot_of(id).and_then(|slot| Some((slot, self.seats.get_mut(slot)?)));
-        let Some((slot, seat)) = seat else {
-            // A token that Muster did not make, and yet with its key.
+        let Some((slot, seat)) = seat.filter(|_| address == from) else {
+            // A token that Muster did not make, and yet with its key. Or the player's address from before, of which the
+            // implementation is rid now: it says its answer again from where it is.
             let _ = server.disconnect(client);
             return None;
         };
         *seat = Some(Seat { client, address, last_told: now });
-        for token in self.tokens.iter_mut().filter(|token| token.address == address) {
-            token.is_used = true;
+        for token in self.tokens.iter_mut().filter(|token| token.address == Some(address)) {
+            token.used_by = Some(slot);
         }
         Some(slot)
     }

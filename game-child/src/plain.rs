@@ -1,6 +1,7 @@
 //! The transport `plain`: which datagram is whose.
 //!
-//! A token opens the door once, for the address that shows it first; from then on the address is the player.
+//! A token opens the door once, for the address that shows it first; from then on the address is the player. One
+//! who comes back has another token, and the one before is as wrong as any other, from whatever address.
 //! Everything else, a wrong token or match, a token that was used from elsewhere, an address that nobody
 //! knows, looks the same from outside: silence. So nobody can use the game to send datagrams to somebody else,
 //! or find out what a token is by trying.
@@ -81,6 +82,15 @@ impl Plain {
         }
     }
 
+    /// A player comes back with another token; nothing is said to its old address any more.
+    pub(crate) fn handle_rejoin(&mut self, slot: usize, token: Secret) {
+        let Some(door) = self.doors.get_mut(slot) else { return };
+        if let Some(address) = door.address.take() {
+            self.slots.remove(&address);
+        }
+        door.token = token;
+    }
+
     /// Says words to a player who came in.
     pub(crate) fn send(&mut self, slot: usize, mut words: String) {
         let Some(door) = self.doors.get(slot) else { return };
@@ -143,6 +153,27 @@ mod tests {
         plain.send(1, "WELCOME 17 slot=1 players=2".into());
         let (_, welcome) = plain.poll_transmit().unwrap();
         assert!(welcome.ends_with(b"\n") && welcome.len() <= line.len(), "{welcome:?}");
+    }
+
+    #[test]
+    fn who_comes_back_has_another_token_and_the_old_one_opens_no_more() {
+        for address_again in [address(1), address(2)] {
+            let mut plain = plain();
+            plain.handle_datagram(address(1), &hello("17", 1));
+            plain.handle_datagram(address(3), &hello("17", 0));
+            plain.handle_rejoin(1, Secret::from_bytes([9; 16]));
+            for datagram in [&hello("17", 1)[..], b"PING x", b"BYE"] {
+                assert_eq!(plain.handle_datagram(address(1), datagram), None);
+            }
+            plain.send(1, "x".into());
+            assert_eq!(plain.poll_transmit(), None, "nobody is there");
+            let again = hello("17", 9);
+            assert_eq!(plain.handle_datagram(address(3), &again), None, "another player's");
+            let entered = plain.handle_datagram(address_again, &again);
+            assert_eq!(entered, Some((1, Arrival::Entered)));
+            let ping = plain.handle_datagram(address(3), b"PING x");
+            assert_eq!(ping, Some((0, Arrival::Ping("x".into()))), "the others stay");
+        }
     }
 
     #[test]

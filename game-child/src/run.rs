@@ -34,13 +34,15 @@ const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
 /// What is the same for all games.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// A player who says nothing for so long has left.
+    /// A player who says nothing for so long is lost.
     pub silence_max: Duration,
+    /// How long a player who is lost may come back; it has left only then. Zero: it has left at once.
+    pub rejoin_wait: Duration,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { silence_max: Duration::from_secs(10) }
+        Self { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO }
     }
 }
 
@@ -78,7 +80,8 @@ pub fn run<G: Game>(
     let names: Vec<String> = setup.names().iter().map(|name| Visible(name).to_string()).collect();
     clock.start();
     let mut table = Table {
-        session: Session::new(setup, game, options.silence_max),
+        session: Session::new(setup, game, options.silence_max)
+            .with_rejoin_wait(options.rejoin_wait),
         socket,
         control,
         signals,
@@ -177,7 +180,12 @@ impl<G: Game> Table<G> {
             match message {
                 ToGame::Stop { .. } => self.session.handle_stop(self.clock.now()),
                 ToGame::Start { .. } => warn("a second start is ignored: one process, one match"),
-                ToGame::Rejoin { .. } | ToGame::Unknown => {}
+                ToGame::Rejoin { player } => {
+                    if !self.session.handle_rejoin(self.clock.now(), &player) {
+                        warn("a rejoin is ignored: it names no slot, or another player's token");
+                    }
+                }
+                ToGame::Unknown => {}
             }
         }
     }

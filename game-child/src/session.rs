@@ -121,6 +121,7 @@ pub struct Session<G> {
     presence: Vec<Presence>,
     game: G,
     silence_max: Duration,
+    rejoin_wait: Duration,
     /// When the next tick is due, while the game wants any.
     next_tick: Option<Duration>,
     /// The time to come in has passed.
@@ -133,10 +134,23 @@ pub struct Session<G> {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
+    /// Not here yet.
     Expected,
-    Present { last_heard: Duration },
-    Gone,
+    Present {
+        last_heard: Duration,
+    },
+    /// Lost, or to come back by another token. Until then the game counts on it.
+    Away {
+        until: Duration,
+    },
+    /// The game does without it; Muster has said that it comes back, and the match lasts for it until then.
+    Gone {
+        awaited_until: Option<Duration>,
+    },
 }
+
+/// Who went for good.
+const GONE: Presence = Presence::Gone { awaited_until: None };
 
 impl<G: Game> Session<G> {
     /// Starts a match. A player who says nothing for `silence_max` has left.
@@ -147,6 +161,7 @@ impl<G: Game> Session<G> {
             setup,
             game,
             silence_max,
+            rejoin_wait: Duration::ZERO,
             next_tick: None,
             hello_passed: false,
             stopped: false,
@@ -154,6 +169,12 @@ impl<G: Game> Session<G> {
             outbox: Outbox::default(),
             messages: VecDeque::new(),
         }
+    }
+
+    /// The same match, in which a player who is lost may come back for so long, and has left only then.
+    #[must_use]
+    pub fn with_rejoin_wait(self, rejoin_wait: Duration) -> Self {
+        Self { rejoin_wait, ..self }
     }
 
     /// A datagram came. What it costs, and what it is answered with, does not depend on who sent it.
@@ -170,7 +191,8 @@ impl<G: Game> Session<G> {
     }
 
     fn handle_arrival(&mut self, now: Duration, slot: usize, arrival: Arrival<'_>) {
-        if self.presence[slot] == Presence::Gone {
+        let is_in = matches!(self.presence[slot], Presence::Present { .. });
+        if matches!(self.presence[slot], Presence::Gone { .. }) && arrival != Arrival::Entered {
             // A player who has gone may only not know yet that it was heard.
             if arrival == Arrival::Bye {
                 self.transport.send(now, slot, "BYE".into());
@@ -178,12 +200,16 @@ impl<G: Game> Session<G> {
             return;
         }
         self.presence[slot] = Presence::Present { last_heard: now };
+        if arrival == Arrival::Entered {
+            self.welcome(now, slot);
+        }
+        // Who was only silent for too long is in again with whatever it says.
+        if !is_in {
+            self.messages.push_back(FromGame::Joined { slot });
+            self.game.handle_joined(now, slot, &mut self.outbox);
+        }
         match arrival {
-            Arrival::Entered => {
-                self.welcome(now, slot);
-                self.messages.push_back(FromGame::Joined { slot });
-                self.game.handle_joined(now, slot, &mut self.outbox);
-            }
+            Arrival::Entered => {}
             Arrival::HelloAgain => self.welcome(now, slot),
             Arrival::Ping(text) => {
                 let pong = if text.is_empty() { "PONG".into() } else { format!("PONG {text}") };
@@ -211,8 +237,8 @@ impl<G: Game> Session<G> {
         self.transport.handle_timeout(now);
         self.leave_lost(now);
         for slot in 0..self.presence.len() {
-            if self.silent_at(slot).is_some_and(|at| now >= at) {
-                self.leave(now, slot);
+            if self.missed_at(slot).is_some_and(|at| now >= at) {
+                self.miss(now, slot);
             }
         }
         if !self.hello_passed && now >= self.setup.hello_max {
@@ -228,6 +254,36 @@ impl<G: Game> Session<G> {
         }
         self.tick(now);
         self.settle(now);
+    }
+
+    /// A player comes back: it will show another token. Whoever came in with the one before is out, and that one lets
+    /// nobody in any more. The player is expected again, for as long as for its first hello.
+    ///
+    /// Answers whether the match has such a slot and can tell the token from the others.
+    pub fn handle_rejoin(&mut self, now: Duration, player: &Seat) -> bool {
+        let slot = player.slot;
+        let is_anothers = |(at, token): (usize, &Secret)| at != slot && *token == player.token;
+        let is_sound =
+            slot < self.presence.len() && !self.setup.tokens.iter().enumerate().any(is_anothers);
+        if !is_sound || self.is_over() {
+            return is_sound;
+        }
+        self.setup.tokens[slot] = player.token;
+        self.transport.handle_rejoin(now, slot, player.token);
+        let until = now.saturating_add(self.setup.hello_max);
+        match self.presence[slot] {
+            Presence::Present { .. } => self.lose(now, slot, until),
+            Presence::Away { until: before } => {
+                self.presence[slot] = Presence::Away { until: before.max(until) };
+            }
+            Presence::Expected if !self.hello_passed => {}
+            Presence::Expected | Presence::Gone { .. } => {
+                self.presence[slot] = Presence::Gone { awaited_until: Some(until) };
+            }
+        }
+        self.leave_lost(now);
+        self.settle(now);
+        true
     }
 
     /// The match is ended from outside: it is over with the result that there is.
@@ -254,9 +310,9 @@ impl<G: Game> Session<G> {
     /// time: a match has a longest duration.
     pub fn next_deadline(&self) -> Duration {
         let hello = (!self.hello_passed).then_some(self.setup.hello_max);
-        let silence = (0..self.presence.len()).filter_map(|slot| self.silent_at(slot)).min();
+        let missed = (0..self.presence.len()).filter_map(|slot| self.missed_at(slot)).min();
         let transport = self.transport.next_deadline();
-        let deadlines = [hello, silence, self.game.next_deadline(), self.next_tick, transport];
+        let deadlines = [hello, missed, self.game.next_deadline(), self.next_tick, transport];
         deadlines.into_iter().flatten().fold(self.setup.length_max, Duration::min)
     }
 
@@ -278,30 +334,61 @@ impl<G: Game> Session<G> {
     fn awaits_anyone(&self) -> bool {
         self.presence.iter().any(|presence| match presence {
             Presence::Expected => !self.hello_passed,
-            Presence::Present { .. } => true,
-            Presence::Gone => false,
+            Presence::Present { .. } | Presence::Away { .. } => true,
+            Presence::Gone { awaited_until } => awaited_until.is_some(),
         })
     }
 
-    fn silent_at(&self, slot: usize) -> Option<Duration> {
+    /// When a player has been silent, or away, for too long.
+    fn missed_at(&self, slot: usize) -> Option<Duration> {
         match self.presence[slot] {
+            Presence::Expected => None,
             Presence::Present { last_heard } => Some(last_heard.saturating_add(self.silence_max)),
-            Presence::Expected | Presence::Gone => None,
+            Presence::Away { until } => Some(until),
+            Presence::Gone { awaited_until } => awaited_until,
         }
     }
 
-    /// Lets those go whose connection is no more: they cannot come back.
+    fn miss(&mut self, now: Duration, slot: usize) {
+        match self.presence[slot] {
+            Presence::Expected => {}
+            Presence::Present { .. } => self.go_missing(now, slot),
+            Presence::Away { .. } => {
+                self.presence[slot] = GONE;
+                self.game.handle_left(now, slot, &mut self.outbox);
+            }
+            Presence::Gone { .. } => self.presence[slot] = GONE,
+        }
+    }
+
+    /// Those whose connection is no more are missing.
     fn leave_lost(&mut self, now: Duration) {
         while let Some(slot) = self.transport.poll_lost() {
             if matches!(self.presence[slot], Presence::Present { .. }) {
-                self.leave(now, slot);
+                self.go_missing(now, slot);
             }
         }
     }
 
+    /// A player who did not say goodbye is no longer here. It may come back, where it is given time to.
+    fn go_missing(&mut self, now: Duration, slot: usize) {
+        if self.rejoin_wait.is_zero() {
+            self.leave(now, slot);
+        } else {
+            self.lose(now, slot, now.saturating_add(self.rejoin_wait));
+        }
+    }
+
+    fn lose(&mut self, now: Duration, slot: usize, until: Duration) {
+        debug_assert!(matches!(self.presence[slot], Presence::Present { .. }));
+        self.presence[slot] = Presence::Away { until };
+        self.messages.push_back(FromGame::Left { slot });
+        self.game.handle_away(now, slot, &mut self.outbox);
+    }
+
     fn leave(&mut self, now: Duration, slot: usize) {
         debug_assert!(matches!(self.presence[slot], Presence::Present { .. }));
-        self.presence[slot] = Presence::Gone;
+        self.presence[slot] = GONE;
         self.messages.push_back(FromGame::Left { slot });
         self.game.handle_left(now, slot, &mut self.outbox);
     }

@@ -230,6 +230,7 @@ impl TicTacToe {
 
 impl Game for TicTacToe {
     fn handle_joined(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
+        self.sides[slot].pause = REPEAT_MIN;
         self.set_presence(now, slot, Presence::Present, outbox);
         if let (Some(mark), None) = (Mark::of_slot(slot), self.sides[slot].repeat_at) {
             self.tell(now, mark, outbox);

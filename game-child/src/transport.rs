@@ -7,6 +7,8 @@ use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
+use protocol::Secret;
+
 use crate::netcode::Netcode;
 use crate::plain::Plain;
 
@@ -19,7 +21,7 @@ pub(crate) enum Transport {
 /// What a datagram means.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival<'a> {
-    /// A player has shown its token, for the first time.
+    /// A player has shown a token, for the first time.
     Entered,
     /// A hello of a player who is in: the answer to the first one was lost, or is late.
     HelloAgain,
@@ -58,6 +60,14 @@ impl Transport {
         match self {
             Self::Plain(_) => None,
             Self::Netcode(netcode) => netcode.next_deadline(),
+        }
+    }
+
+    /// A player comes back with another token: the one before, and whoever came in with it, are good for nothing more.
+    pub(crate) fn handle_rejoin(&mut self, now: Duration, slot: usize, token: Secret) {
+        match self {
+            Self::Plain(plain) => plain.handle_rejoin(slot, token),
+            Self::Netcode(netcode) => netcode.handle_rejoin(now, slot),
         }
     }
 

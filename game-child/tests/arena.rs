@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use client::GameSocket;
 use client::arena::{Event, Player, Seeker};
 use protocol::arena::{FromArena, Snapshot, Standing};
-use protocol::{FromGame, ToGame};
+use protocol::{FromGame, Seat, Secret, ToGame};
 use serde_json::{Map, Value};
 use support::{Fake, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};
 
@@ -186,4 +186,31 @@ fn who_says_no_moves_is_told_less_often() {
     }
     // Every sixth tick at most, whatever the machine missed.
     assert!(numbers.windows(2).all(|pair| pair[1] - pair[0] >= 5), "{numbers:?}");
+}
+
+/// Back with another token: a whole snapshot, and the points from before.
+#[test]
+fn who_comes_back_sees_the_whole_world() {
+    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
+    let mut games = [sit_down(&fake, 0), sit_down(&fake, 1)];
+    let has_points = |seen: &[Option<Snapshot>]| {
+        seen[0].is_some_and(|seen| seen.runners[0].is_some_and(|runner| runner.score > 0))
+    };
+    let seen = play(&mut games, has_points);
+    let score = seen[0].and_then(|seen| seen.runners[0]).unwrap().score;
+    let player = Seat { slot: 0, name: "ada".into(), token: Secret::from_bytes([9; 16]) };
+    let hello = format!("HELLO {MATCH_ID} {}", player.token);
+    fake.tell(&ToGame::Rejoin { player });
+    let back = fake.stranger();
+    while ask(&back, hello.as_bytes()) != "WELCOME 17 slot=0 players=2" {}
+    let snapshot = loop {
+        let words = next_datagram(&back);
+        if words.starts_with("SNAP") {
+            break words;
+        }
+    };
+    assert_eq!(snapshot.split(' ').nth(2), Some("0"), "whole: {snapshot}");
+    let place = snapshot.split(' ').find_map(|field| field.strip_prefix("p0=")).unwrap();
+    let told: u16 = place.split(',').nth(2).unwrap().parse().unwrap();
+    assert!(told >= score, "{told} of {score} points");
 }

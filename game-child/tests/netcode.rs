@@ -22,8 +22,11 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+fn seat(slot: usize) -> Seat {
+    Seat { slot, name: format!("player-{slot}"), token: token(slot) }
+}
+
 fn setup(players: usize) -> Match {
-    let seat = |slot| Seat { slot, name: format!("player-{slot}"), token: token(slot) };
     Match::new("17".into(), (0..players).map(seat).collect(), 60_000, 600_000).unwrap()
 }
 
@@ -169,6 +172,58 @@ fn a_token_lets_in_once() {
         }
         assert!(table.answers(&mut bob, address(1)));
     }
+}
+
+/// A player who comes back has another token; the connection from before is told its end, the token from before lets
+/// nobody in, and whatever comes from the old address is not heard.
+#[test]
+fn who_comes_back_is_let_in_by_another_token() {
+    for from in [address(0), address(5)] {
+        let mut table = Table::of(2);
+        let old = Over::Netcode.assignment(0, 2);
+        let mut lost = Link::new(&old);
+        table.pass(&mut lost, address(0), ms(300));
+        let mut bob = table.enter(1, address(1));
+        table.told();
+        assert!(table.session.handle_rejoin(table.now, &seat(0)));
+        assert_eq!(table.told(), [FromGame::Left { slot: 0 }]);
+        while let Some((to, goodbye)) = table.session.poll_transmit() {
+            assert_eq!(to, address(0));
+            lost.handle_datagram(table.now, &goodbye);
+        }
+        assert!(lost.closed().is_some());
+        let mut again = Link::new(&old);
+        again.handle_timeout(table.now);
+        assert!(table.say(from, &again.poll_transmit().unwrap()).is_empty());
+        let mut back = Link::new(&Over::Netcode.assignment(0, 2));
+        table.pass(&mut back, from, ms(300));
+        assert!(table.answers(&mut back, from) && table.answers(&mut bob, address(1)));
+        assert_eq!(table.told(), [FromGame::Joined { slot: 0 }]);
+    }
+}
+
+/// Half-way in, from an address where the player is no more: the implementation knows its place by the id alone.
+#[test]
+fn who_was_half_way_in_comes_back_from_elsewhere() {
+    let mut table = Table::of(2);
+    assert_eq!(table.say(address(0), &request(0)).len(), 1, "challenged");
+    assert!(table.session.handle_rejoin(table.now, &seat(0)));
+    let mut back = Link::new(&Over::Netcode.assignment(0, 2));
+    table.pass(&mut back, address(5), ms(1500));
+    assert!(table.answers(&mut back, address(5)), "{back:?}");
+}
+
+/// Whoever comes back has as much time to do so as there was at the beginning.
+#[test]
+fn the_door_opens_again_for_who_comes_back() {
+    let mut table = Table::of(2);
+    table.now = EXPIRES + ms(1);
+    assert!(table.say(address(0), &request(0)).is_empty());
+    assert!(table.session.handle_rejoin(table.now, &seat(0)));
+    table.now += EXPIRES - ms(1);
+    assert_eq!(table.say(address(0), &request(0)).len(), 1);
+    table.now += ms(1);
+    assert!(table.say(address(5), &request(0)).is_empty());
 }
 
 /// A token with another match's key, and one that is shown for the first time when its time has passed on the game's

@@ -8,9 +8,9 @@ use std::time::Instant;
 
 use client::GameSocket;
 use client::tictactoe::{Bot, Event, FirstFree, Perfect, Player, Random, Strategy};
-use protocol::tictactoe::{Standing, State};
-use protocol::{FromGame, ToGame};
-use support::{Fake, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};
+use protocol::tictactoe::{Mark, Standing, State};
+use protocol::{FromGame, Seat, Secret, ToGame};
+use support::{Fake, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram};
 
 fn sit_down(fake: &Fake, slot: usize) -> GameSocket<Player> {
     let assignment = fake.assignment(slot);
@@ -100,6 +100,72 @@ fn who_falls_silent_forfeits() {
     assert!(matches!(end.standing, Standing::Forfeit(mark) if mark == end.you));
     let result = fake.hear_result();
     assert_eq!((&result["outcome"], &result["winner"]), (&"forfeit".into(), &1.into()));
+    fake.assert_exits_well();
+}
+
+fn seat(slot: usize, token: u8) -> Seat {
+    Seat { slot, name: format!("player-{slot}"), token: Secret::from_bytes([token; 16]) }
+}
+
+/// Back in time, with another token and from another address; the old ones are good for nothing. Over what happened to
+/// the one who was away, the game goes on where it was.
+#[test]
+fn who_is_lost_can_come_back_in_time() {
+    let command = muster_game(&["tictactoe", "--forfeit-after=300ms", "--rejoin-wait=15s"]);
+    let mut fake = Fake::started(&command, 2);
+    let lost = fake.stranger();
+    ask(&lost, &hello(MATCH_ID, 0));
+    let mut stays = sit_down(&fake, 1);
+    assert!(next_datagram(&lost).starts_with("STATE 1 "));
+    assert!(ask(&lost, b"MOVE 1 5").starts_with("STATE 2 "));
+    let told: Vec<FromGame> = (0..3).map(|_| fake.hear().unwrap()).collect();
+    assert!(told.contains(&FromGame::Left { slot: 0 }), "{told:?}");
+    fake.tell(&ToGame::Rejoin { player: seat(0, 9) });
+    let back = fake.stranger();
+    let welcome = "WELCOME 17 slot=0 players=2";
+    while ask(&back, format!("HELLO {MATCH_ID} {}", seat(0, 9).token).as_bytes()) != welcome {}
+    assert!(next_datagram(&back).starts_with("STATE 2 ....X.... you=X turn=O "));
+    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    for (socket, words) in [(&lost, &b"PING"[..]), (&fake.stranger(), &hello(MATCH_ID, 0))] {
+        socket.send(words).unwrap();
+    }
+    back.send(b"BYE").unwrap();
+    assert!(matches!(end_of(&mut stays).standing, Standing::Forfeit(mark) if mark == Mark::O));
+    assert!(is_silent(&lost));
+    fake.assert_exits_well();
+}
+
+/// Who is away for too long forfeits; so does who was to come back, and did not.
+#[test]
+fn who_does_not_come_back_in_time_forfeits() {
+    for is_awaited in [false, true] {
+        let command = muster_game(&["tictactoe", "--forfeit-after=1s", "--rejoin-wait=100ms"]);
+        let mut fake = Fake::launch(&command);
+        assert_eq!(fake.hear(), Some(FromGame::Ready));
+        fake.start(2, 2000, 60_000);
+        assert_eq!(fake.hear(), Some(FromGame::Started));
+        let lost = fake.stranger();
+        ask(&lost, &hello(MATCH_ID, 0));
+        let mut stays = sit_down(&fake, 1);
+        if is_awaited {
+            fake.tell(&ToGame::Rejoin { player: seat(0, 9) });
+        }
+        let end = end_of(&mut stays);
+        assert!(matches!(end.standing, Standing::Forfeit(mark) if mark == end.you));
+        assert_eq!(fake.hear_result()["outcome"], "forfeit");
+        fake.assert_exits_well();
+    }
+}
+
+/// A token that is another player's, and a slot that nobody has: the match is as it was.
+#[test]
+fn a_rejoin_that_makes_no_sense_changes_nothing() {
+    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+    for (slot, token) in [(0, 2), (2, 9), (usize::MAX, 9)] {
+        fake.tell(&ToGame::Rejoin { player: seat(slot, token) });
+    }
+    let bots = [Bot::Perfect(Perfect), Bot::Perfect(Perfect)];
+    play([sit_down(&fake, 0), sit_down(&fake, 1)], bots);
     fake.assert_exits_well();
 }
 
