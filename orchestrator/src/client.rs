@@ -322,6 +322,11 @@ impl Client {
         }
     }
 
+    /// The client waits for nothing any more, by no word of its own: its time to say more begins.
+    pub(crate) fn begin_idle(&mut self, now: Instant) {
+        self.times.quiet_since = now;
+    }
+
     /// Counts a bad line; whether it was the one too many.
     pub(crate) fn note_bad_line(&mut self) -> bool {
         self.bad_lines = self.bad_lines.saturating_add(1);

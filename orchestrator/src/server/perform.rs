@@ -100,6 +100,9 @@ impl Server {
                 (connection, Reply::Accepted { count, of })
             }
             Action::TellEvicted { connection, reason } => {
+                if let Some(client) = self.clients.get_mut(connection) {
+                    client.begin_idle(self.now);
+                }
                 (connection, Reply::Evicted { reason: reason.word().into() })
             }
             _ => return,
