@@ -1,0 +1,329 @@
+//! Players who lose their connection, and come back: to their place, to the assignment that they missed, to their game.
+
+use std::net::{Ipv4Addr, UdpSocket};
+use std::time::Duration;
+
+use client::{Assignment, GameSocket, Lobby, Place};
+use protocol::Reply;
+use tests::{Muster, SOON, Setup, Wire, wait_until};
+
+/// A daemon whose queue `party` lets so many play an echo; `limits` are lines of the table, `keys` of the mode.
+fn party(players: usize, limits: &str, keys: &str) -> Muster {
+    let keys = format!("players = {players}\nwarm = 0\n{keys}");
+    let setup = Setup::default().config(&format!("[limits]\n{limits}"));
+    setup.mode("party", &["muster-game", "echo"], &keys).start()
+}
+
+/// A new connection, queued; and the key of its session.
+fn join(muster: &Muster, name: &str) -> (Wire, String) {
+    let mut wire = Wire::greeted(muster.address());
+    let queued = wire.ask(format!("READY name={name}\n"));
+    (wire, key_of(&queued).to_owned())
+}
+
+fn key_of(queued: &str) -> &str {
+    queued.split_once(" resume=").unwrap_or_else(|| panic!("told {queued}")).1
+}
+
+/// The answer to a key on a new connection, which stays.
+fn resume(muster: &Muster, key: &str) -> (Wire, String) {
+    let mut wire = Wire::greeted(muster.address());
+    let answer = wire.ask(format!("READY resume={key}\n"));
+    (wire, answer)
+}
+
+/// A key that takes up nothing; whoever says it may go on.
+fn assert_refused(muster: &Muster, key: &str) {
+    let (mut wire, answer) = resume(muster, key);
+    assert!(answer.starts_with("ERR 505 BAD_RESUME "), "{answer}");
+    assert!(wire.is_open());
+}
+
+/// Players who are told where to play, in the order of their slots; and their keys.
+fn assigned<const PLAYERS: usize>(muster: &Muster) -> [(Assignment, String); PLAYERS] {
+    let lobbies = [(); PLAYERS].map(|()| {
+        let mut lobby = muster.connect();
+        let Place { resume, .. } = lobby.join(Some("party"), Some("ada"), SOON).unwrap();
+        (lobby, resume)
+    });
+    lobbies.map(|(mut lobby, key)| (lobby.assignment(SOON).unwrap(), key))
+}
+
+fn assignment_again(muster: &Muster, key: &str) -> Assignment {
+    Assignment::of(muster.connect().resume(key, SOON).unwrap()).expect("an assignment")
+}
+
+fn enter(assignment: &Assignment) -> GameSocket {
+    GameSocket::enter(assignment, SOON).unwrap()
+}
+
+#[test]
+fn a_place_is_kept_however_the_connection_is_lost() {
+    let muster = party(3, "", "");
+    let (mut ada, key) = join(&muster, "ada");
+    let (mut bob, _) = join(&muster, "bob");
+    let losses: [fn(Wire) -> Option<Wire>; 3] = [
+        |wire| {
+            wire.reset();
+            None
+        },
+        |wire| {
+            drop(wire);
+            None
+        },
+        |wire| {
+            wire.shut_down();
+            Some(wire)
+        },
+    ];
+    for (count, lose) in losses.into_iter().enumerate() {
+        let half_closed = lose(ada);
+        muster.log().wait_for_count(count + 1, &["player away "]);
+        assert_eq!(muster.status("party"), (1, 0, 8), "who is away does not wait");
+        if let Some(mut wire) = half_closed {
+            assert_eq!(wire.rest(), Vec::<String>::new());
+        }
+        let (again, answer) = resume(&muster, &key);
+        assert_eq!(answer, format!("QUEUED queue=party position=1 needed=3 resume={key}"));
+        assert_eq!(muster.status("party"), (2, 0, 8));
+        ada = again;
+    }
+    let (mut cleo, _) = join(&muster, "cleo");
+    for (slot, wire) in [&mut ada, &mut bob, &mut cleo].into_iter().enumerate() {
+        let lines = wire.rest();
+        let line = lines.last().unwrap();
+        assert!(line.contains(" match=1 ") && line.contains(&format!(" slot={slot} ")), "{line}");
+    }
+}
+
+/// The server's own doing: what it closes is a lost connection, too.
+#[test]
+fn who_is_sent_away_keeps_its_place() {
+    let limits = "line_timeout = \"200ms\"\nlines_burst = 20\nlines_per_second = 1";
+    let muster = party(2, limits, "");
+    let (mut slow, key) = join(&muster, "ada");
+    slow.say("PIN");
+    assert!(slow.rest().last().unwrap().starts_with("ERR 408 "));
+    let (mut hasty, answer) = resume(&muster, &key);
+    assert!(answer.starts_with("QUEUED "), "{answer}");
+    hasty.say("PING\n".repeat(50));
+    assert!(hasty.rest().last().unwrap().starts_with("ERR 429 "));
+    let (mut wordy, answer) = resume(&muster, &key);
+    assert!(answer.starts_with("QUEUED "), "{answer}");
+    wordy.say("x".repeat(600));
+    assert!(wordy.rest().last().unwrap().starts_with("ERR 500 "));
+    let (mut wrong, answer) = resume(&muster, &key);
+    assert!(answer.starts_with("QUEUED "), "{answer}");
+    wrong.say("WHAT\n".repeat(10));
+    assert_eq!(wrong.rest().last().unwrap(), "BYE reason=bad-lines");
+    let (_back, answer) = resume(&muster, &key);
+    assert!(answer.starts_with("QUEUED queue=party position=1 "), "{answer}");
+}
+
+/// Row 14 of the faults.
+#[test]
+fn the_newer_of_two_connections_has_the_session() {
+    let muster = party(2, "", "");
+    let (mut older, key) = join(&muster, "ada");
+    let (mut newer, answer) = resume(&muster, &key);
+    assert_eq!(answer, format!("QUEUED queue=party position=1 needed=2 resume={key}"));
+    assert_eq!(older.rest(), ["BYE reason=replaced"]);
+    assert_eq!(muster.status("party").0, 1);
+    // On the connection that has a session, a key is out of place.
+    assert!(newer.ask(format!("READY resume={key}\n")).starts_with("ERR 503 "));
+    // Many at once: one of them has it, and all others are told.
+    let mut wires = muster.while_frozen(|| {
+        [(); 20].map(|()| {
+            let mut wire = Wire::open(muster.address());
+            wire.say(format!("READY resume={key}\n"));
+            wire
+        })
+    });
+    assert_eq!(newer.rest(), ["BYE reason=replaced"]);
+    let _bob = join(&muster, "bob");
+    let ends: Vec<String> = wires.iter_mut().map(|wire| wire.rest().pop().unwrap()).collect();
+    let count = |start: &str| ends.iter().filter(|end| end.starts_with(start)).count();
+    assert_eq!((count("ASSIGN "), count("BYE reason=replaced")), (1, 19), "{ends:?}");
+}
+
+/// Row 15 of the faults.
+#[test]
+fn keys_that_take_up_nothing_are_refused() {
+    let muster = party(3, "", "");
+    let (mut ada, key) = join(&muster, "ada");
+    let mut other_half = key.clone();
+    other_half.replace_range(
+        16..,
+        if key.ends_with("00") { "1111111111111111" } else { "0000000000000000" },
+    );
+    let random = "5f0c9b2e5f0c9b2e5f0c9b2e5f0c9b2e";
+    for wrong in [random, &other_half, &key[..31], "x", &"f".repeat(400)] {
+        assert_refused(&muster, wrong);
+    }
+    assert_eq!(ada.ask("LEAVE\n"), "LEFT");
+    assert_refused(&muster, &key);
+    let (mut bob, key) = join(&muster, "bob");
+    assert_eq!(bob.ask("QUIT\n"), "BYE reason=quit");
+    assert_refused(&muster, &key);
+    assert!(ada.is_open());
+}
+
+#[test]
+fn a_place_is_kept_no_longer_than_its_window() {
+    let muster = party(2, "resume_window = \"1s\"", "");
+    let (ada, key) = join(&muster, "ada");
+    ada.reset();
+    muster.log().wait_for(&["player away ", " window=1s"]);
+    muster.log().wait_for(&["player expired "]);
+    assert_refused(&muster, &key);
+    assert_eq!(muster.status("party").0, 0);
+    // Without a window a loss is the end.
+    let muster = party(2, "resume_window = \"0s\"", "");
+    let (ada, key) = join(&muster, "ada");
+    ada.reset();
+    muster.log().wait_for(&["player expired "]);
+    assert_refused(&muster, &key);
+}
+
+#[test]
+fn an_assignment_that_was_missed_is_told_again() {
+    for transport in ["plain", "netcode"] {
+        let keys = format!("hello_timeout = \"1m\"\ntransport = \"{transport}\"");
+        let muster = party(2, "", &keys);
+        let (ada, key) = join(&muster, "ada");
+        let mut bob = muster.join("party", "bob");
+        muster.log().wait_for(&["match assigned", "match=1 "]);
+        ada.reset();
+        let ada = assignment_again(&muster, &key);
+        assert_eq!(assignment_again(&muster, &key), ada, "and again");
+        let bob = bob.assignment(SOON).unwrap();
+        assert_eq!((&ada.match_id, ada.port, ada.slot), (&bob.match_id, bob.port, 0));
+        let mut games = [enter(&ada), enter(&bob)];
+        muster.log().wait_for_count(2, &["player joined match=1 "]);
+        // It is in, and this mode takes nobody back.
+        assert_refused(&muster, &key);
+        for game in &mut games {
+            game.bye(SOON).unwrap();
+        }
+        muster.wait_until_calm("party", 0);
+        assert_refused(&muster, &key);
+    }
+}
+
+/// Whose game takes it back has another token; the old one, and whoever came in with it, are out.
+#[test]
+fn a_lost_player_comes_back_into_its_game() {
+    for transport in ["plain", "netcode"] {
+        let muster = party(2, "", &format!("rejoin = true\ntransport = \"{transport}\""));
+        let [(ada, key), (bob, _)] = assigned::<2>(&muster);
+        let (mut lost, mut bob) = (enter(&ada), enter(&bob));
+        muster.log().wait_for_count(2, &["player joined match=1 "]);
+        for returns in 1..4 {
+            let again = assignment_again(&muster, &key);
+            assert_eq!(
+                (&again.match_id, again.port, again.slot),
+                (&ada.match_id, ada.port, ada.slot)
+            );
+            assert_ne!(again.token, ada.token);
+            let mut back = enter(&again);
+            back.ping("back", SOON).unwrap();
+            bob.ping("still here", SOON).unwrap();
+            assert!(lost.ping("and I?", Duration::from_millis(50)).is_err(), "{transport}");
+            muster.log().wait_for_count(2 + returns, &["player joined match=1 "]);
+            muster.log().wait_for_count(returns, &["player left match=1 slot=0"]);
+            lost = back;
+        }
+        assert_old_token_opens_nothing(&ada, &mut bob);
+        lost.bye(SOON).unwrap();
+        bob.bye(SOON).unwrap();
+        muster.wait_until_calm("party", 0);
+        assert_refused(&muster, &key);
+    }
+}
+
+/// A token that a player has no more, said by somebody else.
+fn assert_old_token_opens_nothing(old: &Assignment, witness: &mut GameSocket) {
+    let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    stranger.connect((Ipv4Addr::LOCALHOST, old.port)).unwrap();
+    stranger.set_nonblocking(true).unwrap();
+    let mut link = client::Link::new(old);
+    client::Machine::handle_timeout(&mut link, Duration::ZERO);
+    stranger.send(&client::Machine::poll_transmit(&mut link).unwrap()).unwrap();
+    // The game answers in order.
+    witness.ping("all read", SOON).unwrap();
+    assert!(stranger.recv(&mut [0; 1500]).is_err(), "the old token is answered");
+}
+
+/// Over UDP alone something is lost: the game bears with it, and tells the one who is back how it stands.
+#[test]
+fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
+    let command = ["muster-game", "tictactoe", "--forfeit-after=300ms", "--rejoin-wait=30s"];
+    let keys = "players = 2\nwarm = 1\ntemplate = true\nrejoin = true";
+    let muster = Setup::default().mode("party", &command, keys).start();
+    let [(ada, key), (bob, _)] = assigned::<2>(&muster);
+    let state = |game: &mut GameSocket| {
+        loop {
+            let words = game.next_words(SOON).unwrap();
+            if words.starts_with("STATE ") {
+                return words;
+            }
+        }
+    };
+    let mut lost = enter(&ada);
+    let mut bob_plays = enter(&bob);
+    assert!(state(&mut lost).starts_with("STATE 1 "));
+    lost.say("MOVE 1 5");
+    assert!(state(&mut lost).starts_with("STATE 2 ....X.... "));
+    drop(lost);
+    wait_until("ada to be missed", || {
+        let _ = bob_plays.ping("here", SOON);
+        !muster.log().lines_with(&["player left match=1 slot=0"]).is_empty()
+    });
+    let mut back = enter(&assignment_again(&muster, &key));
+    assert!(state(&mut back).starts_with("STATE 2 ....X.... you=X turn=O "));
+    assert_eq!(muster.log().lines_with(&["match result"]), Vec::<String>::new());
+}
+
+/// Row 13 of the faults.
+#[test]
+fn nobody_waits_for_those_who_come_and_vanish() {
+    let muster = party(2, "resume_window = \"1s\"", "");
+    for _ in 0..3 {
+        muster.while_frozen(|| {
+            for _ in 0..101 {
+                let mut wire = Wire::open(muster.address());
+                wire.say("READY\n");
+                wire.reset();
+            }
+        });
+        let mut good = [muster.join("party", "ada"), muster.join("party", "bob")];
+        let [ada, bob] = good.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
+        assert_eq!(ada.match_id, bob.match_id);
+    }
+    let expired = || muster.log().lines_with(&["player expired "]).len();
+    let away = || muster.log().lines_with(&["player away "]).len();
+    wait_until("all who vanished to expire", || expired() == away());
+    assert_eq!(muster.status("party").0, 0);
+}
+
+/// The others of a match that waits for its game go back to their places, and the match is whole again with the one
+/// who is back.
+#[test]
+fn a_match_that_waits_is_formed_anew() {
+    let keys = "players = 2\nwarm = 0\nstart_timeout = \"1m\"";
+    let muster = Setup::default().ports(1).puppet("party", &["held"], keys).start();
+    let (ada, key) = join(&muster, "ada");
+    let mut bob: Lobby = muster.join("party", "bob");
+    muster.log().wait_for(&["match formed"]);
+    ada.reset();
+    loop {
+        match bob.next_reply(SOON).unwrap() {
+            Reply::Requeued { position, .. } => break assert_eq!(position, 1),
+            Reply::Waiting { .. } | Reply::Queued { .. } => {}
+            other => panic!("told {other}"),
+        }
+    }
+    let (_back, answer) = resume(&muster, &key);
+    assert!(answer.starts_with("QUEUED queue=party position=1 needed=2 "), "{answer}");
+    muster.log().wait_for_count(2, &["match formed"]);
+}
