@@ -470,6 +470,8 @@ pub enum Exit {
     Status(i32),
     /// This signal killed it.
     Signal(i32),
+    /// Nobody saw how: the body was not there.
+    Unknown,
 }
 
 impl fmt::Display for Exit {
@@ -477,6 +479,7 @@ impl fmt::Display for Exit {
         match self {
             Self::Status(status) => write!(f, "exit status {status}"),
             Self::Signal(signal) => write!(f, "signal {signal}"),
+            Self::Unknown => f.write_str("an end that nobody saw"),
         }
     }
 }

@@ -37,6 +37,7 @@ mod players;
 mod ports;
 pub mod queue;
 mod reconfigure;
+mod recovery;
 mod refills;
 mod returns;
 mod seating;

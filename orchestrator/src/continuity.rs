@@ -9,6 +9,7 @@
 //! The state is JSON: a version may leave out what it does not know, and has defaults for what it does not find.
 
 pub(crate) mod exec;
+pub(crate) mod journal;
 pub(crate) mod preflight;
 mod text;
 
@@ -52,6 +53,8 @@ pub(crate) struct State {
     /// Upgrades before this one.
     #[serde(default)]
     pub(crate) upgrades: u64,
+    #[serde(default)]
+    pub(crate) journal: Option<journal::Saved>,
     /// The operator who asked for this upgrade.
     #[serde(default)]
     pub(crate) asked_by: Option<socket::Asker>,

@@ -1,7 +1,7 @@
 //! A game's control channel: what it says to Muster, and what it is told.
 
 use std::io::{self, Read as _, Write as _};
-use std::os::fd::RawFd;
+use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
 use bytes::{Buf as _, BytesMut};
@@ -60,6 +60,11 @@ impl Control {
             unsent: BytesMut::new(),
             end_is_near: false,
         }
+    }
+
+    /// The channel, to be stored.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.socket.as_ref().map(|socket| socket.as_fd())
     }
 
     /// What is to be known of it, for the program that goes on with the channel.

@@ -1,18 +1,23 @@
 //! The games' processes: found by game and by pid, signalled, and reaped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::io;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::time::Duration;
 
 use launcher::Living;
 use matchmaker::{Exit, GameId, MatchId, ModeId};
-use mio::Registry;
+use mio::unix::SourceFd;
+use mio::{Interest, Registry};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use process::Ended;
-use rustix::process::{WaitId, WaitIdOptions};
+use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::continuity::{Kept, StateError};
+use crate::continuity::journal::Played;
+use crate::continuity::{Kept, StateError, take};
 use crate::control::{self, Control};
 use crate::launches::Process;
 use crate::output::{self, Output};
@@ -34,11 +39,15 @@ pub(crate) struct Game {
     port: u16,
     /// What is played there, for the log.
     pub(crate) match_id: Option<MatchId>,
+    /// What the pid means, where the process is not this one's child: the daemon that made it has crashed.
+    process: Option<OwnedFd>,
     /// How it ended, once it was reaped.
     pub(crate) ended: Option<Ended>,
     pub(crate) control: Control,
     pub(crate) output: Output,
     is_ready: bool,
+    /// Whether it has ended, and nobody saw how.
+    is_end_unknown: bool,
 }
 
 /// A game's process as it is written down.
@@ -49,6 +58,8 @@ pub(crate) struct Saved {
     mode: ModeId,
     port: u16,
     match_id: Option<MatchId>,
+    #[serde(default)]
+    process: Option<RawFd>,
     ended: Option<Ended>,
     control: control::Saved,
     output: output::Saved,
@@ -84,10 +95,12 @@ impl Games {
             mode: ordered.mode,
             port: ordered.port,
             match_id: ordered.match_id,
+            process: None,
             ended: None,
             control: Control::new(id, control, registry),
             output: Output::new(output, token, registry, lines_per_second, now),
             is_ready: false,
+            is_end_unknown: false,
         };
         self.by_pid.insert(pid, id);
         self.processes.insert(id, game);
@@ -102,6 +115,7 @@ impl Games {
             mode: game.mode,
             port: game.port,
             match_id: game.match_id,
+            process: game.process.as_ref().map(|process| kept.keep(process)),
             ended: game.ended,
             control: game.control.save(kept),
             output: game.output.save(kept),
@@ -117,7 +131,13 @@ impl Games {
         let mut all = Self::default();
         for saved in saved {
             let id = saved.game;
+            let process = saved.process.map(|it| take(it, "a game's process")).transpose()?;
+            let is_child = process.is_none();
+            if let Some(process) = &process {
+                watch(process, id, registry)?;
+            }
             let game = Game {
+                process,
                 pid: saved.pid,
                 mode: saved.mode,
                 port: saved.port,
@@ -126,14 +146,74 @@ impl Games {
                 control: Control::restore(saved.control, id, registry)?,
                 output: Output::restore(&saved.output, tokens::output(id), registry)?,
                 is_ready: true,
+                is_end_unknown: false,
             };
-            if game.ended.is_none() {
+            if game.ended.is_none() && is_child {
                 all.by_pid.insert(game.pid, id);
             }
             all.processes.insert(id, game);
             all.ready.push_back(id);
         }
         Ok(all)
+    }
+
+    /// Takes in a game of a daemon that crashed, by what was stored: its process and its channels.
+    pub(crate) fn adopt(
+        &mut self,
+        played: &Played,
+        stored: Vec<OwnedFd>,
+        registry: &Registry,
+        lines_per_second: u32,
+    ) {
+        let Played { game: id, pid, mode, port, match_id, has_control, has_output } = *played;
+        let mut stored = stored.into_iter();
+        let process = stored.next();
+        let control = if has_control { stored.next() } else { None };
+        let output = if has_output { stored.next() } else { None };
+        if let Some(process) = &process
+            && let Err(error) = watch(process, id, registry)
+        {
+            log::error!("cannot watch game {id}: {error}");
+        }
+        let token = tokens::output(id);
+        let game = Game {
+            pid,
+            mode,
+            port,
+            match_id,
+            process,
+            ended: None,
+            control: Control::new(id, control.map(Into::into), registry),
+            output: Output::new(output, token, registry, lines_per_second, Instant::now()),
+            is_ready: true,
+            is_end_unknown: false,
+        };
+        self.processes.insert(id, game);
+        self.ready.push_back(id);
+    }
+
+    /// Those that live and whose descriptors are in the store.
+    pub(crate) fn played(&self) -> Vec<Played> {
+        self.processes.iter().map(|(id, game)| game.played(*id)).collect()
+    }
+
+    /// The poll told of the end of a game that is no child. Whether it is known how it ended, or never will be.
+    pub(crate) fn note_foreign_end(&mut self, id: GameId, is_reaped: bool) -> bool {
+        let Some(game) = self.processes.get_mut(&id).filter(|game| game.ended.is_none()) else {
+            return false;
+        };
+        let Some(process) = &game.process else { return false };
+        let end = process::exit_of(process.as_fd());
+        // Its parent takes it in a moment later, and the poll tells of that, too.
+        if end.is_none() && !is_reaped {
+            return false;
+        }
+        let (pid, zero) = (game.pid, Duration::ZERO);
+        game.is_end_unknown = end.is_none();
+        let end = end.unwrap_or(Ok(0));
+        kill_group(pid);
+        game.ended = Some(Ended { pid, end, cpu_user: zero, cpu_system: zero, memory_peak_kib: 0 });
+        true
     }
 
     /// The games whose processes were not reaped yet.
@@ -224,7 +304,32 @@ pub(crate) fn exit_of(ended: &Ended) -> Exit {
     }
 }
 
+/// Has the poll tell of the end of a process that is no child; pidfd_open(2).
+fn watch(process: &OwnedFd, id: GameId, registry: &Registry) -> io::Result<()> {
+    let descriptor = process.as_raw_fd();
+    registry.register(&mut SourceFd(&descriptor), tokens::process(id), Interest::READABLE)
+}
+
 impl Game {
+    /// What it is found by after a crash.
+    pub(crate) fn played(&self, game: GameId) -> Played {
+        Played {
+            game,
+            pid: self.pid,
+            mode: self.mode,
+            port: self.port,
+            match_id: self.match_id,
+            has_control: self.control.descriptor().is_some(),
+            has_output: self.output.descriptor().is_some(),
+        }
+    }
+
+    /// How it ended, in the brain's words; once it has.
+    pub(crate) fn exit(&self) -> Option<Exit> {
+        let ended = self.ended.as_ref()?;
+        Some(if self.is_end_unknown { Exit::Unknown } else { exit_of(ended) })
+    }
+
     /// Sends a signal to the game's process and to its group, which the process may have left. Nothing happens
     /// once the process was reaped.
     pub(crate) fn signal(&self, signal: Signal) {
@@ -232,9 +337,18 @@ impl Game {
             return;
         }
         let pid = Pid::from_raw(self.pid);
+        if let Some(process) = &self.process {
+            let signal = rustix::process::Signal::from_named_raw(signal as i32);
+            // ESRCH: it is dead, and its number may be another's.
+            if signal.is_some_and(|it| pidfd_send_signal(process, it).is_err()) {
+                return;
+            }
+        }
         // ESRCH: nobody else is in the group, or nobody at all.
         let _ = killpg(pid, signal);
-        if let Err(error) = kill(pid, signal) {
+        if self.process.is_none()
+            && let Err(error) = kill(pid, signal)
+        {
             log::error!("cannot send {signal} to process {pid}, a game: {error}");
         }
     }

@@ -12,7 +12,7 @@ use std::io::{self, PipeReader, Seek as _, Write as _};
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
@@ -108,6 +108,21 @@ pub(crate) struct Saved {
     pid: Option<i32>,
     lost: Vec<(GameId, LaunchFault)>,
     unclean: BTreeSet<GameId>,
+}
+
+impl Saved {
+    /// What is known after a crash: where the games work, and which of them may have been in the making. The launcher
+    /// of the daemon that crashed goes by itself.
+    pub(crate) fn after_a_crash(place: PathBuf, lost: impl Iterator<Item = GameId>) -> Self {
+        let daemon = i32::try_from(std::process::id()).unwrap_or_default();
+        Self {
+            place,
+            inherited: launcher::children(daemon),
+            pid: None,
+            lost: lost.map(|game| (game, LaunchFault::Interrupted)).collect(),
+            unclean: BTreeSet::new(),
+        }
+    }
 }
 
 /// A directory that is removed with whatever is in it.
@@ -206,6 +221,11 @@ impl Launcher {
     /// The pid of the launcher that lives, as far as is known.
     pub(crate) fn pid(&self) -> Option<i32> {
         self.running.as_ref().map(|running| running.pid)
+    }
+
+    /// Where the games work.
+    pub(crate) fn place(&self) -> &Path {
+        &self.place.0
     }
 
     // ---- Orders ----

@@ -54,7 +54,7 @@ use crate::continuity::exec::handed_over;
 use crate::continuity::{State, StateError};
 use crate::http::Door;
 use crate::launches::Launcher;
-use crate::server::Server;
+use crate::server::{Back, Server};
 use crate::signals::Signals;
 use crate::store::{Store, TakeError};
 
@@ -213,8 +213,13 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     if let Some(state) = handed_over().map_err(Failure::run("read the state that was left"))? {
         return resume(config, signals, store, &state);
     }
+    let back = Back::find(&config, &mut given, &mut store);
     // First of all, while this process is small.
-    let launcher = Launcher::start(&config).map_err(Failure::run("start the launcher"))?;
+    let launcher = match &back {
+        None => Some(Launcher::start(&config).map_err(Failure::run("start the launcher"))?),
+        // Started with what is known of the games.
+        Some(_) => None,
+    };
     let listener = activation::listener(&config, &mut given, &mut store)?;
     store.discard(given);
     let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
@@ -226,8 +231,14 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let server = Server::new(config, signals, listener, admin, door, launcher, store)
-        .map_err(Failure::run("start the loop"))?;
+    let server = match (back, launcher) {
+        (Some(back), _) => Server::recover(config, signals, store, listener, admin, door, back),
+        (None, Some(launcher)) => {
+            Server::new(config, signals, listener, admin, door, launcher, store)
+        }
+        (None, None) => unreachable!("a launcher is started where nothing is left"),
+    };
+    let server = server.map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",

@@ -76,6 +76,11 @@ impl Doors {
         Self { public, doors: saved }
     }
 
+    /// A game's door, if it has one.
+    pub(crate) fn get(&self, game: GameId) -> Option<&Door> {
+        self.doors.get(&game)
+    }
+
     /// A game is being launched on a port.
     pub(crate) fn build(&mut self, game: GameId, port: u16) {
         let Some(public) = self.public else { return };

@@ -1,7 +1,7 @@
 //! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears.
 
 use std::io::{self, Read as _};
-use std::os::fd::{OwnedFd, RawFd};
+use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
 
 use bytes::Bytes;
 use mio::unix::pipe;
@@ -67,6 +67,11 @@ impl Output {
             rate: Rate::new(lines_per_second, now),
             end_is_near: false,
         }
+    }
+
+    /// The pipe, to be stored.
+    pub(crate) fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        self.pipe.as_ref().map(|pipe| pipe.as_fd())
     }
 
     /// What is to be known of it, for the program that goes on with the pipe.

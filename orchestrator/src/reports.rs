@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use matchmaker::{Exit, GameId, MatchId, ModeId};
+use matchmaker::{Action, Event, Exit, GameId, MatchId, ModeId};
 use process::Ended;
 use protocol::Seat;
 use serde::{Deserialize, Serialize};
@@ -68,6 +68,8 @@ pub(crate) struct Player {
 pub(crate) enum ExitWord {
     Status(i32),
     Signal(i32),
+    /// Nobody saw it: the daemon was not there.
+    Unknown,
 }
 
 /// What a living game is at, as far as was heard of it.
@@ -95,7 +97,7 @@ pub(crate) struct Draft {
 }
 
 /// All of them as they are written down.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Saved {
     drafts: BTreeMap<GameId, Draft>,
     kept: VecDeque<Report>,
@@ -153,6 +155,29 @@ impl Reports {
     }
 
     // ---- Living games ----
+
+    /// Takes note of what is about to be done with games, but for their end.
+    pub(crate) fn follow(&mut self, action: &Action, now: Instant) {
+        match action {
+            Action::Launch { game, mode, port, seated } => {
+                self.order(*game, *mode, *port, now);
+                if let Some(seated) = seated {
+                    self.seat(*game, seated.match_id, &seated.seats);
+                }
+            }
+            Action::Start { game, match_id, seats, .. } => {
+                self.seat(*game, *match_id, seats);
+                self.enter(*game, Phase::Starting);
+            }
+            Action::Stop { game, .. } | Action::Kill { game } => self.enter(*game, Phase::Stopping),
+            Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, Phase::Warm),
+            Action::Report(Event::MatchAssigned { game, .. }) => self.enter(*game, Phase::Running),
+            Action::Report(Event::MatchResult { game, result, .. }) => {
+                self.note_result(*game, result);
+            }
+            _ => {}
+        }
+    }
 
     /// A game is being launched. Each call is followed by [`finish`](Self::finish) or [`forget`](Self::forget).
     pub(crate) fn order(&mut self, game: GameId, mode: ModeId, port: u16, now: Instant) {
@@ -218,6 +243,7 @@ impl Reports {
             exit: match ending.exit {
                 Exit::Status(status) => ExitWord::Status(status),
                 Exit::Signal(signal) => ExitWord::Signal(signal),
+                Exit::Unknown => ExitWord::Unknown,
             },
             lived_ms: millis(ending.lived),
             cpu_user_us: micros(ended.cpu_user),
@@ -269,6 +295,7 @@ impl std::fmt::Display for ExitWord {
         match *self {
             Self::Status(status) => Exit::Status(status).fmt(f),
             Self::Signal(signal) => Exit::Signal(signal).fmt(f),
+            Self::Unknown => Exit::Unknown.fmt(f),
         }
     }
 }

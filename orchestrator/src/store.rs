@@ -7,8 +7,8 @@
 //! [removed](Store::remove), or the service is stopped for good. Two puts of one name add up.
 //!
 //! systemd takes as many descriptors as `FileDescriptorStoreMax=` says, and drops the rest **without a word**; its
-//! default is none. So the unit has to have room for all there can be: two for each port of the ring (a game's
-//! process and its control channel), and sixteen for everything else.
+//! default is none. So the unit has to have room for all there can be: three for each port of the ring (a game's
+//! process, its control channel and its output), and sixteen for everything else.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::{BorrowedFd, OwnedFd};
@@ -40,6 +40,11 @@ impl Store {
     /// Finds the store by the environment.
     pub(crate) fn open() -> Self {
         Self { outbox: Outbox::open() }
+    }
+
+    /// Whether there is one.
+    pub(crate) fn is_there(&self) -> bool {
+        self.outbox.has_manager()
     }
 
     /// Puts descriptors into the store under one name. The caller's own may be closed then. Nobody says whether there

@@ -32,6 +32,8 @@ pub(crate) enum Source {
     Operator(usize),
     /// The output of a template, by its number.
     Template(u64),
+    /// The end of a game that is another process's child.
+    Process(GameId),
     /// A client's socket.
     Client(ConnectionId),
     /// A game's control channel.
@@ -61,6 +63,13 @@ pub(crate) fn template(number: u64) -> Token {
     of_kind(0, TEMPLATES + number)
 }
 
+/// Set in the tokens of games' processes, and in no number of a template.
+const PROCESS: u64 = 1 << 61;
+
+pub(crate) fn process(game: GameId) -> Token {
+    of_kind(0, PROCESS | game.0)
+}
+
 pub(crate) fn client(id: ConnectionId) -> Token {
     of_kind(1, id.0)
 }
@@ -85,6 +94,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         (0, Token(place)) if (OPERATORS..OPERATORS + CONVERSATIONS_MAX).contains(&place) => {
             Source::Operator(place - OPERATORS)
         }
+        (0, _) if id & PROCESS != 0 => Source::Process(GameId(id & !PROCESS)),
         (0, _) => Source::Template(id.checked_sub(TEMPLATES)?),
         (1, _) => Source::Client(ConnectionId(id)),
         (2, _) => Source::Control(GameId(id)),

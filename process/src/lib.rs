@@ -9,12 +9,14 @@
 
 #![allow(unsafe_code)]
 
+mod exit;
 mod fork;
 mod inherited;
 mod mounts;
 mod reap;
 mod spawn;
 
+pub use exit::exit_of;
 pub use fork::{Forked, can_fork_sibling, fork_sibling};
 pub use inherited::{set_inherited, take_inherited};
 pub use mounts::{seal_mounts, unseal_mount};

@@ -50,6 +50,7 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         shutdown: Shutdown {
             drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
         },
+        crash_safe: file.state.crash_safe.unwrap_or(true),
         reports: Reports {
             keep: checker.number("reports.keep", &file.reports.keep, 1_000, 0..=100_000)?,
         },

@@ -26,6 +26,8 @@ pub(crate) struct Config {
     pub(crate) ports: Ports,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
+    /// Whether what happens is written down, so that a daemon that crashed can be replaced.
+    pub(crate) crash_safe: bool,
     pub(crate) reports: Reports,
     /// How much is logged.
     pub(crate) log_level: LevelFilter,

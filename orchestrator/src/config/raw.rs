@@ -15,6 +15,7 @@ pub(super) struct File {
     pub(super) ports: Ports,
     pub(super) limits: Limits,
     pub(super) shutdown: Shutdown,
+    pub(super) state: State,
     pub(super) reports: Reports,
     pub(super) log: Log,
     pub(super) confinement: Confinement,
@@ -62,6 +63,12 @@ pub(super) struct Limits {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Shutdown {
     pub(super) drain_timeout: Key<String>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct State {
+    pub(super) crash_safe: Option<bool>,
 }
 
 #[derive(Debug, Default, Deserialize)]

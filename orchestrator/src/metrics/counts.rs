@@ -99,6 +99,8 @@ pub(crate) enum ExitCause {
     Killed,
     /// By another signal.
     Signal,
+    /// While the daemon was not there.
+    Unknown,
 }
 
 /// What games do that costs them their match, in the order of [`fault_index`].
@@ -223,8 +225,8 @@ impl FailedLaunch {
 }
 
 impl ExitCause {
-    pub(crate) const ALL: [Self; 5] =
-        [Self::Success, Self::Status, Self::Terminated, Self::Killed, Self::Signal];
+    pub(crate) const ALL: [Self; 6] =
+        [Self::Success, Self::Status, Self::Terminated, Self::Killed, Self::Signal, Self::Unknown];
 
     pub(crate) fn of(exit: Exit) -> Self {
         match exit {
@@ -233,6 +235,7 @@ impl ExitCause {
             Exit::Signal(SIGTERM) => Self::Terminated,
             Exit::Signal(SIGKILL) => Self::Killed,
             Exit::Signal(_) => Self::Signal,
+            Exit::Unknown => Self::Unknown,
         }
     }
 
@@ -243,6 +246,7 @@ impl ExitCause {
             Self::Terminated => "terminated",
             Self::Killed => "killed",
             Self::Signal => "signal",
+            Self::Unknown => "unknown",
         }
     }
 }

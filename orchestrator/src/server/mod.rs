@@ -10,6 +10,7 @@ mod figures;
 mod manager;
 mod perform;
 mod records;
+mod recover;
 mod requests;
 #[cfg(feature = "stub-games")]
 mod stub;
@@ -36,6 +37,7 @@ use crate::client::READ_CHUNK;
 use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
+use crate::continuity::journal::Journal;
 use crate::continuity::preflight::Preflight;
 use crate::games::Games;
 use crate::http::{Door, Http};
@@ -52,6 +54,7 @@ use crate::store::Store;
 use crate::templates::Templates;
 use crate::tokens::{self, Source};
 
+pub(crate) use recover::Back;
 pub(crate) use talk::RETRY_MS;
 
 /// Events taken from the kernel at a time: few enough for a turn to be over in a millisecond, so that who is served first
@@ -93,6 +96,8 @@ pub(crate) struct Server {
     stubs: std::collections::HashSet<GameId>,
     /// What wakes the loop for a thread.
     waker: Arc<Waker>,
+    /// What outlives a crash, where somebody holds it.
+    journal: Option<Journal>,
     /// A program is looked at that is to go on.
     preflight: Option<Preflight>,
     /// A program is to go on after this turn.
@@ -155,7 +160,9 @@ impl Server {
             templates: Templates::default(),
             started: Instant::now(),
         };
-        Self::assemble(config, signals, parts)
+        let mut server = Self::assemble(config, signals, parts)?;
+        server.begin_journal();
+        Ok(server)
     }
 
     fn assemble(config: Config, signals: Signals, parts: Parts) -> io::Result<Self> {
@@ -194,6 +201,7 @@ impl Server {
             now,
             started: parts.started,
             templates: parts.templates,
+            journal: None,
             preflight: None,
             upgrade_due: None,
             unclaimed: HashMap::new(),
@@ -213,6 +221,7 @@ impl Server {
     /// When the kernel refuses to wait for events, which nothing here can mend.
     pub(crate) fn run(&mut self) -> io::Result<()> {
         let mut events = Events::with_capacity(EVENTS_PER_TURN);
+        self.note_input(None);
         self.brain.handle_timeout(self.brain_now());
         self.settle();
         self.notifier.ready();
@@ -237,12 +246,14 @@ impl Server {
             self.handle_deadlines();
             self.settle();
             self.write_to_clients();
+            self.look_after_journal();
             self.tell_manager();
             let took = self.now.elapsed();
             self.turns.note(took);
             self.counts.turns.observe(took);
         }
         self.say_goodbye();
+        self.end_journal();
         Ok(())
     }
 
@@ -274,10 +285,14 @@ impl Server {
                 self.launcher.send();
                 self.handle_answers();
             }
-            // A poll has one waker; whoever used it is served, and the other one not harmed.
+            // A poll has one waker; whoever used it is served, and the others not harmed. The journal is looked after
+            // in each turn.
             Some(Source::Waker) => {
                 self.look_after_preflight();
                 self.tell_figures();
+            }
+            Some(Source::Process(game)) => {
+                self.handle_foreign_end(game, event.is_read_closed());
             }
             Some(Source::Admin) => self.admin.iter_mut().for_each(AdminSocket::set_has_more),
             Some(Source::Operator(place)) => {
@@ -328,6 +343,7 @@ impl Server {
         }
         let now = self.brain_now();
         if self.brain.next_deadline().is_some_and(|at| at <= now) {
+            self.note_input(None);
             self.brain.handle_timeout(now);
             self.perform_all();
         }
@@ -337,6 +353,7 @@ impl Server {
     fn settle(&mut self) {
         self.perform_all();
         while let Some(input) = self.inputs.pop_front() {
+            self.note_input(Some(&input));
             self.brain.handle(self.brain_now(), input);
             self.perform_all();
         }

@@ -172,7 +172,11 @@ impl Server {
         let Mode { transport, hello_timeout, .. } = *self.mode(mode);
         match transport {
             Transport::Plain => Ok(seat.to_string()),
-            Transport::Netcode => self.doors.token(game, match_id, slot, seat, hello_timeout),
+            Transport::Netcode => {
+                let token = self.doors.token(game, match_id, slot, seat, hello_timeout);
+                self.note_door(game);
+                token
+            }
         }
     }
 
@@ -183,6 +187,7 @@ impl Server {
             return None;
         }
         let opened = self.doors.open(game, hello_timeout);
+        self.note_door(game);
         let broken = |error| format!("cannot be given a key: {error}");
         opened
             .map_err(|error| {

@@ -3,57 +3,37 @@
 use matchmaker::{Action, Event, GameId};
 
 use super::Server;
-use crate::reports::{Ending, Phase, Player, Report};
+use crate::reports::{Ending, Player, Report};
 
 impl Server {
     /// Takes note of what is about to be done.
     pub(super) fn record(&mut self, action: &Action) {
-        match action {
-            Action::Launch { game, mode, port, seated } => {
-                self.reports.order(*game, *mode, *port, self.now);
-                if let Some(seated) = seated {
-                    self.reports.seat(*game, seated.match_id, &seated.seats);
-                }
-            }
-            Action::Start { game, match_id, seats, .. } => {
-                self.reports.seat(*game, *match_id, seats);
-                self.reports.enter(*game, Phase::Starting);
-            }
-            Action::Stop { game, .. } | Action::Kill { game } => {
-                self.reports.enter(*game, Phase::Stopping);
-            }
-            Action::Report(event) => self.record_event(event),
-            _ => {}
+        self.reports.follow(action, self.now);
+        if let Action::Report(event) = action {
+            self.record_event(event);
         }
     }
 
     fn record_event(&mut self, event: &Event) {
-        match event {
-            Event::GameWarm { game, .. } => self.reports.enter(*game, Phase::Warm),
-            Event::MatchAssigned { game, .. } => self.reports.enter(*game, Phase::Running),
-            Event::MatchResult { game, result, .. } => self.reports.note_result(*game, result),
-            Event::GameEnded { game, mode, match_id, exit, lived, joined } => {
-                let ended = self.games.get(*game).and_then(|game| game.ended);
-                #[cfg(feature = "stub-games")]
-                let ended = ended.or_else(|| self.end_of_stub(*game));
-                let ending = Ending {
-                    game: *game,
-                    mode: &self.config.modes[mode.0].name,
-                    match_id: *match_id,
-                    exit: *exit,
-                    lived: *lived,
-                    joined,
-                };
-                let report = ended.and_then(|ended| self.reports.finish(&ending, &ended));
-                match report {
-                    Some(report) => {
-                        log_end(&report, *lived);
-                        self.reports.keep(report);
-                    }
-                    None => self.note_unreported(*game),
-                }
+        let Event::GameEnded { game, mode, match_id, exit, lived, joined } = event else { return };
+        let ended = self.games.get(*game).and_then(|game| game.ended);
+        #[cfg(feature = "stub-games")]
+        let ended = ended.or_else(|| self.end_of_stub(*game));
+        let ending = Ending {
+            game: *game,
+            mode: &self.config.modes[mode.0].name,
+            match_id: *match_id,
+            exit: *exit,
+            lived: *lived,
+            joined,
+        };
+        let report = ended.and_then(|ended| self.reports.finish(&ending, &ended));
+        match report {
+            Some(report) => {
+                log_end(&report, *lived);
+                self.reports.keep(report);
             }
-            _ => {}
+            None => self.note_unreported(*game),
         }
     }
 

@@ -14,6 +14,7 @@ use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::continuity::exec::Program;
+use crate::continuity::journal::Journal;
 use crate::continuity::preflight::{Preflight, Step};
 use crate::continuity::{self, FORMAT, Kept, State, StateError};
 use crate::games::Games;
@@ -128,6 +129,7 @@ impl Server {
             reports: self.reports.save(),
             stop_was_asked: self.stop_was_asked,
             upgrades: self.counts.upgrades,
+            journal: self.journal.as_ref().map(|journal| journal.save(kept)),
             asked_by,
         }
     }
@@ -164,6 +166,8 @@ impl Server {
         };
         let mut server = Self::assemble(config, signals, parts)?;
         server.stop_was_asked = state.stop_was_asked;
+        server.journal = state.journal.as_ref().map(Journal::restore).transpose()?;
+        server.cut_journal_off()?;
         let pause = state.written.elapsed();
         server.counts.upgrades = state.upgrades + 1;
         server.counts.upgrade_pause = pause;

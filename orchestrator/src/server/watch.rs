@@ -13,7 +13,7 @@ use protocol::FromGame;
 use super::Server;
 use crate::continuity::preflight::Preflight;
 use crate::control::Said;
-use crate::games::{self, Reaped};
+use crate::games::{self, Game, Reaped};
 use crate::launches::{Answer, Process};
 use crate::output::Printed;
 use crate::rest::Rest;
@@ -70,6 +70,7 @@ impl Server {
         }
         self.count_launched(game, mode);
         log::debug!("game launched game={game} pid={pid}");
+        self.store_game(game);
         if let Some((ended, _)) = early_end {
             self.games.note_early_end(game, ended);
             self.launcher.clean_up(game);
@@ -79,6 +80,13 @@ impl Server {
         if mode.contract != Contract::Muster && mode.ready_line.is_none() {
             // It says nothing of itself; that it runs has to do.
             self.tell_brain(Input::GameStarted { game });
+        }
+    }
+
+    /// A game that is another process's child has ended, and was taken in, or not yet.
+    pub(super) fn handle_foreign_end(&mut self, game: GameId, is_reaped: bool) {
+        if self.games.note_foreign_end(game, is_reaped) {
+            self.launcher.clean_up(game);
         }
     }
 
@@ -211,11 +219,12 @@ impl Server {
         if suppressed > 0 {
             self.log_output(id, &Printed::Suppressed(suppressed));
         }
-        let Some(ended) = self.games.get(id).and_then(|game| game.ended) else {
+        let Some(exit) = self.games.get(id).and_then(Game::exit) else {
             return log::error!("game {id} was cleaned up before it was reaped");
         };
-        self.tell_brain(Input::GameExited { game: id, exit: games::exit_of(&ended) });
+        self.tell_brain(Input::GameExited { game: id, exit });
         self.games.remove(id);
+        self.forget_stored_game(id);
         self.closed_a_descriptor = true;
     }
 

@@ -1,0 +1,16 @@
+//! What a body has to know of a brain that it got back after a crash, to tell it what became of everything meanwhile.
+
+use crate::ids::{ConnectionId, GameId};
+use crate::matchmaker::Matchmaker;
+
+impl Matchmaker {
+    /// The connections on which the brain believes that somebody speaks.
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        self.connections.keys().copied().collect()
+    }
+
+    /// The games that the brain knows, each with whether it believes that there is a process.
+    pub fn games(&self) -> impl Iterator<Item = (GameId, bool)> {
+        self.games.iter().map(|(id, game)| (*id, game.has_process()))
+    }
+}

@@ -1,0 +1,358 @@
+//! Coming back after a crash, and what is written down for it while all is well.
+//!
+//! What is left is replayed: the brain comes to where it was, and what it wants done on the way was done by the daemon
+//! that crashed, or is lost with it. Then the brain hears what has become of everything: all connections are lost,
+//! launches on order were interrupted, games play on or are gone. Whatever was promised and not done is done again by
+//! its own deadlines.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::sync::Arc;
+use std::time::Duration;
+
+use matchmaker::{Action, Event, Exit, GameId, Input};
+use mio::Poll;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::{Parts, Server};
+use crate::admin::socket::AdminSocket;
+use crate::clients::Clients;
+use crate::config::Config;
+use crate::continuity::FORMAT;
+use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
+use crate::games::Games;
+use crate::http::Door;
+use crate::launches::{self, Launcher};
+use crate::listener::Listener;
+use crate::netcode::Doors;
+use crate::reports::Reports;
+use crate::signals::Signals;
+use crate::store::{Given, Store};
+use crate::templates::Templates;
+
+/// How the names in the store begin under which games' descriptors are.
+const GAME: &str = "game-";
+
+/// What is left of a daemon that crashed.
+pub(crate) struct Back {
+    found: Found,
+    journal: Journal,
+    games: BTreeMap<GameId, Vec<OwnedFd>>,
+}
+
+impl Back {
+    /// Looks for what is left, and marks it as tried. Where it is of no use it is set aside, and its games are ended:
+    /// nobody would know whose they are, or when their ports are free.
+    pub(crate) fn find(config: &Config, given: &mut Given, store: &mut Store) -> Option<Self> {
+        let files = NAMES.map(|name| given.claim(name).pop());
+        let number = |name: &str| name.strip_prefix(GAME)?.parse().ok().map(GameId);
+        let mut games: BTreeMap<GameId, Vec<OwnedFd>> = BTreeMap::new();
+        for (name, descriptor) in given.claim_if(|name| number(name).is_some()) {
+            games.entry(number(&name)?).or_default().push(descriptor);
+        }
+        let read = match files {
+            [Some(first), Some(second)] => read(config, [first, second]),
+            _ => Err(Damage::Empty),
+        };
+        match read {
+            Ok((found, journal)) => Some(Self { found, journal, games }),
+            Err(damage) => {
+                if !matches!(damage, Damage::Empty) {
+                    log::error!(
+                        "starting empty: what a daemon left that crashed is of no use: {damage}"
+                    );
+                }
+                NAMES.iter().for_each(|name| forget(store, name));
+                for (game, descriptors) in games {
+                    log::warn!("game {game} is ended: nothing is known of it any more");
+                    end_unknown(game, &descriptors, store);
+                }
+                None
+            }
+        }
+    }
+}
+
+/// Reads what is left, and fits it to the configuration. What is of no use is written into a file.
+fn read(config: &Config, files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
+    let copies = files.each_ref().map(OwnedFd::try_clone);
+    let read = journal::read(files).and_then(|(mut found, journal)| {
+        let fitted = found.snapshot.brain.reconfigure(config.for_brain());
+        fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))?;
+        Ok((found, journal))
+    });
+    if read.as_ref().is_err_and(|damage| !matches!(damage, Damage::Empty)) {
+        for copy in copies.into_iter().flatten() {
+            match journal::set_aside(copy) {
+                Ok(path) => log::error!("it is set aside in {}", path.display()),
+                Err(error) => log::error!("it cannot be set aside: {error}"),
+            }
+        }
+    }
+    read
+}
+
+/// Ends a game that the brain does not know.
+fn end_unknown(game: GameId, descriptors: &[OwnedFd], store: &mut Store) {
+    if let Some(process) = descriptors.first() {
+        // ESRCH: it has ended.
+        let _ = pidfd_send_signal(process, Signal::KILL);
+    }
+    forget(store, &name_of(game));
+}
+
+fn forget(store: &mut Store, name: &str) {
+    if let Err(error) = store.remove(name) {
+        log::warn!("cannot remove {name} from the store: {error}");
+    }
+}
+
+fn name_of(game: GameId) -> String {
+    format!("{GAME}{game}")
+}
+
+impl Server {
+    /// Goes on where a daemon crashed.
+    ///
+    /// # Errors
+    /// When the loop cannot be set up.
+    pub(crate) fn recover(
+        config: Config,
+        signals: Signals,
+        store: Store,
+        listener: Listener,
+        mut admin: Option<AdminSocket>,
+        door: Option<Door>,
+        back: Back,
+    ) -> io::Result<Self> {
+        let Back { found: Found { snapshot, records }, journal, games: mut left } = back;
+        let replayed = records.len();
+        let crashed = Crashed::replay(snapshot, records, &config);
+        let poll = Poll::new()?;
+        if let Some(admin) = &mut admin {
+            admin.register(poll.registry())?;
+        }
+        let rate = config.limits.output_lines_per_second;
+        let mut games = Games::default();
+        for played in crashed.games.values() {
+            if let Some(descriptors) = left.remove(&played.game) {
+                games.adopt(played, descriptors, poll.registry(), rate);
+            }
+        }
+        let known: Vec<(GameId, bool)> = crashed.snapshot.brain.games().collect();
+        let lost = known.iter().filter(|(_, has_process)| !has_process);
+        let lost = lost.map(|(game, _)| *game);
+        let launcher = launches::Saved::after_a_crash(crashed.snapshot.place.clone(), lost);
+        let parts = Parts {
+            poll,
+            brain: crashed.snapshot.brain,
+            clients: Clients::new(),
+            doors: Doors::restore(crashed.snapshot.doors, config.ports.public_address),
+            launcher: Launcher::resume(&config, launcher),
+            listener,
+            admin,
+            door,
+            store,
+            reports: crashed.reports,
+            templates: Templates::default(),
+            started: crashed.snapshot.started,
+            games,
+        };
+        let mut server = Self::assemble(config, signals, parts)?;
+        server.journal = Some(journal);
+        server.stop_was_asked = !server.brain.is_serving();
+        for (game, descriptors) in left {
+            end_unknown(game, &descriptors, &mut server.store);
+        }
+        server.tell_what_became(&known);
+        // From here on what is left is not what was tried.
+        server.cut_journal_off()?;
+        let (games, waiting) = (server.games.living().count(), server.brain.totals());
+        log::warn!("back after a crash games={games} replayed={replayed} totals={waiting:?}");
+        Ok(server)
+    }
+
+    /// Tells the brain what it cannot know.
+    fn tell_what_became(&mut self, known: &[(GameId, bool)]) {
+        for connection in self.brain.connections() {
+            self.inputs.push_back(Input::Lost { connection });
+        }
+        for (game, has_process) in known {
+            if *has_process && self.games.get(*game).is_none() {
+                log::error!("game {game} was not handed over; its match is taken for over");
+                self.inputs.push_back(Input::GameExited { game: *game, exit: Exit::Unknown });
+            }
+        }
+        self.settle();
+    }
+
+    /// Writes a snapshot at once, in place of all before it.
+    pub(super) fn cut_journal_off(&mut self) -> io::Result<()> {
+        let Some(sequence) = self.journal.as_ref().map(Journal::next_sequence) else {
+            return Ok(());
+        };
+        let snapshot = self.written_down(sequence);
+        self.journal.as_mut().map_or(Ok(()), |journal| journal.begin_with(&snapshot))
+    }
+
+    // ---- While all is well ----
+
+    /// Begins to write down what happens, where somebody holds it.
+    pub(crate) fn begin_journal(&mut self) {
+        if !self.store.is_there() || !self.config.crash_safe {
+            return;
+        }
+        if let Err(error) = self.try_to_begin_journal() {
+            log::error!(
+                "cannot write down what happens: {error}; after a crash nobody will have a place"
+            );
+        }
+    }
+
+    fn try_to_begin_journal(&mut self) -> io::Result<()> {
+        let mut journal = Journal::create()?;
+        journal.begin_with(&self.written_down(journal.next_sequence()))?;
+        for (name, file) in NAMES.iter().zip(journal.files()) {
+            self.store.put(name, &[file.as_fd()])?;
+        }
+        self.journal = Some(journal);
+        Ok(())
+    }
+
+    /// All is over in good order: there is nothing to come back to.
+    pub(super) fn end_journal(&mut self) {
+        if self.journal.take().is_some() {
+            NAMES.iter().for_each(|name| forget(&mut self.store, name));
+        }
+    }
+
+    pub(super) fn written_down(&self, sequence: u64) -> Snapshot {
+        Snapshot {
+            format: FORMAT,
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            sequence,
+            started: self.started,
+            brain: self.brain.clone(),
+            games: self.games.played(),
+            doors: self.doors.save(),
+            place: self.launcher.place().to_owned(),
+            reports: self.reports.save(),
+        }
+    }
+
+    /// Cuts the journal off where it is long.
+    pub(super) fn look_after_journal(&mut self) {
+        let Some(journal) = &mut self.journal else { return };
+        let looked = journal.look_after();
+        let begun = match journal.is_long() {
+            false => Ok(()),
+            true => {
+                let sequence = journal.next_sequence();
+                let snapshot = self.written_down(sequence);
+                let waker = Arc::clone(&self.waker);
+                self.journal.as_mut().map_or(Ok(()), |it| it.begin_snapshot(snapshot, waker))
+            }
+        };
+        if let Err(error) = looked.and(begun) {
+            log::error!("cannot write a snapshot: {error}; trying again");
+        }
+    }
+
+    /// The brain is about to be told something; `None`: that time has passed.
+    pub(super) fn note_input(&mut self, input: Option<&Input>) {
+        let at = self.brain_now();
+        let Some(journal) = &mut self.journal else { return };
+        match input {
+            Some(input) => journal.note_input(at, input),
+            None => journal.note(&Record::Passed { at }),
+        }
+    }
+
+    /// A game's process exists: what it is known by outlives this process from here on.
+    pub(super) fn store_game(&mut self, id: GameId) {
+        let (Some(journal), Some(game)) = (&mut self.journal, self.games.get(id)) else { return };
+        // One that has died already is reaped in a moment.
+        let Some(process) = Pid::from_raw(game.pid) else { return };
+        let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+        let mut descriptors = vec![process.as_fd()];
+        descriptors.extend(game.control.descriptor());
+        descriptors.extend(game.output.descriptor());
+        let stored = self.store.put(&name_of(id), &descriptors);
+        journal.note(&Record::Stored(game.played(id)));
+        if let Err(error) = stored {
+            log::warn!("cannot store game {id}: {error}; a crash will end it");
+        }
+    }
+
+    /// Nothing of a game is left.
+    pub(super) fn forget_stored_game(&mut self, game: GameId) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(&Record::Gone { game });
+            forget(&mut self.store, &name_of(game));
+        }
+    }
+
+    /// A game's door has changed.
+    pub(super) fn note_door(&mut self, game: GameId) {
+        if let (Some(journal), Some(door)) = (&mut self.journal, self.doors.get(game)) {
+            journal.note(&Record::Door { game, door: door.clone() });
+        }
+    }
+}
+
+/// A daemon as it was when it crashed, as far as it can be known.
+struct Crashed {
+    snapshot: Snapshot,
+    games: BTreeMap<GameId, Played>,
+    reports: Reports,
+}
+
+impl Crashed {
+    fn replay(mut snapshot: Snapshot, records: Vec<Record>, config: &Config) -> Self {
+        let games = snapshot.games.drain(..).map(|played| (played.game, played)).collect();
+        let reports = std::mem::take(&mut snapshot.reports);
+        let reports = Reports::restore(reports, config.reports.keep);
+        let mut this = Self { snapshot, games, reports };
+        records.into_iter().for_each(|record| this.follow(record));
+        this
+    }
+
+    fn follow(&mut self, record: Record) {
+        let brain = &mut self.snapshot.brain;
+        match record {
+            Record::Told { at, input } => {
+                brain.handle(at, input);
+                self.follow_actions(at);
+            }
+            Record::Passed { at } => {
+                brain.handle_timeout(at);
+                self.follow_actions(at);
+            }
+            Record::Stored(played) => drop(self.games.insert(played.game, played)),
+            Record::Gone { game } => drop(self.games.remove(&game)),
+            Record::Door { game, door } => drop(self.snapshot.doors.insert(game, door)),
+            Record::Valid | Record::Tried => {}
+        }
+    }
+
+    /// What was done then is not done again; only what was remembered of it is.
+    fn follow_actions(&mut self, at: Duration) {
+        let now = self.snapshot.started + at;
+        while let Some(action) = self.snapshot.brain.poll_action() {
+            match &action {
+                Action::Start { game, match_id, .. } => {
+                    if let Some(played) = self.games.get_mut(game) {
+                        played.match_id = Some(*match_id);
+                    }
+                }
+                Action::Report(Event::GameEnded { game, .. }) => {
+                    self.reports.forget(*game);
+                    self.snapshot.doors.remove(game);
+                }
+                _ => {}
+            }
+            self.reports.follow(&action, now);
+        }
+    }
+}
