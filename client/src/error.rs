@@ -101,4 +101,18 @@ impl ClientError {
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Connect { .. })
     }
+
+    /// Whether the connection to Muster is lost, or did not come about, without a word of Muster's: the place
+    /// may still be there.
+    pub fn is_lost_connection(&self) -> bool {
+        matches!(
+            self,
+            Self::Connect { .. } | Self::Io { .. } | Self::TimedOut { .. } | Self::HungUp { .. }
+        )
+    }
+
+    /// Whether a player and its game do not hear each other any more, though the game may go on.
+    pub fn is_lost_game(&self) -> bool {
+        matches!(self, Self::Game { closed: Closed::Silent, .. })
+    }
 }

@@ -319,6 +319,95 @@ fn who_leaves_the_queue_says_so() {
     }
 }
 
+const KEY: &str = "5f0c9b2e5f0c9b2e5f0c9b2e5f0c9b2e";
+
+/// The connection ends; the program comes back with its key as often as that happens, and stays away where there is
+/// nothing to come back to.
+#[test]
+fn who_loses_the_connection_comes_back() {
+    let fake = Fake::new();
+    let mut player = fake.play(&["--bot"]);
+    fake.accept().say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
+    for _ in 0..2 {
+        player.see("closed the connection; coming back");
+        let mut seated = fake.accept();
+        assert_eq!(seated.request.to_string(), format!("READY resume={KEY}"));
+        seated.say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
+        player.see("queued in duel: position 1, needed 2");
+    }
+    // Nobody greets this one, and the next is refused.
+    drop(fake.listener.accept().unwrap());
+    fake.accept().say("ERR 505 BAD_RESUME the key is unknown or expired");
+    let (code, _, errors) = player.end();
+    assert!(code == Some(1) && errors.contains("505"), "{errors}");
+}
+
+/// A game that says welcome and not a word more: the program asks Muster to be let in again, as long as it may.
+#[test]
+fn who_loses_the_game_asks_to_be_let_in_again() {
+    let fake = Fake::new();
+    let mut player = fake.play(&["--bot"]);
+    let game = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    game.set_read_timeout(Some(LIMIT)).unwrap();
+    let port = game.local_addr().unwrap().port();
+    let mut seated = fake.accept();
+    seated.say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
+    for token in ["0".repeat(32), "1".repeat(32)] {
+        seated.say(&format!(
+            "ASSIGN match=17 host=127.0.0.1 port={port} slot=0 players=2 token={token} transport=plain"
+        ));
+        let hello = format!("HELLO 17 {token}");
+        let mut said = [0; DATAGRAM_MAX];
+        let player_at = loop {
+            let (length, from) = game.recv_from(&mut said).unwrap();
+            if said[..length] == *hello.as_bytes() {
+                break from;
+            }
+        };
+        for words in ["WELCOME 17 slot=0 players=2", "STATE 1 ......... you=O turn=X x=ada o=bob"] {
+            game.send_to(words.as_bytes(), player_at).unwrap();
+        }
+        player.see("welcome: match 17, slot 0");
+        player.see("has fallen silent");
+        player.see("asking to be let in again");
+        seated = fake.accept();
+        assert_eq!(seated.request.to_string(), format!("READY resume={KEY}"));
+    }
+    seated.say("ERR 505 BAD_RESUME your match is over");
+    let (code, _, errors) = player.end();
+    assert!(code == Some(1) && errors.contains("has fallen silent"), "{errors}");
+}
+
+#[test]
+fn a_person_is_asked_whether_to_accept() {
+    let fake = Fake::new();
+    let mut player = fake.play(&[]);
+    let mut seated = fake.accept();
+    seated.say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
+    player.see("queued in duel");
+    player.type_line("accept");
+    player.see("nobody to play with yet");
+    for answer in ["accept", "decline"] {
+        seated.say("FOUND match=17 accept_ms=10000");
+        player.see("match 17 is found");
+        player.see("accept or decline, within 10 s");
+        player.type_line("what?");
+        player.see("accept or decline\n");
+        player.type_line(answer);
+        let heard = seated.hear().unwrap();
+        assert_eq!(heard, if answer == "accept" { Request::Accept } else { Request::Decline });
+        if answer == "accept" {
+            seated.say("ACCEPTED count=1 of=2");
+            player.see("1 of 2 have accepted");
+            seated.say("REQUEUED queue=duel position=1");
+            player.see("back in queue duel");
+        }
+    }
+    assert_eq!(seated.hear(), Some(Request::Quit));
+    drop(seated);
+    assert_eq!(player.end().0, Some(0));
+}
+
 #[test]
 fn two_bots_play_in_the_arena_and_tell_how_it_goes() {
     let fake = Fake::new();

@@ -7,6 +7,8 @@ use protocol::NAME_MAX;
 /// Play tic-tac-toe or arena through Muster
 ///
 /// Connects to Muster, waits in a queue for other players, and plays at this terminal whatever the queue's game is.
+/// Comes back to its place, or its game, by itself when the connection is lost. Where a match has to be accepted, a
+/// bot does so; a person types accept or decline.
 /// In tic-tac-toe cells are 1 to 9, row by row; through the arena one goes with w a s d or the arrows. Ctrl-C or
 /// the end of the input leaves politely.
 #[derive(Debug, Parser)]

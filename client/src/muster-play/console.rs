@@ -94,13 +94,16 @@ impl Console {
     }
 
     /// Waits until `other` is readable, a line or Ctrl-C was typed, or the time has come.
-    pub(crate) fn wait(&mut self, other: BorrowedFd<'_>, until: Option<Instant>) -> io::Result<()> {
+    pub(crate) fn wait<'a>(
+        &mut self,
+        other: impl Into<Option<BorrowedFd<'a>>>,
+        until: Option<Instant>,
+    ) -> io::Result<()> {
         let input = stdin();
-        let mut fds = vec![
-            PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN),
-            PollFd::from_borrowed_fd(other, PollFlags::IN),
-        ];
-        if self.input == Input::Open {
+        let mut fds = vec![PollFd::from_borrowed_fd(self.signals.as_fd(), PollFlags::IN)];
+        fds.extend(other.into().map(|other| PollFd::from_borrowed_fd(other, PollFlags::IN)));
+        let is_open = self.input == Input::Open;
+        if is_open {
             fds.push(PollFd::from_borrowed_fd(input.as_fd(), PollFlags::IN));
         }
         let timeout = until.map(|until| {
@@ -112,7 +115,7 @@ impl Console {
             Err(Errno::INTR) => return Ok(()),
             Err(errno) => return Err(errno.into()),
         }
-        let was_typed = fds.get(2).is_some_and(|fd| !fd.revents().is_empty());
+        let was_typed = is_open && fds.last().is_some_and(|fd| !fd.revents().is_empty());
         self.is_interrupted |= matches!(self.signals.read_signal(), Ok(Some(_)));
         if was_typed { self.read() } else { Ok(()) }
     }

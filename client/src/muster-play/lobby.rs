@@ -1,10 +1,10 @@
-//! From the connection to the assignment.
+//! From the connection to the assignment, also by way of another connection.
 
 use std::os::fd::AsFd;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use client::{Assignment, Lobby};
-use protocol::{Reply, Request, Visible};
+use client::{Assignment, ClientError, Lobby, Place};
+use protocol::{Reply, Request, Secret, Visible};
 
 use crate::PlayError;
 use crate::args::Args;
@@ -13,38 +13,158 @@ use crate::console::Console;
 /// How long Muster may take to greet, or to let a player go. How long a player waits for another one has no limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// Joins the queue and waits there. `None` is a player who left.
-pub(crate) fn wait_in_queue(
-    console: &mut Console,
-    args: &Args,
-) -> Result<Option<Assignment>, PlayError> {
-    let mut lobby = Lobby::connect(&args.address, LIMIT)?;
-    let queues = lobby.queues().join(", ");
-    console.say(format_args!("connected to {} (queues: {})", lobby.address(), Visible(&queues)));
-    lobby.send(&Request::Ready {
-        queue: args.queue.clone(),
-        name: args.name.clone(),
-        resume: None,
-    })?;
-    loop {
-        while let Some(reply) = lobby.poll_reply()? {
+/// The pauses before each try to come back, in milliseconds. Places are usually kept for half a minute.
+const PAUSES_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 4000, 8000];
+
+/// A place in the queue, over whatever connection.
+pub(crate) struct WaitingRoom<'a> {
+    args: &'a Args,
+    lobby: Lobby,
+    /// With what the place is taken up again, once there is one.
+    key: Option<String>,
+    /// The person has a match to accept.
+    is_asked: bool,
+}
+
+impl<'a> WaitingRoom<'a> {
+    /// Joins the queue.
+    pub(crate) fn enter(console: &mut Console, args: &'a Args) -> Result<Self, PlayError> {
+        let mut lobby = Lobby::connect(&args.address, LIMIT)?;
+        let (address, queues) = (lobby.address(), lobby.queues().join(", "));
+        console.say(format_args!("connected to {address} (queues: {})", Visible(&queues)));
+        let (queue, name) = (args.queue.clone(), args.name.clone());
+        lobby.send(&Request::Ready { queue, name, resume: None })?;
+        Ok(Self { args, lobby, key: None, is_asked: false })
+    }
+
+    /// Waits for the assignment. `None` is a player who left.
+    pub(crate) fn wait(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
+        loop {
+            match self.hear(console) {
+                Ok(Some(assignment)) => return Ok(Some(assignment)),
+                Ok(None) => {}
+                Err(PlayError::Client(error)) if error.is_lost_connection() => {
+                    if !self.come_back(console, error)? {
+                        return Ok(None);
+                    }
+                    continue;
+                }
+                Err(error) => return Err(error),
+            }
+            console.wait(self.lobby.as_fd(), None)?;
+            while let Some(line) = console.next_line() {
+                if !self.handle_typed(console, line.trim())? {
+                    return Ok(None);
+                }
+            }
+            if console.wants_out() {
+                return self.leave(console).map(|()| None);
+            }
+        }
+    }
+
+    /// Asks once more where to play, after the game was lost. `None`: it takes nobody back, or is over.
+    pub(crate) fn ask_again(
+        &mut self,
+        console: &mut Console,
+    ) -> Result<Option<Assignment>, PlayError> {
+        let Some(key) = &self.key else { return Ok(None) };
+        console.say("asking to be let in again");
+        let Ok(mut lobby) = Lobby::connect(&self.args.address, LIMIT) else { return Ok(None) };
+        let Ok(reply) = lobby.resume(key, LIMIT) else { return Ok(None) };
+        describe(&reply).into_iter().for_each(|text| console.say(text));
+        Ok(Assignment::of(reply))
+    }
+
+    /// Takes in what Muster has said.
+    fn hear(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
+        while let Some(reply) = self.lobby.poll_reply()? {
             if let Some(text) = describe(&reply) {
                 console.say(text);
             }
-            if let Some(assignment) = lobby.handle_waiting(reply)? {
+            if let Reply::Found { accept_ms, .. } = reply
+                && !self.args.bot
+            {
+                self.is_asked = true;
+                let seconds = accept_ms.div_ceil(1000);
+                console.say(format_args!("accept or decline, within {seconds} s"));
+                continue;
+            }
+            if matches!(reply, Reply::Requeued { .. } | Reply::Queued { .. }) {
+                self.is_asked = false;
+            }
+            if let Some(place) = Place::of(reply.clone()) {
+                // What is no key is none to come back with.
+                self.key = Some(place.resume).filter(|key| key.parse::<Secret>().is_ok());
+            }
+            if let Some(assignment) = self.lobby.handle_waiting(reply)? {
                 return Ok(Some(assignment));
             }
         }
-        console.wait(lobby.as_fd(), None)?;
-        while console.next_line().is_some() {
-            console.say("nobody to play with yet; Ctrl-C leaves");
-        }
-        if console.wants_out() {
-            lobby.quit(LIMIT)?;
-            console.say("left the queue");
-            return Ok(None);
-        }
+        Ok(None)
     }
+
+    /// Whether the player stays.
+    fn handle_typed(&mut self, console: &mut Console, line: &str) -> Result<bool, PlayError> {
+        match line {
+            "accept" if self.is_asked => {
+                self.is_asked = false;
+                self.lobby.send(&Request::Accept)?;
+            }
+            "decline" if self.is_asked => {
+                self.lobby.send(&Request::Decline)?;
+                self.leave(console)?;
+                return Ok(false);
+            }
+            _ if self.is_asked => console.say("accept or decline"),
+            _ => console.say("nobody to play with yet; Ctrl-C leaves"),
+        }
+        Ok(true)
+    }
+
+    fn leave(&mut self, console: &mut Console) -> Result<(), PlayError> {
+        self.lobby.quit(LIMIT)?;
+        console.say("left the queue");
+        Ok(())
+    }
+
+    /// Takes the place up over another connection, if there was one. Whether the player still wants it.
+    fn come_back(
+        &mut self,
+        console: &mut Console,
+        mut lost: ClientError,
+    ) -> Result<bool, PlayError> {
+        for pause_ms in PAUSES_MS {
+            let Some(key) = &self.key else { break };
+            console.say(format_args!("{lost}; coming back"));
+            let until = Instant::now() + Duration::from_millis(pause_ms);
+            while Instant::now() < until && !console.wants_out() {
+                console.wait(None, Some(until))?;
+                while console.next_line().is_some() {}
+            }
+            if console.wants_out() {
+                console.say("left the queue");
+                return Ok(false);
+            }
+            match reconnect(&self.args.address, key) {
+                Ok(lobby) => {
+                    (self.lobby, self.is_asked) = (lobby, false);
+                    return Ok(true);
+                }
+                Err(error) if error.is_lost_connection() => lost = error,
+                Err(error) => return Err(error.into()),
+            }
+        }
+        Err(lost.into())
+    }
+}
+
+/// A new connection that asks for an earlier place. The answer is heard as whatever comes later.
+fn reconnect(address: &str, key: &str) -> Result<Lobby, ClientError> {
+    let mut lobby = Lobby::connect(address, LIMIT)?;
+    let resume = Some(key.parse().map_or(protocol::ResumeKey::Malformed, protocol::ResumeKey::Key));
+    lobby.send(&Request::Ready { queue: None, name: None, resume })?;
+    Ok(lobby)
 }
 
 /// What a reply says to a person.
@@ -60,9 +180,7 @@ fn describe(reply: &Reply) -> Option<String> {
         Reply::Waiting { queue, reason } => {
             Some(format!("waiting in {}: {}", Visible(queue), reason.word()))
         }
-        Reply::Found { match_id, .. } => {
-            Some(format!("match {} is found, and accepted", Visible(match_id)))
-        }
+        Reply::Found { match_id, .. } => Some(format!("match {} is found", Visible(match_id))),
         Reply::Accepted { count, of } => Some(format!("{count} of {of} have accepted")),
         Reply::Assign { match_id, host, port, slot, players, .. } => Some(format!(
             "assigned: match {} on {}:{port}, slot {slot} of {players}",

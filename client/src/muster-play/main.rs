@@ -14,12 +14,13 @@ use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use client::{ClientError, arena, tictactoe};
+use client::{Assignment, ClientError, arena, tictactoe};
 
 use crate::args::{Args, Game};
 use crate::console::Console;
 use crate::door::Entered;
 use crate::field::Field;
+use crate::lobby::WaitingRoom;
 use crate::table::Table;
 
 /// The exit code for an address where nobody is, as in `sysexits.h`.
@@ -55,20 +56,39 @@ fn main() -> ExitCode {
 /// From the connection to the end of the game. Who leaves on the way has played to an end, too.
 fn play(args: &Args) -> Result<(), PlayError> {
     let mut console = Console::open(!args.bot)?;
-    let Some(assignment) = lobby::wait_in_queue(&mut console, args)? else { return Ok(()) };
-    if args.game == Some(Game::Echo) {
-        return echo::play(&console, client::GameSocket::enter(&assignment, echo::LIMIT)?);
+    let mut lobby = WaitingRoom::enter(&mut console, args)?;
+    let Some(mut assignment) = lobby.wait(&mut console)? else { return Ok(()) };
+    loop {
+        let lost = match play_match(&mut console, args, &assignment) {
+            Err(PlayError::Client(error)) if error.is_lost_game() => error,
+            played => return played,
+        };
+        console.say(&lost);
+        assignment = match lobby.ask_again(&mut console)? {
+            Some(assignment) => assignment,
+            None => return Err(lost.into()),
+        };
     }
-    match door::enter(&mut console, args, &assignment)? {
+}
+
+fn play_match(
+    console: &mut Console,
+    args: &Args,
+    assignment: &Assignment,
+) -> Result<(), PlayError> {
+    if args.game == Some(Game::Echo) {
+        return echo::play(console, client::GameSocket::enter(assignment, echo::LIMIT)?);
+    }
+    match door::enter(console, args, assignment)? {
         Entered::TicTacToe(game, words) => {
             let game = door::go_on(game, &words, tictactoe::Player::on);
-            Table::new(&mut console, args, &assignment, game).play()
+            Table::new(console, args, assignment, game).play()
         }
         Entered::Arena(game, words) => {
             let game = door::go_on(game, &words, arena::Player::on);
-            Field::new(&mut console, args, &assignment, game).play()
+            Field::new(console, args, assignment, game).play()
         }
-        Entered::Other(game) if args.bot => echo::play(&console, game),
+        Entered::Other(game) if args.bot => echo::play(console, game),
         Entered::Other(mut game) => {
             game.bye(echo::LIMIT)?;
             Err(PlayError::OtherGame(protocol::Visible(&assignment.match_id).to_string()))
