@@ -295,3 +295,25 @@ fn whatever_a_false_muster_says_the_run_goes_on_to_its_report() {
     assert!(number(&report, "/counts/runs") > u64::try_from(count).unwrap());
     assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.stdout);
 }
+
+/// Players who lose their connection come back to their places, and those who do not accept a match are out of it.
+#[test]
+fn returns_and_evictions_are_accounted_for() {
+    let keys = "players = 2\nwarm = 2\naccept_timeout = \"300ms\"\nrejoin = true";
+    let muster = roomy().mode("duel", &["muster-game", "echo"], keys).start();
+    let directory = tempfile::tempdir().unwrap();
+    let file = directory.path().join("shy.toml");
+    let scenario = "[matchmaking]\nrate = 3\n[in-game]\nfor = \"0s\"\n\
+        [ready-check]\ndeclines = 0.1\nsilent = 0.1\n\
+        [flaky]\nrate = 3\nafter = \"0s..200ms\"\naway = \"0s..200ms\"";
+    std::fs::write(&file, scenario).unwrap();
+    let args = ["--players", "60", "--ramp", "all", "--duration", "5s", "--scenario"];
+    let args = [&args[..], &[file.to_str().unwrap()]].concat();
+    let report = Load::start(muster.address(), &args).end().clean();
+    let verdict = &report["verdict"];
+    for count in
+        [&verdict["resumed"], &verdict["endings"]["evicted"], &verdict["endings"]["assigned"]]
+    {
+        assert!(count.as_u64().unwrap() > 0, "{verdict}");
+    }
+}

@@ -34,7 +34,16 @@ pub(crate) struct Step {
     pub(crate) second_pause: Duration,
     /// Which of two ways, where a scenario can end in two.
     pub(crate) coin: bool,
+    pub(crate) answer: Answer,
     pub(crate) game: GameStep,
+}
+
+/// What the player says to a match that is found.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Answer {
+    Accept,
+    Decline,
+    Nothing,
 }
 
 /// What the player does if it is assigned.
@@ -74,7 +83,18 @@ impl Plan {
             think: dice.within(in_game.think),
             seed: dice.next(),
         };
-        Step { idle, kind, queue, pause, second_pause, coin, game }
+        let answer = self.answer(&mut dice);
+        Step { idle, kind, queue, pause, second_pause, coin, answer, game }
+    }
+
+    fn answer(&self, dice: &mut Dice) -> Answer {
+        let ready_check = &self.file.ready_check;
+        let drawn = dice.fraction();
+        match () {
+            () if drawn < ready_check.declines => Answer::Decline,
+            () if drawn < ready_check.declines + ready_check.silent => Answer::Nothing,
+            () => Answer::Accept,
+        }
     }
 
     /// A scenario, as often as its rate says.
@@ -143,6 +163,9 @@ mod tests {
             steps.iter().any(|step| step.queue == 2) && steps.iter().all(|step| step.queue < 3)
         );
         assert!(steps.iter().any(|step| step.kind == Kind::Matchmaking && !step.game.shows_up));
+        let answers = |answer| steps.iter().filter(|step| step.answer == answer).count();
+        assert!((50..150).contains(&answers(Answer::Decline)), "{}", answers(Answer::Decline));
+        assert!((50..150).contains(&answers(Answer::Nothing)), "{}", answers(Answer::Nothing));
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub(crate) struct ScenarioFile {
     pub(crate) about: String,
     pub(crate) matchmaking: Matchmaking,
     pub(crate) in_game: InGame,
+    pub(crate) ready_check: ReadyCheck,
     pub(crate) impatient: Impatient,
     pub(crate) flaky: Flaky,
     pub(crate) lurker: Lurker,
@@ -47,6 +48,17 @@ pub(crate) struct InGame {
     pub(crate) ping_every: Span,
     /// The part of all players that are assigned and never say hello.
     pub(crate) no_show: f64,
+}
+
+/// What a player answers who is asked whether it accepts a match, whatever scenario it queued in; hence no rate. Who does
+/// neither of these accepts.
+#[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub(crate) struct ReadyCheck {
+    /// The part of all who decline.
+    pub(crate) declines: f64,
+    /// The part of all who say nothing.
+    pub(crate) silent: f64,
 }
 
 /// What is played.
@@ -232,6 +244,12 @@ impl ScenarioFile {
             let no_show = self.in_game.no_show;
             return Err(format!("in-game.no_show is {no_show}, and has to be 0 to 1"));
         }
+        let ReadyCheck { declines, silent } = self.ready_check;
+        if !(declines >= 0.0 && silent >= 0.0 && declines + silent <= 1.0) {
+            return Err(format!(
+                "ready-check.declines is {declines} and ready-check.silent is {silent}; they have to be 0 to 1 together"
+            ));
+        }
         if self.in_game.ping_every.min().is_zero() {
             return Err("in-game.ping_every has to be longer than nothing".to_owned());
         }
@@ -297,6 +315,8 @@ mod tests {
             ("[flaky]\nrate = 1\nafter = \"5s..1s\"", "shorter than the shortest"),
             ("[flaky]\nrate = 1\nafter = 5", "line 3"),
             ("[logout]\nrate = 1\n[in-game]\nno_show = 2", "in-game.no_show is 2"),
+            ("[logout]\nrate = 1\n[ready-check]\ndeclines = 2", "ready-check.declines is 2"),
+            ("[logout]\nrate = 1\n[ready-check]\nsilent = nan", "ready-check.silent is NaN"),
             ("[logout]\nrate = 1\n[in-game]\nping_every = \"0s\"", "ping_every"),
             ("[logout]\nrate = 1\n[in-game]\ngame = \"chess\"", "chess"),
         ] {

@@ -6,13 +6,13 @@ use std::time::Duration;
 
 use client::{Assignment, ClientError, Conversation};
 use mio::net::TcpStream;
-use protocol::{ErrorCode, Reply};
+use protocol::{ErrorCode, Reply, Request};
 
 use crate::measure::Latency;
 use crate::net;
 use crate::oracle::Event;
 use crate::phase::Phase;
-use crate::plan::Step;
+use crate::plan::{Answer, Step};
 use crate::scenarios::{Desk, End, Scenario, Script, Wants};
 use crate::stage::Stage;
 
@@ -250,11 +250,16 @@ impl Visit {
                 return self.handle_error(stage, *number, *retry_ms, &reply);
             }
             Reply::Bye { .. } => self.farewell = Some(Farewell::Bye),
-            Reply::Found { .. } => {
-                self.conversation.say(&protocol::Request::Accept);
-            }
+            Reply::Found { .. } => match self.step.answer {
+                Answer::Accept => self.conversation.say(&Request::Accept),
+                Answer::Decline => self.conversation.say(&Request::Decline),
+                Answer::Nothing => {}
+            },
             Reply::Evicted { .. } => {
-                stage.measure.error("evicted");
+                match self.step.answer {
+                    Answer::Accept => stage.measure.error("EVICTED"),
+                    Answer::Decline | Answer::Nothing => stage.measure.expected("EVICTED"),
+                }
                 self.enter(stage, Phase::Greeted);
                 self.wants.end = Some(End::Close);
             }

@@ -266,6 +266,10 @@ impl Oracle {
                 (session.state, session.placed_at) = (State::Silent, now);
                 (session.word_at, session.overtaken) = (now, None);
             }),
+            // An offer is a word, and all of its players are in the queue again if it comes to nothing.
+            Reply::Found { .. } | Reply::Accepted { .. } => self.update(player, |session| {
+                (session.word_at, session.overtaken) = (now, None);
+            }),
             Reply::Waiting { reason, .. } => self.handle_waiting(now, player, *reason),
             Reply::Assign { .. } => self.handle_assign(now, player, reply),
             Reply::Left => match self.end(player) {
@@ -301,8 +305,6 @@ impl Oracle {
             | Reply::Pong(_)
             | Reply::Status { .. }
             | Reply::Help(_)
-            | Reply::Found { .. }
-            | Reply::Accepted { .. }
             | Reply::Other(_) => {}
         }
     }

@@ -330,3 +330,27 @@ fn matches_without_a_number_are_counted_and_not_judged() {
     assert_eq!(oracle.unordered(), 2);
     assert!(broken(oracle, 30).is_empty());
 }
+
+#[test]
+fn an_offer_is_a_word_and_an_eviction_an_end() {
+    let mut oracle = oracle();
+    for player in 0..3 {
+        join(&mut oracle, u64::from(player), player);
+    }
+    for player in 0..2 {
+        hear(&mut oracle, 5000, player, "FOUND match=1 accept_ms=9000");
+    }
+    hear(&mut oracle, 9000, 0, "ACCEPTED count=1 of=2");
+    // As late as patience allows, counted from the offer.
+    oracle.handle_timeout(ms(14_500));
+    hear(&mut oracle, 14_600, 1, "EVICTED reason=timeout");
+    hear(&mut oracle, 14_600, 0, "REQUEUED queue=duel position=1");
+    for player in [0, 2] {
+        hear(&mut oracle, 14_600, player, "FOUND match=2 accept_ms=9000");
+        assign(&mut oracle, 14_700, player, 2, usize::from(player == 2));
+    }
+    // Nobody holds on to a place that is gone.
+    hear(&mut oracle, 14_800, 1, "QUEUED queue=duel position=1 needed=2 resume=k");
+    assert_eq!(oracle.endings().evicted, 1);
+    assert_broken(oracle, 14_900, "one match", "had not said READY");
+}
