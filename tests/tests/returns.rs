@@ -1,11 +1,13 @@
 //! Players who lose their connection, and come back: to their place, to the assignment that they missed, to their game.
 
+use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use client::{Assignment, GameSocket, Lobby, Place};
 use protocol::Reply;
-use tests::{Muster, SOON, Setup, Wire, wait_until};
+use tests::{Muster, SOON, Setup, Wire, wait_for, wait_until};
 
 /// A daemon whose queue `party` lets so many play an echo; `limits` are lines of the table, `keys` of the mode.
 fn party(players: usize, limits: &str, keys: &str) -> Muster {
@@ -254,6 +256,24 @@ fn assert_old_token_opens_nothing(old: &Assignment, witness: &mut GameSocket) {
     assert!(stranger.recv(&mut [0; 1500]).is_err(), "the old token is answered");
 }
 
+/// A game that closed its control channel plays on; that it cannot hear of one who returns is no harm to the others.
+#[test]
+fn a_return_that_the_game_cannot_hear_of_ends_no_match() {
+    let keys = "players = 2\nwarm = 1\nrejoin = true\nhello_timeout = \"200ms\"";
+    let muster = Setup::default().hostile("party", &["hangs-up"], keys).start();
+    let [(ada, key), _] = assigned::<2>(&muster);
+    muster.log().wait_for(&["hung up"]);
+    let mut token = ada.token;
+    for _ in 0..3 {
+        // Until the time for a first hello is over the token stays the same.
+        let again = wait_for("another token", || {
+            Some(assignment_again(&muster, &key).token).filter(|again| *again != token)
+        });
+        token = again;
+    }
+    assert_eq!(muster.status("party").1, 2, "its game, and a warm one");
+}
+
 /// Over UDP alone something is lost: the game bears with it, and tells the one who is back how it stands.
 #[test]
 fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
@@ -326,4 +346,47 @@ fn a_match_that_waits_is_formed_anew() {
     let (_back, answer) = resume(&muster, &key);
     assert!(answer.starts_with("QUEUED queue=party position=1 needed=2 "), "{answer}");
     muster.log().wait_for_count(2, &["match formed"]);
+}
+
+/// Row 9 of the faults: a client whose machine is gone says nothing of it. In a network of its own that is taken down,
+/// where that is to be had.
+#[test]
+fn a_client_whose_machine_is_gone_is_found_out_and_keeps_its_place() {
+    let can = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).status();
+    if !can.is_ok_and(|status| status.success()) {
+        eprintln!("left out: no network namespace is to be had here");
+        return;
+    }
+    let steps = "exec unshare --net sh -c 'ip link set lo up; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
+    let limits = "[limits]\nlost_timeout = \"2s\"";
+    let muster = Setup::default()
+        .config(limits)
+        .after("sh", steps)
+        .mode("party", &["muster-game", "echo"], "players = 2\nwarm = 0")
+        .start();
+    let inside = |words: &[&str]| {
+        let mut command = Command::new("nsenter");
+        command.arg(format!("--net=/proc/{}/ns/net", muster.pid())).args(words);
+        command
+    };
+    let (host, port) = muster.address().split_once(':').unwrap();
+    // A client in there, which says a line and shows the second one that it is told.
+    let ask = |line: &str| {
+        let mut client = inside(&["nc", host, port]);
+        let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        writeln!(client.stdin.as_mut().unwrap(), "{line}").unwrap();
+        let answer = BufReader::new(client.stdout.take().unwrap()).lines().nth(1);
+        (client, answer.unwrap().unwrap())
+    };
+    let (mut ada, queued) = ask("READY name=ada");
+    let key = key_of(&queued).to_owned();
+    assert!(inside(&["ip", "link", "set", "lo", "down"]).status().unwrap().success());
+    muster.log().wait_for(&["player away "]);
+    ada.kill().unwrap();
+    ada.wait().unwrap();
+    assert!(inside(&["ip", "link", "set", "lo", "up"]).status().unwrap().success());
+    let (mut back, answer) = ask(&format!("READY resume={key}"));
+    assert!(answer.starts_with("QUEUED queue=party position=1 "), "{answer}");
+    back.kill().unwrap();
+    back.wait().unwrap();
 }

@@ -198,6 +198,10 @@ impl Server {
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {
         let Some(game) = self.games.get_mut(id) else { return };
+        // A game that closed its channel plays on. Who rejoins it stays outside, and no one else is to suffer for it.
+        if !game.control.is_open() && matches!(message, ToGame::Rejoin { .. }) {
+            return log::warn!("game {id} cannot be told that a player comes back: it hung up");
+        }
         let told = game.control.tell(message, self.poll.registry(), id);
         // A game that closed its channel may still be asked to stop: SIGTERM follows.
         if !told && !matches!(message, ToGame::Stop { .. }) {
