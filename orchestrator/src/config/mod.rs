@@ -6,6 +6,8 @@
 
 mod check;
 mod confinement;
+#[cfg(test)]
+mod delivered;
 mod modes;
 mod raw;
 
