@@ -6,6 +6,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::limits;
+use crate::lineup::{Rules, SkillRules};
 
 /// How the brain is set up. The body checks an operator's values before they come here; see [`Config::assert_valid`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,6 +34,16 @@ pub struct Mode {
     pub name: String,
     /// Players in a match.
     pub players: usize,
+    /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.
+    pub teams: Vec<Vec<usize>>,
+    /// Players who may be queued together, on one ticket.
+    pub party_max: usize,
+    /// Who may meet whom; `None`: whoever comes next.
+    pub skill: Option<Skill>,
+    /// How long a ticket may wait for others in one round; `None`: as long as it takes.
+    pub max_wait: Option<Duration>,
+    /// In how many rounds it may wait.
+    pub rounds: u32,
     /// Games to keep warm, however few matches come.
     pub warm_min: usize,
     /// Games to keep warm, however many matches come.
@@ -59,6 +70,39 @@ pub struct Mode {
     pub stop_grace: Duration,
 }
 
+/// How far apart in skill those may be who meet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Skill {
+    /// Of a player of whom nothing is known.
+    pub default: i32,
+    /// How far from its own skill a ticket accepts others, and how that widens as it waits.
+    pub rules: SkillRules,
+}
+
+impl Mode {
+    /// How many players are in each squad, team by team.
+    pub(crate) fn squads(&self) -> Vec<usize> {
+        if self.teams.is_empty() { vec![self.players] } else { self.teams.concat() }
+    }
+
+    pub(crate) fn rules(&self) -> Rules {
+        Rules { squads: self.squads(), skill: self.skill.map(|skill| skill.rules) }
+    }
+
+    pub(crate) fn skill_default(&self) -> i32 {
+        self.skill.map_or(0, |skill| skill.default)
+    }
+
+    /// Whether those who come first always play first. Elsewhere who fits together does; and who has accepted a match is
+    /// not taken out of it for one who came back later.
+    pub(crate) fn is_first_come_first_served(&self) -> bool {
+        self.teams.is_empty()
+            && self.party_max == 1
+            && self.skill.is_none()
+            && self.accept_timeout.is_none()
+    }
+}
+
 impl Config {
     /// Checks what the brain relies on.
     ///
@@ -77,6 +121,11 @@ impl Config {
                 mode.name,
                 mode.players
             );
+            assert_eq!(mode.rules().flaw(), None, "mode {}", mode.name);
+            assert_eq!(mode.rules().players(), mode.players, "mode {}: its teams", mode.name);
+            let parties = 1..=mode.rules().party_max().min(limits::PARTY_MAX);
+            assert!(parties.contains(&mode.party_max), "mode {}: its parties", mode.name);
+            assert!(mode.rounds > 0, "mode {}: no round", mode.name);
             let (min, max) = (mode.warm_min, mode.warm_max);
             assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
         }

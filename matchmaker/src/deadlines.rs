@@ -14,6 +14,10 @@ pub(crate) enum Owner {
     Away(PlayerId),
     /// Who has not accepted the match is out.
     Offer(MatchId),
+    /// The ticket whose first player this is has waited for long enough.
+    Wait(PlayerId),
+    /// A window may widen, and there may be a match.
+    Windows(ModeId),
     /// The game's phase lasts too long.
     Game(GameId),
     /// The mode may launch again.

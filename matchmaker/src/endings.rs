@@ -94,6 +94,7 @@ impl Matchmaker {
         let MatchPhase::Assigned { game, since } = ended.phase() else {
             unreachable!("{match_id:?} ends and was never assigned")
         };
+        self.close_slots(ended.mode, Some(match_id));
         for id in ended.players {
             if let Some(player) = self.players.remove(&id) {
                 self.sessions.remove(&player.resume_key, id);

@@ -78,8 +78,8 @@ impl Matchmaker {
         // A ticket's number is its player's.
         let first = queued.into_iter().chain(matched).min().map(|ticket| PlayerId(ticket.0));
         ModeFigures {
-            waiting: state.players_waiting - state.queue.away().len(),
-            away: state.queue.away().len(),
+            waiting: state.players_waiting - state.players_away,
+            away: state.players_away,
             oldest_since: first.and_then(|player| self.joined_at(player)),
             matches_waiting: state.waiting.len(),
             is_failing: state.is_failing(),
@@ -152,12 +152,13 @@ impl PortPlace {
 
 impl Totals {
     /// What became of all players so far, by the words for it.
-    pub fn named(&self) -> [(&'static str, u64); 6] {
+    pub fn named(&self) -> [(&'static str, u64); 7] {
         [
             ("joined", self.joined),
             ("assigned", self.assigned),
             ("left", self.left),
             ("expired", self.expired),
+            ("timed_out", self.timed_out),
             ("evicted", self.evicted),
             ("refused", self.refused),
         ]

@@ -32,6 +32,8 @@ pub(crate) struct Game {
     was_told: bool,
     /// The slots of the players who came in; no more than there are players in the match.
     joined: BTreeSet<usize>,
+    /// Those of them who did not go again.
+    present: BTreeSet<usize>,
     phase: GamePhase,
 }
 
@@ -92,6 +94,7 @@ impl Game {
             said_ready: false,
             was_told: false,
             joined: BTreeSet::new(),
+            present: BTreeSet::new(),
             phase: GamePhase::Launching,
         }
     }
@@ -123,6 +126,16 @@ impl Game {
     /// Whether a player came in, and perhaps went again.
     pub(crate) fn has_joined(&self, slot: usize) -> bool {
         self.joined.contains(&slot)
+    }
+
+    /// Whether a player is in the game.
+    pub(crate) fn is_present(&self, slot: usize) -> bool {
+        self.present.contains(&slot)
+    }
+
+    /// Another player is to come into a slot.
+    pub(crate) fn await_anew(&mut self, slot: usize) {
+        self.joined.remove(&slot);
     }
 
     pub(crate) fn match_id(&self) -> Option<MatchId> {
@@ -162,7 +175,10 @@ impl Matchmaker {
         game.enter(next);
         match next {
             GamePhase::Warm => drop(self.modes[mode.0].warm.insert(id)),
-            GamePhase::Stopping { .. } => self.stopping += 1,
+            GamePhase::Stopping { match_id, .. } => {
+                self.stopping += 1;
+                self.close_slots(mode, match_id);
+            }
             GamePhase::Launching | GamePhase::Starting(_) | GamePhase::Running { .. } => {}
         }
         self.deadlines.set(Owner::Game(id), deadline);
@@ -316,15 +332,24 @@ impl Matchmaker {
         self.note_match_step();
         self.act(Action::Report(Event::MatchAssigned { match_id, mode, game, port, waited }));
         for (slot, id) in players.into_iter().enumerate() {
-            let player = self.player_mut(id);
-            player.enter(PlayerPhase::Assigned(match_id));
-            let connection = player.connection.take();
-            self.modes[mode.0].players_waiting -= 1;
-            self.totals.assigned += 1;
-            if let Some(connection) = connection {
-                self.connections.remove(&connection);
-                self.tell_assignment(id, match_id, game, slot, connection);
-            }
+            self.let_go(id, match_id, game, slot);
+        }
+    }
+
+    /// Tells a player where to play, for whom the game waits from now on. It waits for nothing here any more.
+    pub(crate) fn let_go(&mut self, id: PlayerId, match_id: MatchId, game: GameId, slot: usize) {
+        let now = self.now;
+        let player = self.player_mut(id);
+        player.enter(PlayerPhase::Assigned(match_id));
+        player.assigned_at = now;
+        let (mode, ticket) = (player.mode, player.ticket);
+        let connection = player.connection.take();
+        self.companies.remove(&ticket);
+        self.modes[mode.0].players_waiting -= 1;
+        self.totals.assigned += 1;
+        if let Some(connection) = connection {
+            self.connections.remove(&connection);
+            self.tell_assignment(id, match_id, game, slot, connection);
         }
     }
 
@@ -360,6 +385,9 @@ impl Matchmaker {
         }
         if joined {
             game.joined.insert(slot);
+            game.present.insert(slot);
+        } else {
+            game.present.remove(&slot);
         }
         self.act(Action::Report(match joined {
             true => Event::PlayerJoined { match_id, slot },

@@ -5,9 +5,9 @@ use std::fmt;
 
 use crate::deadlines::Owner;
 use crate::games::{GamePhase, StopStep};
-use crate::ids::PlayerId;
+use crate::ids::{MatchId, PlayerId};
 use crate::limits;
-use crate::matches::MatchPhase;
+use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
 
@@ -37,6 +37,14 @@ impl Matchmaker {
         self.check_matches()?;
         self.check_games()?;
         self.check_modes()?;
+        holds(self.parties.is_whole(), || "a party is not who its connections are".into())?;
+        for (ticket, company) in &self.companies {
+            let is_there =
+                |id: &PlayerId| self.players.get(id).is_some_and(|player| player.ticket == *ticket);
+            holds(company.len() > 1 && company.iter().all(is_there), || {
+                format!("{ticket:?} is of {company:?}")
+            })?;
+        }
         self.check_deadlines()
     }
 
@@ -44,9 +52,10 @@ impl Matchmaker {
     fn check_players(&self) -> Sweep {
         let (mut waiting, mut away) = (0, 0);
         for (id, player) in &self.players {
-            let everyone =
-                self.modes.iter().flat_map(|mode| mode.queue.iter().chain(mode.queue.away()));
-            let queued = everyone.filter(|(_, p)| p == id);
+            let lineups = self.modes.iter().map(|mode| &mode.queue);
+            let queued = lineups.filter(|queue| {
+                queue.contains(player.ticket) && self.members(player.ticket).contains(id)
+            });
             let matched = self.matches.iter().filter(|(_, m)| m.players.contains(id));
             let places = (queued.count(), matched.clone().count());
             let expected = if player.phase() == PlayerPhase::Queued { (1, 0) } else { (0, 1) };
@@ -76,7 +85,8 @@ impl Matchmaker {
         let sessions = (self.sessions.len(), self.players.len());
         holds(sessions.0 == sessions.1, || format!("{sessions:?} sessions and players"))?;
         let t = self.totals;
-        let accounted = waiting + t.assigned + t.left + t.expired + t.evicted + t.refused;
+        let gone = t.assigned + t.left + t.expired + t.timed_out + t.evicted + t.refused;
+        let accounted = waiting + gone;
         holds(t.joined == accounted, || {
             format!("{} joined, {accounted} accounted for: {t:?}", t.joined)
         })
@@ -84,15 +94,20 @@ impl Matchmaker {
 
     /// Who is here speaks on its connection and has no window; who is away is queued and has one.
     fn check_presence(&self, id: PlayerId, player: &Player) -> Sweep {
-        let is_passed_over =
-            || self.modes[player.mode.0].queue.away().any(|away| away == (player.ticket, id));
+        let mut away = self.modes[player.mode.0].queue.away();
+        let is_passed_over = away.any(|(ticket, _)| ticket == player.ticket);
         let has_window = self.deadlines.of(Owner::Away(id)).is_some();
         let speaks = |connection| self.connections.get(&connection) == Some(&id);
         let agrees = match (player.phase(), player.connection) {
             (PlayerPhase::Assigned(_), connection) => connection.is_none() && !has_window,
             (PlayerPhase::Matched(_), None) => false,
-            (PlayerPhase::Queued, None) => has_window && is_passed_over(),
-            (_, Some(connection)) => speaks(connection) && !has_window && !is_passed_over(),
+            (PlayerPhase::Queued, None) => has_window && is_passed_over,
+            (PlayerPhase::Queued, Some(connection)) => {
+                let is_away = |id: &PlayerId| self.players[id].connection.is_none();
+                let waits_for_others = self.members(player.ticket).iter().any(is_away);
+                speaks(connection) && !has_window && is_passed_over == waits_for_others
+            }
+            (PlayerPhase::Matched(_), Some(connection)) => speaks(connection) && !has_window,
         };
         holds(agrees, || format!("{id:?} {player:?}: here or away? window: {has_window}"))?;
         let found = self.sessions.candidates(&player.resume_key).any(|found| found == id);
@@ -106,9 +121,11 @@ impl Matchmaker {
                 format!("{id:?} has {} players", found.players.len())
             })?;
             let tickets: Vec<_> = found.players.iter().map(|p| self.players[p].ticket).collect();
-            holds(tickets.is_sorted() && tickets[0] == found.ticket, || {
-                format!("{id:?}: {tickets:?}")
-            })?;
+            let is_assigned = matches!(found.phase(), MatchPhase::Assigned { .. });
+            let first = tickets.iter().min();
+            // Others may have come into a match that is played.
+            holds(is_assigned || first == Some(&found.ticket), || format!("{id:?}: {tickets:?}"))?;
+            self.check_squads(*id, found)?;
             let tokens: BTreeSet<String> =
                 found.players.iter().map(|p| self.players[p].token.to_string()).collect();
             holds(tokens.len() == size, || format!("{id:?} has players with one token"))?;
@@ -126,6 +143,25 @@ impl Matchmaker {
             if let Some(game) = game {
                 let plays = self.games.get(&game).and_then(|game| game.match_id());
                 holds(plays == Some(*id), || format!("{game:?} plays {plays:?}, not {id:?}"))?;
+            }
+        }
+        Ok(())
+    }
+
+    /// A party is in one squad, until its match is played and others may come in.
+    fn check_squads(&self, id: MatchId, found: &Match) -> Sweep {
+        if matches!(found.phase(), MatchPhase::Assigned { .. }) {
+            return Ok(());
+        }
+        let mut first = 0;
+        for size in self.mode(found.mode).squads() {
+            let squad = &found.players[first..first + size];
+            first += size;
+            for player in squad {
+                let company = self.members(self.players[player].ticket);
+                holds(company.iter().all(|mate| squad.contains(mate)), || {
+                    format!("{id:?}: {company:?} are split over its squads")
+                })?;
             }
         }
         Ok(())
@@ -187,10 +223,21 @@ impl Matchmaker {
             let serving = self.phase == Phase::Serving;
             let idle = !state.waiting.is_empty() && !state.warm.is_empty();
             holds(!(serving && idle), || format!("{mode:?}: a match waits beside a warm game"))?;
-            let enough = state.queue.len() >= self.mode(mode).players;
-            holds(!(serving && enough), || {
+            let away = state.players_away;
+            let kept = self.players.values().filter(|player| waits(player));
+            holds(kept.filter(|player| player.connection.is_none()).count() == away, || {
+                format!("{mode:?}: {away} players are away")
+            })?;
+            let enough = state.queue.present_players() >= self.mode(mode).players;
+            let takes_all = self.mode(mode).is_first_come_first_served();
+            holds(!(serving && enough && takes_all), || {
                 format!("{mode:?}: players for a match are not matched")
             })?;
+            for (id, open) in &state.open_matches {
+                let phase = self.matches.get(id).map(|found| found.phase());
+                let is_played = matches!(phase, Some(MatchPhase::Assigned { .. }));
+                holds(is_played && !open.is_empty(), || format!("{id:?} is open and {phase:?}"))?;
+            }
             for (ticket, id) in &state.waiting {
                 let in_line = self.matches.get(id).map(|found| (found.phase(), found.ticket));
                 let expected = Some((MatchPhase::Waiting, *ticket));
@@ -209,9 +256,9 @@ impl Matchmaker {
         for owner in self.deadlines.owners() {
             let exists = match owner {
                 Owner::Game(id) => self.games.contains_key(&id),
-                Owner::Away(id) => self.players.contains_key(&id),
+                Owner::Away(id) | Owner::Wait(id) => self.players.contains_key(&id),
                 Owner::Offer(id) => self.matches.contains_key(&id),
-                Owner::Mode(_) | Owner::Surplus(_) => true,
+                Owner::Mode(_) | Owner::Surplus(_) | Owner::Windows(_) => true,
                 Owner::Refill | Owner::Ports | Owner::Drain => true,
             };
             holds(exists, || format!("a deadline of {owner:?}, which is gone"))?;

@@ -20,10 +20,49 @@ pub enum Input {
         queue: Option<String>,
         /// The player's name; `None` gets one.
         name: Option<String>,
+        /// What the player is able to, if that is known.
+        skill: Option<i32>,
         /// The key that will name the session.
         resume_key: Secret,
         /// The token that will let the player into its game.
         token: Secret,
+    },
+    /// The first of a party wants all of it to join a queue, on one ticket.
+    ReadyParty {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The queue's name; `None` is the default queue.
+        queue: Option<String>,
+        /// For each of the party a resume key and a token, as many as [`party_size`](crate::Matchmaker::party_size)
+        /// says.
+        keys: Vec<(Secret, Secret)>,
+    },
+    /// A player gathers a party.
+    CreateParty {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// What others join it by, drawn by the body.
+        code: String,
+        /// The player's name; `None` gets one.
+        name: Option<String>,
+        /// What the player is able to, if that is known.
+        skill: Option<i32>,
+    },
+    /// A player wants to be in a party.
+    JoinParty {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// The party's.
+        code: String,
+        /// The player's name; `None` gets one.
+        name: Option<String>,
+        /// What the player is able to, if that is known.
+        skill: Option<i32>,
+    },
+    /// A player wants to be in its party no longer.
+    LeaveParty {
+        /// The player's connection.
+        connection: ConnectionId,
     },
     /// A player wants to take up an earlier session.
     Resume {
@@ -91,6 +130,13 @@ pub enum Input {
         game: GameId,
         /// Who, by slot.
         slot: usize,
+    },
+    /// A game said `backfill`.
+    GameBackfill {
+        /// The game.
+        game: GameId,
+        /// The slots that are open.
+        slots: Vec<usize>,
     },
     /// A game said `alive`.
     GameAlive {
@@ -188,10 +234,37 @@ pub enum Action {
         /// Why.
         reason: EvictReason,
     },
+    /// Tell a player that a round is over in which it waited for others; it is out after the last.
+    TellExpired {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// How long it has waited in all.
+        waited: Duration,
+        /// Which round it was, from 1.
+        round: u32,
+        /// How many there are.
+        rounds: u32,
+    },
+    /// Tell a player of its party.
+    TellParty {
+        /// The player's connection.
+        connection: ConnectionId,
+        /// What others join it by.
+        code: String,
+        /// How many are in it.
+        size: usize,
+    },
     /// Tell a connection that another one took its session over, and close it.
     Replace {
         /// The older connection.
         connection: ConnectionId,
+    },
+    /// Tell a running game who comes into its open slots.
+    Fill {
+        /// The game.
+        game: GameId,
+        /// The players, by slot.
+        seats: Vec<Seat>,
     },
     /// Tell a running game that a player comes back, whose token is another one from now on.
     Rejoin {
@@ -311,6 +384,15 @@ pub enum Event {
         /// Its mode.
         mode: ModeId,
     },
+    /// A player has waited for others for as long as its mode lets it.
+    PlayerTimedOut {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+        /// How long.
+        waited: Duration,
+    },
     /// A player has lost its place because of what it did, or did not do.
     PlayerEvicted {
         /// The player.
@@ -350,6 +432,19 @@ pub enum Event {
         port: u16,
         /// How long the match waited for its game.
         waited: Duration,
+    },
+    /// Others come into a running match, in the place of players who went.
+    MatchBackfilled {
+        /// The match.
+        match_id: MatchId,
+        /// Its mode.
+        mode: ModeId,
+        /// Its game.
+        game: GameId,
+        /// The slots.
+        slots: Vec<usize>,
+        /// Who comes into them.
+        players: Vec<PlayerId>,
     },
     /// A player came into the game.
     PlayerJoined {

@@ -17,14 +17,18 @@
 #![forbid(unsafe_code)]
 
 mod arrivals;
+mod backfill;
 mod config;
 mod deadlines;
 mod endings;
 mod figures;
+mod forming;
 mod games;
+mod going_down;
 mod ids;
 mod invariants;
 mod io;
+mod joining;
 pub mod limits;
 #[cfg_attr(not(test), expect(dead_code, reason = "the queues become lineups next"))]
 mod lineup;
@@ -33,6 +37,7 @@ mod matchmaker;
 mod modes;
 mod offers;
 mod order;
+mod parties;
 mod players;
 mod ports;
 pub mod queue;
@@ -47,10 +52,11 @@ pub mod simulation;
 mod supply;
 mod warmth;
 
-pub use config::{Config, Mode};
+pub use config::{Config, Mode, Skill};
 pub use figures::{GameFigures, GameStage, ModeFigures, PortPlace};
 pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
+pub use lineup::SkillRules;
 pub use matchmaker::{Matchmaker, ModeStatus, Totals};
 pub use reconfigure::Unchangeable;

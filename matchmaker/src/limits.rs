@@ -6,6 +6,9 @@ use std::time::Duration;
 /// them escaped to six, has to fit a control line.
 pub const PLAYERS_PER_MATCH_MAX: usize = 128;
 
+/// Players in a party, at most.
+pub const PARTY_MAX: usize = 16;
+
 /// The first pause after a mode's games failed twice in a row; it doubles with each further failure.
 pub const BACKOFF_MIN: Duration = Duration::from_millis(250);
 

@@ -41,7 +41,8 @@ use filling::Filling;
 use places::Places;
 use spectrum::{Spectrum, View};
 
-pub(crate) use rules::{Group, Rules, SkillRules};
+pub use rules::SkillRules;
+pub(crate) use rules::{Group, Rules};
 
 /// The tickets that wait in one mode.
 #[derive(Debug, Clone, Serialize, Deserialize)]

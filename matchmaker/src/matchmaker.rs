@@ -1,19 +1,21 @@
-//! The state machine's front: its four calls, and what players ask of it.
+//! The state machine's front: its four calls.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use protocol::{ErrorCode, Secret};
+use protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Mode};
 use crate::deadlines::{Deadlines, Owner};
 use crate::games::Game;
 use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
-use crate::io::{Action, Event, Input};
-use crate::matches::{Match, MatchPhase};
+use crate::io::{Action, Input};
+use crate::joining::Profile;
+use crate::matches::Match;
 use crate::modes::ModeState;
-use crate::players::{Player, PlayerPhase};
+use crate::parties::Parties;
+use crate::players::Player;
 use crate::ports::PortRing;
 use crate::queue::Ticket;
 use crate::sessions::Sessions;
@@ -28,6 +30,10 @@ pub struct Matchmaker {
     /// Who speaks on a connection; only players who were not assigned yet.
     pub(crate) connections: BTreeMap<ConnectionId, PlayerId>,
     pub(crate) sessions: Sessions,
+    /// Who is on a ticket with others; who is not in here came alone.
+    pub(crate) companies: BTreeMap<Ticket, Vec<PlayerId>>,
+    /// Those who gather, to be queued together.
+    pub(crate) parties: Parties,
     /// By [`ModeId`].
     pub(crate) modes: Vec<ModeState>,
     pub(crate) matches: BTreeMap<MatchId, Match>,
@@ -48,8 +54,8 @@ pub struct Matchmaker {
     /// None is left when the brain is saved.
     #[serde(skip)]
     actions: VecDeque<Action>,
-    next_player: u64,
-    next_match: u64,
+    pub(crate) next_player: u64,
+    pub(crate) next_match: u64,
     next_game: u64,
     #[cfg(any(test, feature = "simulation"))]
     #[serde(skip)]
@@ -78,7 +84,9 @@ pub struct Totals {
     pub left: u64,
     /// Away for longer than their place is kept.
     pub expired: u64,
-    /// Out because of what they did, or did not do.
+    /// Waited for longer than their mode lets anybody wait.
+    pub timed_out: u64,
+    /// Out because of what they did, or did not do, or what one of their party did.
     pub evicted: u64,
     /// Told that Muster goes down.
     pub refused: u64,
@@ -110,7 +118,9 @@ impl Matchmaker {
             players: BTreeMap::new(),
             connections: BTreeMap::new(),
             sessions: Sessions::default(),
-            modes: config.modes.iter().map(|_| ModeState::default()).collect(),
+            companies: BTreeMap::new(),
+            parties: Parties::default(),
+            modes: config.modes.iter().map(|mode| ModeState::new(mode.rules())).collect(),
             matches: BTreeMap::new(),
             games: BTreeMap::new(),
             launching: 0,
@@ -135,9 +145,20 @@ impl Matchmaker {
     pub fn handle(&mut self, now: Duration, input: Input) {
         self.advance_to(now);
         match input {
-            Input::Ready { connection, queue, name, resume_key, token } => {
-                self.handle_ready(connection, queue.as_deref(), name, resume_key, token);
+            Input::Ready { connection, queue, name, skill, resume_key, token } => {
+                let keys = (resume_key, token);
+                self.handle_ready(connection, queue.as_deref(), Profile { name, skill }, keys);
             }
+            Input::ReadyParty { connection, queue, keys } => {
+                self.handle_ready_party(connection, queue.as_deref(), keys);
+            }
+            Input::CreateParty { connection, code, name, skill } => {
+                self.handle_create_party(connection, &code, Profile { name, skill });
+            }
+            Input::JoinParty { connection, code, name, skill } => {
+                self.handle_join_party(connection, &code, Profile { name, skill });
+            }
+            Input::LeaveParty { connection } => self.handle_leave_party(connection),
             Input::Resume { connection, key, token } => {
                 self.handle_resume(connection, key, token);
             }
@@ -151,6 +172,7 @@ impl Matchmaker {
             Input::GameStarted { game } => self.handle_game_started(game),
             Input::GameJoined { game, slot } => self.handle_presence(game, slot, true),
             Input::GameLeft { game, slot } => self.handle_presence(game, slot, false),
+            Input::GameBackfill { game, slots } => self.handle_backfill(game, slots),
             Input::GameAlive { game } => self.handle_game_alive(game),
             Input::GameResult { game, result } => self.handle_game_result(game, result),
             Input::GameBroken { game, what } => self.handle_game_broken(game, what),
@@ -178,10 +200,11 @@ impl Matchmaker {
             match owner {
                 Owner::Away(player) => self.expire(player),
                 Owner::Offer(match_id) => self.handle_offer_deadline(match_id),
+                Owner::Wait(player) => self.handle_wait_over(player),
                 Owner::Game(game) => self.handle_game_deadline(game),
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
-                // `settle` looks at the ring and at the warm games in any case.
-                Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
+                // `settle` looks at the queues, at the ring and at the warm games in any case.
+                Owner::Ports | Owner::Surplus(_) | Owner::Refill | Owner::Windows(_) => {}
                 Owner::Drain => self.stop_games("the drain time is over"),
             }
         }
@@ -195,7 +218,7 @@ impl Matchmaker {
     pub fn mode_status(&self, mode: ModeId) -> ModeStatus {
         let state = &self.modes[mode.0];
         let ports_free = self.ports.free_count();
-        let away = state.queue.away().len();
+        let away = state.players_away;
         ModeStatus { waiting: state.players_waiting - away, away, games: state.games, ports_free }
     }
 
@@ -225,6 +248,7 @@ impl Matchmaker {
         self.ports.end_quarantine(self.now);
         if self.phase == Phase::Serving {
             for mode in self.mode_ids() {
+                self.fill_open_slots(mode);
                 self.form_matches(mode);
                 self.serve_from_warm(mode);
             }
@@ -233,6 +257,10 @@ impl Matchmaker {
             for mode in self.mode_ids() {
                 self.stop_surplus(mode);
                 self.tell_waiting(mode);
+                if self.mode(mode).skill.is_some() {
+                    let next = self.modes[mode.0].queue.next_change();
+                    self.deadlines.set(Owner::Windows(mode), next);
+                }
                 self.deadlines.set(Owner::Mode(mode), self.modes[mode.0].retry_at());
             }
         }
@@ -241,254 +269,6 @@ impl Matchmaker {
             self.phase = Phase::Drained;
             self.deadlines.set(Owner::Drain, None);
             self.act(Action::Drained);
-        }
-    }
-
-    // ---- Players ----
-
-    fn handle_ready(
-        &mut self,
-        connection: ConnectionId,
-        queue: Option<&str>,
-        name: Option<String>,
-        resume_key: Secret,
-        token: Secret,
-    ) {
-        if self.connections.contains_key(&connection) {
-            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
-        }
-        if self.phase != Phase::Serving {
-            return self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
-        }
-        let Some(mode) = self.find_mode(queue) else {
-            return self.refuse(connection, ErrorCode::NoSuchQueue, "STATUS lists the queues");
-        };
-        if self.modes[mode.0].players_waiting >= self.config.queue_max {
-            return self.refuse(connection, ErrorCode::QueueFull, "the queue is full");
-        }
-        // A ticket's number is its player's: both are drawn from one sequence, and neither is used twice.
-        let player = PlayerId(self.next_player);
-        let ticket = Ticket(self.next_player);
-        self.next_player += 1;
-        let name = name.unwrap_or_else(|| format!("player-{player}"));
-        let joined = Player::new(connection, mode, ticket, name, (resume_key, token), self.now);
-        self.players.insert(player, joined);
-        self.sessions.insert(&resume_key, player);
-        self.connections.insert(connection, player);
-        self.modes[mode.0].queue.insert(ticket, player);
-        self.modes[mode.0].players_waiting += 1;
-        self.totals.joined += 1;
-        let (position, needed) = self.place(mode, ticket);
-        self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
-    }
-
-    fn handle_leave(&mut self, connection: ConnectionId) {
-        let Some(player) = self.connections.get(&connection).copied() else {
-            return self.refuse(connection, ErrorCode::BadState, "you are not queued");
-        };
-        self.totals.left += 1;
-        self.act(Action::TellLeft { connection });
-        self.remove_waiting_player(player);
-    }
-
-    fn handle_quit(&mut self, connection: ConnectionId) {
-        if let Some(player) = self.connections.get(&connection).copied() {
-            self.totals.left += 1;
-            self.remove_waiting_player(player);
-        }
-    }
-
-    /// Takes a player out who was not assigned yet. A match that loses a player comes to nothing, and the
-    /// others go back to where they stood.
-    pub(crate) fn remove_waiting_player(&mut self, id: PlayerId) {
-        let Some(player) = self.forget(id) else { return };
-        match player.phase() {
-            PlayerPhase::Queued => self.modes[player.mode.0].queue.remove(player.ticket),
-            PlayerPhase::Matched(match_id) => self.dissolve(match_id, &[id]),
-            PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
-        }
-    }
-
-    /// Forgets a player who waits: its session, its connection, its window. Its queue or its match is for the caller to
-    /// see to.
-    pub(crate) fn forget(&mut self, id: PlayerId) -> Option<Player> {
-        let player = self.players.remove(&id)?;
-        self.sessions.remove(&player.resume_key, id);
-        match player.connection {
-            Some(connection) => drop(self.connections.remove(&connection)),
-            None => self.deadlines.set(Owner::Away(id), None),
-        }
-        self.modes[player.mode.0].players_waiting -= 1;
-        Some(player)
-    }
-
-    fn find_mode(&self, queue: Option<&str>) -> Option<ModeId> {
-        match queue {
-            None => Some(ModeId(0)),
-            Some(name) => self.config.modes.iter().position(|mode| mode.name == name).map(ModeId),
-        }
-    }
-
-    /// A ticket's position, and how many must wait for its match to form: the position, rounded up to whole
-    /// matches.
-    pub(crate) fn place(&self, mode: ModeId, ticket: Ticket) -> (usize, usize) {
-        let position = self.modes[mode.0].queue.position(ticket);
-        (position, position.next_multiple_of(self.mode(mode).players))
-    }
-
-    // ---- Matches ----
-
-    /// Forms matches while enough players wait, strictly in the order of their tickets.
-    pub(crate) fn form_matches(&mut self, mode: ModeId) {
-        let size = self.mode(mode).players;
-        while let Some(picked) = self.modes[mode.0].queue.take_first(size) {
-            let match_id = MatchId(self.next_match);
-            self.next_match += 1;
-            for id in &picked {
-                self.player_mut(*id).enter(PlayerPhase::Matched(match_id));
-            }
-            let ticket = self.players[&picked[0]].ticket;
-            self.act(Action::Report(Event::MatchFormed {
-                match_id,
-                mode,
-                players: picked.clone(),
-            }));
-            let accept_until = self.mode(mode).accept_timeout.map(|span| self.after(span));
-            let formed = Match::new(mode, picked, ticket, self.now, accept_until);
-            self.matches.insert(match_id, formed);
-            match accept_until {
-                Some(_) => self.offer(match_id),
-                None => self.await_game(match_id),
-            }
-            self.modes[mode.0].arrivals.note_match(self.now);
-            self.note_match_step();
-        }
-    }
-
-    /// Puts a match into the line of those that wait for a game, at its own place.
-    pub(crate) fn await_game(&mut self, match_id: MatchId) {
-        let waiting = &self.matches[&match_id];
-        let mode = &mut self.modes[waiting.mode.0];
-        let before = mode.waiting.insert(waiting.ticket, match_id);
-        assert!(before.is_none(), "two matches on one ticket");
-        mode.untold.push(match_id);
-    }
-
-    /// Takes a match apart because `gone` went; the others go back to where they stood.
-    pub(crate) fn dissolve(&mut self, match_id: MatchId, gone: &[PlayerId]) {
-        let Some(dissolved) = self.matches.remove(&match_id) else {
-            unreachable!("{match_id:?} has a player and does not exist");
-        };
-        let mode = dissolved.mode;
-        match dissolved.phase() {
-            MatchPhase::Offered { .. } => self.deadlines.set(Owner::Offer(match_id), None),
-            MatchPhase::Waiting => drop(self.modes[mode.0].waiting.remove(&dissolved.ticket)),
-            // The game was sent players who will not all come. It is of no use to others.
-            MatchPhase::Starting(game) => self.kill(game),
-            MatchPhase::Assigned { .. } => unreachable!("an assigned match is not taken apart"),
-        }
-        if let Some(&player) = gone.first() {
-            self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
-        }
-        let survivors: Vec<PlayerId> =
-            dissolved.players.into_iter().filter(|id| !gone.contains(id)).collect();
-        #[cfg(any(test, feature = "simulation"))]
-        let survivors = match self.is_planted(crate::simulation::Defect::SurvivorForgotten) {
-            true => survivors.into_iter().skip(1).collect(),
-            false => survivors,
-        };
-        for id in &survivors {
-            self.requeue(*id);
-        }
-        if self.phase != Phase::Serving {
-            return self.refuse_waiting(&survivors);
-        }
-        self.tell_requeued(mode, &survivors);
-    }
-
-    /// Tells players their places, once all of them are back.
-    pub(crate) fn tell_requeued(&mut self, mode: ModeId, players: &[PlayerId]) {
-        for id in players {
-            let player = &self.players[id];
-            let (position, _) = self.place(mode, player.ticket);
-            if let Some(connection) = player.connection {
-                self.act(Action::TellRequeued { connection, mode, position });
-            }
-        }
-    }
-
-    pub(crate) fn requeue(&mut self, id: PlayerId) {
-        #[cfg(any(test, feature = "simulation"))]
-        if self.is_planted(crate::simulation::Defect::PlaceLostOnTheWayBack) {
-            let ticket = Ticket(self.next_player);
-            self.next_player += 1;
-            self.player_mut(id).ticket = ticket;
-        }
-        let player = self.player_mut(id);
-        player.enter(PlayerPhase::Queued);
-        let (mode, ticket) = (player.mode, player.ticket);
-        self.modes[mode.0].queue.insert(ticket, id);
-    }
-
-    // ---- Going down ----
-
-    fn handle_drain(&mut self) {
-        if self.phase != Phase::Serving {
-            return;
-        }
-        self.phase = Phase::Draining;
-        for mode in self.mode_ids() {
-            self.deadlines.set(Owner::Mode(mode), None);
-            self.deadlines.set(Owner::Surplus(mode), None);
-        }
-        self.deadlines.set(Owner::Refill, None);
-        self.deadlines.set(Owner::Drain, Some(self.after(self.config.drain_timeout)));
-        let is_sent_off = |player: &Player| match player.phase() {
-            PlayerPhase::Queued => true,
-            PlayerPhase::Matched(id) => {
-                !matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
-            }
-            PlayerPhase::Assigned(_) => false,
-        };
-        let sent_off = self.players.iter().filter(|(_, player)| is_sent_off(player));
-        let refused: Vec<PlayerId> = sent_off.map(|(&id, _)| id).collect();
-        self.refuse_waiting(&refused);
-        self.stop_idle_games();
-        let games = self.games.values().filter(|game| game.match_id().is_some()).count();
-        let timeout = self.config.drain_timeout;
-        self.act(Action::Report(Event::Draining { games, timeout }));
-    }
-
-    /// Sends players off who were not assigned yet, and forgets their matches, none of which has a game.
-    pub(crate) fn refuse_waiting(&mut self, players: &[PlayerId]) {
-        for id in players {
-            let Some(player) = self.forget(*id) else {
-                unreachable!("{id:?} is refused and does not exist");
-            };
-            let mode = &mut self.modes[player.mode.0];
-            match player.phase() {
-                PlayerPhase::Queued => mode.queue.remove(player.ticket),
-                PlayerPhase::Matched(match_id) => {
-                    // The first of its players takes the match along.
-                    if let Some(forgotten) = self.matches.remove(&match_id) {
-                        mode.waiting.remove(&forgotten.ticket);
-                        self.deadlines.set(Owner::Offer(match_id), None);
-                    }
-                }
-                PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
-            }
-            self.totals.refused += 1;
-            if let Some(connection) = player.connection {
-                self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
-            }
-        }
-    }
-
-    fn handle_stop(&mut self) {
-        self.handle_drain();
-        let games: Vec<GameId> = self.games.keys().copied().collect();
-        for game in games {
-            self.kill(game);
         }
     }
 
@@ -531,9 +311,3 @@ impl Matchmaker {
         id
     }
 }
-
-/// What a player reads while Muster goes down.
-const GOING_DOWN: &str = "the server is going down";
-
-/// What a player reads who says READY twice.
-pub(crate) const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";

@@ -8,12 +8,15 @@ use serde::{Deserialize, Serialize};
 use crate::arrivals::Arrivals;
 use crate::ids::{GameId, MatchId};
 use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN};
-use crate::queue::{Queue, Ticket};
+use crate::lineup::{Lineup, Rules};
+use crate::queue::Ticket;
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModeState {
-    /// Players who wait for a match.
-    pub(crate) queue: Queue,
+    /// Tickets that wait for a match.
+    pub(crate) queue: Lineup,
+    /// Matches whose games ask for players, and for which slots.
+    pub(crate) open_matches: BTreeMap<MatchId, BTreeSet<usize>>,
     /// Matches that wait for a game, in the order of their tickets.
     pub(crate) waiting: BTreeMap<Ticket, MatchId>,
     /// Matches that came to wait and whose players were not told yet what for.
@@ -32,6 +35,8 @@ pub(crate) struct ModeState {
     pub(crate) games: usize,
     /// Players who joined and were not assigned yet: queued, or in a match without a game.
     pub(crate) players_waiting: usize,
+    /// Those of them who are away.
+    pub(crate) players_away: usize,
     /// How many of the first waiting matches were told that a game is starting for them.
     pub(crate) told_starting: usize,
     /// Whether those who wait were told that the mode's games keep failing.
@@ -41,6 +46,28 @@ pub(crate) struct ModeState {
 }
 
 impl ModeState {
+    /// A mode without players and games.
+    pub(crate) fn new(rules: Rules) -> Self {
+        Self {
+            queue: Lineup::new(rules),
+            open_matches: BTreeMap::new(),
+            waiting: BTreeMap::new(),
+            untold: Vec::new(),
+            warm: BTreeSet::new(),
+            arrivals: Arrivals::default(),
+            surplus_since: None,
+            launching: 0,
+            launching_seated: 0,
+            games: 0,
+            players_waiting: 0,
+            players_away: 0,
+            told_starting: 0,
+            told_failing: false,
+            failures: 0,
+            retry_at: None,
+        }
+    }
+
     /// Takes note of a game that failed before its players were told of it, and says how long to pause.
     ///
     /// The first failure is forgiven, so that one bad start costs its players no time. Failures during a pause
@@ -107,7 +134,7 @@ mod tests {
 
     #[test]
     fn pauses_double_to_their_bound_and_end_with_a_success() {
-        let mut mode = ModeState::default();
+        let mut mode = ModeState::new(Rules { squads: vec![1], skill: None });
         let mut now = Duration::ZERO;
         let mut pauses = Vec::new();
         for _ in 0..20 {

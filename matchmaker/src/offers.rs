@@ -7,10 +7,11 @@ use protocol::{ErrorCode, EvictReason};
 
 use crate::deadlines::Owner;
 use crate::ids::{ConnectionId, MatchId, PlayerId};
-use crate::io::{Action, Event};
+use crate::io::Action;
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
+use crate::queue::Ticket;
 
 impl Matchmaker {
     /// Asks the players of a match that was just formed.
@@ -61,29 +62,26 @@ impl Matchmaker {
     }
 
     fn decline(&mut self, player: PlayerId, match_id: MatchId) {
-        self.evict(&[player], EvictReason::Declined);
-        self.dissolve(match_id, &[player]);
+        self.evict_from(match_id, &[player], EvictReason::Declined);
     }
 
     pub(crate) fn handle_offer_deadline(&mut self, match_id: MatchId) {
         let found = &self.matches[&match_id];
         let is_silent = |id: &PlayerId| !found.accepted.contains(id);
         let silent: Vec<PlayerId> = found.players.iter().copied().filter(is_silent).collect();
-        self.evict(&silent, EvictReason::Timeout);
-        self.dissolve(match_id, &silent);
+        self.evict_from(match_id, &silent, EvictReason::Timeout);
     }
 
-    /// Sends players out of a match that is about to be taken apart. Their connections stay.
-    fn evict(&mut self, players: &[PlayerId], reason: EvictReason) {
-        for &player in players {
-            let Some(evicted) = self.forget(player) else { continue };
-            let mode = evicted.mode;
-            self.totals.evicted += 1;
-            self.act(Action::Report(Event::PlayerEvicted { player, mode, reason }));
-            if let Some(connection) = evicted.connection {
-                self.act(Action::TellEvicted { connection, reason });
-            }
+    /// Sends players out of a match, and their parties with them. The match comes to nothing.
+    fn evict_from(&mut self, match_id: MatchId, players: &[PlayerId], reason: EvictReason) {
+        let tickets: Vec<Ticket> = players.iter().map(|id| self.players[id].ticket).collect();
+        for player in players {
+            self.evict(*player, reason);
         }
+        for ticket in tickets {
+            self.disband(ticket);
+        }
+        self.dissolve(match_id, players[0]);
     }
 
     pub(crate) fn tell_accepted(&mut self, match_id: MatchId, connection: ConnectionId) {

@@ -18,9 +18,7 @@ impl Matchmaker {
         if self.is_planted(crate::simulation::Defect::LineLeftOutOfOrder) {
             return;
         }
-        // Who has accepted a match is not taken out of it for one who came back later.
-        let is_agreed = self.mode(mode).accept_timeout.is_some();
-        if is_agreed || self.is_line_in_order(mode) {
+        if !self.mode(mode).is_first_come_first_served() || self.is_line_in_order(mode) {
             return;
         }
         let mut moved: Vec<PlayerId> = Vec::new();
@@ -29,8 +27,8 @@ impl Matchmaker {
                 unreachable!("{match_id:?} is in line and does not exist");
             };
             self.modes[mode.0].waiting.remove(&apart.ticket);
-            for &id in &apart.players {
-                self.requeue(id);
+            for id in &apart.players {
+                self.requeue(self.players[id].ticket);
             }
             if let Some(&player) = apart.players.last() {
                 self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));

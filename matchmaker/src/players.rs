@@ -20,6 +20,11 @@ pub(crate) struct Player {
     pub(crate) resume_key: Secret,
     pub(crate) token: Secret,
     pub(crate) joined_at: Duration,
+    pub(crate) skill: i32,
+    /// The round that its ticket waits in, from 1; kept by the first on it.
+    pub(crate) round: u32,
+    /// When it was told where to play.
+    pub(crate) assigned_at: Duration,
     phase: PlayerPhase,
 }
 
@@ -45,7 +50,19 @@ impl Player {
         joined_at: Duration,
     ) -> Self {
         let (connection, phase) = (Some(connection), PlayerPhase::Queued);
-        Self { connection, mode, ticket, name, resume_key, token, joined_at, phase }
+        Self {
+            connection,
+            mode,
+            ticket,
+            name,
+            resume_key,
+            token,
+            joined_at,
+            skill: 0,
+            round: 1,
+            assigned_at: Duration::ZERO,
+            phase,
+        }
     }
 
     pub(crate) fn phase(&self) -> PlayerPhase {

@@ -10,20 +10,22 @@
 
 use std::time::Duration;
 
-use protocol::{ErrorCode, Seat, Secret, WaitReason};
+use protocol::{ErrorCode, Secret, WaitReason};
 
 use crate::deadlines::Owner;
 use crate::games::GamePhase;
 use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
 use crate::io::{Action, Event};
+use crate::joining::ALREADY_QUEUED;
 use crate::matches::MatchPhase;
-use crate::matchmaker::{ALREADY_QUEUED, Matchmaker, Phase};
+use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
 #[cfg(any(test, feature = "simulation"))]
 use crate::simulation::Defect;
 
 impl Matchmaker {
     pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
+        self.leave_party(connection);
         let Some(id) = self.connections.get(&connection).copied() else { return };
         if self.config.resume_window.is_zero() || self.phase != Phase::Serving {
             return self.expire(id);
@@ -31,18 +33,16 @@ impl Matchmaker {
         self.connections.remove(&connection);
         let lost = self.player_mut(id);
         lost.connection = None;
-        let phase = lost.phase();
-        if let PlayerPhase::Matched(_) = phase {
-            self.requeue(id);
-        }
-        let (mode, ticket) = (self.players[&id].mode, self.players[&id].ticket);
-        self.modes[mode.0].queue.set_away(ticket);
-        if let PlayerPhase::Matched(match_id) = phase {
-            self.dissolve(match_id, &[id]);
-        }
+        let (mode, ticket, phase) = (lost.mode, lost.ticket, lost.phase());
+        self.modes[mode.0].players_away += 1;
         let window = self.config.resume_window;
         self.deadlines.set(Owner::Away(id), Some(self.after(window)));
         self.act(Action::Report(Event::PlayerAway { player: id, mode, window }));
+        match phase {
+            PlayerPhase::Queued => self.modes[mode.0].queue.set_present(ticket, false),
+            PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
+            PlayerPhase::Assigned(_) => unreachable!("an assigned player has no connection"),
+        }
     }
 
     /// Forgets a player who is away for too long, or whose place is not kept.
@@ -94,7 +94,6 @@ impl Matchmaker {
         let player = self.player_mut(id);
         let older = player.connection.replace(connection);
         let (mode, ticket, phase) = (player.mode, player.ticket, player.phase());
-        let resume_key = player.resume_key;
         match older {
             Some(older) => {
                 self.fence(older);
@@ -102,17 +101,15 @@ impl Matchmaker {
             }
             None => {
                 self.deadlines.set(Owner::Away(id), None);
-                self.modes[mode.0].queue.set_present(ticket);
+                self.modes[mode.0].players_away -= 1;
+                let is_here = |id: &PlayerId| self.players[id].connection.is_some();
+                let is_present = self.members(ticket).iter().all(is_here);
+                self.modes[mode.0].queue.set_present(ticket, is_present);
             }
         }
         self.connections.insert(connection, id);
         self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
-        let (position, needed) = match phase {
-            PlayerPhase::Queued => self.place(mode, ticket),
-            // Nobody stands before who is matched.
-            PlayerPhase::Matched(_) | PlayerPhase::Assigned(_) => (1, self.mode(mode).players),
-        };
-        self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
+        self.tell_queued(id);
         if let PlayerPhase::Matched(match_id) = phase {
             self.tell_stand(id, match_id, connection);
         }
@@ -157,36 +154,32 @@ impl Matchmaker {
         connection: ConnectionId,
         token: Secret,
     ) {
-        let Some((game, slot, since)) = self.seat_in_running_game(id, match_id) else {
+        let Some((game, slot)) = self.seat_in_running_game(id, match_id) else {
             return self.refuse(connection, ErrorCode::BadResume, "your match is over");
         };
         let mode = self.games[&game].mode;
-        let hello_until = since.saturating_add(self.mode(mode).hello_timeout);
+        let assigned_at = self.players[&id].assigned_at;
+        let hello_until = assigned_at.saturating_add(self.mode(mode).hello_timeout);
         let is_awaited = !self.games[&game].has_joined(slot) && self.now < hello_until;
         if !is_awaited && !self.mode(mode).rejoin {
             let text = "your game takes nobody back";
             return self.refuse(connection, ErrorCode::BadResume, text);
         }
         if !is_awaited {
-            let player = self.player_mut(id);
-            player.token = token;
-            let seat = Seat { slot, name: player.name.clone(), token };
+            self.player_mut(id).token = token;
+            let seat = self.seat_of(slot, id);
             self.act(Action::Rejoin { game, seat });
         }
         self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
         self.tell_assignment(id, match_id, game, slot, connection);
     }
 
-    /// The game, the slot, and since when its players know of it, unless the game is on its way to its end.
-    fn seat_in_running_game(
-        &self,
-        id: PlayerId,
-        match_id: MatchId,
-    ) -> Option<(GameId, usize, Duration)> {
+    /// The game and the slot, unless the game is on its way to its end.
+    fn seat_in_running_game(&self, id: PlayerId, match_id: MatchId) -> Option<(GameId, usize)> {
         let played = &self.matches[&match_id];
-        let MatchPhase::Assigned { game, since } = played.phase() else { return None };
+        let MatchPhase::Assigned { game, .. } = played.phase() else { return None };
         let runs = matches!(self.games[&game].phase(), GamePhase::Running { .. });
         let slot = played.players.iter().position(|player| *player == id)?;
-        runs.then_some((game, slot, since))
+        runs.then_some((game, slot))
     }
 }

@@ -60,10 +60,12 @@ impl Matchmaker {
 
     /// The players of a match, as their game is told of them.
     pub(crate) fn seats_of(&self, match_id: MatchId) -> Vec<Seat> {
-        let seat = |(slot, id): (usize, &PlayerId)| {
-            let player = &self.players[id];
-            Seat { slot, name: player.name.clone(), token: player.token }
-        };
-        self.matches[&match_id].players.iter().enumerate().map(seat).collect()
+        let players = self.matches[&match_id].players.iter().enumerate();
+        players.map(|(slot, id)| self.seat_of(slot, *id)).collect()
+    }
+
+    pub(crate) fn seat_of(&self, slot: usize, id: PlayerId) -> Seat {
+        let player = &self.players[&id];
+        Seat { slot, name: player.name.clone(), token: player.token }
     }
 }

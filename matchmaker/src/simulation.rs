@@ -18,6 +18,7 @@ mod choices;
 mod crashes;
 mod demands;
 mod judge_games;
+mod judge_parties;
 mod judge_players;
 mod judge_returns;
 mod setup;

@@ -25,9 +25,17 @@ pub enum ToGame {
         hello_ms: u64,
         /// How long the match may last in all, in milliseconds.
         max_ms: u64,
+        /// The slots of each team, where the mode has teams.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        teams: Vec<Vec<usize>>,
         /// What the transport `netcode` needs, where the mode speaks it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         netcode: Option<Netcode>,
+    },
+    /// These players come into slots that the game said are open, in place of those who went.
+    Fill {
+        /// The players, by slot.
+        players: Vec<Seat>,
     },
     /// A player of this match comes back, and says another token in its hello from now on. Where the mode has `rejoin`.
     Rejoin {
@@ -72,6 +80,11 @@ pub enum FromGame {
     Left {
         /// The player's place in the match.
         slot: usize,
+    },
+    /// These slots are open: others may come in, in place of those who went. All that are open, each time.
+    Backfill {
+        /// The slots; none: no more.
+        slots: Vec<usize>,
     },
     /// A heartbeat.
     Alive,
@@ -142,6 +155,7 @@ mod tests {
             players: vec![Seat { slot: 0, name: "ada".into(), token: Secret::from_bytes([1; 16]) }],
             hello_ms: 10_000,
             max_ms: 600_000,
+            teams: Vec::new(),
             netcode: None,
         };
         let line = start.to_line();
@@ -170,7 +184,7 @@ mod tests {
     #[test]
     fn later_messages_are_unknown_and_garbage_is_an_error() {
         assert_eq!(
-            FromGame::parse(b"{\"type\":\"backfill\",\"slots\":[1]}").unwrap(),
+            FromGame::parse(b"{\"type\":\"applause\",\"slots\":[1]}").unwrap(),
             FromGame::Unknown
         );
         for line in [

@@ -27,11 +27,13 @@ pub enum ErrorCode {
     NoSuchQueue,
     /// A resume key that is unknown or expired.
     BadResume,
+    /// A party that does not exist, is full, or is too large for the queue.
+    BadParty,
 }
 
 impl ErrorCode {
     /// Every error there is, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::Timeout,
         Self::Draining,
         Self::TooMany,
@@ -42,6 +44,7 @@ impl ErrorCode {
         Self::BadState,
         Self::NoSuchQueue,
         Self::BadResume,
+        Self::BadParty,
     ];
 
     /// The number that clients parse.
@@ -57,6 +60,7 @@ impl ErrorCode {
             Self::BadState => 503,
             Self::NoSuchQueue => 504,
             Self::BadResume => 505,
+            Self::BadParty => 506,
         }
     }
 
@@ -73,6 +77,7 @@ impl ErrorCode {
             Self::BadState => "BAD_STATE",
             Self::NoSuchQueue => "NO_SUCH_QUEUE",
             Self::BadResume => "BAD_RESUME",
+            Self::BadParty => "BAD_PARTY",
         }
     }
 

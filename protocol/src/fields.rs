@@ -30,6 +30,12 @@ impl<'a> Line<'a> {
         Ok(Self { verb, rest: rest.trim_start_matches(' ') })
     }
 
+    /// The first word after the verb, and the line without it.
+    pub(crate) fn first_word(&self) -> (&'a str, Self) {
+        let (word, rest) = self.rest.split_once(' ').unwrap_or((self.rest, ""));
+        (word, Self { verb: self.verb, rest: rest.trim_start_matches(' ') })
+    }
+
     /// The fields after the verb, decoded, in the order in which they stand.
     pub(crate) fn fields(
         &self,

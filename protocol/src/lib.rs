@@ -30,7 +30,7 @@ pub use control::{FromGame, Seat, ToGame};
 pub use error::{ErrorCode, LineError};
 pub use lines::{LineBuffer, LineTooLong};
 pub use reply::{EvictReason, Reply, WaitReason};
-pub use request::{Request, ResumeKey};
+pub use request::{Member, Request, ResumeKey};
 pub use secret::{BadSecret, Secret};
 pub use template::{FromTemplate, ToTemplate};
 pub use visible::Visible;

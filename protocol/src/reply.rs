@@ -82,6 +82,22 @@ pub enum Reply {
         /// Why: the [word](EvictReason::word) of a reason, or one of a later version.
         reason: Cow<'static, str>,
     },
+    /// A round is over in which nobody was found to play with. After the last the player is out.
+    Expired {
+        /// How long the player has waited in all, in milliseconds.
+        waited_ms: u64,
+        /// Which round it was, from 1.
+        round: u32,
+        /// How many there are.
+        rounds: u32,
+    },
+    /// The player's party.
+    Party {
+        /// What others join it by.
+        code: String,
+        /// How many are in it.
+        size: usize,
+    },
     /// The player's match is formed and waits.
     Waiting {
         /// The queue.
@@ -127,14 +143,20 @@ pub enum EvictReason {
     Declined,
     /// It neither accepted nor declined a match that was found, in time.
     Timeout,
+    /// One of its party is out.
+    Party,
 }
 
 impl EvictReason {
+    /// Every reason there is.
+    pub const ALL: [Self; 3] = [Self::Declined, Self::Timeout, Self::Party];
+
     /// The word on the wire.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Declined => "declined",
             Self::Timeout => "timeout",
+            Self::Party => "party",
         }
     }
 }
@@ -227,6 +249,18 @@ impl Reply {
             "ACCEPTED" => {
                 let fields = fields?;
                 Self::Accepted { count: fields.number("count")?, of: fields.number("of")? }
+            }
+            "EXPIRED" => {
+                let fields = fields?;
+                Self::Expired {
+                    waited_ms: fields.number("waited_ms")?,
+                    round: fields.number("round")?,
+                    rounds: fields.number("rounds")?,
+                }
+            }
+            "PARTY" => {
+                let fields = fields?;
+                Self::Party { code: fields.text("code")?, size: fields.number("size")? }
             }
             "EVICTED" => Self::Evicted { reason: fields?.text("reason")?.into() },
             "WAITING" => {
@@ -334,6 +368,10 @@ impl fmt::Display for Reply {
                 write!(f, "FOUND match={} accept_ms={accept_ms}", encode(match_id))
             }
             Self::Accepted { count, of } => write!(f, "ACCEPTED count={count} of={of}"),
+            Self::Expired { waited_ms, round, rounds } => {
+                write!(f, "EXPIRED waited_ms={waited_ms} round={round} rounds={rounds}")
+            }
+            Self::Party { code, size } => write!(f, "PARTY code={} size={size}", encode(code)),
             Self::Evicted { reason } => write!(f, "EVICTED reason={}", encode(reason)),
             Self::Waiting { queue, reason } => {
                 write!(f, "WAITING queue={} reason={}", encode(queue), reason.word())
@@ -380,6 +418,8 @@ mod tests {
             Reply::Error { number: 452, text: "QUEUE_FULL full".into(), retry_ms: Some(1000) },
             Reply::Found { match_id: "17".into(), accept_ms: 10_000 },
             Reply::Accepted { count: 1, of: 2 },
+            Reply::Expired { waited_ms: 120_000, round: 1, rounds: 2 },
+            Reply::Party { code: "K7Q2".into(), size: 3 },
             Reply::Evicted { reason: EvictReason::Timeout.word().into() },
             Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort },
             Reply::Assign {

@@ -21,9 +21,27 @@ pub enum Request {
         queue: Option<String>,
         /// The player's name, 1 to [`NAME_MAX`] bytes of any UTF-8: escape it wherever it is shown.
         name: Option<String>,
+        /// What the player is able to, as a front says in which Muster trusts.
+        skill: Option<i32>,
         /// The key of the session to take up, as the client wrote it.
         resume: Option<ResumeKey>,
     },
+    /// Join a queue with all of one's party, on one ticket.
+    ReadyParty {
+        /// The queue's name; `None` is the first one told.
+        queue: Option<String>,
+    },
+    /// Gather a party under a code that Muster draws.
+    CreateParty(Member),
+    /// Be in a party.
+    JoinParty {
+        /// What it was gathered under.
+        code: String,
+        /// Who joins it.
+        member: Member,
+    },
+    /// Be in a party no longer.
+    LeaveParty,
     /// Leave the queue or the match that was formed.
     Leave,
     /// Take part in the match that was found.
@@ -39,6 +57,18 @@ pub enum Request {
     /// End the conversation.
     Quit,
 }
+
+/// One who is in a party, as it says of itself.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Member {
+    /// The player's name, as in READY.
+    pub name: Option<String>,
+    /// What the player is able to, as in READY.
+    pub skill: Option<i32>,
+}
+
+/// The longest code of a party that is looked up, in bytes.
+const CODE_MAX: usize = 32;
 
 /// A resume key as a client wrote it: one that has not the form of a key is simply unknown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -63,6 +93,7 @@ impl Request {
             "PING" => return Ok(Some(Self::Ping(line.rest.to_owned()))),
             "HELP" => return Ok(Some(Self::Help)),
             "READY" => return parse_ready(&line).map(Some),
+            "PARTY" => return parse_party(&line).map(Some),
             "LEAVE" => Self::Leave,
             "ACCEPT" => Self::Accept,
             "DECLINE" => Self::Decline,
@@ -77,15 +108,22 @@ impl Request {
 }
 
 fn parse_ready(line: &Line<'_>) -> Result<Request, LineError> {
-    let (mut queue, mut name, mut resume) = (None, None, None);
+    let (word, rest) = line.first_word();
+    if word.eq_ignore_ascii_case("party") {
+        let mut queue = None;
+        for field in rest.fields() {
+            if let ("queue", value) = field? {
+                set_once(&mut queue, "queue", value.into_owned())?;
+            }
+        }
+        return Ok(Request::ReadyParty { queue });
+    }
+    let (mut queue, mut member, mut resume) = (None, Member::default(), None);
     for field in line.fields() {
         let (key, value) = field?;
         match key {
             "queue" => set_once(&mut queue, "queue", value.into_owned())?,
-            "name" if value.is_empty() || value.len() > NAME_MAX => {
-                return Err(LineError::BadValue("name", "1 to 64 bytes"));
-            }
-            "name" => set_once(&mut name, "name", value.into_owned())?,
+            "name" | "skill" => member.set(key, value.as_ref())?,
             "resume" => {
                 let key = value.parse().map_or(ResumeKey::Malformed, ResumeKey::Key);
                 set_once(&mut resume, "resume", key)?;
@@ -93,20 +131,81 @@ fn parse_ready(line: &Line<'_>) -> Result<Request, LineError> {
             _ => {}
         }
     }
-    Ok(Request::Ready { queue, name, resume })
+    let Member { name, skill } = member;
+    Ok(Request::Ready { queue, name, skill, resume })
+}
+
+/// `PARTY create`, `PARTY join CODE` or `PARTY leave`, then fields.
+fn parse_party(line: &Line<'_>) -> Result<Request, LineError> {
+    let (word, rest) = line.first_word();
+    match word.to_ascii_lowercase().as_str() {
+        "create" => Member::parse(&rest).map(Request::CreateParty),
+        "join" => {
+            let (code, rest) = rest.first_word();
+            if code.is_empty() || code.len() > CODE_MAX || code.contains('=') {
+                return Err(LineError::BadValue("code", "PARTY join CODE"));
+            }
+            let code = code.to_ascii_uppercase();
+            Member::parse(&rest).map(|member| Request::JoinParty { code, member })
+        }
+        "leave" => Ok(Request::LeaveParty),
+        other => Err(LineError::UnknownVerb(quote(&format!("PARTY {other}")))),
+    }
+}
+
+impl Member {
+    fn parse(line: &Line<'_>) -> Result<Self, LineError> {
+        let mut member = Self::default();
+        for field in line.fields() {
+            let (key, value) = field?;
+            member.set(key, value.as_ref())?;
+        }
+        Ok(member)
+    }
+
+    /// Takes a field that says something of the player; others are ignored.
+    fn set(&mut self, key: &str, value: &str) -> Result<(), LineError> {
+        match key {
+            "name" if value.is_empty() || value.len() > NAME_MAX => {
+                Err(LineError::BadValue("name", "1 to 64 bytes"))
+            }
+            "name" => set_once(&mut self.name, "name", value.to_owned()),
+            "skill" => {
+                let skill = value.parse();
+                let skill = skill.map_err(|_| LineError::BadValue("skill", "a whole number"))?;
+                set_once(&mut self.skill, "skill", skill)
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl fmt::Display for Member {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let Some(name) = &self.name {
+            write!(f, " name={}", encode(name))?;
+        }
+        self.skill.map_or(Ok(()), |skill| write!(f, " skill={skill}"))
+    }
 }
 
 impl fmt::Display for Request {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Ready { queue, name, resume } => {
+            Self::ReadyParty { queue } => {
+                f.write_str("READY party")?;
+                queue.as_ref().map_or(Ok(()), |queue| write!(f, " queue={}", encode(queue)))
+            }
+            Self::CreateParty(member) => write!(f, "PARTY create{member}"),
+            Self::JoinParty { code, member } => write!(f, "PARTY join {code}{member}"),
+            Self::LeaveParty => f.write_str("PARTY leave"),
+            Self::Ready { queue, name, skill, resume } => {
                 f.write_str("READY")?;
                 if let Some(queue) = queue {
                     write!(f, " queue={}", encode(queue))?;
                 }
-                if let Some(name) = name {
-                    write!(f, " name={}", encode(name))?;
-                }
+                let member = Member { name: name.clone(), skill: *skill };
+                write!(f, "{member}")?;
                 match resume {
                     Some(ResumeKey::Key(key)) => write!(f, " resume={key}"),
                     Some(ResumeKey::Malformed) => f.write_str(" resume=malformed"),
@@ -131,7 +230,8 @@ mod tests {
     use crate::ErrorCode;
 
     fn ready(queue: Option<&str>, name: Option<&str>) -> Request {
-        Request::Ready { queue: queue.map(Into::into), name: name.map(Into::into), resume: None }
+        let (queue, name) = (queue.map(Into::into), name.map(Into::into));
+        Request::Ready { queue, name, skill: None, resume: None }
     }
 
     fn code_of(line: &[u8]) -> Option<ErrorCode> {
@@ -145,6 +245,30 @@ mod tests {
         }
         assert_eq!(Request::parse(b"READY"), Ok(Some(ready(None, None))));
         assert_eq!(Request::parse(b"   "), Ok(None));
+    }
+
+    #[test]
+    fn parties_are_words_and_fields() {
+        let ada = Member { name: Some("ada".into()), skill: Some(-7) };
+        for (line, request) in [
+            ("PARTY create name=ada skill=-7", Request::CreateParty(ada.clone())),
+            (
+                "PARTY join K7Q2 name=ada skill=-7",
+                Request::JoinParty { code: "K7Q2".into(), member: ada },
+            ),
+            ("PARTY leave", Request::LeaveParty),
+            ("READY party", Request::ReadyParty { queue: None }),
+            ("READY party queue=duel", Request::ReadyParty { queue: Some("duel".into()) }),
+        ] {
+            assert_eq!(Request::parse(line.as_bytes()), Ok(Some(request.clone())), "{line}");
+            assert_eq!(request.to_string(), line);
+        }
+        let lower = Request::parse(b"party JOIN k7q2").unwrap().unwrap();
+        assert_eq!(lower.to_string(), "PARTY join K7Q2");
+        for line in ["PARTY join", "PARTY join name=ada", "READY party now", "READY skill=good"] {
+            assert_eq!(code_of(line.as_bytes()), Some(ErrorCode::BadLine), "{line}");
+        }
+        assert_eq!(code_of(b"PARTY"), Some(ErrorCode::UnknownVerb));
     }
 
     #[test]

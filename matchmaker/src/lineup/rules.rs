@@ -18,15 +18,15 @@ pub(crate) struct Rules {
 
 /// How far apart in skill those may be who meet.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct SkillRules {
+pub struct SkillRules {
     /// How far from its own skill a ticket accepts others at first.
-    pub(crate) window: u32,
+    pub window: u32,
     /// How much farther after each `widen_every`.
-    pub(crate) widen_by: u32,
+    pub widen_by: u32,
     /// Longer than zero, if `widen_by` is.
-    pub(crate) widen_every: Duration,
+    pub widen_every: Duration,
     /// How far at most; not below `window`.
-    pub(crate) window_max: u32,
+    pub window_max: u32,
 }
 
 /// Who waits on one ticket: a player, or a party that stays together.

@@ -26,8 +26,15 @@ pub(super) struct Person {
     pub(super) away_since: Option<Duration>,
     pub(super) key: Secret,
     pub(super) mode: ModeId,
-    /// The number of its READY, from which its place follows for good.
+    /// The number of its READY, from which its place follows for good. A party has one.
     pub(super) rank: u64,
+    /// How many are on its ticket.
+    pub(super) company: usize,
+    pub(super) skill: i32,
+    pub(super) joined_at: Duration,
+    /// In which round it waits, from 1.
+    pub(super) round: u32,
+    pub(super) assigned_at: Duration,
     pub(super) token: Secret,
     pub(super) party: Option<MatchId>,
     /// What it was told that its match waits for.
@@ -81,6 +88,10 @@ pub(super) struct Process {
     pub(super) ready_at: Option<Duration>,
     /// The slots of players who said that they came, once they were told of it.
     pub(super) joined: Vec<usize>,
+    /// Those of them who did not go again.
+    pub(super) present: BTreeSet<usize>,
+    /// The slots for which it asks for players.
+    pub(super) open: BTreeSet<usize>,
     pub(super) has_result: bool,
     /// When `stop` was sent.
     pub(super) stopped_at: Option<Duration>,
@@ -109,6 +120,10 @@ pub(super) struct Book {
     pub(super) is_drained: bool,
     /// Who waits, here or away.
     pub(super) people: BTreeMap<PlayerId, Person>,
+    /// Those who gather under a code, as they were told last.
+    pub(super) rooms: BTreeMap<String, BTreeSet<ConnectionId>>,
+    /// What they said of their skill when they came.
+    pub(super) skills: BTreeMap<ConnectionId, Option<i32>>,
     /// Who was told where to play, as long as its match lasts.
     pub(super) seated: BTreeMap<PlayerId, Person>,
     pub(super) parties: BTreeMap<MatchId, Party>,
@@ -141,8 +156,18 @@ pub(super) struct Book {
 #[derive(Debug, Default)]
 pub(super) struct Moment {
     pub(super) input: Option<Input>,
-    /// The id that the brain drew for the player who joined.
-    pub(super) newcomer: Option<PlayerId>,
+    /// The ids that the brain drew for the players who joined.
+    pub(super) newcomers: Vec<PlayerId>,
+    /// Who has to be told that a round is over, and who then that another one begins.
+    pub(super) rounds_over: BTreeSet<PlayerId>,
+    /// Who has waited for which round.
+    pub(super) rounds_noted: BTreeSet<(PlayerId, u32)>,
+    /// Who waited for too long, and has to be reported.
+    pub(super) timed_out: BTreeSet<PlayerId>,
+    /// Who came into a running match, and has to be told where to play.
+    pub(super) backfilled: BTreeSet<PlayerId>,
+    /// Parties of which was told: how many are said to be in them, and who was told.
+    pub(super) parties_told: BTreeMap<String, (usize, BTreeSet<ConnectionId>)>,
     /// Direct answers to the connection that spoke.
     pub(super) replies: usize,
     pub(super) actions: usize,
@@ -181,6 +206,8 @@ impl Book {
             is_drained: false,
             people: BTreeMap::new(),
             seated: BTreeMap::new(),
+            rooms: BTreeMap::new(),
+            skills: BTreeMap::new(),
             parties: BTreeMap::new(),
             games: BTreeMap::new(),
             resting: BTreeMap::new(),
@@ -217,6 +244,7 @@ impl Book {
             None => {
                 let is_ahead = |at: &Duration| *at > now;
                 self.retry_at.iter_mut().for_each(|at| *at = at.filter(is_ahead));
+                self.note_rounds_of_the_absent();
             }
             Some(Input::Lost { connection }) => self.note_lost(*connection),
             Some(Input::Answer { connection, accepts: true }) => self.note_accepted(*connection),
@@ -226,6 +254,12 @@ impl Book {
             Some(Input::GameReady { game }) => self.note_ready(*game),
             Some(Input::GameStarted { game }) => self.expect_move(*game, Step::Starting),
             Some(Input::GameJoined { game, slot }) => self.note_joined(*game, *slot),
+            Some(Input::GameLeft { game, slot }) => {
+                if let Some(process) = self.games.get_mut(game) {
+                    process.present.remove(slot);
+                }
+            }
+            Some(Input::GameBackfill { game, slots }) => self.note_open(*game, slots),
             Some(Input::GameAlive { game }) => self.note_alive(*game),
             Some(Input::GameResult { game, .. }) => self.note_result(*game),
             Some(Input::GameBroken { game, .. }) => {
@@ -234,14 +268,33 @@ impl Book {
             Some(Input::GameExited { game, exit }) => self.note_exited(*game, *exit),
             Some(
                 Input::Ready { .. }
+                | Input::ReadyParty { .. }
+                | Input::CreateParty { .. }
+                | Input::JoinParty { .. }
+                | Input::LeaveParty { .. }
                 | Input::Resume { .. }
                 | Input::Leave { .. }
                 | Input::Quit { .. }
-                | Input::Answer { accepts: false, .. }
-                | Input::GameLeft { .. },
+                | Input::Answer { accepts: false, .. },
             ) => {}
         }
         self.expect_replacement();
+        match input {
+            Some(
+                Input::CreateParty { connection, skill, .. }
+                | Input::JoinParty { connection, skill, .. },
+            ) if !self.rooms.values().any(|room| room.contains(connection)) => {
+                self.skills.insert(*connection, *skill);
+            }
+            Some(Input::Quit { connection } | Input::Lost { connection }) => {
+                self.leave_room(*connection);
+            }
+            // Who is queued has to leave the queue first.
+            Some(Input::LeaveParty { connection }) if self.person_on(*connection).is_none() => {
+                self.leave_room(*connection);
+            }
+            _ => {}
+        }
         if let Some(Input::Quit { connection }) = input
             && let Some(id) = self.person_on(*connection)
         {
@@ -350,10 +403,30 @@ impl Book {
     fn note_joined(&mut self, game: GameId, slot: usize) {
         let Some(process) = self.games.get_mut(&game) else { return };
         let size = self.config.modes[process.mode.0].players;
-        if process.told_at.is_some() && slot < size && !process.joined.contains(&slot) {
+        if process.told_at.is_none() || slot >= size {
+            return;
+        }
+        process.present.insert(slot);
+        if !process.joined.contains(&slot) {
             process.joined.push(slot);
             process.joined.sort_unstable();
         }
+    }
+
+    fn note_open(&mut self, game: GameId, slots: &[usize]) {
+        let Some(process) = self.games.get_mut(&game) else { return };
+        if process.step == Step::Running {
+            let size = self.config.modes[process.mode.0].players;
+            let is_open = |slot: &usize| *slot < size && !process.present.contains(slot);
+            process.open = slots.iter().copied().filter(is_open).collect();
+        }
+    }
+
+    fn leave_room(&mut self, connection: ConnectionId) {
+        for members in self.rooms.values_mut() {
+            members.remove(&connection);
+        }
+        self.rooms.retain(|_, members| !members.is_empty());
     }
 
     fn note_alive(&mut self, game: GameId) {
@@ -464,7 +537,7 @@ impl Book {
     /// The players of a mode who are here and wait for a match, first to last.
     pub(super) fn queue(&self, mode: ModeId) -> Vec<PlayerId> {
         let is_queued = |person: &Person| {
-            person.mode == mode && person.party.is_none() && person.connection.is_some()
+            person.mode == mode && person.party.is_none() && self.is_present(person)
         };
         let queued = self.people.iter().filter(|(_, person)| is_queued(person));
         let mut queued: Vec<_> = queued.map(|(id, person)| (person.rank, *id)).collect();
@@ -485,13 +558,33 @@ impl Book {
         waiting.into_iter().map(|(_, id)| id).collect()
     }
 
-    /// A queued player's place, from 1.
+    /// A queued player's place, from 1: that of its ticket.
     pub(super) fn position(&self, person: &Person) -> usize {
         let is_before = |other: &&Person| {
-            let is_queued = other.party.is_none() && other.connection.is_some();
-            other.mode == person.mode && is_queued && other.rank <= person.rank
+            let is_queued = other.party.is_none() && self.is_present(other);
+            other.mode == person.mode && is_queued && other.rank < person.rank
         };
-        self.people.values().filter(is_before).count()
+        self.people.values().filter(is_before).count() + 1
+    }
+
+    /// A queued player's place, and how many have to wait for its match.
+    pub(super) fn place(&self, person: &Person) -> (usize, usize) {
+        let (position, mode) = (self.position(person), self.mode(person.mode));
+        match mode.skill {
+            Some(_) => (position, mode.players),
+            None => (position, position.next_multiple_of(mode.players)),
+        }
+    }
+
+    /// Those on one ticket.
+    pub(super) fn company(&self, person: &Person) -> impl Iterator<Item = (&PlayerId, &Person)> {
+        let rank = person.rank;
+        self.people.iter().filter(move |(_, other)| other.rank == rank)
+    }
+
+    /// Whether all on a player's ticket are here.
+    pub(super) fn is_present(&self, person: &Person) -> bool {
+        self.company(person).all(|(_, other)| other.connection.is_some())
     }
 
     /// The ranks of a mode's matches that wait for a game, first to last.

@@ -90,7 +90,10 @@ impl World<'_> {
     fn demand_everyone_served(&self) -> Verdict {
         for mode in self.book.mode_ids() {
             let (waiting, size) = (self.book.queue(mode).len(), self.book.mode(mode).players);
-            demand(waiting < size, || format!("{waiting} wait for a match of {size}"))?;
+            let takes_all = self.book.mode(mode).is_first_come_first_served();
+            demand(waiting < size || !takes_all, || {
+                format!("{waiting} wait for a match of {size}")
+            })?;
         }
         Ok(())
     }

@@ -1,6 +1,7 @@
 //! The daemon is replaced: another brain is made of what was written down of this one, a snapshot and all that it
 //! was told since, and goes on in its place.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use super::trace::Entry;
@@ -61,8 +62,9 @@ impl World<'_> {
         }
         self.book.tally.count("crashes");
         self.trace.push(Entry::Noted("the daemon crashed".to_owned()));
-        let connected: Vec<ConnectionId> =
-            self.book.people.values().filter_map(|person| person.connection).collect();
+        let people = self.book.people.values().filter_map(|person| person.connection);
+        let gathered = self.book.rooms.values().flatten().copied();
+        let connected: BTreeSet<ConnectionId> = people.chain(gathered).collect();
         for connection in connected {
             self.tell(Input::Lost { connection })?;
         }

@@ -20,6 +20,7 @@ impl Book {
         self.demand_people_are_somewhere()?;
         self.demand_matches_are_served()?;
         self.demand_games_are_owned()?;
+        self.demand_open_slots_are_filled()?;
         for mode in self.mode_ids() {
             self.demand_supply(mode)?;
         }
@@ -47,6 +48,10 @@ impl Book {
             moment.input,
             Some(
                 Input::Ready { .. }
+                    | Input::ReadyParty { .. }
+                    | Input::CreateParty { .. }
+                    | Input::JoinParty { .. }
+                    | Input::LeaveParty { .. }
                     | Input::Resume { .. }
                     | Input::Leave { .. }
                     | Input::Answer { .. }
@@ -62,6 +67,10 @@ impl Book {
         })?;
         let unheard = (moment.evicted.first(), moment.replaced);
         demand(unheard == (None, None), || format!("{unheard:?} were told nothing"))?;
+        let unheard =
+            moment.rounds_over.iter().chain(&moment.timed_out).chain(&moment.backfilled).next();
+        demand(unheard.is_none(), || format!("{unheard:?} has waited and was told nothing"))?;
+        self.demand_parties_told()?;
         demand(moment.result_due.is_none(), || {
             format!("lost the result: {:?}", moment.result_due)
         })?;
@@ -88,7 +97,8 @@ impl Book {
             })?;
         }
         let size = |mode: ModeId| self.mode(mode).players;
-        let is_short = |mode: &ModeId| self.queue(*mode).len() < size(*mode);
+        let takes_all = |mode: &ModeId| self.mode(*mode).is_first_come_first_served();
+        let is_short = |mode: &ModeId| !takes_all(mode) || self.queue(*mode).len() < size(*mode);
         let all_matched = self.mode_ids().all(|mode| is_short(&mode));
         demand(all_matched || !self.is_serving(), || "enough players wait for a match".into())?;
         let queued = self.people.values().filter(|person| person.party.is_none()).count();
@@ -195,7 +205,7 @@ impl Book {
         let totals = brain.totals();
         demand(totals == self.totals, || format!("{totals:?}, and it was {:?}", self.totals))?;
         let t = self.totals;
-        let gone = t.assigned + t.left + t.expired + t.evicted + t.refused;
+        let gone = t.assigned + t.left + t.expired + t.timed_out + t.evicted + t.refused;
         let accounted = self.people.len() as u64 + gone;
         demand(t.joined == accounted, || format!("{t:?} and {} waiting", self.people.len()))?;
         let is_over = !self.is_serving() && self.games.is_empty();

@@ -1,5 +1,6 @@
 //! Judges what is done with games and ports.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use protocol::Seat;
@@ -53,6 +54,8 @@ impl Book {
             is_seated: seated.is_some(),
             ready_at: None,
             joined: Vec::new(),
+            present: BTreeSet::new(),
+            open: BTreeSet::new(),
             has_result: false,
             stopped_at: None,
             is_terminated: false,
@@ -125,11 +128,11 @@ impl Book {
         let mut first = self.waiting_people(mode);
         first.truncate(self.mode(mode).players);
         let first_rank = self.line(mode).first().copied();
-        let is_agreed = self.mode(mode).accept_timeout.is_some();
+        let is_agreed = !self.mode(mode).is_first_come_first_served();
         let Some(party) = self.parties.get_mut(&match_id) else {
             return demand(false, || format!("{match_id:?} is started and not there"));
         };
-        // A match that all have accepted stays whole, whoever came back since.
+        // Who fits together stays together, and who has agreed, whoever came back since.
         let is_first = match is_agreed {
             true => first_rank == Some(party.rank),
             false => party.players == first,
@@ -268,7 +271,9 @@ impl Book {
             Event::PlayerAway { .. }
             | Event::PlayerReturned { .. }
             | Event::PlayerExpired { .. }
+            | Event::PlayerTimedOut { .. }
             | Event::PlayerEvicted { .. }
+            | Event::MatchBackfilled { .. }
             | Event::MatchFormed { .. }
             | Event::MatchDissolved { .. }
             | Event::Draining { .. } => Ok(()),

@@ -30,6 +30,13 @@ impl Book {
             Action::TellAccepted { connection, count, of } => {
                 self.judge_accepted(*connection, *count, *of)
             }
+            Action::TellExpired { connection, waited, round, rounds } => {
+                self.judge_round_over(*connection, *waited, (*round, *rounds))
+            }
+            Action::TellParty { connection, code, size } => {
+                self.judge_party(*connection, code, *size)
+            }
+            Action::Fill { game, seats } => self.judge_fill(*game, seats),
             Action::TellEvicted { connection, reason } => {
                 let is_due = self.moment.evicted.remove(connection);
                 // To decline is answered with it.
@@ -68,7 +75,11 @@ impl Book {
             Event::PlayerAway { .. }
             | Event::PlayerReturned { .. }
             | Event::PlayerExpired { .. }
+            | Event::PlayerTimedOut { .. }
             | Event::PlayerEvicted { .. } => self.judge_player_event(event),
+            Event::MatchBackfilled { match_id, game, slots, players, .. } => {
+                self.judge_backfilled(*match_id, *game, slots, players)
+            }
             Event::MatchFormed { match_id, mode, players } => {
                 self.judge_formed(*match_id, *mode, players)
             }
@@ -106,14 +117,18 @@ impl Book {
             demand(asked == connection, || format!("{connection:?} is queued for {asked:?}"))?;
             return self.judge_taken_up(connection, mode, (position, needed), key);
         }
-        let Some(Input::Ready { connection: asked, queue, resume_key, token, .. }) =
-            self.moment.input.clone()
-        else {
+        if let Some(id) = self.person_on(connection)
+            && self.moment.rounds_over.remove(&id)
+        {
+            let person = &self.people[&id];
+            let expected = (person.mode, person.key, self.place(person));
+            return demand(expected == (mode, key, (position, needed)), || {
+                format!("{connection:?} waits another round as {expected:?}")
+            });
+        }
+        let Some((queue, company, skill, token)) = self.asked_to_join(connection, key) else {
             return demand(false, || format!("{connection:?} is queued without READY"));
         };
-        demand(asked == connection && resume_key == key, || {
-            format!("{connection:?} is queued in place of {asked:?}")
-        })?;
         demand(self.is_serving(), || format!("{connection:?} is queued while draining"))?;
         demand(self.mode_named(queue.as_deref()) == Some(mode), || {
             format!("{connection:?} wanted {queue:?} and is queued for {mode:?}")
@@ -122,10 +137,12 @@ impl Book {
         demand(is_new, || format!("{connection:?} is queued twice"))?;
         let waiting = self.people.values().filter(|person| person.mode == mode).count();
         demand(waiting < self.config.queue_max, || "the queue is over its cap".into())?;
-        let Some(id) = self.moment.newcomer else {
+        if self.moment.newcomers.is_empty() {
             return demand(false, || format!("{connection:?} is queued and has no id"));
-        };
-        self.last_rank += 1;
+        }
+        let id = self.moment.newcomers.remove(0);
+        let is_first = self.moment.newcomers.len() + 1 == company;
+        self.last_rank += u64::from(is_first);
         let rank = self.last_rank;
         let person = Person {
             connection: Some(connection),
@@ -133,6 +150,11 @@ impl Book {
             key,
             mode,
             rank,
+            company,
+            skill: skill.unwrap_or(self.mode(mode).skill_default()),
+            joined_at: self.now,
+            round: 1,
+            assigned_at: self.now,
             token,
             party: None,
             told: None,
@@ -140,16 +162,46 @@ impl Book {
         };
         self.people.insert(id, person.clone());
         self.totals.joined += 1;
-        self.moment.replies += 1;
+        self.moment.replies += usize::from(is_first);
         self.tally.count("players queued");
-        let size = self.mode(mode).players;
-        let expected = self.position(&person);
-        demand(position == expected && needed == position.next_multiple_of(size), || {
-            format!("{connection:?} is told place {position} of {needed}, and stands at {expected}")
+        if company > 1 && is_first {
+            self.tally.count("parties queued");
+        }
+        let expected = self.place(&person);
+        demand((position, needed) == expected, || {
+            format!("{connection:?} is told {position} of {needed}, and stands at {expected:?}")
         })
     }
 
+    /// What whoever is queued asked for: the queue, on a ticket of how many, its skill and its token.
+    fn asked_to_join(
+        &self,
+        connection: ConnectionId,
+        key: Secret,
+    ) -> Option<(Option<String>, usize, Option<i32>, Secret)> {
+        match self.moment.input.clone()? {
+            Input::Ready { connection: asked, queue, skill, resume_key, token, .. } => {
+                let is_it = asked == connection && resume_key == key;
+                is_it.then_some((queue, 1, skill, token))
+            }
+            Input::ReadyParty { connection: asked, queue, keys } => {
+                let together = |room: &&BTreeSet<ConnectionId>| {
+                    room.contains(&asked) && room.contains(&connection) && room.len() == keys.len()
+                };
+                self.rooms.values().find(together)?;
+                let (_, token) = keys.iter().find(|(resume_key, _)| *resume_key == key)?;
+                let skill = self.skills.get(&connection).copied().flatten();
+                Some((queue, keys.len(), skill, *token))
+            }
+            _ => None,
+        }
+    }
+
     fn judge_left(&mut self, connection: ConnectionId) -> Verdict {
+        if self.moment.input == Some(Input::LeaveParty { connection }) {
+            self.moment.replies += 1;
+            return Ok(());
+        }
         let asked = self.moment.input == Some(Input::Leave { connection });
         let gone = self.person_on(connection).and_then(|id| self.take_out(id));
         self.moment.replies += 1;
@@ -241,7 +293,8 @@ impl Book {
         let PartyStand::Assigned { game, since } = party.stand else {
             return demand(false, || format!("{match_id:?} is assigned before its game started"));
         };
-        let is_told_again = matches!(self.moment.input, Some(Input::Resume { .. }));
+        let is_told_again = matches!(self.moment.input, Some(Input::Resume { .. }))
+            || self.moment.backfilled.remove(player);
         demand(since == self.now || is_told_again, || format!("{match_id:?} is assigned again"))?;
         demand(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
         let seat = party.players.iter().position(|seated| seated == player);
@@ -260,6 +313,10 @@ impl Book {
             return id.map_or(Ok(()), |id| self.judge_sent_off(id));
         }
         self.moment.replies += 1;
+        if self.is_about_a_party(connection) {
+            self.tally.count("parties refused");
+            return Ok(());
+        }
         let expected = self.expected_refusal(connection);
         demand(expected == Some(code), || {
             format!("{connection:?} is refused with {code}, not with {expected:?}")
@@ -287,6 +344,22 @@ impl Book {
                 false => (!self.may_resume(key.as_ref())).then_some(ErrorCode::BadResume),
             },
             _ => None,
+        }
+    }
+
+    /// Whether what was asked was about a party, of which the book knows only what was told.
+    fn is_about_a_party(&self, connection: ConnectionId) -> bool {
+        match &self.moment.input {
+            Some(
+                Input::ReadyParty { connection: asked, .. }
+                | Input::CreateParty { connection: asked, .. }
+                | Input::JoinParty { connection: asked, .. }
+                | Input::LeaveParty { connection: asked },
+            ) => *asked == connection,
+            Some(Input::Ready { connection: asked, .. }) => {
+                *asked == connection && self.rooms.values().any(|room| room.contains(asked))
+            }
+            _ => false,
         }
     }
 
@@ -335,13 +408,8 @@ impl Book {
     fn judge_formed(&mut self, match_id: MatchId, mode: ModeId, players: &[PlayerId]) -> Verdict {
         let is_new = self.last_match.replace(match_id) < Some(match_id);
         demand(is_new && self.is_serving(), || format!("{match_id:?} is old, or comes too late"))?;
-        let queue = self.queue(mode);
-        let size = self.mode(mode).players;
-        let first: Vec<PlayerId> = queue.into_iter().take(size).collect();
-        demand(players.len() == size && first == players, || {
-            format!("{match_id:?} takes {players:?}; the first in the queue are {first:?}")
-        })?;
-        for id in &first {
+        self.judge_company(match_id, mode, players)?;
+        for id in players {
             if let Some(person) = self.people.get_mut(id) {
                 person.party = Some(match_id);
                 person.told = None;
@@ -349,11 +417,12 @@ impl Book {
             // Who was moved from one match to another need not be told.
             self.moment.moved.remove(id);
         }
-        let rank = first.first().map_or(0, |id| self.people[id].rank);
+        let rank = players.iter().map(|id| self.people[id].rank).min().unwrap_or_default();
         let until = self.mode(mode).accept_timeout.map(|span| self.now + span);
         let stand = until.map_or(PartyStand::Waiting, |until| PartyStand::Offered { until });
         let (formed_at, accepted) = (self.now, BTreeSet::new());
-        let party = Party { mode, players: first, accepted, rank, formed_at, stand };
+        let players = players.to_vec();
+        let party = Party { mode, players, accepted, rank, formed_at, stand };
         self.parties.insert(match_id, party);
         self.formed[mode.0].push(self.now.as_secs());
         self.last_match_step = Some(self.now);

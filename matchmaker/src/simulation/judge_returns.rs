@@ -20,6 +20,7 @@ impl Book {
             }
             Event::PlayerReturned { player, .. } => self.judge_returned(*player),
             Event::PlayerExpired { player, .. } => self.judge_expired(*player),
+            Event::PlayerTimedOut { player, waited, .. } => self.judge_timed_out(*player, *waited),
             Event::PlayerEvicted { player, reason, .. } => self.judge_evicted(*player, *reason),
             _ => Ok(()),
         }
@@ -51,6 +52,13 @@ impl Book {
         };
         self.totals.evicted += 1;
         self.moment.evicted.extend(person.connection);
+        if reason == EvictReason::Party {
+            self.tally.count("players whose party was out");
+            let left = self.company(&person).count() + 1;
+            return demand(left < person.company, || {
+                format!("{id:?} {person:?} is evicted with its party, which is whole")
+            });
+        }
         let Some(PartyStand::Offered { until }) = stand.as_ref().map(|party| party.stand) else {
             return demand(false, || format!("{id:?} {person:?} is evicted and was not asked"));
         };
@@ -61,10 +69,11 @@ impl Book {
         let may = match reason {
             EvictReason::Declined => declined && until > self.now,
             EvictReason::Timeout => until <= self.now && !has_accepted,
+            EvictReason::Party => false,
         };
         self.tally.count(match reason {
             EvictReason::Declined => "players who declined",
-            EvictReason::Timeout => "players who did not answer",
+            EvictReason::Timeout | EvictReason::Party => "players who did not answer",
         });
         demand(may, || format!("{id:?} {person:?} is evicted: {}", reason.word()))
     }
@@ -140,12 +149,10 @@ impl Book {
         let Some(person) = self.person_on(connection).map(|id| self.people[&id].clone()) else {
             return demand(false, || format!("{connection:?} took up nothing and is queued"));
         };
-        let size = self.mode(mode).players;
-        let stands = match person.party {
-            None => self.position(&person),
-            Some(_) => 1,
+        let expected = match person.party {
+            None => self.place(&person),
+            Some(_) => (1, self.mode(mode).players),
         };
-        let expected = (stands, stands.next_multiple_of(size));
         demand(person.mode == mode && person.key == key && told == expected, || {
             format!("{connection:?} takes up {person:?} and is told {told:?}, not {expected:?}")
         })
@@ -161,11 +168,12 @@ impl Book {
     fn seat_to_return_to(&self, key: &Secret) -> Option<(PlayerId, bool)> {
         let (id, person) = self.seated.iter().find(|(_, person)| person.key == *key)?;
         let party = self.parties.get(&person.party?)?;
-        let PartyStand::Assigned { game, since } = party.stand else { return None };
+        let PartyStand::Assigned { game, .. } = party.stand else { return None };
         let process = self.games.get(&game)?;
         let slot = party.players.iter().position(|seated| seated == id)?;
         let mode = self.mode(person.mode);
-        let is_awaited = !process.joined.contains(&slot) && self.now < since + mode.hello_timeout;
+        let is_awaited =
+            !process.joined.contains(&slot) && self.now < person.assigned_at + mode.hello_timeout;
         let may = process.step == Step::Running && (is_awaited || mode.rejoin);
         may.then_some((*id, is_awaited))
     }
@@ -206,6 +214,7 @@ impl Book {
         self.totals.assigned += 1;
         self.tally.count("players assigned");
         person.connection = None;
+        person.assigned_at = self.now;
         self.seated.insert(player, person.clone());
         Ok(person)
     }
@@ -241,6 +250,13 @@ impl Book {
         for (id, person) in &self.people {
             let is_over = person.away_since.is_some_and(|since| self.is_over(since));
             demand(!is_over, || format!("{id:?} {person:?} is away for too long"))?;
+        }
+        for (id, person) in self.people.iter().filter(|(_, person)| person.party.is_none()) {
+            let due =
+                self.mode(person.mode).max_wait.map(|wait| person.joined_at + wait * person.round);
+            demand(due.is_none_or(|due| due > self.now), || {
+                format!("{id:?} {person:?} waits for too long")
+            })?;
         }
         for (id, party) in &self.parties {
             let PartyStand::Offered { until } = party.stand else { continue };

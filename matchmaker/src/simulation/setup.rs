@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use super::Choices;
-use crate::config::{Config, Mode};
+use crate::config::{Config, Mode, Skill};
+use crate::lineup::SkillRules;
 
 /// How often processes are of a bad kind: one in so many; never at 0.
 #[derive(Debug, Clone, Copy)]
@@ -46,11 +47,30 @@ pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
 }
 
 fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
+    let teams = match choices.index(4) {
+        0 => vec![vec![2], vec![2]],
+        1 => vec![vec![1, 2], vec![3]],
+        _ => Vec::new(),
+    };
+    let players = match teams.concat().iter().sum() {
+        0 => 1 + choices.index(5),
+        players => players,
+    };
+    let party_max = match teams.concat().iter().max() {
+        Some(&squad) => squad,
+        None if choices.one_in(3) => players,
+        None => 1,
+    };
     let warm_min = choices.index(4);
     let warm_max = warm_min + [0, 0, 1, 4][choices.index(4)];
     Mode {
         name: name.to_owned(),
-        players: 1 + choices.index(5),
+        players,
+        teams,
+        party_max,
+        skill: draw_skill(choices),
+        max_wait: [None, None, Some(SECOND / 1000), Some(10 * SECOND)][choices.index(4)],
+        rounds: 1 + choices.below(3),
         warm_min,
         warm_max,
         seat_at_launch: choices.one_in(3),
@@ -63,6 +83,17 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
         stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],
     }
+}
+
+fn draw_skill(choices: &mut dyn Choices) -> Option<Skill> {
+    let window = 50 * choices.below(3);
+    let rules = SkillRules {
+        window,
+        widen_by: [0, 10, 200][choices.index(3)],
+        widen_every: [SECOND / 1000, SECOND, 20 * SECOND][choices.index(3)],
+        window_max: window + 100 * choices.below(4),
+    };
+    choices.one_in(4).then_some(Skill { default: 500, rules })
 }
 
 const SECOND: Duration = Duration::from_secs(1);

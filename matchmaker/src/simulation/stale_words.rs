@@ -61,6 +61,7 @@ impl World<'_> {
             5 => Input::GameLeft { game, slot },
             6 => Input::GameAlive { game },
             7 => Input::GameResult { game, result: "{}".to_owned() },
+            9 => Input::GameBackfill { game, slots: vec![slot] },
             8 => Input::GameBroken { game, what: "not JSON".to_owned() },
             _ => Input::GameExited { game, exit: Exit::Status(0) },
         };
@@ -76,7 +77,7 @@ impl World<'_> {
             2 => !process.is_alive || !may_say_ready,
             3 => !process.is_alive || process.step != Step::Starting,
             4 | 5 => !is_told,
-            6 => process.step != Step::Running,
+            6 | 9 => process.step != Step::Running,
             7 => !is_told || process.has_result,
             8 => process.is_killed,
             _ => !process.is_alive,
@@ -86,4 +87,4 @@ impl World<'_> {
 }
 
 /// How many words a stale word is drawn from.
-const STALE_WORDS: usize = 10;
+const STALE_WORDS: usize = 11;

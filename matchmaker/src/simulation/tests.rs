@@ -145,7 +145,7 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 48] = [
+const LANDMARKS: [&str; 54] = [
     "crashes",
     "daemons replaced",
     "games broken early",
@@ -167,6 +167,8 @@ const LANDMARKS: [&str; 48] = [
     "launches interrupted",
     "matches accepted by all",
     "matches assigned",
+    "matches backfilled",
+    "matches by skill",
     "matches dissolved",
     "matches dissolved before their game existed",
     "matches ended",
@@ -175,6 +177,7 @@ const LANDMARKS: [&str; 48] = [
     "matches told game-failing",
     "matches told game-starting",
     "matches told no-port",
+    "parties queued",
     "pauses",
     "players asked to accept",
     "players assigned",
@@ -184,12 +187,15 @@ const LANDMARKS: [&str; 48] = [
     "players queued",
     "players returned",
     "players sent off",
+    "players timed out",
     "players told again",
     "players told to their game again",
     "players who declined",
     "players who did not answer",
+    "players whose party was out",
     "ports found busy",
     "results",
+    "rounds over",
     "seated games not launched",
     "surplus games stopped",
     "warm games reclaimed",

@@ -131,7 +131,8 @@ impl<'a> World<'a> {
     fn step(&mut self) -> Verdict {
         match self.choices.below(101) {
             0..=15 => self.somebody_joins(),
-            16..=18 => self.some_join_at_once(),
+            16..=17 => self.some_join_at_once(),
+            18 => self.some_gather(),
             19..=20 => self.somebody_is_impatient(),
             21..=26 => self.somebody_goes(),
             27..=30 => self.somebody_returns(),
@@ -157,11 +158,17 @@ impl<'a> World<'a> {
     pub(super) fn tell(&mut self, input: Input) -> Verdict {
         self.trace.push(Entry::Told(self.now, input.clone()));
         self.book.begin(self.now, Some(&input));
-        let joins = matches!(input, Input::Ready { .. });
+        let joining = match &input {
+            Input::Ready { .. } => 1,
+            Input::ReadyParty { keys, .. } => keys.len(),
+            _ => 0,
+        };
         self.written_down.note(self.now, Some(input.clone()));
         self.brain.handle(self.now, input);
-        if joins {
-            self.book.moment.newcomer = self.brain.players.keys().next_back().copied();
+        if joining > 0 {
+            let newest = self.brain.players.keys().rev().take(joining).copied();
+            self.book.moment.newcomers = newest.collect();
+            self.book.moment.newcomers.reverse();
         }
         self.do_what_it_wants()
     }
@@ -262,7 +269,49 @@ impl<'a> World<'a> {
         let is_named = self.choices.one_in(2);
         let name = is_named.then(|| format!("ada {connection}\n"));
         let (resume_key, token) = (self.new_secret(), self.new_secret());
-        self.tell(Input::Ready { connection, queue, name, resume_key, token })
+        let skill = self.draw_skill();
+        self.tell(Input::Ready { connection, queue, name, skill, resume_key, token })
+    }
+
+    fn draw_skill(&mut self) -> Option<i32> {
+        let skill = i32::try_from(self.choices.below(1_000)).ok();
+        skill.filter(|_| self.choices.one_in(2))
+    }
+
+    /// Some gather and say READY together, or do something with a party that is there already.
+    fn some_gather(&mut self) -> Verdict {
+        let code = format!("K{}", self.choices.below(4));
+        let queue = self.draw_queue();
+        let member = self.book.rooms.values().flatten().next().copied();
+        let member = match member.filter(|_| self.choices.one_in(2)) {
+            Some(member) => member,
+            None => self.new_connection(),
+        };
+        match self.choices.below(6) {
+            0 => self.tell(Input::LeaveParty { connection: member }),
+            1 => self.tell(Input::Lost { connection: member }),
+            2 => self.say_ready(member, queue),
+            3 => self.say_ready_party(member, queue),
+            _ => {
+                let (connection, skill) = (member, self.draw_skill());
+                let (code_of_first, name) = (code.clone(), None);
+                self.tell(Input::CreateParty { connection, code: code_of_first, name, skill })?;
+                for _ in 0..self.choices.below(4) {
+                    let (connection, skill) = (self.new_connection(), self.draw_skill());
+                    let (code, name) = (code.clone(), Some("bob".to_owned()));
+                    self.tell(Input::JoinParty { connection, code, name, skill })?;
+                }
+                self.say_ready_party(member, queue)
+            }
+        }
+    }
+
+    fn say_ready_party(&mut self, connection: ConnectionId, queue: Option<String>) -> Verdict {
+        let mut keys = Vec::new();
+        for _ in 0..self.brain.party_size(connection) {
+            keys.push((self.new_secret(), self.new_secret()));
+        }
+        self.tell(Input::ReadyParty { connection, queue, keys })
     }
 
     pub(super) fn new_connection(&mut self) -> ConnectionId {
@@ -454,9 +503,10 @@ impl<'a> World<'a> {
 
     fn play(&mut self, game: GameId) -> Input {
         let slot = self.choices.index(6);
-        match self.choices.below(6) {
+        match self.choices.below(8) {
             0 => Input::GameJoined { game, slot },
             1 => Input::GameLeft { game, slot },
+            6 => Input::GameBackfill { game, slots: vec![slot, (slot + 1) % 4] },
             2 => Input::GameAlive { game },
             3 => Input::GameResult { game, result: "{}".to_owned() },
             _ => Input::GameExited { game, exit: Exit::Status(0) },

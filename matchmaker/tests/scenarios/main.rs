@@ -1,6 +1,8 @@
 //! What the brain does, told as stories: an input, and what it wants done about it.
 
 #[cfg(test)]
+mod backfill;
+#[cfg(test)]
 mod figures;
 #[cfg(test)]
 mod games;
@@ -8,6 +10,8 @@ mod games;
 mod going_down;
 #[cfg(test)]
 mod offers;
+#[cfg(test)]
+mod parties;
 #[cfg(test)]
 mod players;
 #[cfg(test)]
@@ -18,6 +22,8 @@ mod refills;
 mod returns;
 #[cfg(test)]
 mod seated;
+#[cfg(test)]
+mod skill;
 #[cfg(test)]
 mod story;
 #[cfg(test)]

@@ -44,6 +44,11 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
     Mode {
         name: name.to_owned(),
         players,
+        teams: Vec::new(),
+        party_max: 1,
+        skill: None,
+        max_wait: None,
+        rounds: 1,
         warm_min: warm,
         warm_max: warm,
         seat_at_launch: false,
@@ -97,6 +102,10 @@ impl Story {
         while let Some(action) = self.brain.poll_action() {
             match action {
                 Action::Report(event) => self.events.push(event),
+                Action::TellQueued { connection, resume_key, .. } => {
+                    self.keys.insert(connection.0, resume_key);
+                    wishes.push(short(&self.mode_names, &action));
+                }
                 action => wishes.push(short(&self.mode_names, &action)),
             }
         }
@@ -132,9 +141,51 @@ impl Story {
             connection: ConnectionId(connection),
             queue: Some(queue.to_owned()),
             name: Some(format!("player {connection}")),
+            skill: None,
             resume_key,
             token,
         })
+    }
+
+    /// READY of a player of whom something is known.
+    pub(crate) fn ready_with_skill(&mut self, connection: u64, queue: &str, skill: i32) -> Wishes {
+        let (resume_key, token) = (self.new_secret(), self.new_secret());
+        self.keys.insert(connection, resume_key);
+        self.tell(Input::Ready {
+            connection: ConnectionId(connection),
+            queue: Some(queue.to_owned()),
+            name: None,
+            skill: Some(skill),
+            resume_key,
+            token,
+        })
+    }
+
+    /// Those on these connections gather under a code, the first of them first.
+    pub(crate) fn gather(&mut self, code: &str, connections: &[u64]) -> Wishes {
+        let mut wishes = Vec::new();
+        for (index, &connection) in connections.iter().enumerate() {
+            let (connection, code) = (ConnectionId(connection), code.to_owned());
+            let (name, skill) = (None, None);
+            wishes = self.tell(match index {
+                0 => Input::CreateParty { connection, code, name, skill },
+                _ => Input::JoinParty { connection, code, name, skill },
+            });
+        }
+        wishes
+    }
+
+    pub(crate) fn leave_party(&mut self, connection: u64) -> Wishes {
+        self.tell(Input::LeaveParty { connection: ConnectionId(connection) })
+    }
+
+    pub(crate) fn ready_party(&mut self, connection: u64, queue: &str) -> Wishes {
+        let connection = ConnectionId(connection);
+        let size = self.brain.party_size(connection);
+        let keys: Vec<(Secret, Secret)> =
+            (0..size).map(|_| (self.new_secret(), self.new_secret())).collect();
+        let queue = Some(queue.to_owned());
+        self.tell(Input::ReadyParty { connection, queue, keys })
     }
 
     /// READY on a connection with the key that was told on an earlier one.
@@ -212,6 +263,14 @@ impl Story {
         self.tell(Input::GameResult { game: GameId(game), result: "{}".to_owned() })
     }
 
+    pub(crate) fn says_left(&mut self, game: u64, slot: usize) -> Wishes {
+        self.tell(Input::GameLeft { game: GameId(game), slot })
+    }
+
+    pub(crate) fn asks_for_players(&mut self, game: u64, slots: &[usize]) -> Wishes {
+        self.tell(Input::GameBackfill { game: GameId(game), slots: slots.to_vec() })
+    }
+
     pub(crate) fn says_joined(&mut self, game: u64, slot: usize) -> Wishes {
         self.tell(Input::GameJoined { game: GameId(game), slot })
     }
@@ -256,6 +315,16 @@ fn short(modes: &[String], action: &Action) -> String {
         }
         Action::TellEvicted { connection, reason } => {
             format!("{connection}: EVICTED {}", reason.word())
+        }
+        Action::TellExpired { connection, waited, round, rounds } => {
+            format!("{connection}: EXPIRED {waited:?} {round}/{rounds}")
+        }
+        Action::TellParty { connection, code, size } => {
+            format!("{connection}: PARTY {code} {size}")
+        }
+        Action::Fill { game, seats } => {
+            let slots: Vec<usize> = seats.iter().map(|seat| seat.slot).collect();
+            format!("fill g{game} {slots:?}")
         }
         Action::Replace { connection } => format!("{connection}: replaced"),
         Action::Rejoin { game, seat } => format!("rejoin g{game} slot {}", seat.slot),

@@ -1,0 +1,127 @@
+//! Backfill: a running game asks for players, in place of those who went.
+//!
+//! The next who wait and fit get its open slots, before they are picked for a match of their own. The game is told of
+//! them first, and they where to play: it asked for them and awaits their hello, as it did with those before them.
+
+use std::collections::BTreeSet;
+
+use crate::games::GamePhase;
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::io::{Action, Event};
+use crate::matches::MatchPhase;
+use crate::matchmaker::Matchmaker;
+use crate::players::PlayerPhase;
+use crate::queue::Ticket;
+
+impl Matchmaker {
+    /// A game says which of its slots are open: these, and no others. A slot whose player is there is not.
+    pub(crate) fn handle_backfill(&mut self, id: GameId, slots: Vec<usize>) {
+        let Some(game) = self.games.get(&id) else { return };
+        let GamePhase::Running { match_id, .. } = game.phase() else { return };
+        let (mode, players) = (game.mode, self.matches[&match_id].players.len());
+        let is_open = |slot: &usize| *slot < players && !game.is_present(*slot);
+        let open: BTreeSet<usize> = slots.into_iter().filter(is_open).collect();
+        match open.is_empty() {
+            true => drop(self.modes[mode.0].open_matches.remove(&match_id)),
+            false => drop(self.modes[mode.0].open_matches.insert(match_id, open)),
+        }
+    }
+
+    /// Gives the open slots of a mode's running games to those who wait, the oldest match first.
+    pub(crate) fn fill_open_slots(&mut self, mode: ModeId) {
+        let open: Vec<MatchId> = self.modes[mode.0].open_matches.keys().copied().collect();
+        for match_id in open {
+            while self.fill_a_slot(mode, match_id) {}
+        }
+    }
+
+    fn fill_a_slot(&mut self, mode: ModeId, match_id: MatchId) -> bool {
+        let Some(open) = self.modes[mode.0].open_matches.get(&match_id) else { return false };
+        let free = self.open_by_squad(mode, open);
+        let skill = self.mode(mode).skill.and(self.skill_of_match(match_id));
+        let Some((ticket, squad)) = self.modes[mode.0].queue.take_fitting(&free, skill, self.now)
+        else {
+            return false;
+        };
+        self.seat_in_running_match(match_id, ticket, squad);
+        true
+    }
+
+    /// How many slots are open in each squad.
+    fn open_by_squad(&self, mode: ModeId, open: &BTreeSet<usize>) -> Vec<usize> {
+        let mut first = 0;
+        let count = |size: usize| {
+            let slots = first..first + size;
+            first += size;
+            open.range(slots).count()
+        };
+        self.mode(mode).squads().into_iter().map(count).collect()
+    }
+
+    /// What those are able to who are in a match: its best player, as of a party.
+    fn skill_of_match(&self, match_id: MatchId) -> Option<i32> {
+        let players = self.matches[&match_id].players.iter();
+        players.filter_map(|id| self.players.get(id)).map(|player| player.skill).max()
+    }
+
+    /// Seats those on a ticket in the open slots of a squad.
+    fn seat_in_running_match(&mut self, match_id: MatchId, ticket: Ticket, squad: usize) {
+        let mode = self.matches[&match_id].mode;
+        let squads = self.mode(mode).squads();
+        let first: usize = squads[..squad].iter().sum();
+        let members = self.members(ticket);
+        self.end_wait(mode, ticket);
+        self.companies.remove(&ticket);
+        let Some(open) = self.modes[mode.0].open_matches.get_mut(&match_id) else { return };
+        let slots: Vec<usize> =
+            open.range(first..first + squads[squad]).copied().take(members.len()).collect();
+        open.retain(|slot| !slots.contains(slot));
+        if open.is_empty() {
+            self.modes[mode.0].open_matches.remove(&match_id);
+        }
+        let Some(game) = self.game_of(match_id) else { return };
+        self.act(Action::Report(Event::MatchBackfilled {
+            match_id,
+            mode,
+            game,
+            slots: slots.clone(),
+            players: members.clone(),
+        }));
+        let seated: Vec<(usize, PlayerId)> = slots.into_iter().zip(members).collect();
+        for &(slot, id) in &seated {
+            self.replace_player(match_id, slot, id);
+            if let Some(game) = self.games.get_mut(&game) {
+                game.await_anew(slot);
+            }
+        }
+        let seats = seated.iter().map(|&(slot, id)| self.seat_of(slot, id)).collect();
+        self.act(Action::Fill { game, seats });
+        for (slot, id) in seated {
+            self.let_go(id, match_id, game, slot);
+        }
+    }
+
+    /// Puts a player into the slot of another, who went, and whose session ends with that.
+    fn replace_player(&mut self, match_id: MatchId, slot: usize, id: PlayerId) {
+        let before = std::mem::replace(&mut self.match_mut(match_id).players[slot], id);
+        if let Some(gone) = self.players.remove(&before) {
+            self.sessions.remove(&gone.resume_key, before);
+        }
+        self.player_mut(id).enter(PlayerPhase::Matched(match_id));
+    }
+
+    /// A match that is over, or about to be, takes nobody in.
+    pub(crate) fn close_slots(&mut self, mode: ModeId, match_id: Option<MatchId>) {
+        if let Some(match_id) = match_id {
+            self.modes[mode.0].open_matches.remove(&match_id);
+        }
+    }
+
+    /// The game that a match is played in, once its players were told.
+    fn game_of(&self, match_id: MatchId) -> Option<GameId> {
+        match self.matches[&match_id].phase() {
+            MatchPhase::Assigned { game, .. } => Some(game),
+            MatchPhase::Offered { .. } | MatchPhase::Waiting | MatchPhase::Starting(_) => None,
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! How matches are formed of those who wait, and what becomes of them when one comes to nothing.
+
+use std::collections::BTreeSet;
+
+use crate::deadlines::Owner;
+use crate::ids::{MatchId, ModeId, PlayerId};
+use crate::io::{Action, Event};
+use crate::matches::{Match, MatchPhase};
+use crate::matchmaker::{Matchmaker, Phase};
+use crate::players::PlayerPhase;
+use crate::queue::Ticket;
+
+impl Matchmaker {
+    /// Forms matches while there are any to be made of those who wait.
+    pub(crate) fn form_matches(&mut self, mode: ModeId) {
+        while let Some(picked) = self.modes[mode.0].queue.take_match(self.now) {
+            let match_id = MatchId(self.next_match);
+            self.next_match += 1;
+            let ticket = picked[0].0;
+            let players = self.seat_by_squad(picked);
+            for id in &players {
+                self.player_mut(*id).enter(PlayerPhase::Matched(match_id));
+            }
+            self.act(Action::Report(Event::MatchFormed {
+                match_id,
+                mode,
+                players: players.clone(),
+            }));
+            let accept_until = self.mode(mode).accept_timeout.map(|span| self.after(span));
+            let formed = Match::new(mode, players, ticket, self.now, accept_until);
+            self.matches.insert(match_id, formed);
+            match accept_until {
+                Some(_) => self.offer(match_id),
+                None => self.await_game(match_id),
+            }
+            self.modes[mode.0].arrivals.note_match(self.now);
+            self.note_match_step();
+        }
+    }
+
+    /// The players on tickets, by slot: squad after squad, and in each in the order of their tickets.
+    fn seat_by_squad(&mut self, mut picked: Vec<(Ticket, usize)>) -> Vec<PlayerId> {
+        picked.sort_by_key(|&(ticket, squad)| (squad, ticket));
+        let mut players = Vec::new();
+        for (ticket, _) in picked {
+            let members = self.members(ticket);
+            self.end_wait(self.players[&members[0]].mode, ticket);
+            players.extend(members);
+        }
+        players
+    }
+
+    /// Puts a match into the line of those that wait for a game, at its own place.
+    pub(crate) fn await_game(&mut self, match_id: MatchId) {
+        let waiting = &self.matches[&match_id];
+        let mode = &mut self.modes[waiting.mode.0];
+        let before = mode.waiting.insert(waiting.ticket, match_id);
+        assert!(before.is_none(), "two matches on one ticket");
+        mode.untold.push(match_id);
+    }
+
+    /// Takes a match apart because `gone` went or is away; the others go back to where they stood.
+    pub(crate) fn dissolve(&mut self, match_id: MatchId, gone: PlayerId) {
+        let Some(dissolved) = self.matches.remove(&match_id) else {
+            unreachable!("{match_id:?} has a player and does not exist");
+        };
+        let mode = dissolved.mode;
+        match dissolved.phase() {
+            MatchPhase::Offered { .. } => self.deadlines.set(Owner::Offer(match_id), None),
+            MatchPhase::Waiting => drop(self.modes[mode.0].waiting.remove(&dissolved.ticket)),
+            // The game was sent players who will not all come. It is of no use to others.
+            MatchPhase::Starting(game) => self.kill(game),
+            MatchPhase::Assigned { .. } => unreachable!("an assigned match is not taken apart"),
+        }
+        self.act(Action::Report(Event::MatchDissolved { match_id, mode, player: gone }));
+        let survivors: Vec<PlayerId> =
+            dissolved.players.into_iter().filter(|id| self.players.contains_key(id)).collect();
+        let tickets: BTreeSet<Ticket> =
+            survivors.iter().map(|id| self.players[id].ticket).collect();
+        #[cfg(any(test, feature = "simulation"))]
+        let tickets = match self.is_planted(crate::simulation::Defect::SurvivorForgotten) {
+            true => tickets.into_iter().skip(1).collect(),
+            false => tickets,
+        };
+        for ticket in tickets {
+            self.requeue(ticket);
+        }
+        if self.phase != Phase::Serving {
+            return self.refuse_waiting(&survivors);
+        }
+        self.tell_requeued(mode, &survivors);
+    }
+
+    /// Tells players their places, once all of them are back.
+    pub(crate) fn tell_requeued(&mut self, mode: ModeId, players: &[PlayerId]) {
+        for id in players {
+            let player = &self.players[id];
+            let (position, _) = self.place(mode, player.ticket);
+            if let Some(connection) = player.connection {
+                self.act(Action::TellRequeued { connection, mode, position });
+            }
+        }
+    }
+}

@@ -1,0 +1,294 @@
+//! How players come into a queue, and how they go while they wait.
+//!
+//! A ticket is a place in a queue. One player is on it, or a party that stays together: who goes takes the ticket along,
+//! and the others of its party are out, too.
+
+use protocol::{ErrorCode, EvictReason, Secret};
+use serde::{Deserialize, Serialize};
+
+use crate::deadlines::Owner;
+use crate::ids::{ConnectionId, ModeId, PlayerId};
+use crate::io::{Action, Event};
+use crate::lineup::Group;
+use crate::matchmaker::{Matchmaker, Phase};
+use crate::players::{Player, PlayerPhase};
+use crate::queue::Ticket;
+
+/// What a player says of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Profile {
+    pub(crate) name: Option<String>,
+    /// What the body believes of it; `None` is the mode's own.
+    pub(crate) skill: Option<i32>,
+}
+
+/// A session's resume key and token.
+pub(crate) type Keys = (Secret, Secret);
+
+/// What a player reads while Muster goes down.
+pub(crate) const GOING_DOWN: &str = "the server is going down";
+
+/// What a player reads who says READY twice.
+pub(crate) const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";
+
+impl Matchmaker {
+    pub(crate) fn handle_ready(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<&str>,
+        profile: Profile,
+        keys: Keys,
+    ) {
+        if self.parties.code_of(connection).is_some() {
+            let text = "you are in a party; say READY party, or PARTY leave";
+            return self.refuse(connection, ErrorCode::BadState, text);
+        }
+        if let Some(mode) = self.find_open_mode(connection, queue, 1) {
+            self.join(mode, vec![(connection, profile, keys)]);
+        }
+    }
+
+    /// The mode whose queue takes in so many on one ticket. If there is none, who asked is told why.
+    pub(crate) fn find_open_mode(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<&str>,
+        size: usize,
+    ) -> Option<ModeId> {
+        let refusal = if self.connections.contains_key(&connection) {
+            (ErrorCode::BadState, ALREADY_QUEUED)
+        } else if self.phase != Phase::Serving {
+            (ErrorCode::Draining, GOING_DOWN)
+        } else {
+            match self.find_mode(queue) {
+                None => (ErrorCode::NoSuchQueue, "STATUS lists the queues"),
+                Some(mode) if size > self.mode(mode).party_max => {
+                    (ErrorCode::BadParty, "the party is too large for this queue")
+                }
+                Some(mode) if self.modes[mode.0].players_waiting + size > self.config.queue_max => {
+                    (ErrorCode::QueueFull, "the queue is full")
+                }
+                Some(mode) => return Some(mode),
+            }
+        };
+        self.refuse(connection, refusal.0, refusal.1);
+        None
+    }
+
+    fn find_mode(&self, queue: Option<&str>) -> Option<ModeId> {
+        match queue {
+            None => Some(ModeId(0)),
+            Some(name) => self.config.modes.iter().position(|mode| mode.name == name).map(ModeId),
+        }
+    }
+
+    /// Queues players on one ticket.
+    pub(crate) fn join(&mut self, mode: ModeId, who: Vec<(ConnectionId, Profile, Keys)>) {
+        // A ticket's number is its first player's: both are drawn from one sequence, and neither is used twice.
+        let ticket = Ticket(self.next_player);
+        let mut company = Vec::with_capacity(who.len());
+        for (connection, profile, keys) in who {
+            let id = PlayerId(self.next_player);
+            self.next_player += 1;
+            let name = profile.name.unwrap_or_else(|| format!("player-{id}"));
+            let skill = profile.skill.unwrap_or(self.mode(mode).skill_default());
+            let mut player = Player::new(connection, mode, ticket, name, keys, self.now);
+            player.skill = skill;
+            self.players.insert(id, player);
+            self.sessions.insert(&keys.0, id);
+            self.connections.insert(connection, id);
+            company.push(id);
+        }
+        self.modes[mode.0].players_waiting += company.len();
+        self.totals.joined += company.len() as u64;
+        if company.len() > 1 {
+            self.companies.insert(ticket, company);
+        }
+        let group = self.group_on(ticket);
+        self.modes[mode.0].queue.insert(ticket, group);
+        self.set_wait(ticket);
+        for id in self.members(ticket) {
+            self.tell_queued(id);
+        }
+    }
+
+    /// Who is on a ticket, in the order in which they joined their party.
+    pub(crate) fn members(&self, ticket: Ticket) -> Vec<PlayerId> {
+        self.companies.get(&ticket).cloned().unwrap_or_else(|| vec![PlayerId(ticket.0)])
+    }
+
+    fn group_on(&self, ticket: Ticket) -> Group {
+        let members = self.members(ticket);
+        let skill = Group::skill_of(members.iter().map(|id| self.players[id].skill));
+        let since = self.players[&members[0]].joined_at;
+        Group { size: members.len(), skill: skill.unwrap_or_default(), since }
+    }
+
+    /// Puts a ticket back that was in a match, to where it stood. It is passed over while one of its players is away.
+    pub(crate) fn requeue(&mut self, ticket: Ticket) {
+        let members = self.members(ticket);
+        for id in &members {
+            self.player_mut(*id).enter(PlayerPhase::Queued);
+        }
+        #[cfg(any(test, feature = "simulation"))]
+        let ticket = self.lose_place_if_planted(ticket, &members);
+        let mode = self.players[&members[0]].mode;
+        let group = self.group_on(ticket);
+        let is_present = members.iter().all(|id| self.players[id].connection.is_some());
+        self.modes[mode.0].queue.insert(ticket, group);
+        self.modes[mode.0].queue.set_present(ticket, is_present);
+        self.set_wait(ticket);
+    }
+
+    #[cfg(any(test, feature = "simulation"))]
+    fn lose_place_if_planted(&mut self, ticket: Ticket, members: &[PlayerId]) -> Ticket {
+        if !self.is_planted(crate::simulation::Defect::PlaceLostOnTheWayBack) {
+            return ticket;
+        }
+        self.companies.remove(&ticket);
+        let ticket = Ticket(self.next_player);
+        self.next_player += 1;
+        self.companies.insert(ticket, members.to_vec());
+        for id in members {
+            self.player_mut(*id).ticket = ticket;
+        }
+        ticket
+    }
+
+    pub(crate) fn tell_queued(&mut self, id: PlayerId) {
+        let player = &self.players[&id];
+        let (mode, ticket, resume_key) = (player.mode, player.ticket, player.resume_key);
+        let Some(connection) = player.connection else { return };
+        let (position, needed) = match player.phase() {
+            PlayerPhase::Queued => self.place(mode, ticket),
+            // Nobody stands before who is matched.
+            PlayerPhase::Matched(_) | PlayerPhase::Assigned(_) => (1, self.mode(mode).players),
+        };
+        self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
+    }
+
+    /// A ticket's position, and how many must wait for its match to form: the position, rounded up to whole
+    /// matches; where skill decides, as many as are in a match.
+    pub(crate) fn place(&self, mode: ModeId, ticket: Ticket) -> (usize, usize) {
+        let position = self.modes[mode.0].queue.position(ticket);
+        let size = self.mode(mode).players;
+        let is_by_skill = self.mode(mode).skill.is_some();
+        (position, if is_by_skill { size } else { position.next_multiple_of(size) })
+    }
+
+    // ---- Going ----
+
+    pub(crate) fn handle_leave(&mut self, connection: ConnectionId) {
+        let Some(player) = self.connections.get(&connection).copied() else {
+            return self.refuse(connection, ErrorCode::BadState, "you are not queued");
+        };
+        self.totals.left += 1;
+        self.act(Action::TellLeft { connection });
+        self.remove_waiting_player(player);
+    }
+
+    pub(crate) fn handle_quit(&mut self, connection: ConnectionId) {
+        if let Some(player) = self.connections.get(&connection).copied() {
+            self.totals.left += 1;
+            self.remove_waiting_player(player);
+        }
+        self.leave_party(connection);
+    }
+
+    /// Takes a player out who was not assigned yet, and its ticket with it. A match that loses a player comes to
+    /// nothing, and the others go back to where they stood.
+    pub(crate) fn remove_waiting_player(&mut self, id: PlayerId) {
+        let Some(player) = self.forget(id) else { return };
+        self.disband(player.ticket);
+        match player.phase() {
+            PlayerPhase::Queued => self.modes[player.mode.0].queue.remove(player.ticket),
+            PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
+            PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
+        }
+    }
+
+    /// Sends those out whose party has lost one of its players.
+    pub(crate) fn disband(&mut self, ticket: Ticket) {
+        for id in self.companies.remove(&ticket).into_iter().flatten() {
+            self.evict(id, EvictReason::Party);
+        }
+    }
+
+    /// Sends a player out who is still there. Its connection stays. Its queue or its match is for the caller to see to.
+    pub(crate) fn evict(&mut self, player: PlayerId, reason: EvictReason) {
+        let Some(evicted) = self.forget(player) else { return };
+        let mode = evicted.mode;
+        self.totals.evicted += 1;
+        self.act(Action::Report(Event::PlayerEvicted { player, mode, reason }));
+        if let Some(connection) = evicted.connection {
+            self.act(Action::TellEvicted { connection, reason });
+        }
+    }
+
+    /// Forgets a player who waits: its session, its connection, its deadlines. Its queue or its match is for the caller
+    /// to see to.
+    pub(crate) fn forget(&mut self, id: PlayerId) -> Option<Player> {
+        let player = self.players.remove(&id)?;
+        self.sessions.remove(&player.resume_key, id);
+        let mode = &mut self.modes[player.mode.0];
+        mode.players_waiting -= 1;
+        match player.connection {
+            Some(connection) => drop(self.connections.remove(&connection)),
+            None => {
+                mode.players_away -= 1;
+                self.deadlines.set(Owner::Away(id), None);
+            }
+        }
+        if self.mode(player.mode).max_wait.is_some() {
+            self.deadlines.set(Owner::Wait(id), None);
+        }
+        Some(player)
+    }
+
+    // ---- Waiting for too long ----
+
+    /// Sets when a queued ticket has waited for long enough, where the mode has such a time. The first on it owns the
+    /// deadline.
+    fn set_wait(&mut self, ticket: Ticket) {
+        let first = self.members(ticket)[0];
+        let player = &self.players[&first];
+        if let Some(max_wait) = self.mode(player.mode).max_wait {
+            let until = player.joined_at.saturating_add(max_wait.saturating_mul(player.round));
+            self.deadlines.set(Owner::Wait(first), Some(until));
+        }
+    }
+
+    /// Whoever is matched waits for a game, and no longer for players.
+    pub(crate) fn end_wait(&mut self, mode: ModeId, ticket: Ticket) {
+        if self.mode(mode).max_wait.is_some() {
+            let first = self.members(ticket)[0];
+            self.deadlines.set(Owner::Wait(first), None);
+        }
+    }
+
+    /// A ticket has waited for a round: it is queued for another one, where it stands, or is out.
+    pub(crate) fn handle_wait_over(&mut self, first: PlayerId) {
+        let player = &self.players[&first];
+        let (mode, ticket, round) = (player.mode, player.ticket, player.round);
+        let waited = self.now.saturating_sub(player.joined_at);
+        let rounds = self.mode(mode).rounds;
+        let members = self.members(ticket);
+        for &id in &members {
+            if let Some(connection) = self.players[&id].connection {
+                self.act(Action::TellExpired { connection, waited, round, rounds });
+            }
+        }
+        if round < rounds {
+            self.player_mut(first).round += 1;
+            self.set_wait(ticket);
+            return members.into_iter().for_each(|id| self.tell_queued(id));
+        }
+        self.companies.remove(&ticket);
+        self.modes[mode.0].queue.remove(ticket);
+        for player in members {
+            self.forget(player);
+            self.totals.timed_out += 1;
+            self.act(Action::Report(Event::PlayerTimedOut { player, mode, waited }));
+        }
+    }
+}

@@ -1,0 +1,183 @@
+//! Parties: players who gather under a code, to be queued on one ticket.
+//!
+//! A party here is who speaks on which connection, and no more: whoever is lost is out of it, and who was queued with
+//! it stays on the ticket. It outlives its turns in a queue, and ends when the last of it goes.
+
+use std::collections::BTreeMap;
+
+use protocol::ErrorCode;
+use serde::{Deserialize, Serialize};
+
+use crate::ids::ConnectionId;
+use crate::io::Action;
+use crate::joining::{ALREADY_QUEUED, GOING_DOWN, Keys, Profile};
+use crate::limits::PARTY_MAX;
+use crate::matchmaker::{Matchmaker, Phase};
+
+/// All parties.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct Parties {
+    by_code: BTreeMap<String, Vec<Member>>,
+    by_connection: BTreeMap<ConnectionId, String>,
+}
+
+/// One who is in a party.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+struct Member {
+    connection: ConnectionId,
+    profile: Profile,
+}
+
+impl Parties {
+    /// The party that a connection is in.
+    pub(crate) fn code_of(&self, connection: ConnectionId) -> Option<&str> {
+        self.by_connection.get(&connection).map(String::as_str)
+    }
+
+    fn members_of(&self, connection: ConnectionId) -> &[Member] {
+        self.code_of(connection).and_then(|code| self.by_code.get(code)).map_or(&[], Vec::as_slice)
+    }
+
+    fn add(&mut self, code: &str, member: Member) {
+        self.by_connection.insert(member.connection, code.to_owned());
+        self.by_code.entry(code.to_owned()).or_default().push(member);
+    }
+
+    fn remove(&mut self, connection: ConnectionId) -> Option<String> {
+        let code = self.by_connection.remove(&connection)?;
+        if let Some(members) = self.by_code.get_mut(&code) {
+            members.retain(|member| member.connection != connection);
+            if members.is_empty() {
+                self.by_code.remove(&code);
+            }
+        }
+        Some(code)
+    }
+
+    /// Whether every connection is in the party that it says, and no party is empty or too large.
+    pub(crate) fn is_whole(&self) -> bool {
+        let of_parties = self.by_code.iter().flat_map(|(code, members)| {
+            members.iter().map(move |member| (member.connection, code))
+        });
+        let by_parties: BTreeMap<ConnectionId, &String> = of_parties.collect();
+        let sizes = self.by_code.values().map(Vec::len);
+        sizes.clone().all(|size| (1..=PARTY_MAX).contains(&size))
+            && sizes.sum::<usize>() == self.by_connection.len()
+            && by_parties.into_iter().eq(self.by_connection.iter().map(|(id, code)| (*id, code)))
+    }
+}
+
+impl Matchmaker {
+    /// How many resume keys and tokens a party needs whose leader says READY; zero: it is no party's leader.
+    pub fn party_size(&self, connection: ConnectionId) -> usize {
+        self.parties.members_of(connection).len()
+    }
+
+    pub(crate) fn handle_create_party(
+        &mut self,
+        connection: ConnectionId,
+        code: &str,
+        profile: Profile,
+    ) {
+        if !self.may_gather(connection) {
+            return;
+        }
+        if self.parties.by_code.contains_key(code) {
+            return self.refuse(connection, ErrorCode::BadParty, "the code is taken; try again");
+        }
+        self.parties.add(code, Member { connection, profile });
+        self.tell_party(code);
+    }
+
+    pub(crate) fn handle_join_party(
+        &mut self,
+        connection: ConnectionId,
+        code: &str,
+        profile: Profile,
+    ) {
+        if !self.may_gather(connection) {
+            return;
+        }
+        let size = self.parties.by_code.get(code).map_or(0, Vec::len);
+        if size == 0 {
+            return self.refuse(connection, ErrorCode::BadParty, "there is no such party");
+        }
+        if size == PARTY_MAX {
+            return self.refuse(connection, ErrorCode::BadParty, "the party is full");
+        }
+        self.parties.add(code, Member { connection, profile });
+        self.tell_party(code);
+    }
+
+    /// Whether a connection may be in a party. If not, it is told why.
+    fn may_gather(&mut self, connection: ConnectionId) -> bool {
+        let refusal = if self.connections.contains_key(&connection) {
+            (ErrorCode::BadState, ALREADY_QUEUED)
+        } else if self.phase != Phase::Serving {
+            (ErrorCode::Draining, GOING_DOWN)
+        } else if self.parties.code_of(connection).is_some() {
+            (ErrorCode::BadState, "you are in a party; PARTY leave comes first")
+        } else {
+            return true;
+        };
+        self.refuse(connection, refusal.0, refusal.1);
+        false
+    }
+
+    pub(crate) fn handle_leave_party(&mut self, connection: ConnectionId) {
+        if self.connections.contains_key(&connection) {
+            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
+        }
+        if self.parties.code_of(connection).is_none() {
+            return self.refuse(connection, ErrorCode::BadState, "you are in no party");
+        }
+        self.act(Action::TellLeft { connection });
+        self.leave_party(connection);
+    }
+
+    /// Takes a connection out of its party, if it is in one. The others are told.
+    pub(crate) fn leave_party(&mut self, connection: ConnectionId) {
+        if let Some(code) = self.parties.remove(connection) {
+            self.tell_party(&code);
+        }
+    }
+
+    fn tell_party(&mut self, code: &str) {
+        let members = self.parties.by_code.get(code).map_or(&[][..], Vec::as_slice);
+        let (size, connections) = (members.len(), members.iter().map(|member| member.connection));
+        for connection in connections.collect::<Vec<_>>() {
+            self.act(Action::TellParty { connection, code: code.to_owned(), size });
+        }
+    }
+
+    /// The first of a party queues all of it, with a resume key and a token for each.
+    pub(crate) fn handle_ready_party(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<&str>,
+        keys: Vec<Keys>,
+    ) {
+        let members = self.parties.members_of(connection);
+        let refusal = match members.first() {
+            None => Some("you are in no party; PARTY create, or PARTY join CODE"),
+            Some(first) if first.connection != connection => {
+                Some("the first of the party says READY for all")
+            }
+            Some(_) if members.len() != keys.len() => Some("the party has just changed; try again"),
+            Some(_) => None,
+        };
+        let members = members.to_vec();
+        if let Some(text) = refusal {
+            return self.refuse(connection, ErrorCode::BadState, text);
+        }
+        let is_queued = |member: &Member| self.connections.contains_key(&member.connection);
+        if members.iter().any(is_queued) {
+            let text = "one of the party is queued still; LEAVE comes first";
+            return self.refuse(connection, ErrorCode::BadState, text);
+        }
+        let Some(mode) = self.find_open_mode(connection, queue, members.len()) else { return };
+        let who = members.into_iter().zip(keys);
+        let who = who.map(|(member, keys)| (member.connection, member.profile, keys));
+        self.join(mode, who.collect());
+    }
+}
