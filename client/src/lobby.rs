@@ -135,7 +135,7 @@ impl Lobby {
     ) -> Result<Place, ClientError> {
         let deadline = deadline_after(limit);
         let (queue, name) = (queue.map(Into::into), name.map(Into::into));
-        self.send(&Request::Ready { queue, name, resume: None })?;
+        self.send(&Request::Ready { queue, name, skill: None, resume: None })?;
         loop {
             let reply = self.reply_before(deadline, limit, "place in a queue")?;
             if matches!(reply, Reply::Error { .. } | Reply::Bye { .. }) {
@@ -154,7 +154,7 @@ impl Lobby {
     /// As [`join`](Self::join).
     pub fn resume(&mut self, key: &str, limit: Duration) -> Result<Reply, ClientError> {
         let resume = Some(key.parse().map_or(ResumeKey::Malformed, ResumeKey::Key));
-        self.send(&Request::Ready { queue: None, name: None, resume })?;
+        self.send(&Request::Ready { queue: None, name: None, skill: None, resume })?;
         let reply = self.next_reply(limit)?;
         if matches!(reply, Reply::Error { .. } | Reply::Bye { .. }) {
             return Err(self.refusal(&reply));
@@ -188,6 +188,7 @@ impl Lobby {
             Reply::Error { .. } | Reply::Bye { .. } | Reply::Left | Reply::Evicted { .. } => {
                 Err(self.refusal(&reply))
             }
+            Reply::Expired { round, rounds, .. } if round >= rounds => Err(self.refusal(&reply)),
             Reply::Found { .. } => {
                 self.send(&Request::Accept)?;
                 Ok(None)
@@ -199,6 +200,8 @@ impl Lobby {
             | Reply::Help(_)
             | Reply::Requeued { .. }
             | Reply::Accepted { .. }
+            | Reply::Expired { .. }
+            | Reply::Party { .. }
             | Reply::Waiting { .. }
             | Reply::Other(_) => Ok(None),
         }

@@ -591,7 +591,7 @@ fn the_lobby_tells_every_way_in_which_it_can_go_wrong() {
 fn a_match_that_is_found_is_accepted() {
     let fake = Fake::new();
     let mut lobby = Lobby::open(&fake.address, LIMIT).unwrap();
-    lobby.send(&Request::Ready { queue: None, name: None, resume: None }).unwrap();
+    lobby.send(&Request::Ready { queue: None, name: None, skill: None, resume: None }).unwrap();
     let mut seated = fake.accept();
     assert!(matches!(lobby.next_reply(LIMIT), Ok(Reply::Muster { .. })));
     seated.say("QUEUED queue=duel position=1 needed=2 resume=0");

@@ -12,7 +12,10 @@ pub(crate) const USAGE_EXIT_CODE: u8 = 2;
 
 /// How long a player may be silent, where no flag says otherwise, and that nobody waits for one who is lost.
 const OPTIONS: Options =
-    Options { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO };
+    Options { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO, backfill: false };
+
+/// The flag of games that go on with others in place of those who have left.
+const BACKFILL: &str = "--backfill";
 
 /// The flag of all games that says how long a player who is lost may come back.
 const REJOIN_WAIT: &str = "--rejoin-wait";
@@ -42,6 +45,8 @@ pub(crate) enum UsageError {
     BadDuration { flag: &'static str, value: String },
     #[error("--duration is at most {}, not {value}", humantime::format_duration(DURATION_MAX))]
     LongDuration { value: String },
+    #[error("--backfill is on or off, not {value}")]
+    BadSwitch { value: String },
     #[error("--hz is 30 or 60, not {value}")]
     BadRate { value: String },
 }
@@ -75,8 +80,11 @@ fn parse_options(
     arguments: &[OsString],
 ) -> Result<Options, UsageError> {
     let mut options = OPTIONS;
-    for (flag, value) in pairs(game, &[(silence, "10s"), (REJOIN_WAIT, "30s")], arguments)? {
+    let flags = [(silence, "10s"), (REJOIN_WAIT, "30s"), (BACKFILL, "on")];
+    let flags = if game == "echo" { &flags[..] } else { &flags[..2] };
+    for (flag, value) in pairs(game, flags, arguments)? {
         match flag {
+            BACKFILL => options.backfill = switch(&value)?,
             REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
             _ => options.silence_max = duration(flag, &value)?,
         }
@@ -86,10 +94,17 @@ fn parse_options(
 
 fn parse_arena(arguments: &[OsString]) -> Result<Command, UsageError> {
     let (mut options, mut rules) = (OPTIONS, Rules::default());
-    let flags = [("--hz", "60"), ("--duration", "60s"), ("--silence", "10s"), (REJOIN_WAIT, "30s")];
+    let flags = [
+        ("--hz", "60"),
+        ("--duration", "60s"),
+        ("--silence", "10s"),
+        (REJOIN_WAIT, "30s"),
+        (BACKFILL, "on"),
+    ];
     for (flag, value) in pairs("arena", &flags, arguments)? {
         match flag {
             "--hz" => rules.rate = rate(&value)?,
+            BACKFILL => options.backfill = switch(&value)?,
             "--duration" => rules.duration = duration(flag, &value)?,
             REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
             _ => options.silence_max = duration(flag, &value)?,
@@ -128,6 +143,14 @@ fn pairs(
 fn duration(flag: &'static str, value: &str) -> Result<Duration, UsageError> {
     let duration = humantime::parse_duration(value).ok().filter(|duration| !duration.is_zero());
     duration.ok_or_else(|| UsageError::BadDuration { flag, value: visible(value) })
+}
+
+fn switch(value: &str) -> Result<bool, UsageError> {
+    match value {
+        "on" => Ok(true),
+        "off" => Ok(false),
+        _ => Err(UsageError::BadSwitch { value: visible(value) }),
+    }
 }
 
 fn rate(value: &str) -> Result<Rate, UsageError> {
@@ -170,7 +193,7 @@ Exit codes: 0 the match was played to an end, 1 a failure, 2 usage, 64 not start
 const ECHO_HELP: &str = "\
 muster-game echo: says back what is said
 
-Usage: muster-game echo [--silence DURATION] [--rejoin-wait DURATION]
+Usage: muster-game echo [--silence DURATION] [--rejoin-wait DURATION] [--backfill on]
 
 Answers PING <text> with PONG <text>, and any other words with the same words. Ends when all players have
 said BYE or fallen silent, or when nobody came.
@@ -178,6 +201,7 @@ said BYE or fallen silent, or when nobody came.
 Options:
   --silence DURATION       a player who says nothing for so long has left [default: 10s]
   --rejoin-wait DURATION   no: it is lost, and has left after so long a wait
+  --backfill on            ask Muster for another player in place of each one who has left
 
 Example, in muster.toml:
   command = [\"muster-game\", \"echo\", \"--silence\", \"30s\"]";
@@ -200,7 +224,7 @@ const ARENA_HELP: &str = "\
 muster-game arena: collect coins, in real time, for 2 to 16 players
 
 Usage: muster-game arena [--hz 30|60] [--duration DURATION] [--silence DURATION]
-                         [--rejoin-wait DURATION]
+                         [--rejoin-wait DURATION] [--backfill on]
 
 Begins when all players are in, or the time to come in has passed. The first player with 30 coins wins, or who
 has most when the time is up. The result tells how late the ticks were.
@@ -210,6 +234,7 @@ Options:
   --duration DURATION      how long the game lasts, at most 1h [default: 60s]
   --silence DURATION       a player who says nothing for so long is off the map [default: 10s]
   --rejoin-wait DURATION   and if all are, the game waits so long for one of them [default: not at all]
+  --backfill on            ask Muster for another player in place of each one who has left
 
 Example, in muster.toml:
   [[mode]]

@@ -18,8 +18,15 @@ pub(crate) fn rehearse() {
     };
     let players = vec![seat(0), seat(1)];
     let (hello_ms, max_ms) = (1, 1);
-    let start =
-        ToGame::Start { match_id: "0".into(), players, hello_ms, max_ms, netcode: None }.to_line();
+    let start = ToGame::Start {
+        match_id: "0".into(),
+        players,
+        hello_ms,
+        max_ms,
+        teams: Vec::new(),
+        netcode: None,
+    }
+    .to_line();
     let mut lines = LineBuffer::new(CONTROL_LINE_MAX);
     lines.extend(start.as_bytes());
     drop(Clock::new());

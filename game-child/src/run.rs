@@ -38,11 +38,13 @@ pub struct Options {
     pub silence_max: Duration,
     /// How long a player who is lost may come back; it has left only then. Zero: it has left at once.
     pub rejoin_wait: Duration,
+    /// Whether another player is asked for in place of one who has left.
+    pub backfill: bool,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO }
+        Self { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO, backfill: false }
     }
 }
 
@@ -81,7 +83,8 @@ pub fn run<G: Game>(
     clock.start();
     let mut table = Table {
         session: Session::new(setup, game, options.silence_max)
-            .with_rejoin_wait(options.rejoin_wait),
+            .with_rejoin_wait(options.rejoin_wait)
+            .with_backfill(options.backfill),
         socket,
         control,
         signals,
@@ -118,11 +121,11 @@ fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Sta
         }
         while let Some(message) = control.next_message() {
             match message {
-                ToGame::Start { match_id, players, hello_ms, max_ms, netcode } => {
+                ToGame::Start { match_id, players, hello_ms, max_ms, netcode, .. } => {
                     return Ok(Some(Start { match_id, players, hello_ms, max_ms, netcode }));
                 }
                 ToGame::Stop { .. } => return Ok(None),
-                ToGame::Rejoin { .. } | ToGame::Unknown => {}
+                ToGame::Fill { .. } | ToGame::Rejoin { .. } | ToGame::Unknown => {}
             }
         }
     }
@@ -185,6 +188,12 @@ impl<G: Game> Table<G> {
                         warn("a rejoin is ignored: it names no slot, or another player's token");
                     }
                 }
+                ToGame::Fill { players } => {
+                    let now = self.clock.now();
+                    if !players.iter().all(|player| self.session.handle_fill(now, player)) {
+                        warn("a fill is ignored: it names no slot, or another player's token");
+                    }
+                }
                 ToGame::Unknown => {}
             }
         }
@@ -207,7 +216,11 @@ impl<G: Game> Table<G> {
                     let fields = serde_json::Value::Object(fields.clone()).to_string();
                     note(format_args!("match {} ended: {}", self.label, Visible(&fields)));
                 }
-                FromGame::Ready | FromGame::Started | FromGame::Alive | FromGame::Unknown => {}
+                FromGame::Ready
+                | FromGame::Backfill { .. }
+                | FromGame::Started
+                | FromGame::Alive
+                | FromGame::Unknown => {}
             }
             self.control.say(&message);
         }

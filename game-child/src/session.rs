@@ -122,6 +122,7 @@ pub struct Session<G> {
     game: G,
     silence_max: Duration,
     rejoin_wait: Duration,
+    backfill: bool,
     /// When the next tick is due, while the game wants any.
     next_tick: Option<Duration>,
     /// The time to come in has passed.
@@ -162,6 +163,7 @@ impl<G: Game> Session<G> {
             game,
             silence_max,
             rejoin_wait: Duration::ZERO,
+            backfill: false,
             next_tick: None,
             hello_passed: false,
             stopped: false,
@@ -175,6 +177,12 @@ impl<G: Game> Session<G> {
     #[must_use]
     pub fn with_rejoin_wait(self, rejoin_wait: Duration) -> Self {
         Self { rejoin_wait, ..self }
+    }
+
+    /// The same match, in which another player is asked for in place of each one who has left.
+    #[must_use]
+    pub fn with_backfill(self, backfill: bool) -> Self {
+        Self { backfill, ..self }
     }
 
     /// A datagram came. What it costs, and what it is answered with, does not depend on who sent it.
@@ -286,6 +294,17 @@ impl<G: Game> Session<G> {
         true
     }
 
+    /// Another player comes into the slot of one who has left, as one who comes back would.
+    ///
+    /// Answers as [`handle_rejoin`](Self::handle_rejoin).
+    pub fn handle_fill(&mut self, now: Duration, player: &Seat) -> bool {
+        let is_sound = self.handle_rejoin(now, player);
+        if is_sound && let Some(name) = self.setup.names.get_mut(player.slot) {
+            player.name.clone_into(name);
+        }
+        is_sound
+    }
+
     /// The match is ended from outside: it is over with the result that there is.
     pub fn handle_stop(&mut self, now: Duration) {
         if self.is_over() {
@@ -391,6 +410,11 @@ impl<G: Game> Session<G> {
         self.presence[slot] = GONE;
         self.messages.push_back(FromGame::Left { slot });
         self.game.handle_left(now, slot, &mut self.outbox);
+        if self.backfill && !self.is_over() {
+            let is_open = |slot: &usize| self.presence[*slot] == GONE;
+            let slots = (0..self.presence.len()).filter(is_open).collect();
+            self.messages.push_back(FromGame::Backfill { slots });
+        }
     }
 
     fn welcome(&mut self, now: Duration, slot: usize) {

@@ -33,7 +33,7 @@ impl<'a> WaitingRoom<'a> {
         let (address, queues) = (lobby.address(), lobby.queues().join(", "));
         console.say(format_args!("connected to {address} (queues: {})", Visible(&queues)));
         let (queue, name) = (args.queue.clone(), args.name.clone());
-        lobby.send(&Request::Ready { queue, name, resume: None })?;
+        lobby.send(&Request::Ready { queue, name, skill: None, resume: None })?;
         Ok(Self { args, lobby, key: None, is_asked: false })
     }
 
@@ -163,7 +163,7 @@ impl<'a> WaitingRoom<'a> {
 fn reconnect(address: &str, key: &str) -> Result<Lobby, ClientError> {
     let mut lobby = Lobby::connect(address, LIMIT)?;
     let resume = Some(key.parse().map_or(protocol::ResumeKey::Malformed, protocol::ResumeKey::Key));
-    lobby.send(&Request::Ready { queue: None, name: None, resume })?;
+    lobby.send(&Request::Ready { queue: None, name: None, skill: None, resume })?;
     Ok(lobby)
 }
 
@@ -182,6 +182,10 @@ fn describe(reply: &Reply) -> Option<String> {
         }
         Reply::Found { match_id, .. } => Some(format!("match {} is found", Visible(match_id))),
         Reply::Accepted { count, of } => Some(format!("{count} of {of} have accepted")),
+        Reply::Expired { waited_ms, .. } => {
+            Some(format!("nobody to play with in {} s", waited_ms / 1000))
+        }
+        Reply::Party { code, size } => Some(format!("party {}: {size} are in it", Visible(code))),
         Reply::Assign { match_id, host, port, slot, players, .. } => Some(format!(
             "assigned: match {} on {}:{port}, slot {slot} of {players}",
             Visible(match_id),

@@ -88,7 +88,14 @@ impl Fake {
         let seat = |slot| Seat { slot, name: name(slot), token: token(slot) };
         let players = (0..players).map(seat).collect();
         let match_id = MATCH_ID.into();
-        self.tell(&ToGame::Start { match_id, players, hello_ms, max_ms, netcode: None });
+        self.tell(&ToGame::Start {
+            match_id,
+            players,
+            hello_ms,
+            max_ms,
+            teams: Vec::new(),
+            netcode: None,
+        });
     }
 
     pub(crate) fn tell(&mut self, message: &ToGame) {
@@ -125,6 +132,7 @@ impl Fake {
             | FromGame::Joined { .. }
             | FromGame::Left { .. }
             | FromGame::Alive
+            | FromGame::Backfill { .. }
             | FromGame::Unknown => None,
         });
         let result = results.next().expect("a result");

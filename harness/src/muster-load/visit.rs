@@ -268,6 +268,8 @@ impl Visit {
             | Reply::Status { .. }
             | Reply::Help(_)
             | Reply::Accepted { .. }
+            | Reply::Expired { .. }
+            | Reply::Party { .. }
             | Reply::Other(_) => {}
         }
         self.with_scenario(stage, |scenario, desk| scenario.handle_reply(desk, &reply));

@@ -151,6 +151,11 @@ impl Checker<'_> {
             close_timeout: time("limits.close_timeout", &limits.close_timeout, 2_000)?,
             lost_timeout: time("limits.lost_timeout", &limits.lost_timeout, 60_000)?,
             resume_window: self.duration("limits.resume_window", &limits.resume_window, 30_000)?,
+            skill_from: limits
+                .skill_from
+                .as_ref()
+                .map(|fronts| fronts.get_ref().clone())
+                .unwrap_or_default(),
             lines_per_second: self.number(
                 "limits.lines_per_second",
                 &limits.lines_per_second,

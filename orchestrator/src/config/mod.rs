@@ -19,6 +19,7 @@ use std::time::Duration;
 
 use launcher::{Confinement, Contract, Program};
 use log::LevelFilter;
+use matchmaker::Skill;
 use regex_lite::Regex;
 
 /// Everything that `muster serve` needs to know.
@@ -85,6 +86,8 @@ pub(crate) struct Limits {
     pub(crate) lost_timeout: Duration,
     /// How long the place of a player is kept whose connection is lost.
     pub(crate) resume_window: Duration,
+    /// The addresses of those who may say what a player is able to.
+    pub(crate) skill_from: Vec<IpAddr>,
     /// Lines that a client may send, in the long run.
     pub(crate) lines_per_second: u32,
     /// Lines that a client may send at once.
@@ -116,6 +119,15 @@ pub(crate) struct Reports {
 pub(crate) struct Mode {
     pub(crate) name: String,
     pub(crate) players: usize,
+    /// The squads of each team; none: all play in one.
+    pub(crate) teams: Vec<Vec<usize>>,
+    /// Players who may be queued together.
+    pub(crate) party_max: usize,
+    /// Who may meet whom, where not whoever comes next.
+    pub(crate) skill: Option<Skill>,
+    /// How long players may wait for others in a round, and how many rounds.
+    pub(crate) max_wait: Option<Duration>,
+    pub(crate) rounds: u32,
     /// The program, then its arguments.
     pub(crate) command: Vec<String>,
     /// Variables for the game besides those of the contract.
@@ -226,6 +238,11 @@ impl Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
             players: mode.players,
+            teams: mode.teams.clone(),
+            party_max: mode.party_max,
+            skill: mode.skill,
+            max_wait: mode.max_wait,
+            rounds: mode.rounds,
             warm_min: mode.warm_min,
             warm_max: mode.warm_max,
             seat_at_launch: true,
@@ -247,6 +264,15 @@ impl Config {
             resume_window: self.limits.resume_window,
             launching_max: self.limits.launching,
         }
+    }
+}
+
+impl Mode {
+    /// The slots of each team, which follow each other.
+    pub(crate) fn slots_by_team(&self) -> Vec<Vec<usize>> {
+        let mut slots = 0..;
+        let size = |team: &Vec<usize>| team.iter().sum();
+        self.teams.iter().map(|team| slots.by_ref().take(size(team)).collect()).collect()
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use launcher::Contract;
+use matchmaker::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
+use matchmaker::{Skill, SkillRules};
 use regex_lite::Regex;
 use toml::Spanned;
 
@@ -58,7 +60,9 @@ impl Checker<'_> {
         let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
         let alive_timeout = self.duration_if_set("mode.alive_timeout", &mode.alive_timeout)?;
         let accept_timeout = self.duration_if_set("mode.accept_timeout", &mode.accept_timeout)?;
-        let players = 1..=matchmaker::limits::PLAYERS_PER_MATCH_MAX;
+        let teams = self.teams(mode)?;
+        let players = self.players(mode, &teams)?;
+        let squad_max = teams.concat().into_iter().max().unwrap_or(players).min(PARTY_MAX);
         let command = self.command(spanned)?;
         let contract = self.contract(mode)?;
         let (warm_min, warm_max) = self.warm(mode, contract)?;
@@ -66,7 +70,12 @@ impl Checker<'_> {
         let is_ours = command[0] == OWN_GAMES;
         Ok(Mode {
             name: self.mode_name(spanned)?,
-            players: self.number("mode.players", &mode.players, 2, players)?,
+            players,
+            party_max: self.number("mode.party_max", &mode.party_max, 1, 1..=squad_max)?,
+            skill: mode.skill.as_ref().map(|skill| self.skill(skill)).transpose()?,
+            max_wait: self.duration_if_set("mode.max_wait", &mode.max_wait)?,
+            rounds: self.number("mode.rounds", &mode.rounds, 1, 1..=1_000)?,
+            teams,
             confinement: self.confinement(
                 &mode.confinement,
                 confinement,
@@ -123,6 +132,64 @@ impl Checker<'_> {
             }
             (Some(_), None) => unreachable!("every contract without bind is matched above"),
         }
+    }
+
+    /// The squads of each team.
+    fn teams(&self, mode: &raw::Mode) -> Result<Vec<Vec<usize>>, ConfigError> {
+        let Some(teams) = &mode.teams else { return Ok(Vec::new()) };
+        let size = |squad: &i64| usize::try_from(*squad).ok().filter(|size| *size > 0);
+        let squads = |team: &Vec<i64>| -> Option<Vec<usize>> {
+            team.iter()
+                .map(size)
+                .collect::<Option<_>>()
+                .filter(|squads: &Vec<_>| !squads.is_empty())
+        };
+        let checked: Option<Vec<Vec<usize>>> = teams.get_ref().iter().map(squads).collect();
+        checked.filter(|teams| !teams.is_empty()).ok_or_else(|| {
+            let problem = "must be a list of teams, each a list of how many players go together: \
+                           [[3], [3]] is three against three";
+            self.wrong("mode.teams", teams, problem)
+        })
+    }
+
+    /// Players in a match: as many as are in the teams, where there are any.
+    fn players(&self, mode: &raw::Mode, teams: &[Vec<usize>]) -> Result<usize, ConfigError> {
+        let in_teams = teams.concat().iter().fold(0, |sum: usize, size| sum.saturating_add(*size));
+        if let Some(spanned) = mode.teams.as_ref().filter(|_| in_teams > PLAYERS_PER_MATCH_MAX) {
+            let problem = format!("are {in_teams} players; {PLAYERS_PER_MATCH_MAX} at most");
+            return Err(self.wrong("mode.teams", spanned, problem));
+        }
+        let default = if teams.is_empty() { 2 } else { in_teams };
+        let players =
+            self.number("mode.players", &mode.players, default, 1..=PLAYERS_PER_MATCH_MAX)?;
+        match &mode.players {
+            Some(said) if !teams.is_empty() && players != in_teams => {
+                let problem = format!("is {players}, and the teams are {in_teams}; leave it out");
+                Err(self.wrong("mode.players", said, problem))
+            }
+            _ => Ok(players),
+        }
+    }
+
+    /// Who may meet whom by skill.
+    fn skill(&self, skill: &raw::Skill) -> Result<Skill, ConfigError> {
+        let number =
+            |key, value: &Key<i64>, default| self.number(key, value, default, 0..=1_000_000);
+        let window: u32 = number("mode.skill.window", &skill.window, 100)?;
+        let window_max: u32 =
+            number("mode.skill.window_max", &skill.window_max, window.saturating_mul(10))?;
+        if let Some(said) = skill.window_max.as_ref().filter(|_| window_max < window) {
+            let problem = format!("is {window_max}, less than the first window, which is {window}");
+            return Err(self.wrong("mode.skill.window_max", said, problem));
+        }
+        let widen_by: u32 = number("mode.skill.widen_by", &skill.widen_by, 50)?;
+        let widen_every =
+            self.duration_over_zero("mode.skill.widen_every", &skill.widen_every, 5_000)?;
+        let default: u32 = number("mode.skill.default", &skill.default, 1_000)?;
+        Ok(Skill {
+            default: i32::try_from(default).unwrap_or(i32::MAX),
+            rules: SkillRules { window, widen_by, widen_every, window_max },
+        })
     }
 
     /// Whether players may come back. A program that is told nothing cannot be told of them.

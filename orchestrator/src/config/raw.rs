@@ -1,6 +1,7 @@
 //! The shape of the file. Every value knows where it stands, so that a later check can say so.
 
 use std::collections::BTreeMap;
+use std::net::IpAddr;
 use std::path::PathBuf;
 
 use serde::Deserialize;
@@ -52,6 +53,7 @@ pub(super) struct Limits {
     pub(super) close_timeout: Key<String>,
     pub(super) lost_timeout: Key<String>,
     pub(super) resume_window: Key<String>,
+    pub(super) skill_from: Key<Vec<IpAddr>>,
     pub(super) lines_per_second: Key<i64>,
     pub(super) lines_burst: Key<i64>,
     pub(super) write_buffer: Key<i64>,
@@ -88,6 +90,11 @@ pub(super) struct Log {
 pub(super) struct Mode {
     pub(super) name: Key<String>,
     pub(super) players: Key<i64>,
+    pub(super) teams: Key<Vec<Vec<i64>>>,
+    pub(super) party_max: Key<i64>,
+    pub(super) skill: Option<Skill>,
+    pub(super) max_wait: Key<String>,
+    pub(super) rounds: Key<i64>,
     pub(super) command: Key<Vec<String>>,
     pub(super) env: Key<BTreeMap<String, String>>,
     pub(super) contract: Key<String>,
@@ -110,6 +117,16 @@ pub(super) struct Mode {
     #[cfg(feature = "stub-games")]
     pub(super) stub: Key<bool>,
     pub(super) confinement: Confinement,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub(super) struct Skill {
+    pub(super) default: Key<i64>,
+    pub(super) window: Key<i64>,
+    pub(super) widen_by: Key<i64>,
+    pub(super) widen_every: Key<String>,
+    pub(super) window_max: Key<i64>,
 }
 
 /// For all modes, or for one in place of that.

@@ -108,7 +108,7 @@ pub(crate) const FAULTS: [&str; 5] =
     ["not_launched", "not_ready", "not_started", "ended", "broken"];
 
 /// Why players lose their place.
-pub(crate) const EVICTIONS: [EvictReason; 2] = [EvictReason::Declined, EvictReason::Timeout];
+pub(crate) const EVICTIONS: [EvictReason; EvictReason::ALL.len()] = EvictReason::ALL;
 
 /// signal(7): the same on every machine.
 const SIGKILL: i32 = 9;

@@ -6,6 +6,7 @@
 //! that the brain hears of everything in order and no decision is taken here.
 
 mod admin;
+mod events;
 mod figures;
 mod manager;
 mod perform;

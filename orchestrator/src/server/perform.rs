@@ -1,9 +1,7 @@
 //! What the brain says, done.
 
 use launcher::{Contract, Guests};
-use matchmaker::{
-    Action, ConnectionId, Event, GameId, Input, MatchEnd, MatchId, ModeId, SeatedMatch,
-};
+use matchmaker::{Action, ConnectionId, Event, GameId, Input, MatchId, ModeId, SeatedMatch};
 use nix::sys::signal::Signal;
 use protocol::netcode::Netcode;
 use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
@@ -28,9 +26,17 @@ impl Server {
             | Action::TellWaiting { .. }
             | Action::TellFound { .. }
             | Action::TellAccepted { .. }
+            | Action::TellExpired { .. }
+            | Action::TellParty { .. }
             | Action::TellEvicted { .. } => self.tell_player(&action),
             Action::Replace { connection } => {
                 self.close_with(connection, &Reply::Bye { reason: "replaced".into() });
+            }
+            Action::Fill { game, seats } => {
+                for seat in &seats {
+                    self.doors.forget_token(game, seat.slot);
+                }
+                self.tell_game(game, &ToGame::Fill { players: seats });
             }
             Action::Rejoin { game, seat } => {
                 self.doors.forget_token(game, seat.slot);
@@ -99,6 +105,13 @@ impl Server {
             Action::TellAccepted { connection, count, of } => {
                 (connection, Reply::Accepted { count, of })
             }
+            Action::TellExpired { connection, waited, round, rounds } => {
+                let waited_ms = millis(waited);
+                (connection, Reply::Expired { waited_ms, round, rounds })
+            }
+            Action::TellParty { connection, ref code, size } => {
+                (connection, Reply::Party { code: code.clone(), size })
+            }
             Action::TellEvicted { connection, reason } => {
                 if let Some(client) = self.clients.get_mut(connection) {
                     client.begin_idle(self.now);
@@ -145,6 +158,7 @@ impl Server {
             players: seats,
             hello_ms: millis(mode.hello_timeout),
             max_ms: millis(mode.max_duration),
+            teams: mode.slots_by_team(),
             netcode,
         }
     }
@@ -223,106 +237,6 @@ impl Server {
     fn queue_name(&self, mode: ModeId) -> String {
         self.mode(mode).name.clone()
     }
-
-    fn report(&self, event: &Event) {
-        let name = |mode: &ModeId| &self.mode(*mode).name;
-        let pid = |game: &GameId| self.games.get(*game).map_or(0, |game| game.pid);
-        match event {
-            Event::PlayerAway { .. }
-            | Event::PlayerReturned { .. }
-            | Event::PlayerExpired { .. }
-            | Event::PlayerEvicted { .. } => self.report_player(event),
-            Event::MatchFormed { match_id, mode, players } => {
-                let players: Vec<String> = players.iter().map(ToString::to_string).collect();
-                let players = players.join(",");
-                log::info!("match formed match={match_id} mode={} players={players}", name(mode));
-            }
-            Event::MatchDissolved { match_id, mode, player } => {
-                log::info!("match dissolved match={match_id} mode={} player={player}", name(mode));
-            }
-            Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
-                "match assigned match={match_id} mode={} game={game} pid={} port={port} waited={waited:?}",
-                name(mode),
-                pid(game)
-            ),
-            Event::PlayerJoined { match_id, slot } => {
-                log::debug!("player joined match={match_id} slot={slot}");
-            }
-            Event::PlayerLeft { match_id, slot } => {
-                log::debug!("player left match={match_id} slot={slot}");
-            }
-            Event::MatchResult { match_id, mode, game, result } => log::info!(
-                "match result match={match_id} mode={} game={game} result={result}",
-                name(mode)
-            ),
-            Event::MatchEnded { match_id, mode, game, end, lasted } => {
-                let (how, exit) = match end {
-                    MatchEnd::Finished(exit) => ("finished", exit),
-                    MatchEnd::Stopped(exit) => ("stopped", exit),
-                };
-                let mode = name(mode);
-                log::info!(
-                    "match {how} match={match_id} mode={mode} game={game} end=\"{exit}\" lasted={lasted:?}"
-                );
-            }
-            Event::GameWarm { game, mode } => {
-                log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
-            }
-            Event::GameFailed { game, mode, fault, retry_in } => log::warn!(
-                "game failed game={game} mode={} pid={}: it {fault}; next try {}",
-                name(mode),
-                pid(game),
-                pause(*retry_in)
-            ),
-            Event::GameStopping { game, why } => {
-                log::info!("game stopping game={game} pid={}: {why}", pid(game));
-            }
-            // Told with what the kernel knows of it, when it was recorded.
-            Event::GameEnded { .. } => {}
-            Event::PortBusy { port, rest } => {
-                log::warn!(
-                    "port busy port={port}: another program holds it; trying again in {rest:?}"
-                );
-            }
-            Event::PortReturned { port, rest } if rest.is_zero() => {
-                log::info!("port free port={port}");
-            }
-            Event::PortReturned { port, rest } => {
-                log::info!("port returned port={port} rests={rest:?}");
-            }
-            Event::Draining { games, timeout } => {
-                log::info!("draining games={games} timeout={timeout:?}");
-            }
-        }
-    }
-}
-
-impl Server {
-    /// Who goes and comes back: a line each, which a host full of players would drown in.
-    fn report_player(&self, event: &Event) {
-        let name = |mode: &ModeId| &self.mode(*mode).name;
-        match event {
-            Event::PlayerAway { player, mode, window } => {
-                let mode = name(mode);
-                log::debug!("player away player={player} mode={mode} window={window:?}");
-            }
-            Event::PlayerReturned { player, mode } => {
-                log::debug!("player returned player={player} mode={}", name(mode));
-            }
-            Event::PlayerExpired { player, mode } => {
-                log::debug!("player expired player={player} mode={}", name(mode));
-            }
-            Event::PlayerEvicted { player, mode, reason } => {
-                let (mode, reason) = (name(mode), reason.word());
-                log::debug!("player evicted player={player} mode={mode} reason={reason}");
-            }
-            _ => {}
-        }
-    }
-}
-
-fn pause(duration: std::time::Duration) -> String {
-    if duration.is_zero() { "at once".into() } else { format!("in {duration:?}") }
 }
 
 fn millis(duration: std::time::Duration) -> u64 {

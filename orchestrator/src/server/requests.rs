@@ -1,7 +1,7 @@
 //! What clients ask, and the answers. What concerns queues and matches is for the brain to say.
 
 use matchmaker::{ConnectionId, Input, ModeId};
-use protocol::{ErrorCode, LineError, Reply, Request, ResumeKey};
+use protocol::{ErrorCode, LineError, Member, Reply, Request, ResumeKey, Secret};
 
 use super::Server;
 
@@ -10,6 +10,7 @@ const HELP: &[&str] = &[
     "READY [queue=Q] [name=N] joins a queue",
     "READY resume=K takes up your place again after a lost connection, or your assignment",
     "ACCEPT or DECLINE answers FOUND, in time",
+    "PARTY create, PARTY join CODE, PARTY leave; then READY party [queue=Q] queues all of it",
     "LEAVE leaves the queue or the match",
     "STATUS tells how full the queues are",
     "PING [text] gets PONG [text]",
@@ -35,15 +36,40 @@ impl Server {
 
     fn handle_request(&mut self, connection: ConnectionId, request: Request) {
         match request {
-            Request::Ready { queue, name, resume } => {
-                match self.ready(connection, queue, name, resume) {
-                    Ok(input) => self.tell_brain(input),
-                    Err(error) => {
-                        log::error!("the system gives no random bytes: {error}");
-                        self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
-                    }
-                }
+            Request::Ready { resume: Some(key), .. } => self.tell_drawn(connection, |draw| {
+                let key = match key {
+                    ResumeKey::Key(key) => Some(key),
+                    ResumeKey::Malformed => None,
+                };
+                Ok(Input::Resume { connection, key, token: draw()? })
+            }),
+            Request::Ready { queue, name, skill, resume: None } => {
+                let skill = self.believed_skill(connection, skill);
+                self.tell_drawn(connection, |draw| {
+                    let (resume_key, token) = (draw()?, draw()?);
+                    Ok(Input::Ready { connection, queue, name, skill, resume_key, token })
+                });
             }
+            Request::ReadyParty { queue } => {
+                let size = self.brain.party_size(connection);
+                self.tell_drawn(connection, |draw| {
+                    let keys =
+                        (0..size).map(|_| Ok((draw()?, draw()?))).collect::<Result<_, _>>()?;
+                    Ok(Input::ReadyParty { connection, queue, keys })
+                });
+            }
+            Request::CreateParty(Member { name, skill }) => {
+                let skill = self.believed_skill(connection, skill);
+                self.tell_drawn(connection, |draw| {
+                    let code = party_code(&draw()?);
+                    Ok(Input::CreateParty { connection, code, name, skill })
+                });
+            }
+            Request::JoinParty { code, member: Member { name, skill } } => {
+                let skill = self.believed_skill(connection, skill);
+                self.tell_brain(Input::JoinParty { connection, code, name, skill });
+            }
+            Request::LeaveParty => self.tell_brain(Input::LeaveParty { connection }),
             Request::Leave => self.tell_brain(Input::Leave { connection }),
             Request::Accept => self.tell_brain(Input::Answer { connection, accepts: true }),
             Request::Decline => self.tell_brain(Input::Answer { connection, accepts: false }),
@@ -66,23 +92,25 @@ impl Server {
         }
     }
 
-    /// What READY is for the brain, with the secrets that it takes.
-    fn ready(
+    /// Tells the brain something that takes secrets. If there are none, the client is told.
+    fn tell_drawn(
         &mut self,
         connection: ConnectionId,
-        queue: Option<String>,
-        name: Option<String>,
-        resume: Option<ResumeKey>,
-    ) -> Result<Input, getrandom::Error> {
-        let token = self.secrets.draw()?;
-        Ok(match resume {
-            Some(ResumeKey::Key(key)) => Input::Resume { connection, key: Some(key), token },
-            Some(ResumeKey::Malformed) => Input::Resume { connection, key: None, token },
-            None => {
-                let resume_key = self.secrets.draw()?;
-                Input::Ready { connection, queue, name, resume_key, token }
+        input: impl FnOnce(&mut dyn FnMut() -> Drawn) -> Result<Input, getrandom::Error>,
+    ) {
+        match input(&mut || self.secrets.draw()) {
+            Ok(input) => self.tell_brain(input),
+            Err(error) => {
+                log::error!("the system gives no random bytes: {error}");
+                self.refuse(connection, ErrorCode::TooMany, "no random bytes; try again");
             }
-        })
+        }
+    }
+
+    /// What a client says of a player's skill counts where it is one of the fronts that Muster trusts.
+    fn believed_skill(&mut self, connection: ConnectionId, skill: Option<i32>) -> Option<i32> {
+        let address = self.clients.get_mut(connection)?.address();
+        skill.filter(|_| self.config.limits.skill_from.contains(&address))
     }
 
     fn status(&self, mode: ModeId) -> Reply {
@@ -94,4 +122,16 @@ impl Server {
             ports_free: status.ports_free,
         }
     }
+}
+
+/// What is drawn of the system's random bytes.
+type Drawn = Result<Secret, getrandom::Error>;
+
+/// What others join a party by: short enough to be said aloud, and without letters that look alike; 40 random bits, so
+/// that nobody guesses one by trying.
+fn party_code(secret: &Secret) -> String {
+    const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
+    let bits = secret.first_half();
+    let letter = |place: usize| char::from(LETTERS[(bits >> (5 * place)) as usize % LETTERS.len()]);
+    (0..8).map(letter).collect()
 }

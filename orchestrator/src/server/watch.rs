@@ -170,6 +170,7 @@ impl Server {
             FromGame::Started => self.tell_brain(Input::GameStarted { game }),
             FromGame::Joined { slot } => self.tell_brain(Input::GameJoined { game, slot }),
             FromGame::Left { slot } => self.tell_brain(Input::GameLeft { game, slot }),
+            FromGame::Backfill { slots } => self.tell_brain(Input::GameBackfill { game, slots }),
             FromGame::Alive => self.tell_brain(Input::GameAlive { game }),
             FromGame::Result { fields } => {
                 let result = serde_json::Value::Object(fields).to_string();

@@ -296,7 +296,8 @@ impl Oracle {
                 (Some(_), _) => self.endings.gone += 1,
                 (None, _) => {}
             },
-            Reply::Evicted { .. } => {
+            Reply::Expired { round, rounds, .. } if round < rounds => {}
+            Reply::Evicted { .. } | Reply::Expired { .. } => {
                 if self.end(player).is_some() {
                     self.endings.evicted += 1;
                 }
@@ -305,6 +306,7 @@ impl Oracle {
             | Reply::Pong(_)
             | Reply::Status { .. }
             | Reply::Help(_)
+            | Reply::Party { .. }
             | Reply::Other(_) => {}
         }
     }

@@ -220,6 +220,6 @@ impl Desk<'_> {
 
     fn ready_request(&self, resume: Option<ResumeKey>) -> Request {
         let name = Some(format!("p{}", self.player));
-        Request::Ready { queue: Some(self.queue.to_owned()), name, resume }
+        Request::Ready { queue: Some(self.queue.to_owned()), name, skill: None, resume }
     }
 }

@@ -1,0 +1,137 @@
+//! What the brain reports, as lines of the log.
+
+use matchmaker::{Event, GameId, MatchEnd, ModeId};
+
+use super::Server;
+
+impl Server {
+    pub(super) fn report(&self, event: &Event) {
+        let name = |mode: &ModeId| &self.mode(*mode).name;
+        let pid = |game: &GameId| self.games.get(*game).map_or(0, |game| game.pid);
+        match event {
+            Event::PlayerAway { .. }
+            | Event::PlayerReturned { .. }
+            | Event::PlayerExpired { .. }
+            | Event::PlayerTimedOut { .. }
+            | Event::PlayerEvicted { .. } => self.report_player(event),
+            Event::MatchFormed { .. }
+            | Event::MatchDissolved { .. }
+            | Event::MatchAssigned { .. }
+            | Event::MatchBackfilled { .. }
+            | Event::PlayerJoined { .. }
+            | Event::PlayerLeft { .. }
+            | Event::MatchResult { .. }
+            | Event::MatchEnded { .. } => self.report_match(event),
+            Event::GameWarm { game, mode } => {
+                log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
+            }
+            Event::GameFailed { game, mode, fault, retry_in } => log::warn!(
+                "game failed game={game} mode={} pid={}: it {fault}; next try {}",
+                name(mode),
+                pid(game),
+                pause(*retry_in)
+            ),
+            Event::GameStopping { game, why } => {
+                log::info!("game stopping game={game} pid={}: {why}", pid(game));
+            }
+            // Told with what the kernel knows of it, when it was recorded.
+            Event::GameEnded { .. } => {}
+            Event::PortBusy { port, rest } => {
+                log::warn!(
+                    "port busy port={port}: another program holds it; trying again in {rest:?}"
+                );
+            }
+            Event::PortReturned { port, rest } if rest.is_zero() => {
+                log::info!("port free port={port}");
+            }
+            Event::PortReturned { port, rest } => {
+                log::info!("port returned port={port} rests={rest:?}");
+            }
+            Event::Draining { games, timeout } => {
+                log::info!("draining games={games} timeout={timeout:?}");
+            }
+        }
+    }
+
+    fn report_match(&self, event: &Event) {
+        let name = |mode: &ModeId| &self.mode(*mode).name;
+        match event {
+            Event::MatchBackfilled { match_id, mode, game, slots, players } => {
+                let (players, slots) = (listed(players), listed(slots));
+                log::info!(
+                    "match backfilled match={match_id} mode={} game={game} slots={slots} players={players}",
+                    name(mode)
+                );
+            }
+            Event::MatchFormed { match_id, mode, players } => {
+                let players = listed(players);
+                log::info!("match formed match={match_id} mode={} players={players}", name(mode));
+            }
+            Event::MatchDissolved { match_id, mode, player } => {
+                log::info!("match dissolved match={match_id} mode={} player={player}", name(mode));
+            }
+            Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
+                "match assigned match={match_id} mode={} game={game} pid={} port={port} waited={waited:?}",
+                name(mode),
+                self.games.get(*game).map_or(0, |game| game.pid)
+            ),
+            Event::PlayerJoined { match_id, slot } => {
+                log::debug!("player joined match={match_id} slot={slot}");
+            }
+            Event::PlayerLeft { match_id, slot } => {
+                log::debug!("player left match={match_id} slot={slot}");
+            }
+            Event::MatchResult { match_id, mode, game, result } => log::info!(
+                "match result match={match_id} mode={} game={game} result={result}",
+                name(mode)
+            ),
+            Event::MatchEnded { match_id, mode, game, end, lasted } => {
+                let (how, exit) = match end {
+                    MatchEnd::Finished(exit) => ("finished", exit),
+                    MatchEnd::Stopped(exit) => ("stopped", exit),
+                };
+                let mode = name(mode);
+                log::info!(
+                    "match {how} match={match_id} mode={mode} game={game} end=\"{exit}\" lasted={lasted:?}"
+                );
+            }
+            _ => {}
+        }
+    }
+
+    /// Who goes and comes back: a line each, which a host full of players would drown in.
+    fn report_player(&self, event: &Event) {
+        let name = |mode: &ModeId| &self.mode(*mode).name;
+        match event {
+            Event::PlayerAway { player, mode, window } => {
+                let mode = name(mode);
+                log::debug!("player away player={player} mode={mode} window={window:?}");
+            }
+            Event::PlayerReturned { player, mode } => {
+                log::debug!("player returned player={player} mode={}", name(mode));
+            }
+            Event::PlayerExpired { player, mode } => {
+                log::debug!("player expired player={player} mode={}", name(mode));
+            }
+            Event::PlayerTimedOut { player, mode, waited } => {
+                log::debug!(
+                    "player timed out player={player} mode={} waited={waited:?}",
+                    name(mode)
+                );
+            }
+            Event::PlayerEvicted { player, mode, reason } => {
+                let (mode, reason) = (name(mode), reason.word());
+                log::debug!("player evicted player={player} mode={mode} reason={reason}");
+            }
+            _ => {}
+        }
+    }
+}
+
+fn pause(duration: std::time::Duration) -> String {
+    if duration.is_zero() { "at once".into() } else { format!("in {duration:?}") }
+}
+
+fn listed(these: &[impl ToString]) -> String {
+    these.iter().map(ToString::to_string).collect::<Vec<_>>().join(",")
+}
