@@ -35,14 +35,17 @@ pub struct Mode {
     /// Players in a match.
     pub players: usize,
     /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.
+    #[serde(default)]
     pub teams: Vec<Vec<usize>>,
     /// Players who may be queued together, on one ticket.
+    #[serde(default = "one")]
     pub party_max: usize,
     /// Who may meet whom; `None`: whoever comes next.
     pub skill: Option<Skill>,
     /// How long a ticket may wait for others in one round; `None`: as long as it takes.
     pub max_wait: Option<Duration>,
     /// In how many rounds it may wait.
+    #[serde(default = "one")]
     pub rounds: u32,
     /// Games to keep warm, however few matches come.
     pub warm_min: usize,
@@ -77,6 +80,11 @@ pub struct Skill {
     pub default: i32,
     /// How far from its own skill a ticket accepts others, and how that widens as it waits.
     pub rules: SkillRules,
+}
+
+/// What a state that was written before there was such a number meant.
+pub(crate) fn one<T: From<u8>>() -> T {
+    1.into()
 }
 
 impl Mode {

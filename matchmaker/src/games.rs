@@ -33,6 +33,7 @@ pub(crate) struct Game {
     /// The slots of the players who came in; no more than there are players in the match.
     joined: BTreeSet<usize>,
     /// Those of them who did not go again.
+    #[serde(default)]
     present: BTreeSet<usize>,
     phase: GamePhase,
 }

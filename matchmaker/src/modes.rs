@@ -16,6 +16,7 @@ pub(crate) struct ModeState {
     /// Tickets that wait for a match.
     pub(crate) queue: Lineup,
     /// Matches whose games ask for players, and for which slots.
+    #[serde(default)]
     pub(crate) open_matches: BTreeMap<MatchId, BTreeSet<usize>>,
     /// Matches that wait for a game, in the order of their tickets.
     pub(crate) waiting: BTreeMap<Ticket, MatchId>,
@@ -36,6 +37,7 @@ pub(crate) struct ModeState {
     /// Players who joined and were not assigned yet: queued, or in a match without a game.
     pub(crate) players_waiting: usize,
     /// Those of them who are away.
+    #[serde(default)]
     pub(crate) players_away: usize,
     /// How many of the first waiting matches were told that a game is starting for them.
     pub(crate) told_starting: usize,

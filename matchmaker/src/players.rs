@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::config::one;
 use crate::ids::{ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
 
@@ -20,10 +21,13 @@ pub(crate) struct Player {
     pub(crate) resume_key: Secret,
     pub(crate) token: Secret,
     pub(crate) joined_at: Duration,
+    #[serde(default)]
     pub(crate) skill: i32,
     /// The round that its ticket waits in, from 1; kept by the first on it.
+    #[serde(default = "one")]
     pub(crate) round: u32,
     /// When it was told where to play.
+    #[serde(default)]
     pub(crate) assigned_at: Duration,
     phase: PlayerPhase,
 }

@@ -133,3 +133,94 @@ pub(crate) fn take(number: RawFd, what: &'static str) -> Result<OwnedFd, StateEr
         source,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Write as _;
+
+    use matchmaker::ModeId;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    /// A state as version 0.1.0 wrote it: two players in a game, one who waits for two others, a half-read line.
+    /// Written by hand-off to a program that kept it; never to be changed, as the versions out there are not.
+    const GOLDEN: &str = include_str!("continuity/golden/state-1.json");
+
+    const CONFIG: &str = r#"
+[ports]
+range = "30200-30203"
+[[mode]]
+name = "duel"
+command = ["muster-game", "tictactoe"]
+warm = 1
+[[mode]]
+name = "trio"
+players = 3
+command = ["muster-game", "echo"]
+warm = 0
+"#;
+
+    fn config(text: &str) -> Config {
+        let mut file = tempfile::NamedTempFile::new().unwrap();
+        file.write_all(text.as_bytes()).unwrap();
+        Config::from_file(file.path()).unwrap()
+    }
+
+    fn read(state: &Value) -> Result<State, StateError> {
+        State::read(state.to_string().as_bytes(), &config(CONFIG))
+    }
+
+    fn golden() -> Value {
+        serde_json::from_str(GOLDEN).unwrap()
+    }
+
+    #[test]
+    fn a_state_of_the_first_version_is_read() {
+        let state = State::read(GOLDEN.as_bytes(), &config(CONFIG)).unwrap();
+        let waiting = [0, 1].map(|mode| state.brain.mode_status(ModeId(mode)).waiting);
+        assert_eq!(waiting, [0, 1]);
+        assert_eq!(state.brain.totals().assigned, 2);
+        assert_eq!(state.brain.games().filter(|(_, has_process)| *has_process).count(), 2);
+        state.brain.check_invariants().unwrap();
+        state.try_out();
+    }
+
+    /// What the next version adds is nothing to this one, and what it adds has a default when it reads this.
+    #[test]
+    fn unknown_fields_are_ignored_and_new_ones_have_defaults() {
+        let mut state = golden();
+        state["of_tomorrow"] = json!({"deep": [1]});
+        state["brain"]["of_tomorrow"] = json!(1);
+        state["clients"]["clients"][0]["client"]["of_tomorrow"] = json!("x");
+        state["games"][0]["of_tomorrow"] = json!(null);
+        let members = state.as_object_mut().unwrap();
+        for later in ["stop_was_asked", "upgrades", "journal", "asked_by"] {
+            assert!(members.remove(later).is_some(), "{later}");
+        }
+        let read = read(&state).unwrap();
+        assert!(!read.stop_was_asked && read.upgrades == 0 && read.journal.is_none());
+    }
+
+    #[test]
+    fn what_cannot_be_gone_on_with_is_refused_with_the_reason() {
+        let mut later = golden();
+        later["format"] = json!(FORMAT + 1);
+        // Its brain may be beyond understanding, and it is still the format that is told.
+        later["brain"] = json!("another one");
+        let reason = |state| read(state).map(drop).unwrap_err().to_string();
+        assert_eq!(reason(&later), "the state has format 2, and this version reads 1");
+        let mut odd = golden();
+        odd["brain"]["ports"]["free"] = json!(["no port"]);
+        assert!(reason(&odd).contains("not understood"), "{}", reason(&odd));
+        let other = config(&CONFIG.replace("players = 3", "players = 4"));
+        let refused = State::read(GOLDEN.as_bytes(), &other).map(drop).unwrap_err().to_string();
+        assert!(
+            refused.contains("the names of the modes, their order and their sizes"),
+            "{refused}"
+        );
+        for text in ["", "{", "[]", "nonsense"] {
+            assert!(State::read(text.as_bytes(), &config(CONFIG)).is_err(), "{text}");
+        }
+    }
+}
