@@ -181,7 +181,7 @@ pub enum Action {
         mode: ModeId,
         /// The place, from 1.
         position: usize,
-        /// How many must wait, from the front on, for the player's match to form.
+        /// How many players are in a match.
         needed: usize,
         /// The key that names the session.
         resume_key: Secret,

@@ -167,13 +167,10 @@ impl Matchmaker {
         self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
     }
 
-    /// A ticket's position, and how many must wait for its match to form: the position, rounded up to whole
-    /// matches; where skill decides, as many as are in a match.
+    /// A ticket's position, and how many must wait for a match: whoever has more before it waits for others, by their
+    /// number or by their kind.
     pub(crate) fn place(&self, mode: ModeId, ticket: Ticket) -> (usize, usize) {
-        let position = self.modes[mode.0].queue.position(ticket);
-        let size = self.mode(mode).players;
-        let is_by_skill = self.mode(mode).skill.is_some();
-        (position, if is_by_skill { size } else { position.next_multiple_of(size) })
+        (self.modes[mode.0].queue.position(ticket), self.mode(mode).players)
     }
 
     // ---- Going ----

@@ -29,7 +29,7 @@ pub enum Reply {
         queue: String,
         /// The player's place, from 1.
         position: usize,
-        /// How many must be waiting, from the front of the queue on, for this player's match to form.
+        /// How many players are in a match.
         needed: usize,
         /// The key that names this session.
         resume: String,

@@ -567,13 +567,9 @@ impl Book {
         self.people.values().filter(is_before).count() + 1
     }
 
-    /// A queued player's place, and how many have to wait for its match.
+    /// A queued player's place, and how many are in a match.
     pub(super) fn place(&self, person: &Person) -> (usize, usize) {
-        let (position, mode) = (self.position(person), self.mode(person.mode));
-        match mode.skill {
-            Some(_) => (position, mode.players),
-            None => (position, position.next_multiple_of(mode.players)),
-        }
+        (self.position(person), self.mode(person.mode).players)
     }
 
     /// Those on one ticket.
