@@ -6,6 +6,7 @@
 mod network;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use client::tictactoe::{Event, Player, Random, Strategy};
@@ -39,6 +40,11 @@ struct Seated {
     end: Option<State>,
     /// When this player falls silent for good.
     vanishes_at: Option<Duration>,
+    /// When it comes back, as a program that knows nothing of what was.
+    returns_at: Option<Duration>,
+    address: SocketAddr,
+    /// Its own clock began then.
+    born: Duration,
 }
 
 impl World {
@@ -61,6 +67,9 @@ impl World {
                 moves: Vec::new(),
                 end: None,
                 vanishes_at: None,
+                returns_at: None,
+                address: address(slot),
+                born: Duration::ZERO,
             }),
             told: Vec::new(),
         }
@@ -74,7 +83,8 @@ impl World {
                 match event {
                     Event::Moved { number, cell, .. } => {
                         seated.moves.push(cell);
-                        assert_eq!(seated.moves.len(), number, "moves are told once and in order");
+                        let is_in_order = seated.moves.len() == number || !seated.born.is_zero();
+                        assert!(is_in_order, "moves are told once and in order");
                     }
                     Event::State(state) if state.standing.is_end() => seated.end = Some(state),
                     Event::State(_) | Event::Welcome { .. } => {}
@@ -84,15 +94,17 @@ impl World {
             if seated.player.is_my_turn() {
                 let board = seated.player.state().unwrap().board;
                 let cell = seated.strategy.choose(&board).unwrap();
-                seated.player.play(self.now, cell).unwrap();
+                seated.player.play(self.now - seated.born, cell).unwrap();
             }
-            while let Some(datagram) = self.players[slot].player.poll_transmit() {
-                self.network.send(self.now, To::Game { from: address(slot) }, &datagram);
+            while let Some(datagram) = seated.player.poll_transmit() {
+                self.network.send(self.now, To::Game { from: seated.address }, &datagram);
             }
         }
         while let Some((to, datagram)) = self.game.poll_transmit() {
-            let slot = (0..2).find(|slot| address(*slot) == to).expect("a player's address");
-            self.network.send(self.now, To::Player(slot), &datagram);
+            // What goes to where a player was before, nobody gets.
+            if let Some(slot) = self.players.iter().position(|seated| seated.address == to) {
+                self.network.send(self.now, To::Player(slot), &datagram);
+            }
         }
         self.told.extend(std::iter::from_fn(|| self.game.poll_message()));
     }
@@ -105,8 +117,31 @@ impl World {
         let arrival = self.network.next_arrival();
         let game = (!self.game.is_over()).then(|| self.game.next_deadline());
         let players = (0..2).filter(|slot| !self.has_vanished(*slot));
-        let players = players.filter_map(|slot| self.players[slot].player.next_deadline());
-        arrival.into_iter().chain(game).chain(players).min()
+        let players = players.filter_map(|slot| {
+            let seated = &self.players[slot];
+            Some(seated.player.next_deadline()? + seated.born)
+        });
+        let returns = self.players.iter().filter_map(|seated| seated.returns_at);
+        arrival.into_iter().chain(game).chain(players).chain(returns).min()
+    }
+
+    /// Lets those come back whose time it is: Muster tells the game of it, and the player has another token.
+    fn bring_back(&mut self, over: Over) {
+        for slot in 0..2 {
+            let seated = &mut self.players[slot];
+            if seated.returns_at.take_if(|at| *at <= self.now).is_none() {
+                continue;
+            }
+            let mut assignment = over.assignment(slot, 2);
+            if over == Over::Plain {
+                assignment.token = token(slot + 2).to_string();
+            }
+            seated.player = Player::new(&assignment);
+            (seated.vanishes_at, seated.born) = (None, self.now);
+            seated.address = address(slot + 2);
+            let player = Seat { slot, name: "back".into(), token: token(slot + 2) };
+            assert!(self.game.handle_rejoin(self.now, &player));
+        }
     }
 
     fn deliver(&mut self) {
@@ -118,7 +153,8 @@ impl World {
                 }
                 (To::Player(slot), _) if self.has_vanished(slot) => {}
                 (To::Player(slot), datagram) => {
-                    self.players[slot].player.handle_datagram(self.now, &datagram);
+                    let seated = &mut self.players[slot];
+                    seated.player.handle_datagram(self.now - seated.born, &datagram);
                 }
             }
             self.settle();
@@ -127,20 +163,25 @@ impl World {
 
     /// Lets time pass until nothing more will happen.
     fn run(&mut self) {
+        self.run_over(Over::Plain);
+    }
+
+    fn run_over(&mut self, over: Over) {
         self.settle();
         while let Some(at) = self.next_event_at() {
             self.now = self.now.max(at);
             assert!(self.now < TIME_MAX, "the game does not end");
+            self.bring_back(over);
             self.deliver();
             if !self.game.is_over() && self.game.next_deadline() <= self.now {
                 self.game.handle_timeout(self.now);
             }
             for slot in 0..2 {
-                let is_due = |at| at <= self.now;
+                let now = self.now - self.players[slot].born;
                 if !self.has_vanished(slot)
-                    && self.players[slot].player.next_deadline().is_some_and(is_due)
+                    && self.players[slot].player.next_deadline().is_some_and(|at| at <= now)
                 {
-                    self.players[slot].player.handle_timeout(self.now);
+                    self.players[slot].player.handle_timeout(now);
                 }
             }
             self.settle();
@@ -305,5 +346,31 @@ fn garbage_harms_no_match() {
         world.run();
         assert!(world.game.game().board().is_over(), "seed {seed}");
         assert!(world.players.iter().all(|seated| seated.end.is_some()), "seed {seed}");
+    }
+}
+
+/// Over both transports, one player vanishes and comes back with another token and from another address, while what it
+/// sent before is still on its way. The game bears with both, and is played to its end.
+#[test]
+fn who_vanishes_and_comes_back_plays_to_the_end() {
+    for over in [Over::Plain, Over::Netcode] {
+        let (mut returns, mut missed) = (0, 0);
+        for seed in 0..SEEDS / 4 {
+            let mut world = World::over(over, seed);
+            let setup = world.game.setup().clone();
+            let game = TicTacToe::new(&setup).unwrap();
+            world.game = Session::new(setup, game, Duration::from_secs(2))
+                .with_rejoin_wait(Duration::from_secs(30));
+            let vanishes = 500 + world.network.dice.below(1500);
+            let returns_at = vanishes + world.network.dice.below(5000);
+            world.players[0].vanishes_at = Some(Duration::from_millis(vanishes));
+            world.players[0].returns_at = Some(Duration::from_millis(returns_at));
+            world.run_over(over);
+            let outcome = &world.result()["outcome"];
+            assert!(outcome == "won" || outcome == "draw", "{over:?}, seed {seed}: {outcome}");
+            returns += usize::from(world.told_count(&FromGame::Joined { slot: 0 }) > 1);
+            missed += usize::from(world.told_count(&FromGame::Left { slot: 0 }) > 1);
+        }
+        assert!(returns > 20, "{over:?}: {returns} came back, {missed} more than once");
     }
 }
