@@ -122,6 +122,21 @@ fn who_is_sent_away_keeps_its_place() {
     assert!(answer.starts_with("QUEUED queue=party position=1 "), "{answer}");
 }
 
+#[test]
+fn who_does_not_read_is_dropped_and_keeps_its_place() {
+    let limits = "write_timeout = \"300ms\"\nlines_burst = 1000000";
+    let muster = party(2, limits, "");
+    let mut deaf = Wire::open_with(muster.address(), |socket| {
+        socket.set_recv_buffer_size(4096).unwrap();
+    });
+    assert!(deaf.line().starts_with("MUSTER 1 "));
+    let queued = deaf.ask("READY\n");
+    while deaf.try_say("HELP\n".repeat(100)).is_ok() {}
+    muster.log().wait_for(&["player away "]);
+    let (_back, answer) = resume(&muster, key_of(&queued));
+    assert!(answer.starts_with("QUEUED queue=party position=1 "), "{answer}");
+}
+
 /// Row 14 of the faults.
 #[test]
 fn the_newer_of_two_connections_has_the_session() {
