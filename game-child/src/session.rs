@@ -199,7 +199,8 @@ impl<G: Game> Session<G> {
     }
 
     fn handle_arrival(&mut self, now: Duration, slot: usize, arrival: Arrival<'_>) {
-        let is_in = matches!(self.presence[slot], Presence::Present { .. });
+        let before = self.presence[slot];
+        let is_in = matches!(before, Presence::Present { .. });
         if matches!(self.presence[slot], Presence::Gone { .. }) && arrival != Arrival::Entered {
             // A player who has gone may only not know yet that it was heard.
             if arrival == Arrival::Bye {
@@ -215,6 +216,9 @@ impl<G: Game> Session<G> {
         if !is_in {
             self.messages.push_back(FromGame::Joined { slot });
             self.game.handle_joined(now, slot, &mut self.outbox);
+        }
+        if before == GONE {
+            self.tell_open_slots();
         }
         match arrival {
             Arrival::Entered => {}
@@ -286,7 +290,11 @@ impl<G: Game> Session<G> {
             }
             Presence::Expected if !self.hello_passed => {}
             Presence::Expected | Presence::Gone { .. } => {
+                let before = self.presence[slot];
                 self.presence[slot] = Presence::Gone { awaited_until: Some(until) };
+                if before == GONE {
+                    self.tell_open_slots();
+                }
             }
         }
         self.leave_lost(now);
@@ -375,8 +383,12 @@ impl<G: Game> Session<G> {
             Presence::Away { .. } => {
                 self.presence[slot] = GONE;
                 self.game.handle_left(now, slot, &mut self.outbox);
+                self.tell_open_slots();
             }
-            Presence::Gone { .. } => self.presence[slot] = GONE,
+            Presence::Gone { .. } => {
+                self.presence[slot] = GONE;
+                self.tell_open_slots();
+            }
         }
     }
 
@@ -410,6 +422,11 @@ impl<G: Game> Session<G> {
         self.presence[slot] = GONE;
         self.messages.push_back(FromGame::Left { slot });
         self.game.handle_left(now, slot, &mut self.outbox);
+        self.tell_open_slots();
+    }
+
+    /// A slot is open as long as nobody waits for its player.
+    fn tell_open_slots(&mut self) {
         if self.backfill && !self.is_over() {
             let is_open = |slot: &usize| self.presence[*slot] == GONE;
             let slots = (0..self.presence.len()).filter(is_open).collect();

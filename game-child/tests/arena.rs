@@ -202,7 +202,8 @@ fn who_comes_back_sees_the_whole_world() {
     let hello = format!("HELLO {MATCH_ID} {}", player.token);
     fake.tell(&ToGame::Rejoin { player });
     let back = fake.stranger();
-    while ask(&back, hello.as_bytes()) != "WELCOME 17 slot=0 players=2" {}
+    // The game looks at what Muster says first.
+    assert_eq!(ask(&back, hello.as_bytes()), "WELCOME 17 slot=0 players=2");
     let snapshot = loop {
         let words = next_datagram(&back);
         if words.starts_with("SNAP") {
