@@ -1,7 +1,9 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
+PREFIX ?= /usr/local
+TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo run load test bench bench-games bench-smoke soak check fmt audit fuzz tools diagrams clean
+.PHONY: help demo run load test bench bench-games bench-smoke soak check fmt audit fuzz tools diagrams clean build man install uninstall deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -47,6 +49,21 @@ audit:           ## licences, bans and sources of what we depend on
 
 fuzz:            ## fuzz every target for FUZZ_SECONDS
 	scripts/fuzz $(FUZZ_SECONDS)
+
+build:           ## the programs as they are installed
+	cargo build --release --workspace --bins
+
+man: build       ## the manual pages, into target/man
+	scripts/man $(TARGET)/release $(TARGET)/man
+
+install:         ## install what `make build` built: PREFIX=/usr/local DESTDIR=
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release
+
+uninstall:       ## take that away again, but for the configuration
+	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release --remove
+
+deb: build       ## a Debian package, into target
+	scripts/build-deb $(TARGET)/release $(TARGET)
 
 tools:           ## the programs that the tests need besides Rust
 	@scripts/need nc:netcat-openbsd python3:python3 node:nodejs cc:gcc socat:socat

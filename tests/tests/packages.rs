@@ -1,0 +1,114 @@
+//! What is installed: the manual pages, and a package from its installation to its purge.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use tests::{PortBlock, binary};
+
+const PAGES: [&str; 5] =
+    ["muster.1", "muster-game.1", "muster-play.1", "muster-load.1", "muster.toml.5"];
+
+/// What a script exits with that cannot be run here.
+const SKIPPED: i32 = 77;
+
+fn script(name: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../scripts").join(name)
+}
+
+fn programs() -> PathBuf {
+    binary("muster").parent().unwrap().to_owned()
+}
+
+fn pages() -> tempfile::TempDir {
+    let place = tempfile::tempdir().unwrap();
+    let made = Command::new(script("man")).arg(programs()).arg(place.path()).output().unwrap();
+    assert!(made.status.success(), "{made:?}");
+    place
+}
+
+fn help(words: &[&str]) -> String {
+    let output = Command::new(binary(words[0])).args(&words[1..]).arg("--help").output().unwrap();
+    assert!(output.status.success(), "{words:?}: {output:?}");
+    String::from_utf8(output.stdout).unwrap()
+}
+
+/// All flags that programs tell of, and all keys of the configuration, are in the pages.
+#[test]
+fn the_manual_pages_are_whole() {
+    let place = pages();
+    let page_of = |name: &str| {
+        let page = fs::read_to_string(place.path().join(name)).unwrap();
+        page.replace("\\-", "-").replace("\\(dq", "\"")
+    };
+    for words in [
+        &["muster"][..],
+        &["muster", "serve"],
+        &["muster", "upgrade"],
+        &["muster-game", "arena"],
+        &["muster-play"],
+        &["muster-load"],
+    ] {
+        let page = page_of(&format!("{}.1", words[0]));
+        let help = help(words);
+        let flags = help.split_whitespace().filter(|word| word.starts_with("--"));
+        let flags: Vec<_> = flags.map(|it| it.trim_end_matches([',', '.', ';'])).collect();
+        assert!(!flags.is_empty());
+        for flag in flags {
+            assert!(page.contains(flag), "{words:?}: {flag} is not in the page");
+        }
+    }
+    let page = page_of("muster.toml.5");
+    let config = include_str!("../../deploy/muster.toml");
+    for line in config.lines().filter_map(|line| line.strip_prefix('#')) {
+        if line.starts_with(|c: char| c.is_ascii_lowercase()) {
+            assert!(page.contains(&format!(".B {line}\n")), "{line} is not in the page");
+        }
+    }
+}
+
+/// By those who would show them, as far as they are here.
+#[test]
+fn the_manual_pages_are_well_formed() {
+    let place = pages();
+    for (tool, arguments) in
+        [("mandoc", &["-Tlint", "-W", "warning"][..]), ("groff", &["-ww", "-man", "-Tutf8", "-z"])]
+    {
+        if Command::new(tool)
+            .arg("-V")
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .status()
+            .is_err()
+        {
+            eprintln!("skipped: {tool} is not here");
+            continue;
+        }
+        for page in PAGES {
+            let mut reader = Command::new(tool);
+            let read = reader.args(arguments).arg(page).current_dir(place.path()).output();
+            said_nothing(page, &read.unwrap());
+        }
+    }
+}
+
+fn said_nothing(page: &str, output: &Output) {
+    let is_good = output.status.success() && output.stdout.is_empty() && output.stderr.is_empty();
+    assert!(is_good, "{page}: {output:?}");
+}
+
+#[test]
+fn a_package_is_installed_upgraded_removed_and_purged() {
+    let ports = PortBlock::take(8);
+    let range = format!("{}-{}", ports.range().start(), ports.range().end());
+    let mut tested = Command::new("timeout");
+    tested.args(["--kill-after=10", "240"]).arg(script("test-deb")).arg(programs()).arg(range);
+    let output = tested.output().unwrap();
+    if output.status.code() == Some(SKIPPED) {
+        eprintln!("{}", String::from_utf8_lossy(&output.stdout));
+        return;
+    }
+    let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
+    assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
+    assert!(out.contains("--- good"), "{out}\n{err}");
+}
