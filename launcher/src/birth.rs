@@ -15,7 +15,7 @@ use crate::confine::{Confiner, Group, Walls};
 use crate::executable::{Executable, c_string, is_executable};
 use crate::launch_step::{self, Plan};
 use crate::program::{Contract, Program};
-use crate::wire::{Channel, Fault, Guests, Setup};
+use crate::wire::{Channel, Fault, Guests, INSTANCE, Setup, instance};
 
 /// What makes processes.
 pub(crate) struct Maker {
@@ -276,6 +276,7 @@ impl Maker {
     fn common_identity(&self, mode: usize) -> Vec<(&'static str, String)> {
         let program = self.program(mode);
         let mut identity = vec![
+            (INSTANCE, instance(&self.setup.place).to_owned()),
             ("MUSTER_MODE", program.mode.clone()),
             ("MUSTER_PUBLIC_HOST", self.setup.public_host.clone()),
             ("MUSTER_PROTOCOL", GAME_PROTOCOL.to_owned()),

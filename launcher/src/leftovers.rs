@@ -4,15 +4,18 @@
 //! the daemon's child. So whatever a game left behind is found among the daemon's children, at once or when
 //! its own parent has died, and is told from games by its pid. Whose it is, its user says where games have users
 //! of their own, and else its environment. Who is in a dead game's control group is the game's in any case.
+//! Where a daemon has crashed, what it made is not among this one's children, and found by way of [`Adrift`].
 
 use std::collections::{BTreeMap, HashSet};
 use std::fs::{self, File};
+use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
 use process::Stack;
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use crate::adrift::Adrift;
 use crate::confine::Group;
 
 /// How often the list of children is read before it is taken as it is: where so much begins and ends, the next
@@ -31,6 +34,10 @@ pub(crate) struct Leftovers {
     killer: Option<u32>,
     /// Whether the daemon makes a child that is not known yet.
     is_held: bool,
+    /// Where a daemon has crashed.
+    adrift: Option<Adrift>,
+    /// Whether somebody may be adrift who belongs to no game that ended.
+    is_to_look_around: bool,
 }
 
 /// What tells who belongs to a game.
@@ -40,6 +47,8 @@ struct Game {
     /// The user who is this game's alone.
     user: Option<u32>,
     group: Option<Group>,
+    /// Whether a daemon that crashed made it, or may have made it: nothing of it is this daemon's child.
+    is_adrift: bool,
 }
 
 impl Leftovers {
@@ -48,12 +57,25 @@ impl Leftovers {
         daemon: i32,
         others: impl IntoIterator<Item = i32>,
         killer: Option<u32>,
+        adrift: Option<Adrift>,
     ) -> Self {
         let own = i32::try_from(std::process::id()).ok();
         let others = others.into_iter().chain(own).collect();
         let children = Children::new(daemon);
         let (games, unclean) = (BTreeMap::new(), BTreeMap::new());
-        Self { daemon, children, games, unclean, others, killer, is_held: false }
+        let is_to_look_around = adrift.is_some();
+        let is_held = false;
+        Self {
+            daemon,
+            children,
+            games,
+            unclean,
+            others,
+            killer,
+            is_held,
+            adrift,
+            is_to_look_around,
+        }
     }
 
     /// Nobody who is unknown is killed, and so no game is clean, until this is said again with `false`.
@@ -69,7 +91,8 @@ impl Leftovers {
         user: Option<u32>,
         group: Option<Group>,
     ) {
-        self.games.insert(game, Game { pid: Some(pid), user, group });
+        let is_adrift = self.adrift.is_some() && !self.is_child(pid);
+        self.games.insert(game, Game { pid: Some(pid), user, group, is_adrift });
     }
 
     /// A child of the daemon is none of a game's.
@@ -94,19 +117,21 @@ impl Leftovers {
 
     /// A game's process was reaped, or never was.
     pub(crate) fn note_end(&mut self, game: u64) {
-        let ended = self.games.remove(&game).unwrap_or_default();
+        let is_adrift = self.adrift.is_some();
+        let unknown = || Game { is_adrift, ..Game::default() };
+        let ended = self.games.remove(&game).unwrap_or_else(unknown);
         self.unclean.insert(game, ended);
     }
 
     /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
     /// others are looked for again when what was killed has died.
     pub(crate) fn kill(&mut self, stack: &mut Stack) -> Vec<u64> {
-        if self.unclean.is_empty() || self.is_held {
+        if (self.unclean.is_empty() && !self.is_to_look_around) || self.is_held {
             // Whoever is there belongs to a game that lives, although it may not say so yet: a process shows no
             // environment while it is between two programs.
             return Vec::new();
         }
-        let mut held_up = BTreeMap::new();
+        let mut held_up = self.kill_adrift();
         for pid in self.strays() {
             let owner = self.owner(pid);
             if owner.is_some_and(|game| self.games.contains_key(&game)) {
@@ -133,6 +158,39 @@ impl Leftovers {
         }
         let is_clean = |game: &u64, _: &mut Game| !held_up.contains_key(game);
         self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect()
+    }
+
+    /// Those who were killed and are waited for, before there is another look.
+    pub(crate) fn dying(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
+        self.adrift.iter().filter(|_| !self.is_held).flat_map(Adrift::dying)
+    }
+
+    /// Kills what a daemon that crashed has left of games that ended, and of itself. Gives the games that are not
+    /// clean because of it.
+    fn kill_adrift(&mut self) -> BTreeMap<u64, ()> {
+        let are = self.unclean.iter().filter(|(_, game)| game.is_adrift);
+        let are: BTreeMap<u64, ()> = are.map(|(game, _)| (*game, ())).collect();
+        if are.is_empty() && !self.is_to_look_around {
+            return BTreeMap::new();
+        }
+        let Some(mut adrift) = self.adrift.take() else { return BTreeMap::new() };
+        self.is_to_look_around = true;
+        for _ in 0..READINGS_MAX {
+            let found = adrift.list(|pid| self.knows(pid));
+            // A helper of a game that lives is spared, although its own parent does not.
+            let is_stray =
+                |pid: &i32| self.owner(*pid).is_none_or(|it| !self.games.contains_key(&it));
+            let strays: Vec<i32> = found.into_iter().filter(is_stray).collect();
+            strays.iter().for_each(|pid| adrift.kill(*pid));
+            // While somebody is dying it is too early to look again.
+            let is_over = strays.is_empty();
+            self.is_to_look_around = adrift.has_dying() || !is_over;
+            if adrift.has_dying() || is_over {
+                break;
+            }
+        }
+        self.adrift = Some(adrift);
+        if self.is_to_look_around { are } else { BTreeMap::new() }
     }
 
     /// Kills everybody who belongs to a game, and everybody who does not say whose he is: a process that traces
@@ -201,7 +259,7 @@ fn user_of(pid: i32) -> Option<u32> {
 }
 
 /// The parent of a process; proc_pid_stat(5). Its name, in brackets, may hold anything.
-fn parent(pid: i32) -> Option<i32> {
+pub(crate) fn parent(pid: i32) -> Option<i32> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
     after_name.split_ascii_whitespace().nth(1)?.parse().ok()

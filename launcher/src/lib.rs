@@ -13,6 +13,7 @@
 //! The launcher has one thread and does one thing after another. So it never mistakes a process that is just
 //! being made for one that was left behind.
 
+mod adrift;
 mod birth;
 mod confine;
 mod directories;
@@ -27,4 +28,4 @@ mod wire;
 pub use leftovers::children;
 pub use program::{Confinement, Contract, Limits, Profile, Program};
 pub use run::{NAME, run_as};
-pub use wire::{Answer, Channel, Fault, Guests, Living, Order, Setup};
+pub use wire::{Answer, Channel, Fault, Guests, INSTANCE, Living, Order, Setup, instance};

@@ -13,13 +13,14 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
 use nix::sys::stat::{Mode, umask};
 
+use crate::adrift::Adrift;
 use crate::birth::{Born, Maker, Request};
 use crate::confine::{self, NAMESPACES_NAME};
 use crate::directories::{Directories, workplace};
 use crate::launch_step;
 use crate::leftovers::Leftovers;
 use crate::templates::{Outcome, Templates};
-use crate::wire::{Answer, Channel, Fault, Order, Setup};
+use crate::wire::{Answer, Channel, Fault, Order, Setup, instance};
 
 /// The name by which Muster's binary knows that it is the launcher. `ps` shows it.
 pub const NAME: &str = "muster-launcher";
@@ -78,8 +79,10 @@ impl Launcher {
     fn new(setup: Setup, daemon: OwnedFd) -> Self {
         let (unclean, living) = (setup.unclean.clone(), setup.games.clone());
         let (daemon_pid, inherited) = (setup.daemon, setup.inherited.clone());
+        let adrift = setup.has_crashed.then(|| Adrift::new(instance(&setup.place)));
         let maker = Maker::new(setup);
-        let mut leftovers = Leftovers::new(daemon_pid, inherited, maker.confiner.killer());
+        let killer = maker.confiner.killer();
+        let mut leftovers = Leftovers::new(daemon_pid, inherited, killer, adrift);
         let place = maker.setup.place.clone();
         let mut workplaces = BTreeMap::new();
         for it in living {
@@ -123,6 +126,7 @@ impl Launcher {
             let mut outcomes = Vec::new();
             self.templates.look_after(&mut self.maker, &self.directories, &mut outcomes);
             self.tell(outcomes)?;
+            self.is_to_look |= self.leftovers.dying().next().is_some();
             // One look at the daemon's children serves all games of the batch that ended, and comes last: players
             // may be waiting for the launches.
             if std::mem::take(&mut self.is_to_look) {
@@ -147,7 +151,8 @@ impl Launcher {
                 .unwrap_or(PollTimeout::MAX),
             };
             let channels = self.templates.channels();
-            let mut fds: Vec<PollFd<'_>> = (channels.into_iter().chain([self.daemon.as_fd()]))
+            let own = self.leftovers.dying().chain([self.daemon.as_fd()]);
+            let mut fds: Vec<PollFd<'_>> = (channels.into_iter().chain(own))
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                 .collect();
             match poll(&mut fds, timeout) {

@@ -5,6 +5,7 @@ use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::path::Path;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -19,6 +20,15 @@ const DESCRIPTORS_MAX: usize = 4;
 /// Bytes in a packet, at most: a launch with its players is as large as a line of the control channel, and little
 /// more.
 const PACKET_MAX: usize = protocol::CONTROL_LINE_MAX + 16 * 1024;
+
+/// The variable that tells all processes of one Muster from those of another: its launcher's, its templates' and its
+/// games'. Its value is [`instance`].
+pub const INSTANCE: &str = "MUSTER_INSTANCE";
+
+/// A Muster's name, by the place where its games work: that is its own, and outlives a daemon that crashes.
+pub fn instance(place: &Path) -> &str {
+    place.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+}
 
 /// What the daemon wants done. Games and modes by their numbers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -249,6 +259,8 @@ pub struct Setup {
     pub games: Vec<Living>,
     /// Games of which something may be left: they ended, or it is not known whether they began.
     pub unclean: Vec<u64>,
+    /// Whether an earlier daemon has crashed: what it made is nobody's child here, and its launcher may live.
+    pub has_crashed: bool,
 }
 
 /// A game that lives.

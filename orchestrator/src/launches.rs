@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use launcher::{Answer as Told, Channel, Fault, Guests, Living, Order, Setup};
+use launcher::{Answer as Told, Channel, Fault, Guests, INSTANCE, Living, Order, Setup};
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -108,11 +108,13 @@ pub(crate) struct Saved {
     pid: Option<i32>,
     lost: Vec<(GameId, LaunchFault)>,
     unclean: BTreeSet<GameId>,
+    #[serde(default)]
+    has_crashed: bool,
 }
 
 impl Saved {
-    /// What is known after a crash: where the games work, and which of them may have been in the making. The launcher
-    /// of the daemon that crashed goes by itself.
+    /// What is known after a crash: where the games work, and which of them may have been in the making. What was made
+    /// of them, and the launcher of the daemon that crashed, is found and ended by the next launcher.
     pub(crate) fn after_a_crash(place: PathBuf, lost: impl Iterator<Item = GameId>) -> Self {
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
         Self {
@@ -121,6 +123,7 @@ impl Saved {
             pid: None,
             lost: lost.map(|game| (game, LaunchFault::Interrupted)).collect(),
             unclean: BTreeSet::new(),
+            has_crashed: true,
         }
     }
 }
@@ -164,6 +167,7 @@ impl Launcher {
         }
         let mut this = Self::new(config, Place(saved.place), saved.inherited);
         (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
+        this.setup.has_crashed = saved.has_crashed;
         this.restart_at = Some(Instant::now());
         this
     }
@@ -178,6 +182,7 @@ impl Launcher {
             pid: self.pid(),
             lost: lost.chain(ordered).collect(),
             unclean: self.unclean.clone(),
+            has_crashed: self.setup.has_crashed,
         }
     }
 
@@ -193,6 +198,7 @@ impl Launcher {
             inherited,
             games: Vec::new(),
             unclean: Vec::new(),
+            has_crashed: false,
         };
         Self {
             setup,
@@ -461,6 +467,7 @@ impl Launcher {
         for variable in manager {
             command.env_remove(variable);
         }
+        command.env(INSTANCE, launcher::instance(&self.setup.place));
         let child = command
             .arg0(launcher::NAME)
             .stdin(Stdio::from(OwnedFd::from(setup)))

@@ -1,5 +1,7 @@
 //! The daemon is killed with SIGKILL, its keeper starts another, and that one goes on where the first left off.
 
+use std::path::Path;
+
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
@@ -8,6 +10,48 @@ use tests::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().kept("30s").ports(6)
+}
+
+/// A plain program that plays for an hour, and hears nothing of the end of anybody.
+fn stubborn(setup: Setup) -> Setup {
+    let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
+    setup.mode("stubborn", &["/bin/sleep", "3600"], keys)
+}
+
+fn processes() -> impl Iterator<Item = i32> {
+    let all = std::fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The processes that work in a test's own directory: games, wherever they are in the tree of processes.
+fn at_work(directory: &Path) -> Vec<i32> {
+    let works_there = |pid: &i32| {
+        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it.starts_with(directory))
+    };
+    processes().filter(works_there).collect()
+}
+
+/// Ends all, and sees that no process is left that has this Muster's name in its environment.
+fn nothing_is_left(mut muster: Muster) {
+    let launcher = proc::environment(muster.launcher());
+    let name = launcher.into_iter().find(|it| it.starts_with("MUSTER_INSTANCE=")).unwrap();
+    for stop in [Signal::SIGTERM, Signal::SIGINT] {
+        send(muster.first_pid(), stop);
+    }
+    muster.wait_for_exit();
+    let left: Vec<i32> =
+        processes().filter(|pid| proc::environment(*pid).contains(&name)).collect();
+    assert_eq!(left, [0; 0]);
+}
+
+fn send(pid: i32, signal: Signal) {
+    kill(Pid::from_raw(pid), signal).unwrap();
+}
+
+/// Stops a process, and waits until it stands still.
+fn freeze(pid: i32) {
+    send(pid, Signal::SIGSTOP);
+    wait_until("a standstill", || proc::state(pid) == Some('T'));
 }
 
 /// Kills the daemon and waits for the next one.
@@ -111,4 +155,75 @@ fn killed_at_any_moment_it_recovers() {
         let (waiting, games, free) = muster.status("pair");
         waiting == 0 && games <= 1 && free >= 5
     });
+}
+
+/// A game whose birth was not heard of when the daemon was killed is known to nobody. It is ended, its port comes back,
+/// and its player plays in another.
+#[test]
+fn a_game_that_was_born_unheard_is_ended() {
+    let muster = stubborn(kept()).start();
+    let launcher = muster.launcher();
+    freeze(launcher);
+    let (_ada, key) = join(&muster, "stubborn", "ada");
+    freeze(muster.pid());
+    send(launcher, Signal::SIGCONT);
+    let orphan = wait_for("its birth", || at_work(muster.directory()).pop());
+    crash(&muster);
+    wait_until("the orphan's end", || !proc::is_alive(orphan));
+    plays_on(&muster, &key);
+    nothing_is_left(muster);
+}
+
+/// A launcher that outlives its daemon makes what it was ordered to make; that is ended, too, and so is a launcher that
+/// stands still.
+#[test]
+fn a_game_that_is_born_after_the_crash_is_ended() {
+    for is_late in [false, true] {
+        let muster = stubborn(kept()).start();
+        let (keeper, launcher) = (muster.first_pid(), muster.launcher());
+        freeze(launcher);
+        let (_ada, key) = join(&muster, "stubborn", "ada");
+        freeze(keeper);
+        muster.signal(Signal::SIGKILL);
+        if !is_late {
+            send(launcher, Signal::SIGCONT);
+            wait_until("the launcher's end", || !proc::is_alive(launcher));
+        }
+        send(keeper, Signal::SIGCONT);
+        muster.log().wait_for(&["back after a crash"]);
+        plays_on(&muster, &key);
+        wait_until("the launcher's end", || !proc::is_alive(launcher));
+        nothing_is_left(muster);
+    }
+}
+
+/// What a game of the daemon before this one leaves behind, in a session of its own, goes with it.
+#[test]
+fn what_an_adopted_game_leaves_behind_is_ended() {
+    let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
+    let two = ["/bin/sh", "-c", "setsid sleep 3600 & wait"];
+    let muster = kept().mode("two", &two, keys).start();
+    drop(muster.join("two", "ada").assignment(SOON).unwrap());
+    let line = muster.log().wait_for(&["match assigned match=1 "]);
+    let game: i32 = Log::field(&line, "pid").parse().unwrap();
+    let both =
+        wait_for("its child", || Some(at_work(muster.directory())).filter(|both| both.len() == 2));
+    crash(&muster);
+    assert!(both.iter().all(|pid| proc::is_alive(*pid)));
+    send(game, Signal::SIGKILL);
+    muster.log().wait_for(&["game ended ", "match=1 "]);
+    wait_until("every port back", || muster.status("two") == (0, 0, 6));
+    assert!(!both.into_iter().any(proc::is_alive));
+    nothing_is_left(muster);
+}
+
+/// The player comes back and is assigned to a game, which is the only one.
+fn plays_on(muster: &Muster, key: &str) {
+    let mut lobby = muster.connect();
+    let told = lobby.resume(key, SOON).unwrap();
+    if !matches!(told, Reply::Assign { .. }) {
+        lobby.assignment(SOON).unwrap();
+    }
+    wait_until("one port in use", || muster.status("stubborn") == (0, 1, 5));
+    assert_eq!(at_work(muster.directory()).len(), 1);
 }

@@ -84,6 +84,8 @@ fn a_clean_environment() {
     let mut environment = proc::environment(pid);
     environment.sort();
     let port = muster.ports().start().to_string();
+    let place = link(pid, "cwd").parent().unwrap().to_owned();
+    let instance = place.file_name().unwrap().to_str().unwrap();
     let expected = [
         "GREETING=a b=c",
         "LISTEN_FDNAMES=game",
@@ -91,6 +93,7 @@ fn a_clean_environment() {
         &format!("LISTEN_PID={pid}"),
         "MUSTER_CONTROL_FD=4",
         "MUSTER_GAME=1",
+        &format!("MUSTER_INSTANCE={instance}"),
         "MUSTER_MODE=bed",
         &format!("MUSTER_PORT={port}"),
         "MUSTER_PROTOCOL=muster-game/1",
