@@ -1,9 +1,10 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
 PREFIX ?= /usr/local
+STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo run load test bench bench-games bench-smoke soak check fmt audit fuzz tools diagrams clean build man install uninstall deb
+.PHONY: help demo run load test bench bench-games bench-smoke soak check fmt audit fuzz tools diagrams clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -61,6 +62,10 @@ install:         ## install what `make build` built: PREFIX=/usr/local DESTDIR=
 
 uninstall:       ## take that away again, but for the configuration
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release --remove
+
+static:          ## programs that need no library of the host: any Linux on this processor takes them
+	@rustup target add $(STATIC)
+	cargo build --release --target $(STATIC) --bins -p muster-orchestrator -p muster-game-child -p muster-client -p muster-harness
 
 deb: build       ## a Debian package, into target
 	scripts/build-deb $(TARGET)/release $(TARGET)

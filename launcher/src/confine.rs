@@ -19,6 +19,7 @@ use nix::unistd::geteuid;
 use seccompiler::BpfProgram;
 
 use crate::directories::of_mode;
+use crate::launch_step::ResourceKind;
 use crate::program::{Contract, Limits, Profile, Program};
 use crate::wire::Setup;
 use calls::{Calls, Use};
@@ -51,7 +52,7 @@ pub(crate) struct Walls {
     pub(crate) paths: Option<Paths>,
     calls: Option<Calls>,
     has_cgroup: bool,
-    pub(crate) limits: Vec<(u32, u64)>,
+    pub(crate) limits: Vec<(ResourceKind, u64)>,
     pub(crate) files_max: u64,
     wanted: Limits,
 }
@@ -178,7 +179,7 @@ fn wants_network(program: &Program) -> bool {
 
 /// The kernel's resource limits. Processes are counted by user: a game that shares one would be refused for what
 /// others have.
-fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(u32, u64)> {
+fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(ResourceKind, u64)> {
     let processes_max = limits.processes_max.filter(|_| has_own_user);
     let all = [
         (libc::RLIMIT_DATA, limits.memory_max),

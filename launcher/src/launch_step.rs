@@ -24,6 +24,12 @@ use seccompiler::BpfProgram;
 /// is taken before it is read.
 pub(crate) const FIRST_FREE_FD: RawFd = GAME_CONTROL_FD + 1;
 
+/// What a resource limit is of. C libraries do not agree on its type.
+#[cfg(target_env = "gnu")]
+pub(crate) type ResourceKind = libc::__rlimit_resource_t;
+#[cfg(not(target_env = "gnu"))]
+pub(crate) type ResourceKind = libc::c_int;
+
 /// What a shell says when it cannot run a program.
 const CANNOT_RUN: i32 = 127;
 
@@ -49,7 +55,7 @@ pub(crate) struct Plan<'a> {
     /// The namespaces to enter, in this order.
     pub(crate) namespaces: &'a [BorrowedFd<'a>],
     /// Resource limits: what, and how much.
-    pub(crate) limits: &'a [(u32, u64)],
+    pub(crate) limits: &'a [(ResourceKind, u64)],
     /// Descriptors that it may have. Of this number is the one of its program, which therefore it can never make
     /// again: see [`Profile::Strict`](crate::Profile::Strict).
     pub(crate) files_max: u64,
@@ -300,7 +306,9 @@ pub(crate) fn arrange_own_descriptors() -> io::Result<std::os::fd::OwnedFd> {
     // What a careless parent left open is nobody's business here, and no game's.
     // SAFETY: close_range(2) closes "all open file descriptors from first to last (included)"; no object of this
     // process owns a descriptor yet but the standard three.
-    own_check(unsafe { libc::close_range(3, u32::MAX, 0) })?;
+    if unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
     let channel = duplicate(libc::STDOUT_FILENO)?;
     // SAFETY: open(2) reads a C string and gives a new descriptor that nobody else knows.
     let opened =

@@ -192,7 +192,7 @@ fn strict_calls(used: Use) -> Vec<Allowed> {
     {
         calls.push((libc::SYS_fcntl, vec![equal(1, command)]));
     }
-    calls.push((libc::SYS_ioctl, vec![Argument(1, Op::Eq, libc::FIONBIO)]));
+    calls.push((libc::SYS_ioctl, vec![Argument(1, Op::Eq, u64::from(libc::FIONBIO as u32))]));
     // Names and its own readability by others; nothing that gives a right.
     for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_VMA] {
         calls.push((libc::SYS_prctl, vec![equal(0, option)]));
