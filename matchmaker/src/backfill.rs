@@ -14,21 +14,38 @@ use crate::players::PlayerPhase;
 use crate::queue::Ticket;
 
 impl Matchmaker {
-    /// A game says which of its slots are open: these, and no others. A slot whose player is there is not.
+    /// A game says which of its slots are open: these, and no others. A slot whose player is there is not, nor one whose
+    /// player was just told to come.
     pub(crate) fn handle_backfill(&mut self, id: GameId, slots: Vec<usize>) {
         let Some(game) = self.games.get(&id) else { return };
         let GamePhase::Running { match_id, .. } = game.phase() else { return };
         let (mode, players) = (game.mode, self.matches[&match_id].players.len());
-        let is_open = |slot: &usize| *slot < players && !game.is_present(*slot);
+        let is_open = |slot: &usize| {
+            *slot < players && !game.is_present(*slot) && !self.is_awaited(match_id, id, *slot)
+        };
         let open: BTreeSet<usize> = slots.into_iter().filter(is_open).collect();
+        self.modes[mode.0].fill_is_due = true;
         match open.is_empty() {
             true => drop(self.modes[mode.0].open_matches.remove(&match_id)),
             false => drop(self.modes[mode.0].open_matches.insert(match_id, open)),
         }
     }
 
-    /// Gives the open slots of a mode's running games to those who wait, the oldest match first.
+    /// Whether a player was told to come into a slot, has not come, and has time to.
+    pub(crate) fn is_awaited(&self, match_id: MatchId, game: GameId, slot: usize) -> bool {
+        let played = &self.matches[&match_id];
+        let player = &self.players[&played.players[slot]];
+        let until = player.assigned_at.saturating_add(self.mode(played.mode).hello_timeout);
+        !self.games[&game].has_arrived(slot) && self.now < until
+    }
+
+    /// Gives the open slots of a mode's running games to those who wait, the oldest match first. It is looked at when
+    /// somebody came, a window widened or a game asked: nothing else makes a difference.
     pub(crate) fn fill_open_slots(&mut self, mode: ModeId) {
+        let state = &mut self.modes[mode.0];
+        if !std::mem::take(&mut state.fill_is_due) || state.queue.present_players() == 0 {
+            return;
+        }
         let open: Vec<MatchId> = self.modes[mode.0].open_matches.keys().copied().collect();
         for match_id in open {
             while self.fill_a_slot(mode, match_id) {}
@@ -60,8 +77,11 @@ impl Matchmaker {
 
     /// What those are able to who are in a match: its best player, as of a party.
     fn skill_of_match(&self, match_id: MatchId) -> Option<i32> {
-        let players = self.matches[&match_id].players.iter();
-        players.filter_map(|id| self.players.get(id)).map(|player| player.skill).max()
+        let found = &self.matches[&match_id];
+        let open = self.modes[found.mode.0].open_matches.get(&match_id);
+        let is_played = |slot: &usize| open.is_none_or(|open| !open.contains(slot));
+        let slots = (0..found.players.len()).filter(is_played);
+        slots.map(|slot| self.players[&found.players[slot]].skill).max()
     }
 
     /// Seats those on a ticket in the open slots of a squad.
@@ -70,7 +90,7 @@ impl Matchmaker {
         let squads = self.mode(mode).squads();
         let first: usize = squads[..squad].iter().sum();
         let members = self.members(ticket);
-        self.end_wait(mode, ticket);
+        self.end_wait(ticket);
         self.companies.remove(&ticket);
         let Some(open) = self.modes[mode.0].open_matches.get_mut(&match_id) else { return };
         let slots: Vec<usize> =
@@ -91,13 +111,13 @@ impl Matchmaker {
         for &(slot, id) in &seated {
             self.replace_player(match_id, slot, id);
             if let Some(game) = self.games.get_mut(&game) {
-                game.await_anew(slot);
+                game.await_another(slot);
             }
         }
         let seats = seated.iter().map(|&(slot, id)| self.seat_of(slot, id)).collect();
         self.act(Action::Fill { game, seats });
         for (slot, id) in seated {
-            self.let_go(id, match_id, game, slot);
+            self.let_go(id, match_id, slot);
         }
     }
 
@@ -110,6 +130,16 @@ impl Matchmaker {
         self.player_mut(id).enter(PlayerPhase::Matched(match_id));
     }
 
+    /// A slot is open no more.
+    pub(crate) fn close_slot(&mut self, mode: ModeId, match_id: MatchId, slot: usize) {
+        if let Some(open) = self.modes[mode.0].open_matches.get_mut(&match_id) {
+            open.remove(&slot);
+            if open.is_empty() {
+                self.modes[mode.0].open_matches.remove(&match_id);
+            }
+        }
+    }
+
     /// A match that is over, or about to be, takes nobody in.
     pub(crate) fn close_slots(&mut self, mode: ModeId, match_id: Option<MatchId>) {
         if let Some(match_id) = match_id {
@@ -118,7 +148,7 @@ impl Matchmaker {
     }
 
     /// The game that a match is played in, once its players were told.
-    fn game_of(&self, match_id: MatchId) -> Option<GameId> {
+    pub(crate) fn game_of(&self, match_id: MatchId) -> Option<GameId> {
         match self.matches[&match_id].phase() {
             MatchPhase::Assigned { game, .. } => Some(game),
             MatchPhase::Offered { .. } | MatchPhase::Waiting | MatchPhase::Starting(_) => None,

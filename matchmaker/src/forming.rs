@@ -43,9 +43,8 @@ impl Matchmaker {
         picked.sort_by_key(|&(ticket, squad)| (squad, ticket));
         let mut players = Vec::new();
         for (ticket, _) in picked {
-            let members = self.members(ticket);
-            self.end_wait(self.players[&members[0]].mode, ticket);
-            players.extend(members);
+            self.end_wait(ticket);
+            players.extend(self.members(ticket));
         }
         players
     }

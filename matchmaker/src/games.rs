@@ -32,7 +32,10 @@ pub(crate) struct Game {
     was_told: bool,
     /// The slots of the players who came in; no more than there are players in the match.
     joined: BTreeSet<usize>,
-    /// Those of them who did not go again.
+    /// Those whose present player came in since it was last told where to play.
+    #[serde(default)]
+    arrived: BTreeSet<usize>,
+    /// Those whose player is in the game now.
     #[serde(default)]
     present: BTreeSet<usize>,
     phase: GamePhase,
@@ -95,6 +98,7 @@ impl Game {
             said_ready: false,
             was_told: false,
             joined: BTreeSet::new(),
+            arrived: BTreeSet::new(),
             present: BTreeSet::new(),
             phase: GamePhase::Launching,
         }
@@ -124,9 +128,9 @@ impl Game {
         self.purpose == Purpose::Match && matches!(self.phase, GamePhase::Starting(_))
     }
 
-    /// Whether a player came in, and perhaps went again.
-    pub(crate) fn has_joined(&self, slot: usize) -> bool {
-        self.joined.contains(&slot)
+    /// Whether a player came in since it was last told where to play, and perhaps went again.
+    pub(crate) fn has_arrived(&self, slot: usize) -> bool {
+        self.arrived.contains(&slot)
     }
 
     /// Whether a player is in the game.
@@ -134,8 +138,15 @@ impl Game {
         self.present.contains(&slot)
     }
 
-    /// Another player is to come into a slot.
+    /// A player is to come into a slot once more.
     pub(crate) fn await_anew(&mut self, slot: usize) {
+        self.arrived.remove(&slot);
+        self.present.remove(&slot);
+    }
+
+    /// Another player is to come into a slot, of whom nothing can be told yet.
+    pub(crate) fn await_another(&mut self, slot: usize) {
+        self.await_anew(slot);
         self.joined.remove(&slot);
     }
 
@@ -333,12 +344,12 @@ impl Matchmaker {
         self.note_match_step();
         self.act(Action::Report(Event::MatchAssigned { match_id, mode, game, port, waited }));
         for (slot, id) in players.into_iter().enumerate() {
-            self.let_go(id, match_id, game, slot);
+            self.let_go(id, match_id, slot);
         }
     }
 
     /// Tells a player where to play, for whom the game waits from now on. It waits for nothing here any more.
-    pub(crate) fn let_go(&mut self, id: PlayerId, match_id: MatchId, game: GameId, slot: usize) {
+    pub(crate) fn let_go(&mut self, id: PlayerId, match_id: MatchId, slot: usize) {
         let now = self.now;
         let player = self.player_mut(id);
         player.enter(PlayerPhase::Assigned(match_id));
@@ -350,7 +361,7 @@ impl Matchmaker {
         self.totals.assigned += 1;
         if let Some(connection) = connection {
             self.connections.remove(&connection);
-            self.tell_assignment(id, match_id, game, slot, connection);
+            self.tell_assignment(id, match_id, slot, connection, false);
         }
     }
 
@@ -359,10 +370,13 @@ impl Matchmaker {
         &mut self,
         player: PlayerId,
         match_id: MatchId,
-        game: GameId,
         slot: usize,
         connection: ConnectionId,
+        is_told_again: bool,
     ) {
+        let Some(game) = self.game_of(match_id) else {
+            unreachable!("{match_id:?} has no game and {player:?} is told of one")
+        };
         let (mode, port) = (self.games[&game].mode, self.games[&game].port);
         let (players, token) = (self.matches[&match_id].players.len(), self.players[&player].token);
         self.act(Action::Assign {
@@ -375,6 +389,7 @@ impl Matchmaker {
             slot,
             players,
             token,
+            is_told_again,
         });
     }
 
@@ -386,7 +401,10 @@ impl Matchmaker {
         }
         if joined {
             game.joined.insert(slot);
+            game.arrived.insert(slot);
             game.present.insert(slot);
+            let mode = game.mode;
+            self.close_slot(mode, match_id, slot);
         } else {
             game.present.remove(&slot);
         }

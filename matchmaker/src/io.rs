@@ -293,6 +293,8 @@ pub enum Action {
         players: usize,
         /// What lets the player in.
         token: Secret,
+        /// Whether it was told before.
+        is_told_again: bool,
     },
     /// Tell a connection that what it asked cannot be done; close it where the code says so.
     Refuse {

@@ -39,7 +39,8 @@ impl Matchmaker {
         profile: Profile,
         keys: Keys,
     ) {
-        if self.parties.code_of(connection).is_some() {
+        let is_queued = self.connections.contains_key(&connection);
+        if !is_queued && self.parties.code_of(connection).is_some() {
             let text = "you are in a party; say READY party, or PARTY leave";
             return self.refuse(connection, ErrorCode::BadState, text);
         }
@@ -106,6 +107,7 @@ impl Matchmaker {
         }
         let group = self.group_on(ticket);
         self.modes[mode.0].queue.insert(ticket, group);
+        self.modes[mode.0].fill_is_due = true;
         self.set_wait(ticket);
         for id in self.members(ticket) {
             self.tell_queued(id);
@@ -137,6 +139,7 @@ impl Matchmaker {
         let is_present = members.iter().all(|id| self.players[id].connection.is_some());
         self.modes[mode.0].queue.insert(ticket, group);
         self.modes[mode.0].queue.set_present(ticket, is_present);
+        self.modes[mode.0].fill_is_due = true;
         self.set_wait(ticket);
     }
 
@@ -236,31 +239,25 @@ impl Matchmaker {
                 self.deadlines.set(Owner::Away(id), None);
             }
         }
-        if self.mode(player.mode).max_wait.is_some() {
-            self.deadlines.set(Owner::Wait(id), None);
-        }
+        self.deadlines.set(Owner::Wait(id), None);
         Some(player)
     }
 
     // ---- Waiting for too long ----
 
-    /// Sets when a queued ticket has waited for long enough, where the mode has such a time. The first on it owns the
-    /// deadline.
+    /// Begins the round in which a queued ticket waits, where the mode has such a time. The first on it owns the
+    /// deadline. Who was in a match that came to nothing begins its round anew: nobody can say that none was found.
     fn set_wait(&mut self, ticket: Ticket) {
         let first = self.members(ticket)[0];
-        let player = &self.players[&first];
-        if let Some(max_wait) = self.mode(player.mode).max_wait {
-            let until = player.joined_at.saturating_add(max_wait.saturating_mul(player.round));
-            self.deadlines.set(Owner::Wait(first), Some(until));
+        if let Some(max_wait) = self.mode(self.players[&first].mode).max_wait {
+            self.deadlines.set(Owner::Wait(first), Some(self.after(max_wait)));
         }
     }
 
     /// Whoever is matched waits for a game, and no longer for players.
-    pub(crate) fn end_wait(&mut self, mode: ModeId, ticket: Ticket) {
-        if self.mode(mode).max_wait.is_some() {
-            let first = self.members(ticket)[0];
-            self.deadlines.set(Owner::Wait(first), None);
-        }
+    pub(crate) fn end_wait(&mut self, ticket: Ticket) {
+        let first = self.members(ticket)[0];
+        self.deadlines.set(Owner::Wait(first), None);
     }
 
     /// A ticket has waited for a round: it is queued for another one, where it stands, or is out.

@@ -30,7 +30,6 @@ mod invariants;
 mod io;
 mod joining;
 pub mod limits;
-#[cfg_attr(not(test), expect(dead_code, reason = "the queues become lineups next"))]
 mod lineup;
 mod matches;
 mod matchmaker;

@@ -84,6 +84,19 @@ impl Lineup {
         }
     }
 
+    /// The same tickets by other rules of the same squads: who may meet whom is looked at anew.
+    pub(crate) fn change_rules(&mut self, rules: Rules) {
+        if self.rules == rules {
+            return;
+        }
+        assert_eq!(self.rules.squads, rules.squads, "squads cannot be changed");
+        let before = std::mem::replace(self, Self::new(rules));
+        for (ticket, waiting) in before.present {
+            self.arrive(ticket, waiting.group);
+        }
+        self.away = before.away;
+    }
+
     // ---- Who comes and goes ----
 
     /// Puts a group in who is present.
@@ -391,6 +404,7 @@ impl Lineup {
     }
 
     /// How many tickets there are, present and away.
+    #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.present.len() + self.away.len()
     }

@@ -13,7 +13,8 @@ use crate::queue::Ticket;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Match {
     pub(crate) mode: ModeId,
-    /// The players, by slot, in the order of their tickets.
+    /// The players, by slot: squad after squad, and in each in the order of their tickets; but who came in later is where
+    /// there was room.
     pub(crate) players: Vec<PlayerId>,
     /// The lowest ticket among them: the match's place among those that wait.
     pub(crate) ticket: Ticket,

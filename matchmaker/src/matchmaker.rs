@@ -207,7 +207,8 @@ impl Matchmaker {
                 Owner::Game(game) => self.handle_game_deadline(game),
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
                 // `settle` looks at the queues, at the ring and at the warm games in any case.
-                Owner::Ports | Owner::Surplus(_) | Owner::Refill | Owner::Windows(_) => {}
+                Owner::Windows(mode) => self.modes[mode.0].fill_is_due = true,
+                Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
                 Owner::Drain => self.stop_games("the drain time is over"),
             }
         }

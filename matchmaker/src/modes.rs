@@ -18,6 +18,9 @@ pub(crate) struct ModeState {
     /// Matches whose games ask for players, and for which slots.
     #[serde(default)]
     pub(crate) open_matches: BTreeMap<MatchId, BTreeSet<usize>>,
+    /// Whether somebody may fit into them who did not when it was last looked at.
+    #[serde(default)]
+    pub(crate) fill_is_due: bool,
     /// Matches that wait for a game, in the order of their tickets.
     pub(crate) waiting: BTreeMap<Ticket, MatchId>,
     /// Matches that came to wait and whose players were not told yet what for.
@@ -53,6 +56,7 @@ impl ModeState {
         Self {
             queue: Lineup::new(rules),
             open_matches: BTreeMap::new(),
+            fill_is_due: false,
             waiting: BTreeMap::new(),
             untold: Vec::new(),
             warm: BTreeSet::new(),

@@ -5,6 +5,8 @@
 //! later may stand in the line already. So the line is looked at before its first match gets a game, and not
 //! each time that somebody goes: that costs nothing while all is in order, and else no more than a few matches.
 
+use std::collections::BTreeSet;
+
 use crate::ids::{MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::matchmaker::Matchmaker;
@@ -27,9 +29,9 @@ impl Matchmaker {
                 unreachable!("{match_id:?} is in line and does not exist");
             };
             self.modes[mode.0].waiting.remove(&apart.ticket);
-            for id in &apart.players {
-                self.requeue(self.players[id].ticket);
-            }
+            let tickets: BTreeSet<Ticket> =
+                apart.players.iter().map(|id| self.players[id].ticket).collect();
+            tickets.into_iter().for_each(|ticket| self.requeue(ticket));
             if let Some(&player) = apart.players.last() {
                 self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
             }

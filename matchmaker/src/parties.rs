@@ -34,6 +34,11 @@ impl Parties {
         self.by_connection.get(&connection).map(String::as_str)
     }
 
+    /// Everybody who is in a party.
+    pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
+        self.by_connection.keys().copied()
+    }
+
     fn members_of(&self, connection: ConnectionId) -> &[Member] {
         self.code_of(connection).and_then(|code| self.by_code.get(code)).map_or(&[], Vec::as_slice)
     }
@@ -68,6 +73,11 @@ impl Parties {
 }
 
 impl Matchmaker {
+    /// Whether somebody on this connection gathers with others.
+    pub fn is_in_party(&self, connection: ConnectionId) -> bool {
+        self.parties.code_of(connection).is_some()
+    }
+
     /// How many resume keys and tokens a party needs whose leader says READY; zero: it is no party's leader.
     pub fn party_size(&self, connection: ConnectionId) -> usize {
         self.parties.members_of(connection).len()
@@ -163,7 +173,7 @@ impl Matchmaker {
             Some(first) if first.connection != connection => {
                 Some("the first of the party says READY for all")
             }
-            Some(_) if members.len() != keys.len() => Some("the party has just changed; try again"),
+            Some(_) if members.len() != keys.len() => Some("the party has just changed"),
             Some(_) => None,
         };
         let members = members.to_vec();

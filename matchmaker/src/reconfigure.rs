@@ -18,8 +18,8 @@ impl Matchmaker {
     /// When the configuration is not valid; see [`Config::assert_valid`].
     pub fn reconfigure(&mut self, config: Config) -> Result<(), Unchangeable> {
         config.assert_valid();
-        let modes = |config: &Config| -> Vec<(String, usize)> {
-            config.modes.iter().map(|mode| (mode.name.clone(), mode.players)).collect()
+        let modes = |config: &Config| -> Vec<(String, Vec<usize>)> {
+            config.modes.iter().map(|mode| (mode.name.clone(), mode.squads())).collect()
         };
         if modes(&self.config) != modes(&config) {
             return Err(Unchangeable("the names of the modes, their order and their sizes"));
@@ -28,6 +28,11 @@ impl Matchmaker {
             return Err(Unchangeable("the ring of ports"));
         }
         self.config = config;
+        for mode in self.mode_ids() {
+            let rules = self.mode(mode).rules();
+            self.modes[mode.0].queue.change_rules(rules);
+            self.modes[mode.0].fill_is_due = true;
+        }
         Ok(())
     }
 }

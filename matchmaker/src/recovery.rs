@@ -4,9 +4,11 @@ use crate::ids::{ConnectionId, GameId};
 use crate::matchmaker::Matchmaker;
 
 impl Matchmaker {
-    /// The connections on which the brain believes that somebody speaks.
+    /// The connections on which the brain believes that somebody speaks: players who wait, and those who gather.
     pub fn connections(&self) -> Vec<ConnectionId> {
-        self.connections.keys().copied().collect()
+        let mut all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        all.extend(self.parties.connections().filter(|id| !self.connections.contains_key(id)));
+        all
     }
 
     /// The games that the brain knows, each with whether it believes that there is a process.

@@ -105,6 +105,7 @@ impl Matchmaker {
                 let is_here = |id: &PlayerId| self.players[id].connection.is_some();
                 let is_present = self.members(ticket).iter().all(is_here);
                 self.modes[mode.0].queue.set_present(ticket, is_present);
+                self.modes[mode.0].fill_is_due = true;
             }
         }
         self.connections.insert(connection, id);
@@ -158,20 +159,24 @@ impl Matchmaker {
             return self.refuse(connection, ErrorCode::BadResume, "your match is over");
         };
         let mode = self.games[&game].mode;
-        let assigned_at = self.players[&id].assigned_at;
-        let hello_until = assigned_at.saturating_add(self.mode(mode).hello_timeout);
-        let is_awaited = !self.games[&game].has_joined(slot) && self.now < hello_until;
+        let is_awaited = self.is_awaited(match_id, game, slot);
         if !is_awaited && !self.mode(mode).rejoin {
             let text = "your game takes nobody back";
             return self.refuse(connection, ErrorCode::BadResume, text);
         }
         if !is_awaited {
-            self.player_mut(id).token = token;
+            let now = self.now;
+            let player = self.player_mut(id);
+            (player.token, player.assigned_at) = (token, now);
+            if let Some(game) = self.games.get_mut(&game) {
+                game.await_anew(slot);
+            }
+            self.close_slot(mode, match_id, slot);
             let seat = self.seat_of(slot, id);
             self.act(Action::Rejoin { game, seat });
         }
         self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
-        self.tell_assignment(id, match_id, game, slot, connection);
+        self.tell_assignment(id, match_id, slot, connection, true);
     }
 
     /// The game and the slot, unless the game is on its way to its end.

@@ -137,11 +137,6 @@ impl Control {
         (said, Rest::Nothing)
     }
 
-    /// Whether the game has not closed its end, as far as is known.
-    pub(crate) fn is_open(&self) -> bool {
-        self.socket.is_some()
-    }
-
     /// Sends the game a message. `false`: the game does not read, or its channel is closed.
     pub(crate) fn tell(&mut self, message: &ToGame, registry: &Registry, id: GameId) -> bool {
         self.unsent.extend_from_slice(message.to_line().as_bytes());

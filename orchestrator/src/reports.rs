@@ -169,6 +169,7 @@ impl Reports {
                 self.seat(*game, *match_id, seats);
                 self.enter(*game, Phase::Starting);
             }
+            Action::Fill { game, seats } => self.seat_others(*game, seats),
             Action::Stop { game, .. } | Action::Kill { game } => self.enter(*game, Phase::Stopping),
             Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, Phase::Warm),
             Action::Report(Event::MatchAssigned { game, .. }) => self.enter(*game, Phase::Running),
@@ -198,6 +199,16 @@ impl Reports {
         if let Some(draft) = self.drafts.get_mut(&game) {
             draft.match_id = Some(match_id);
             draft.names = seats.iter().map(|seat| seat.name.clone()).collect();
+        }
+    }
+
+    /// Others come into slots of a running match.
+    fn seat_others(&mut self, game: GameId, seats: &[Seat]) {
+        let Some(draft) = self.drafts.get_mut(&game) else { return };
+        for seat in seats {
+            if let Some(name) = draft.names.get_mut(seat.slot) {
+                seat.name.clone_into(name);
+            }
         }
     }
 

@@ -148,7 +148,10 @@ fn parse_party(line: &Line<'_>) -> Result<Request, LineError> {
             let code = code.to_ascii_uppercase();
             Member::parse(&rest).map(|member| Request::JoinParty { code, member })
         }
-        "leave" => Ok(Request::LeaveParty),
+        "leave" => {
+            rest.fields().try_for_each(|field| field.map(drop))?;
+            Ok(Request::LeaveParty)
+        }
         other => Err(LineError::UnknownVerb(quote(&format!("PARTY {other}")))),
     }
 }
@@ -265,7 +268,13 @@ mod tests {
         }
         let lower = Request::parse(b"party JOIN k7q2").unwrap().unwrap();
         assert_eq!(lower.to_string(), "PARTY join K7Q2");
-        for line in ["PARTY join", "PARTY join name=ada", "READY party now", "READY skill=good"] {
+        for line in [
+            "PARTY leave now",
+            "PARTY join",
+            "PARTY join name=ada",
+            "READY party now",
+            "READY skill=good",
+        ] {
             assert_eq!(code_of(line.as_bytes()), Some(ErrorCode::BadLine), "{line}");
         }
         assert_eq!(code_of(b"PARTY"), Some(ErrorCode::UnknownVerb));

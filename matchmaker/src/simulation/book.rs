@@ -32,8 +32,9 @@ pub(super) struct Person {
     pub(super) company: usize,
     pub(super) skill: i32,
     pub(super) joined_at: Duration,
-    /// In which round it waits, from 1.
+    /// In which round it waits, from 1, and since when: a match that came to nothing begins a round anew.
     pub(super) round: u32,
+    pub(super) round_since: Duration,
     pub(super) assigned_at: Duration,
     pub(super) token: Secret,
     pub(super) party: Option<MatchId>,
@@ -90,6 +91,8 @@ pub(super) struct Process {
     pub(super) joined: Vec<usize>,
     /// Those of them who did not go again.
     pub(super) present: BTreeSet<usize>,
+    /// The slots whose players came in since they were last told where to play.
+    pub(super) arrived: BTreeSet<usize>,
     /// The slots for which it asks for players.
     pub(super) open: BTreeSet<usize>,
     pub(super) has_result: bool,
@@ -350,7 +353,12 @@ impl Book {
 
     /// A player goes out of its match, which has to come to nothing.
     pub(super) fn leave_party(&mut self, id: PlayerId) {
-        let party = self.people.get_mut(&id).and_then(|person| person.party.take());
+        let now = self.now;
+        let party = self.people.get_mut(&id).and_then(|person| {
+            let party = person.party.take()?;
+            person.round_since = now;
+            Some(party)
+        });
         self.moment.went.extend(party.map(|match_id| (id, match_id)));
     }
 
@@ -407,6 +415,8 @@ impl Book {
             return;
         }
         process.present.insert(slot);
+        process.arrived.insert(slot);
+        process.open.remove(&slot);
         if !process.joined.contains(&slot) {
             process.joined.push(slot);
             process.joined.sort_unstable();
@@ -414,12 +424,27 @@ impl Book {
     }
 
     fn note_open(&mut self, game: GameId, slots: &[usize]) {
-        let Some(process) = self.games.get_mut(&game) else { return };
-        if process.step == Step::Running {
-            let size = self.config.modes[process.mode.0].players;
-            let is_open = |slot: &usize| *slot < size && !process.present.contains(slot);
-            process.open = slots.iter().copied().filter(is_open).collect();
+        let Some(process) = self.games.get(&game).filter(|it| it.step == Step::Running) else {
+            return;
+        };
+        let size = self.mode(process.mode).players;
+        let is_open = |slot: &usize| {
+            *slot < size && !process.present.contains(slot) && !self.is_awaited(process, *slot)
+        };
+        let open = slots.iter().copied().filter(is_open).collect();
+        if let Some(process) = self.games.get_mut(&game) {
+            process.open = open;
         }
+    }
+
+    /// Whether a player was told to come into a slot, has not come, and has time to.
+    pub(super) fn is_awaited(&self, process: &Process, slot: usize) -> bool {
+        let party = process.party.and_then(|id| self.parties.get(&id));
+        let person = party.and_then(|party| self.seated.get(party.players.get(slot)?));
+        let Some(person) = person.filter(|_| !process.arrived.contains(&slot)) else {
+            return false;
+        };
+        self.now < person.assigned_at + self.mode(process.mode).hello_timeout
     }
 
     fn leave_room(&mut self, connection: ConnectionId) {

@@ -55,6 +55,7 @@ impl Book {
             ready_at: None,
             joined: Vec::new(),
             present: BTreeSet::new(),
+            arrived: BTreeSet::new(),
             open: BTreeSet::new(),
             has_result: false,
             stopped_at: None,

@@ -80,12 +80,14 @@ impl Book {
         let Some(id) = self.person_on(connection) else {
             return demand(false, || format!("{connection:?} is nobody and waited for {waited:?}"));
         };
+        let person = self.people[&id].clone();
+        // Another of its party may have been told already.
+        let is_noted = self.moment.rounds_noted.contains(&(id, round));
         self.note_round_over(id, round, round < rounds);
-        let person = &self.people[&id];
         let mode = self.mode(person.mode);
-        let over = mode.max_wait.map(|wait| person.joined_at + wait * round);
+        let over = mode.max_wait.map(|wait| person.round_since + wait);
         let is_right = person.party.is_none()
-            && over.is_some_and(|over| over <= now)
+            && over.is_some_and(|over| is_noted || over <= now)
             && rounds == mode.rounds
             && now - person.joined_at == waited;
         demand(is_right, || format!("{connection:?} {person:?} waited for {waited:?}, {round}"))
@@ -103,6 +105,7 @@ impl Book {
             let Some(person) = self.people.get_mut(&id) else { continue };
             if self.moment.rounds_noted.insert((id, round)) {
                 person.round += 1;
+                person.round_since = self.now;
                 self.tally.count("rounds over");
                 if person.connection.is_some() {
                     self.moment.rounds_over.insert(id);
@@ -123,8 +126,9 @@ impl Book {
             let mode = self.mode(self.people[&id].mode);
             let (max_wait, rounds, now) = (mode.max_wait, mode.rounds, self.now);
             let (Some(wait), Some(person)) = (max_wait, self.people.get_mut(&id)) else { continue };
-            while person.round < rounds && person.joined_at + wait * person.round <= now {
+            if person.round < rounds && person.round_since + wait <= now {
                 person.round += 1;
+                person.round_since = now;
             }
         }
     }
@@ -137,7 +141,7 @@ impl Book {
         self.totals.timed_out += 1;
         self.tally.count("players timed out");
         let mode = self.mode(person.mode);
-        let over = mode.max_wait.map(|wait| person.joined_at + wait * mode.rounds);
+        let over = mode.max_wait.map(|wait| person.round_since + wait);
         let is_over = over.is_some_and(|over| over <= self.now);
         let is_told = was_told || person.connection.is_none();
         demand(is_over && is_told && self.now - person.joined_at == waited, || {
@@ -200,6 +204,8 @@ impl Book {
         let all_open = slots.iter().all(|slot| process.open.remove(slot));
         let is_running = process.step == Step::Running;
         process.joined.retain(|slot| !slots.contains(slot));
+        process.arrived.retain(|slot| !slots.contains(slot));
+        process.present.retain(|slot| !slots.contains(slot));
         for (slot, id) in slots.iter().zip(players) {
             if let Some(before) = party.players.get_mut(*slot) {
                 self.seated.remove(before);

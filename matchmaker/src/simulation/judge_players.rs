@@ -154,6 +154,7 @@ impl Book {
             skill: skill.unwrap_or(self.mode(mode).skill_default()),
             joined_at: self.now,
             round: 1,
+            round_since: self.now,
             assigned_at: self.now,
             token,
             party: None,
@@ -273,6 +274,7 @@ impl Book {
             slot,
             players,
             token,
+            is_told_again: says_again,
         } = action
         else {
             return Ok(());
@@ -295,6 +297,10 @@ impl Book {
         };
         let is_told_again = matches!(self.moment.input, Some(Input::Resume { .. }))
             || self.moment.backfilled.remove(player);
+        let is_asked_for = matches!(self.moment.input, Some(Input::Resume { .. }));
+        demand(*says_again == is_asked_for, || {
+            format!("{player:?} is told as if for the first time")
+        })?;
         demand(since == self.now || is_told_again, || format!("{match_id:?} is assigned again"))?;
         demand(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
         let seat = party.players.iter().position(|seated| seated == player);
@@ -465,6 +471,7 @@ impl Book {
             if let Some(person) = self.people.get_mut(&id).filter(is_left) {
                 person.party = None;
                 person.asked = None;
+                person.round_since = self.now;
                 match went {
                     true => self.moment.survivors.insert(id),
                     false => self.moment.moved.insert(id),

@@ -172,8 +172,7 @@ impl Book {
         let process = self.games.get(&game)?;
         let slot = party.players.iter().position(|seated| seated == id)?;
         let mode = self.mode(person.mode);
-        let is_awaited =
-            !process.joined.contains(&slot) && self.now < person.assigned_at + mode.hello_timeout;
+        let is_awaited = self.is_awaited(process, slot);
         let may = process.step == Step::Running && (is_awaited || mode.rejoin);
         may.then_some((*id, is_awaited))
     }
@@ -187,7 +186,13 @@ impl Book {
         };
         let Some(person) = self.seated.get_mut(&id) else { return Ok(()) };
         person.token = token;
+        person.assigned_at = self.now;
         let match_id = person.party;
+        if let Some(process) = self.games.get_mut(&game) {
+            process.arrived.remove(&seat.slot);
+            process.present.remove(&seat.slot);
+            process.open.remove(&seat.slot);
+        }
         self.moment.rejoins = Some(id);
         self.tally.count("players told to their game again");
         let party = match_id.and_then(|id| self.parties.get(&id));
@@ -252,8 +257,7 @@ impl Book {
             demand(!is_over, || format!("{id:?} {person:?} is away for too long"))?;
         }
         for (id, person) in self.people.iter().filter(|(_, person)| person.party.is_none()) {
-            let due =
-                self.mode(person.mode).max_wait.map(|wait| person.joined_at + wait * person.round);
+            let due = self.mode(person.mode).max_wait.map(|wait| person.round_since + wait);
             demand(due.is_none_or(|due| due > self.now), || {
                 format!("{id:?} {person:?} waits for too long")
             })?;

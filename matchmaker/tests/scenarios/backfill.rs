@@ -74,6 +74,8 @@ fn a_party_comes_into_one_squad() {
         story.ready(connection, "teams");
     }
     story.says_started(1);
+    // Nobody comes in time.
+    story.after_ms(10_000);
     story.gather("K", &[5, 6]);
     story.ready_party(5, "teams");
     // One place in each team is none for a party, and two in one are.
@@ -82,4 +84,33 @@ fn a_party_comes_into_one_squad() {
         story.asks_for_players(1, &[1, 2, 3]),
         ["fill g1 [2, 3]", "5: ASSIGN m1 :20000 slot 2/4", "6: ASSIGN m1 :20000 slot 3/4"]
     );
+}
+
+#[test]
+fn a_slot_that_was_just_given_away_is_not_given_again() {
+    let mut story = playing(mode("party", 3, 1));
+    story.says_left(1, 1);
+    story.ready(4, "party");
+    assert_eq!(for_games(&story.asks_for_players(1, &[1])), ["fill g1 [1]"]);
+    // The game had not read of it when it asked again.
+    story.says_left(1, 2);
+    story.ready(5, "party");
+    story.ready(6, "party");
+    assert_eq!(for_games(&story.asks_for_players(1, &[1, 2])), ["fill g1 [2]"]);
+    // Who does not come in time has no claim.
+    story.after_ms(10_000);
+    assert_eq!(for_games(&story.asks_for_players(1, &[1])), ["fill g1 [1]"]);
+}
+
+#[test]
+fn who_comes_back_finds_its_slot_closed_to_others() {
+    let mut story = playing(Mode { rejoin: true, ..mode("party", 3, 1) });
+    story.says_left(1, 1);
+    story.asks_for_players(1, &[1]);
+    assert_eq!(for_games(&story.resume(8, 2)), ["rejoin g1 slot 1"]);
+    assert_eq!(story.ready(4, "party"), ["4: QUEUED 1/3"]);
+    // Until it comes, it is told the same again, and its game nothing.
+    assert_eq!(story.resume(9, 2), ["9: ASSIGN m1 :20000 slot 1/3"]);
+    story.says_joined(1, 1);
+    assert_eq!(for_games(&story.resume(10, 2)), ["rejoin g1 slot 1"]);
 }

@@ -118,7 +118,41 @@ fn who_waits_for_too_long_is_told_and_waits_another_round_where_it_stands() {
     story.ready(2, "duel");
     let wishes = story.after_ms(60_000);
     assert!(!wishes.iter().any(|wish| wish.contains("EXPIRED")), "{wishes:?}");
-    // Gone back, it has waited for long enough.
+    // Gone back, it waits a whole round: nobody can say that none was found.
     assert_eq!(story.leave(1)[..2], ["1: LEFT", "2: REQUEUED 1"]);
-    assert_eq!(for_players(&story.after_ms(0)), ["2: EXPIRED 60s 1/2", "2: QUEUED 1/2"]);
+    assert_eq!(for_players(&story.after_ms(59_999)), NOTHING);
+    assert_eq!(for_players(&story.after_ms(1)), ["2: EXPIRED 120s 1/2", "2: QUEUED 1/2"]);
+}
+
+#[test]
+fn who_gathers_is_known_to_a_body_that_starts_anew() {
+    let mut story = Story::begin(ports(1), vec![teams()]);
+    story.gather("K", &[1, 2]);
+    story.ready(3, "teams");
+    let known: Vec<u64> = story.brain.connections().iter().map(|id| id.0).collect();
+    assert_eq!(known, [3, 1, 2]);
+    for connection in known {
+        story.lost(connection);
+    }
+    assert_eq!(story.ready(1, "teams"), ["1: QUEUED 1/6"]);
+    assert_eq!(story.gather("K", &[4]), ["4: PARTY K 1"]);
+}
+
+#[test]
+fn a_configuration_that_changes_the_rules_is_followed_by_who_waits_already() {
+    let waits = Mode { max_wait: Some(Duration::from_secs(60)), ..mode("duel", 2, 0) };
+    let mut story = Story::begin(ports(1), vec![waits.clone()]);
+    story.ready(1, "duel");
+    let config = |mode: Mode| {
+        let mut config = ports(1);
+        config.modes = vec![mode];
+        config
+    };
+    let other = Mode { max_wait: None, ..waits.clone() };
+    story.brain.reconfigure(config(other)).unwrap();
+    story.leave(1);
+    assert_eq!(story.after_ms(60_000), NOTHING);
+    // Who goes together is not changed under those who wait.
+    let split = Mode { teams: vec![vec![1], vec![1]], ..waits };
+    assert!(story.brain.reconfigure(config(split)).is_err());
 }

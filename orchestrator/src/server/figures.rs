@@ -15,7 +15,7 @@ impl Server {
     pub(super) fn count(&mut self, action: &Action) {
         match action {
             Action::Launch { mode, .. } => self.counts.mode(*mode).launches += 1,
-            Action::Assign { player, mode, .. } => {
+            Action::Assign { player, mode, is_told_again: false, .. } => {
                 let joined = self.brain.joined_at(*player);
                 let waited = self.brain_now().saturating_sub(joined.unwrap_or_default());
                 self.counts.mode(*mode).player_waits.observe(waited);

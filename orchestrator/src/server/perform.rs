@@ -107,15 +107,14 @@ impl Server {
             }
             Action::TellExpired { connection, waited, round, rounds } => {
                 let waited_ms = millis(waited);
+                self.begin_idle(connection);
                 (connection, Reply::Expired { waited_ms, round, rounds })
             }
             Action::TellParty { connection, ref code, size } => {
                 (connection, Reply::Party { code: code.clone(), size })
             }
             Action::TellEvicted { connection, reason } => {
-                if let Some(client) = self.clients.get_mut(connection) {
-                    client.begin_idle(self.now);
-                }
+                self.begin_idle(connection);
                 (connection, Reply::Evicted { reason: reason.word().into() })
             }
             _ => return,
@@ -212,15 +211,29 @@ impl Server {
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {
         let Some(game) = self.games.get_mut(id) else { return };
-        // A game that closed its channel plays on. Who rejoins it stays outside, and no one else is to suffer for it.
-        if !game.control.is_open() && matches!(message, ToGame::Rejoin { .. }) {
-            return log::warn!("game {id} cannot be told that a player comes back: it hung up");
+        if game.control.tell(message, self.poll.registry(), id) {
+            return;
         }
-        let told = game.control.tell(message, self.poll.registry(), id);
-        // A game that closed its channel may still be asked to stop: SIGTERM follows.
-        if !told && !matches!(message, ToGame::Stop { .. }) {
-            let what = "its control channel is closed, or it does not read it".to_owned();
-            self.inputs.push_back(Input::GameBroken { game: id, what });
+        match message {
+            // SIGTERM follows.
+            ToGame::Stop { .. } => {}
+            // A game that closed its channel plays on, and one that reads nothing may. Who comes stays outside, and no one
+            // else is to suffer for it; nor is anybody else sent there.
+            ToGame::Rejoin { .. } | ToGame::Fill { .. } => {
+                log::warn!("game {id} cannot be told who comes: it hung up, or does not read");
+                self.inputs.push_back(Input::GameBackfill { game: id, slots: Vec::new() });
+            }
+            ToGame::Start { .. } | ToGame::Unknown => {
+                let what = "its control channel is closed, or it does not read it".to_owned();
+                self.inputs.push_back(Input::GameBroken { game: id, what });
+            }
+        }
+    }
+
+    /// Who is out has as long to say something as anybody who is in no queue.
+    fn begin_idle(&mut self, connection: ConnectionId) {
+        if let Some(client) = self.clients.get_mut(connection) {
+            client.begin_idle(self.now);
         }
     }
 

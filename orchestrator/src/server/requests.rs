@@ -29,6 +29,11 @@ impl Server {
 
     fn handle_bad_line(&mut self, id: ConnectionId, error: &LineError) {
         self.refuse(id, error.code(), &error.to_string());
+        self.note_bad_line(id);
+    }
+
+    /// Closes a connection that has said too much that makes no sense.
+    pub(super) fn note_bad_line(&mut self, id: ConnectionId) {
         if self.clients.get_mut(id).is_some_and(|client| client.note_bad_line()) {
             self.close_with(id, &Reply::Bye { reason: "bad-lines".into() });
         }

@@ -38,9 +38,11 @@ impl Server {
                 return;
             }
             let Some((stream, address)) = self.listener.accept(self.now) else { continue };
+            // Whoever comes by version 4 to a socket of version 6 is the same as to one of version 4.
+            let address = address.ip().to_canonical();
             let registry = self.poll.registry();
             let admission =
-                self.clients.admit(stream, address.ip(), registry, &self.config.limits, self.now);
+                self.clients.admit(stream, address, registry, &self.config.limits, self.now);
             match admission {
                 Ok(Admission::Client(_)) => self.counts.connections_taken_in += 1,
                 Ok(Admission::Refused(_)) | Err(_) => self.counts.connections_refused += 1,
@@ -96,7 +98,7 @@ impl Server {
     }
 
     pub(super) fn handle_client_deadline(&mut self, id: ConnectionId) {
-        let is_queued = self.brain.is_waiting(id);
+        let is_queued = self.has_patience(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         let deadline = client.deadline(&self.config.limits, is_queued);
         let Some((_, overdue)) = deadline.filter(|&(at, _)| at <= self.now) else {
@@ -112,8 +114,13 @@ impl Server {
         }
     }
 
+    /// Whether a client may say nothing for as long as it likes: who waits for a match, or for others of its party.
+    fn has_patience(&self, id: ConnectionId) -> bool {
+        self.brain.is_waiting(id) || self.brain.is_in_party(id)
+    }
+
     pub(super) fn set_client_deadline(&mut self, id: ConnectionId) {
-        let is_queued = self.brain.is_waiting(id);
+        let is_queued = self.has_patience(id);
         let Some(client) = self.clients.get_mut(id) else { return };
         let deadline = client.deadline(&self.config.limits, is_queued);
         self.clients.set_deadline(id, deadline.map(|(at, _)| at));
@@ -133,9 +140,12 @@ impl Server {
         let retry_ms = (code.number() < 500).then_some(RETRY_MS);
         let reply = Reply::error(code, text, retry_ms);
         if code.closes() {
-            self.close_with(id, &reply);
-        } else {
-            self.say(id, &reply);
+            return self.close_with(id, &reply);
+        }
+        self.say(id, &reply);
+        // Whoever tries the codes of parties is not let go on.
+        if code == ErrorCode::BadParty {
+            self.note_bad_line(id);
         }
     }
 
