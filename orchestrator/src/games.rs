@@ -12,6 +12,7 @@ use mio::{Interest, Registry};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 use process::Ended;
+use rustix::fs::{FileType, fstat};
 use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
@@ -165,11 +166,8 @@ impl Games {
         registry: &Registry,
         lines_per_second: u32,
     ) {
-        let Played { game: id, pid, mode, port, match_id, has_control, has_output } = *played;
-        let mut stored = stored.into_iter();
-        let process = stored.next();
-        let control = if has_control { stored.next() } else { None };
-        let output = if has_output { stored.next() } else { None };
+        let Played { game: id, pid, mode, port, match_id } = *played;
+        let Stored { process, control, output } = Stored::of(stored);
         if let Some(process) = &process
             && let Err(error) = watch(process, id, registry)
         {
@@ -203,11 +201,13 @@ impl Games {
             return false;
         };
         let Some(process) = &game.process else { return false };
-        let end = process::exit_of(process.as_fd());
-        // Its parent takes it in a moment later, and the poll tells of that, too.
-        if end.is_none() && !is_reaped {
-            return false;
-        }
+        let end = match process::exit_of(process.as_fd()) {
+            // Its parent takes it in a moment later, and the poll tells of that, too.
+            Ok(None) if !is_reaped => return false,
+            Ok(end) => end,
+            // A kernel that does not know of such ends need not tell of the other, either.
+            Err(_) => None,
+        };
         let (pid, zero) = (game.pid, Duration::ZERO);
         game.is_end_unknown = end.is_none();
         let end = end.unwrap_or(Ok(0));
@@ -296,6 +296,31 @@ pub(crate) fn is_child(pid: i32) -> bool {
     rustix::process::waitid(WaitId::Pid(pid), only_ask).is_ok()
 }
 
+/// What is stored of a game.
+#[derive(Debug, Default)]
+pub(crate) struct Stored {
+    pub(crate) process: Option<OwnedFd>,
+    control: Option<OwnedFd>,
+    output: Option<OwnedFd>,
+}
+
+impl Stored {
+    /// Tells a game's descriptors apart by what they are: they come back in no order.
+    pub(crate) fn of(stored: Vec<OwnedFd>) -> Self {
+        let mut parts = Self::default();
+        for descriptor in stored {
+            let kind = fstat(&descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
+            let part = match kind {
+                Ok(FileType::Socket) => &mut parts.control,
+                Ok(FileType::Fifo) => &mut parts.output,
+                _ => &mut parts.process,
+            };
+            *part = Some(descriptor);
+        }
+        parts
+    }
+}
+
 /// How a process ended, in the brain's words.
 pub(crate) fn exit_of(ended: &Ended) -> Exit {
     match ended.end {
@@ -313,15 +338,7 @@ fn watch(process: &OwnedFd, id: GameId, registry: &Registry) -> io::Result<()> {
 impl Game {
     /// What it is found by after a crash.
     pub(crate) fn played(&self, game: GameId) -> Played {
-        Played {
-            game,
-            pid: self.pid,
-            mode: self.mode,
-            port: self.port,
-            match_id: self.match_id,
-            has_control: self.control.descriptor().is_some(),
-            has_output: self.output.descriptor().is_some(),
-        }
+        Played { game, pid: self.pid, mode: self.mode, port: self.port, match_id: self.match_id }
     }
 
     /// How it ended, in the brain's words; once it has.
@@ -357,4 +374,66 @@ impl Game {
 fn kill_group(pid: i32) {
     // ESRCH: nobody else was in the group.
     let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::net::UnixStream;
+
+    use rustix::event::{EventfdFlags, eventfd};
+
+    use super::*;
+
+    const GAME: Played =
+        Played { game: GameId(7), pid: i32::MAX, mode: ModeId(0), port: 20000, match_id: None };
+
+    /// What is stored of a game; for its process stands something that no kernel takes for one.
+    fn stored() -> Vec<OwnedFd> {
+        let process = eventfd(1, EventfdFlags::CLOEXEC).unwrap();
+        let (control, output) = (UnixStream::pair().unwrap().0, io::pipe().unwrap().0);
+        vec![process, control.into(), output.into()]
+    }
+
+    fn adopted(stored: Vec<OwnedFd>) -> Games {
+        let poll = mio::Poll::new().unwrap();
+        let mut games = Games::default();
+        games.adopt(&GAME, stored, poll.registry(), 0);
+        games
+    }
+
+    /// systemd keeps descriptors in a set.
+    #[test]
+    fn what_was_stored_of_a_game_may_come_back_in_any_order() {
+        for turns in 0..3 {
+            for is_reversed in [false, true] {
+                let mut stored = stored();
+                let numbers = stored.iter().map(|it| it.as_raw_fd()).collect::<Vec<_>>();
+                stored.rotate_left(turns);
+                if is_reversed {
+                    stored.reverse();
+                }
+                let games = adopted(stored);
+                let game = games.get(GAME.game).unwrap();
+                let found = [
+                    game.process.as_ref().map(|it| it.as_raw_fd()),
+                    game.control.descriptor().map(|it| it.as_raw_fd()),
+                    game.output.descriptor().map(|it| it.as_raw_fd()),
+                ];
+                assert_eq!(found.map(Option::unwrap).to_vec(), numbers);
+            }
+        }
+        let games = adopted(stored().drain(..1).collect());
+        let game = games.get(GAME.game).unwrap();
+        assert!(
+            game.process.is_some() && game.control.descriptor().is_none() && !game.output.is_open()
+        );
+    }
+
+    #[test]
+    fn where_the_kernel_cannot_say_how_a_game_ended_its_end_is_believed_at_once() {
+        let mut games = adopted(stored());
+        assert!(games.note_foreign_end(GAME.game, false));
+        assert_eq!(games.get(GAME.game).unwrap().exit(), Some(Exit::Unknown));
+        assert!(!games.note_foreign_end(GAME.game, true), "it ends once");
+    }
 }

@@ -4,7 +4,8 @@
 //! in the same words. Without either nothing is stored and nothing is given back.
 //!
 //! What is given back is still in the store: it need not be put there again. It stays until it is
-//! [removed](Store::remove), or the service is stopped for good. Two puts of one name add up.
+//! [removed](Store::remove), or the service is stopped for good. Two puts of one name add up, and what was put under one
+//! name comes back in no order: systemd keeps a set.
 //!
 //! systemd takes as many descriptors as `FileDescriptorStoreMax=` says, and drops the rest **without a word**; its
 //! default is none. So the unit has to have room for all there can be: three for each port of the ring (a game's
@@ -158,7 +159,7 @@ fn number_in(variable: &'static str) -> Result<Option<usize>, TakeError> {
 }
 
 impl Given {
-    /// Gives all descriptors of a name, in the order in which they were put.
+    /// Gives all descriptors of a name, in the order in which they were given.
     pub(crate) fn claim(&mut self, name: &str) -> Vec<OwnedFd> {
         self.claim_if(|it| it == name).into_iter().map(|(_, descriptor)| descriptor).collect()
     }

@@ -1,5 +1,6 @@
 //! How a process ended that is no child of this one.
 
+use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
 
 /// `struct pidfd_info` of `linux/pidfd.h`, in its first version.
@@ -22,17 +23,20 @@ const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
 /// How a process ended, by its pidfd: its exit status, or the signal that killed it. `None`: its parent has not taken it
 /// in yet, or the kernel (before 6.15) does not say.
-pub fn exit_of(process: BorrowedFd<'_>) -> Option<Result<i32, i32>> {
+///
+/// # Errors
+/// When the kernel (before 6.13) knows no such question, or (before 6.15) the process was taken in already.
+pub fn exit_of(process: BorrowedFd<'_>) -> io::Result<Option<Result<i32, i32>>> {
     let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
     // SAFETY: the kernel copies as many bytes in and out as the size in the request's number says, which is that of this
     // structure of plain numbers; it lives until the call returns.
     let told = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    if told < 0 || info.mask & INFO_EXIT == 0 {
-        return None;
+    if told < 0 {
+        return Err(io::Error::last_os_error());
     }
     let status = info.exit_code;
-    Some(match libc::WIFSIGNALED(status) {
+    Ok((info.mask & INFO_EXIT != 0).then(|| match libc::WIFSIGNALED(status) {
         true => Err(libc::WTERMSIG(status)),
         false => Ok(libc::WEXITSTATUS(status)),
-    })
+    }))
 }

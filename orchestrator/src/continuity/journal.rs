@@ -59,8 +59,6 @@ pub(crate) struct Played {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
     pub(crate) match_id: Option<MatchId>,
-    pub(crate) has_control: bool,
-    pub(crate) has_output: bool,
 }
 
 /// Something that happened since the snapshot.

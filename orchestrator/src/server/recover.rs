@@ -21,7 +21,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::continuity::FORMAT;
 use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
-use crate::games::Games;
+use crate::games::{Games, Stored};
 use crate::http::Door;
 use crate::launches::{self, Launcher};
 use crate::listener::Listener;
@@ -66,7 +66,7 @@ impl Back {
                 NAMES.iter().for_each(|name| forget(store, name));
                 for (game, descriptors) in games {
                     log::warn!("game {game} is ended: nothing is known of it any more");
-                    end_unknown(game, &descriptors, store);
+                    end_unknown(game, descriptors, store);
                 }
                 None
             }
@@ -94,10 +94,10 @@ fn read(config: &Config, files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage
 }
 
 /// Ends a game that the brain does not know.
-fn end_unknown(game: GameId, descriptors: &[OwnedFd], store: &mut Store) {
-    if let Some(process) = descriptors.first() {
+fn end_unknown(game: GameId, descriptors: Vec<OwnedFd>, store: &mut Store) {
+    if let Some(process) = Stored::of(descriptors).process {
         // ESRCH: it has ended.
-        let _ = pidfd_send_signal(process, Signal::KILL);
+        let _ = pidfd_send_signal(&process, Signal::KILL);
     }
     forget(store, &name_of(game));
 }
@@ -163,7 +163,7 @@ impl Server {
         server.journal = Some(journal);
         server.stop_was_asked = !server.brain.is_serving();
         for (game, descriptors) in left {
-            end_unknown(game, &descriptors, &mut server.store);
+            end_unknown(game, descriptors, &mut server.store);
         }
         server.tell_what_became(&known);
         // From here on what is left is not what was tried.
