@@ -18,6 +18,7 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use matchmaker::Matchmaker;
 use serde::{Deserialize, Serialize};
+use serde_json::error::Category;
 
 pub(crate) use text::Text;
 
@@ -65,7 +66,7 @@ pub(crate) struct State {
 pub(crate) enum StateError {
     #[error("cannot read the state: {0}")]
     Read(#[from] io::Error),
-    #[error("the state is not understood: {0}")]
+    #[error("the state is not understood: {}", without_values(.0))]
     Parse(#[from] serde_json::Error),
     #[error("the state has format {0}, and this version reads {FORMAT}")]
     Format(u32),
@@ -73,6 +74,18 @@ pub(crate) enum StateError {
     Config(&'static str),
     #[error("descriptor {number}, {what}, was not handed over: {source}")]
     Descriptor { number: RawFd, what: &'static str, source: io::Error },
+}
+
+/// What is wrong with JSON that holds keys and tokens, without a word of it.
+fn without_values(error: &serde_json::Error) -> String {
+    let (line, column) = (error.line(), error.column());
+    let told = error.to_string();
+    match error.classify() {
+        // What is missing is named by the program alone.
+        Category::Data if told.starts_with("missing field") => told,
+        Category::Data => format!("an unfit value at line {line} column {column}"),
+        _ => format!("no whole JSON at line {line} column {column}"),
+    }
 }
 
 /// Just enough of a state to see whether the rest can be read.

@@ -22,7 +22,7 @@ use mio::Waker;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Kept, StateError, take};
+use super::{FORMAT, Kept, StateError, take, without_values};
 use crate::clock::Instant;
 use crate::{netcode, reports};
 
@@ -31,6 +31,9 @@ pub(crate) const NAMES: [&str; 2] = ["state-0", "state-1"];
 
 /// A journal is not cut off before it has so many bytes; else when it is twice as long as the snapshot.
 const JOURNAL_MIN: u64 = 1024 * 1024;
+
+/// The shortest time between two snapshots that were begun: one may have failed.
+const REST: Duration = Duration::from_secs(1);
 
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
@@ -101,7 +104,7 @@ pub(crate) enum Damage {
     Read(#[from] io::Error),
     #[error("it is damaged at byte {0}")]
     Checksum(usize),
-    #[error("it is not understood: {0}")]
+    #[error("it is not understood: {}", without_values(.0))]
     Parse(#[from] serde_json::Error),
     #[error("it has format {0}, and this version reads {FORMAT}")]
     Format(u32),
@@ -109,6 +112,8 @@ pub(crate) enum Damage {
     Empty,
     #[error("the configuration has changed {0}")]
     Config(&'static str),
+    #[error("what was replayed of it does not hold together: {0}")]
+    Diverged(String),
     #[error("the daemon died when it last tried to go on with it")]
     Tried,
 }
@@ -129,6 +134,10 @@ pub(crate) struct Journal {
     snapshot_bytes: u64,
     /// A snapshot is being written into the other file.
     coming: Option<Coming>,
+    /// Whether something is missing in the file: nothing more is written until a snapshot took over.
+    is_broken: bool,
+    /// No snapshot is begun before.
+    rests_until: Option<Instant>,
     scratch: Vec<u8>,
 }
 
@@ -149,8 +158,17 @@ impl Journal {
 
     /// Goes on with files of which one may be right; the next snapshot goes into the other.
     pub(crate) fn on(files: [File; 2], current: usize, sequence: u64) -> Self {
-        let scratch = Vec::new();
-        Self { files, current, end: 0, sequence, snapshot_bytes: 0, coming: None, scratch }
+        Self {
+            files,
+            current,
+            end: 0,
+            sequence,
+            snapshot_bytes: 0,
+            coming: None,
+            is_broken: false,
+            rests_until: None,
+            scratch: Vec::new(),
+        }
     }
 
     /// What is to be known of it, for the program that goes on with it.
@@ -201,18 +219,21 @@ impl Journal {
     /// Whether it is time for another snapshot.
     pub(crate) fn is_long(&self) -> bool {
         let length = self.end - self.snapshot_bytes;
-        self.coming.is_none() && length > JOURNAL_MIN.max(2 * self.snapshot_bytes)
+        let is_due = self.is_broken || length > JOURNAL_MIN.max(2 * self.snapshot_bytes);
+        let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
+        is_due && self.coming.is_none() && !rests
     }
 
     /// Has a snapshot written by a thread, which wakes the loop when it is done.
     ///
     /// # Errors
-    /// When there is no thread, or no descriptor.
+    /// When there is no thread, or no descriptor. It is not time for another try before [`REST`] is over.
     pub(crate) fn begin_snapshot(
         &mut self,
         snapshot: Snapshot,
         waker: Arc<Waker>,
     ) -> io::Result<()> {
+        self.rests_until = Some(Instant::now() + REST);
         let file = self.files[1 - self.current].try_clone()?;
         let (tell, written) = mpsc::channel();
         std::thread::Builder::new().name("snapshot".into()).spawn(move || {
@@ -239,7 +260,7 @@ impl Journal {
         let other = 1 - self.current;
         encode(&Record::Valid, &mut carried)?;
         self.files[other].write_all_at(&carried, snapshot_bytes)?;
-        (self.current, self.snapshot_bytes) = (other, snapshot_bytes);
+        (self.current, self.snapshot_bytes, self.is_broken) = (other, snapshot_bytes, false);
         self.end = snapshot_bytes + carried.len() as u64;
         self.sequence += 1;
         // What is older is not to be gone by any more, whatever befalls this.
@@ -249,16 +270,22 @@ impl Journal {
     fn write(&mut self, record: &impl Serialize) {
         self.scratch.clear();
         let encoded = encode(record, &mut self.scratch);
-        let file = &self.files[self.current];
-        let written = encoded.and_then(|()| file.write_all_at(&self.scratch, self.end));
-        if let Err(error) = written {
-            // Without memory for it the daemon can still serve; what it cannot is crash.
-            log::error!("cannot write down what happens: {error}");
+        // What comes takes over from before, whatever becomes of the file.
+        if let Some(coming) = self.coming.as_mut().filter(|_| encoded.is_ok()) {
+            coming.carried.extend_from_slice(&self.scratch);
+        }
+        if self.is_broken {
             return;
         }
-        self.end += self.scratch.len() as u64;
-        if let Some(coming) = &mut self.coming {
-            coming.carried.extend_from_slice(&self.scratch);
+        let file = &self.files[self.current];
+        let written = encoded.and_then(|()| file.write_all_at(&self.scratch, self.end));
+        match written {
+            Ok(()) => self.end += self.scratch.len() as u64,
+            Err(error) => {
+                // Without memory for it the daemon can still serve; what it cannot is crash.
+                log::error!("cannot write down what happens: {error}");
+                self.is_broken = true;
+            }
         }
     }
 }
@@ -283,21 +310,27 @@ fn encode(record: &impl Serialize, into: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies what is of no use into a file, for whoever looks for the defect. It holds keys and tokens.
+/// Copies what is of no use into a file, for whoever looks for the defect: where the service manager keeps the daemon's
+/// state, if it does. It holds keys and tokens.
 ///
 /// # Errors
 /// When it cannot be written.
 pub(crate) fn set_aside(file: OwnedFd) -> io::Result<PathBuf> {
     let mut file = File::from(file);
     file.rewind()?;
-    let mut copy = tempfile::Builder::new().prefix("muster-state-").tempfile()?;
+    // systemd.exec(5): with several directories, their paths are separated by colons.
+    let given = std::env::var_os("STATE_DIRECTORY");
+    let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
+    let directory = first.unwrap_or_else(std::env::temp_dir);
+    let mut copy = tempfile::Builder::new().prefix("muster-state-").tempfile_in(directory)?;
     io::copy(&mut file, &mut copy)?;
     Ok(copy.keep()?.1)
 }
 
 // ---- Coming back ----
 
-/// Reads what is left in two files, and marks it as tried. With it comes the journal to go on with.
+/// Reads what is left in two files. With it comes the journal to go on with, in which [`Record::Tried`] is to be noted
+/// before anything is made of it.
 ///
 /// # Errors
 /// [`Damage`] when there is nothing to go on with, and what was wrong with the better one.
@@ -320,7 +353,6 @@ pub(crate) fn read(files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
     };
     let mut journal = Journal::on(files, current, found.snapshot.sequence);
     journal.end = end;
-    journal.note(&Record::Tried);
     Ok((found, journal))
 }
 
@@ -409,9 +441,12 @@ mod tests {
     fn what_was_written_is_found_and_tried_once() {
         let (_, files) = journal(3);
         let again = files.each_ref().map(|file| file.try_clone().unwrap());
-        let (found, _) = read(files).unwrap();
+        let once_more = files.each_ref().map(|file| file.try_clone().unwrap());
+        read(files).unwrap();
+        let (found, mut journal) = read(again).unwrap();
         assert_eq!((found.snapshot.sequence, games(&found)), (1, vec![0, 1, 2]));
-        assert!(matches!(read(again), Err(Damage::Tried)));
+        journal.note(&Record::Tried);
+        assert!(matches!(read(once_more), Err(Damage::Tried)));
     }
 
     #[test]
@@ -419,6 +454,7 @@ mod tests {
         let (_, files) = journal(3);
         let again = files.each_ref().map(|file| file.try_clone().unwrap());
         let (_, mut journal) = read(files).unwrap();
+        journal.note(&Record::Tried);
         journal.begin_with(&snapshot(journal.next_sequence())).unwrap();
         journal.note(&Record::Gone { game: GameId(9) });
         let (found, _) = read(again).unwrap();
@@ -439,6 +475,26 @@ mod tests {
         journal.note(&Record::Gone { game: GameId(8) });
         let (found, _) = read(files).unwrap();
         assert_eq!((found.snapshot.sequence, games(&found)), (2, vec![7, 8]));
+    }
+
+    /// A gap would be worse than an end.
+    #[test]
+    fn after_a_record_that_could_not_be_written_none_is_until_there_is_a_snapshot() {
+        let (whole, _) = journal(0);
+        let [_, other] = whole.files;
+        let full = File::open("/dev/null").unwrap();
+        let copies = || [&full, &other].map(|file| file.try_clone().unwrap());
+        let mut journal = Journal::on(copies(), 0, 5);
+        assert!(!journal.is_long());
+        journal.note(&Record::Gone { game: GameId(1) });
+        assert!(journal.is_broken && journal.is_long());
+        journal.rests_until = Some(Instant::now() + REST);
+        assert!(!journal.is_long(), "it rests");
+        // It switches, and says that this one cannot be emptied.
+        journal.begin_with(&snapshot(journal.next_sequence())).unwrap_err();
+        journal.note(&Record::Gone { game: GameId(2) });
+        let (found, _) = read(copies().map(OwnedFd::from)).unwrap();
+        assert_eq!((found.snapshot.sequence, games(&found)), (6, vec![2]));
     }
 
     #[test]
