@@ -77,6 +77,12 @@ impl Clients {
         }
     }
 
+    /// No clients yet, after those of a daemon that crashed: no id is one of theirs.
+    pub(crate) fn after(crashed: &[ConnectionId]) -> Self {
+        let generation = crashed.iter().map(|id| tokens::generation(*id)).max();
+        Self { generation: generation.unwrap_or_default(), ..Self::new() }
+    }
+
     /// Takes a connection in, within the bounds. The error is the connection again, which was not taken in.
     pub(crate) fn admit(
         &mut self,
@@ -257,5 +263,17 @@ impl Clients {
     fn slot_mut(&mut self, id: ConnectionId) -> Option<&mut Slot> {
         let slot = self.slots.get_mut(tokens::slot(id))?;
         (slot.generation == tokens::generation(id)).then_some(slot)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_go_on_after_those_of_a_daemon_that_crashed() {
+        let crashed = [(7, 3), (0, 9), (2, 1)].map(|(slot, it)| tokens::connection_id(slot, it));
+        assert_eq!(Clients::after(&crashed).generation, 9);
+        assert_eq!(Clients::after(&[]).generation, 0);
     }
 }

@@ -1,6 +1,7 @@
 //! A game's control channel: what it says to Muster, and what it is told.
 
 use std::io::{self, Read as _, Write as _};
+use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
@@ -26,6 +27,8 @@ pub(crate) struct Control {
     unsent: BytesMut,
     /// Whether the poll told that the game's end is closed.
     end_is_near: bool,
+    /// Whether the next line may lack its beginning: a daemon that crashed has read that.
+    is_torn: bool,
 }
 
 /// A channel as it is written down.
@@ -34,6 +37,8 @@ pub(crate) struct Saved {
     socket: Option<RawFd>,
     lines: Text,
     unsent: Text,
+    #[serde(default)]
+    is_torn: bool,
 }
 
 /// What a game said.
@@ -59,7 +64,13 @@ impl Control {
             lines: LineBuffer::new(CONTROL_LINE_MAX),
             unsent: BytesMut::new(),
             end_is_near: false,
+            is_torn: false,
         }
+    }
+
+    /// Goes on with the channel of a daemon that crashed.
+    pub(crate) fn adopt(id: GameId, control: Option<StdUnixStream>, registry: &Registry) -> Self {
+        Self { is_torn: true, ..Self::new(id, control, registry) }
     }
 
     /// The channel, to be stored.
@@ -73,6 +84,7 @@ impl Control {
             socket: self.socket.as_ref().map(|socket| kept.keep(socket)),
             lines: self.lines.as_bytes().into(),
             unsent: self.unsent[..].into(),
+            is_torn: self.is_torn,
         }
     }
 
@@ -90,6 +102,7 @@ impl Control {
         let mut control = Self::new(id, socket.map(StdUnixStream::from), registry);
         control.lines.extend(&saved.lines.0);
         control.unsent = saved.unsent.into();
+        control.is_torn = saved.is_torn;
         control.flush(registry, id);
         Ok(control)
     }
@@ -120,9 +133,12 @@ impl Control {
         loop {
             match self.lines.next_line() {
                 Ok(None) => break,
-                Ok(Some(line)) => match FromGame::parse(&line) {
-                    Ok(message) => said.push(Said::Message(message)),
-                    Err(error) => return self.end_of_trust(said, describe(&error, line.len())),
+                Ok(Some(line)) => match (FromGame::parse(&line), mem::take(&mut self.is_torn)) {
+                    (Ok(message), _) => said.push(Said::Message(message)),
+                    (Err(_), true) => {}
+                    (Err(error), false) => {
+                        return self.end_of_trust(said, describe(&error, line.len()));
+                    }
                 },
                 Err(error) => return self.end_of_trust(said, error.to_string()),
             }
@@ -168,5 +184,26 @@ fn describe(error: &serde_json::Error, length: usize) -> String {
             format!("a control line of {length} bytes is not JSON, at byte {}", error.column())
         }
         Category::Data => format!("a control line of {length} bytes is no message of the contract"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What was read and not understood when a daemon crashed is gone.
+    #[test]
+    fn the_first_line_after_a_crash_may_lack_its_beginning() {
+        let registry = mio::Poll::new().unwrap();
+        let read = |adopt: fn(GameId, Option<StdUnixStream>, &Registry) -> Control| {
+            let (ours, mut its) = StdUnixStream::pair().unwrap();
+            ours.set_nonblocking(true).unwrap();
+            its.write_all(b"ady\"}\n{\"type\":\"started\"}\nnonsense\n").unwrap();
+            let (said, _) = adopt(GameId(1), Some(ours), registry.registry()).read(&mut [0; 256]);
+            let is_message = |said: &Said| matches!(said, Said::Message(FromGame::Started));
+            said.iter().map(is_message).collect::<Vec<_>>()
+        };
+        assert_eq!(read(Control::adopt), [true, false], "once");
+        assert_eq!(read(Control::new), [false]);
     }
 }

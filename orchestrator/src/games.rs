@@ -62,6 +62,8 @@ pub(crate) struct Saved {
     #[serde(default)]
     process: Option<RawFd>,
     ended: Option<Ended>,
+    #[serde(default)]
+    is_end_unknown: bool,
     control: control::Saved,
     output: output::Saved,
 }
@@ -118,6 +120,7 @@ impl Games {
             match_id: game.match_id,
             process: game.process.as_ref().map(|process| kept.keep(process)),
             ended: game.ended,
+            is_end_unknown: game.is_end_unknown,
             control: game.control.save(kept),
             output: game.output.save(kept),
         };
@@ -147,7 +150,7 @@ impl Games {
                 control: Control::restore(saved.control, id, registry)?,
                 output: Output::restore(&saved.output, tokens::output(id), registry)?,
                 is_ready: true,
-                is_end_unknown: false,
+                is_end_unknown: saved.is_end_unknown,
             };
             if game.ended.is_none() && is_child {
                 all.by_pid.insert(game.pid, id);
@@ -181,7 +184,7 @@ impl Games {
             match_id,
             process,
             ended: None,
-            control: Control::new(id, control.map(Into::into), registry),
+            control: Control::adopt(id, control.map(Into::into), registry),
             output: Output::new(output, token, registry, lines_per_second, Instant::now()),
             is_ready: true,
             is_end_unknown: false,
@@ -296,6 +299,24 @@ pub(crate) fn is_child(pid: i32) -> bool {
     rustix::process::waitid(WaitId::Pid(pid), only_ask).is_ok()
 }
 
+/// What a descriptor of a game is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Kind {
+    Process,
+    Control,
+    Output,
+}
+
+impl Kind {
+    pub(crate) fn of(stored: &OwnedFd) -> Self {
+        match fstat(stored).map(|stat| FileType::from_raw_mode(stat.st_mode)) {
+            Ok(FileType::Socket) => Self::Control,
+            Ok(FileType::Fifo) => Self::Output,
+            _ => Self::Process,
+        }
+    }
+}
+
 /// What is stored of a game.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
@@ -309,11 +330,10 @@ impl Stored {
     pub(crate) fn of(stored: Vec<OwnedFd>) -> Self {
         let mut parts = Self::default();
         for descriptor in stored {
-            let kind = fstat(&descriptor).map(|stat| FileType::from_raw_mode(stat.st_mode));
-            let part = match kind {
-                Ok(FileType::Socket) => &mut parts.control,
-                Ok(FileType::Fifo) => &mut parts.output,
-                _ => &mut parts.process,
+            let part = match Kind::of(&descriptor) {
+                Kind::Control => &mut parts.control,
+                Kind::Output => &mut parts.output,
+                Kind::Process => &mut parts.process,
             };
             *part = Some(descriptor);
         }

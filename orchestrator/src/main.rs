@@ -200,6 +200,7 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {
+    raise_descriptor_limit();
     let mut config = configure(flags)?;
     logging::start(config.log_level);
     die_of_panics();
@@ -210,16 +211,14 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
-    if let Some(state) = handed_over().map_err(Failure::run("read the state that was left"))? {
-        return resume(config, signals, store, &state);
+    let handed_over = handed_over().map_err(Failure::run("read the state that was left"));
+    if let Some(state) = handed_over.unwrap_or_else(|failure| crash(&failure)) {
+        let resumed = resume(config, signals, store, &state);
+        return run_to_the_end(resumed.unwrap_or_else(|failure| crash(&failure)));
     }
     let back = Back::find(&config, &mut given, &mut store);
-    // First of all, while this process is small.
-    let launcher = match &back {
-        None => Some(Launcher::start(&config).map_err(Failure::run("start the launcher"))?),
-        // Started with what is known of the games.
-        Some(_) => None,
-    };
+    // First of all, while this process is small; or with what is known of the games.
+    let launcher = if back.is_none() { Some(start_launcher(&config)?) } else { None };
     let listener = activation::listener(&config, &mut given, &mut store)?;
     store.discard(given);
     let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
@@ -231,14 +230,16 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    let server = match (back, launcher) {
-        (Some(back), _) => Server::recover(config, signals, store, listener, admin, door, back),
-        (None, Some(launcher)) => {
+    // What may fail for want of an address has not failed: what is left is tried once.
+    let server = match back.and_then(|back| back.revive(&config, &mut store)) {
+        Some(revived) => Server::recover(config, signals, store, listener, admin, door, revived)
+            .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
+        None => {
+            let launcher = launcher.map_or_else(|| start_launcher(&config), Ok)?;
             Server::new(config, signals, listener, admin, door, launcher, store)
+                .map_err(Failure::run("start the loop"))?
         }
-        (None, None) => unreachable!("a launcher is started where nothing is left"),
     };
-    let server = server.map_err(Failure::run("start the loop"))?;
     let (first, last) = (range.start(), range.end());
     log::info!(
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
@@ -247,13 +248,29 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     run_to_the_end(server)
 }
 
+fn start_launcher(config: &Config) -> Result<Launcher, Failure> {
+    Launcher::start(config).map_err(Failure::run("start the launcher"))
+}
+
 /// Goes on where another program left off.
-fn resume(mut config: Config, signals: Signals, store: Store, state: &[u8]) -> Result<(), Failure> {
+fn resume(
+    mut config: Config,
+    signals: Signals,
+    store: Store,
+    state: &[u8],
+) -> Result<Server, Failure> {
     // Executed by descriptor, the process would show that one's number for its name.
     let _ = nix::sys::prctl::set_name(c"muster");
     fit_clients_to_descriptors(&mut config);
     let state = State::read(state, &config)?;
-    run_to_the_end(Server::resume(config, signals, store, state)?)
+    Ok(Server::resume(config, signals, store, state)?)
+}
+
+/// Ends as a daemon that crashed, so that whoever keeps it starts another, which goes on with what was written down:
+/// an exit would be taken for wanted.
+fn crash(failure: &Failure) -> ! {
+    log::error!("{failure}");
+    std::process::abort()
 }
 
 fn run_to_the_end(mut server: Server) -> Result<(), Failure> {
@@ -277,14 +294,18 @@ fn die_of_panics() {
     }));
 }
 
-/// Takes as many descriptors as the system allows, and no more clients than they are enough for: games need
-/// theirs too, and a player without a game is no use to anybody.
+/// Takes as many descriptors as the system allows, before any is received.
+fn raise_descriptor_limit() {
+    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
+        // Raising the soft limit up to the hard one is always allowed; setrlimit(2).
+        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Takes no more clients than descriptors are enough for: games need theirs too, and a player without a game is no
+/// use to anybody.
 fn fit_clients_to_descriptors(config: &mut Config) {
-    let allowed = match getrlimit(Resource::RLIMIT_NOFILE) {
-        Ok((_, hard)) if setrlimit(Resource::RLIMIT_NOFILE, hard, hard).is_ok() => hard,
-        Ok((soft, _)) => soft,
-        Err(_) => return,
-    };
+    let Ok((allowed, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
     config.limits.refused = config.limits.refused.min(allowed / REFUSED_PART);
     let for_others = config.ports.range.len() * DESCRIPTORS_PER_GAME

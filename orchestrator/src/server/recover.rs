@@ -1,7 +1,8 @@
 //! Coming back after a crash, and what is written down for it while all is well.
 //!
-//! What is left is replayed: the brain comes to where it was, and what it wants done on the way was done by the daemon
-//! that crashed, or is lost with it. Then the brain hears what has become of everything: all connections are lost,
+//! What is left is replayed, under the configuration under which it was written: the brain comes to where it was, and
+//! what it wants done on the way was done by the daemon that crashed, or is lost with it. It is believed if it holds
+//! together and agrees with the games that were kept. Then it is fitted to the configuration, and hears what has become of everything: all connections are lost,
 //! launches on order were interrupted, games play on or are gone. Whatever was promised and not done is done again by
 //! its own deadlines.
 
@@ -11,8 +12,9 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{Action, Event, Exit, GameId, Input};
+use matchmaker::{Action, Event, Exit, GameFigures, GameId, Input, Matchmaker};
 use mio::Poll;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::{Parts, Server};
@@ -21,7 +23,7 @@ use crate::clients::Clients;
 use crate::config::Config;
 use crate::continuity::FORMAT;
 use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
-use crate::games::{Games, Stored};
+use crate::games::{Games, Kind, Stored};
 use crate::http::Door;
 use crate::launches::{self, Launcher};
 use crate::listener::Listener;
@@ -41,9 +43,17 @@ pub(crate) struct Back {
     games: BTreeMap<GameId, Vec<OwnedFd>>,
 }
 
+/// A daemon that crashed, where it was then.
+pub(crate) struct Revived {
+    crashed: Crashed,
+    journal: Journal,
+    games: BTreeMap<GameId, Vec<OwnedFd>>,
+    replayed: usize,
+}
+
 impl Back {
-    /// Looks for what is left, and marks it as tried. Where it is of no use it is set aside, and its games are ended:
-    /// nobody would know whose they are, or when their ports are free.
+    /// Looks for what is left. Where it is of no use it is set aside, and its games are ended: nobody would know whose
+    /// they are, or when their ports are free.
     pub(crate) fn find(config: &Config, given: &mut Given, store: &mut Store) -> Option<Self> {
         let files = NAMES.map(|name| given.claim(name).pop());
         let number = |name: &str| name.strip_prefix(GAME)?.parse().ok().map(GameId);
@@ -58,39 +68,78 @@ impl Back {
         match read {
             Ok((found, journal)) => Some(Self { found, journal, games }),
             Err(damage) => {
-                if !matches!(damage, Damage::Empty) {
-                    log::error!(
-                        "starting empty: what a daemon left that crashed is of no use: {damage}"
-                    );
-                }
-                NAMES.iter().for_each(|name| forget(store, name));
-                for (game, descriptors) in games {
-                    log::warn!("game {game} is ended: nothing is known of it any more");
-                    end_unknown(game, descriptors, store);
-                }
+                give_up(&damage, games, store);
+                None
+            }
+        }
+    }
+
+    /// Brings the daemon back to where it was. It is tried once: who dies of it starts empty the next time. Where it
+    /// cannot be believed, it is as with what is of no use.
+    pub(crate) fn revive(self, config: &Config, store: &mut Store) -> Option<Revived> {
+        let Self { found: Found { snapshot, records }, mut journal, games } = self;
+        journal.note(&Record::Tried);
+        let replayed = records.len();
+        let mut crashed = Crashed::replay(snapshot, records, config);
+        match crashed.hold_together(&games).and_then(|()| crashed.fit(config)) {
+            Ok(()) => Some(Revived { crashed, journal, games, replayed }),
+            Err(damage) => {
+                set_aside(journal.files().each_ref().map(|it| it.try_clone().map(OwnedFd::from)));
+                give_up(&damage, games, store);
                 None
             }
         }
     }
 }
 
-/// Reads what is left, and fits it to the configuration. What is of no use is written into a file.
+/// Begins with nothing, and says why.
+fn give_up(damage: &Damage, games: BTreeMap<GameId, Vec<OwnedFd>>, store: &mut Store) {
+    if !matches!(damage, Damage::Empty) {
+        log::error!("starting empty: what a daemon left that crashed is of no use: {damage}");
+    }
+    NAMES.iter().for_each(|name| forget(store, name));
+    for (game, descriptors) in games {
+        log::warn!("game {game} is ended: nothing is known of it any more");
+        end_unknown(game, descriptors, store);
+    }
+}
+
+/// Reads what is left, and sees whether it fits the configuration. What is of no use is written into a file.
 fn read(config: &Config, files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
     let copies = files.each_ref().map(OwnedFd::try_clone);
-    let read = journal::read(files).and_then(|(mut found, journal)| {
-        let fitted = found.snapshot.brain.reconfigure(config.for_brain());
-        fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))?;
+    let read = journal::read(files).and_then(|(found, journal)| {
+        // The replay goes by the configuration of old.
+        fit(&mut found.snapshot.brain.clone(), config)?;
         Ok((found, journal))
     });
     if read.as_ref().is_err_and(|damage| !matches!(damage, Damage::Empty)) {
-        for copy in copies.into_iter().flatten() {
-            match journal::set_aside(copy) {
-                Ok(path) => log::error!("it is set aside in {}", path.display()),
-                Err(error) => log::error!("it cannot be set aside: {error}"),
-            }
-        }
+        set_aside(copies);
     }
     read
+}
+
+fn fit(brain: &mut Matchmaker, config: &Config) -> Result<(), Damage> {
+    let fitted = brain.reconfigure(config.for_brain());
+    fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))
+}
+
+fn set_aside(copies: [io::Result<OwnedFd>; 2]) {
+    for copy in copies.into_iter().flatten() {
+        match journal::set_aside(copy) {
+            Ok(path) => log::error!("it is set aside in {}", path.display()),
+            Err(error) => log::error!("it cannot be set aside: {error}"),
+        }
+    }
+}
+
+/// Whether a game's process lives, by its pidfd; pidfd_open(2).
+fn is_alive(stored: &[OwnedFd]) -> bool {
+    let is_process = |it: &&OwnedFd| Kind::of(it) == Kind::Process;
+    let lives = |process: &OwnedFd| {
+        let now = Timespec::default();
+        poll(&mut [PollFd::new(process, PollFlags::IN)], Some(&now)) == Ok(0)
+    };
+    stored.iter().find(is_process).is_some_and(lives)
 }
 
 /// Ends a game that the brain does not know.
@@ -124,11 +173,9 @@ impl Server {
         listener: Listener,
         mut admin: Option<AdminSocket>,
         door: Option<Door>,
-        back: Back,
+        revived: Revived,
     ) -> io::Result<Self> {
-        let Back { found: Found { snapshot, records }, journal, games: mut left } = back;
-        let replayed = records.len();
-        let crashed = Crashed::replay(snapshot, records, &config);
+        let Revived { crashed, journal, games: mut left, replayed } = revived;
         let poll = Poll::new()?;
         if let Some(admin) = &mut admin {
             admin.register(poll.registry())?;
@@ -141,13 +188,15 @@ impl Server {
             }
         }
         let known: Vec<(GameId, bool)> = crashed.snapshot.brain.games().collect();
-        let lost = known.iter().filter(|(_, has_process)| !has_process);
+        // One whose process is there was not heard of yet.
+        let is_lost = |game, has_process: bool| !has_process && games.get(game).is_none();
+        let lost = known.iter().filter(|(game, has_process)| is_lost(*game, *has_process));
         let lost = lost.map(|(game, _)| *game);
         let launcher = launches::Saved::after_a_crash(crashed.snapshot.place.clone(), lost);
         let parts = Parts {
             poll,
+            clients: Clients::after(&crashed.snapshot.brain.connections()),
             brain: crashed.snapshot.brain,
-            clients: Clients::new(),
             doors: Doors::restore(crashed.snapshot.doors, config.ports.public_address),
             launcher: Launcher::resume(&config, launcher),
             listener,
@@ -178,13 +227,18 @@ impl Server {
         for connection in self.brain.connections() {
             self.inputs.push_back(Input::Lost { connection });
         }
-        for (game, has_process) in known {
-            if *has_process && self.games.get(*game).is_none() {
-                log::error!("game {game} was not handed over; its match is taken for over");
-                self.inputs.push_back(Input::GameExited { game: *game, exit: Exit::Unknown });
+        self.settle();
+        for &(game, has_process) in known {
+            match self.games.get(game).map(|it| it.mode) {
+                None if has_process => {
+                    log::error!("game {game} was not handed over; its match is taken for over");
+                    self.tell_brain(Input::GameExited { game, exit: Exit::Unknown });
+                }
+                // The daemon died before the brain could hear of it.
+                Some(mode) if !has_process => self.tell_launched(game, mode),
+                None | Some(_) => {}
             }
         }
-        self.settle();
     }
 
     /// Writes a snapshot at once, in place of all before it.
@@ -318,6 +372,32 @@ impl Crashed {
         this
     }
 
+    /// Whether the brain is whole, and of one mind with the games that were kept.
+    fn hold_together(&self, kept: &BTreeMap<GameId, Vec<OwnedFd>>) -> Result<(), Damage> {
+        let brain = &self.snapshot.brain;
+        brain.check_invariants().map_err(|violation| Damage::Diverged(violation.to_string()))?;
+        let known: BTreeMap<GameId, GameFigures> =
+            brain.games_figures().map(|game| (game.game, game)).collect();
+        for played in self.games.values() {
+            let game = played.game;
+            let agrees = match known.get(&game) {
+                Some(known) => (known.mode, known.port) == (played.mode, played.port),
+                // It was over, and the daemon died before it noted that nothing is left of it.
+                None => !kept.get(&game).is_some_and(|stored| is_alive(stored)),
+            };
+            if !agrees {
+                return Err(Damage::Diverged(format!("game {game} is another than was played")));
+            }
+        }
+        Ok(())
+    }
+
+    fn fit(&mut self, config: &Config) -> Result<(), Damage> {
+        fit(&mut self.snapshot.brain, config)?;
+        let whole = self.snapshot.brain.check_invariants();
+        whole.map_err(|violation| Damage::Diverged(violation.to_string()))
+    }
+
     fn follow(&mut self, record: Record) {
         let brain = &mut self.snapshot.brain;
         match record {
@@ -354,5 +434,50 @@ impl Crashed {
             }
             self.reports.follow(&action, now);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A daemon whose brain has ordered a game, and that game as it was kept.
+    fn crashed() -> (Crashed, Played) {
+        let config = Config::default_config();
+        let snapshot = Snapshot {
+            format: FORMAT,
+            version: "of tomorrow".to_owned(),
+            sequence: 1,
+            started: crate::clock::Instant::now(),
+            brain: Matchmaker::new(config.for_brain()),
+            games: Vec::new(),
+            doors: crate::netcode::Saved::new(),
+            place: "/nowhere".into(),
+            reports: crate::reports::Saved::default(),
+        };
+        let records = vec![Record::Passed { at: Duration::ZERO }];
+        let crashed = Crashed::replay(snapshot, records, &config);
+        let game = crashed.snapshot.brain.games_figures().next().unwrap();
+        let (pid, match_id) = (0, None);
+        let played = Played { game: game.game, pid, mode: game.mode, port: game.port, match_id };
+        (crashed, played)
+    }
+
+    #[test]
+    fn what_was_replayed_is_held_against_the_games_that_were_kept() {
+        let holds = |played: Played, kept: &BTreeMap<GameId, Vec<OwnedFd>>| {
+            let (mut crashed, _) = crashed();
+            crashed.games.insert(played.game, played);
+            crashed.hold_together(kept).is_ok()
+        };
+        let (_, played) = crashed();
+        let nothing = BTreeMap::new();
+        assert!(holds(played, &nothing));
+        assert!(!holds(Played { port: played.port + 1, ..played }, &nothing));
+        let unknown = Played { game: GameId(1000), ..played };
+        assert!(holds(unknown, &nothing), "it was over");
+        let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
+        let living = pidfd_open(own, PidfdFlags::empty()).unwrap();
+        assert!(!holds(unknown, &BTreeMap::from([(unknown.game, vec![living])])));
     }
 }

@@ -36,7 +36,11 @@ impl Server {
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
                 Answer::Template { mode, pid, output } => self.handle_template(mode, pid, output),
                 Answer::Holding => self.preflight.iter_mut().for_each(Preflight::set_held),
-                Answer::Gone => self.restart_launcher(),
+                Answer::Gone => {
+                    // The one that starts where this program does is no other one.
+                    self.counts.launcher_restarts += 1;
+                    self.restart_launcher();
+                }
             }
         }
         let launcher = &self.launcher;
@@ -48,7 +52,6 @@ impl Server {
         if !self.launcher.restart(self.now, self.games.living()) {
             return;
         }
-        self.counts.launcher_restarts += 1;
         if let Err(error) = self.launcher.register(self.poll.registry()) {
             log::error!("cannot watch the launcher: {error}");
         }
@@ -75,6 +78,11 @@ impl Server {
             self.games.note_early_end(game, ended);
             self.launcher.clean_up(game);
         }
+        self.tell_launched(game, mode);
+    }
+
+    /// The brain is told that a game's process exists.
+    pub(super) fn tell_launched(&mut self, game: GameId, mode: ModeId) {
         self.tell_brain(Input::Launched { game });
         let mode = self.mode(mode);
         if mode.contract != Contract::Muster && mode.ready_line.is_none() {
