@@ -113,6 +113,8 @@ pub(crate) fn run(silence: Duration, level: LevelFilter) -> Result<u8, KeepError
     if std::env::var_os(NOTIFY_SOCKET).is_some() {
         return Err(KeepError::Managed);
     }
+    // It holds what the daemon stores, whose limit is higher than that of most processes.
+    crate::raise_descriptor_limit();
     let stored = Stored::of(store::take()?);
     logging::start(level);
     // The name is for people; without it the arguments tell.
@@ -148,6 +150,8 @@ impl Keeper {
                 self.handle_signal(signal);
             }
             while let Some(ended) = process::reap() {
+                // What it said since.
+                self.read_words();
                 self.handle_end(&ended);
             }
             self.handle_deadline();

@@ -80,6 +80,11 @@ impl Mailbox {
                 _ => {}
             }
         }
+        if received.flags.contains(ReturnFlags::CTRUNC) {
+            log::error!(
+                "descriptors that the daemon stores were lost: the keeper has as many as it may have; raise ulimit -n"
+            );
+        }
         if !received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
             message.text = String::from_utf8_lossy(&text[..received.bytes]).into_owned();
         }

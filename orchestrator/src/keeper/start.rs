@@ -43,7 +43,7 @@ pub(super) fn start(
     command.env(NOTIFY_SOCKET, notify).env("WATCHDOG_USEC", silence.as_micros().to_string());
     command.env_remove("MUSTER_KEEP").env("LISTEN_FDS", stored.len().to_string());
     command.env("LISTEN_FDNAMES", stored.names()).env_remove("LISTEN_PID");
-    let child = command.spawn()?;
+    let mut child = command.spawn()?;
     // Its end of the socket.
     drop(command);
     for part in stored.descriptors().chunks(DESCRIPTORS_MAX) {
@@ -57,7 +57,15 @@ pub(super) fn start(
     }
     let pid = i32::try_from(child.id()).unwrap_or_default();
     let process = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
-    Ok((pid, pidfd_open(process, PidfdFlags::empty())?))
+    match pidfd_open(process, PidfdFlags::empty()) {
+        Ok(process) => Ok((pid, process)),
+        Err(error) => {
+            // Nobody would watch over it.
+            child.kill()?;
+            child.wait()?;
+            Err(error.into())
+        }
+    }
 }
 
 /// This program's file, so that what was installed in its place is what is started; where it was removed, what runs.
@@ -92,8 +100,9 @@ fn become_daemon() -> io::Result<std::convert::Infallible> {
     let count = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok());
     receive(count.ok_or_else(|| io::Error::other("it is a part of muster serve --keep"))?)?;
     let pid = std::process::id().to_string();
+    // By its path, as what executes itself anew looks for it under its name.
     let mut command = Command::new(program());
-    command.arg0("muster").args(std::env::args_os().skip(1)).stdin(Stdio::null());
+    command.args(std::env::args_os().skip(1)).stdin(Stdio::null());
     command.env("LISTEN_PID", &pid).env("WATCHDOG_PID", &pid);
     Err(command.exec())
 }
