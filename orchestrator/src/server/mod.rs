@@ -226,6 +226,10 @@ impl Server {
         self.brain.handle_timeout(self.brain_now());
         self.settle();
         self.notifier.ready();
+        if self.stop_was_asked {
+            // Of the program before this one.
+            self.notifier.stopping(self.now);
+        }
         self.tell_manager();
         while !self.is_done {
             self.upgrade();

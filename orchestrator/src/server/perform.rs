@@ -33,13 +33,11 @@ impl Server {
                 self.close_with(connection, &Reply::Bye { reason: "replaced".into() });
             }
             Action::Fill { game, seats } => {
-                for seat in &seats {
-                    self.doors.forget_token(game, seat.slot);
-                }
+                self.forget_tokens(game, seats.iter().map(|seat| seat.slot));
                 self.tell_game(game, &ToGame::Fill { players: seats });
             }
             Action::Rejoin { game, seat } => {
-                self.doors.forget_token(game, seat.slot);
+                self.forget_tokens(game, [seat.slot]);
                 self.tell_game(game, &ToGame::Rejoin { player: seat });
             }
             Action::Assign {
@@ -127,6 +125,7 @@ impl Server {
     fn launch(&mut self, game: GameId, mode: ModeId, port: u16, seated: Option<SeatedMatch>) {
         if self.mode(mode).transport == Transport::Netcode {
             self.doors.build(game, port);
+            self.note_door(game);
         }
         let match_id = seated.as_ref().map(|seated| seated.match_id);
         let guests = match (seated, self.mode(mode).contract) {
@@ -191,6 +190,12 @@ impl Server {
                 token
             }
         }
+    }
+
+    /// Players are let in with other secrets from now on.
+    fn forget_tokens(&mut self, game: GameId, slots: impl IntoIterator<Item = usize>) {
+        slots.into_iter().for_each(|slot| self.doors.forget_token(game, slot));
+        self.note_door(game);
     }
 
     /// What a game is told of its transport. Without a key it could let nobody in, and its match gets another game.

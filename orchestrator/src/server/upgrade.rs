@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use matchmaker::ConnectionId;
 use mio::{Poll, Waker};
@@ -31,10 +32,15 @@ use crate::tokens;
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// How long an upgrade waits for the store.
+const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
+
 /// A program that has passed its preflight.
 pub(super) struct Due {
     program: Program,
     asked_by: Option<Asker>,
+    /// How long it waits for the store to take what it had no room for.
+    wait_until: Instant,
 }
 
 impl Server {
@@ -84,7 +90,10 @@ impl Server {
     fn end_preflight(&mut self, verdict: Result<(), String>) {
         let Some(Preflight { program, asked_by, .. }) = self.preflight.take() else { return };
         match verdict {
-            Ok(()) => self.upgrade_due = Some(Due { program, asked_by }),
+            Ok(()) => {
+                let wait_until = Instant::now() + STORE_WAIT_MAX;
+                self.upgrade_due = Some(Due { program, asked_by, wait_until });
+            }
             Err(reason) => self.refuse_upgrade(&program, asked_by, &reason),
         }
     }
@@ -101,11 +110,20 @@ impl Server {
 
     /// Becomes the other program, if one is due. Returns only if that fails.
     pub(super) fn upgrade(&mut self) {
-        let Some(Due { program, asked_by }) = self.upgrade_due.take() else { return };
+        let Some(due) = self.upgrade_due.take() else { return };
         // What is decided is done, and what the launcher has said is known: what is not heard now is lost with it.
         self.now = Instant::now();
         self.handle_answers();
         self.settle();
+        self.tell_manager();
+        if self.store.has_unsent() {
+            if self.now < due.wait_until {
+                self.upgrade_due = Some(due);
+                return;
+            }
+            log::warn!("the service manager does not read what is stored; some of it is lost");
+        }
+        let Due { program, asked_by, .. } = due;
         let mut kept = Kept::default();
         let state = self.write_down(&mut kept, asked_by);
         let error = program.execute(&state, &kept);
