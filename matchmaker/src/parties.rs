@@ -78,7 +78,8 @@ impl Matchmaker {
         self.parties.code_of(connection).is_some()
     }
 
-    /// How many resume keys and tokens a party needs whose leader says READY; zero: it is no party's leader.
+    /// How many resume keys and tokens it takes to queue the party that somebody on this connection is in; zero: there is
+    /// none.
     pub fn party_size(&self, connection: ConnectionId) -> usize {
         self.parties.members_of(connection).len()
     }
