@@ -244,6 +244,18 @@ fn a_muster_that_breaks_its_promises_is_found_out() {
     assert!(ended.stdout.contains("ended the connection without a word"), "{}", ended.stdout);
     assert_eq!(ended.json()["verdict"]["is_clean"], false);
 
+    // One that crashes all the time, and has forgotten every other player when it is back.
+    let key = "5".repeat(32);
+    let shaken = impostor(move |number| match number % 2 {
+        0 => format!("QUEUED queue=duel position=1 needed=2 resume={key}\n"),
+        _ => "ERR 505 BAD_RESUME unknown\n".to_owned(),
+    });
+    let ended = Load::start(&shaken, &[&args[..], &["--comes-back", "--grace", "1s"]].concat());
+    let ended = ended.end();
+    assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
+    assert!(ended.stdout.contains("its place was not kept"), "{}", ended.stdout);
+    assert!(number(&ended.json(), "/verdict/resumed") > 0, "{}", ended.stdout);
+
     // Everybody gets the same place.
     let generous = impostor(|_| {
         format!(

@@ -40,6 +40,9 @@ pub(crate) struct Args {
     /// What all chance follows from: the same seed, the same plan
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
+    /// Muster may crash: whom it drops comes back to its place
+    #[arg(long)]
+    pub(crate) comes_back: bool,
     /// Addresses to come from, if Muster is in 127.0.0.0/8 [default: one each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sources: Option<u32>,

@@ -217,7 +217,8 @@ impl Engine {
                     Phase::Queued => !is_quiet,
                     _ => true,
                 });
-                let is_done = busy.map(|phase| phases[phase as usize]).all(|count| count == 0);
+                let is_done = busy.map(|phase| phases[phase as usize]).all(|count| count == 0)
+                    && self.players.stage.oracle.owed() == 0;
                 is_done || now >= *until || self.interruptions > 1
             }
         }

@@ -106,7 +106,7 @@ fn run(args: &Args) -> Result<Report, Failure> {
     let registry = poll.registry().try_clone().map_err(os("make an epoll"))?;
     let compositor = Compositor::new(Plan::new(args.seed, file, queues.len()));
     let pool = Pool::new(args.players, args.ramp, sources);
-    let stage = Stage::new(target, queues, args.patience);
+    let stage = Stage::new(target, queues, args.patience, args.comes_back);
     let players = Players::new(stage, compositor, pool, registry);
     let sample_every = (args.duration / SAMPLES).max(SAMPLE_MIN);
     let timetable = Timetable { duration: args.duration, grace: args.grace, sample_every };

@@ -9,14 +9,15 @@ use mio::{Interest, Registry, Token};
 use crate::compositor::{Compositor, Dispatch};
 use crate::limits;
 use crate::measure::Latency;
+use crate::net;
 use crate::phase::Phase;
 use crate::plan::Step;
 use crate::pool::{Birth, Pool};
-use crate::scenarios::Script;
+use crate::scenarios::Run;
 use crate::scenarios::in_game::Game;
 use crate::stage::Stage;
 use crate::timers::Timers;
-use crate::visit::{Turn, Visit};
+use crate::visit::{BACK_IN, Turn, Visit};
 
 /// The players, and whatever they share.
 pub(crate) struct Players {
@@ -48,7 +49,7 @@ enum Activity {
     Vacant,
     Idle,
     /// Without a connection for a while, in the middle of a run.
-    Away(Box<(Script, Step)>, Duration),
+    Away(Box<Run>, Duration),
     Visit(Box<Visit>),
     Game(Box<Game>),
 }
@@ -147,6 +148,8 @@ impl Players {
                     let goes_on = game.handle_end_of_run(&mut self.stage);
                     self.after_game(place, goes_on);
                 }
+                // Whom Muster has dropped comes back even now, so that what became of it is known.
+                Activity::Away(run, _) if run.is_owed => {}
                 Activity::Away(..) => self.become_idle(place, Duration::ZERO),
                 Activity::Vacant | Activity::Idle => {}
             }
@@ -181,32 +184,41 @@ impl Players {
         self.stage.measure.run_begun(step.kind.name());
         self.stage.measure.took(Latency::Lateness, self.stage.now().saturating_sub(due));
         self.players[place].runs += 1;
-        self.begin_visit(place, due, step, Script::new(step.kind));
+        self.begin_visit(place, due, Run::new(step));
     }
 
-    fn begin_visit(&mut self, place: usize, due: Duration, step: Step, script: Script) {
+    fn begin_visit(&mut self, place: usize, due: Duration, run: Run) {
         let player = &mut self.players[place];
         player.epoch = player.epoch.wrapping_add(1);
         let token = token_of(place, player.epoch);
-        let visit =
-            Visit::begin(&mut self.stage, player.number, player.source, (due, step, script));
-        let visit = visit.and_then(|mut visit| {
+        let stream = net::connect(self.stage.target, player.source).and_then(|mut stream| {
             let interest = Interest::READABLE | Interest::WRITABLE;
-            self.registry.register(visit.stream(), token, interest)?;
-            Ok(visit)
+            self.registry.register(&mut stream, token, interest)?;
+            Ok(stream)
         });
-        match visit {
-            Ok(visit) => {
+        match stream {
+            Ok(stream) => {
+                let visit = Visit::new(player.number, stream, due, run);
                 self.stage.measure.phase_changed(Some(Phase::Idle), Some(visit.phase()));
                 self.timers.set(place, visit.next_deadline(&self.stage));
                 self.players[place].activity = Activity::Visit(Box::new(visit));
             }
             Err(error) => {
+                self.stage.io_error("connect", &error);
                 self.note_limit(&error);
-                self.players[place].activity = Activity::Idle;
-                self.rest(place, REST);
+                match run.is_owed {
+                    true => self.go_away(place, Box::new(run), BACK_IN),
+                    false => self.become_idle(place, REST),
+                }
             }
         }
+    }
+
+    /// The player goes on with its run after so long.
+    fn go_away(&mut self, place: usize, run: Box<Run>, back_in: Duration) {
+        let due = self.stage.now() + back_in;
+        self.players[place].activity = Activity::Away(run, due);
+        self.timers.set(place, Some(due));
     }
 
     fn handle_timeout(&mut self, place: usize, now: Duration) {
@@ -234,8 +246,7 @@ impl Players {
     fn come_back(&mut self, place: usize) {
         let activity = std::mem::replace(&mut self.players[place].activity, Activity::Idle);
         if let Activity::Away(run, due) = activity {
-            let (script, step) = *run;
-            self.begin_visit(place, due, step, script);
+            self.begin_visit(place, due, *run);
         }
     }
 
@@ -256,14 +267,11 @@ impl Players {
                 self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
                 self.rest(place, rest);
             }
-            Turn::Away(script, back_in) => {
+            Turn::Away(run, back_in) => {
                 self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
-                if self.stage.is_ending {
-                    return;
+                if run.is_owed || !self.stage.is_ending {
+                    self.go_away(place, run, back_in);
                 }
-                let due = self.stage.now() + back_in;
-                self.players[place].activity = Activity::Away(Box::new((*script, step)), due);
-                self.timers.set(place, Some(due));
             }
             Turn::LoggedOut => {
                 self.stage.measure.phase_changed(Some(phase), None);

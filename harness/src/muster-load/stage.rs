@@ -17,6 +17,8 @@ pub(crate) struct Stage {
     pub(crate) queues: Vec<String>,
     /// How long what is due at once may take.
     pub(crate) patience: Duration,
+    /// Whether a player comes back whom Muster has dropped, because Muster may die and be replaced.
+    pub(crate) comes_back: bool,
     pub(crate) measure: Measure,
     pub(crate) oracle: Oracle,
     pub(crate) hosts: Hosts,
@@ -30,12 +32,18 @@ pub(crate) struct Stage {
 const BUFFER: usize = 64 * 1024;
 
 impl Stage {
-    pub(crate) fn new(target: SocketAddr, queues: Vec<String>, patience: Duration) -> Self {
+    pub(crate) fn new(
+        target: SocketAddr,
+        queues: Vec<String>,
+        patience: Duration,
+        comes_back: bool,
+    ) -> Self {
         Self {
             began: Instant::now(),
             target,
             queues,
             patience,
+            comes_back,
             measure: Measure::new(),
             oracle: Oracle::new(patience),
             hosts: Hosts::default(),

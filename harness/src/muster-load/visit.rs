@@ -1,7 +1,7 @@
 //! A player's visit to Muster: one TCP connection, from the run's due time to ASSIGN or another end.
 
 use std::io::{ErrorKind, Read as _, Write as _};
-use std::net::{IpAddr, Shutdown};
+use std::net::Shutdown;
 use std::time::Duration;
 
 use client::{Assignment, ClientError, Conversation};
@@ -13,17 +13,16 @@ use crate::net;
 use crate::oracle::Event;
 use crate::phase::Phase;
 use crate::plan::{Answer, Step};
-use crate::scenarios::{Desk, End, Scenario, Script, Wants};
+use crate::scenarios::{Desk, End, Run, Scenario, Wants};
 use crate::stage::Stage;
 
-/// A connection, and the scenario that is played over it.
+/// A connection, and the run of a scenario that is played over it.
 #[derive(Debug)]
 pub(crate) struct Visit {
     player: u32,
     stream: TcpStream,
     conversation: Conversation,
-    script: Script,
-    step: Step,
+    run: Run,
     wants: Wants,
     phase: Phase,
     is_connected: bool,
@@ -51,8 +50,8 @@ pub(crate) enum Turn {
     Idle(Duration),
     /// The player was assigned, and goes there.
     Play(Box<Assignment>),
-    /// The player comes back with the same script.
-    Away(Box<Script>, Duration),
+    /// The player goes on with its run over another connection, after so long.
+    Away(Box<Run>, Duration),
     /// The player is gone for good.
     LoggedOut,
 }
@@ -60,40 +59,28 @@ pub(crate) enum Turn {
 /// How long a player rests after something went wrong.
 const REST: Duration = Duration::from_secs(1);
 
+/// How long a player is away whom Muster has dropped, before it tries to come back.
+pub(crate) const BACK_IN: Duration = Duration::from_millis(100);
+
 /// How much is read at a time before others get their turn, in buffers.
 const READS_MAX: usize = 16;
 
 impl Visit {
-    /// Begins: the connection is on its way.
-    ///
-    /// # Errors
-    /// When there is no socket, or no way; counted already.
-    pub(crate) fn begin(
-        stage: &mut Stage,
-        player: u32,
-        source: Option<IpAddr>,
-        (due, step, script): (Duration, Step, Script),
-    ) -> Result<Self, std::io::Error> {
-        let stream = net::connect(stage.target, source)
-            .inspect_err(|error| stage.io_error("connect", error))?;
-        Ok(Self {
+    /// A visit whose connection is on its way.
+    pub(crate) fn new(player: u32, stream: TcpStream, due: Duration, run: Run) -> Self {
+        Self {
             player,
             stream,
             // Its errors are counted here, and the address is always the same.
             conversation: Conversation::new(String::new()),
-            script,
-            step,
+            run,
             wants: Wants::default(),
             phase: Phase::Connecting,
             is_connected: false,
             due,
             farewell: None,
             has_unread: false,
-        })
-    }
-
-    pub(crate) fn stream(&mut self) -> &mut TcpStream {
-        &mut self.stream
+        }
     }
 
     pub(crate) fn phase(&self) -> Phase {
@@ -101,7 +88,7 @@ impl Visit {
     }
 
     pub(crate) fn step(&self) -> &Step {
-        &self.step
+        &self.run.step
     }
 
     /// When the visit wants its turn, if nothing happens before.
@@ -115,7 +102,7 @@ impl Visit {
 
     /// Whether nobody waits for how it goes on.
     pub(crate) fn is_idling(&mut self) -> bool {
-        self.script.scenario().is_idling()
+        self.run.script.scenario().is_idling()
     }
 
     /// The socket has news.
@@ -124,7 +111,7 @@ impl Visit {
             match self.take_connection(stage) {
                 Some(true) => self.is_connected = true,
                 Some(false) => return Turn::Stays,
-                None => return Turn::Idle(REST),
+                None => return self.turn_of_failure(stage),
             }
         }
         self.has_unread = true;
@@ -142,7 +129,7 @@ impl Visit {
                     break;
                 }
                 Err(error) => {
-                    if self.farewell.is_none() {
+                    if self.farewell.is_none() && !stage.comes_back {
                         stage.io_error("read", &error);
                     }
                     (true, true)
@@ -168,6 +155,9 @@ impl Visit {
             return self.handle_ready(stage, true);
         }
         if self.phase == Phase::Connecting {
+            if stage.comes_back {
+                return self.turn_of_failure(stage);
+            }
             stage.measure.error(if self.is_connected {
                 "no greeting"
             } else {
@@ -183,7 +173,7 @@ impl Visit {
 
     /// The run is over for this player.
     pub(crate) fn handle_end_of_run(&mut self, stage: &mut Stage) -> Turn {
-        if self.phase == Phase::Connecting || self.is_idling() {
+        if !self.run.is_owed && (self.phase == Phase::Connecting || self.is_idling()) {
             self.wants.end = Some(End::Close);
         }
         self.go_on(stage)
@@ -198,7 +188,9 @@ impl Visit {
             }
             (Ok(Some(error)) | Err(error), _) | (Ok(None), Err(error)) => error,
         };
-        stage.io_error("connect", &failed);
+        if !stage.comes_back {
+            stage.io_error("connect", &failed);
+        }
         None
     }
 
@@ -231,10 +223,11 @@ impl Visit {
             Reply::Muster { .. } if self.phase == Phase::Connecting => {
                 stage.measure.took(Latency::Connect, now.saturating_sub(self.due));
                 self.enter(stage, Phase::Greeted);
-                self.with_scenario(stage, |scenario, desk| scenario.handle_greeted(desk));
+                self.handle_greeted(stage);
                 return None;
             }
-            Reply::Queued { .. } => {
+            Reply::Queued { resume, .. } => {
+                (self.run.key, self.run.is_owed) = (resume.parse().ok(), false);
                 if self.phase == Phase::Greeted {
                     stage.measure.counts.queued += 1;
                     let ready_at = self.wants.ready_at.unwrap_or(now);
@@ -245,21 +238,21 @@ impl Visit {
             Reply::Requeued { .. } => self.enter(stage, Phase::Queued),
             Reply::Waiting { .. } => self.enter(stage, Phase::Waiting),
             Reply::Assign { .. } => return self.handle_assign(stage, now, reply),
-            Reply::Left => self.enter(stage, Phase::Greeted),
+            Reply::Left => {
+                self.run.key = None;
+                self.enter(stage, Phase::Greeted);
+            }
             Reply::Error { number, retry_ms, .. } => {
                 return self.handle_error(stage, *number, *retry_ms, &reply);
             }
             Reply::Bye { .. } => self.farewell = Some(Farewell::Bye),
-            Reply::Found { .. } => match self.step.answer {
-                Answer::Accept => self.conversation.say(&Request::Accept),
-                Answer::Decline => self.conversation.say(&Request::Decline),
-                Answer::Nothing => {}
-            },
+            Reply::Found { .. } => self.answer(stage),
             Reply::Evicted { .. } => {
-                match self.step.answer {
+                match self.run.step.answer {
                     Answer::Accept => stage.measure.error("EVICTED"),
                     Answer::Decline | Answer::Nothing => stage.measure.expected("EVICTED"),
                 }
+                self.run.key = None;
                 self.enter(stage, Phase::Greeted);
                 self.wants.end = Some(End::Close);
             }
@@ -276,12 +269,31 @@ impl Visit {
         None
     }
 
+    /// Takes up the session of which it has the key, or begins one.
+    fn handle_greeted(&mut self, stage: &mut Stage) {
+        let key = self.run.key;
+        self.with_scenario(stage, |scenario, desk| match key {
+            Some(key) => desk.resume(key),
+            None => scenario.handle_greeted(desk),
+        });
+    }
+
+    /// Says whether it accepts the match that was found, or says nothing.
+    fn answer(&mut self, stage: &mut Stage) {
+        match self.run.step.answer {
+            Answer::Accept => return self.conversation.say(&Request::Accept),
+            Answer::Decline => self.conversation.say(&Request::Decline),
+            Answer::Nothing => {}
+        }
+        stage.oracle.handle(stage.now(), self.player, Event::NotAccepted);
+    }
+
     fn handle_assign(&mut self, stage: &mut Stage, now: Duration, reply: Reply) -> Option<Turn> {
         stage.measure.counts.assigned += 1;
         let ready_at = self.wants.ready_at.unwrap_or(now);
         stage.measure.took(Latency::Assign, now - ready_at);
         let assignment = Assignment::of(reply)?;
-        if !self.step.game.shows_up || stage.is_ending {
+        if !self.run.step.game.shows_up || stage.is_ending {
             return Some(Turn::Idle(Duration::ZERO));
         }
         Some(Turn::Play(Box::new(assignment)))
@@ -296,7 +308,14 @@ impl Visit {
     ) -> Option<Turn> {
         let code = ErrorCode::from_number(number);
         let kind = code.map_or_else(|| format!("ERR {number}"), |code| format!("ERR {code}"));
-        let is_expected = self.script.scenario().expects(number);
+        if code == Some(ErrorCode::BadResume) && self.run.key.take().is_some() {
+            // Its place was not kept: it begins anew.
+            stage.measure.expected(&kind);
+            self.run.is_owed = false;
+            self.handle_greeted(stage);
+            return None;
+        }
+        let is_expected = self.run.script.scenario().expects(number);
         if is_expected {
             stage.measure.expected(&kind);
         } else {
@@ -316,18 +335,39 @@ impl Visit {
     }
 
     fn handle_hung_up(&mut self, stage: &mut Stage) -> Turn {
-        let now = stage.now();
-        stage.oracle.handle(now, self.player, Event::HungUp);
-        if matches!(self.wants.end, Some(End::LogOut)) {
+        let has_logged_out = matches!(self.wants.end, Some(End::LogOut));
+        if self.farewell.is_none() && !has_logged_out {
+            return self.turn_of_failure(stage);
+        }
+        stage.oracle.handle(stage.now(), self.player, Event::HungUp);
+        if has_logged_out {
             return Turn::LoggedOut;
         }
-        if self.farewell.is_none() {
-            stage.measure.error(match self.phase {
-                Phase::Connecting => "hung up before the greeting",
-                _ => "hung up without a word",
-            });
-        }
         self.turn_of_farewell()
+    }
+
+    /// Muster has ended the connection without a word, or there was none to be had.
+    fn turn_of_failure(&mut self, stage: &mut Stage) -> Turn {
+        let what = match (self.is_connected, self.phase) {
+            (false, _) => "no connection",
+            (true, Phase::Connecting) => "hung up before the greeting",
+            (true, _) => "hung up without a word",
+        };
+        if !stage.comes_back {
+            if self.is_connected {
+                stage.measure.error(what);
+            }
+            stage.oracle.handle(stage.now(), self.player, Event::HungUp);
+            return Turn::Idle(REST);
+        }
+        stage.measure.expected(what);
+        stage.oracle.handle(stage.now(), self.player, Event::Dropped);
+        if self.run.key.is_none() && self.is_idling() {
+            return Turn::Idle(REST);
+        }
+        let run =
+            Run { key: self.run.key, is_owed: self.run.key.is_some(), ..Run::new(self.run.step) };
+        Turn::Away(Box::new(run), BACK_IN)
     }
 
     fn turn_of_farewell(&self) -> Turn {
@@ -354,8 +394,9 @@ impl Visit {
             }
             End::LogOut => Turn::LoggedOut,
             End::Away { back_in, .. } => {
-                let script = std::mem::replace(&mut self.script, Script::new(self.step.kind));
-                Turn::Away(Box::new(script), back_in)
+                let rest = Run::new(self.run.step);
+                let run = std::mem::replace(&mut self.run, rest);
+                Turn::Away(Box::new(run), back_in)
             }
         }
     }
@@ -379,7 +420,9 @@ impl Visit {
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
                     // Who is thrown out while it talks learns why by reading.
-                    if !self.script.scenario().expects(ErrorCode::TooMany.number()) {
+                    let is_hostile =
+                        self.run.script.scenario().expects(ErrorCode::TooMany.number());
+                    if !is_hostile && !stage.comes_back {
                         stage.io_error("write", &error);
                     }
                     return Err(());
@@ -409,14 +452,14 @@ impl Visit {
         let now = stage.now();
         let mut desk = Desk {
             now,
-            step: &self.step,
+            step: &self.run.step,
             player: self.player,
-            queue: &stage.queues[self.step.queue],
+            queue: &stage.queues[self.run.step.queue],
             conversation: &mut self.conversation,
             wants: &mut self.wants,
             oracle: &mut stage.oracle,
             measure: &mut stage.measure,
         };
-        act(self.script.scenario(), &mut desk);
+        act(self.run.script.scenario(), &mut desk);
     }
 }

@@ -5,7 +5,9 @@
 //! prove nothing. What it holds Muster to:
 //!
 //! - **Nothing lost.** Who was told `QUEUED` ends in exactly one way ([`Endings`]). A connection that Muster ends
-//!   without having said why loses a player.
+//!   without having said why loses a player; or, where Muster may crash, owes it its place, until the player is back
+//!   with its key. Then it is as if the connection had never ended, and `BAD_RESUME` loses it, unless it had said that
+//!   it goes, or had not accepted a match: it may have missed the answer.
 //! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no
 //!   more players than it says, each in a slot of its own, all of one queue and sent to one address.
 //! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one
@@ -61,12 +63,27 @@ pub(crate) enum Event<'a> {
         queue: &'a str,
         resumes: bool,
     },
+    /// It said LEAVE or QUIT.
     LeaveSaid,
+    /// A match was found for it, which it does not accept.
+    NotAccepted,
     Heard(&'a Reply),
     /// It ended its connection.
     Gone,
     /// Muster ended its connection.
     HungUp,
+    /// Muster ended its connection without a word, as one that crashes may, and the player comes back at once.
+    Dropped,
+}
+
+/// How a player can have ended whom Muster had dropped.
+#[derive(Debug, Clone, Copy)]
+enum Ending {
+    Left,
+    Evicted,
+    Refused,
+    Gone,
+    StillQueued,
 }
 
 /// A promise that was not kept.
@@ -89,7 +106,7 @@ pub(crate) struct Oracle {
     patience: Duration,
     /// Who has said READY and has not ended, by number.
     sessions: BTreeMap<u32, Session>,
-    /// Who is gone by its own act, and may take its session up again.
+    /// Who is gone by its own act, or was dropped, and may take its session up again.
     away: BTreeMap<u32, Session>,
     queues: Vec<Queue>,
     /// The highest number of a match that anybody has heard of.
@@ -115,6 +132,10 @@ struct Session {
     /// When Muster said its last word to it; while its last READY is not answered, when it said that.
     word_at: Duration,
     leave_at: Option<Duration>,
+    /// It did not accept a match, and so may be evicted.
+    may_be_evicted: bool,
+    /// Since when Muster owes it an answer, having dropped it while it was queued.
+    owed_since: Option<Duration>,
     /// Since when it is known that a later player was assigned, and which.
     overtaken: Option<(Duration, u32)>,
     /// The highest number of a match that was heard of before READY.
@@ -178,29 +199,38 @@ impl Oracle {
                     session.leave_at = session.leave_at.or(Some(now));
                 }
             }
+            Event::NotAccepted => self.update(player, |session| session.may_be_evicted = true),
             Event::Heard(reply) => self.handle_reply(now, player, reply),
             Event::Gone => {
                 let Some(session) = self.sessions.remove(&player) else { return };
-                if !matches!(session.state, State::Asked { .. }) {
+                if !session.is_asked() {
                     self.endings.gone += 1;
                     self.away.insert(player, session);
+                } else if session.owed_since.is_some() {
+                    self.pay(Ending::Gone);
                 }
             }
             Event::HungUp => {
                 let Some(session) = self.sessions.remove(&player) else { return };
-                if !matches!(session.state, State::Asked { .. }) {
+                if !session.is_asked() {
                     self.endings.lost += 1;
                     let story = self.story(player, &session);
                     let text = format!("{story}; then Muster ended the connection without a word");
                     self.violated(now, "nothing lost", text);
+                } else if session.owed_since.is_some() {
+                    self.pay(Ending::Refused);
                 }
             }
+            Event::Dropped => self.handle_dropped(now, player),
         }
         debug_assert_eq!(self.queued, self.endings.total() + self.in_queue(), "a player is amiss");
     }
 
     /// The run is over: whoever is still queued is so.
     pub(crate) fn finish(&mut self, now: Duration) {
+        for _ in 0..self.owed() {
+            self.pay(Ending::StillQueued);
+        }
         self.endings.still_queued += self.in_queue();
         self.sessions.clear();
         for queue in 0..self.queues.len() {
@@ -217,6 +247,12 @@ impl Oracle {
     /// Those who took up their session again after they had gone.
     pub(crate) fn resumed(&self) -> u64 {
         self.resumed
+    }
+
+    /// Players who were dropped, and have no answer so far.
+    pub(crate) fn owed(&self) -> usize {
+        let all = self.sessions.values().chain(self.away.values());
+        all.filter(|session| session.owed_since.is_some()).count()
     }
 
     /// How players ended.
@@ -236,7 +272,12 @@ impl Oracle {
 
     fn handle_ready(&mut self, now: Duration, player: u32, queue: &str, resumes: bool) {
         let queue = self.queue_named(queue);
-        let earlier = self.away.remove(&player).filter(|_| resumes);
+        let earlier = self.away.remove(&player);
+        if let Some(owed) = earlier.filter(|earlier| earlier.owed_since.is_some() && !resumes) {
+            let text = format!("{}; then dropped, without a key", self.story(player, &owed));
+            self.violated(now, "nothing lost", text);
+        }
+        let earlier = earlier.filter(|_| resumes);
         let session = Session {
             queue,
             state: State::Asked { resumes: earlier.is_some() },
@@ -244,16 +285,66 @@ impl Oracle {
             ready_at: earlier.map_or(now, |earlier| earlier.ready_at),
             placed_at: now,
             word_at: now,
-            leave_at: None,
+            leave_at: earlier.and_then(|earlier| earlier.leave_at),
+            may_be_evicted: earlier.is_some_and(|earlier| earlier.may_be_evicted),
+            owed_since: earlier.and_then(|earlier| earlier.owed_since),
             overtaken: None,
             match_floor: earlier.map_or(self.match_max, |earlier| earlier.match_floor),
-            is_told_of: false,
+            is_told_of: earlier.is_some_and(|earlier| earlier.is_told_of),
         };
         if let Some(before) = self.sessions.insert(player, session)
             && !matches!(before.state, State::Asked { .. })
         {
             // It never says READY while it is queued: this end is at fault, and nothing is certain.
             self.endings.gone += 1;
+        }
+    }
+
+    fn handle_dropped(&mut self, now: Duration, player: u32) {
+        let Some(mut session) = self.sessions.remove(&player) else { return };
+        match session.state {
+            // It has no key; what came of its READY nobody knows.
+            State::Asked { resumes: false } => return,
+            // It comes back as often as it has to.
+            State::Asked { resumes: true } => {}
+            State::Silent | State::GameStarting | State::Unbounded => {
+                // Counted so until it is back.
+                self.endings.lost += 1;
+                session.owed_since = Some(now);
+            }
+        }
+        self.away.insert(player, session);
+    }
+
+    /// What became of a player whom Muster had dropped is known.
+    fn pay(&mut self, ending: Ending) {
+        let endings = &mut self.endings;
+        endings.lost -= 1;
+        match ending {
+            Ending::Left => endings.left += 1,
+            Ending::Evicted => endings.evicted += 1,
+            Ending::Refused => endings.refused += 1,
+            Ending::Gone => endings.gone += 1,
+            Ending::StillQueued => endings.still_queued += 1,
+        }
+    }
+
+    /// A player who asked to be queued is told an error. One who was queued before, and was dropped, is lost, if its
+    /// place was not kept and it had done nothing for it.
+    fn handle_refused(&mut self, now: Duration, player: u32, number: u16) {
+        let Some(session) = self.sessions.remove(&player) else { return };
+        if session.owed_since.is_none() {
+            return;
+        }
+        match (session.leave_at, session.may_be_evicted) {
+            _ if number != ErrorCode::BadResume.number() => self.pay(Ending::Refused),
+            (Some(_), _) => self.pay(Ending::Left),
+            (None, true) => self.pay(Ending::Evicted),
+            (None, false) => {
+                let story = self.story(player, &session);
+                let text = format!("{story}; then dropped, and its place was not kept");
+                self.violated(now, "nothing lost", text);
+            }
         }
     }
 
@@ -286,7 +377,7 @@ impl Oracle {
             Reply::Error { number, .. } => {
                 let is_asked = self.sessions.get(&player).is_some_and(Session::is_asked);
                 if is_asked {
-                    self.sessions.remove(&player);
+                    self.handle_refused(now, player, *number);
                 } else if ends_connection(*number) && self.end(player).is_some() {
                     self.endings.refused += 1;
                 }
@@ -317,9 +408,11 @@ impl Oracle {
             return self.violated(now, "one match", text);
         };
         session.word_at = now;
-        let (queue, before) = (session.queue, session.state);
+        let (queue, before) = (session.queue, *session);
         if session.is_asked() {
             (session.state, session.placed_at) = (State::Silent, now);
+            // If it has said LEAVE before, nobody has heard it.
+            (session.leave_at, session.may_be_evicted, session.owed_since) = (None, false, None);
         }
         self.count_in(before);
         // Who needs as many as a match has, or a multiple: no match is larger.
@@ -330,10 +423,14 @@ impl Oracle {
     }
 
     /// Counts a player whose READY is answered, if this is the answer: as queued, or as one who is back.
-    fn count_in(&mut self, before: State) {
-        match before {
+    fn count_in(&mut self, before: Session) {
+        match before.state {
             State::Asked { resumes: true } => {
-                self.endings.gone -= 1;
+                let counted_as = match before.owed_since {
+                    Some(_) => &mut self.endings.lost,
+                    None => &mut self.endings.gone,
+                };
+                *counted_as -= 1;
                 self.resumed += 1;
             }
             State::Asked { resumes: false } => self.queued += 1,
@@ -363,7 +460,7 @@ impl Oracle {
             let text = format!("p{player} was assigned to match {match_id} and was not queued");
             return self.violated(now, "one match", text);
         };
-        self.count_in(session.state);
+        self.count_in(session);
         self.endings.assigned += 1;
         let queue = &mut self.queues[session.queue];
         queue.size = Some(*players);

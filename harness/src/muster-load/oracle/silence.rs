@@ -3,7 +3,7 @@
 //! Within `patience`, READY and LEAVE are answered; of players who wait without a word, fewer remain than make a match;
 //! and whoever was overtaken by an assigned player hears something more. Who was told `WAITING` for a game that is
 //! starting is not left so while nobody of the queue is assigned, unless ports ran short in this run: that is told only
-//! to the first in line. Waiting for a port, or for games that keep failing, has no bound.
+//! to the first in line. Whom Muster dropped is back in its place within that time. Waiting for a port, or for games that keep failing, has no bound.
 
 use std::time::Duration;
 
@@ -33,6 +33,17 @@ impl Oracle {
                 let (count, someone) = &mut waiting[session.queue];
                 *count += 1;
                 *someone = *player;
+            }
+        }
+        for (player, session) in &mut self.away {
+            let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
+            if session.owed_since.is_some_and(is_late) && !session.is_told_of {
+                session.is_told_of = true;
+                complaints.push((
+                    *player,
+                    *session,
+                    "then dropped, and not let in again".to_owned(),
+                ));
             }
         }
         for (player, session, complaint) in complaints {
@@ -72,7 +83,8 @@ impl Session {
     /// What the player has waited for in vain.
     fn complaint(&self, is_late: impl Fn(Duration) -> bool) -> Option<String> {
         if self.is_asked() {
-            return is_late(self.word_at).then(|| "READY was not answered".to_owned());
+            let since = self.owed_since.unwrap_or(self.word_at);
+            return is_late(since).then(|| "READY was not answered".to_owned());
         }
         if let Some(leave) = self.leave_at.filter(|leave| is_late(*leave)) {
             return Some(format!("LEAVE at {} was not answered", seconds(leave)));

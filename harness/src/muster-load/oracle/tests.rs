@@ -319,6 +319,89 @@ fn where_no_place_is_kept_the_player_begins_anew() {
     assert!(broken(oracle, 30).is_empty());
 }
 
+/// Queued at 0, dropped at 5, and back with its key at 9.
+fn dropped_and_back() -> Oracle {
+    let mut oracle = oracle();
+    join(&mut oracle, 0, 1);
+    oracle.handle(ms(5), 1, Event::Dropped);
+    oracle.handle(ms(9), 1, Event::ReadySaid { queue: "duel", resumes: true });
+    oracle
+}
+
+const UNKNOWN: &str = "ERR 505 BAD_RESUME unknown";
+
+#[test]
+fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
+    let mut oracle = dropped_and_back();
+    // And once more before the answer.
+    oracle.handle(ms(10), 1, Event::Dropped);
+    assert_eq!((oracle.owed(), oracle.endings().lost), (1, 1));
+    oracle.handle(ms(11), 1, Event::ReadySaid { queue: "duel", resumes: true });
+    queued(&mut oracle, 12, 1);
+    assert_eq!((oracle.owed(), oracle.resumed(), oracle.endings()), (0, 1, Endings::default()));
+    // Whoever says READY now is behind it.
+    join(&mut oracle, 20, 2);
+    assign(&mut oracle, 30, 2, 1, 0);
+    assign(&mut oracle, 31, 1, 2, 0);
+    assert_broken(oracle, 40, "in order", "p1 had its place at 0.012 s");
+
+    let mut missed = dropped_and_back();
+    assign(&mut missed, 10, 1, 1, 0);
+    assert_eq!((missed.owed(), missed.endings().assigned, missed.endings().total()), (0, 1, 1));
+    assert!(broken(missed, 20).is_empty());
+}
+
+#[test]
+fn who_was_dropped_and_finds_its_place_taken_away_is_lost() {
+    let mut forgotten = dropped_and_back();
+    hear(&mut forgotten, 10, 1, UNKNOWN);
+    assert_eq!(forgotten.endings().lost, 1);
+    // It begins anew, as another one.
+    join(&mut forgotten, 11, 1);
+    assert_broken(forgotten, 20, "nothing lost", "its place was not kept");
+
+    let mut keyless = oracle();
+    join(&mut keyless, 0, 1);
+    keyless.handle(ms(5), 1, Event::Dropped);
+    ready(&mut keyless, 9, 1);
+    assert_broken(keyless, 20, "nothing lost", "without a key");
+}
+
+#[test]
+fn who_may_have_missed_why_it_is_out_is_not_lost() {
+    let out = |event: Event<'_>| {
+        let mut oracle = oracle();
+        join(&mut oracle, 0, 1);
+        oracle.handle(ms(4), 1, event);
+        oracle.handle(ms(5), 1, Event::Dropped);
+        oracle.handle(ms(9), 1, Event::ReadySaid { queue: "duel", resumes: true });
+        hear(&mut oracle, 10, 1, UNKNOWN);
+        let endings = oracle.endings();
+        assert!(broken(oracle, 20).is_empty());
+        endings
+    };
+    assert_eq!(out(Event::LeaveSaid), Endings { left: 1, ..Endings::default() });
+    assert_eq!(out(Event::NotAccepted), Endings { evicted: 1, ..Endings::default() });
+    let mut refused = dropped_and_back();
+    hear(&mut refused, 10, 1, "ERR 421 DRAINING going down");
+    assert_eq!(refused.endings(), Endings { refused: 1, ..Endings::default() });
+}
+
+#[test]
+fn who_was_dropped_is_let_in_again_in_time() {
+    let mut oracle = oracle();
+    join(&mut oracle, 0, 1);
+    oracle.handle(ms(5), 1, Event::Dropped);
+    oracle.handle_timeout(ms(10_005));
+    assert_eq!(oracle.violations().1, 0, "not too late");
+    assert_broken(oracle, 10_006, "no silent wait", "not let in again");
+
+    let mut at_the_end = dropped_and_back();
+    at_the_end.finish(ms(20));
+    assert_eq!(at_the_end.endings(), Endings { still_queued: 1, ..Endings::default() });
+    assert!(broken(at_the_end, 20).is_empty());
+}
+
 #[test]
 fn matches_without_a_number_are_counted_and_not_judged() {
     let mut oracle = oracle();

@@ -1,6 +1,6 @@
 //! Queues, quits, and is gone for good; the pool brings somebody else.
 
-use protocol::{Reply, Request};
+use protocol::Reply;
 
 use super::{Desk, End, Scenario};
 
@@ -14,7 +14,7 @@ impl Scenario for Logout {
 
     fn handle_reply(&mut self, desk: &mut Desk<'_>, reply: &Reply) {
         match reply {
-            Reply::Queued { .. } => desk.say(&Request::Quit),
+            Reply::Queued { .. } => desk.quit(),
             Reply::Bye { .. } => desk.end(End::LogOut),
             _ => {}
         }

@@ -60,7 +60,7 @@ impl Kind {
 
 /// One run of a scenario, from the greeting to its end.
 pub(crate) trait Scenario {
-    /// Muster has greeted.
+    /// Muster has greeted, and there is no session to take up.
     fn handle_greeted(&mut self, desk: &mut Desk<'_>);
 
     /// Muster has said something else. ASSIGN, and errors that were not expected, end the run without this.
@@ -119,6 +119,24 @@ impl Script {
             Self::Firehose(scenario) => scenario,
             Self::Resets(scenario) => scenario,
         }
+    }
+}
+
+/// One run of a scenario: what a player takes with it from one connection to the next.
+#[derive(Debug)]
+pub(crate) struct Run {
+    pub(crate) step: Step,
+    pub(crate) script: Script,
+    /// The key of its session, from QUEUED on: whoever has one says READY with it on the next connection.
+    pub(crate) key: Option<Secret>,
+    /// Muster has ended its connection without a word while it was queued, and has not answered since.
+    pub(crate) is_owed: bool,
+}
+
+impl Run {
+    /// A run that begins.
+    pub(crate) fn new(step: Step) -> Self {
+        Self { step, script: Script::new(step.kind), key: None, is_owed: false }
     }
 }
 
@@ -186,14 +204,18 @@ impl Desk<'_> {
 
     /// Says LEAVE.
     pub(crate) fn leave(&mut self) {
-        self.conversation.say(&Request::Leave);
         self.wants.leave_at = Some(self.now);
-        self.oracle.handle(self.now, self.player, Event::LeaveSaid);
+        self.say_last(&Request::Leave);
     }
 
-    /// Says anything else.
-    pub(crate) fn say(&mut self, request: &Request) {
+    /// Says QUIT.
+    pub(crate) fn quit(&mut self) {
+        self.say_last(&Request::Quit);
+    }
+
+    fn say_last(&mut self, request: &Request) {
         self.conversation.say(request);
+        self.oracle.handle(self.now, self.player, Event::LeaveSaid);
     }
 
     /// Says any bytes.
