@@ -100,6 +100,7 @@ fn full() -> Scale {
         idle_clients: vec![1000, 5000, 19_000],
         idle_rounds: 3,
         growth_clients: vec![100, 1000, 5000, 18_000],
+        brain_tickets: vec![100, 1000, 10_000, 100_000],
     }
 }
 
@@ -134,5 +135,6 @@ fn smoke() -> Scale {
         idle_clients: vec![50],
         idle_rounds: 1,
         growth_clients: vec![10, 50],
+        brain_tickets: vec![10, 50],
     }
 }

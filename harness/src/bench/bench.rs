@@ -34,6 +34,8 @@ pub(crate) struct Scale {
     pub(crate) idle_rounds: usize,
     /// How many clients wait while a match is measured; the first number is what the others are compared with.
     pub(crate) growth_clients: Vec<usize>,
+    /// How many tickets wait in the brain; the first number is what the others are compared with.
+    pub(crate) brain_tickets: Vec<usize>,
 }
 
 /// A run.

@@ -13,7 +13,7 @@
 //! Muster wants to reach, and `met` whether it did in this run. Absolute values are worth little on another
 //! machine, or beside other work: the load averages at both ends tell of that. Compare ratios.
 //!
-//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of [`games`] as processes the
+//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of the [`brain`]; of [`games`] as processes the
 //! others.
 //!
 //! The benchmark ends by itself, and [`keeper`] sees to it that nothing is left of it however it ends.
@@ -22,6 +22,7 @@ mod args;
 mod bare;
 mod baseline;
 mod bench;
+mod brain;
 mod daemon;
 mod failure;
 mod games;
@@ -54,11 +55,12 @@ use crate::roles::MEASURE;
 pub(crate) type Figure = fn(&Bench) -> Result<(), Failure>;
 
 /// A figure's name on the command line, its title, and what measures it.
-pub(crate) const FIGURES: [(&str, &str, Figure); 10] = [
+pub(crate) const FIGURES: [(&str, &str, Figure); 11] = [
     ("matched", "Players matched in a second", matched::run),
     ("idle", "Memory of clients who wait in a queue", idle::run),
     ("waits", "From the last READY to ASSIGN, at rest and under load", waits::run),
     ("growth", "The cost of a match as clients and queues grow", growth::run),
+    ("brain", "The brain alone, as tickets wait", brain::run),
     ("start", "From the last READY to the game's first answer over UDP", games::latency::run),
     ("rate", "Games started and reaped in a second", games::rate::run),
     ("memory", "Memory of a running echo game", games::memory::run),
