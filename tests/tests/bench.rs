@@ -18,7 +18,7 @@ fn every_figure_is_measured() {
     assert!(output.status.success(), "{table}{}", String::from_utf8_lossy(&output.stderr));
     let run: Value = serde_json::from_slice(&fs::read(&json).unwrap()).unwrap();
     let figures = run["figures"].as_array().unwrap();
-    assert_eq!(figures.len(), 11, "{table}");
+    assert_eq!(figures.len(), 14, "{table}");
     let page = fs::read_to_string(&page).unwrap();
     for figure in figures {
         let (title, rows) = (figure["title"].as_str().unwrap(), figure["rows"].as_array().unwrap());

@@ -101,6 +101,9 @@ fn full() -> Scale {
         idle_rounds: 3,
         growth_clients: vec![100, 1000, 5000, 18_000],
         brain_tickets: vec![100, 1000, 10_000, 100_000],
+        upgrade_clients: 9000,
+        upgrades: 20,
+        crashes: 5,
     }
 }
 
@@ -116,6 +119,9 @@ fn quick() -> Scale {
         stall_rounds: 2,
         idle_rounds: 1,
         growth_clients: vec![100, 5000, 18_000],
+        upgrade_clients: 3000,
+        upgrades: 5,
+        crashes: 2,
         ..full()
     }
 }
@@ -136,5 +142,8 @@ fn smoke() -> Scale {
         idle_rounds: 1,
         growth_clients: vec![10, 50],
         brain_tickets: vec![10, 50],
+        upgrade_clients: 50,
+        upgrades: 2,
+        crashes: 1,
     }
 }

@@ -36,6 +36,10 @@ pub(crate) struct Scale {
     pub(crate) growth_clients: Vec<usize>,
     /// How many tickets wait in the brain; the first number is what the others are compared with.
     pub(crate) brain_tickets: Vec<usize>,
+    /// Clients who are there when the daemon is upgraded, and when it crashes.
+    pub(crate) upgrade_clients: usize,
+    pub(crate) upgrades: usize,
+    pub(crate) crashes: usize,
 }
 
 /// A run.

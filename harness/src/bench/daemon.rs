@@ -39,6 +39,9 @@ pub(crate) struct Setup {
     logs_events: bool,
     /// Nobody reads the log.
     logs_to_file: bool,
+    /// It runs under a keeper of its own, which starts another when it dies.
+    is_kept: bool,
+    limits: String,
     text: String,
 }
 
@@ -63,6 +66,19 @@ impl Setup {
     /// Lets the daemon log events as it does for an operator, into a file.
     pub(crate) fn logging_to_file(mut self) -> Self {
         (self.logs_events, self.logs_to_file) = (true, true);
+        self
+    }
+
+    /// Lets the daemon be kept: where it crashes, another goes on.
+    pub(crate) fn kept(mut self) -> Self {
+        self.is_kept = true;
+        self
+    }
+
+    /// Adds lines to the limits.
+    pub(crate) fn limit(mut self, lines: &str) -> Self {
+        self.limits.push_str(lines);
+        self.limits.push('\n');
         self
     }
 
@@ -104,7 +120,11 @@ impl Setup {
 /// A running daemon. Dropped, it is stopped, and its games with it.
 #[derive(Debug)]
 pub(crate) struct Daemon {
+    /// The daemon, or its keeper.
     child: Child,
+    is_kept: bool,
+    /// The daemon.
+    pid: u32,
     address: SocketAddr,
     ports: PortBlock,
     log: Arc<Mutex<Vec<String>>>,
@@ -126,8 +146,8 @@ impl Daemon {
              [ports]\nrange = \"{first}-{last}\"\nquarantine = \"0s\"\n\
              [log]\nlevel = \"{level}\"\n[shutdown]\ndrain_timeout = \"1s\"\n\
              [limits]\nclients_per_address = 20000\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\
-             lines_per_second = 1000000\nlines_burst = 1000000\n{}",
-            setup.text
+             lines_per_second = 1000000\nlines_burst = 1000000\n{}{}",
+            setup.limits, setup.text
         );
         std::fs::write(&config, text).map_err(os("write the daemon's configuration"))?;
         let stderr = match setup.logs_to_file {
@@ -137,6 +157,8 @@ impl Daemon {
         let mut child = Command::new(program(setup.has_stubs)?)
             .args(["serve", "--config"])
             .arg(&config)
+            .args(setup.is_kept.then_some("--keep=30s"))
+            .env_remove("NOTIFY_SOCKET")
             .env_remove("JOURNAL_STREAM")
             .env("TMPDIR", directory.path())
             .stdin(Stdio::null())
@@ -149,17 +171,19 @@ impl Daemon {
             follow(stderr, Arc::clone(&log));
         }
         let address = SocketAddr::from(([127, 0, 0, 1], 0));
-        let mut daemon = Self { child, address, ports, log, admin, _directory: directory };
-        daemon.address = daemon.wait_until_listening()?;
+        let (pid, is_kept) = (child.id(), setup.is_kept);
+        let mut daemon =
+            Self { child, is_kept, pid, address, ports, log, admin, _directory: directory };
+        (daemon.pid, daemon.address) = daemon.wait_until_listening()?;
         Ok(daemon)
     }
 
     /// The log need not tell where: at the level `warn` it says nothing of it.
-    fn wait_until_listening(&mut self) -> Result<SocketAddr, Failure> {
+    fn wait_until_listening(&mut self) -> Result<(u32, SocketAddr), Failure> {
         let began = Instant::now();
         while began.elapsed() < LIMIT {
-            if let Some(address) = proc::listener_of(self.pid()) {
-                return Ok(address);
+            if let Some(found) = self.find_listening() {
+                return Ok(found);
             }
             if let Some(status) = self.child.try_wait().map_err(os("look after the daemon"))? {
                 std::thread::park_timeout(Duration::from_millis(20));
@@ -174,12 +198,49 @@ impl Daemon {
         Err(Failure::TimedOut { what: "the daemon to listen", limit: LIMIT })
     }
 
+    /// A keeper holds the socket, too, and is not who listens.
+    fn find_listening(&self) -> Option<(u32, SocketAddr)> {
+        let child = self.child.id();
+        let daemons = if self.is_kept { proc::children(child) } else { vec![child] };
+        daemons.into_iter().find_map(|pid| Some((pid, proc::listener_of(pid)?)))
+    }
+
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.pid
+    }
+
+    /// Upgrades it in place, for the so-manieth time, and waits until it goes on.
+    pub(crate) fn upgrade(&self, nth: usize) -> Result<(), Failure> {
+        self.signal(Signal::SIGUSR2)?;
+        self.wait_for_lines("the upgrade", "upgraded from=", nth, LIMIT).map(drop)
+    }
+
+    /// Kills it, so that its keeper starts another.
+    pub(crate) fn kill(&self) -> Result<(), Failure> {
+        self.signal(Signal::SIGKILL)
+    }
+
+    /// Waits until there is another than the one that was killed.
+    pub(crate) fn wait_for_another(&mut self) -> Result<(), Failure> {
+        let began = Instant::now();
+        while began.elapsed() < LIMIT {
+            let found = self.find_listening().filter(|(pid, _)| *pid != self.pid);
+            if let Some((pid, _)) = found {
+                self.pid = pid;
+                return Ok(());
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+        Err(Failure::TimedOut { what: "another daemon", limit: LIMIT })
+    }
+
+    fn signal(&self, signal: Signal) -> Result<(), Failure> {
+        let pid = Pid::from_raw(i32::try_from(self.pid).unwrap_or_default());
+        kill(pid, signal).map_err(|errno| os("signal the daemon")(errno.into()))
     }
 
     /// The longest turn of its loop since this was asked last, from the kernel's word that there is something to do to
@@ -233,7 +294,7 @@ impl Daemon {
 impl Drop for Daemon {
     /// The second signal ends the games at once.
     fn drop(&mut self) {
-        let pid = Pid::from_raw(i32::try_from(self.pid()).unwrap_or_default());
+        let pid = Pid::from_raw(i32::try_from(self.child.id()).unwrap_or_default());
         if matches!(self.child.try_wait(), Ok(None)) {
             let _ = kill(pid, Signal::SIGTERM);
             let _ = kill(pid, Signal::SIGINT);

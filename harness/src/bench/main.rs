@@ -13,21 +13,25 @@
 //! Muster wants to reach, and `met` whether it did in this run. Absolute values are worth little on another
 //! machine, or beside other work: the load averages at both ends tell of that. Compare ratios.
 //!
-//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of the [`brain`]; of [`games`] as processes the
-//! others.
+//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of the [`brain`]; of going on
+//! [`upgrade`], [`crash`] and [`journal`]; of [`games`] as processes the others.
 //!
 //! The benchmark ends by itself, and [`keeper`] sees to it that nothing is left of it however it ends.
 
 mod args;
 mod bare;
+mod bare_exec;
 mod baseline;
 mod bench;
 mod brain;
+mod crash;
+mod crowd;
 mod daemon;
 mod failure;
 mod games;
 mod growth;
 mod idle;
+mod journal;
 mod keeper;
 mod matched;
 mod player;
@@ -36,6 +40,8 @@ mod proc;
 mod report;
 mod roles;
 mod stats;
+mod traffic;
+mod upgrade;
 mod visitors;
 mod waits;
 
@@ -55,12 +61,15 @@ use crate::roles::MEASURE;
 pub(crate) type Figure = fn(&Bench) -> Result<(), Failure>;
 
 /// A figure's name on the command line, its title, and what measures it.
-pub(crate) const FIGURES: [(&str, &str, Figure); 11] = [
+pub(crate) const FIGURES: [(&str, &str, Figure); 14] = [
     ("matched", "Players matched in a second", matched::run),
     ("idle", "Memory of clients who wait in a queue", idle::run),
     ("waits", "From the last READY to ASSIGN, at rest and under load", waits::run),
     ("growth", "The cost of a match as clients and queues grow", growth::run),
     ("brain", "The brain alone, as tickets wait", brain::run),
+    ("upgrade", "How long nobody is answered while the daemon is upgraded", upgrade::run),
+    ("crash", "From a crash until all clients are back in their places", crash::run),
+    ("journal", "The price of outliving a crash", journal::run),
     ("start", "From the last READY to the game's first answer over UDP", games::latency::run),
     ("rate", "Games started and reaped in a second", games::rate::run),
     ("memory", "Memory of a running echo game", games::memory::run),

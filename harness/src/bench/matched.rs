@@ -27,15 +27,20 @@ pub(crate) const STUBS: &str = "warm = 64\nstub = true";
 
 /// What one side did, a value for each stretch.
 #[derive(Debug, Default)]
-struct Told {
-    per_second: Samples,
+pub(crate) struct Told {
+    pub(crate) per_second: Samples,
     /// In microseconds.
-    processor_per_player: Samples,
+    pub(crate) processor_per_player: Samples,
 }
 
 impl Told {
     #[expect(clippy::cast_precision_loss, reason = "far from 2^52 players")]
-    fn take(&mut self, server: SocketAddr, pid: u32, bench: &Bench) -> Result<(), Failure> {
+    pub(crate) fn take(
+        &mut self,
+        server: SocketAddr,
+        pid: u32,
+        bench: &Bench,
+    ) -> Result<(), Failure> {
         let before = processor_seconds(pid).unwrap_or(f64::NAN);
         let coming = Coming::AtATime(AT_A_TIME);
         let visits = visit(server, &ready(QUEUE), coming, bench.scale.stretch)?;
@@ -48,7 +53,7 @@ impl Told {
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    compare(bench, "no games", &stub_daemon()?, ("bare epoll", Games::None))?;
+    compare(bench, "no games", &stub_setup().start()?, ("bare epoll", Games::None))?;
     let program = logged().brief_mode_for(QUEUE, 2, TEMPLATE)?.start()?;
     compare(bench, "template", &program, ("bare fork server", Games::Forked))?;
     let program = logged().brief_mode_for(QUEUE, 2, "warm = 0")?.start()?;
@@ -56,8 +61,8 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 }
 
 /// A daemon whose games are no processes.
-pub(crate) fn stub_daemon() -> Result<Daemon, Failure> {
-    logged().with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS).start()
+pub(crate) fn stub_setup() -> Setup {
+    logged().with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS)
 }
 
 /// With a log, as operators have it.

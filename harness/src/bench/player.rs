@@ -8,6 +8,7 @@ use protocol::Reply;
 
 use crate::daemon::LIMIT;
 use crate::failure::{Failure, os};
+use crate::visitors::connect_blocking;
 
 /// A connection to Muster.
 #[derive(Debug)]
@@ -21,6 +22,13 @@ impl Player {
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).map_err(os("connect to muster"))?;
         stream.set_nodelay(true).map_err(os("prepare a connection"))?;
+        stream.set_read_timeout(Some(LIMIT)).map_err(os("prepare a connection"))?;
+        Ok(Self { stream, conversation: Conversation::new(String::new()) })
+    }
+
+    /// Connects from one of the addresses that take turns, and waits for nothing more.
+    pub(crate) fn from_source(address: SocketAddr, at: u32) -> Result<Self, Failure> {
+        let stream = connect_blocking(address, at).map_err(os("connect"))?;
         stream.set_read_timeout(Some(LIMIT)).map_err(os("prepare a connection"))?;
         Ok(Self { stream, conversation: Conversation::new(String::new()) })
     }
@@ -40,7 +48,31 @@ impl Player {
     /// Joins a queue, and waits until it is in it.
     pub(crate) fn join(&mut self, queue: &str) -> Result<(), Failure> {
         self.say(&ready(queue))?;
-        self.wait_for("QUEUED", |reply| matches!(reply, Reply::Queued { .. })).map(drop)
+        self.queued().map(drop)
+    }
+
+    /// Waits until it is told its place, and gives the session's key and the place.
+    pub(crate) fn queued(&mut self) -> Result<(String, usize), Failure> {
+        match self.wait_for("QUEUED", |reply| matches!(reply, Reply::Queued { .. }))? {
+            Reply::Queued { resume, position, .. } => Ok((resume, position)),
+            other => Err(Failure::Unexpected { said: format!("{other:?}"), awaited: "QUEUED" }),
+        }
+    }
+
+    /// Leaves its queue, and waits until it has left.
+    pub(crate) fn leave(&mut self) -> Result<(), Failure> {
+        self.say("LEAVE\n")?;
+        self.wait_for("LEFT", |reply| matches!(reply, Reply::Left)).map(drop)
+    }
+
+    /// Waits for the answer to PING, with this text and no other before.
+    pub(crate) fn pong(&mut self, text: &str) -> Result<(), Failure> {
+        match self.wait_for("PONG", |reply| matches!(reply, Reply::Pong(_)))? {
+            Reply::Pong(said) if said == text => Ok(()),
+            other => {
+                Err(Failure::Unexpected { said: format!("{other:?}"), awaited: "another PONG" })
+            }
+        }
     }
 
     /// The next reply.

@@ -34,6 +34,8 @@ pub(crate) const FORK_SERVER: &str = "as-fork-server";
 const FORKER: &str = "as-forker";
 /// The server that visitors find in Muster's place: `as-bare-server GAMES`; see [`bare`](crate::bare).
 pub(crate) const BARE_SERVER: &str = "as-bare-server";
+/// The server that executes itself at SIGUSR2: `as-bare-exec [CLIENTS]`; see [`bare_exec`](crate::bare_exec).
+pub(crate) const BARE_EXEC: &str = "as-bare-exec";
 /// A game for nobody: writes its number to descriptor 1, and exits. `as-brief NUMBER`.
 pub(crate) const BRIEF: &str = "as-brief";
 /// Starts a [`BRIEF_FORKER`] at the same descriptors, and reaps it and what it forks, until nobody is left.
@@ -64,6 +66,7 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
         FORK_SERVER => keep_forker(FORKER),
         FORKER => serve_forks(),
         BARE_SERVER => crate::bare::serve(arguments.first().map_or("", String::as_str)),
+        BARE_EXEC => crate::bare_exec::serve(arguments.first().map(String::as_str)),
         BRIEF => be_there(number_of(arguments)),
         BRIEF_FORK_SERVER => keep_forker(BRIEF_FORKER),
         BRIEF_FORKER => serve_brief_forks(),

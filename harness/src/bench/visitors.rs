@@ -263,6 +263,11 @@ pub(crate) fn connect_blocking(server: SocketAddr, at: u32) -> io::Result<TcpStr
     Ok(stream)
 }
 
+/// The addresses that take turns.
+pub(crate) fn sources() -> impl Iterator<Item = IpAddr> {
+    (0..SOURCES).map(source)
+}
+
 fn source(at: u32) -> IpAddr {
     Ipv4Addr::from(u32::from(Ipv4Addr::new(127, 0, 1, 0)) + at % SOURCES).into()
 }
