@@ -291,14 +291,29 @@ impl Checker<'_> {
         let line = self.text[line_start..].lines().next().unwrap_or_default();
         let key = line.split('=').next().unwrap_or_default().trim();
         let key = if key.is_empty() { "(end of file)" } else { key };
-        self.at(span, key.to_owned(), error.message().trim().replace('\n', "; "))
+        let problem = error.message().trim().replace('\n', "; ");
+        self.at(span, key.to_owned(), suggestion(&problem).unwrap_or(problem))
     }
 
     fn at(&self, span: Range<usize>, key: String, problem: String) -> ConfigError {
-        let before = &self.text.as_bytes()[..span.start.min(self.text.len())];
-        let line = 1 + before.iter().filter(|&&byte| byte == b'\n').count();
-        ConfigError::Key { path: self.path.to_owned(), line, key, problem }
+        let before = &self.text[..self.text.floor_char_boundary(span.start)];
+        let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
+        let column = 1 + before.chars().rev().take_while(|&it| it != '\n').count();
+        ConfigError::Key { path: self.path.to_owned(), line, column, key, problem }
     }
+}
+
+/// What the TOML reader says of a key that does not exist, in words for who mistyped it. `None`: it says something else.
+fn suggestion(problem: &str) -> Option<String> {
+    let (unknown, known) = problem.strip_prefix("unknown field `")?.split_once('`')?;
+    // "expected one of `a`, `b`": every other piece is a key.
+    let known: Vec<&str> = known.split('`').skip(1).step_by(2).collect();
+    let distance = |key: &&str| strsim::damerau_levenshtein(unknown, key);
+    let nearest = known.iter().copied().min_by_key(distance);
+    Some(match nearest.filter(|key| distance(key) <= 1 + unknown.len() / 3) {
+        Some(nearest) => format!("no such key; did you mean `{nearest}`?"),
+        None => format!("no such key; there are {}", known.join(", ")),
+    })
 }
 
 #[cfg(test)]
@@ -325,7 +340,13 @@ mod tests {
             ("[limits]\nclients = 0", "muster.toml:2: limits.clients: must be 1 to 1000000, is 0"),
             ("[ports]\npublic_host = \"[::1]\"", "muster.toml:2: ports.public_host: must be an IP"),
             ("[ports]\npublic_host = \"a\\u0000b\"", "muster.toml:2: ports.public_host: must be"),
-            ("[limits]\nclient = 1", "muster.toml:2: client: unknown field"),
+            ("[limits]\nclient = 1", "muster.toml:2: client: no such key; did you mean `clients`?"),
+            ("[prots]", "muster.toml:1: [prots]: no such key; did you mean `ports`?"),
+            (
+                "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\n  redy_timeout = \"1s\"",
+                "muster.toml:4: redy_timeout: no such key; did you mean `ready_timeout`?",
+            ),
+            ("[log]\ncolour = true", "muster.toml:2: colour: no such key; there are level"),
             ("[limits]\n\nclients = \"many\"", "muster.toml:3: clients: invalid type"),
             ("[ports]\nrange = \"9-1\"", "muster.toml:2: ports.range: must be two ports"),
             ("[ports]\nquarantine = \"5\"", "muster.toml:2: ports.quarantine: must be a duration"),
@@ -365,6 +386,22 @@ mod tests {
             ("[listen]\nadmin = \"\"", "muster.toml:2: listen.admin: must be a path"),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
+        ] {
+            let error = error_of(text);
+            let (place, key) = error.split_once(": ").unwrap();
+            let (line, column) = place.rsplit_once(':').unwrap();
+            assert!(column.parse::<usize>().is_ok_and(|column| column > 0), "{error:?}");
+            let error = format!("{line}: {key}");
+            assert!(error.starts_with(expected), "{text:?} gave {error:?}, not {expected:?}");
+        }
+    }
+
+    #[test]
+    fn errors_name_the_column_of_the_value_or_of_the_key_that_is_none() {
+        for (text, expected) in [
+            ("[limits]\nclients = 0", "muster.toml:2:11: limits.clients: "),
+            ("[limits]\n# é\n  client = 1", "muster.toml:3:3: client: "),
+            ("[log]\nlevel = \"é", "muster.toml:2:"),
         ] {
             let error = error_of(text);
             assert!(error.starts_with(expected), "{text:?} gave {error:?}, not {expected:?}");

@@ -164,13 +164,13 @@ pub(crate) enum Transport {
     Netcode,
 }
 
-/// A configuration that cannot be used. Names the file, the line and the key.
+/// A configuration that cannot be used. Names the file, the line, the column and the key.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ConfigError {
     #[error("cannot read the configuration {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}:{line}: {key}: {problem}", path.display())]
-    Key { path: PathBuf, line: usize, key: String, problem: String },
+    #[error("{}:{line}:{column}: {key}: {problem}", path.display())]
+    Key { path: PathBuf, line: usize, column: usize, key: String, problem: String },
     #[error("{name}: {problem}")]
     Flag { name: &'static str, problem: String },
 }
