@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use crate::games::GamePhase;
-use crate::ids::{GameId, ModeId, PlayerId};
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 use crate::matchmaker::{Matchmaker, Totals};
+use crate::players::PlayerPhase;
 
 /// How a mode fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -66,7 +67,43 @@ pub struct GameFigures {
     pub since: Duration,
 }
 
+/// A player who waits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PlayerFigures<'a> {
+    /// Who.
+    pub player: PlayerId,
+    /// As it called itself.
+    pub name: &'a str,
+    /// What it waits for.
+    pub mode: ModeId,
+    /// Its match, which has no game that plays yet.
+    pub match_id: Option<MatchId>,
+    /// When it joined.
+    pub since: Duration,
+    /// Whether it is connected; if not, its place is kept.
+    pub is_here: bool,
+}
+
 impl Matchmaker {
+    /// Who waits, from this player on, in the order in which they came.
+    pub fn players_figures(&self, from: PlayerId) -> impl Iterator<Item = PlayerFigures<'_>> {
+        self.players.range(from..).filter_map(|(&id, player)| {
+            let match_id = match player.phase() {
+                PlayerPhase::Queued => None,
+                PlayerPhase::Matched(match_id) => Some(match_id),
+                PlayerPhase::Assigned(_) => return None,
+            };
+            Some(PlayerFigures {
+                player: id,
+                name: &player.name,
+                mode: player.mode,
+                match_id,
+                since: player.joined_at,
+                is_here: player.connection.is_some(),
+            })
+        })
+    }
+
     /// How a mode fares.
     ///
     /// # Panics

@@ -52,7 +52,7 @@ mod supply;
 mod warmth;
 
 pub use config::{Config, Mode, Skill};
-pub use figures::{GameFigures, GameStage, ModeFigures, PortPlace};
+pub use figures::{GameFigures, GameStage, ModeFigures, PlayerFigures, PortPlace};
 pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};

@@ -40,12 +40,35 @@ pub(crate) enum Request {
         #[serde(default)]
         from: u64,
     },
+    /// One game, living or not.
+    Game {
+        /// Which.
+        game: u64,
+    },
+    /// Who waits.
+    Players {
+        /// Only players from this one on.
+        #[serde(default)]
+        from: u64,
+    },
     /// How the daemon is.
     Status {
         /// Whether the longest turn is to be measured anew from here on.
         #[serde(default)]
         reset_turns: bool,
+        /// Whether every port is told, and what happened last.
+        #[serde(default)]
+        watch: bool,
     },
+    /// Log so much from here on.
+    Log {
+        /// A level, as log.level has it.
+        level: String,
+    },
+    /// What the brain knows, without secrets.
+    Dump,
+    /// Take nobody in, and end when the games have.
+    Drain,
     /// Go on as another program, in the same process. Answered when it has taken over, or is refused.
     Upgrade {
         /// The program; as a default what the daemon was started as, looked up anew.
@@ -96,6 +119,69 @@ pub(crate) struct Status {
     pub(crate) templates: Vec<TemplateStatus>,
     pub(crate) reports: ReportStatus,
     pub(crate) turns: Turns,
+    /// Matches whose players were told where to play.
+    #[serde(default)]
+    pub(crate) matches_assigned: u64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) watch: Option<Watch>,
+}
+
+/// What only who watches wants to know.
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct Watch {
+    /// A letter for each port, from the first on; see [`PORT_LETTERS`].
+    pub(crate) ports: String,
+    /// The last lines of the log.
+    pub(crate) events: Vec<String>,
+}
+
+/// What a letter means for a port, in the order in which a port passes through it.
+pub(crate) const PORT_LETTERS: [(char, &str); 8] = [
+    ('.', "free"),
+    ('l', "launching"),
+    ('w', "warm"),
+    ('s', "starting"),
+    ('r', "running"),
+    ('e', "stopping"),
+    ('q', "quarantined"),
+    ('b', "busy"),
+];
+
+/// The answer to `game`.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct OneGame<R> {
+    pub(crate) living: Option<LivingGame>,
+    pub(crate) ended: Option<R>,
+}
+
+/// The answer to `players`: a page of it.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Players {
+    /// In the order in which they came.
+    pub(crate) players: Vec<WaitingPlayer>,
+    /// The request that gets the next page, if there is one.
+    pub(crate) next: Option<Request>,
+}
+
+/// A player who waits.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct WaitingPlayer {
+    pub(crate) player: String,
+    pub(crate) name: String,
+    pub(crate) queue: String,
+    /// Its match, which has no game that plays yet.
+    #[serde(rename = "match")]
+    pub(crate) match_id: Option<String>,
+    pub(crate) waited_ms: u64,
+    /// Whether it is connected; if not, its place is kept for a while.
+    pub(crate) here: bool,
+}
+
+/// The answer to what changes something.
+#[derive(Debug, Serialize, Deserialize)]
+pub(crate) struct Done {
+    /// What was done, for people.
+    pub(crate) done: String,
 }
 
 /// A queue, as STATUS tells it.
@@ -104,6 +190,14 @@ pub(crate) struct QueueStatus {
     pub(crate) queue: String,
     pub(crate) waiting: usize,
     pub(crate) games: usize,
+    #[serde(default)]
+    pub(crate) away: usize,
+    /// How long the one waits who joined first.
+    #[serde(default)]
+    pub(crate) oldest_ms: Option<u64>,
+    /// Whether its games keep failing.
+    #[serde(default)]
+    pub(crate) failing: bool,
 }
 
 /// The ring of ports.
@@ -186,11 +280,11 @@ mod tests {
         assert_eq!(parse(r#"{"request":"games"}"#).unwrap(), all);
         let few = Request::Games { last: 3, before: END, from: 0 };
         assert_eq!(parse(r#"{"request":"games","last":3,"new":true}"#).unwrap(), few);
-        let status = Request::Status { reset_turns: false };
+        let status = Request::Status { reset_turns: false, watch: false };
         assert_eq!(parse(r#"{"request":"status"}"#).unwrap(), status);
         let error = parse(r#"{"request":"magic"}"#).unwrap_err().to_string();
         assert!(
-            error.contains("unknown variant `magic`, expected one of `games`, `status`, `upgrade`"),
+            error.contains("unknown variant `magic`, expected one of `games`, `game`"),
             "{error}"
         );
     }

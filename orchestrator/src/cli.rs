@@ -5,13 +5,19 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Parser, Subcommand};
+use clap_complete::Shell;
 use log::LevelFilter;
 
 use crate::admin::LAST_DEFAULT;
 
 /// Muster puts players into games: it queues them, forms matches, and starts one game process per match.
 #[derive(Debug, Parser)]
-#[command(name = "muster", version, max_term_width = 100)]
+#[command(
+    name = "muster",
+    version,
+    term_width = 80,
+    after_help = "Examples:\n  muster serve --config /etc/muster/muster.toml\n  muster status --watch\n\nmuster COMMAND --help says more of each."
+)]
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -26,7 +32,7 @@ pub(crate) enum Command {
                             muster serve --tcp 127.0.0.1:0 --ports 20000-20009"
     )]
     Serve(Serve),
-    /// Show the games of a running daemon: those that live, and the last ones that ended.
+    /// Show the games of a running daemon: those that live, and the last that ended.
     #[command(after_help = "Examples:\n  muster games\n  muster games --last 100 --json")]
     Games {
         /// So many of those that ended, the newest first.
@@ -35,11 +41,64 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Show how a running daemon is.
-    #[command(after_help = "Example:\n  muster status --admin /run/muster/admin.sock")]
-    Status {
+    /// Show all that is known of one game: as it is, or how it ended.
+    #[command(after_help = "Examples:\n  muster game 17\n  muster game 17 --json")]
+    Game {
+        /// Its number, as `muster games` shows it.
+        game: u64,
         #[command(flatten)]
         ask: Ask,
+    },
+    /// Show who waits: in a queue, or in a match without a game.
+    #[command(after_help = "Examples:\n  muster players\n  muster players --json")]
+    Players {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Show how a running daemon is.
+    #[command(after_help = "Examples:\n  muster status --admin /run/muster/admin.sock\n  \
+                            muster status --watch")]
+    Status {
+        /// Show it live, until q is pressed. Needs a terminal.
+        #[arg(long, conflicts_with = "json")]
+        watch: bool,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Set how much a running daemon logs, until it ends or is reloaded.
+    #[command(after_help = "Examples:\n  muster log debug\n  muster log info")]
+    Log {
+        /// off, error, warn, info, debug or trace.
+        level: LevelFilter,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Print what the daemon's brain knows, as JSON, without keys and tokens.
+    #[command(after_help = "Examples:\n  muster dump | jq .players\n  muster dump > before.json")]
+    Dump {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Take nobody in any more; the daemon ends when its games have.
+    #[command(
+        after_help = "Examples:\n  muster drain\n  muster drain --wait && echo gone\n\nWho waits is told \
+                      421 DRAINING. Games are stopped after shutdown.drain_timeout."
+    )]
+    Drain {
+        /// Return when the daemon has ended.
+        #[arg(long)]
+        wait: bool,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Print what a shell needs to complete these commands.
+    #[command(
+        after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  \
+                            muster completions fish > ~/.config/fish/completions/muster.fish"
+    )]
+    Completions {
+        /// The shell.
+        shell: Shell,
     },
     /// Have a running daemon go on as another program: same process, same clients, same games.
     #[command(
@@ -67,8 +126,8 @@ pub(crate) enum Command {
 /// Which daemon is asked, and how its answer is shown.
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
-    /// Where the daemon listens for operators (listen.admin); else as --config says, else where
-    /// systemd has it.
+    /// The daemon's socket (listen.admin); else as --config says, else
+    /// /run/muster/admin.sock.
     #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN")]
     pub(crate) admin: Option<PathBuf>,
     /// The daemon's configuration, to find it by.
@@ -124,4 +183,30 @@ pub(crate) struct Serve {
     /// How much to log (log.level): off, error, warn, info, debug or trace.
     #[arg(long, value_name = "LEVEL", env = "MUSTER_LOG_LEVEL")]
     pub(crate) log: Option<LevelFilter>,
+}
+
+/// Whether what `--help` says of each command is on one screen, with an example.
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    #[test]
+    fn the_help_of_each_command_fits_on_a_screen_and_has_examples() {
+        let mut cli = Cli::command();
+        cli.build();
+        let mut helps = vec![("muster".to_owned(), cli.clone().render_long_help().to_string())];
+        for command in cli.get_subcommands().filter(|it| !it.is_hide_set()) {
+            let help = command.clone().render_long_help().to_string();
+            helps.push((command.get_name().to_owned(), help));
+        }
+        for (name, help) in helps.into_iter().filter(|(name, _)| name != "help") {
+            let widest = help.lines().map(|line| line.chars().count()).max().unwrap();
+            assert!(widest <= 80, "{name}: a line of {widest}\n{help}");
+            let lines = help.lines().count();
+            assert!(lines < 24, "{name}: {lines} lines\n{help}");
+            assert!(help.contains("Example"), "{name}\n{help}");
+        }
+    }
 }

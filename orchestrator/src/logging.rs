@@ -1,6 +1,7 @@
 //! The log: one event, one line, on stderr. The lines of a turn of the loop are written together at its end, or with the
 //! first one that tells of an error, which may be the last one ever.
 
+use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
@@ -11,11 +12,16 @@ use protocol::Visible;
 /// Lines that are held back are written all the same when there are so many bytes of them.
 const HELD_MAX: usize = 64 * 1024;
 
+/// Lines that operators who watch are shown, and their characters, at most.
+const RECENT_MAX: usize = 16;
+const RECENT_LINE_MAX: usize = 200;
+
 /// What is to be written.
-static HELD: Mutex<Held> =
-    Mutex::new(Held { is_holding: false, is_urgent: false, lines: Vec::new() });
+static HELD: Mutex<Held> = Mutex::new(Held::new());
 
 struct Held {
+    /// The last lines, without their time.
+    recent: VecDeque<String>,
     is_holding: bool,
     /// Whether the line that comes next is not to wait.
     is_urgent: bool,
@@ -45,7 +51,32 @@ fn held() -> MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The last lines that were logged, debugging aside; the newest last.
+pub(crate) fn recent() -> Vec<String> {
+    held().recent.iter().cloned().collect()
+}
+
+/// Logs so much from here on.
+pub(crate) fn set_level(level: LevelFilter) {
+    log::set_max_level(level);
+}
+
 impl Held {
+    const fn new() -> Self {
+        Self { is_holding: false, is_urgent: false, recent: VecDeque::new(), lines: Vec::new() }
+    }
+
+    fn remember(&mut self, level: Level, message: &str) {
+        if level > Level::Info {
+            return;
+        }
+        if self.recent.len() == RECENT_MAX {
+            self.recent.pop_front();
+        }
+        let shown: String = message.chars().take(RECENT_LINE_MAX).collect();
+        self.recent.push_back(shown);
+    }
+
     /// Takes a line in. Whether it is time to write what is held.
     fn take(&mut self, line: &[u8]) -> bool {
         self.lines.extend_from_slice(line);
@@ -81,11 +112,16 @@ impl Write for Lines {
 pub(crate) fn start(level: LevelFilter) {
     let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
     let mut builder = Builder::new();
-    builder.target(Target::Pipe(Box::new(Lines))).filter_level(level).format(move |out, record| {
-        held().is_urgent = record.level() == Level::Error;
+    // The crate `log` itself holds back what is beyond the level, which may change.
+    let all = LevelFilter::Trace;
+    builder.target(Target::Pipe(Box::new(Lines))).filter_level(all).format(move |out, record| {
         // Whatever a player or a game managed to get into a message ends here.
-        let message = record.args().to_string();
-        let message = Visible(&message);
+        let message = Visible(&record.args().to_string()).to_string();
+        {
+            let mut held = held();
+            held.is_urgent = record.level() == Level::Error;
+            held.remember(record.level(), &message);
+        }
         if to_journal {
             return writeln!(out, "<{}>{message}", priority(record.level()));
         }
@@ -93,6 +129,7 @@ pub(crate) fn start(level: LevelFilter) {
         writeln!(out, "{time} {:5} {message}", record.level())
     });
     builder.init();
+    set_level(level);
 }
 
 /// The number of systemd's `sd-daemon(3)` for a level.
@@ -111,7 +148,7 @@ mod tests {
 
     #[test]
     fn lines_wait_for_the_end_of_a_turn_but_not_behind_an_error() {
-        let mut held = Held { is_holding: false, is_urgent: false, lines: Vec::new() };
+        let mut held = Held::new();
         assert!(held.take(b"before the loop\n"));
         held.lines.clear();
         held.is_holding = true;

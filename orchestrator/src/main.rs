@@ -25,6 +25,7 @@ mod logging;
 mod metrics;
 mod netcode;
 mod notify;
+mod operate;
 mod output;
 mod reports;
 mod rest;
@@ -34,9 +35,9 @@ mod signals;
 mod store;
 mod templates;
 mod tokens;
+mod watch;
 
-use std::fmt::Display;
-use std::io::{self, Read as _, Write as _};
+use std::io::{self, Read as _};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::ExitCode;
@@ -45,15 +46,15 @@ use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::activation::ListenError;
-use crate::admin::ask::{AskError, DEFAULT_PATH, Daemon};
+use crate::admin::ask::AskError;
 use crate::admin::socket::{AdminSocket, BindError};
-use crate::admin::tables;
-use crate::cli::{Ask, Cli, Command, Serve};
+use crate::cli::{Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
 use crate::continuity::exec::handed_over;
 use crate::continuity::{State, StateError};
 use crate::http::Door;
 use crate::launches::Launcher;
+use crate::operate::say;
 use crate::server::{Back, Server};
 use crate::signals::Signals;
 use crate::store::{Store, TakeError};
@@ -117,6 +118,10 @@ enum Failure {
     Ask(#[from] AskError),
     #[error(transparent)]
     State(#[from] StateError),
+    #[error("{0}")]
+    Operate(String),
+    #[error("{0}")]
+    Usage(&'static str),
     #[error("cannot {attempt}: {source}")]
     Run { attempt: &'static str, source: io::Error },
 }
@@ -129,7 +134,8 @@ impl Failure {
             | Self::Http { .. }
             | Self::Admin(_)
             | Self::Ask(AskError::Connect { .. }) => 69,
-            Self::Run { .. } | Self::Ask(_) | Self::State(_) => 1,
+            Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,
+            Self::Usage(_) => 2,
             Self::Config(_) | Self::Take(_) => 78,
         }
     }
@@ -148,21 +154,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let names: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
             say(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
-        Command::Games { last, ask } => {
-            let games = Daemon::at(&admin_path(&ask)?)?.games(last)?;
-            say(if ask.json { tables::json(&games) } else { tables::games(&games) })
-        }
-        Command::Upgrade { binary, ask } => {
-            let absolute = binary.map(std::path::absolute).transpose();
-            let binary = absolute.map_err(Failure::run("tell where the program is"))?;
-            let upgraded = Daemon::at(&admin_path(&ask)?)?.upgrade(binary)?;
-            say(if ask.json { tables::json(&upgraded) } else { tables::upgraded(&upgraded) })
-        }
         Command::Preflight(flags) => preflight(flags),
-        Command::Status { ask } => {
-            let status = Daemon::at(&admin_path(&ask)?)?.status()?;
-            say(if ask.json { tables::json(&status) } else { tables::status(&status) })
-        }
+        command => operate::run(command),
     }
 }
 
@@ -359,29 +352,10 @@ fn ephemeral_ports() -> Option<(u16, u16)> {
     Some((first.parse().ok()?, last.trim().parse().ok()?))
 }
 
-/// Where the daemon listens that an operator asks: as a flag or the environment says, else the file, else where systemd
-/// has it.
-fn admin_path(ask: &Ask) -> Result<PathBuf, Failure> {
-    if let Some(path) = &ask.admin {
-        return Ok(path.clone());
-    }
-    let config = ask.config.as_deref().map(Config::from_file).transpose()?;
-    Ok(config.and_then(|config| config.listen.admin).unwrap_or_else(|| DEFAULT_PATH.into()))
-}
-
 /// Where systemd has a directory for the daemon, operators find it there without being told.
 fn default_admin() -> Option<PathBuf> {
     // systemd.exec(5): with several directories, their paths are separated by colons.
     let given = std::env::var_os("RUNTIME_DIRECTORY")?;
     let first = std::env::split_paths(&given).next().filter(|path| path.is_absolute());
     first.map(|directory| directory.join("admin.sock"))
-}
-
-/// The answer to a person's command.
-fn say(text: impl Display) -> Result<(), Failure> {
-    match write!(std::io::stdout(), "{text}") {
-        // Whoever read it has seen enough.
-        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(Failure::run("write the answer")),
-    }
 }

@@ -1,4 +1,4 @@
-//! Asking a running daemon, as `muster games` and `muster status` do.
+//! Asking a running daemon, as operators' commands do.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::net::UnixStream;
@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::{END, Games, Refusal, Request, Status, Upgraded};
+use super::{Done, END, Games, OneGame, Players, Refusal, Request, Status, Upgraded};
 use crate::reports::Report;
 
 /// Where systemd's `RuntimeDirectory=muster` has the socket.
@@ -60,7 +60,54 @@ impl Daemon {
     /// # Errors
     /// When it does not say.
     pub(crate) fn status(&mut self) -> Result<Status, AskError> {
-        self.ask(&Request::Status { reset_turns: false })
+        self.ask(&Request::Status { reset_turns: false, watch: false })
+    }
+
+    /// How it is, port by port.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn watch(&mut self) -> Result<Status, AskError> {
+        self.ask(&Request::Status { reset_turns: false, watch: true })
+    }
+
+    /// All that is known of a game.
+    ///
+    /// # Errors
+    /// When nothing is.
+    pub(crate) fn game(&mut self, game: u64) -> Result<OneGame<Report>, AskError> {
+        self.ask(&Request::Game { game })
+    }
+
+    /// All who wait.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn players(&mut self) -> Result<Players, AskError> {
+        let mut all: Players = self.ask(&Request::Players { from: 0 })?;
+        while let Some(next) = all.next.take() {
+            let page: Players = self.ask(&next)?;
+            all.players.extend(page.players);
+            all.next = page.next;
+        }
+        Ok(all)
+    }
+
+    /// Has it change something.
+    ///
+    /// # Errors
+    /// When it refuses, with the reason.
+    pub(crate) fn change(&mut self, request: &Request) -> Result<Done, AskError> {
+        self.ask(request)
+    }
+
+    /// What its brain knows: JSON, and an end of the line.
+    ///
+    /// # Errors
+    /// When it does not say.
+    pub(crate) fn dump(&mut self) -> Result<String, AskError> {
+        let state: serde_json::Value = self.ask(&Request::Dump)?;
+        Ok(super::tables::json(&state))
     }
 
     /// All living games, and so many of those that ended last.

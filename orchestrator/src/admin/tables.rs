@@ -6,7 +6,9 @@ use std::time::Duration;
 use protocol::Visible;
 use serde::Serialize;
 
-use super::{Games, LivingGame, Status, Upgraded};
+use super::{
+    Done, Games, LivingGame, OneGame, Players, QueueStatus, Status, Upgraded, WaitingPlayer,
+};
 use crate::reports::{Player, Report};
 
 /// So much of a result is shown in a table, in characters.
@@ -22,6 +24,49 @@ pub(crate) fn upgraded(upgraded: &Upgraded) -> String {
     format!("upgraded from {from} to {to}: pid {pid} as before, nobody served for {gap:.1?}\n")
 }
 
+/// What was done.
+pub(crate) fn done(done: &Done) -> String {
+    format!("{}\n", Visible(&done.done))
+}
+
+/// One game, a line for each thing that is known of it.
+pub(crate) fn game(game: &OneGame<Report>) -> String {
+    let heads = ["game", "mode", "phase", "match", "pid", "port", "age", "players"];
+    let living = game.living.iter().flat_map(|it| heads.into_iter().zip(living_row(it)));
+    let heads =
+        ["ended", "game", "mode", "match", "end", "lived", "cpu", "memory", "players", "result"];
+    let ended = game.ended.iter().flat_map(|it| {
+        let port = ("port", it.port.to_string());
+        heads.into_iter().zip(ended_row(it, usize::MAX)).chain([("pid", it.pid.to_string()), port])
+    });
+    let cell = |(head, cell): (&str, String)| [head.to_owned(), Visible(&cell).to_string()];
+    let lines: Vec<[String; 2]> = living.chain(ended).map(cell).collect();
+    let mut text = String::new();
+    rows(&mut text, &lines, &widths(&lines));
+    text
+}
+
+/// Who waits.
+pub(crate) fn players(players: &Players) -> String {
+    if players.players.is_empty() {
+        return "nobody waits\n".to_owned();
+    }
+    let row = |it: &WaitingPlayer| {
+        [
+            it.player.clone(),
+            it.name.clone(),
+            it.queue.clone(),
+            it.match_id.clone().unwrap_or_else(nothing),
+            short(it.waited_ms),
+            (if it.here { "here" } else { "away" }).to_owned(),
+        ]
+    };
+    let body: Vec<_> = players.players.iter().map(row).collect();
+    let mut text = String::new();
+    table(&mut text, ["PLAYER", "NAME", "QUEUE", "MATCH", "WAITS", "IS"], &body);
+    text
+}
+
 /// The living games, and those that ended.
 pub(crate) fn games(games: &Games<Report>) -> String {
     let mut text = String::new();
@@ -33,7 +78,7 @@ pub(crate) fn games(games: &Games<Report>) -> String {
             table(&mut text, head, &living);
         }
     }
-    let ended: Vec<_> = games.ended.iter().map(ended_row).collect();
+    let ended: Vec<_> = games.ended.iter().map(|it| ended_row(it, RESULT_SHOWN)).collect();
     if !ended.is_empty() {
         text.push('\n');
         let head = [
@@ -53,10 +98,8 @@ pub(crate) fn status(status: &Status) -> String {
     let mut text = String::new();
     let doing = if status.serving { "serving" } else { "draining" };
     let uptime = short(status.uptime_ms);
-    let queue =
-        |it: &super::QueueStatus| [it.queue.clone(), it.waiting.to_string(), it.games.to_string()];
-    let queues: Vec<_> = status.queues.iter().map(queue).collect();
-    table(&mut text, ["QUEUE", "WAITING", "GAMES"], &queues);
+    let queues: Vec<_> = status.queues.iter().map(queue_row).collect();
+    table(&mut text, QUEUE_HEAD, &queues);
     text.push('\n');
     let ports = &status.ports;
     let launcher =
@@ -102,6 +145,21 @@ pub(crate) fn json(answer: &impl Serialize) -> String {
     text
 }
 
+/// The head of [`queue_row`].
+pub(crate) const QUEUE_HEAD: [&str; 6] = ["QUEUE", "WAITING", "AWAY", "OLDEST", "GAMES", "IS"];
+
+/// A queue in a table.
+pub(crate) fn queue_row(it: &QueueStatus) -> [String; 6] {
+    [
+        it.queue.clone(),
+        it.waiting.to_string(),
+        it.away.to_string(),
+        it.oldest_ms.map_or_else(nothing, short),
+        it.games.to_string(),
+        (if it.failing { "failing" } else { "well" }).to_owned(),
+    ]
+}
+
 fn living_row(game: &LivingGame) -> [String; 8] {
     [
         game.game.clone(),
@@ -115,7 +173,7 @@ fn living_row(game: &LivingGame) -> [String; 8] {
     ]
 }
 
-fn ended_row(report: &Report) -> [String; 10] {
+fn ended_row(report: &Report, result_shown: usize) -> [String; 10] {
     let player = |player: &Player| match player.joined {
         true => player.name.clone(),
         false => format!("({})", player.name),
@@ -123,8 +181,8 @@ fn ended_row(report: &Report) -> [String; 10] {
     let players: Vec<String> = report.players.iter().map(player).collect();
     let cpu = Duration::from_micros(report.cpu_user_us + report.cpu_system_us);
     let result = report.result.as_ref().map_or("", |result| result.get());
-    let is_longer = result.chars().nth(RESULT_SHOWN).is_some();
-    let mut shown: String = result.chars().take(RESULT_SHOWN).collect();
+    let is_longer = result.chars().nth(result_shown).is_some();
+    let mut shown: String = result.chars().take(result_shown).collect();
     if is_longer {
         shown.push('…');
     }
@@ -172,7 +230,7 @@ fn rows<const N: usize>(text: &mut String, lines: &[[String; N]], widths: &[usiz
 }
 
 /// A duration with the two units that matter.
-fn short(millis: u64) -> String {
+pub(crate) fn short(millis: u64) -> String {
     let rounded = match millis {
         0..60_000 => Duration::from_millis(millis),
         _ => Duration::from_secs(millis / 1000),
@@ -197,6 +255,26 @@ mod tests {
     fn durations_have_two_units() {
         let shown = [0, 250, 12_345, 60_000, 3_723_000, 90_061_000].map(short);
         assert_eq!(shown, ["0s", "250ms", "12s 345ms", "1m", "1h 2m", "1day 1h"]);
+    }
+
+    #[test]
+    fn who_waits_is_shown_escaped_and_without_keys() {
+        let player = |name: &str, here| WaitingPlayer {
+            player: "7".into(),
+            name: name.into(),
+            queue: "duel".into(),
+            match_id: None,
+            waited_ms: 61_000,
+            here,
+        };
+        let all =
+            Players { players: vec![player("a\u{1b}b", true), player("c", false)], next: None };
+        let expected = "PLAYER  NAME      QUEUE  MATCH  WAITS  IS\n\
+                        7       a\\u{1b}b  duel   -      1m 1s  here\n\
+                        7       c         duel   -      1m 1s  away\n";
+        assert_eq!(players(&all), expected);
+        let nobody = Players { players: Vec::new(), next: None };
+        assert_eq!(players(&nobody), "nobody waits\n");
     }
 
     #[test]

@@ -2,19 +2,27 @@
 
 use std::time::Duration;
 
-use matchmaker::{GameId, ModeId};
+use log::LevelFilter;
+use matchmaker::{GameId, Input, ModeId, PlayerId};
 use serde::Serialize;
 
 use super::Server;
 use crate::admin::socket::{Asker, CONVERSATIONS_MAX};
 use crate::admin::{
-    END, Games, LivingGame, PortStatus, QueueStatus, Refusal, ReportStatus, Request, Status,
-    TemplateStatus, Turns,
+    Done, END, Games, LivingGame, OneGame, PORT_LETTERS, Players, PortStatus, QueueStatus, Refusal,
+    ReportStatus, Request, Status, TemplateStatus, Turns, WaitingPlayer, Watch,
 };
+use crate::logging;
 use crate::reports::{Draft, Report};
 
 /// A page of games is full when it has so many bytes, about: less than the loop needs a millisecond for.
 const PAGE_BYTES: usize = 128 * 1024;
+
+/// A page of players is full when there are so many, with names as long as they may be.
+const PAGE_PLAYERS: usize = 512;
+
+/// The levels of the log.
+const LEVELS: &str = "off, error, warn, info, debug and trace";
 
 /// What a living game takes of a page, besides names.
 const LIVING_BYTES: usize = 256;
@@ -46,8 +54,21 @@ impl Server {
     ) -> Option<String> {
         Some(match serde_json::from_slice(line) {
             Ok(Request::Games { last, before, from }) => json(&self.games_page(last, before, from)),
-            Ok(Request::Status { reset_turns }) => {
-                let status = json(&self.daemon_status());
+            Ok(Request::Game { game }) => match self.one_game(GameId(game)) {
+                Some(found) => json(&found),
+                None => refusal(format!("nothing is known of game {game}, living or reported")),
+            },
+            Ok(Request::Players { from }) => json(&self.players_page(PlayerId(from))),
+            Ok(Request::Log { level }) => done(set_log_level(&level)),
+            Ok(Request::Dump) => {
+                let begun = self.begin_dump(promise());
+                return begun.err().map(refusal);
+            }
+            Ok(Request::Drain) => done(self.drain_as_asked()),
+            Ok(Request::Status { reset_turns, watch }) => {
+                let mut status = self.daemon_status();
+                status.watch = watch.then(|| self.watch());
+                let status = json(&status);
                 if reset_turns {
                     self.turns = Turns::default();
                 }
@@ -105,11 +126,6 @@ impl Server {
 
     fn daemon_status(&self) -> Status {
         let modes = || (0..self.config.modes.len()).map(ModeId);
-        let queue = |mode: ModeId| {
-            let status = self.brain.mode_status(mode);
-            let queue = self.config.modes[mode.0].name.clone();
-            QueueStatus { queue, waiting: status.waiting, games: status.games }
-        };
         let template = |(mode, pid): (ModeId, i32)| TemplateStatus {
             mode: self.config.modes[mode.0].name.clone(),
             pid,
@@ -120,7 +136,7 @@ impl Server {
             pid: std::process::id(),
             uptime_ms: millis(self.now.saturating_duration_since(self.started)),
             serving: self.brain.is_serving(),
-            queues: modes().map(queue).collect(),
+            queues: modes().map(|mode| self.queue_status(mode)).collect(),
             ports: PortStatus {
                 first: *range.start(),
                 last: *range.end(),
@@ -130,7 +146,91 @@ impl Server {
             templates: self.templates.living().into_iter().map(template).collect(),
             reports: ReportStatus { ended: self.reports.ended(), kept, bytes },
             turns: self.turns,
+            matches_assigned: self.counts.modes.iter().map(|mode| mode.matches_assigned).sum(),
+            watch: None,
         }
+    }
+
+    fn queue_status(&self, mode: ModeId) -> QueueStatus {
+        let status = self.brain.mode_status(mode);
+        let figures = self.brain.mode_figures(mode);
+        let waits = |since| millis(self.brain_now().saturating_sub(since));
+        QueueStatus {
+            queue: self.config.modes[mode.0].name.clone(),
+            waiting: status.waiting,
+            games: status.games,
+            away: status.away,
+            oldest_ms: figures.oldest_since.map(waits),
+            failing: figures.is_failing,
+        }
+    }
+
+    /// What only who watches wants to know.
+    fn watch(&self) -> Watch {
+        let first = *self.config.ports.range.start();
+        let mut letters = vec![PORT_LETTERS[0].0; self.config.ports.range.len()];
+        let mut set = |port: u16, word: &str| {
+            let letter = PORT_LETTERS.iter().find(|(_, it)| *it == word);
+            let slot = letters.get_mut(usize::from(port.saturating_sub(first)));
+            if let (Some(slot), Some((letter, _))) = (slot, letter) {
+                *slot = *letter;
+            }
+        };
+        self.brain.ports_taken().for_each(|(port, place)| set(port, place.word()));
+        self.brain.games_figures().for_each(|game| set(game.port, game.stage.word()));
+        Watch { ports: letters.into_iter().collect(), events: logging::recent() }
+    }
+
+    fn one_game(&self, game: GameId) -> Option<OneGame<&Report>> {
+        let living = self.reports.living(game).next().filter(|(id, _)| *id == game);
+        let living = living.map(|(game, draft)| self.living_game(game, draft));
+        let name = game.to_string();
+        let ended = self.reports.newest(END).find(|report| report.game == name);
+        (living.is_some() || ended.is_some()).then_some(OneGame { living, ended })
+    }
+
+    fn players_page(&self, from: PlayerId) -> Players {
+        let mut page = Players { players: Vec::new(), next: None };
+        for player in self.brain.players_figures(from) {
+            if page.players.len() == PAGE_PLAYERS {
+                page.next = Some(Request::Players { from: player.player.0 });
+                break;
+            }
+            page.players.push(WaitingPlayer {
+                player: player.player.to_string(),
+                name: player.name.to_owned(),
+                queue: self.config.modes[player.mode.0].name.clone(),
+                match_id: player.match_id.map(|id| id.to_string()),
+                waited_ms: millis(self.brain_now().saturating_sub(player.since)),
+                here: player.is_here,
+            });
+        }
+        page
+    }
+
+    /// Goes down for an operator. Unlike a signal's, nobody else is told that the daemon stops.
+    fn drain_as_asked(&mut self) -> Result<String, String> {
+        if !self.brain.is_serving() {
+            return Ok("draining already".to_owned());
+        }
+        log::info!("draining, as an operator asked");
+        self.tell_brain(Input::Drain);
+        Ok("draining: the daemon ends when its games have".to_owned())
+    }
+}
+
+fn set_log_level(level: &str) -> Result<String, String> {
+    let parsed: Result<LevelFilter, _> = level.parse();
+    let parsed = parsed.map_err(|_| format!("{level:?} is none of {LEVELS}"))?;
+    log::info!("logging at level {parsed} from here on");
+    logging::set_level(parsed);
+    Ok(format!("logging at level {}", parsed.as_str().to_lowercase()))
+}
+
+fn done(outcome: Result<String, String>) -> String {
+    match outcome {
+        Ok(done) => json(&Done { done }),
+        Err(error) => refusal(error),
     }
 }
 

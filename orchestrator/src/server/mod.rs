@@ -6,6 +6,7 @@
 //! that the brain hears of everything in order and no decision is taken here.
 
 mod admin;
+mod dump;
 mod events;
 mod figures;
 mod manager;
@@ -103,6 +104,8 @@ pub(crate) struct Server {
     preflight: Option<Preflight>,
     /// A program is to go on after this turn.
     upgrade_due: Option<upgrade::Due>,
+    /// An operator is to be told what the brain knows.
+    dump: Option<dump::Dump>,
     closed_a_descriptor: bool,
     stop_was_asked: bool,
     is_done: bool,
@@ -205,6 +208,7 @@ impl Server {
             journal: None,
             preflight: None,
             upgrade_due: None,
+            dump: None,
             unclaimed: HashMap::new(),
             #[cfg(feature = "stub-games")]
             stubs: std::collections::HashSet::new(),
@@ -294,6 +298,7 @@ impl Server {
             // in each turn.
             Some(Source::Waker) => {
                 self.look_after_preflight();
+                self.look_after_dump();
                 self.tell_figures();
             }
             Some(Source::Process(game)) => {

@@ -1,0 +1,118 @@
+//! What operators' commands do: each asks a running daemon one thing, and shows the answer to people or to programs.
+
+use std::fmt::Display;
+use std::io::{self, Write as _};
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::CommandFactory as _;
+use serde::Serialize;
+
+use crate::Failure;
+use crate::admin::Request;
+use crate::admin::ask::{AskError, DEFAULT_PATH, Daemon};
+use crate::admin::tables;
+use crate::cli::{Ask, Cli, Command};
+use crate::config::Config;
+use crate::watch;
+
+/// How often it is looked whether a drain is over.
+const LOOK_PERIOD: Duration = Duration::from_millis(200);
+
+/// Does what an operator wants.
+///
+/// # Errors
+/// When no daemon is to be reached, or it refuses.
+pub(crate) fn run(command: Command) -> Result<(), Failure> {
+    match command {
+        Command::Games { last, ask } => {
+            let games = daemon(&ask)?.games(last)?;
+            show(&ask, &games, tables::games)
+        }
+        Command::Game { game, ask } => {
+            let found = daemon(&ask)?.game(game)?;
+            show(&ask, &found, tables::game)
+        }
+        Command::Players { ask } => {
+            let players = daemon(&ask)?.players()?;
+            show(&ask, &players, tables::players)
+        }
+        Command::Status { watch: true, ask } => watch::run(daemon(&ask)?),
+        Command::Status { watch: false, ask } => {
+            let status = daemon(&ask)?.status()?;
+            show(&ask, &status, tables::status)
+        }
+        Command::Upgrade { binary, ask } => {
+            let absolute = binary.map(std::path::absolute).transpose();
+            let binary = absolute.map_err(Failure::run("tell where the program is"))?;
+            let upgraded = daemon(&ask)?.upgrade(binary)?;
+            show(&ask, &upgraded, tables::upgraded)
+        }
+        Command::Log { level, ask } => change(&ask, &Request::Log { level: level.to_string() }),
+        Command::Dump { ask } => say(daemon(&ask)?.dump()?),
+        Command::Drain { wait, ask } => {
+            change(&ask, &Request::Drain)?;
+            if wait { await_end(&ask) } else { Ok(()) }
+        }
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
+            say(String::from_utf8_lossy(&script))
+        }
+        Command::Serve(_) | Command::Preflight(_) | Command::CheckConfig { .. } => {
+            unreachable!("these are no operator's commands")
+        }
+    }
+}
+
+/// Has the daemon change something, and says what it says to that.
+fn change(ask: &Ask, request: &Request) -> Result<(), Failure> {
+    let done = daemon(ask)?.change(request)?;
+    show(ask, &done, tables::done)
+}
+
+/// Waits until the daemon has ended that is going down.
+fn await_end(ask: &Ask) -> Result<(), Failure> {
+    loop {
+        let status = daemon(ask).and_then(|mut daemon| Ok(daemon.status()?));
+        match status {
+            Ok(status) if status.serving => {
+                return Err(Failure::Operate("the drain was taken back".to_owned()));
+            }
+            // One that goes between question and answer is looked at once more.
+            Ok(_) | Err(Failure::Ask(AskError::Talk { .. })) => std::thread::sleep(LOOK_PERIOD),
+            Err(Failure::Ask(AskError::Connect { .. })) => return Ok(()),
+            Err(failure) => return Err(failure),
+        }
+    }
+}
+
+fn daemon(ask: &Ask) -> Result<Daemon, Failure> {
+    Ok(Daemon::at(&admin_path(ask)?)?)
+}
+
+/// Where the daemon listens that an operator asks: as a flag or the environment says, else the file, else where systemd
+/// has it.
+fn admin_path(ask: &Ask) -> Result<PathBuf, Failure> {
+    if let Some(path) = &ask.admin {
+        return Ok(path.clone());
+    }
+    let config = ask.config.as_deref().map(Config::from_file).transpose()?;
+    Ok(config.and_then(|config| config.listen.admin).unwrap_or_else(|| DEFAULT_PATH.into()))
+}
+
+fn show<A: Serialize>(ask: &Ask, answer: &A, table: fn(&A) -> String) -> Result<(), Failure> {
+    say(if ask.json { tables::json(answer) } else { table(answer) })
+}
+
+/// The answer to a person's command.
+///
+/// # Errors
+/// When it cannot be written.
+pub(crate) fn say(text: impl Display) -> Result<(), Failure> {
+    match write!(io::stdout(), "{text}") {
+        // Whoever read it has seen enough.
+        Err(error) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        written => written.map_err(Failure::run("write the answer")),
+    }
+}
