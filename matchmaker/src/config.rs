@@ -5,14 +5,18 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::ids::ModeId;
 use crate::limits;
 use crate::lineup::{Rules, SkillRules};
 
 /// How the brain is set up. The body checks an operator's values before they come here; see [`Config::assert_valid`].
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
-    /// The modes, in the order in which clients are told of them. The first one is the default.
+    /// The modes, by [`ModeId`]. A mode keeps its place for as long as there is this brain, whatever else changes.
     pub modes: Vec<Mode>,
+    /// The mode of who names none.
+    #[serde(default = "first_mode")]
+    pub default_mode: ModeId,
     /// The ports of the ring.
     pub ports: RangeInclusive<u16>,
     /// How long a port rests after players were told of it.
@@ -28,10 +32,16 @@ pub struct Config {
 }
 
 /// What is played in a queue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mode {
     /// The mode's name, which is its queue's name.
     pub name: String,
+    /// Whether it is not played any more: nobody is taken in, and what is played there already is played to its end.
+    #[serde(default)]
+    pub is_closed: bool,
+    /// Which program is its game, by the body's count: with another one, games that have no players are of no use.
+    #[serde(default)]
+    pub program: usize,
     /// Players in a match.
     pub players: usize,
     /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.
@@ -118,7 +128,8 @@ impl Config {
     /// When there is no mode or no port, or a bound is zero, over its limit or on the wrong side of another: the body has to refuse such a
     /// configuration with a word to the operator.
     pub fn assert_valid(&self) {
-        assert!(!self.modes.is_empty(), "a configuration without modes");
+        let default = self.modes.get(self.default_mode.0);
+        assert!(default.is_some_and(|mode| !mode.is_closed), "a configuration without a mode");
         assert!(!self.ports.is_empty(), "a configuration without ports");
         assert!(self.queue_max > 0 && self.launching_max > 0, "a bound of zero");
         for mode in &self.modes {
@@ -134,8 +145,13 @@ impl Config {
             let parties = 1..=mode.rules().party_max().min(limits::PARTY_MAX);
             assert!(parties.contains(&mode.party_max), "mode {}: its parties", mode.name);
             assert!(mode.rounds > 0, "mode {}: no round", mode.name);
+            assert!(!mode.is_closed || mode.warm_max == 0, "mode {}: closed and warm", mode.name);
             let (min, max) = (mode.warm_min, mode.warm_max);
             assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
         }
     }
+}
+
+const fn first_mode() -> ModeId {
+    ModeId(0)
 }

@@ -4,6 +4,8 @@
 //! killed at once. In any case its port stays taken until the body says that it is gone. A match whose players
 //! were told of the game goes on in it until then; any other goes back to where it stood.
 
+use protocol::EvictReason;
+
 use crate::deadlines::Owner;
 use crate::games::{Game, GamePhase, StopStep};
 use crate::ids::{GameId, MatchId};
@@ -80,10 +82,14 @@ impl Matchmaker {
         let Some(found) = self.matches.get_mut(&match_id) else { return };
         found.enter(MatchPhase::Waiting);
         found.told = None;
+        let (mode, players) = (found.mode, found.players.clone());
         self.await_game(match_id);
         if self.phase != Phase::Serving {
-            let players = self.matches[&match_id].players.clone();
             self.refuse_waiting(&players);
+        } else if self.mode(mode).is_closed {
+            self.evict_waiting(&players, EvictReason::ModeRemoved);
+        } else if self.mode(mode).players != players.len() {
+            self.line_up_anew(mode, &[match_id]);
         }
     }
 
@@ -108,6 +114,19 @@ impl Matchmaker {
             end,
             lasted,
         }));
+    }
+
+    /// An operator wants a game to end.
+    pub(crate) fn handle_end_game(&mut self, id: GameId, now: bool) {
+        if !self.games.contains_key(&id) {
+            return;
+        }
+        if !now {
+            return self.stop(id, "an operator wants it to end");
+        }
+        let why = "an operator wants it dead".into();
+        self.act(Action::Report(Event::GameStopping { game: id, why }));
+        self.kill(id);
     }
 
     /// Stops every game that has no players.

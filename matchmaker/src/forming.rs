@@ -2,6 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use protocol::EvictReason;
+
 use crate::deadlines::Owner;
 use crate::ids::{MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
@@ -86,6 +88,9 @@ impl Matchmaker {
         }
         if self.phase != Phase::Serving {
             return self.refuse_waiting(&survivors);
+        }
+        if self.mode(mode).is_closed {
+            return self.evict_waiting(&survivors, EvictReason::ModeRemoved);
         }
         self.tell_requeued(mode, &survivors);
     }

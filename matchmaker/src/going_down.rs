@@ -39,26 +39,42 @@ impl Matchmaker {
         self.act(Action::Report(Event::Draining { games, timeout }));
     }
 
+    /// Takes players in again. Games that were told to end do so, and others are launched in their place.
+    pub(crate) fn handle_undrain(&mut self) {
+        if self.phase == Phase::Draining {
+            self.phase = Phase::Serving;
+            self.deadlines.set(Owner::Drain, None);
+            self.missing_since = None;
+            self.modes.iter_mut().for_each(|mode| mode.surplus_since = None);
+        }
+    }
+
+    /// Takes a player out of its queue, or forgets its match, which has no game.
+    pub(crate) fn unqueue(&mut self, id: PlayerId) {
+        let player = &self.players[&id];
+        let (mode, ticket, phase) = (&mut self.modes[player.mode.0], player.ticket, player.phase());
+        match phase {
+            // The first on its ticket takes the ticket along, and the first in a match the match.
+            PlayerPhase::Queued if !mode.queue.contains(ticket) => {}
+            PlayerPhase::Queued => mode.queue.remove(ticket),
+            PlayerPhase::Matched(match_id) => {
+                if let Some(forgotten) = self.matches.remove(&match_id) {
+                    mode.waiting.remove(&forgotten.ticket);
+                    self.deadlines.set(Owner::Offer(match_id), None);
+                }
+            }
+            PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
+        }
+        self.companies.remove(&ticket);
+    }
+
     /// Sends players off who were not assigned yet, and forgets their matches, none of which has a game.
     pub(crate) fn refuse_waiting(&mut self, players: &[PlayerId]) {
         for id in players {
+            self.unqueue(*id);
             let Some(player) = self.forget(*id) else {
                 unreachable!("{id:?} is refused and does not exist");
             };
-            let mode = &mut self.modes[player.mode.0];
-            match player.phase() {
-                // The first on its ticket takes the ticket along, and the first in a match the match.
-                PlayerPhase::Queued if !mode.queue.contains(player.ticket) => {}
-                PlayerPhase::Queued => mode.queue.remove(player.ticket),
-                PlayerPhase::Matched(match_id) => {
-                    if let Some(forgotten) = self.matches.remove(&match_id) {
-                        mode.waiting.remove(&forgotten.ticket);
-                        self.deadlines.set(Owner::Offer(match_id), None);
-                    }
-                }
-                PlayerPhase::Assigned(_) => unreachable!("an assigned player waits for nothing"),
-            }
-            self.companies.remove(&player.ticket);
             self.totals.refused += 1;
             if let Some(connection) = player.connection {
                 self.refuse(connection, ErrorCode::Draining, GOING_DOWN);

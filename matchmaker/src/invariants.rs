@@ -117,7 +117,10 @@ impl Matchmaker {
     fn check_matches(&self) -> Sweep {
         for (id, found) in &self.matches {
             let size = self.mode(found.mode).players;
-            holds(found.players.len() == size, || {
+            // Who has a game plays on, whatever has changed.
+            let has_game =
+                matches!(found.phase(), MatchPhase::Starting(_) | MatchPhase::Assigned { .. });
+            holds(found.players.len() == size || has_game, || {
                 format!("{id:?} has {} players", found.players.len())
             })?;
             let tickets: Vec<_> = found.players.iter().map(|p| self.players[p].ticket).collect();

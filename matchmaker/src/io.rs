@@ -7,6 +7,7 @@ use std::time::Duration;
 use protocol::{ErrorCode, EvictReason, Seat, Secret, WaitReason};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Config;
 use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 /// Something that happened. An input about a thing that is gone, or that comes too late, changes nothing.
@@ -164,8 +165,25 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// Send a player out who waits.
+    Kick {
+        /// The player.
+        player: PlayerId,
+    },
+    /// End a game, whoever plays there.
+    EndGame {
+        /// The game.
+        game: GameId,
+        /// Whether it is killed at once, without its grace.
+        now: bool,
+    },
+    /// Go on with another configuration; one that cannot be gone on with changes nothing, see
+    /// [`Matchmaker::may_reconfigure`](crate::Matchmaker::may_reconfigure).
+    Reconfigure(Box<Config>),
     /// Take nobody in, let running games end, then stop.
     Drain,
+    /// Take players in again, unless no game was left already. Games that were told to end do so.
+    Undrain,
     /// Stop now.
     Stop,
 }

@@ -6,6 +6,7 @@
 use protocol::{ErrorCode, EvictReason, Secret};
 use serde::{Deserialize, Serialize};
 
+use crate::config::Mode;
 use crate::deadlines::Owner;
 use crate::ids::{ConnectionId, ModeId, PlayerId};
 use crate::io::{Action, Event};
@@ -78,8 +79,11 @@ impl Matchmaker {
 
     fn find_mode(&self, queue: Option<&str>) -> Option<ModeId> {
         match queue {
-            None => Some(ModeId(0)),
-            Some(name) => self.config.modes.iter().position(|mode| mode.name == name).map(ModeId),
+            None => Some(self.config.default_mode),
+            Some(name) => {
+                let is_it = |mode: &Mode| mode.name == name && !mode.is_closed;
+                self.config.modes.iter().position(is_it).map(ModeId)
+            }
         }
     }
 
@@ -119,7 +123,7 @@ impl Matchmaker {
         self.companies.get(&ticket).cloned().unwrap_or_else(|| vec![PlayerId(ticket.0)])
     }
 
-    fn group_on(&self, ticket: Ticket) -> Group {
+    pub(crate) fn group_on(&self, ticket: Ticket) -> Group {
         let members = self.members(ticket);
         let skill = Group::skill_of(members.iter().map(|id| self.players[id].skill));
         let since = self.players[&members[0]].joined_at;
@@ -135,7 +139,13 @@ impl Matchmaker {
         #[cfg(any(test, feature = "simulation"))]
         let ticket = self.lose_place_if_planted(ticket, &members);
         let mode = self.players[&members[0]].mode;
+        self.line_up(mode, ticket);
+    }
+
+    /// Puts a ticket into its queue, at its place.
+    pub(crate) fn line_up(&mut self, mode: ModeId, ticket: Ticket) {
         let group = self.group_on(ticket);
+        let members = self.members(ticket);
         let is_present = members.iter().all(|id| self.players[id].connection.is_some());
         self.modes[mode.0].queue.insert(ticket, group);
         self.modes[mode.0].queue.set_present(ticket, is_present);
@@ -207,6 +217,23 @@ impl Matchmaker {
         }
     }
 
+    /// An operator sends a player out who waits, and its party with it.
+    pub(crate) fn handle_kick(&mut self, id: PlayerId) {
+        let Some(player) = self.players.get(&id) else { return };
+        let (mode, ticket, phase) = (player.mode, player.ticket, player.phase());
+        if matches!(phase, PlayerPhase::Assigned(_)) {
+            return;
+        }
+        self.evict(id, EvictReason::Kicked);
+        self.disband(ticket);
+        match phase {
+            PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
+            PlayerPhase::Queued | PlayerPhase::Assigned(_) => {
+                self.modes[mode.0].queue.remove(ticket);
+            }
+        }
+    }
+
     /// Sends those out whose party has lost one of its players.
     pub(crate) fn disband(&mut self, ticket: Ticket) {
         for id in self.companies.remove(&ticket).into_iter().flatten() {
@@ -247,11 +274,10 @@ impl Matchmaker {
 
     /// Begins the round in which a queued ticket waits, where the mode has such a time. The first on it owns the
     /// deadline. Who was in a match that came to nothing begins its round anew: nobody can say that none was found.
-    fn set_wait(&mut self, ticket: Ticket) {
+    pub(crate) fn set_wait(&mut self, ticket: Ticket) {
         let first = self.members(ticket)[0];
-        if let Some(max_wait) = self.mode(self.players[&first].mode).max_wait {
-            self.deadlines.set(Owner::Wait(first), Some(self.after(max_wait)));
-        }
+        let max_wait = self.mode(self.players[&first].mode).max_wait;
+        self.deadlines.set(Owner::Wait(first), max_wait.map(|span| self.after(span)));
     }
 
     /// Whoever is matched waits for a game, and no longer for players.

@@ -84,17 +84,22 @@ impl Lineup {
         }
     }
 
-    /// The same tickets by other rules of the same squads: who may meet whom is looked at anew.
+    /// The same tickets by other rules: who may meet whom is looked at anew.
+    ///
+    /// # Panics
+    /// When the rules have a [flaw](Rules::flaw), or a group is too large for them.
     pub(crate) fn change_rules(&mut self, rules: Rules) {
         if self.rules == rules {
             return;
         }
-        assert_eq!(self.rules.squads, rules.squads, "squads cannot be changed");
         let before = std::mem::replace(self, Self::new(rules));
         for (ticket, waiting) in before.present {
-            self.arrive(ticket, waiting.group);
+            self.insert(ticket, waiting.group);
         }
-        self.away = before.away;
+        for (ticket, waiting) in before.away {
+            self.insert(ticket, waiting.group);
+            self.set_present(ticket, false);
+        }
     }
 
     // ---- Who comes and goes ----

@@ -180,7 +180,11 @@ impl Matchmaker {
             Input::GameResult { game, result } => self.handle_game_result(game, result),
             Input::GameBroken { game, what } => self.handle_game_broken(game, what),
             Input::GameExited { game, exit } => self.handle_game_exited(game, exit),
+            Input::Kick { player } => self.handle_kick(player),
+            Input::EndGame { game, now } => self.handle_end_game(game, now),
+            Input::Reconfigure(config) => drop(self.reconfigure(*config)),
             Input::Drain => self.handle_drain(),
+            Input::Undrain => self.handle_undrain(),
             Input::Stop => self.handle_stop(),
         }
         self.settle();

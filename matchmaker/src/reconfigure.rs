@@ -1,38 +1,180 @@
-//! Going on with another configuration.
+//! Going on with another configuration, while there are players and games.
+//!
+//! A mode keeps its place for as long as there is this brain. One that is not played any more is closed: who waits there
+//! is out, its games without players end, and what is played is played to its end; it may be opened again. What has
+//! changed in a mode counts from the next decision on: a deadline that runs stays, and so does a match that has a game.
+//! Whoever waits stays where it stood; where matches have another size, those without a game are formed anew.
 
-use crate::config::Config;
+use std::collections::BTreeSet;
+
+use protocol::EvictReason;
+
+use crate::config::{Config, Mode};
+use crate::deadlines::Owner;
+use crate::games::{Game, GamePhase};
+use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::io::{Action, Event};
+use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
+use crate::modes::ModeState;
+use crate::players::PlayerPhase;
+use crate::queue::Ticket;
 
 /// What cannot be changed while there are players and games.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Unchangeable(pub &'static str);
 
 impl Matchmaker {
-    /// Goes on with another configuration, from the next call on. What was decided by the old one stays decided: a
-    /// deadline that runs, a match that was formed.
+    /// How the brain is set up.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// Whether a configuration can be gone on with.
     ///
     /// # Errors
-    /// [`Unchangeable`] when the ports or the modes are others, or modes of other sizes; then nothing is changed.
+    /// [`Unchangeable`] when the ports are others, or a mode is not at its place.
+    pub fn may_reconfigure(&self, config: &Config) -> Result<(), Unchangeable> {
+        let mut names = config.modes.iter().map(|mode| &mode.name);
+        if !self.config.modes.iter().all(|mode| names.next() == Some(&mode.name)) {
+            return Err(Unchangeable("the places of the modes"));
+        }
+        if self.config.ports != config.ports {
+            return Err(Unchangeable("the ring of ports"));
+        }
+        Ok(())
+    }
+
+    /// Goes on with another configuration, from the next call on.
+    ///
+    /// # Errors
+    /// [`Unchangeable`], see [`may_reconfigure`](Self::may_reconfigure); then nothing is changed.
     ///
     /// # Panics
     /// When the configuration is not valid; see [`Config::assert_valid`].
     pub fn reconfigure(&mut self, config: Config) -> Result<(), Unchangeable> {
         config.assert_valid();
-        let modes = |config: &Config| -> Vec<(String, Vec<usize>)> {
-            config.modes.iter().map(|mode| (mode.name.clone(), mode.squads())).collect()
-        };
-        if modes(&self.config) != modes(&config) {
-            return Err(Unchangeable("the names of the modes, their order and their sizes"));
-        }
-        if self.config.ports != config.ports {
-            return Err(Unchangeable("the ring of ports"));
-        }
-        self.config = config;
+        self.may_reconfigure(&config)?;
+        let before = std::mem::replace(&mut self.config, config);
         for mode in self.mode_ids() {
-            let rules = self.mode(mode).rules();
-            self.modes[mode.0].queue.change_rules(rules);
-            self.modes[mode.0].fill_is_due = true;
+            let now = self.mode(mode).clone();
+            match before.modes.get(mode.0) {
+                None => self.modes.push(ModeState::new(now.rules())),
+                Some(before) => self.change_mode(mode, before, &now),
+            }
         }
         Ok(())
+    }
+
+    fn change_mode(&mut self, mode: ModeId, before: &Mode, now: &Mode) {
+        if now.is_closed || now.program != before.program {
+            self.stop_games_without_players(mode);
+        }
+        if now.is_closed {
+            let waiting = self.waiting_without_a_game(mode);
+            self.evict_waiting(&waiting, EvictReason::ModeRemoved);
+        }
+        if now.rules() != before.rules() || now.party_max < before.party_max {
+            self.form_anew(mode);
+        }
+        if now.max_wait != before.max_wait {
+            self.queued_tickets(mode).into_iter().for_each(|ticket| self.set_wait(ticket));
+        }
+        self.modes[mode.0].fill_is_due = true;
+        if now.skill.is_none() || now.is_closed {
+            self.deadlines.set(Owner::Windows(mode), None);
+        }
+    }
+
+    /// What they run is not to be played.
+    fn stop_games_without_players(&mut self, mode: ModeId) {
+        let is_idle = |game: &Game| {
+            game.mode == mode && matches!(game.phase(), GamePhase::Launching | GamePhase::Warm)
+        };
+        let idle = |(&id, game): (&GameId, &Game)| is_idle(game).then_some(id);
+        let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
+        for game in idle {
+            self.stop(game, "its mode has changed");
+        }
+    }
+
+    /// The players of a mode who are queued, or in a match that no game was sent.
+    fn waiting_without_a_game(&self, mode: ModeId) -> Vec<PlayerId> {
+        let waits = |phase| match phase {
+            PlayerPhase::Queued => true,
+            PlayerPhase::Matched(id) => {
+                !matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
+            }
+            PlayerPhase::Assigned(_) => false,
+        };
+        let of_mode = self.players.iter().filter(|(_, player)| player.mode == mode);
+        of_mode.filter(|(_, player)| waits(player.phase())).map(|(&id, _)| id).collect()
+    }
+
+    fn queued_tickets(&self, mode: ModeId) -> BTreeSet<Ticket> {
+        let of_mode = self.players.values().filter(|player| player.mode == mode);
+        let queued = of_mode.filter(|player| player.phase() == PlayerPhase::Queued);
+        queued.map(|player| player.ticket).collect()
+    }
+
+    /// Sends players out who wait, and forgets their matches, none of which has a game.
+    pub(crate) fn evict_waiting(&mut self, players: &[PlayerId], reason: EvictReason) {
+        for id in players {
+            self.unqueue(*id);
+            self.evict(*id, reason);
+        }
+    }
+
+    /// Matches have another size, or others may meet: matches that have no game yet are taken apart, and whoever waits
+    /// is looked at anew, where it stands. A party that is too large now is out.
+    fn form_anew(&mut self, mode: ModeId) {
+        let has_no_game = |id: &MatchId| {
+            let found = &self.matches[id];
+            let phase = found.phase();
+            found.mode == mode && matches!(phase, MatchPhase::Offered { .. } | MatchPhase::Waiting)
+        };
+        let formed: Vec<MatchId> = self.matches.keys().copied().filter(has_no_game).collect();
+        let queued = self.queued_tickets(mode);
+        for ticket in queued {
+            self.evict_if_too_large(mode, ticket);
+        }
+        let rules = self.mode(mode).rules();
+        self.modes[mode.0].queue.change_rules(rules);
+        self.line_up_anew(mode, &formed);
+    }
+
+    /// Takes matches apart that have no game; their players stand where they stood.
+    pub(crate) fn line_up_anew(&mut self, mode: ModeId, matches: &[MatchId]) {
+        let mut apart: Vec<PlayerId> = Vec::new();
+        for &match_id in matches {
+            let Some(taken) = self.matches.remove(&match_id) else { continue };
+            self.modes[mode.0].waiting.remove(&taken.ticket);
+            self.deadlines.set(Owner::Offer(match_id), None);
+            if let Some(&player) = taken.players.last() {
+                self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
+            }
+            for id in &taken.players {
+                self.player_mut(*id).enter(PlayerPhase::Queued);
+            }
+            apart.extend(taken.players);
+        }
+        let tickets: BTreeSet<Ticket> = apart.iter().map(|id| self.players[id].ticket).collect();
+        for ticket in tickets {
+            if !self.evict_if_too_large(mode, ticket) {
+                self.line_up(mode, ticket);
+            }
+        }
+        apart.retain(|id| self.players.contains_key(id));
+        self.tell_requeued(mode, &apart);
+    }
+
+    /// Sends a party out that is too large by now. Whether it was.
+    fn evict_if_too_large(&mut self, mode: ModeId, ticket: Ticket) -> bool {
+        let members = self.members(ticket);
+        let is_too_large = members.len() > self.mode(mode).party_max;
+        if is_too_large {
+            self.evict_waiting(&members, EvictReason::Party);
+        }
+        is_too_large
     }
 }

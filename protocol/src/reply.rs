@@ -145,11 +145,16 @@ pub enum EvictReason {
     Timeout,
     /// One of its party is out.
     Party,
+    /// An operator sent it out.
+    Kicked,
+    /// The mode that it is queued for is not played any more, or not by so many.
+    ModeRemoved,
 }
 
 impl EvictReason {
     /// Every reason there is.
-    pub const ALL: [Self; 3] = [Self::Declined, Self::Timeout, Self::Party];
+    pub const ALL: [Self; 5] =
+        [Self::Declined, Self::Timeout, Self::Party, Self::Kicked, Self::ModeRemoved];
 
     /// The word on the wire.
     pub const fn word(self) -> &'static str {
@@ -157,6 +162,8 @@ impl EvictReason {
             Self::Declined => "declined",
             Self::Timeout => "timeout",
             Self::Party => "party",
+            Self::Kicked => "kicked",
+            Self::ModeRemoved => "mode-removed",
         }
     }
 }

@@ -8,7 +8,7 @@
 use std::time::{Duration, Instant};
 
 use matchmaker::{
-    Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, Skill, SkillRules,
+    Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, ModeId, Skill, SkillRules,
 };
 use protocol::Secret;
 
@@ -71,6 +71,8 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 fn mode(skill: Option<Skill>) -> Mode {
     let long = Duration::from_secs(3600);
     Mode {
+        is_closed: false,
+        program: 0,
         name: "duel".into(),
         players: 2,
         teams: Vec::new(),
@@ -112,6 +114,7 @@ impl Brain {
         let mode = mode(skill);
         let players = mode.players;
         let matchmaker = Matchmaker::new(Config {
+            default_mode: ModeId(0),
             modes: vec![mode],
             ports: 20_000..=20_000,
             quarantine: Duration::ZERO,

@@ -252,6 +252,9 @@ impl Book {
             Some(Input::Lost { connection }) => self.note_lost(*connection),
             Some(Input::Answer { connection, accepts: true }) => self.note_accepted(*connection),
             Some(Input::Drain | Input::Stop) => self.begin_drain(),
+            Some(Input::Undrain) => self.end_drain(),
+            Some(Input::Reconfigure(config)) => self.note_reconfigured(config),
+            Some(Input::EndGame { game, .. }) => self.note_to_end(*game),
             Some(Input::Launched { game }) => self.note_launched(*game),
             Some(Input::LaunchFailed { game, fault }) => self.note_launch_failed(*game, fault),
             Some(Input::GameReady { game }) => self.note_ready(*game),
@@ -278,6 +281,7 @@ impl Book {
                 | Input::Resume { .. }
                 | Input::Leave { .. }
                 | Input::Quit { .. }
+                | Input::Kick { .. }
                 | Input::Answer { accepts: false, .. },
             ) => {}
         }
@@ -547,8 +551,9 @@ impl Book {
     }
 
     pub(super) fn mode_named(&self, queue: Option<&str>) -> Option<ModeId> {
-        let Some(name) = queue else { return Some(ModeId(0)) };
-        self.config.modes.iter().position(|mode| mode.name == name).map(ModeId)
+        let Some(name) = queue else { return Some(self.config.default_mode) };
+        let is_it = |mode: &Mode| mode.name == name && !mode.is_closed;
+        self.config.modes.iter().position(is_it).map(ModeId)
     }
 
     fn port_count(&self) -> usize {

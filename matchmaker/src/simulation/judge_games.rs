@@ -167,7 +167,7 @@ impl Book {
         demand(may, || format!("{game:?} {before:?} is told to stop"))?;
         demand(grace == self.mode(before.mode).stop_grace, || format!("a grace of {grace:?}"))?;
         self.tally.count("games stopped");
-        if is_serving && before.step == Step::Warm {
+        if is_serving && before.step == Step::Warm && !self.is_ended_by_an_operator(game) {
             self.judge_stop_of_warm(game, before.mode)?;
         }
         self.release_party(game, before.step);

@@ -47,11 +47,15 @@ impl Book {
     fn judge_evicted(&mut self, id: PlayerId, reason: EvictReason) -> Verdict {
         let party = self.people.get(&id).and_then(|person| person.party);
         let stand = party.and_then(|id| self.parties.get(&id)).cloned();
+        let before = self.people.get(&id).cloned();
         let Some(person) = self.take_out(id) else {
             return demand(false, || format!("{id:?} is evicted and is not there"));
         };
         self.totals.evicted += 1;
         self.moment.evicted.extend(person.connection);
+        if let (Some(before), EvictReason::Kicked | EvictReason::ModeRemoved) = (before, reason) {
+            return self.judge_sent_out(id, &before, reason);
+        }
         if reason == EvictReason::Party {
             self.tally.count("players whose party was out");
             let left = self.company(&person).count() + 1;
@@ -69,11 +73,11 @@ impl Book {
         let may = match reason {
             EvictReason::Declined => declined && until > self.now,
             EvictReason::Timeout => until <= self.now && !has_accepted,
-            EvictReason::Party => false,
+            EvictReason::Party | EvictReason::Kicked | EvictReason::ModeRemoved => false,
         };
         self.tally.count(match reason {
             EvictReason::Declined => "players who declined",
-            EvictReason::Timeout | EvictReason::Party => "players who did not answer",
+            _ => "players who did not answer",
         });
         demand(may, || format!("{id:?} {person:?} is evicted: {}", reason.word()))
     }

@@ -37,6 +37,7 @@ pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
     let largest_match = modes.iter().map(|mode| mode.players).max().unwrap_or(1);
     Config {
         modes,
+        default_mode: crate::ids::ModeId(0),
         ports: FIRST_PORT..=FIRST_PORT + ports,
         quarantine: [Duration::ZERO, SECOND / 2, 3 * SECOND, 5 * SECOND][choices.index(4)],
         drain_timeout: [Duration::ZERO, 2 * SECOND, 20 * SECOND][choices.index(3)],
@@ -65,6 +66,8 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
     let warm_max = warm_min + [0, 0, 1, 4][choices.index(4)];
     Mode {
         name: name.to_owned(),
+        is_closed: false,
+        program: 0,
         players,
         teams,
         party_max,

@@ -4,7 +4,7 @@ use super::book::Step;
 use super::trace::Entry;
 use super::world::World;
 use super::{Verdict, demand};
-use crate::ids::GameId;
+use crate::ids::{ConnectionId, GameId};
 use crate::io::{Exit, Input, LaunchFault};
 
 impl World<'_> {
@@ -43,7 +43,13 @@ impl World<'_> {
         if self.choices.one_in(8) {
             return match self.choices.below(3) {
                 0 => Some(Input::Lost { connection: self.new_connection() }),
-                1 => self.quiet.last().map(|&connection| Input::Lost { connection }),
+                1 => {
+                    // Who has left its queue may still be in a party, whose others are told.
+                    let is_in_no_party =
+                        |on: &&ConnectionId| self.brain.parties.code_of(**on).is_none();
+                    let quiet = self.quiet.iter().rfind(is_in_no_party);
+                    quiet.map(|&connection| Input::Lost { connection })
+                }
                 _ => (!self.book.is_serving()).then_some(Input::Drain),
             };
         }

@@ -129,7 +129,7 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self) -> Verdict {
-        match self.choices.below(101) {
+        match self.choices.below(102) {
             0..=15 => self.somebody_joins(),
             16..=17 => self.some_join_at_once(),
             18 => self.some_gather(),
@@ -148,6 +148,7 @@ impl<'a> World<'a> {
             97 => self.the_end_comes(),
             98 => self.nobody_comes_for_a_while(),
             99 => self.the_daemon_is_replaced(),
+            100 => self.an_operator_acts(),
             _ => self.all_games_proceed().map(drop),
         }
     }

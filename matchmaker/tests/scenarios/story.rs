@@ -29,6 +29,7 @@ pub(crate) struct Story {
 /// A configuration with ports from 20000 on, and no mode yet.
 pub(crate) fn ports(count: u16) -> Config {
     Config {
+        default_mode: ModeId(0),
         modes: Vec::new(),
         ports: 20_000..=20_000 + count - 1,
         quarantine: Duration::from_secs(5),
@@ -42,6 +43,8 @@ pub(crate) fn ports(count: u16) -> Config {
 /// A mode: `ready` is due after 5 s, `started` after 2 s, a match ends after 600 s, the grace is 4 s.
 pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
     Mode {
+        is_closed: false,
+        program: 0,
         name: name.to_owned(),
         players,
         teams: Vec::new(),

@@ -237,6 +237,8 @@ impl Config {
     pub(crate) fn for_brain(&self) -> matchmaker::Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
+            is_closed: false,
+            program: 0,
             players: mode.players,
             teams: mode.teams.clone(),
             party_max: mode.party_max,
@@ -257,6 +259,7 @@ impl Config {
         };
         matchmaker::Config {
             modes: self.modes.iter().map(mode).collect(),
+            default_mode: matchmaker::ModeId(0),
             ports: self.ports.range.clone(),
             quarantine: self.ports.quarantine,
             drain_timeout: self.shutdown.drain_timeout,

@@ -24,8 +24,7 @@ const EVENT_LINES: u16 = 5;
 /// Lines that the parts besides have: a rule each.
 const RULE: u16 = 1;
 
-const GAME_HEAD: [&str; 9] =
-    ["GAME", "MODE", "PHASE", "MATCH", "PORT", "AGE", "CPU", "MEMORY", "PLAYERS"];
+const GAME_HEAD: [&str; 8] = ["GAME", "MODE", "PHASE", "PORT", "AGE", "CPU", "MEMORY", "PLAYERS"];
 
 /// Which phase a cell shows that stands for several ports: the first of these that is there.
 const LOUDEST: &str = "srlewbq.";
@@ -106,8 +105,10 @@ fn draw_ports(view: &View, watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
     let mut legend = Vec::new();
     for (letter, word) in PORT_LETTERS {
         let count = watch.ports.chars().filter(|it| *it == letter).count();
-        legend.push(Span::styled(letter.to_string(), Style::new().fg(colour(letter))));
-        legend.push(Span::from(format!(" {word} {count} ")).dim());
+        if count > 0 {
+            legend.push(Span::styled(letter.to_string(), Style::new().fg(colour(letter))));
+            legend.push(Span::from(format!(" {count} {word}  ")).dim());
+        }
     }
     lines.push(Line::from(legend));
     frame.render_widget(Paragraph::new(lines), inside);
@@ -149,12 +150,11 @@ fn draw_games(view: &View, frame: &mut Frame<'_>, area: Rect) {
     let mut games: Vec<&LivingGame> = view.games.iter().collect();
     games.sort_by_key(|game| (game.players.is_empty(), game.age_ms));
     let widths = [
-        Constraint::Length(7),
-        Constraint::Length(10),
-        Constraint::Length(9),
-        Constraint::Length(7),
-        Constraint::Length(5),
+        Constraint::Length(6),
         Constraint::Length(8),
+        Constraint::Length(9),
+        Constraint::Length(5),
+        Constraint::Length(7),
         Constraint::Length(5),
         Constraint::Length(9),
         Constraint::Fill(1),
@@ -175,7 +175,6 @@ fn game_row(view: &View, game: &LivingGame) -> Row<'static> {
         Line::from(game.game.clone()),
         Line::from(game.mode.clone()),
         Line::from(phase),
-        Line::from(game.match_id.clone().unwrap_or_else(|| "-".to_owned())),
         Line::from(game.port.to_string()),
         Line::from(short(game.age_ms / 1000 * 1000)),
         Line::from(cpu),
@@ -264,7 +263,7 @@ mod tests {
             "arena                    12        1       4s           3       failing",
             " ports 20000-20099 ",
             "rlw....",
-            "r running 1",
+            ". 97 free  l 1 launching  w 1 warm  r 1 running",
             " games: 1 launching, 1 running, 1 warm ",
             "ada, b\\u{1b}[31mb",
             "event 9",
