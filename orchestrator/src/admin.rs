@@ -69,6 +69,23 @@ pub(crate) enum Request {
     Dump,
     /// Take nobody in, and end when the games have.
     Drain,
+    /// Take players in again.
+    Undrain,
+    /// Go on with the configuration as it is now.
+    Reload,
+    /// Send a player out who waits.
+    Kick {
+        /// Which.
+        player: u64,
+    },
+    /// End a game.
+    Kill {
+        /// Which.
+        game: u64,
+        /// Whether without its grace.
+        #[serde(default)]
+        now: bool,
+    },
     /// Go on as another program, in the same process. Answered when it has taken over, or is refused.
     Upgrade {
         /// The program; as a default what the daemon was started as, looked up anew.

@@ -10,14 +10,15 @@ use log::LevelFilter;
 
 use crate::admin::LAST_DEFAULT;
 
-/// Muster puts players into games: it queues them, forms matches, and starts one
-/// game process per match.
+/// Muster puts players into games: a queue, a match, a process for each match.
 #[derive(Debug, Parser)]
 #[command(
     name = "muster",
     version,
     term_width = 80,
-    after_help = "Examples:\n  muster serve --config /etc/muster/muster.toml\n  muster status --watch\n\nmuster COMMAND --help says more of each."
+    disable_help_subcommand = true,
+    help_template = "{about}\n\n{usage-heading} {usage}\n\n{subcommands}\n{after-help}",
+    after_help = "Example: muster status --watch\nmuster COMMAND --help says more of each, and has examples."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -43,7 +44,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Show all that is known of one game: as it is, or how it ended.
+    /// Show all that is known of one game.
     #[command(after_help = "Examples:\n  muster game 17\n  muster game 17 --json")]
     Game {
         /// Its number, as `muster games` shows it.
@@ -51,7 +52,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Show who waits: in a queue, or in a match without a game.
+    /// Show who waits.
     #[command(after_help = "Examples:\n  muster players\n  muster players --json")]
     Players {
         #[command(flatten)]
@@ -67,7 +68,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Set how much a running daemon logs, until it ends or is reloaded.
+    /// Set how much a running daemon logs.
     #[command(after_help = "Examples:\n  muster log debug\n  muster log info")]
     Log {
         /// off, error, warn, info, debug or trace.
@@ -75,13 +76,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Print what the daemon's brain knows, as JSON, without keys and tokens.
+    /// Print what the brain knows, as JSON, without secrets.
     #[command(after_help = "Examples:\n  muster dump | jq .players\n  muster dump > before.json")]
     Dump {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Take nobody in any more; the daemon ends when its games have.
+    /// Take nobody in; the daemon ends when its games have.
     #[command(
         after_help = "Examples:\n  muster drain\n  muster drain --wait && echo gone\n\nWho waits is told \
                       421 DRAINING. Games are stopped after shutdown.drain_timeout."
@@ -90,6 +91,39 @@ pub(crate) enum Command {
         /// Return when the daemon has ended.
         #[arg(long)]
         wait: bool,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Take players in again after a drain that is not over.
+    #[command(after_help = "Example:\n  muster undrain")]
+    Undrain {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Have the daemon read its configuration anew.
+    #[command(
+        after_help = "Examples:\n  muster reload\n  muster check-config /etc/muster/muster.toml && muster reload"
+    )]
+    Reload {
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// Send a player out who waits.
+    #[command(after_help = "Example:\n  muster kick 4711")]
+    Kick {
+        /// Its number, as `muster players` shows it.
+        player: u64,
+        #[command(flatten)]
+        ask: Ask,
+    },
+    /// End a game, with its grace or at once.
+    #[command(after_help = "Examples:\n  muster kill 17\n  muster kill 17 --now")]
+    Kill {
+        /// Its number, as `muster games` shows it.
+        game: u64,
+        /// Kill it at once.
+        #[arg(long)]
+        now: bool,
         #[command(flatten)]
         ask: Ask,
     },
@@ -102,7 +136,7 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Have a running daemon go on as another program: same process, clients, games.
+    /// Have a running daemon go on as another program.
     #[command(
         after_help = "Examples:\n  muster upgrade\n  muster upgrade /opt/muster-0.2/muster\n\n\
                       The program first proves that it can: one that cannot is refused, with the reason, and \
@@ -117,7 +151,7 @@ pub(crate) enum Command {
     /// Say whether this program can go on with the state on its stdin. The daemon runs this.
     #[command(hide = true)]
     Preflight(Serve),
-    /// Read a configuration, say what is wrong with it, and do nothing else.
+    /// Say what is wrong with a configuration, if anything.
     #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
     CheckConfig {
         /// The configuration.
@@ -150,7 +184,7 @@ fn silence(text: &str) -> Result<Duration, String> {
 }
 
 /// A flag goes before its environment variable, that before the file, that before the default.
-#[derive(Debug, Args)]
+#[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
     /// The configuration; else all defaults.
     #[arg(long, value_name = "FILE", env = "MUSTER_CONFIG", hide_env = true)]

@@ -24,7 +24,7 @@ pub(crate) use text::Text;
 
 use crate::admin::socket;
 use crate::clock::Instant;
-use crate::config::Config;
+use crate::config::{Config, Places};
 use crate::{clients, games, launches, netcode, reports, templates};
 
 /// The version of the state. Another one is only needed where fields come to mean something else.
@@ -41,6 +41,9 @@ pub(crate) struct State {
     /// The brain's time zero.
     pub(crate) started: Instant,
     pub(crate) brain: Matchmaker,
+    /// `None`: those of the configuration.
+    #[serde(default)]
+    pub(crate) places: Option<Places>,
     pub(crate) listener: RawFd,
     pub(crate) admin: Option<socket::Saved>,
     pub(crate) clients: clients::Saved,
@@ -72,6 +75,8 @@ pub(crate) enum StateError {
     Format(u32),
     #[error("the configuration changes {0}, which takes a restart")]
     Config(&'static str),
+    #[error("the configuration has {0}")]
+    Places(String),
     #[error("descriptor {number}, {what}, was not handed over: {source}")]
     Descriptor { number: RawFd, what: &'static str, source: io::Error },
 }
@@ -99,12 +104,15 @@ impl State {
     ///
     /// # Errors
     /// [`StateError`] when it is none, of a later format, or of modes or ports that the configuration does not have.
-    pub(crate) fn read(text: &[u8], config: &Config) -> Result<Self, StateError> {
+    pub(crate) fn read(text: &[u8], config: &mut Config) -> Result<Self, StateError> {
         let head: Head = serde_json::from_slice(text)?;
         if head.format > FORMAT {
             return Err(StateError::Format(head.format));
         }
         let mut state: Self = serde_json::from_slice(text)?;
+        if let Some(places) = &state.places {
+            config.keep_places(places).map_err(StateError::Places)?;
+        }
         let fitted = state.brain.reconfigure(config.for_brain());
         fitted.map_err(|unchangeable| StateError::Config(unchangeable.0))?;
         Ok(state)
@@ -181,7 +189,7 @@ warm = 0
     }
 
     fn read(state: &Value) -> Result<State, StateError> {
-        State::read(state.to_string().as_bytes(), &config(CONFIG))
+        State::read(state.to_string().as_bytes(), &mut config(CONFIG))
     }
 
     fn golden() -> Value {
@@ -190,7 +198,7 @@ warm = 0
 
     #[test]
     fn a_state_of_the_first_version_is_read() {
-        let state = State::read(GOLDEN.as_bytes(), &config(CONFIG)).unwrap();
+        let state = State::read(GOLDEN.as_bytes(), &mut config(CONFIG)).unwrap();
         let waiting = [0, 1].map(|mode| state.brain.mode_status(ModeId(mode)).waiting);
         assert_eq!(waiting, [0, 1]);
         assert_eq!(state.brain.totals().assigned, 2);
@@ -226,14 +234,11 @@ warm = 0
         let mut odd = golden();
         odd["brain"]["ports"]["free"] = json!(["no port"]);
         assert!(reason(&odd).contains("not understood"), "{}", reason(&odd));
-        let other = config(&CONFIG.replace("players = 3", "players = 4"));
-        let refused = State::read(GOLDEN.as_bytes(), &other).map(drop).unwrap_err().to_string();
-        assert!(
-            refused.contains("the names of the modes, their order and their sizes"),
-            "{refused}"
-        );
+        let mut other = config(&CONFIG.replace("30203", "30204"));
+        let refused = State::read(GOLDEN.as_bytes(), &mut other).map(drop).unwrap_err().to_string();
+        assert!(refused.contains("the ring of ports"), "{refused}");
         for text in ["", "{", "[]", "nonsense"] {
-            assert!(State::read(text.as_bytes(), &config(CONFIG)).is_err(), "{text}");
+            assert!(State::read(text.as_bytes(), &mut config(CONFIG)).is_err(), "{text}");
         }
     }
 }

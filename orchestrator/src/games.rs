@@ -37,6 +37,8 @@ pub(crate) struct Games {
 pub(crate) struct Game {
     pub(crate) pid: i32,
     pub(crate) mode: ModeId,
+    /// The place of what it runs.
+    pub(crate) program: usize,
     port: u16,
     /// What is played there, for the log.
     pub(crate) match_id: Option<MatchId>,
@@ -57,6 +59,9 @@ pub(crate) struct Saved {
     game: GameId,
     pid: i32,
     mode: ModeId,
+    /// `None`: at the place of its mode.
+    #[serde(default)]
+    program: Option<usize>,
     port: u16,
     match_id: Option<MatchId>,
     #[serde(default)]
@@ -96,6 +101,7 @@ impl Games {
         let game = Game {
             pid,
             mode: ordered.mode,
+            program: ordered.program,
             port: ordered.port,
             match_id: ordered.match_id,
             process: None,
@@ -116,6 +122,7 @@ impl Games {
             game: *id,
             pid: game.pid,
             mode: game.mode,
+            program: Some(game.program),
             port: game.port,
             match_id: game.match_id,
             process: game.process.as_ref().map(|process| kept.keep(process)),
@@ -144,6 +151,7 @@ impl Games {
                 process,
                 pid: saved.pid,
                 mode: saved.mode,
+                program: saved.program.unwrap_or(saved.mode.0),
                 port: saved.port,
                 match_id: saved.match_id,
                 ended: saved.ended,
@@ -169,7 +177,7 @@ impl Games {
         registry: &Registry,
         lines_per_second: u32,
     ) {
-        let Played { game: id, pid, mode, port, match_id } = *played;
+        let Played { game: id, pid, mode, program, port, match_id } = *played;
         let Stored { process, control, output } = Stored::of(stored);
         if let Some(process) = &process
             && let Err(error) = watch(process, id, registry)
@@ -180,6 +188,7 @@ impl Games {
         let game = Game {
             pid,
             mode,
+            program: program.unwrap_or(mode.0),
             port,
             match_id,
             process,
@@ -225,7 +234,7 @@ impl Games {
         living.map(|(id, game)| Living {
             game: id.0,
             pid: game.pid,
-            mode: game.mode.0,
+            mode: game.program,
             port: game.port,
         })
     }
@@ -358,7 +367,14 @@ fn watch(process: &OwnedFd, id: GameId, registry: &Registry) -> io::Result<()> {
 impl Game {
     /// What it is found by after a crash.
     pub(crate) fn played(&self, game: GameId) -> Played {
-        Played { game, pid: self.pid, mode: self.mode, port: self.port, match_id: self.match_id }
+        Played {
+            game,
+            pid: self.pid,
+            mode: self.mode,
+            program: Some(self.program),
+            port: self.port,
+            match_id: self.match_id,
+        }
     }
 
     /// How it ended, in the brain's words; once it has.
@@ -404,8 +420,14 @@ mod tests {
 
     use super::*;
 
-    const GAME: Played =
-        Played { game: GameId(7), pid: i32::MAX, mode: ModeId(0), port: 20000, match_id: None };
+    const GAME: Played = Played {
+        game: GameId(7),
+        pid: i32::MAX,
+        mode: ModeId(0),
+        program: None,
+        port: 20000,
+        match_id: None,
+    };
 
     /// What is stored of a game; for its process stands something that no kernel takes for one.
     fn stored() -> Vec<OwnedFd> {

@@ -55,8 +55,8 @@ pub(crate) enum Answer {
     Failed { game: GameId, fault: LaunchFault },
     /// Nothing of the game is left.
     CleanedUp { game: GameId },
-    /// A mode has a new template.
-    Template { mode: ModeId, pid: i32, output: Option<OwnedFd> },
+    /// A program has a new template.
+    Template { program: usize, pid: i32, output: Option<OwnedFd> },
     /// Nobody is killed for having been left behind, until [`release`](Launcher::release).
     Holding,
     /// The launcher is gone.
@@ -77,6 +77,8 @@ pub(crate) struct Process {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Ordered {
     pub(crate) mode: ModeId,
+    /// The place of what it runs.
+    pub(crate) program: usize,
     pub(crate) port: u16,
     /// The match that it is for, where that is known already.
     pub(crate) match_id: Option<MatchId>,
@@ -189,7 +191,7 @@ impl Launcher {
     fn new(config: &Config, place: Place, inherited: Vec<i32>) -> Self {
         let setup = Setup {
             daemon: i32::try_from(std::process::id()).unwrap_or_default(),
-            programs: config.programs(),
+            programs: config.programs.clone(),
             bind: config.ports.bind_address(),
             public_host: config.ports.public_host.clone(),
             place: place.0.clone(),
@@ -236,16 +238,10 @@ impl Launcher {
 
     // ---- Orders ----
 
-    pub(crate) fn launch(
-        &mut self,
-        game: GameId,
-        mode: ModeId,
-        port: u16,
-        match_id: Option<MatchId>,
-        guests: Guests,
-    ) {
-        self.ordered.insert(game, Ordered { mode, port, match_id });
-        self.order(&Order::Launch { game: game.0, mode: mode.0, port, guests });
+    pub(crate) fn launch(&mut self, game: GameId, ordered: Ordered, guests: Guests) {
+        let Ordered { program, port, .. } = ordered;
+        self.ordered.insert(game, ordered);
+        self.order(&Order::Launch { game: game.0, mode: program, port, guests });
     }
 
     pub(crate) fn clean_up(&mut self, game: GameId) {
@@ -254,9 +250,9 @@ impl Launcher {
     }
 
     /// What a template named as a game is none; that it failed is told when whatever it made instead is gone.
-    pub(crate) fn disown(&mut self, game: GameId, mode: ModeId) {
+    pub(crate) fn disown(&mut self, game: GameId, program: usize) {
         self.lost.insert(game, fault_of(Fault::not_a_game()));
-        self.order(&Order::Disown { game: game.0, mode: mode.0 });
+        self.order(&Order::Disown { game: game.0, mode: program });
     }
 
     /// A game is being killed.
@@ -377,7 +373,7 @@ impl Launcher {
                 Answer::CleanedUp { game }
             }
             Told::Template { mode, pid } => {
-                Answer::Template { mode: ModeId(mode), pid, output: attached.next() }
+                Answer::Template { program: mode, pid, output: attached.next() }
             }
             Told::Holding => Answer::Holding,
             Told::Pong => {
@@ -407,6 +403,25 @@ impl Launcher {
                 let _ = pidfd_send_signal(&running.process, Signal::KILL);
             }
         }
+    }
+
+    /// Ends the launcher, and is about to start one that knows the programs of a configuration. Whether it had to: what
+    /// this one knows may be enough.
+    pub(crate) fn go_on_with(&mut self, config: &Config) -> bool {
+        if self.setup.programs == config.programs {
+            return false;
+        }
+        self.setup.programs.clone_from(&config.programs);
+        if let Some(running) = self.running.take() {
+            log::info!(
+                "the launcher is replaced: it does not know all programs pid={}",
+                running.pid
+            );
+            end_launcher(running.pid);
+        }
+        self.lose_orders();
+        self.restart_at = Some(Instant::now());
+        true
     }
 
     /// Starts another launcher, if there is none and it is time, and tells it which games live. Whether it did.

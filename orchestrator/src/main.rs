@@ -185,16 +185,16 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
 
 /// Says whether this program can go on with what the daemon wrote down.
 fn preflight(flags: Serve) -> Result<(), Failure> {
-    let config = configure(flags)?;
+    let mut config = configure(flags)?;
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
-    State::read(&text, &config)?.try_out();
+    State::read(&text, &mut config)?.try_out();
     say(continuity::preflight::passed())
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {
     raise_descriptor_limit();
-    let mut config = configure(flags)?;
+    let mut config = configure(flags.clone())?;
     logging::start(config.log_level);
     die_of_panics();
     // Before anything else is opened.
@@ -207,9 +207,9 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let handed_over = handed_over().map_err(Failure::run("read the state that was left"));
     if let Some(state) = handed_over.unwrap_or_else(|failure| crash(&failure)) {
         let resumed = resume(config, signals, store, &state);
-        return run_to_the_end(resumed.unwrap_or_else(|failure| crash(&failure)));
+        return run_to_the_end(resumed.unwrap_or_else(|failure| crash(&failure)), flags);
     }
-    let back = Back::find(&config, &mut given, &mut store);
+    let back = Back::find(&mut given, &mut store);
     // First of all, while this process is small; or with what is known of the games.
     let launcher = if back.is_none() { Some(start_launcher(&config)?) } else { None };
     let listener = activation::listener(&config, &mut given, &mut store)?;
@@ -224,7 +224,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
     // What may fail for want of an address has not failed: what is left is tried once.
-    let server = match back.and_then(|back| back.revive(&config, &mut store)) {
+    let server = match back.and_then(|back| back.revive(&mut config, &mut store)) {
         Some(revived) => Server::recover(config, signals, store, listener, admin, door, revived)
             .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
         None => {
@@ -238,7 +238,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
         std::process::id()
     );
-    run_to_the_end(server)
+    run_to_the_end(server, flags)
 }
 
 fn start_launcher(config: &Config) -> Result<Launcher, Failure> {
@@ -255,7 +255,7 @@ fn resume(
     // Executed by descriptor, the process would show that one's number for its name.
     let _ = nix::sys::prctl::set_name(c"muster");
     fit_clients_to_descriptors(&mut config);
-    let state = State::read(state, &config)?;
+    let state = State::read(state, &mut config)?;
     Ok(Server::resume(config, signals, store, state)?)
 }
 
@@ -266,7 +266,12 @@ fn crash(failure: &Failure) -> ! {
     std::process::abort()
 }
 
-fn run_to_the_end(mut server: Server) -> Result<(), Failure> {
+fn run_to_the_end(mut server: Server, flags: Serve) -> Result<(), Failure> {
+    server.reload_by(Box::new(move || {
+        let mut config = configure(flags.clone()).map_err(|failure| failure.to_string())?;
+        fit_clients_to_descriptors(&mut config);
+        Ok(config)
+    }));
     server.run().map_err(Failure::run("wait for events"))?;
     log::info!("stopped");
     Ok(())

@@ -77,6 +77,11 @@ impl Notifier {
         }
     }
 
+    /// The sentence on how the daemon is may have changed at once.
+    pub(crate) fn look_again(&mut self) {
+        self.is_stale = true;
+    }
+
     /// The daemon goes down, as soon as its games let it.
     pub(crate) fn stopping(&mut self, now: Instant) {
         if self.outbox.has_manager() && self.extension.is_none() {

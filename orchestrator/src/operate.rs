@@ -54,6 +54,10 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             change(&ask, &Request::Drain)?;
             if wait { await_end(&ask) } else { Ok(()) }
         }
+        Command::Undrain { ask } => change(&ask, &Request::Undrain),
+        Command::Reload { ask } => change(&ask, &Request::Reload),
+        Command::Kick { player, ask } => change(&ask, &Request::Kick { player }),
+        Command::Kill { game, now, ask } => change(&ask, &Request::Kill { game, now }),
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);

@@ -154,6 +154,12 @@ impl Reports {
         reports
     }
 
+    /// Keeps so many from here on.
+    pub(crate) fn set_keep(&mut self, keep: usize) {
+        self.keep = keep;
+        self.forget_what_is_too_much();
+    }
+
     // ---- Living games ----
 
     /// Takes note of what is about to be done with games, but for their end.
@@ -269,6 +275,10 @@ impl Reports {
     pub(crate) fn keep(&mut self, report: Report) {
         self.kept_bytes += report.bytes();
         self.kept.push_back(report);
+        self.forget_what_is_too_much();
+    }
+
+    fn forget_what_is_too_much(&mut self) {
         while self.kept.len() > self.keep || self.kept_bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.kept.pop_front() else { break };
             self.kept_bytes -= oldest.bytes();

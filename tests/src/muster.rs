@@ -383,6 +383,29 @@ impl Muster {
         }
     }
 
+    /// Runs an operator's command; what it says. `Err`: it is refused.
+    pub fn operate(&self, arguments: &[&str]) -> Result<String, String> {
+        let mut command = Command::new(binary("muster"));
+        command.args(arguments).arg("--admin").arg(self.admin());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        match output.status.success() {
+            true => Ok(text(output.stdout)),
+            false => Err(text(output.stderr)),
+        }
+    }
+
+    /// Writes other modes, and what else comes after `[ports]`, into the configuration. Nobody reads it before it is told
+    /// to.
+    pub fn configure(&self, toml: &str) {
+        let file = self.directory().join("muster.toml");
+        let before = std::fs::read_to_string(&file).unwrap();
+        let fixed: String =
+            before.split_inclusive('\n').take_while(|line| !line.starts_with("[[")).collect();
+        let fixed = fixed.split("[limits]").next().unwrap_or_default();
+        std::fs::write(&file, format!("{fixed}{toml}")).unwrap();
+    }
+
     /// A directory of the test's own, which is removed with the daemon.
     pub fn directory(&self) -> &Path {
         self.directory.path()

@@ -286,6 +286,17 @@ impl Book {
             ) => {}
         }
         self.expect_replacement();
+        self.note_rooms(input);
+        if let Some(Input::Quit { connection }) = input
+            && let Some(id) = self.person_on(*connection)
+        {
+            self.take_out(id);
+            self.totals.left += 1;
+        }
+    }
+
+    /// Who gathers, and who goes from there.
+    fn note_rooms(&mut self, input: Option<&Input>) {
         match input {
             Some(
                 Input::CreateParty { connection, skill, .. }
@@ -301,12 +312,6 @@ impl Book {
                 self.leave_room(*connection);
             }
             _ => {}
-        }
-        if let Some(Input::Quit { connection }) = input
-            && let Some(id) = self.person_on(*connection)
-        {
-            self.take_out(id);
-            self.totals.left += 1;
         }
     }
 

@@ -11,6 +11,8 @@ mod going_down;
 #[cfg(test)]
 mod offers;
 #[cfg(test)]
+mod operators;
+#[cfg(test)]
 mod parties;
 #[cfg(test)]
 mod players;

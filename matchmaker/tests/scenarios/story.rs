@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use matchmaker::{
     Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker, Mode,
-    ModeId, limits,
+    ModeId, PlayerId, limits,
 };
 use protocol::Secret;
 
@@ -290,6 +290,27 @@ impl Story {
 
     pub(crate) fn drain(&mut self) -> Wishes {
         self.tell(Input::Drain)
+    }
+
+    pub(crate) fn undrain(&mut self) -> Wishes {
+        self.tell(Input::Undrain)
+    }
+
+    /// Sends a player out.
+    pub(crate) fn kick(&mut self, player: u64) -> Wishes {
+        self.tell(Input::Kick { player: PlayerId(player) })
+    }
+
+    pub(crate) fn end_game(&mut self, game: u64, now: bool) -> Wishes {
+        self.tell(Input::EndGame { game: GameId(game), now })
+    }
+
+    pub(crate) fn reconfigure(&mut self, config: Config) -> Wishes {
+        self.tell(Input::Reconfigure(Box::new(config)))
+    }
+
+    pub(crate) fn add_mode_name(&mut self, name: &str) {
+        self.mode_names.push(name.to_owned());
     }
 
     pub(crate) fn stop(&mut self) -> Wishes {

@@ -45,7 +45,7 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
     let modes = checker.modes(&file.mode, &file.confinement)?;
     checker.queue_holds_a_match(&file.limits, &limits, &modes)?;
     let drain = &file.shutdown.drain_timeout;
-    Ok(Config {
+    let mut config = Config {
         listen: checker.listen(&file.listen)?,
         shutdown: Shutdown {
             drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
@@ -64,9 +64,13 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
             1_000..=FIRST_USER,
         )?,
         modes,
+        order: Vec::new(),
+        programs: Vec::new(),
         ports,
         limits,
-    })
+    };
+    config.take_places();
+    Ok(config)
 }
 
 /// `"20000-20099"`, or one port.

@@ -9,6 +9,7 @@ mod confinement;
 #[cfg(test)]
 mod delivered;
 mod modes;
+mod places;
 mod raw;
 
 use std::collections::BTreeMap;
@@ -19,8 +20,11 @@ use std::time::Duration;
 
 use launcher::{Confinement, Contract, Program};
 use log::LevelFilter;
-use matchmaker::Skill;
+use matchmaker::{ModeId, Skill};
 use regex_lite::Regex;
+use serde::{Deserialize, Serialize};
+
+pub(crate) use places::Places;
 
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
@@ -36,8 +40,12 @@ pub(crate) struct Config {
     pub(crate) log_level: LevelFilter,
     /// Where Muster runs as root, games run as users from this one on.
     pub(crate) first_user: u32,
-    /// At least one; the first is the default queue.
+    /// By their places, those that were removed included; see [`places`].
     pub(crate) modes: Vec<Mode>,
+    /// The modes that are played, as the operator has ordered them. At least one; the first is the default queue.
+    pub(crate) order: Vec<ModeId>,
+    /// What the launcher runs, by the programs' places.
+    pub(crate) programs: Vec<Program>,
 }
 
 /// Where Muster listens.
@@ -115,9 +123,13 @@ pub(crate) struct Reports {
 }
 
 /// What is played in a queue.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Mode {
     pub(crate) name: String,
+    /// Whether it was removed: what is played there is played to its end.
+    pub(crate) is_closed: bool,
+    /// The place of its program.
+    pub(crate) program: usize,
     pub(crate) players: usize,
     /// The squads of each team; none: all play in one.
     pub(crate) teams: Vec<Vec<usize>>,
@@ -135,6 +147,7 @@ pub(crate) struct Mode {
     /// What the program knows of Muster.
     pub(crate) contract: Contract,
     /// For a program that knows nothing: what it prints when it can be played with.
+    #[serde(with = "places::pattern")]
     pub(crate) ready_line: Option<Regex>,
     /// Where games are forked from a template: how many, before it is started anew.
     pub(crate) template: Option<u64>,
@@ -154,11 +167,12 @@ pub(crate) struct Mode {
     pub(crate) alive_timeout: Option<Duration>,
     pub(crate) stop_grace: Duration,
     #[cfg(feature = "stub-games")]
+    #[serde(default)]
     pub(crate) is_stub: bool,
 }
 
 /// How a game and its players speak over UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum Transport {
     Plain,
     Netcode,
@@ -219,26 +233,12 @@ impl Config {
         Ok(())
     }
 
-    /// The part that the launcher needs.
-    pub(crate) fn programs(&self) -> Vec<Program> {
-        let program = |mode: &Mode| Program {
-            mode: mode.name.clone(),
-            command: mode.command.clone(),
-            env: mode.env.clone(),
-            contract: mode.contract,
-            template: mode.template,
-            ready_timeout: mode.ready_timeout,
-            confinement: mode.confinement.clone(),
-        };
-        self.modes.iter().map(program).collect()
-    }
-
     /// The part that the brain needs.
     pub(crate) fn for_brain(&self) -> matchmaker::Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
-            is_closed: false,
-            program: 0,
+            is_closed: mode.is_closed,
+            program: mode.program,
             players: mode.players,
             teams: mode.teams.clone(),
             party_max: mode.party_max,
@@ -259,7 +259,7 @@ impl Config {
         };
         matchmaker::Config {
             modes: self.modes.iter().map(mode).collect(),
-            default_mode: matchmaker::ModeId(0),
+            default_mode: self.order[0],
             ports: self.ports.range.clone(),
             quarantine: self.ports.quarantine,
             drain_timeout: self.shutdown.drain_timeout,
@@ -271,6 +271,19 @@ impl Config {
 }
 
 impl Mode {
+    /// The part that the launcher needs.
+    fn as_program(&self) -> Program {
+        Program {
+            mode: self.name.clone(),
+            command: self.command.clone(),
+            env: self.env.clone(),
+            contract: self.contract,
+            template: self.template,
+            ready_timeout: self.ready_timeout,
+            confinement: self.confinement.clone(),
+        }
+    }
+
     /// The slots of each team, which follow each other.
     pub(crate) fn slots_by_team(&self) -> Vec<Vec<usize>> {
         let mut slots = 0..;

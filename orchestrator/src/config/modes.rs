@@ -70,6 +70,8 @@ impl Checker<'_> {
         let is_ours = command[0] == OWN_GAMES;
         Ok(Mode {
             name: self.mode_name(spanned)?,
+            is_closed: false,
+            program: 0,
             players,
             party_max: self.number("mode.party_max", &mode.party_max, 1, 1..=squad_max)?,
             skill: mode.skill.as_ref().map(|skill| self.skill(skill)).transpose()?,

@@ -24,6 +24,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, Kept, StateError, take, without_values};
 use crate::clock::Instant;
+use crate::config::Places;
 use crate::{netcode, reports};
 
 /// The files' names in the store.
@@ -47,6 +48,9 @@ pub(crate) struct Snapshot {
     pub(crate) sequence: u64,
     pub(crate) started: Instant,
     pub(crate) brain: Matchmaker,
+    /// `None`: those of the configuration.
+    #[serde(default)]
+    pub(crate) places: Option<Places>,
     pub(crate) games: Vec<Played>,
     pub(crate) doors: netcode::Saved,
     /// Where the games work.
@@ -60,6 +64,9 @@ pub(crate) struct Played {
     pub(crate) game: GameId,
     pub(crate) pid: i32,
     pub(crate) mode: ModeId,
+    /// The place of what it runs; `None`: that of its mode.
+    #[serde(default)]
+    pub(crate) program: Option<usize>,
     pub(crate) port: u16,
     pub(crate) match_id: Option<MatchId>,
 }
@@ -77,6 +84,8 @@ pub(crate) enum Record {
     Gone { game: GameId },
     /// A game that speaks netcode got its key, or gave a token.
     Door { game: GameId, door: netcode::Door },
+    /// Modes and programs have these places from here on.
+    Places(Box<Places>),
     /// What stands above is to be gone by from here on.
     Valid,
     /// Somebody tries to go on with this.
@@ -110,6 +119,8 @@ pub(crate) enum Damage {
     Format(u32),
     #[error("it holds no whole snapshot")]
     Empty,
+    #[error("the configuration has {0}")]
+    Places(String),
     #[error("the configuration has changed {0}")]
     Config(&'static str),
     #[error("what was replayed of it does not hold together: {0}")]
@@ -411,6 +422,7 @@ mod tests {
             sequence,
             started: Instant::now(),
             brain: Matchmaker::new(Config::default_config().for_brain()),
+            places: None,
             games: Vec::new(),
             doors: netcode::Saved::new(),
             place: "/nowhere".into(),

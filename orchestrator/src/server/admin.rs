@@ -65,6 +65,10 @@ impl Server {
                 return begun.err().map(refusal);
             }
             Ok(Request::Drain) => done(self.drain_as_asked()),
+            Ok(Request::Undrain) => done(self.undrain_as_asked()),
+            Ok(Request::Reload) => done(self.reload()),
+            Ok(Request::Kick { player }) => done(self.kick(PlayerId(player))),
+            Ok(Request::Kill { game, now }) => done(self.end_game(GameId(game), now)),
             Ok(Request::Status { reset_turns, watch }) => {
                 let mut status = self.daemon_status();
                 status.watch = watch.then(|| self.watch());
@@ -125,7 +129,6 @@ impl Server {
     }
 
     fn daemon_status(&self) -> Status {
-        let modes = || (0..self.config.modes.len()).map(ModeId);
         let template = |(mode, pid): (ModeId, i32)| TemplateStatus {
             mode: self.config.modes[mode.0].name.clone(),
             pid,
@@ -136,7 +139,7 @@ impl Server {
             pid: std::process::id(),
             uptime_ms: millis(self.now.saturating_duration_since(self.started)),
             serving: self.brain.is_serving(),
-            queues: modes().map(|mode| self.queue_status(mode)).collect(),
+            queues: self.config.order.iter().map(|&mode| self.queue_status(mode)).collect(),
             ports: PortStatus {
                 first: *range.start(),
                 last: *range.end(),
@@ -206,6 +209,40 @@ impl Server {
             });
         }
         page
+    }
+
+    fn undrain_as_asked(&mut self) -> Result<String, String> {
+        if self.brain.is_serving() {
+            return Ok("players are taken in already".to_owned());
+        }
+        if self.stop_was_asked {
+            return Err("a signal told the daemon to stop, which cannot be taken back".to_owned());
+        }
+        log::info!("taking players in again, as an operator asked");
+        self.tell_brain(Input::Undrain);
+        match self.brain.is_serving() {
+            true => Ok("players are taken in again".to_owned()),
+            false => Err("no game is left already: the daemon ends".to_owned()),
+        }
+    }
+
+    fn kick(&mut self, player: PlayerId) -> Result<String, String> {
+        let found = self.brain.players_figures(player).next().filter(|it| it.player == player);
+        let Some(name) = found.map(|it| it.name.to_owned()) else {
+            return Err(format!("player {player} does not wait; `muster players` shows who does"));
+        };
+        log::info!("player kicked player={player}");
+        self.tell_brain(Input::Kick { player });
+        Ok(format!("player {player}, {name}, is out"))
+    }
+
+    fn end_game(&mut self, game: GameId, now: bool) -> Result<String, String> {
+        if self.reports.living(game).next().is_none_or(|(id, _)| id != game) {
+            return Err(format!("game {game} does not live; `muster games` shows which do"));
+        }
+        self.tell_brain(Input::EndGame { game, now });
+        let how = if now { "is killed" } else { "is told to stop" };
+        Ok(format!("game {game} {how}"))
     }
 
     /// Goes down for an operator. Unlike a signal's, nobody else is told that the daemon stops.

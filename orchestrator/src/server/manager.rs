@@ -10,7 +10,12 @@ impl Server {
     /// Says what is due, and hands to the store what it had no room for.
     pub(super) fn tell_manager(&mut self) {
         let (brain, modes) = (&self.brain, self.config.modes.len());
-        self.notifier.handle_turn(self.now, || sentence(brain, modes));
+        let error = self.reload_error.as_ref();
+        self.notifier.handle_turn(self.now, || {
+            let sentence = sentence(brain, modes);
+            let wrong = error.map(|error| format!("; the last reload was refused: {error}"));
+            sentence + &wrong.unwrap_or_default()
+        });
         if let Err(error) = self.store.flush() {
             log::warn!("cannot store descriptors with the service manager: {error}");
         }

@@ -13,6 +13,7 @@ mod manager;
 mod perform;
 mod records;
 mod recover;
+mod reload;
 mod requests;
 #[cfg(feature = "stub-games")]
 mod stub;
@@ -104,6 +105,10 @@ pub(crate) struct Server {
     preflight: Option<Preflight>,
     /// A program is to go on after this turn.
     upgrade_due: Option<upgrade::Due>,
+    /// How the configuration is read anew.
+    config_source: Option<reload::Source>,
+    /// What was wrong with it the last time.
+    reload_error: Option<String>,
     /// An operator is to be told what the brain knows.
     dump: Option<dump::Dump>,
     closed_a_descriptor: bool,
@@ -208,6 +213,8 @@ impl Server {
             journal: None,
             preflight: None,
             upgrade_due: None,
+            config_source: None,
+            reload_error: None,
             dump: None,
             unclaimed: HashMap::new(),
             #[cfg(feature = "stub-games")]

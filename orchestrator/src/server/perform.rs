@@ -8,6 +8,7 @@ use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
 
 use super::Server;
 use crate::config::{Mode, Transport};
+use crate::launches::Ordered;
 use crate::netcode::DoorError;
 
 impl Server {
@@ -139,7 +140,8 @@ impl Server {
                 Guests::Environment { match_id: match_id.to_string(), players }
             }
         };
-        self.launcher.launch(game, mode, port, match_id, guests);
+        let program = self.mode(mode).program;
+        self.launcher.launch(game, Ordered { mode, program, port, match_id }, guests);
     }
 
     fn start_of(

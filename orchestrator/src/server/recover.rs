@@ -2,9 +2,9 @@
 //!
 //! What is left is replayed, under the configuration under which it was written: the brain comes to where it was, and
 //! what it wants done on the way was done by the daemon that crashed, or is lost with it. It is believed if it holds
-//! together and agrees with the games that were kept. Then it is fitted to the configuration, and hears what has become of everything: all connections are lost,
-//! launches on order were interrupted, games play on or are gone. Whatever was promised and not done is done again by
-//! its own deadlines.
+//! together and agrees with the games that were kept. Then it is fitted to the configuration, and hears what has become
+//! of everything: all connections are lost, launches on order were interrupted, games play on or are gone. Whatever was
+//! promised and not done is done again by its own deadlines.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +12,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{Action, Event, Exit, GameFigures, GameId, Input, Matchmaker};
+use matchmaker::{Action, Event, Exit, GameFigures, GameId, Input};
 use mio::Poll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -54,7 +54,7 @@ pub(crate) struct Revived {
 impl Back {
     /// Looks for what is left. Where it is of no use it is set aside, and its games are ended: nobody would know whose
     /// they are, or when their ports are free.
-    pub(crate) fn find(config: &Config, given: &mut Given, store: &mut Store) -> Option<Self> {
+    pub(crate) fn find(given: &mut Given, store: &mut Store) -> Option<Self> {
         let files = NAMES.map(|name| given.claim(name).pop());
         let number = |name: &str| name.strip_prefix(GAME)?.parse().ok().map(GameId);
         let mut games: BTreeMap<GameId, Vec<OwnedFd>> = BTreeMap::new();
@@ -62,7 +62,7 @@ impl Back {
             games.entry(number(&name)?).or_default().push(descriptor);
         }
         let read = match files {
-            [Some(first), Some(second)] => read(config, [first, second]),
+            [Some(first), Some(second)] => read([first, second]),
             _ => Err(Damage::Empty),
         };
         match read {
@@ -74,13 +74,14 @@ impl Back {
         }
     }
 
-    /// Brings the daemon back to where it was. It is tried once: who dies of it starts empty the next time. Where it
-    /// cannot be believed, it is as with what is of no use.
-    pub(crate) fn revive(self, config: &Config, store: &mut Store) -> Option<Revived> {
+    /// Brings the daemon back to where it was, and gives the modes of the configuration the places that they had there.
+    /// It is tried once: who dies of it starts empty the next time. Where it cannot be believed, it is as with what is
+    /// of no use.
+    pub(crate) fn revive(self, config: &mut Config, store: &mut Store) -> Option<Revived> {
         let Self { found: Found { snapshot, records }, mut journal, games } = self;
         journal.note(&Record::Tried);
         let replayed = records.len();
-        let mut crashed = Crashed::replay(snapshot, records, config);
+        let mut crashed = Crashed::replay(snapshot, records, config.reports.keep);
         match crashed.hold_together(&games).and_then(|()| crashed.fit(config)) {
             Ok(()) => Some(Revived { crashed, journal, games, replayed }),
             Err(damage) => {
@@ -104,23 +105,14 @@ fn give_up(damage: &Damage, games: BTreeMap<GameId, Vec<OwnedFd>>, store: &mut S
     }
 }
 
-/// Reads what is left, and sees whether it fits the configuration. What is of no use is written into a file.
-fn read(config: &Config, files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
+/// Reads what is left. What is of no use is written into a file.
+fn read(files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
     let copies = files.each_ref().map(OwnedFd::try_clone);
-    let read = journal::read(files).and_then(|(found, journal)| {
-        // The replay goes by the configuration of old.
-        fit(&mut found.snapshot.brain.clone(), config)?;
-        Ok((found, journal))
-    });
+    let read = journal::read(files);
     if read.as_ref().is_err_and(|damage| !matches!(damage, Damage::Empty)) {
         set_aside(copies);
     }
     read
-}
-
-fn fit(brain: &mut Matchmaker, config: &Config) -> Result<(), Damage> {
-    let fitted = brain.reconfigure(config.for_brain());
-    fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))
 }
 
 fn set_aside(copies: [io::Result<OwnedFd>; 2]) {
@@ -288,6 +280,7 @@ impl Server {
             sequence,
             started: self.started,
             brain: self.brain.clone(),
+            places: Some(self.config.places()),
             games: self.games.played(),
             doors: self.doors.save(),
             place: self.launcher.place().to_owned(),
@@ -347,6 +340,13 @@ impl Server {
         }
     }
 
+    /// Modes and programs are about to have these places.
+    pub(super) fn note_places(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(&Record::Places(Box::new(self.config.places())));
+        }
+    }
+
     /// A game's door has changed.
     pub(super) fn note_door(&mut self, game: GameId) {
         if let (Some(journal), Some(door)) = (&mut self.journal, self.doors.get(game)) {
@@ -363,10 +363,10 @@ struct Crashed {
 }
 
 impl Crashed {
-    fn replay(mut snapshot: Snapshot, records: Vec<Record>, config: &Config) -> Self {
+    fn replay(mut snapshot: Snapshot, records: Vec<Record>, reports_kept: usize) -> Self {
         let games = snapshot.games.drain(..).map(|played| (played.game, played)).collect();
         let reports = std::mem::take(&mut snapshot.reports);
-        let reports = Reports::restore(reports, config.reports.keep);
+        let reports = Reports::restore(reports, reports_kept);
         let mut this = Self { snapshot, games, reports };
         records.into_iter().for_each(|record| this.follow(record));
         this
@@ -392,8 +392,14 @@ impl Crashed {
         Ok(())
     }
 
-    fn fit(&mut self, config: &Config) -> Result<(), Damage> {
-        fit(&mut self.snapshot.brain, config)?;
+    fn fit(&mut self, config: &mut Config) -> Result<(), Damage> {
+        let mut placed = config.clone();
+        if let Some(places) = &self.snapshot.places {
+            placed.keep_places(places).map_err(Damage::Places)?;
+        }
+        let fitted = self.snapshot.brain.reconfigure(placed.for_brain());
+        fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))?;
+        *config = placed;
         let whole = self.snapshot.brain.check_invariants();
         whole.map_err(|violation| Damage::Diverged(violation.to_string()))
     }
@@ -411,6 +417,7 @@ impl Crashed {
             }
             Record::Stored(played) => drop(self.games.insert(played.game, played)),
             Record::Gone { game } => drop(self.games.remove(&game)),
+            Record::Places(places) => self.snapshot.places = Some(*places),
             Record::Door { game, door } => drop(self.snapshot.doors.insert(game, door)),
             Record::Valid | Record::Tried => {}
         }
@@ -439,6 +446,8 @@ impl Crashed {
 
 #[cfg(test)]
 mod tests {
+    use matchmaker::Matchmaker;
+
     use super::*;
 
     /// A daemon whose brain has ordered a game, and that game as it was kept.
@@ -450,16 +459,23 @@ mod tests {
             sequence: 1,
             started: crate::clock::Instant::now(),
             brain: Matchmaker::new(config.for_brain()),
+            places: None,
             games: Vec::new(),
             doors: crate::netcode::Saved::new(),
             place: "/nowhere".into(),
             reports: crate::reports::Saved::default(),
         };
         let records = vec![Record::Passed { at: Duration::ZERO }];
-        let crashed = Crashed::replay(snapshot, records, &config);
+        let crashed = Crashed::replay(snapshot, records, 0);
         let game = crashed.snapshot.brain.games_figures().next().unwrap();
-        let (pid, match_id) = (0, None);
-        let played = Played { game: game.game, pid, mode: game.mode, port: game.port, match_id };
+        let played = Played {
+            game: game.game,
+            pid: 0,
+            mode: game.mode,
+            program: None,
+            port: game.port,
+            match_id: None,
+        };
         (crashed, played)
     }
 

@@ -80,7 +80,7 @@ impl Server {
             Request::Decline => self.tell_brain(Input::Answer { connection, accepts: false }),
             Request::Ping(text) => self.say(connection, &Reply::Pong(text)),
             Request::Status => {
-                for mode in (0..self.config.modes.len()).map(ModeId) {
+                for mode in self.config.order.clone() {
                     let reply = self.status(mode);
                     self.say(connection, &reply);
                 }

@@ -27,7 +27,7 @@ pub(super) fn greeting(config: &Config) -> Reply {
     Reply::Muster {
         version: protocol::CLIENT_PROTOCOL_VERSION,
         line_max: protocol::CLIENT_LINE_MAX,
-        queues: config.modes.iter().map(|mode| mode.name.clone()).collect(),
+        queues: config.order.iter().map(|mode| config.modes[mode.0].name.clone()).collect(),
     }
 }
 

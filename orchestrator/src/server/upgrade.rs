@@ -137,6 +137,7 @@ impl Server {
             written: Instant::now(),
             started: self.started,
             brain: self.brain.clone(),
+            places: Some(self.config.places()),
             listener: kept.keep(self.listener.socket()),
             admin: self.admin.as_ref().map(|admin| admin.save(kept)),
             clients: self.clients.save(kept),

@@ -34,7 +34,11 @@ impl Server {
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
                 Answer::CleanedUp { game } => self.handle_cleaned_up(game),
-                Answer::Template { mode, pid, output } => self.handle_template(mode, pid, output),
+                Answer::Template { program, pid, output } => {
+                    if let Some(mode) = self.config.mode_of_program(program) {
+                        self.handle_template(mode, pid, output);
+                    }
+                }
                 Answer::Holding => self.preflight.iter_mut().for_each(Preflight::set_held),
                 Answer::Gone => {
                     // The one that starts where this program does is no other one.
@@ -62,14 +66,14 @@ impl Server {
     }
 
     fn handle_launched(&mut self, game: GameId, process: Process) {
-        let (pid, mode) = (process.pid, process.ordered.mode);
+        let (pid, mode, program) = (process.pid, process.ordered.mode, process.ordered.program);
         let rate = self.config.limits.output_lines_per_second;
         // Who lives has that number now, and did not die then.
         let is_child = games::is_child(pid);
         let early_end = self.unclaimed.remove(&pid).filter(|_| !is_child);
         let is_ours = early_end.is_some() || is_child;
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
-            return self.launcher.disown(game, mode);
+            return self.launcher.disown(game, program);
         }
         self.count_launched(game, mode);
         log::debug!("game launched game={game} pid={pid}");
@@ -254,12 +258,8 @@ impl Server {
                     self.tell_brain(Input::Drain);
                 }
                 Signal::SIGHUP => {
-                    log::info!(
-                        "{signal}: starting templates anew; the config is read at a restart"
-                    );
-                    self.notifier.reloading();
-                    self.launcher.renew();
-                    self.notifier.ready();
+                    // What came of it is in the log.
+                    drop(self.reload());
                 }
                 Signal::SIGUSR2 => self.upgrade_on_signal(),
                 _ => log::error!("{signal} came, which nobody asked for"),

@@ -1,0 +1,110 @@
+//! Another configuration for a running daemon: read, checked, and only then gone on with, all at once.
+
+use matchmaker::Input;
+
+use super::{Server, talk};
+use crate::config::Config;
+use crate::logging;
+
+/// Reads the configuration as the daemon did at its start.
+pub(crate) type Source = Box<dyn Fn() -> Result<Config, String>>;
+
+impl Server {
+    /// Says how the configuration is read anew.
+    pub(crate) fn reload_by(&mut self, source: Source) {
+        self.config_source = Some(source);
+    }
+
+    /// Goes on with the configuration as it is now; what came of it.
+    ///
+    /// # Errors
+    /// What is wrong with it; then nothing is changed.
+    pub(super) fn reload(&mut self) -> Result<String, String> {
+        self.notifier.reloading();
+        let outcome = self.try_reload();
+        match &outcome {
+            Ok(done) => log::info!("{done}"),
+            Err(error) => log::error!("reload refused, the configuration stays as it was: {error}"),
+        }
+        self.reload_error = outcome.as_ref().err().cloned();
+        self.notifier.ready();
+        self.notifier.look_again();
+        outcome
+    }
+
+    fn try_reload(&mut self) -> Result<String, String> {
+        let source = self.config_source.as_ref().ok_or("there is nothing to be read anew")?;
+        let mut config = source()?;
+        config.keep_places(&self.config.places())?;
+        let kept = keep_what_cannot_change(&mut config, &self.config);
+        let for_brain = config.for_brain();
+        let fits = self.brain.may_reconfigure(&for_brain);
+        fits.map_err(|unchangeable| format!("it changes {}", unchangeable.0))?;
+        let told = changes(&self.config, &config);
+        // What the launcher has said is known, and what it will be asked for it has to know.
+        self.handle_answers();
+        if config.log_level != self.config.log_level {
+            logging::set_level(config.log_level);
+        }
+        self.config = config;
+        self.greeting = talk::greeting(&self.config);
+        self.reports.set_keep(self.config.reports.keep);
+        match self.launcher.go_on_with(&self.config) {
+            true => self.restart_launcher(),
+            // A sign to load anew what may have changed.
+            false => self.launcher.renew(),
+        }
+        self.note_places();
+        self.tell_brain(Input::Reconfigure(Box::new(for_brain)));
+        let kept = match kept.is_empty() {
+            true => String::new(),
+            false => format!("; {} cannot change without a restart", kept.join(", ")),
+        };
+        Ok(format!("reloaded: {told}{kept}"))
+    }
+}
+
+/// Puts back what is fixed while the daemon runs, and names what would have been another.
+fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static str> {
+    let mut kept = Vec::new();
+    let mut keep = |name, is_same: bool| {
+        if !is_same {
+            kept.push(name);
+        }
+    };
+    keep("listen.tcp", config.listen.tcp == before.listen.tcp);
+    keep("listen.admin", config.listen.admin == before.listen.admin);
+    keep("listen.metrics", config.listen.metrics == before.listen.metrics);
+    keep("ports.range", config.ports.range == before.ports.range);
+    keep("ports.bind", config.ports.bind == before.ports.bind);
+    keep("ports.public_host", config.ports.public_host == before.ports.public_host);
+    keep("limits.lost_timeout", config.limits.lost_timeout == before.limits.lost_timeout);
+    keep("confinement.first_user", config.first_user == before.first_user);
+    keep("state.crash_safe", config.crash_safe == before.crash_safe);
+    let quarantine = config.ports.quarantine;
+    let found = config.ports.public_address;
+    config.listen = before.listen.clone();
+    config.ports = before.ports.clone();
+    config.ports.quarantine = quarantine;
+    config.ports.public_address = before.ports.public_address.or(found);
+    config.limits.lost_timeout = before.limits.lost_timeout;
+    config.first_user = before.first_user;
+    config.crash_safe = before.crash_safe;
+    kept
+}
+
+/// What becomes of the modes, for the operator.
+fn changes(before: &Config, now: &Config) -> String {
+    let mut told = Vec::new();
+    for (place, mode) in now.modes.iter().enumerate() {
+        let was = before.modes.get(place).filter(|mode| !mode.is_closed);
+        let word = match (was, mode.is_closed) {
+            (None, false) => "added",
+            (Some(_), true) => "removed",
+            (Some(was), false) if format!("{was:?}") != format!("{mode:?}") => "changed",
+            _ => continue,
+        };
+        told.push(format!("{} {word}", mode.name));
+    }
+    if told.is_empty() { "no mode has changed".to_owned() } else { told.join(", ") }
+}

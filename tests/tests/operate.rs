@@ -1,0 +1,124 @@
+//! What operators do with a running daemon, by their commands.
+
+use client::Lobby;
+use protocol::Reply;
+use serde_json::Value;
+use std::process::{Command, Stdio};
+use tests::{Muster, SOON, Setup, binary, proc, wait_until};
+
+fn json(muster: &Muster, command: &[&str]) -> Value {
+    let command: Vec<&str> = command.iter().copied().chain(["--json"]).collect();
+    serde_json::from_str(&muster.operate(&command).unwrap()).unwrap()
+}
+
+fn evicted_because(lobby: &mut Lobby) -> String {
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Evicted { reason } => return reason.into_owned(),
+            Reply::Queued { .. } => {}
+            other => panic!("told {other}"),
+        }
+    }
+}
+
+fn one() -> Setup {
+    Setup::default().puppet("one", &[], "players = 1\nwarm = 0").puppet("pair", &[], "warm = 0")
+}
+
+#[test]
+fn who_waits_is_shown_without_keys_and_may_be_kicked() {
+    let muster = one().start();
+    let mut eve = muster.join("pair", "e\u{1b}[31mve");
+    let shown = muster.operate(&["players"]).unwrap();
+    assert!(shown.contains("e\\u{1b}[31mve") && shown.contains("here"), "{shown}");
+    let players = json(&muster, &["players"]);
+    let player = &players["players"][0];
+    assert_eq!((&player["queue"], &player["here"]), (&"pair".into(), &true.into()));
+    assert!(!players.to_string().contains("resume"), "{players}");
+    let number = player["player"].as_str().unwrap();
+    let told = muster.operate(&["kick", number]).unwrap();
+    assert!(told.contains("is out") && !told.contains('\u{1b}'), "{told}");
+    assert_eq!(evicted_because(&mut eve), "kicked");
+    let refused = muster.operate(&["kick", number]).unwrap_err();
+    assert!(refused.contains("does not wait"), "{refused}");
+    assert_eq!(muster.operate(&["players"]).unwrap(), "nobody waits\n");
+}
+
+#[test]
+fn a_game_is_shown_and_ended() {
+    let muster = one().start();
+    for arguments in [&["kill", "1"][..], &["kill", "2", "--now"][..]] {
+        muster.join("one", "ada").assignment(SOON).unwrap();
+        let shown = muster.operate(&["game", arguments[1]]).unwrap();
+        assert!(shown.contains("running") && shown.contains("ada"), "{shown}");
+        muster.operate(arguments).unwrap();
+        muster.log().wait_for(&[&format!("match stopped match={} ", arguments[1])]);
+        let ended = json(&muster, &["game", arguments[1]]);
+        assert!(ended["ended"]["exit"].is_object() && ended["living"].is_null(), "{ended}");
+    }
+    let refused = muster.operate(&["kill", "99"]).unwrap_err();
+    assert!(refused.contains("game 99 does not live"), "{refused}");
+    let refused = muster.operate(&["game", "99"]).unwrap_err();
+    assert!(refused.contains("nothing is known of game 99"), "{refused}");
+}
+
+#[test]
+fn a_drain_is_taken_back_or_waited_for() {
+    let mut muster = one().start();
+    let playing = muster.join("one", "ada").assignment(SOON).unwrap();
+    muster.operate(&["drain"]).unwrap();
+    assert_eq!(json(&muster, &["status"])["serving"], false);
+    muster.operate(&["undrain"]).unwrap();
+    let again = muster.join("one", "bob").assignment(SOON).unwrap();
+    let mut wait = Command::new(binary("muster"));
+    wait.args(["drain", "--wait", "--admin"]).arg(muster.directory().join("admin.sock"));
+    let mut wait = wait.stdout(Stdio::null()).spawn().unwrap();
+    muster.log().wait_for_count(2, &["draining, as an operator asked"]);
+    muster.order(playing.port, "exit 0");
+    muster.order(again.port, "exit 0");
+    assert!(muster.wait_for_exit().success());
+    assert!(wait.wait().unwrap().success());
+}
+
+#[test]
+fn the_level_of_the_log_changes_at_once() {
+    let muster = one().log("info").start();
+    assert!(muster.operate(&["log", "debug"]).is_ok());
+    drop(muster.join("pair", "ada"));
+    muster.log().wait_for(&["DEBUG"]);
+    let refused = muster.operate(&["log", "loud"]).unwrap_err();
+    assert!(refused.contains("loud"), "{refused}");
+}
+
+#[test]
+fn a_dump_has_the_state_and_no_secret() {
+    let muster = one().start();
+    let mut ada = muster.connect();
+    let joined = ada.join(Some("pair"), Some("ada"), SOON).unwrap();
+    let dump = muster.operate(&["dump"]).unwrap();
+    let state: Value = serde_json::from_str(&dump).unwrap();
+    assert!(dump.contains("ada") && state["players"].is_object(), "{dump}");
+    assert!(!dump.contains(&joined.resume), "{dump}");
+    assert_eq!(state["sessions"], "(hidden)");
+}
+
+#[test]
+fn completions_are_for_the_shell_that_was_named() {
+    let output = Command::new(binary("muster")).args(["completions", "bash"]).output().unwrap();
+    let script = String::from_utf8(output.stdout).unwrap();
+    assert!(output.status.success() && script.contains("_muster()"), "{script}");
+    let output = Command::new(binary("muster")).args(["completions", "abacus"]).output().unwrap();
+    assert_eq!(output.status.code(), Some(2));
+}
+
+#[test]
+fn who_watches_needs_a_terminal() {
+    let muster = one().start();
+    let mut command = Command::new(binary("muster"));
+    command.args(["status", "--watch", "--admin"]).arg(muster.directory().join("admin.sock"));
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(2), "{words}");
+    assert!(words.contains("needs a terminal"), "{words}");
+    wait_until("the daemon goes on", || proc::state(muster.pid()) != Some('Z'));
+}

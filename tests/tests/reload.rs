@@ -1,0 +1,148 @@
+//! Another configuration for a running daemon: modes come, change and go while players wait and play.
+
+use client::Lobby;
+use nix::sys::signal::Signal;
+use protocol::{Reply, Request};
+use tests::{Muster, SOON, Setup, binary, wait_for, wait_until};
+
+/// What a client is told when it comes.
+fn queues(muster: &Muster) -> Vec<String> {
+    let mut lobby = muster.connect();
+    lobby.send(&Request::Status).unwrap();
+    lobby.send(&Request::Ping(String::new())).unwrap();
+    let mut queues = Vec::new();
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Status { queue, .. } => queues.push(queue),
+            Reply::Pong(_) => return queues,
+            other => panic!("told {other}"),
+        }
+    }
+}
+
+fn evicted_because(lobby: &mut Lobby) -> String {
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            Reply::Evicted { reason } => return reason.into_owned(),
+            Reply::Queued { .. } => {}
+            other => panic!("told {other}"),
+        }
+    }
+}
+
+fn puppet(name: &str, keys: &str) -> String {
+    let game = binary("puppet-game");
+    format!("[[mode]]\nname = \"{name}\"\ncommand = [{game:?}]\n{keys}\n")
+}
+
+#[test]
+fn modes_come_change_and_go_and_nobody_who_waits_is_lost() {
+    let muster = Setup::default().puppet("pair", &[], "warm = 1").puppet("old", &[], "").start();
+    let mut waiting = muster.join("pair", "ada");
+    let mut of_old = muster.join("old", "eve");
+    let pair = puppet("pair", "warm = 1\nstart_timeout = \"9s\"");
+    muster.configure(&(puppet("new", "players = 1\nwarm = 0") + &pair));
+    let told = muster.operate(&["reload"]).unwrap();
+    for part in ["new added", "pair changed", "old removed"] {
+        assert!(told.contains(part), "{told}");
+    }
+    assert_eq!(evicted_because(&mut of_old), "mode-removed");
+    assert_eq!(queues(&muster), ["new", "pair"]);
+    // Who was evicted is welcome elsewhere, and the first queue of the file is the default.
+    of_old.join(None, Some("eve"), SOON).unwrap();
+    of_old.assignment(SOON).unwrap();
+    let mut second = muster.join("pair", "bob");
+    let assigned = [waiting.assignment(SOON).unwrap(), second.assignment(SOON).unwrap()];
+    assert_eq!((assigned[0].slot, assigned[1].slot), (0, 1), "the order is kept");
+}
+
+#[test]
+fn another_command_is_what_the_next_match_plays_and_the_running_one_plays_on() {
+    let muster = Setup::default().puppet("solo", &[], "players = 1\nwarm = 1").start();
+    let running = muster.join("solo", "ada").assignment(SOON).unwrap();
+    muster.log().wait_for(&["game ready"]);
+    let game = binary("muster-game");
+    muster.configure(&format!(
+        "[[mode]]\nname = \"solo\"\nplayers = 1\nwarm = 1\ncommand = [{game:?}, \"echo\"]\n"
+    ));
+    muster.operate(&["reload"]).unwrap();
+    let next = muster.join("solo", "bob").assignment(SOON).unwrap();
+    assert_ne!(next.port, running.port);
+    let commands = || -> Vec<String> {
+        let line = |pid: i32| std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
+        muster.games().into_iter().map(|pid| String::from_utf8_lossy(&line(pid)).into()).collect()
+    };
+    wait_until("one game of the old command, and others of the new", || {
+        let commands = commands();
+        let old = commands.iter().filter(|line| line.contains("puppet-game")).count();
+        old == 1 && commands.iter().any(|line| line.contains("echo"))
+    });
+    // It is known still: it does what it is told, and its port comes back.
+    muster.order(running.port, "exit 0");
+    muster.log().wait_for(&["match finished match=1 "]);
+}
+
+#[test]
+fn what_is_wrong_changes_nothing_and_is_said() {
+    let muster = Setup::default().puppet("pair", &[], "").start();
+    let mut ada = muster.join("pair", "ada");
+    muster.configure("[limits]\nclient = 1\n");
+    let refused = muster.operate(&["reload"]).unwrap_err();
+    assert!(refused.contains("client: no such key; did you mean `clients`?"), "{refused}");
+    muster.log().wait_for(&["reload refused", "did you mean `clients`?"]);
+    muster.signal(Signal::SIGHUP);
+    muster.log().wait_for_count(2, &["reload refused"]);
+    assert_eq!(queues(&muster), ["pair"]);
+    muster.join("pair", "bob").assignment(SOON).unwrap();
+    ada.assignment(SOON).unwrap();
+}
+
+#[test]
+fn what_cannot_change_is_named_and_the_rest_changes() {
+    let muster = Setup::default().puppet("pair", &[], "").start();
+    let file = muster.directory().join("muster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let text = text.replace("[listen]", "[listen]\nmetrics = \"127.0.0.1:0\"");
+    std::fs::write(&file, text + &puppet("solo", "players = 1")).unwrap();
+    muster.signal(Signal::SIGHUP);
+    let line = muster.log().wait_for(&["reloaded: solo added"]);
+    assert!(line.contains("listen.metrics cannot change without a restart"), "{line}");
+    assert_eq!(queues(&muster), ["pair", "solo"]);
+}
+
+/// A reload, an upgrade in place and another reload: the places of the modes outlive all of them.
+#[test]
+fn modes_keep_their_places_over_an_upgrade() {
+    let muster = Setup::default().puppet("one", &[], "").puppet("two", &[], "").start();
+    let mut ada = muster.join("two", "ada");
+    muster.configure(&(puppet("two", "") + &puppet("three", "players = 1")));
+    muster.operate(&["reload"]).unwrap();
+    muster.upgrade(None).unwrap();
+    assert_eq!(queues(&muster), ["two", "three"]);
+    muster.join("three", "eve").assignment(SOON).unwrap();
+    muster.configure(&(puppet("one", "players = 1") + &puppet("two", "")));
+    muster.operate(&["reload"]).unwrap();
+    assert_eq!(queues(&muster), ["one", "two"]);
+    muster.join("one", "eve").assignment(SOON).unwrap();
+    muster.join("two", "bob").assignment(SOON).unwrap();
+    ada.assignment(SOON).unwrap();
+}
+
+/// Players come all the time while a mode changes again and again: everybody ends up in a match.
+#[test]
+fn reloads_under_load_lose_nobody() {
+    let muster = Setup::default().ports(64).puppet("pair", &[], "warm = 2").start();
+    let mut lobbies = Vec::new();
+    for round in 0..4 {
+        for player in 0..6 {
+            lobbies.push(muster.join("pair", &format!("p{round}-{player}")));
+        }
+        let keys = format!("warm = {}\nready_timeout = \"{}s\"", round % 3, 20 + round);
+        muster.configure(&puppet("pair", &keys));
+        muster.operate(&["reload"]).unwrap();
+    }
+    for mut lobby in lobbies {
+        lobby.assignment(SOON).unwrap();
+    }
+    wait_for("nobody waits", || (muster.status("pair").0 == 0).then_some(()));
+}
