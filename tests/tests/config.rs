@@ -83,12 +83,12 @@ fn a_good_configuration_is_called_good() {
 }
 
 #[test]
-fn what_is_wrong_is_named_by_file_line_and_key() {
+fn what_is_wrong_is_named_by_file_line_column_and_key() {
     for (text, line, key, words) in [
         ("[limits]\nclients = 0\n", 2, "limits.clients", "1 to 1000000"),
         ("[limits]\nclients = -1\n", 2, "limits.clients", "1 to 1000000"),
-        ("[limits]\n\n\nclints = 5\n", 4, "clints", "unknown field"),
-        ("[limit]\nclients = 5\n", 1, "[limit]", "unknown field"),
+        ("[limits]\n\n\nclints = 5\n", 4, "clints", "did you mean `clients`"),
+        ("[limit]\nclients = 5\n", 1, "[limit]", "did you mean `limits`"),
         ("[ports]\nrange = \"20009-20000\"\n", 2, "ports.range", "FIRST-LAST"),
         ("[ports]\nrange = \"80-90\"\n", 2, "ports.range", "1024"),
         ("[ports]\nquarantine = \"soon\"\n", 2, "ports.quarantine", "5s"),
@@ -106,8 +106,12 @@ fn what_is_wrong_is_named_by_file_line_and_key() {
             let output = run(arguments);
             let said = stderr(&output);
             assert_eq!(output.status.code(), Some(78), "{text}: {said}");
-            let start = format!("muster: {path}:{line}: {key}");
-            assert!(said.starts_with(&start) && said.contains(words), "{start}: {said}");
+            let start = format!("muster: {path}:{line}:");
+            let rest = said.strip_prefix(&start).and_then(|rest| rest.split_once(": "));
+            let names = rest.is_some_and(|(column, rest)| {
+                column.parse().is_ok_and(|column: usize| column > 0) && rest.starts_with(key)
+            });
+            assert!(names && said.contains(words), "{start}COLUMN: {key}: {said}");
             assert_eq!(said.lines().count(), 1, "{said}");
         }
     }

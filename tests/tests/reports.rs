@@ -146,8 +146,10 @@ fn the_status_tells_how_the_daemon_is() {
     let mut lobby = daemon.join("one", "ada");
     lobby.assignment(SOON).unwrap();
     let status = daemon.status();
-    let queue = serde_json::json!({"queue": "one", "waiting": 0, "games": 1});
-    assert_eq!(status["queues"], serde_json::json!([queue]));
+    let queue = &status["queues"][0];
+    let said = ["queue", "waiting", "away", "games", "failing"].map(|key| queue[key].clone());
+    assert_eq!(serde_json::json!(said), serde_json::json!(["one", 0, 0, 1, false]));
+    assert_eq!(status["queues"][1], serde_json::Value::Null);
     assert_eq!((&status["serving"], &status["pid"]), (&true.into(), &daemon.child.id().into()));
     let launcher = i32::try_from(status["launcher"].as_i64().unwrap()).unwrap();
     assert!(proc::children(daemon.pid()).contains(&launcher));

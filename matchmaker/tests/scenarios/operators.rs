@@ -1,6 +1,8 @@
 //! What operators do while players wait and play.
 
-use matchmaker::{Config, ModeId};
+use std::time::Duration;
+
+use matchmaker::{Config, Mode, ModeId};
 
 use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
@@ -125,6 +127,37 @@ fn matches_of_another_size_are_formed_anew_in_the_old_order() {
     let wishes = story.reconfigure(config);
     assert_eq!(for_players(&wishes)[..2], ["1: REQUEUED 1", "2: REQUEUED 2"]);
     assert!(for_players(&wishes).contains(&"3: WAITING no-port"), "{wishes:?}");
+}
+
+#[test]
+fn a_wait_that_has_another_length_begins_anew_and_any_other_runs_on() {
+    let waits = Mode { max_wait: Some(Duration::from_secs(60)), ..mode("duel", 2, 0) };
+    let mut story = Story::begin(ports(1), vec![waits]);
+    story.ready(1, "duel");
+    assert_eq!(story.after_ms(30_000), NOTHING);
+    let split = changed(&story, |config| config.modes[0].teams = vec![vec![1], vec![1]]);
+    assert_eq!(story.reconfigure(split), NOTHING);
+    assert_eq!(story.after_ms(30_000), ["1: EXPIRED 60s 1/1"]);
+    story.ready(2, "duel");
+    let longer = changed(&story, |config| config.modes[0].max_wait = Some(Duration::from_secs(90)));
+    story.reconfigure(longer);
+    assert_eq!(story.after_ms(60_000), NOTHING);
+    let endless = changed(&story, |config| config.modes[0].max_wait = None);
+    story.reconfigure(endless);
+    assert_eq!(story.after_ms(60_000), NOTHING);
+}
+
+#[test]
+fn a_party_that_is_too_large_by_now_is_out_and_others_stay() {
+    let pairs = Mode { party_max: 2, ..mode("pairs", 4, 0) };
+    let mut story = Story::begin(ports(1), vec![pairs]);
+    story.gather("K", &[1, 2]);
+    story.ready_party(1, "pairs");
+    story.ready(3, "pairs");
+    let alone = changed(&story, |config| config.modes[0].party_max = 1);
+    assert_eq!(story.reconfigure(alone), ["1: EVICTED party", "2: EVICTED party"]);
+    let joined = story.ready(4, "pairs");
+    assert_eq!(joined, ["4: QUEUED 2/4"]);
 }
 
 #[test]

@@ -137,22 +137,3 @@ fn who_gathers_is_known_to_a_body_that_starts_anew() {
     assert_eq!(story.ready(1, "teams"), ["1: QUEUED 1/6"]);
     assert_eq!(story.gather("K", &[4]), ["4: PARTY K 1"]);
 }
-
-#[test]
-fn a_configuration_that_changes_the_rules_is_followed_by_who_waits_already() {
-    let waits = Mode { max_wait: Some(Duration::from_secs(60)), ..mode("duel", 2, 0) };
-    let mut story = Story::begin(ports(1), vec![waits.clone()]);
-    story.ready(1, "duel");
-    let config = |mode: Mode| {
-        let mut config = ports(1);
-        config.modes = vec![mode];
-        config
-    };
-    let other = Mode { max_wait: None, ..waits.clone() };
-    story.brain.reconfigure(config(other)).unwrap();
-    story.leave(1);
-    assert_eq!(story.after_ms(60_000), NOTHING);
-    // Who goes together is not changed under those who wait.
-    let split = Mode { teams: vec![vec![1], vec![1]], ..waits };
-    assert!(story.brain.reconfigure(config(split)).is_err());
-}

@@ -258,6 +258,7 @@ impl Server {
                     self.tell_brain(Input::Drain);
                 }
                 Signal::SIGHUP => {
+                    log::info!("{signal}: reading the configuration anew");
                     // What came of it is in the log.
                     drop(self.reload());
                 }
