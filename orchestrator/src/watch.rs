@@ -95,10 +95,11 @@ impl View {
         Ok(())
     }
 
-    /// What games use that are there; what is known of others is forgotten.
+    /// What the daemon uses, and the games that are there; what is known of others is forgotten.
     fn look_at_processes(&mut self) {
         let before = std::mem::take(&mut self.usage);
-        let pids = self.games.iter().filter_map(|game| game.pid);
+        let games = self.games.iter().filter_map(|game| game.pid);
+        let pids = i32::try_from(self.status.pid).into_iter().chain(games);
         let look = |pid: i32| Some((pid, Usage::of(pid, before.get(&pid))?));
         self.usage = pids.filter_map(look).collect();
     }

@@ -110,6 +110,39 @@ fn games_play_on_and_players_return() {
     muster.log().wait_for(&["game ended ", "match=1 ", "exit status 3"]);
 }
 
+/// Modes that a reload brought and took have their places after a crash, and the file may have changed once more.
+#[test]
+fn what_was_reloaded_holds_after_a_crash() {
+    let muster = kept().puppet("old", &[], "").puppet("pair", &[], "warm = 0").start();
+    let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
+    let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
+    let mode = |name: &str| {
+        let game = tests::binary("puppet-game");
+        format!("[[mode]]\nname = \"{name}\"\ncommand = [{game:?}]\nwarm = 0\n")
+    };
+    muster.configure(&(mode("new") + &mode("pair")));
+    muster.operate(&["reload"]).unwrap();
+    let (_, key) = join(&muster, "new", "cyd");
+    let (_, removed) = join(&muster, "pair", "eve");
+    // Nobody has told the daemon of this one.
+    muster.configure(&(mode("later") + &mode("new")));
+    crash(&muster);
+    let mut cyd = muster.connect();
+    let told = cyd.resume(&key, SOON).unwrap();
+    assert!(matches!(told, Reply::Queued { .. }), "{told}");
+    let mut second = muster.join("new", "dan");
+    assert_eq!(cyd.assignment(SOON).unwrap().slot, 0);
+    assert_eq!(second.assignment(SOON).unwrap().slot, 1);
+    let refused = muster.connect().resume(&removed, SOON).unwrap_err();
+    assert!(refused.to_string().contains("505"), "{refused}");
+    let mut later = ["fay", "gus"].map(|name| muster.join("later", name));
+    for lobby in &mut later {
+        lobby.assignment(SOON).unwrap();
+    }
+    muster.order(port, "exit 3");
+    muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
+}
+
 /// A game that ends while there is no daemon is known to have ended, and its port comes back.
 #[test]
 fn a_game_that_ends_meanwhile_gives_its_port_back() {

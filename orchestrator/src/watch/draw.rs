@@ -2,6 +2,7 @@
 //! left for it.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use protocol::Visible;
 use ratatui::Frame;
@@ -52,7 +53,18 @@ pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
         draw_events(watch, frame, events);
     }
     draw_games(view, frame, games);
-    frame.render_widget(Paragraph::new("q: quit").dim(), foot);
+    frame.render_widget(foot_of(view), foot);
+}
+
+/// What the daemon takes. A turn of its loop is how long a player may wait for it.
+fn foot_of(view: &View) -> Line<'static> {
+    let pid = i32::try_from(view.status.pid).ok();
+    let (cpu, memory) = usage_of(view, pid);
+    let longest = Duration::from_micros(view.status.turns.longest_us);
+    Line::from(format!(
+        "q: quit   the daemon: cpu {cpu}  memory {memory}  longest turn {longest:?}"
+    ))
+    .dim()
 }
 
 fn head_of(view: &View) -> Line<'static> {
@@ -166,9 +178,7 @@ fn draw_games(view: &View, frame: &mut Frame<'_>, area: Rect) {
 }
 
 fn game_row(view: &View, game: &LivingGame) -> Row<'static> {
-    let usage = game.pid.and_then(|pid| view.usage.get(&pid));
-    let cpu = usage.and_then(|usage| usage.cpu).map_or("-".to_owned(), |cpu| format!("{cpu:.0}%"));
-    let memory = |usage: &super::Usage| bytesize::ByteSize(usage.memory).to_string();
+    let (cpu, memory) = usage_of(view, game.pid);
     let letter = PORT_LETTERS.iter().find(|(_, word)| *word == game.phase.word());
     let phase = Span::from(game.phase.word()).fg(colour(letter.map_or('.', |(letter, _)| *letter)));
     Row::new([
@@ -178,9 +188,17 @@ fn game_row(view: &View, game: &LivingGame) -> Row<'static> {
         Line::from(game.port.to_string()),
         Line::from(short(game.age_ms / 1000 * 1000)),
         Line::from(cpu),
-        Line::from(usage.map_or("-".to_owned(), memory)),
+        Line::from(memory),
         Line::from(Visible(&game.players.join(", ")).to_string()),
     ])
+}
+
+/// What a process takes of the processor and of memory, in words.
+fn usage_of(view: &View, pid: Option<i32>) -> (String, String) {
+    let usage = pid.and_then(|pid| view.usage.get(&pid));
+    let word = |known: Option<String>| known.unwrap_or_else(|| "-".to_owned());
+    let cpu = usage.and_then(|usage| usage.cpu).map(|cpu| format!("{cpu:.0}%"));
+    (word(cpu), word(usage.map(|usage| bytesize::ByteSize(usage.memory).to_string())))
 }
 
 fn draw_events(watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
@@ -229,7 +247,7 @@ mod tests {
             launcher: Some(4712),
             templates: Vec::new(),
             reports: ReportStatus { ended: 0, kept: 0, bytes: 0 },
-            turns: Turns::default(),
+            turns: Turns { count: 9, longest_us: 1_500 },
             matches_assigned: 7,
             watch: Some(Watch {
                 ports: ports.into(),
@@ -267,7 +285,7 @@ mod tests {
             " games: 1 launching, 1 running, 1 warm ",
             "ada, b\\u{1b}[31mb",
             "event 9",
-            "q: quit",
+            "q: quit   the daemon: cpu -  memory -  longest turn 1.5ms",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
