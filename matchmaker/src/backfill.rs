@@ -54,25 +54,18 @@ impl Matchmaker {
 
     fn fill_a_slot(&mut self, mode: ModeId, match_id: MatchId) -> bool {
         let Some(open) = self.modes[mode.0].open_matches.get(&match_id) else { return false };
-        let free = self.open_by_squad(mode, open);
+        let Some(game) = self.game_of(match_id) else { return false };
+        let squads = self.matches[&match_id].squads();
+        let open: Vec<Vec<usize>> =
+            squads.map(|slots| open.range(slots).copied().collect()).collect();
+        let free: Vec<usize> = open.iter().map(Vec::len).collect();
         let skill = self.mode(mode).skill.and(self.skill_of_match(match_id));
         let Some((ticket, squad)) = self.modes[mode.0].queue.take_fitting(&free, skill, self.now)
         else {
             return false;
         };
-        self.seat_in_running_match(match_id, ticket, squad);
+        self.seat_in_running_match(match_id, game, ticket, &open[squad]);
         true
-    }
-
-    /// How many slots are open in each squad.
-    fn open_by_squad(&self, mode: ModeId, open: &BTreeSet<usize>) -> Vec<usize> {
-        let mut first = 0;
-        let count = |size: usize| {
-            let slots = first..first + size;
-            first += size;
-            open.range(slots).count()
-        };
-        self.mode(mode).squads().into_iter().map(count).collect()
     }
 
     /// What those are able to who are in a match: its best player, as of a party.
@@ -84,31 +77,25 @@ impl Matchmaker {
         slots.map(|slot| self.players[&found.players[slot]].skill).max()
     }
 
-    /// Seats those on a ticket in the open slots of a squad.
-    fn seat_in_running_match(&mut self, match_id: MatchId, ticket: Ticket, squad: usize) {
+    /// Seats those on a ticket in the first of these slots.
+    fn seat_in_running_match(
+        &mut self,
+        match_id: MatchId,
+        game: GameId,
+        ticket: Ticket,
+        open: &[usize],
+    ) {
         let mode = self.matches[&match_id].mode;
-        let squads = self.mode(mode).squads();
-        let first: usize = squads[..squad].iter().sum();
-        let members = self.members(ticket);
+        let players = self.members(ticket);
         self.end_wait(ticket);
         self.companies.remove(&ticket);
-        let Some(open) = self.modes[mode.0].open_matches.get_mut(&match_id) else { return };
-        let slots: Vec<usize> =
-            open.range(first..first + squads[squad]).copied().take(members.len()).collect();
-        open.retain(|slot| !slots.contains(slot));
-        if open.is_empty() {
-            self.modes[mode.0].open_matches.remove(&match_id);
-        }
-        let Some(game) = self.game_of(match_id) else { return };
-        self.act(Action::Report(Event::MatchBackfilled {
-            match_id,
-            mode,
-            game,
-            slots: slots.clone(),
-            players: members.clone(),
-        }));
-        let seated: Vec<(usize, PlayerId)> = slots.into_iter().zip(members).collect();
+        let seated: Vec<(usize, PlayerId)> =
+            open.iter().copied().zip(players.iter().copied()).collect();
+        assert_eq!(seated.len(), players.len(), "{ticket:?} does not fit into {open:?}");
+        let slots = seated.iter().map(|&(slot, _)| slot).collect();
+        self.act(Action::Report(Event::MatchBackfilled { match_id, mode, game, slots, players }));
         for &(slot, id) in &seated {
+            self.close_slot(mode, match_id, slot);
             self.replace_player(match_id, slot, id);
             if let Some(game) = self.games.get_mut(&game) {
                 game.await_another(slot);

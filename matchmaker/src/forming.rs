@@ -29,7 +29,8 @@ impl Matchmaker {
                 players: players.clone(),
             }));
             let accept_until = self.mode(mode).accept_timeout.map(|span| self.after(span));
-            let formed = Match::new(mode, players, ticket, self.now, accept_until);
+            let squads = self.mode(mode).squads();
+            let formed = Match::new(mode, players, squads, ticket, self.now, accept_until);
             self.matches.insert(match_id, formed);
             match accept_until {
                 Some(_) => self.offer(match_id),

@@ -131,7 +131,7 @@ impl Matchmaker {
             self.check_squads(*id, found)?;
             let tokens: BTreeSet<String> =
                 found.players.iter().map(|p| self.players[p].token.to_string()).collect();
-            holds(tokens.len() == size, || format!("{id:?} has players with one token"))?;
+            holds(tokens.len() == found.players.len(), || format!("{id:?} has players with one token"))?;
             let in_line = self.modes[found.mode.0].waiting.get(&found.ticket) == Some(id);
             let is_offered = matches!(found.phase(), MatchPhase::Offered { .. });
             let has_deadline = self.deadlines.of(Owner::Offer(*id)).is_some();
@@ -156,10 +156,10 @@ impl Matchmaker {
         if matches!(found.phase(), MatchPhase::Assigned { .. }) {
             return Ok(());
         }
-        let mut first = 0;
-        for size in self.mode(found.mode).squads() {
-            let squad = &found.players[first..first + size];
-            first += size;
+        let seated: usize = found.squads().map(|slots| slots.len()).sum();
+        holds(seated == found.players.len(), || format!("{id:?}: its squads have {seated}"))?;
+        for slots in found.squads() {
+            let squad = &found.players[slots];
             for player in squad {
                 let company = self.members(self.players[player].ticket);
                 holds(company.iter().all(|mate| squad.contains(mate)), || {

@@ -1,6 +1,7 @@
 //! Matches and their phases.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 use std::time::Duration;
 
 use protocol::WaitReason;
@@ -16,6 +17,9 @@ pub(crate) struct Match {
     /// The players, by slot: squad after squad, and in each in the order of their tickets; but who came in later is where
     /// there was room.
     pub(crate) players: Vec<PlayerId>,
+    /// How many players each squad has: what its mode had when it was formed.
+    #[serde(default)]
+    squads: Vec<usize>,
     /// The lowest ticket among them: the match's place among those that wait.
     pub(crate) ticket: Ticket,
     pub(crate) formed_at: Duration,
@@ -44,13 +48,35 @@ impl Match {
     pub(crate) fn new(
         mode: ModeId,
         players: Vec<PlayerId>,
+        squads: Vec<usize>,
         ticket: Ticket,
         formed_at: Duration,
         accept_until: Option<Duration>,
     ) -> Self {
         let phase = accept_until.map_or(MatchPhase::Waiting, |until| MatchPhase::Offered { until });
-        let accepted = BTreeSet::new();
-        Self { mode, players, ticket, formed_at, accepted, told: None, has_result: false, phase }
+        Self {
+            mode,
+            players,
+            squads,
+            ticket,
+            formed_at,
+            accepted: BTreeSet::new(),
+            told: None,
+            has_result: false,
+            phase,
+        }
+    }
+
+    /// The slots of each squad.
+    pub(crate) fn squads(&self) -> impl Iterator<Item = Range<usize>> {
+        // One that was written down before it had squads is of one.
+        let all = [self.players.len()];
+        let sizes = if self.squads.is_empty() { all.to_vec() } else { self.squads.clone() };
+        sizes.into_iter().scan(0, |first, size| {
+            let slots = *first..*first + size;
+            *first = slots.end;
+            Some(slots)
+        })
     }
 
     pub(crate) fn phase(&self) -> MatchPhase {

@@ -77,6 +77,9 @@ impl Matchmaker {
         if now.rules() != before.rules() || now.party_max < before.party_max {
             self.form_anew(mode);
         }
+        if now.players != before.players {
+            self.tell_queued_anew(mode);
+        }
         if now.max_wait != before.max_wait {
             self.queued_tickets(mode).into_iter().for_each(|ticket| self.set_wait(ticket));
         }
@@ -141,6 +144,15 @@ impl Matchmaker {
         let rules = self.mode(mode).rules();
         self.modes[mode.0].queue.change_rules(rules);
         self.line_up_anew(mode, &formed);
+    }
+
+    /// Another number of players makes a match.
+    fn tell_queued_anew(&mut self, mode: ModeId) {
+        for ticket in self.queued_tickets(mode) {
+            for id in self.members(ticket) {
+                self.tell_queued(id);
+            }
+        }
     }
 
     /// Takes matches apart that have no game; their players stand where they stood.

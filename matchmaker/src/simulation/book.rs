@@ -163,6 +163,8 @@ pub(super) struct Moment {
     pub(super) newcomers: Vec<PlayerId>,
     /// Who has to be told that a round is over, and who then that another one begins.
     pub(super) rounds_over: BTreeSet<PlayerId>,
+    /// Who has to be told that another number of players makes a match.
+    pub(super) resized: BTreeSet<PlayerId>,
     /// Who has waited for which round.
     pub(super) rounds_noted: BTreeSet<(PlayerId, u32)>,
     /// Who waited for too long, and has to be reported.
@@ -418,8 +420,8 @@ impl Book {
     }
 
     fn note_joined(&mut self, game: GameId, slot: usize) {
+        let size = self.players_of(game);
         let Some(process) = self.games.get_mut(&game) else { return };
-        let size = self.config.modes[process.mode.0].players;
         if process.told_at.is_none() || slot >= size {
             return;
         }
@@ -436,7 +438,7 @@ impl Book {
         let Some(process) = self.games.get(&game).filter(|it| it.step == Step::Running) else {
             return;
         };
-        let size = self.mode(process.mode).players;
+        let size = self.players_of(game);
         let is_open = |slot: &usize| {
             *slot < size && !process.present.contains(slot) && !self.is_awaited(process, *slot)
         };
@@ -444,6 +446,12 @@ impl Book {
         if let Some(process) = self.games.get_mut(&game) {
             process.open = open;
         }
+    }
+
+    /// How many play in a game.
+    fn players_of(&self, game: GameId) -> usize {
+        let party = self.games.get(&game).and_then(|process| process.party);
+        party.and_then(|id| self.parties.get(&id)).map_or(0, |party| party.players.len())
     }
 
     /// Whether a player was told to come into a slot, has not come, and has time to.

@@ -67,8 +67,8 @@ impl Book {
         })?;
         let unheard = (moment.evicted.first(), moment.replaced);
         demand(unheard == (None, None), || format!("{unheard:?} were told nothing"))?;
-        let unheard =
-            moment.rounds_over.iter().chain(&moment.timed_out).chain(&moment.backfilled).next();
+        let unheard = moment.rounds_over.iter().chain(&moment.timed_out).chain(&moment.backfilled);
+        let unheard = unheard.chain(&moment.resized).next();
         demand(unheard.is_none(), || format!("{unheard:?} has waited and was told nothing"))?;
         self.demand_parties_told()?;
         demand(moment.result_due.is_none(), || {

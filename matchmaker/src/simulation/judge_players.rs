@@ -118,12 +118,12 @@ impl Book {
             return self.judge_taken_up(connection, mode, (position, needed), key);
         }
         if let Some(id) = self.person_on(connection)
-            && self.moment.rounds_over.remove(&id)
+            && (self.moment.rounds_over.remove(&id) || self.moment.resized.remove(&id))
         {
             let person = &self.people[&id];
             let expected = (person.mode, person.key, self.place(person));
             return demand(expected == (mode, key, (position, needed)), || {
-                format!("{connection:?} waits another round as {expected:?}")
+                format!("{connection:?} waits on as {expected:?}")
             });
         }
         let Some((queue, company, skill, token)) = self.asked_to_join(connection, key) else {
@@ -451,7 +451,11 @@ impl Book {
     }
 
     fn judge_dissolved(&mut self, match_id: MatchId, player: PlayerId) -> Verdict {
-        let went = self.moment.went.contains(&(player, match_id));
+        let is_of_another_size = self
+            .parties
+            .get(&match_id)
+            .is_some_and(|party| party.players.len() != self.mode(party.mode).players);
+        let went = self.moment.went.contains(&(player, match_id)) || is_of_another_size;
         demand(went || self.is_overtaken_by(match_id, player), || {
             format!("{match_id:?} is taken apart because of {player:?}, who did not go")
         })?;

@@ -40,12 +40,16 @@ impl World<'_> {
         }
     }
 
-    /// The configuration with another mode closed, opened, rolled or kept warm.
+    /// The configuration with another mode closed, opened, rolled, kept warm, or of another size.
     fn draw_change(&mut self) -> Config {
         let mut config = self.book.config.clone();
         let index = self.choices.index(config.modes.len());
         let mode = &mut config.modes[index];
-        match self.choices.below(4) {
+        match self.choices.below(5) {
+            0 if mode.teams.is_empty() => {
+                let players = 1 + self.choices.index(5);
+                mode.players = players.max(mode.party_max).min(config.queue_max);
+            }
             0 | 1 => {
                 mode.is_closed = !mode.is_closed;
                 (mode.warm_min, mode.warm_max) = (0, 0);
@@ -91,6 +95,20 @@ impl Book {
             self.tally.count("launches out of date");
         }
         self.tally.count("configurations changed");
+        let is_resized = |person: &Person| {
+            let sizes = [&self.config, config].map(|it| it.modes[person.mode.0].players);
+            sizes[0] != sizes[1]
+        };
+        let hears = |(_, person): &(&PlayerId, &Person)| {
+            let stand = person.party.and_then(|party| self.parties.get(&party)).map(|it| it.stand);
+            let waits =
+                matches!(stand, None | Some(PartyStand::Offered { .. } | PartyStand::Waiting));
+            waits && person.connection.is_some() && is_resized(person)
+        };
+        self.moment.resized = self.people.iter().filter(hears).map(|(id, _)| *id).collect();
+        if !self.moment.resized.is_empty() {
+            self.tally.count("queues of another size");
+        }
         self.config = config.clone();
     }
 

@@ -125,7 +125,9 @@ fn matches_of_another_size_are_formed_anew_in_the_old_order() {
     }
     let config = changed(&story, |config| config.modes[0].players = 3);
     let wishes = story.reconfigure(config);
-    assert_eq!(for_players(&wishes)[..2], ["1: REQUEUED 1", "2: REQUEUED 2"]);
+    let told =
+        ["1: REQUEUED 1", "2: REQUEUED 2", "1: QUEUED 1/3", "2: QUEUED 2/3", "3: QUEUED 3/3"];
+    assert_eq!(for_players(&wishes)[..5], told);
     assert!(for_players(&wishes).contains(&"3: WAITING no-port"), "{wishes:?}");
 }
 
