@@ -39,9 +39,10 @@ pub struct Mode {
     /// Whether it is not played any more: nobody is taken in, and what is played there already is played to its end.
     #[serde(default)]
     pub is_closed: bool,
-    /// Which program is its game, by the body's count: with another one, games that have no players are of no use.
+    /// Which program is its game, by the body's count: with another one, games that have no players are of no use. `None`
+    /// where a brain was written down before it was counted.
     #[serde(default)]
-    pub program: usize,
+    pub program: Option<usize>,
     /// Players in a match.
     pub players: usize,
     /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.

@@ -88,7 +88,7 @@ impl Matchmaker {
             self.refuse_waiting(&players);
         } else if self.mode(mode).is_closed {
             self.evict_waiting(&players, EvictReason::ModeRemoved);
-        } else if self.mode(mode).players != players.len() {
+        } else if !self.matches[&match_id].is_of(&self.mode(mode).squads()) {
             self.line_up_anew(mode, &[match_id]);
         }
     }

@@ -75,7 +75,7 @@ impl Matchmaker {
             MatchPhase::Assigned { .. } => unreachable!("an assigned match is not taken apart"),
         }
         self.act(Action::Report(Event::MatchDissolved { match_id, mode, player: gone }));
-        let survivors: Vec<PlayerId> =
+        let mut survivors: Vec<PlayerId> =
             dissolved.players.into_iter().filter(|id| self.players.contains_key(id)).collect();
         let tickets: BTreeSet<Ticket> =
             survivors.iter().map(|id| self.players[id].ticket).collect();
@@ -87,6 +87,7 @@ impl Matchmaker {
         for ticket in tickets {
             self.requeue(ticket);
         }
+        survivors.retain(|id| self.players.contains_key(id));
         if self.phase != Phase::Serving {
             return self.refuse_waiting(&survivors);
         }

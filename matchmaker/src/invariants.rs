@@ -131,7 +131,9 @@ impl Matchmaker {
             self.check_squads(*id, found)?;
             let tokens: BTreeSet<String> =
                 found.players.iter().map(|p| self.players[p].token.to_string()).collect();
-            holds(tokens.len() == found.players.len(), || format!("{id:?} has players with one token"))?;
+            holds(tokens.len() == found.players.len(), || {
+                format!("{id:?} has players with one token")
+            })?;
             let in_line = self.modes[found.mode.0].waiting.get(&found.ticket) == Some(id);
             let is_offered = matches!(found.phase(), MatchPhase::Offered { .. });
             let has_deadline = self.deadlines.of(Owner::Offer(*id)).is_some();
@@ -199,8 +201,8 @@ impl Matchmaker {
         holds(launching == self.launching, || {
             format!("{launching} launching: {}", self.launching)
         })?;
-        holds(stopping == self.stopping, || format!("{stopping} stopping: {}", self.stopping))?;
-        holds(launching <= self.config.launching_max, || format!("{launching} games launching"))
+        // It may be more than is allowed by now: the bound may have been lowered since they were ordered.
+        holds(stopping == self.stopping, || format!("{stopping} stopping: {}", self.stopping))
     }
 
     fn check_modes(&self) -> Sweep {
@@ -219,9 +221,6 @@ impl Matchmaker {
             let waiting = self.players.values().filter(waits).count();
             holds(waiting == state.players_waiting, || {
                 format!("{mode:?}: {waiting} players wait")
-            })?;
-            holds(waiting <= self.config.queue_max, || {
-                format!("{mode:?} is over its cap: {waiting}")
             })?;
             let serving = self.phase == Phase::Serving;
             let idle = !state.waiting.is_empty() && !state.warm.is_empty();

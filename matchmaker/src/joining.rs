@@ -130,7 +130,8 @@ impl Matchmaker {
         Group { size: members.len(), skill: skill.unwrap_or_default(), since }
     }
 
-    /// Puts a ticket back that was in a match, to where it stood. It is passed over while one of its players is away.
+    /// Puts a ticket back that was in a match, to where it stood. It is passed over while one of its players is away. A
+    /// party that is too large by now is out.
     pub(crate) fn requeue(&mut self, ticket: Ticket) {
         let members = self.members(ticket);
         for id in &members {
@@ -139,7 +140,10 @@ impl Matchmaker {
         #[cfg(any(test, feature = "simulation"))]
         let ticket = self.lose_place_if_planted(ticket, &members);
         let mode = self.players[&members[0]].mode;
-        self.line_up(mode, ticket);
+        match self.is_too_large(mode, &members) {
+            true => self.evict_waiting(&members, EvictReason::Party),
+            false => self.line_up(mode, ticket),
+        }
     }
 
     /// Puts a ticket into its queue, at its place.

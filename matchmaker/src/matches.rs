@@ -79,6 +79,11 @@ impl Match {
         })
     }
 
+    /// Whether it is made of these squads.
+    pub(crate) fn is_of(&self, squads: &[usize]) -> bool {
+        self.squads().map(|slots| slots.len()).eq(squads.iter().copied())
+    }
+
     pub(crate) fn phase(&self) -> MatchPhase {
         self.phase
     }

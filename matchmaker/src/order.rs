@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use crate::ids::{MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::matchmaker::Matchmaker;
-use crate::players::PlayerPhase;
+use crate::players::{Player, PlayerPhase};
 use crate::queue::Ticket;
 
 impl Matchmaker {
@@ -37,9 +37,11 @@ impl Matchmaker {
             }
             moved.extend(apart.players);
         }
+        self.fill_open_slots(mode);
         self.form_matches(mode);
-        // Only the last of them have to wait for others again.
-        moved.retain(|id| self.players[id].phase() == PlayerPhase::Queued);
+        // Only the last of them have to wait for others again; and a party may have been too large by now.
+        let waits = |player: &Player| player.phase() == PlayerPhase::Queued;
+        moved.retain(|id| self.players.get(id).is_some_and(waits));
         self.tell_requeued(mode, &moved);
     }
 

@@ -67,14 +67,17 @@ impl Matchmaker {
     }
 
     fn change_mode(&mut self, mode: ModeId, before: &Mode, now: &Mode) {
-        if now.is_closed || now.program != before.program {
+        if now.is_closed || (before.program.is_some() && now.program != before.program) {
             self.stop_games_without_players(mode);
         }
         if now.is_closed {
             let waiting = self.waiting_without_a_game(mode);
             self.evict_waiting(&waiting, EvictReason::ModeRemoved);
         }
-        if now.rules() != before.rules() || now.party_max < before.party_max {
+        if now.party_max < before.party_max {
+            self.evict_large_parties(mode);
+        }
+        if now.rules() != before.rules() {
             self.form_anew(mode);
         }
         if now.players != before.players {
@@ -128,8 +131,18 @@ impl Matchmaker {
         }
     }
 
+    /// Parties are out that are too large now. What is formed is played.
+    fn evict_large_parties(&mut self, mode: ModeId) {
+        for ticket in self.queued_tickets(mode) {
+            let members = self.members(ticket);
+            if self.is_too_large(mode, &members) {
+                self.evict_waiting(&members, EvictReason::Party);
+            }
+        }
+    }
+
     /// Matches have another size, or others may meet: matches that have no game yet are taken apart, and whoever waits
-    /// is looked at anew, where it stands. A party that is too large now is out.
+    /// is looked at anew, where it stands.
     fn form_anew(&mut self, mode: ModeId) {
         let has_no_game = |id: &MatchId| {
             let found = &self.matches[id];
@@ -137,10 +150,6 @@ impl Matchmaker {
             found.mode == mode && matches!(phase, MatchPhase::Offered { .. } | MatchPhase::Waiting)
         };
         let formed: Vec<MatchId> = self.matches.keys().copied().filter(has_no_game).collect();
-        let queued = self.queued_tickets(mode);
-        for ticket in queued {
-            self.evict_if_too_large(mode, ticket);
-        }
         let rules = self.mode(mode).rules();
         self.modes[mode.0].queue.change_rules(rules);
         self.line_up_anew(mode, &formed);
@@ -165,28 +174,16 @@ impl Matchmaker {
             if let Some(&player) = taken.players.last() {
                 self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
             }
-            for id in &taken.players {
-                self.player_mut(*id).enter(PlayerPhase::Queued);
-            }
             apart.extend(taken.players);
         }
         let tickets: BTreeSet<Ticket> = apart.iter().map(|id| self.players[id].ticket).collect();
-        for ticket in tickets {
-            if !self.evict_if_too_large(mode, ticket) {
-                self.line_up(mode, ticket);
-            }
-        }
+        tickets.into_iter().for_each(|ticket| self.requeue(ticket));
         apart.retain(|id| self.players.contains_key(id));
         self.tell_requeued(mode, &apart);
     }
 
-    /// Sends a party out that is too large by now. Whether it was.
-    fn evict_if_too_large(&mut self, mode: ModeId, ticket: Ticket) -> bool {
-        let members = self.members(ticket);
-        let is_too_large = members.len() > self.mode(mode).party_max;
-        if is_too_large {
-            self.evict_waiting(&members, EvictReason::Party);
-        }
-        is_too_large
+    /// Whether a party is too large by now for the mode that it came for.
+    pub(crate) fn is_too_large(&self, mode: ModeId, members: &[PlayerId]) -> bool {
+        members.len() > self.mode(mode).party_max
     }
 }

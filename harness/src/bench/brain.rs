@@ -72,7 +72,7 @@ fn mode(skill: Option<Skill>) -> Mode {
     let long = Duration::from_secs(3600);
     Mode {
         is_closed: false,
-        program: 0,
+        program: None,
         name: "duel".into(),
         players: 2,
         teams: Vec::new(),

@@ -215,6 +215,8 @@ impl Book {
                 person.party = Some(match_id);
             }
             self.moment.backfilled.insert(*id);
+            // Who made room for others need not be told that it stands where it stood.
+            self.moment.moved.remove(id);
         }
         self.tally.count("matches backfilled");
         let may = all_wait && all_open && is_running && is_played_there;

@@ -59,7 +59,13 @@ impl Book {
         if reason == EvictReason::Party {
             self.tally.count("players whose party was out");
             let left = self.company(&person).count() + 1;
-            return demand(left < person.company, || {
+            let is_too_large = person.company > self.mode(person.mode).party_max;
+            if is_too_large {
+                self.moment.survivors.remove(&id);
+                self.moment.moved.remove(&id);
+                self.tally.count("players whose party was too large by then");
+            }
+            return demand(left < person.company || is_too_large, || {
                 format!("{id:?} {person:?} is evicted with its party, which is whole")
             });
         }

@@ -40,21 +40,28 @@ impl World<'_> {
         }
     }
 
-    /// The configuration with another mode closed, opened, rolled, kept warm, or of another size.
+    /// The configuration with other bounds, or another mode closed, opened, rolled, kept warm, or of another size.
     fn draw_change(&mut self) -> Config {
         let mut config = self.book.config.clone();
+        if self.choices.one_in(6) {
+            let largest_match = config.modes.iter().map(|mode| mode.players).max().unwrap_or(1);
+            config.queue_max = largest_match + self.choices.index(6);
+            config.launching_max = [1, 2, 4][self.choices.index(3)];
+            return config;
+        }
         let index = self.choices.index(config.modes.len());
         let mode = &mut config.modes[index];
-        match self.choices.below(5) {
+        match self.choices.below(6) {
             0 if mode.teams.is_empty() => {
-                let players = 1 + self.choices.index(5);
-                mode.players = players.max(mode.party_max).min(config.queue_max);
+                mode.players = (1 + self.choices.index(5)).min(config.queue_max);
+                mode.party_max = mode.party_max.min(mode.players);
             }
             0 | 1 => {
                 mode.is_closed = !mode.is_closed;
                 (mode.warm_min, mode.warm_max) = (0, 0);
             }
-            2 => mode.program += 1,
+            2 => mode.party_max = 1 + self.choices.index(mode.party_max),
+            3 => mode.program = mode.program.map(|program| program + 1),
             _ if mode.is_closed => mode.is_closed = false,
             _ => {
                 mode.warm_min = self.choices.index(4);

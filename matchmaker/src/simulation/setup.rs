@@ -67,7 +67,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
     Mode {
         name: name.to_owned(),
         is_closed: false,
-        program: 0,
+        program: Some(0),
         players,
         teams,
         party_max,

@@ -108,7 +108,7 @@ fn another_program_rolls_the_games_that_nobody_plays() {
     story.ready(1, "solo");
     story.says_started(1);
     story.after_a_quiet_moment();
-    let config = changed(&story, |config| config.modes[0].program = 1);
+    let config = changed(&story, |config| config.modes[0].program = Some(1));
     let wishes = story.reconfigure(config);
     assert_eq!(for_players(&wishes), NOTHING);
     assert!(for_games(&wishes).contains(&"stop g2"), "{wishes:?}");
@@ -160,6 +160,31 @@ fn a_party_that_is_too_large_by_now_is_out_and_others_stay() {
     assert_eq!(story.reconfigure(alone), ["1: EVICTED party", "2: EVICTED party"]);
     let joined = story.ready(4, "pairs");
     assert_eq!(joined, ["4: QUEUED 2/4"]);
+}
+
+/// A match that has a game is left as it is; what becomes of it after that follows the rules of now.
+#[test]
+fn a_match_of_old_that_comes_to_nothing_is_lined_up_by_the_rules_of_now() {
+    for teams in [vec![], vec![vec![2], vec![2]]] {
+        let four = Mode { party_max: 3, ..mode("four", 4, 1) };
+        let mut story = Story::begin_warm(ports(1), vec![four]);
+        story.gather("K", &[1, 2, 3]);
+        story.ready_party(1, "four");
+        story.ready(4, "four");
+        let smaller = changed(&story, |config| {
+            config.modes[0].teams = teams.clone();
+            config.modes[0].party_max = 2;
+        });
+        assert_eq!(story.reconfigure(smaller), NOTHING, "it has its game");
+        let wishes = match teams.is_empty() {
+            true => story.leave(4),
+            false => story.exits(1),
+        };
+        let told = for_players(&wishes);
+        for player in [1, 2, 3] {
+            assert!(told.contains(&format!("{player}: EVICTED party").as_str()), "{wishes:?}");
+        }
+    }
 }
 
 #[test]

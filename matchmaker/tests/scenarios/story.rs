@@ -44,7 +44,7 @@ pub(crate) fn ports(count: u16) -> Config {
 pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
     Mode {
         is_closed: false,
-        program: 0,
+        program: Some(0),
         name: name.to_owned(),
         players,
         teams: Vec::new(),

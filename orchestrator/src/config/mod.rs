@@ -238,7 +238,7 @@ impl Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
             is_closed: mode.is_closed,
-            program: mode.program,
+            program: Some(mode.program),
             players: mode.players,
             teams: mode.teams.clone(),
             party_max: mode.party_max,
