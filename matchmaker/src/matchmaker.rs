@@ -190,6 +190,11 @@ impl Matchmaker {
         self.settle();
     }
 
+    /// The time that it was last told.
+    pub fn now(&self) -> Duration {
+        self.now
+    }
+
     /// The next thing to do, until there is none.
     pub fn poll_action(&mut self) -> Option<Action> {
         self.actions.pop_front()

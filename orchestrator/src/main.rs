@@ -220,11 +220,12 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     fit_clients_to_descriptors(&mut config);
     warn_of(&config);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
-    let range = config.ports.range.clone();
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
     // What may fail for want of an address has not failed: what is left is tried once.
-    let server = match back.and_then(|back| back.revive(&mut config, &mut store)) {
+    let revived = back.and_then(|back| back.revive(&mut config, &mut store));
+    let range = config.ports.range.clone();
+    let server = match revived {
         Some(revived) => Server::recover(config, signals, store, listener, admin, door, revived)
             .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
         None => {

@@ -143,6 +143,63 @@ fn what_was_reloaded_holds_after_a_crash() {
     muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
 }
 
+/// The file has changed before a crash: modes that want warm games and a size that makes a match at once, and even what
+/// cannot change while games live.
+#[test]
+fn whatever_the_file_says_by_then_games_play_on_after_a_crash() {
+    let muster = kept().puppet("pair", &[], "warm = 0").puppet("trio", &[], "players = 3").start();
+    let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
+    let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
+    let trio = ["cyd", "dan"].map(|name| join(&muster, "trio", name));
+    let mode = |name: &str, players: usize| {
+        let game = tests::binary("puppet-game");
+        format!(
+            "[[mode]]\nname = \"{name}\"\ncommand = [{game:?}]\nplayers = {players}\nwarm = 2\n"
+        )
+    };
+    // A running match of another size.
+    muster.configure(&(mode("pair", 3) + &mode("trio", 3)));
+    let file = muster.directory().join("muster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let ring = text.lines().find(|line| line.starts_with("range = ")).unwrap();
+    std::fs::write(&file, text.replace(ring, "range = \"20000-20001\"")).unwrap();
+    muster.operate(&["reload"]).unwrap();
+    // Nobody has told the daemon of this: two wait for a match that is complete by it.
+    muster.configure(&(mode("new", 2) + &mode("trio", 2)));
+    for _ in 0..2 {
+        crash(&muster);
+        muster.log().wait_for(&["going on with ports.range = "]);
+    }
+    assert_eq!(muster.log().lines_with(&["starting empty"]).len(), 0);
+    let mut back = trio.map(|(_, key)| {
+        let mut lobby = muster.connect();
+        lobby.resume(&key, SOON).unwrap();
+        lobby
+    });
+    let slots = back.each_mut().map(|lobby| lobby.assignment(SOON).unwrap().slot);
+    assert_eq!(slots, [0, 1]);
+    muster.order(port, "exit 3");
+    muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
+}
+
+/// Whose drain it was is known after a crash: an operator's may be taken back, and a signal's is in no hurry.
+#[test]
+fn a_drain_outlives_a_crash_and_so_does_who_wanted_it() {
+    let mut muster = kept().puppet("solo", &[], "players = 1\nwarm = 0").start();
+    let port = muster.join("solo", "ada").assignment(SOON).unwrap().port;
+    muster.operate(&["drain"]).unwrap();
+    crash(&muster);
+    muster.operate(&["undrain"]).unwrap();
+    muster.operate(&["drain"]).unwrap();
+    crash(&muster);
+    // The first signal: the game is not ended for it.
+    send(muster.first_pid(), Signal::SIGTERM);
+    muster.log().wait_for(&["SIGTERM: draining"]);
+    muster.order(port, "exit 3");
+    muster.log().wait_for(&["game ended ", "exit status 3"]);
+    assert!(muster.wait_for_exit().success());
+}
+
 /// A game that ends while there is no daemon is known to have ended, and its port comes back.
 #[test]
 fn a_game_that_ends_meanwhile_gives_its_port_back() {

@@ -15,12 +15,19 @@ const PLACES_MAX: usize = 1_000;
 pub(crate) struct Places {
     pub(crate) modes: Vec<Mode>,
     programs: Vec<Program>,
+    /// The first user of the games: those that run are known by theirs. `None`: that of the configuration.
+    #[serde(default)]
+    first_user: Option<u32>,
 }
 
 impl Config {
     /// What is at each place, for whoever goes on.
     pub(crate) fn places(&self) -> Places {
-        Places { modes: self.modes.clone(), programs: self.programs.clone() }
+        Places {
+            modes: self.modes.clone(),
+            programs: self.programs.clone(),
+            first_user: Some(self.first_user),
+        }
     }
 
     /// Gives each mode the place that it has in the file.
@@ -40,6 +47,7 @@ impl Config {
     pub(crate) fn keep_places(&mut self, before: &Places) -> Result<(), String> {
         let named = std::mem::take(&mut self.modes);
         self.programs = before.programs.clone();
+        self.first_user = before.first_user.unwrap_or(self.first_user);
         self.order.clear();
         for mode in &before.modes {
             let closed = Mode { is_closed: true, warm_min: 0, warm_max: 0, ..mode.clone() };

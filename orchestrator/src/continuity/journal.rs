@@ -51,6 +51,9 @@ pub(crate) struct Snapshot {
     /// `None`: those of the configuration.
     #[serde(default)]
     pub(crate) places: Option<Places>,
+    /// Whether a signal told the daemon to stop.
+    #[serde(default)]
+    pub(crate) stop_was_asked: bool,
     pub(crate) games: Vec<Played>,
     pub(crate) doors: netcode::Saved,
     /// Where the games work.
@@ -84,6 +87,8 @@ pub(crate) enum Record {
     Gone { game: GameId },
     /// A game that speaks netcode got its key, or gave a token.
     Door { game: GameId, door: netcode::Door },
+    /// A signal told the daemon to stop.
+    StopAsked,
     /// Modes and programs have these places from here on.
     Places(Box<Places>),
     /// What stands above is to be gone by from here on.
@@ -423,6 +428,7 @@ mod tests {
             started: Instant::now(),
             brain: Matchmaker::new(Config::default_config().for_brain()),
             places: None,
+            stop_was_asked: false,
             games: Vec::new(),
             doors: netcode::Saved::new(),
             place: "/nowhere".into(),

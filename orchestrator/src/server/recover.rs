@@ -185,6 +185,7 @@ impl Server {
         let lost = known.iter().filter(|(game, has_process)| is_lost(*game, *has_process));
         let lost = lost.map(|(game, _)| *game);
         let launcher = launches::Saved::after_a_crash(crashed.snapshot.place.clone(), lost);
+        let stop_was_asked = crashed.snapshot.stop_was_asked;
         let parts = Parts {
             poll,
             clients: Clients::after(&crashed.snapshot.brain.connections()),
@@ -202,7 +203,7 @@ impl Server {
         };
         let mut server = Self::assemble(config, signals, parts)?;
         server.journal = Some(journal);
-        server.stop_was_asked = !server.brain.is_serving();
+        server.stop_was_asked = stop_was_asked;
         for (game, descriptors) in left {
             end_unknown(game, descriptors, &mut server.store);
         }
@@ -281,6 +282,7 @@ impl Server {
             started: self.started,
             brain: self.brain.clone(),
             places: Some(self.config.places()),
+            stop_was_asked: self.stop_was_asked,
             games: self.games.played(),
             doors: self.doors.save(),
             place: self.launcher.place().to_owned(),
@@ -337,6 +339,13 @@ impl Server {
         if let Some(journal) = &mut self.journal {
             journal.note(&Record::Gone { game });
             forget(&mut self.store, &name_of(game));
+        }
+    }
+
+    /// Somebody wants the daemon to end, and no operator may take that back.
+    pub(super) fn note_stop_asked(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(&Record::StopAsked);
         }
     }
 
@@ -397,8 +406,20 @@ impl Crashed {
         if let Some(places) = &self.snapshot.places {
             placed.keep_places(places).map_err(Damage::Places)?;
         }
-        let fitted = self.snapshot.brain.reconfigure(placed.for_brain());
-        fitted.map_err(|unchangeable| Damage::Config(unchangeable.0))?;
+        let brain = &mut self.snapshot.brain;
+        let ring = &brain.config().ports;
+        if placed.ports.range != *ring {
+            let (first, last) = (ring.start(), ring.end());
+            log::error!(
+                "going on with ports.range = \"{first}-{last}\": another one takes a restart, not a crash"
+            );
+            placed.ports.range = ring.clone();
+        }
+        let for_brain = placed.for_brain();
+        let fits = brain.may_reconfigure(&for_brain);
+        fits.map_err(|unchangeable| Damage::Config(unchangeable.0))?;
+        // What it wants done for that is done once all is there.
+        brain.handle(brain.now(), Input::Reconfigure(Box::new(for_brain)));
         *config = placed;
         let whole = self.snapshot.brain.check_invariants();
         whole.map_err(|violation| Damage::Diverged(violation.to_string()))
@@ -417,6 +438,7 @@ impl Crashed {
             }
             Record::Stored(played) => drop(self.games.insert(played.game, played)),
             Record::Gone { game } => drop(self.games.remove(&game)),
+            Record::StopAsked => self.snapshot.stop_was_asked = true,
             Record::Places(places) => self.snapshot.places = Some(*places),
             Record::Door { game, door } => drop(self.snapshot.doors.insert(game, door)),
             Record::Valid | Record::Tried => {}
@@ -460,6 +482,7 @@ mod tests {
             started: crate::clock::Instant::now(),
             brain: Matchmaker::new(config.for_brain()),
             places: None,
+            stop_was_asked: false,
             games: Vec::new(),
             doors: crate::netcode::Saved::new(),
             place: "/nowhere".into(),

@@ -35,8 +35,8 @@ impl Server {
     fn try_reload(&mut self) -> Result<String, String> {
         let source = self.config_source.as_ref().ok_or("there is nothing to be read anew")?;
         let mut config = source()?;
-        config.keep_places(&self.config.places())?;
         let kept = keep_what_cannot_change(&mut config, &self.config);
+        config.keep_places(&self.config.places())?;
         let for_brain = config.for_brain();
         let fits = self.brain.may_reconfigure(&for_brain);
         fits.map_err(|unchangeable| format!("it changes {}", unchangeable.0))?;

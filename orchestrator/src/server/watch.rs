@@ -253,6 +253,7 @@ impl Server {
                 }
                 Signal::SIGTERM | Signal::SIGINT => {
                     self.stop_was_asked = true;
+                    self.note_stop_asked();
                     log::info!("{signal}: draining; once more stops at once");
                     self.notifier.stopping(self.now);
                     self.tell_brain(Input::Drain);
