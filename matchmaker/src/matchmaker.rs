@@ -115,7 +115,7 @@ impl Matchmaker {
     /// When the configuration is not valid; see [`Config::assert_valid`].
     pub fn new(config: Config) -> Self {
         config.assert_valid();
-        Self {
+        let mut brain = Self {
             now: Duration::ZERO,
             phase: Phase::Serving,
             players: BTreeMap::new(),
@@ -141,7 +141,9 @@ impl Matchmaker {
             config,
             #[cfg(any(test, feature = "simulation"))]
             planted: None,
-        }
+        };
+        brain.note_missing();
+        brain
     }
 
     /// Says what happened at `now`, a time since the start that never goes back.

@@ -51,7 +51,8 @@ impl Matchmaker {
         Some(quiet_from.min(since.saturating_add(limits::REFILL_DELAY_MAX)))
     }
 
-    fn note_missing(&mut self) {
+    /// Takes note of a warm game that is missing, or is so no more.
+    pub(crate) fn note_missing(&mut self) {
         let is_missing = self.is_warm_game_missing();
         let since = self.missing_since.unwrap_or(self.now);
         self.missing_since = is_missing.then_some(since);

@@ -421,7 +421,10 @@ impl Crashed {
         // What it wants done for that is done once all is there.
         brain.handle(brain.now(), Input::Reconfigure(Box::new(for_brain)));
         *config = placed;
-        let whole = self.snapshot.brain.check_invariants();
+        // It has not looked at it so far: whether it is whole shows when it has, as it will.
+        let mut at_rest = self.snapshot.brain.clone();
+        at_rest.handle_timeout(self.snapshot.started.elapsed());
+        let whole = at_rest.check_invariants();
         whole.map_err(|violation| Damage::Diverged(violation.to_string()))
     }
 
@@ -472,8 +475,8 @@ mod tests {
 
     use super::*;
 
-    /// A daemon whose brain has ordered a game, and that game as it was kept.
-    fn crashed() -> (Crashed, Played) {
+    /// A daemon that was told so much.
+    fn crashed_after(records: Vec<Record>) -> Crashed {
         let config = Config::default_config();
         let snapshot = Snapshot {
             format: FORMAT,
@@ -488,8 +491,12 @@ mod tests {
             place: "/nowhere".into(),
             reports: crate::reports::Saved::default(),
         };
-        let records = vec![Record::Passed { at: Duration::ZERO }];
-        let crashed = Crashed::replay(snapshot, records, 0);
+        Crashed::replay(snapshot, records, 0)
+    }
+
+    /// A daemon whose brain has ordered a game, and that game as it was kept.
+    fn crashed() -> (Crashed, Played) {
+        let crashed = crashed_after(vec![Record::Passed { at: Duration::ZERO }]);
         let game = crashed.snapshot.brain.games_figures().next().unwrap();
         let played = Played {
             game: game.game,
@@ -500,6 +507,13 @@ mod tests {
             match_id: None,
         };
         (crashed, played)
+    }
+
+    #[test]
+    fn one_that_crashed_before_its_first_turn_goes_on() {
+        let mut crashed = crashed_after(Vec::new());
+        crashed.hold_together(&BTreeMap::new()).unwrap();
+        crashed.fit(&mut Config::default_config()).unwrap();
     }
 
     #[test]
