@@ -1,10 +1,12 @@
 # Every command a person needs, one line each.
 FUZZ_SECONDS ?= 30
+STORM_SECONDS ?= 300
+STORM_SEED ?= 1
 PREFIX ?= /usr/local
 STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo run load test bench bench-games bench-smoke soak check fmt audit fuzz tools diagrams clean build man install uninstall static deb
+.PHONY: help demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -34,6 +36,10 @@ bench-smoke:     ## all of it in under a minute, to see that it works; its numbe
 
 soak:            ## 19,000 players for ten minutes: nobody is lost, memory is flat; ARGS="--players 5000 --duration 2m"
 	@scripts/soak $(ARGS)
+
+storm:           ## for STORM_SECONDS (300), a daemon that crashes, hangs and is upgraded: nobody is lost; STORM_SEED=7
+	@MUSTER_STORM_SECONDS=$(STORM_SECONDS) MUSTER_STORM_SEED=$(STORM_SEED) MUSTER_STORM_ARGS="$(ARGS)" \
+		cargo test --quiet -p muster-tests --test storm -- --nocapture
 
 check:           ## format, lints, docs and systemd units, warnings denied
 	@scripts/check-units

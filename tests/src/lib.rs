@@ -19,6 +19,7 @@ mod prey;
 pub mod proc;
 mod scrape;
 mod stage;
+mod weather;
 mod wire;
 mod work;
 
@@ -35,6 +36,7 @@ pub use ports::PortBlock;
 pub use prey::{Prey, set_mode};
 pub use scrape::Scrape;
 pub use stage::{Answer, Game, Stage};
+pub use weather::Weather;
 pub use wire::Wire;
 pub use work::Work;
 

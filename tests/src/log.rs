@@ -1,10 +1,13 @@
 //! The daemon's log as it grows.
 
-use std::io::{BufRead as _, BufReader, Read};
+use std::io::{BufRead as _, BufReader, Read, Write as _};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use crate::SOON;
+
+/// From so many bytes on a log is kept in a file.
+const LONG: usize = 200_000;
 
 /// All lines so far, and whoever waits for the next one.
 #[derive(Debug, Clone, Default)]
@@ -84,6 +87,23 @@ impl Log {
         let mut words = line.split(' ');
         let value = words.find_map(|word| word.strip_prefix(key)?.strip_prefix('='));
         value.unwrap_or_else(|| panic!("no {key}= in {line:?}"))
+    }
+
+    /// Everything so far, for somebody to read; or the file where it is, if it is long.
+    pub(crate) fn shown(&self) -> String {
+        let text = self.text();
+        if text.len() < LONG {
+            return format!("the daemon's log:\n{text}");
+        }
+        let file = tempfile::Builder::new().prefix("muster-log-").suffix(".txt").tempfile();
+        let kept = file.and_then(|mut file| {
+            file.write_all(text.as_bytes())?;
+            Ok(file.keep().map_err(|error| error.error)?.1)
+        });
+        match kept {
+            Ok(path) => format!("the daemon's log is in {}", path.display()),
+            Err(error) => format!("the daemon's log cannot be kept: {error}\n{text}"),
+        }
     }
 
     /// Everything so far.

@@ -12,6 +12,7 @@ use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::{Reply, Request};
+use serde_json::Value;
 use tempfile::TempDir;
 
 use crate::{Log, PortBlock, SOON, Scrape, binary, hostile_game, http, proc, wait_for, wait_until};
@@ -370,6 +371,32 @@ impl Muster {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
+    /// Kills a daemon that is kept, and waits for the next one.
+    pub fn crash(&self) {
+        let first = self.pid();
+        let crashes = self.log.lines_with(&["back after a crash"]).len();
+        self.signal(Signal::SIGKILL);
+        self.log.wait_for_count(crashes + 1, &["back after a crash"]);
+        wait_for("another daemon", || Some(self.pid()).filter(|pid| *pid != first));
+    }
+
+    /// Ends all, and sees that no process is left that has this Muster's name in its environment, nor a directory of
+    /// a game.
+    pub fn end_and_leave_nothing(mut self) {
+        let launcher = proc::environment(self.launcher());
+        let name = launcher.into_iter().find(|it| it.starts_with("MUSTER_INSTANCE=")).unwrap();
+        for stop in [Signal::SIGTERM, Signal::SIGINT] {
+            kill(Pid::from_raw(self.first_pid()), stop).unwrap();
+        }
+        self.wait_for_exit();
+        let left: Vec<i32> =
+            proc::all().filter(|pid| proc::environment(*pid).contains(&name)).collect();
+        assert_eq!(left, [0; 0]);
+        let files = std::fs::read_dir(self.directory()).unwrap().flatten();
+        let files: Vec<_> = files.map(|entry| entry.file_name()).collect();
+        assert_eq!(files, ["muster.toml"]);
+    }
+
     /// Has the daemon go on as another program, or as what it was started as; what the operator is told of it. `Err`:
     /// it is refused.
     pub fn upgrade(&self, program: Option<&Path>) -> Result<String, String> {
@@ -406,6 +433,13 @@ impl Muster {
         std::fs::write(&file, format!("{fixed}{toml}")).unwrap();
     }
 
+    /// The games that live, as `muster games --json` tells of them.
+    pub fn living(&self) -> Vec<Value> {
+        let told = self.operate(&["games", "--json"]).unwrap_or_default();
+        let told: Value = serde_json::from_str(&told).unwrap_or_default();
+        told["living"].as_array().cloned().unwrap_or_default()
+    }
+
     /// A directory of the test's own, which is removed with the daemon.
     pub fn directory(&self) -> &Path {
         self.directory.path()
@@ -423,6 +457,9 @@ impl Muster {
 
 impl Drop for Muster {
     fn drop(&mut self) {
+        if std::thread::panicking() {
+            eprintln!("{}", self.log.shown());
+        }
         let is_running = |child: &mut Child| child.try_wait().is_ok_and(|status| status.is_none());
         if !is_running(&mut self.child) {
             return;
@@ -437,7 +474,6 @@ impl Drop for Muster {
             self.wait_for_exit();
             return;
         }
-        eprintln!("the daemon's log:\n{}", self.log.text());
         let deadline = Instant::now() + SOON;
         while is_running(&mut self.child) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));

@@ -1,6 +1,7 @@
 //! What the kernel knows of a process; proc(5).
 
 use std::fs;
+use std::path::Path;
 use std::time::Duration;
 
 /// The numbers of a process's open descriptors, in order.
@@ -65,9 +66,32 @@ pub fn children(pid: i32) -> Vec<i32> {
     lists.iter().flat_map(|list| list.split_ascii_whitespace()).flat_map(str::parse).collect()
 }
 
+/// The words that a process was started with.
+pub fn words(pid: i32) -> Vec<String> {
+    zero_ended(pid, "cmdline")
+}
+
+/// All processes.
+pub fn all() -> impl Iterator<Item = i32> {
+    let all = fs::read_dir("/proc").unwrap().flatten();
+    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
+}
+
+/// The processes that work in a test's own directory: games, wherever they are in the tree of processes.
+pub fn at_work(directory: &Path) -> Vec<i32> {
+    let works_there = |pid: &i32| {
+        fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it.starts_with(directory))
+    };
+    all().filter(works_there).collect()
+}
+
 /// The environment that a process was started with, `NAME=value` each.
 pub fn environment(pid: i32) -> Vec<String> {
-    let bytes = fs::read(format!("/proc/{pid}/environ")).unwrap_or_default();
-    let variables = bytes.split(|&byte| byte == 0).filter(|variable| !variable.is_empty());
-    variables.map(|variable| String::from_utf8_lossy(variable).into_owned()).collect()
+    zero_ended(pid, "environ")
+}
+
+fn zero_ended(pid: i32, file: &str) -> Vec<String> {
+    let bytes = fs::read(format!("/proc/{pid}/{file}")).unwrap_or_default();
+    let words = bytes.split(|&byte| byte == 0).filter(|word| !word.is_empty());
+    words.map(|word| String::from_utf8_lossy(word).into_owned()).collect()
 }

@@ -1,12 +1,10 @@
 //! The daemon is killed with SIGKILL, its keeper starts another, and that one goes on where the first left off.
 
-use std::path::Path;
-
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::Reply;
-use tests::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
+use tests::{Log, Muster, SOON, Setup, binary, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().kept("30s").ports(6)
@@ -18,32 +16,6 @@ fn stubborn(setup: Setup) -> Setup {
     setup.mode("stubborn", &["/bin/sleep", "3600"], keys)
 }
 
-fn processes() -> impl Iterator<Item = i32> {
-    let all = std::fs::read_dir("/proc").unwrap().flatten();
-    all.filter_map(|entry| entry.file_name().to_str()?.parse().ok())
-}
-
-/// The processes that work in a test's own directory: games, wherever they are in the tree of processes.
-fn at_work(directory: &Path) -> Vec<i32> {
-    let works_there = |pid: &i32| {
-        std::fs::read_link(format!("/proc/{pid}/cwd")).is_ok_and(|it| it.starts_with(directory))
-    };
-    processes().filter(works_there).collect()
-}
-
-/// Ends all, and sees that no process is left that has this Muster's name in its environment.
-fn nothing_is_left(mut muster: Muster) {
-    let launcher = proc::environment(muster.launcher());
-    let name = launcher.into_iter().find(|it| it.starts_with("MUSTER_INSTANCE=")).unwrap();
-    for stop in [Signal::SIGTERM, Signal::SIGINT] {
-        send(muster.first_pid(), stop);
-    }
-    muster.wait_for_exit();
-    let left: Vec<i32> =
-        processes().filter(|pid| proc::environment(*pid).contains(&name)).collect();
-    assert_eq!(left, [0; 0]);
-}
-
 fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
@@ -52,15 +24,6 @@ fn send(pid: i32, signal: Signal) {
 fn freeze(pid: i32) {
     send(pid, Signal::SIGSTOP);
     wait_until("a standstill", || proc::state(pid) == Some('T'));
-}
-
-/// Kills the daemon and waits for the next one.
-fn crash(muster: &Muster) {
-    let first = muster.pid();
-    let crashes = muster.log().lines_with(&["back after a crash"]).len();
-    muster.signal(Signal::SIGKILL);
-    muster.log().wait_for_count(crashes + 1, &["back after a crash"]);
-    wait_for("another daemon", || Some(muster.pid()).filter(|pid| *pid != first));
 }
 
 /// A player who joins, and its key.
@@ -85,7 +48,7 @@ fn games_play_on_and_players_return() {
     let trio = ["cyd", "dan"].map(|name| join(&muster, "trio", name));
     muster.log().wait_for_count(2, &["game ready "]);
     for _ in 0..3 {
-        crash(&muster);
+        muster.crash();
         assert!(proc::is_alive(pid));
         // An upgrade in place in between changes nothing.
         muster.upgrade(None).unwrap();
@@ -126,7 +89,7 @@ fn what_was_reloaded_holds_after_a_crash() {
     let (_, removed) = join(&muster, "pair", "eve");
     // Nobody has told the daemon of this one.
     muster.configure(&(mode("later") + &mode("new")));
-    crash(&muster);
+    muster.crash();
     let mut cyd = muster.connect();
     let told = cyd.resume(&key, SOON).unwrap();
     assert!(matches!(told, Reply::Queued { .. }), "{told}");
@@ -226,7 +189,7 @@ fn killed_at_any_moment_it_recovers() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();
     for round in 0..5 {
         let players = ["ada", "bob"].map(|name| join(&muster, "pair", name));
-        crash(&muster);
+        muster.crash();
         let mut back = players.map(|(_, key)| {
             let mut lobby = muster.connect();
             lobby.resume(&key, SOON).map(|reply| (lobby, reply))
@@ -247,6 +210,27 @@ fn killed_at_any_moment_it_recovers() {
     });
 }
 
+/// A configuration that was edited and not read so far is that of the next daemon, which goes on all the same.
+#[test]
+fn it_goes_on_under_an_edited_configuration() {
+    let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();
+    muster.log().wait_for(&["game ready "]);
+    let (_ada, key) = join(&muster, "pair", "ada");
+    let edited = |keys: &str, more: &str| {
+        let command = binary("puppet-game");
+        let mode = |name: &str, keys: &str| {
+            format!("[[mode]]\nname = \"{name}\"\ncommand = [{command:?}]\nplayers = 2\n{keys}\n")
+        };
+        mode("pair", keys) + &mode("more", more)
+    };
+    for toml in [edited("warm = 2", "warm = 1"), edited("warm = 1", "warm = 0")] {
+        muster.configure(&toml);
+        muster.crash();
+        let told = muster.connect().resume(&key, SOON).unwrap();
+        assert!(matches!(told, Reply::Queued { position: 1, .. }), "{told}");
+    }
+}
+
 /// A game whose birth was not heard of when the daemon was killed is known to nobody. It is ended, its port comes back,
 /// and its player plays in another.
 #[test]
@@ -257,11 +241,11 @@ fn a_game_that_was_born_unheard_is_ended() {
     let (_ada, key) = join(&muster, "stubborn", "ada");
     freeze(muster.pid());
     send(launcher, Signal::SIGCONT);
-    let orphan = wait_for("its birth", || at_work(muster.directory()).pop());
-    crash(&muster);
+    let orphan = wait_for("its birth", || proc::at_work(muster.directory()).pop());
+    muster.crash();
     wait_until("the orphan's end", || !proc::is_alive(orphan));
     plays_on(&muster, &key);
-    nothing_is_left(muster);
+    muster.end_and_leave_nothing();
 }
 
 /// A launcher that outlives its daemon makes what it was ordered to make; that is ended, too, and so is a launcher that
@@ -283,7 +267,7 @@ fn a_game_that_is_born_after_the_crash_is_ended() {
         muster.log().wait_for(&["back after a crash"]);
         plays_on(&muster, &key);
         wait_until("the launcher's end", || !proc::is_alive(launcher));
-        nothing_is_left(muster);
+        muster.end_and_leave_nothing();
     }
 }
 
@@ -296,15 +280,16 @@ fn what_an_adopted_game_leaves_behind_is_ended() {
     drop(muster.join("two", "ada").assignment(SOON).unwrap());
     let line = muster.log().wait_for(&["match assigned match=1 "]);
     let game: i32 = Log::field(&line, "pid").parse().unwrap();
-    let both =
-        wait_for("its child", || Some(at_work(muster.directory())).filter(|both| both.len() == 2));
-    crash(&muster);
+    let both = wait_for("its child", || {
+        Some(proc::at_work(muster.directory())).filter(|both| both.len() == 2)
+    });
+    muster.crash();
     assert!(both.iter().all(|pid| proc::is_alive(*pid)));
     send(game, Signal::SIGKILL);
     muster.log().wait_for(&["game ended ", "match=1 "]);
     wait_until("every port back", || muster.status("two") == (0, 0, 6));
     assert!(!both.into_iter().any(proc::is_alive));
-    nothing_is_left(muster);
+    muster.end_and_leave_nothing();
 }
 
 /// The player comes back and is assigned to a game, which is the only one.
@@ -315,5 +300,5 @@ fn plays_on(muster: &Muster, key: &str) {
         lobby.assignment(SOON).unwrap();
     }
     wait_until("one port in use", || muster.status("stubborn") == (0, 1, 5));
-    assert_eq!(at_work(muster.directory()).len(), 1);
+    assert_eq!(proc::at_work(muster.directory()).len(), 1);
 }

@@ -28,6 +28,8 @@ pub(crate) struct Visit {
     is_connected: bool,
     /// When the run was due: the connection is measured from here.
     due: Duration,
+    /// It was asked whether it accepts a match. Its answer may come when the match has come to nothing.
+    was_asked: bool,
     /// Why Muster will hang up, once it has said so.
     farewell: Option<Farewell>,
     /// There is more to read, of which the kernel will tell nothing more.
@@ -78,6 +80,7 @@ impl Visit {
             phase: Phase::Connecting,
             is_connected: false,
             due,
+            was_asked: false,
             farewell: None,
             has_unread: false,
         }
@@ -280,6 +283,7 @@ impl Visit {
 
     /// Says whether it accepts the match that was found, or says nothing.
     fn answer(&mut self, stage: &mut Stage) {
+        self.was_asked = true;
         match self.run.step.answer {
             Answer::Accept => return self.conversation.say(&Request::Accept),
             Answer::Decline => self.conversation.say(&Request::Decline),
@@ -313,6 +317,10 @@ impl Visit {
             stage.measure.expected(&kind);
             self.run.is_owed = false;
             self.handle_greeted(stage);
+            return None;
+        }
+        if code == Some(ErrorCode::BadState) && self.was_asked {
+            stage.measure.expected(&kind);
             return None;
         }
         let is_expected = self.run.script.scenario().expects(number);
