@@ -4,7 +4,7 @@ use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::Reply;
-use tests::{Log, Muster, SOON, Setup, binary, proc, wait_for, wait_until};
+use tests::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().kept("30s").ports(6)
@@ -130,7 +130,7 @@ fn whatever_the_file_says_by_then_games_play_on_after_a_crash() {
     // Nobody has told the daemon of this: two wait for a match that is complete by it.
     muster.configure(&(mode("new", 2) + &mode("trio", 2)));
     for _ in 0..2 {
-        crash(&muster);
+        muster.crash();
         muster.log().wait_for(&["going on with ports.range = "]);
     }
     assert_eq!(muster.log().lines_with(&["starting empty"]).len(), 0);
@@ -151,10 +151,10 @@ fn a_drain_outlives_a_crash_and_so_does_who_wanted_it() {
     let mut muster = kept().puppet("solo", &[], "players = 1\nwarm = 0").start();
     let port = muster.join("solo", "ada").assignment(SOON).unwrap().port;
     muster.operate(&["drain"]).unwrap();
-    crash(&muster);
+    muster.crash();
     muster.operate(&["undrain"]).unwrap();
     muster.operate(&["drain"]).unwrap();
-    crash(&muster);
+    muster.crash();
     // The first signal: the game is not ended for it.
     send(muster.first_pid(), Signal::SIGTERM);
     muster.log().wait_for(&["SIGTERM: draining"]);
@@ -208,27 +208,6 @@ fn killed_at_any_moment_it_recovers() {
         let (waiting, games, free) = muster.status("pair");
         waiting == 0 && games <= 1 && free >= 5
     });
-}
-
-/// A configuration that was edited and not read so far is that of the next daemon, which goes on all the same.
-#[test]
-fn it_goes_on_under_an_edited_configuration() {
-    let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();
-    muster.log().wait_for(&["game ready "]);
-    let (_ada, key) = join(&muster, "pair", "ada");
-    let edited = |keys: &str, more: &str| {
-        let command = binary("puppet-game");
-        let mode = |name: &str, keys: &str| {
-            format!("[[mode]]\nname = \"{name}\"\ncommand = [{command:?}]\nplayers = 2\n{keys}\n")
-        };
-        mode("pair", keys) + &mode("more", more)
-    };
-    for toml in [edited("warm = 2", "warm = 1"), edited("warm = 1", "warm = 0")] {
-        muster.configure(&toml);
-        muster.crash();
-        let told = muster.connect().resume(&key, SOON).unwrap();
-        assert!(matches!(told, Reply::Queued { position: 1, .. }), "{told}");
-    }
 }
 
 /// A game whose birth was not heard of when the daemon was killed is known to nobody. It is ended, its port comes back,
