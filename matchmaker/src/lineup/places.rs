@@ -4,6 +4,7 @@
 //! counts of each, however many wait and however far apart their tickets are.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use super::cost;
 use crate::queue::Ticket;
@@ -11,31 +12,31 @@ use crate::queue::Ticket;
 /// The players who are present, by their tickets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
-    /// Players in each run of tickets, by its length and its number. Runs of nobody are left out.
-    runs: BTreeMap<(u32, u64), usize>,
+    /// Players in each run of tickets: a map for each length, by the run's number. Runs of nobody are left out, and
+    /// where the tickets are near each other the longer ones are few.
+    runs: [BTreeMap<u64, usize>; LEVELS],
     total: usize,
 }
 
 impl Places {
     pub(super) fn insert(&mut self, ticket: Ticket, players: usize) {
         self.total += players;
-        for level in 0..LEVELS {
+        for (level, runs) in self.runs.iter_mut().enumerate() {
             cost::count();
-            *self.runs.entry((level, run(ticket, level))).or_default() += players;
+            *runs.entry(run(ticket, level)).or_default() += players;
         }
     }
 
     pub(super) fn remove(&mut self, ticket: Ticket, players: usize) {
         self.total -= players;
-        for level in 0..LEVELS {
+        for (level, runs) in self.runs.iter_mut().enumerate() {
             cost::count();
-            let key = (level, run(ticket, level));
-            let Some(count) = self.runs.get_mut(&key) else {
+            let Entry::Occupied(mut count) = runs.entry(run(ticket, level)) else {
                 unreachable!("{ticket:?} goes and was not counted")
             };
-            *count -= players;
-            if *count == 0 {
-                self.runs.remove(&key);
+            *count.get_mut() -= players;
+            if *count.get() == 0 {
+                count.remove();
             }
         }
     }
@@ -43,10 +44,10 @@ impl Places {
     /// The players whose tickets are lower.
     pub(super) fn before(&self, ticket: Ticket) -> usize {
         let mut players = 0;
-        for level in 0..LEVELS {
+        for (level, runs) in self.runs.iter().enumerate() {
             let own = run(ticket, level);
             let first = own & !(RUN_LENGTH - 1);
-            for (_, count) in self.runs.range((level, first)..(level, own)) {
+            for (_, count) in runs.range(first..own) {
                 cost::count();
                 players += count;
             }
@@ -59,13 +60,13 @@ impl Places {
     }
 }
 
-fn run(ticket: Ticket, level: u32) -> u64 {
+fn run(ticket: Ticket, level: usize) -> u64 {
     ticket.0 >> (level * RUN_BITS)
 }
 
-const RUN_BITS: u32 = 6;
+const RUN_BITS: usize = 6;
 const RUN_LENGTH: u64 = 1 << RUN_BITS;
-const LEVELS: u32 = u64::BITS.div_ceil(RUN_BITS);
+const LEVELS: usize = (u64::BITS as usize).div_ceil(RUN_BITS);
 
 #[cfg(test)]
 mod tests {
@@ -86,6 +87,6 @@ mod tests {
             places.remove(Ticket(ticket), index + 1);
             assert_eq!(places.before(Ticket(ticket)), 0, "{ticket}");
         }
-        assert!(places.runs.is_empty() && places.total() == 0);
+        assert!(places.runs.iter().all(BTreeMap::is_empty) && places.total() == 0);
     }
 }
