@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 
@@ -32,8 +32,8 @@ pub(crate) enum Owner {
     Drain,
 }
 
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(from = "Vec<(Owner, Duration)>", into = "Vec<(Owner, Duration)>")]
+#[derive(Debug, Clone, Default, Deserialize)]
+#[serde(from = "Vec<(Owner, Duration)>")]
 pub(crate) struct Deadlines {
     by_time: BTreeSet<(Duration, Owner)>,
     by_owner: BTreeMap<Owner, Duration>,
@@ -86,8 +86,8 @@ impl From<Vec<(Owner, Duration)>> for Deadlines {
     }
 }
 
-impl From<Deadlines> for Vec<(Owner, Duration)> {
-    fn from(deadlines: Deadlines) -> Self {
-        deadlines.by_owner.into_iter().collect()
+impl Serialize for Deadlines {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(&self.by_owner)
     }
 }

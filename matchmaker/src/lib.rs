@@ -18,6 +18,7 @@
 
 mod arrivals;
 mod backfill;
+mod brief;
 mod config;
 mod deadlines;
 mod endings;

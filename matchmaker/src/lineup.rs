@@ -45,8 +45,8 @@ pub use rules::SkillRules;
 pub(crate) use rules::{Group, Rules};
 
 /// The tickets that wait in one mode.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(try_from = "saved::Saved", into = "saved::Saved")]
+#[derive(Debug, Clone, Deserialize)]
+#[serde(try_from = "saved::Saved")]
 pub(crate) struct Lineup {
     rules: Rules,
     present: BTreeMap<Ticket, Waiting>,
@@ -62,6 +62,7 @@ pub(crate) struct Lineup {
 struct Waiting {
     group: Group,
     /// When its window widens next; `None` if never, or while it is away.
+    #[serde(skip_serializing_if = "Option::is_none")]
     widens_at: Option<Duration>,
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
+use crate::brief;
 use crate::config::one;
 use crate::ids::{ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
@@ -20,14 +21,15 @@ pub(crate) struct Player {
     /// What names the session to whoever takes it up again.
     pub(crate) resume_key: Secret,
     pub(crate) token: Secret,
+    #[serde(serialize_with = "brief::duration")]
     pub(crate) joined_at: Duration,
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) skill: i32,
     /// The round that its ticket waits in, from 1; kept by the first on it.
-    #[serde(default = "one")]
+    #[serde(default = "one", skip_serializing_if = "brief::is_one")]
     pub(crate) round: u32,
     /// When it was told where to play.
-    #[serde(default)]
+    #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) assigned_at: Duration,
     phase: PlayerPhase,
 }

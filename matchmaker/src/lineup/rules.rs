@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::brief;
 use crate::limits::PLAYERS_PER_MATCH_MAX;
 
 /// What a match of a mode is made of.
@@ -37,6 +38,7 @@ pub(crate) struct Group {
     /// Of a party: see [`Group::skill_of`].
     pub(crate) skill: i32,
     /// When it began to wait, which is not forgotten when it goes back to the queue.
+    #[serde(serialize_with = "brief::duration")]
     pub(crate) since: Duration,
 }
 

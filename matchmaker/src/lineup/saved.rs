@@ -1,13 +1,15 @@
 //! A lineup as it is kept while the process is not there: what cannot be told from the rest.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
+use serde::ser::SerializeStruct as _;
+use serde::{Deserialize, Serialize, Serializer};
 
 use super::{Lineup, Rules, Waiting};
 use crate::queue::Ticket;
 
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Deserialize)]
 pub(super) struct Saved {
     rules: Rules,
     present: Vec<(Ticket, Waiting)>,
@@ -17,17 +19,26 @@ pub(super) struct Saved {
     resume_at: Option<Duration>,
 }
 
-impl From<Lineup> for Saved {
-    fn from(lineup: Lineup) -> Self {
-        let (news, anchors, resume_at) = lineup.agenda.to_parts();
-        Self {
-            rules: lineup.rules,
-            present: lineup.present.into_iter().collect(),
-            away: lineup.away.into_iter().collect(),
-            news,
-            anchors,
-            resume_at,
-        }
+/// As [`Saved`] is read, without a copy of all who wait.
+impl Serialize for Lineup {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        let (news, anchors, resume_at) = self.agenda.to_parts();
+        let mut saved = to.serialize_struct("Saved", 6)?;
+        saved.serialize_field("rules", &self.rules)?;
+        saved.serialize_field("present", &Pairs(&self.present))?;
+        saved.serialize_field("away", &Pairs(&self.away))?;
+        saved.serialize_field("news", &news)?;
+        saved.serialize_field("anchors", &anchors)?;
+        saved.serialize_field("resume_at", &resume_at)?;
+        saved.end()
+    }
+}
+
+struct Pairs<'a>(&'a BTreeMap<Ticket, Waiting>);
+
+impl Serialize for Pairs<'_> {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        to.collect_seq(self.0)
     }
 }
 
