@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
 use crate::config::Limits;
-use crate::continuity::Text;
+use crate::continuity::{Text, is_default};
 use crate::rest::Rest;
 
 /// How much is read at a time. The buffer is one for all clients and games, so that who is silent owns none.
@@ -73,22 +73,30 @@ struct Times {
     /// The connection, or the last whole line.
     quiet_since: Instant,
     /// The unfinished line.
+    #[serde(skip_serializing_if = "Option::is_none")]
     line_since: Option<Instant>,
     /// The output that does not get out.
+    #[serde(skip_serializing_if = "Option::is_none")]
     stuck_since: Option<Instant>,
     /// The last line.
+    #[serde(skip_serializing_if = "Option::is_none")]
     closing_since: Option<Instant>,
 }
 
-/// A client as it is written down, without its socket.
+/// A client as it is written down, without its socket. Most are as quiet as can be, and there are many.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Saved {
     address: IpAddr,
     phase: Phase,
+    #[serde(default, skip_serializing_if = "Text::is_empty")]
     input: Text,
+    #[serde(default, skip_serializing_if = "Text::is_empty")]
     output: Text,
+    #[serde(default, skip_serializing_if = "is_default")]
     wants_turn: bool,
+    #[serde(default, skip_serializing_if = "is_default")]
     bad_lines: u8,
+    #[serde(default, skip_serializing_if = "is_default")]
     refused: bool,
     lines: LineRate,
     times: Times,

@@ -14,7 +14,7 @@ use slab::Slab;
 use crate::client::{self, Client};
 use crate::clock::Instant;
 use crate::config::Limits;
-use crate::continuity::{self, Kept, StateError};
+use crate::continuity::{self, Kept, StateError, is_default};
 use crate::tokens;
 
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
@@ -41,7 +41,7 @@ struct Slot {
 }
 
 /// All clients as they are written down.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 pub(crate) struct Saved {
     generation: u32,
     clients: Vec<SavedSlot>,
@@ -51,6 +51,7 @@ pub(crate) struct Saved {
 struct SavedSlot {
     id: ConnectionId,
     socket: RawFd,
+    #[serde(default, skip_serializing_if = "is_default")]
     is_ready: bool,
     client: client::Saved,
 }

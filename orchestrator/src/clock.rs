@@ -7,12 +7,19 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, Serializer};
 
 /// A time since the machine was booted, suspension not counted; clock_gettime(2), `CLOCK_MONOTONIC`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
 #[serde(transparent)]
 pub(crate) struct Instant(Duration);
+
+/// As its seconds and nanoseconds, without their names: each client has some.
+impl Serialize for Instant {
+    fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
+        (self.0.as_secs(), self.0.subsec_nanos()).serialize(to)
+    }
+}
 
 impl Instant {
     pub(crate) fn now() -> Self {

@@ -7,16 +7,19 @@
 //! Then [`exec`] is the point of no return.
 //!
 //! The state is JSON: a version may leave out what it does not know, and has defaults for what it does not find.
+//! Nobody is answered while it is written and read. So the brain is an object of its own behind the other, and two
+//! threads write and read them side by side.
 
 pub(crate) mod exec;
 pub(crate) mod journal;
 pub(crate) mod preflight;
 mod text;
 
-use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
+use std::{io, panic, thread};
 
 use matchmaker::Matchmaker;
+use memchr::memmem;
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
@@ -30,7 +33,7 @@ use crate::{clients, games, launches, netcode, reports, templates};
 /// The version of the state. Another one is only needed where fields come to mean something else.
 pub(crate) const FORMAT: u32 = 1;
 
-/// All that another process needs to go on.
+/// All that another process needs to go on, but for the brain.
 #[derive(Serialize, Deserialize)]
 pub(crate) struct State {
     pub(crate) format: u32,
@@ -40,7 +43,6 @@ pub(crate) struct State {
     pub(crate) written: Instant,
     /// The brain's time zero.
     pub(crate) started: Instant,
-    pub(crate) brain: Matchmaker,
     /// `None`: those of the configuration.
     #[serde(default)]
     pub(crate) places: Option<Places>,
@@ -99,31 +101,114 @@ struct Head {
     format: u32,
 }
 
+/// The brain's half of a state.
+#[derive(Serialize, Deserialize)]
+struct Mind<B> {
+    brain: B,
+}
+
+/// What a brain's object begins with where it stands behind the rest: no text in JSON holds such an end of a line.
+const BRAIN: &str = "\n{\"brain\":";
+
+/// The text of a state, in its two halves. Where there is one object, it is both.
+#[derive(Clone, Copy)]
+pub(crate) struct Halves<'a> {
+    rest: &'a str,
+    brain: &'a str,
+}
+
+impl<'a> Halves<'a> {
+    /// # Errors
+    /// [`StateError`] when it is no text.
+    pub(crate) fn of(state: &'a [u8]) -> Result<Self, StateError> {
+        let text =
+            str::from_utf8(state).map_err(<serde_json::Error as serde::de::Error>::custom)?;
+        let (rest, brain) = match memmem::find(state, BRAIN.as_bytes()) {
+            Some(at) => text.split_at(at),
+            None => (text, text),
+        };
+        Ok(Self { rest, brain })
+    }
+}
+
 impl State {
-    /// Reads a state, and fits it to the configuration.
+    /// Reads a state without its brain.
     ///
     /// # Errors
-    /// [`StateError`] when it is none, of a later format, or of modes or ports that the configuration does not have.
-    pub(crate) fn read(text: &[u8], config: &mut Config) -> Result<Self, StateError> {
-        let head: Head = serde_json::from_slice(text)?;
-        if head.format > FORMAT {
-            return Err(StateError::Format(head.format));
+    /// [`StateError`] when it is none, or of a later format.
+    pub(crate) fn read(halves: Halves<'_>) -> Result<Self, StateError> {
+        let read = serde_json::from_str::<Self>(halves.rest);
+        // The rest of another format may be beyond understanding.
+        let format = match &read {
+            Ok(state) => state.format,
+            Err(_) => serde_json::from_str::<Head>(halves.rest)?.format,
+        };
+        if format > FORMAT {
+            return Err(StateError::Format(format));
         }
-        let mut state: Self = serde_json::from_slice(text)?;
-        if let Some(places) = &state.places {
-            config.keep_places(places).map_err(StateError::Places)?;
-        }
-        let fitted = state.brain.reconfigure(config.for_brain());
-        fitted.map_err(|unchangeable| StateError::Config(unchangeable.0))?;
-        Ok(state)
+        Ok(read?)
     }
 
-    /// Lets a brain that is thrown away take its next step: what it trips over, it trips over here.
-    pub(crate) fn try_out(mut self) {
-        let now = Instant::now().saturating_duration_since(self.started);
-        self.brain.handle_timeout(now);
-        while self.brain.poll_action().is_some() {}
+    /// Fits the brain that goes with this and the configuration to each other.
+    ///
+    /// # Errors
+    /// [`StateError`] when the configuration changes what cannot be changed.
+    pub(crate) fn fit(
+        &self,
+        brain: &mut Matchmaker,
+        config: &mut Config,
+    ) -> Result<(), StateError> {
+        if let Some(places) = &self.places {
+            config.keep_places(places).map_err(StateError::Places)?;
+        }
+        let fitted = brain.reconfigure(config.for_brain());
+        fitted.map_err(|unchangeable| StateError::Config(unchangeable.0))
     }
+}
+
+/// Reads the brain of a state.
+///
+/// # Errors
+/// [`StateError`] when there is none.
+pub(crate) fn read_brain(halves: Halves<'_>) -> Result<Matchmaker, StateError> {
+    let mind: Mind<Matchmaker> = serde_json::from_str(halves.brain)?;
+    Ok(mind.brain)
+}
+
+/// Reads a state to try it out: a brain that is thrown away takes its next step, and what it trips over, it trips over
+/// here.
+///
+/// # Errors
+/// [`StateError`] when it cannot be gone on with.
+pub(crate) fn try_out(text: &[u8], mut config: Config) -> Result<(), StateError> {
+    let halves = Halves::of(text)?;
+    let (state, mut brain) = (State::read(halves)?, read_brain(halves)?);
+    state.fit(&mut brain, &mut config)?;
+    let now = Instant::now().saturating_duration_since(state.started);
+    brain.handle_timeout(now);
+    while brain.poll_action().is_some() {}
+    Ok(())
+}
+
+/// Does two things at once, the first in a thread of its own if there is one to be had. The second should be the longer.
+pub(crate) fn side_by_side<A: Send, B>(
+    first: impl Fn() -> A + Sync,
+    second: impl FnOnce() -> B,
+) -> (A, B) {
+    thread::scope(|scope| {
+        let thread = thread::Builder::new().name("aside".into()).spawn_scoped(scope, &first);
+        let second = second();
+        let first = match thread {
+            Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
+            Err(_) => first(),
+        };
+        (first, second)
+    })
+}
+
+/// Whether a value need not be written.
+pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// The descriptors that a state names, collected when it is written.
@@ -188,8 +273,15 @@ warm = 0
         Config::from_file(file.path()).unwrap()
     }
 
-    fn read(state: &Value) -> Result<State, StateError> {
-        State::read(state.to_string().as_bytes(), &mut config(CONFIG))
+    fn read(state: &Value) -> Result<(State, Matchmaker), StateError> {
+        read_with(&state.to_string(), CONFIG)
+    }
+
+    fn read_with(text: &str, with: &str) -> Result<(State, Matchmaker), StateError> {
+        let halves = Halves::of(text.as_bytes())?;
+        let (state, mut brain) = (State::read(halves)?, read_brain(halves)?);
+        state.fit(&mut brain, &mut config(with))?;
+        Ok((state, brain))
     }
 
     fn golden() -> Value {
@@ -198,13 +290,31 @@ warm = 0
 
     #[test]
     fn a_state_of_the_first_version_is_read() {
-        let state = State::read(GOLDEN.as_bytes(), &mut config(CONFIG)).unwrap();
-        let waiting = [0, 1].map(|mode| state.brain.mode_status(ModeId(mode)).waiting);
+        let (_, brain) = read(&golden()).unwrap();
+        let waiting = [0, 1].map(|mode| brain.mode_status(ModeId(mode)).waiting);
         assert_eq!(waiting, [0, 1]);
-        assert_eq!(state.brain.totals().assigned, 2);
-        assert_eq!(state.brain.games().filter(|(_, has_process)| *has_process).count(), 2);
-        state.brain.check_invariants().unwrap();
-        state.try_out();
+        assert_eq!(brain.totals().assigned, 2);
+        assert_eq!(brain.games().filter(|(_, has_process)| *has_process).count(), 2);
+        brain.check_invariants().unwrap();
+        try_out(GOLDEN.as_bytes(), config(CONFIG)).unwrap();
+    }
+
+    #[test]
+    fn what_is_written_is_read_again() {
+        let (state, brain) = read(&golden()).unwrap();
+        let mut text = Vec::new();
+        io::copy(&mut exec::write_down(&state, &brain).unwrap(), &mut text).unwrap();
+        let (again, brain_again) = read_with(str::from_utf8(&text).unwrap(), CONFIG).unwrap();
+        let written = |it: &dyn Fn() -> serde_json::Result<Value>| it().unwrap();
+        assert_eq!(
+            written(&|| serde_json::to_value(&again)),
+            written(&|| serde_json::to_value(&state))
+        );
+        assert_eq!(
+            written(&|| serde_json::to_value(&brain_again)),
+            written(&|| serde_json::to_value(&brain))
+        );
+        try_out(&text, config(CONFIG)).unwrap();
     }
 
     /// What the next version adds is nothing to this one, and what it adds has a default when it reads this.
@@ -219,7 +329,7 @@ warm = 0
         for later in ["stop_was_asked", "upgrades", "journal", "asked_by"] {
             assert!(members.remove(later).is_some(), "{later}");
         }
-        let read = read(&state).unwrap();
+        let (read, _) = read(&state).unwrap();
         assert!(!read.stop_was_asked && read.upgrades == 0 && read.journal.is_none());
     }
 
@@ -234,11 +344,11 @@ warm = 0
         let mut odd = golden();
         odd["brain"]["ports"]["free"] = json!(["no port"]);
         assert!(reason(&odd).contains("not understood"), "{}", reason(&odd));
-        let mut other = config(&CONFIG.replace("30203", "30204"));
-        let refused = State::read(GOLDEN.as_bytes(), &mut other).map(drop).unwrap_err().to_string();
+        let other = CONFIG.replace("30203", "30204");
+        let refused = read_with(GOLDEN, &other).map(drop).unwrap_err().to_string();
         assert!(refused.contains("the ring of ports"), "{refused}");
         for text in ["", "{", "[]", "nonsense"] {
-            assert!(State::read(text.as_bytes(), &mut config(CONFIG)).is_err(), "{text}");
+            assert!(try_out(text.as_bytes(), config(CONFIG)).is_err(), "{text}");
         }
     }
 }

@@ -50,8 +50,8 @@ use crate::admin::ask::AskError;
 use crate::admin::socket::{AdminSocket, BindError};
 use crate::cli::{Cli, Command, Serve};
 use crate::config::{Config, ConfigError, Mode, Transport};
+use crate::continuity::StateError;
 use crate::continuity::exec::handed_over;
-use crate::continuity::{State, StateError};
 use crate::http::Door;
 use crate::launches::Launcher;
 use crate::operate::say;
@@ -185,10 +185,10 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
 
 /// Says whether this program can go on with what the daemon wrote down.
 fn preflight(flags: Serve) -> Result<(), Failure> {
-    let mut config = configure(flags)?;
+    let config = configure(flags)?;
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
-    State::read(&text, &mut config)?.try_out();
+    continuity::try_out(&text, config)?;
     say(continuity::preflight::passed())
 }
 
@@ -256,7 +256,6 @@ fn resume(
     // Executed by descriptor, the process would show that one's number for its name.
     let _ = nix::sys::prctl::set_name(c"muster");
     fit_clients_to_descriptors(&mut config);
-    let state = State::read(state, &mut config)?;
     Ok(Server::resume(config, signals, store, state)?)
 }
 

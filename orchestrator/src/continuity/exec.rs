@@ -13,9 +13,10 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
+use matchmaker::Matchmaker;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Kept, State};
+use super::{Kept, Mind, State, side_by_side};
 use crate::store;
 
 /// The environment variable that tells a program where its state is: the number of a descriptor.
@@ -46,9 +47,9 @@ impl Program {
 
     /// Executes it with this process's own arguments, and hands it the state. Returns only if that fails; then
     /// everything is as it was.
-    pub(crate) fn execute(&self, state: &State, kept: &Kept) -> io::Error {
+    pub(crate) fn execute(&self, state: &State, brain: &Matchmaker, kept: &Kept) -> io::Error {
         let execute = || -> io::Result<Infallible> {
-            let state = write_down(state)?;
+            let state = write_down(state, brain)?;
             let numbers = || kept.numbers().iter().copied().chain([state.as_raw_fd()]);
             let name = self.path.clone().into_os_string();
             let arguments = c_strings([name].into_iter().chain(std::env::args_os().skip(1)))?;
@@ -75,9 +76,13 @@ impl Program {
 ///
 /// # Errors
 /// When there is no memory, or no descriptor.
-pub(crate) fn write_down(state: &State) -> io::Result<File> {
+pub(crate) fn write_down(state: &State, brain: &Matchmaker) -> io::Result<File> {
     let mut file = File::from(memfd_create("muster-state", MemfdFlags::CLOEXEC)?);
-    file.write_all(&serde_json::to_vec(state)?)?;
+    let mind = Mind { brain };
+    let (state, brain) = side_by_side(|| serde_json::to_vec(state), || serde_json::to_vec(&mind));
+    file.write_all(&state?)?;
+    file.write_all(b"\n")?;
+    file.write_all(&brain?)?;
     file.rewind()?;
     Ok(file)
 }

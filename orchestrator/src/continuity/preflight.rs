@@ -13,6 +13,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
+use matchmaker::Matchmaker;
 use mio::Waker;
 use process::Ended;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -74,6 +75,7 @@ impl Preflight {
         program: Program,
         asked_by: Option<Asker>,
         state: State,
+        brain: Matchmaker,
         waker: Arc<Waker>,
     ) -> io::Result<Self> {
         let (tell, events) = mpsc::channel();
@@ -94,7 +96,7 @@ impl Preflight {
             {
                 command.env_remove(variable);
             }
-            let verdict = run(&mut command, &state, &is_held, &tell);
+            let verdict = run(&mut command, (&state, &brain), &is_held, &tell);
             tell(Event::Over(verdict));
         })?;
         let (pid, reaped, verdict) = (None, Vec::new(), None);
@@ -154,14 +156,14 @@ pub(crate) fn passed() -> impl Display {
 /// Makes the child, and hears what it says.
 fn run(
     command: &mut Command,
-    state: &State,
+    (state, brain): (&State, &Matchmaker),
     is_held: &Receiver<()>,
     tell: &impl Fn(Event),
 ) -> Result<(), String> {
     let deadline = Instant::now() + TIMEOUT;
     let failed =
         |attempt: &'static str| move |error: io::Error| format!("cannot {attempt}: {error}");
-    let copy = write_down(state).map_err(failed("write the state down"))?;
+    let copy = write_down(state, brain).map_err(failed("write the state down"))?;
     let (ours, its) = io::pipe().map_err(failed("make a pipe"))?;
     is_held.recv_timeout(TIMEOUT).map_err(|_| "the launcher is not there; try again".to_owned())?;
     let both = its.try_clone().map_err(failed("make a pipe"))?;

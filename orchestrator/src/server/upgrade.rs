@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::continuity::exec::Program;
 use crate::continuity::journal::Journal;
 use crate::continuity::preflight::{Preflight, Step};
-use crate::continuity::{self, FORMAT, Kept, State, StateError};
+use crate::continuity::{self, FORMAT, Halves, Kept, State, StateError, side_by_side};
 use crate::games::Games;
 use crate::http::Door;
 use crate::launches::Launcher;
@@ -60,7 +60,7 @@ impl Server {
         let state = self.write_down(&mut Kept::default(), None);
         log::info!("upgrade asked for binary={}", program.path.display());
         let waker = Arc::clone(&self.waker);
-        let preflight = Preflight::begin(program, asked_by, state, waker)
+        let preflight = Preflight::begin(program, asked_by, state, self.brain.clone(), waker)
             .map_err(|error| format!("cannot look at the program: {error}"))?;
         self.preflight = Some(preflight);
         self.launcher.hold();
@@ -126,7 +126,7 @@ impl Server {
         let Due { program, asked_by, .. } = due;
         let mut kept = Kept::default();
         let state = self.write_down(&mut kept, asked_by);
-        let error = program.execute(&state, &kept);
+        let error = program.execute(&state, &self.brain, &kept);
         self.refuse_upgrade(&program, asked_by, &format!("it cannot be executed: {error}"));
     }
 
@@ -136,7 +136,6 @@ impl Server {
             version: VERSION.to_owned(),
             written: Instant::now(),
             started: self.started,
-            brain: self.brain.clone(),
             places: Some(self.config.places()),
             listener: kept.keep(self.listener.socket()),
             admin: self.admin.as_ref().map(|admin| admin.save(kept)),
@@ -153,24 +152,35 @@ impl Server {
         }
     }
 
-    /// Goes on where the program before this one left off.
+    /// Goes on where the program before this one left off, by its state.
     ///
     /// # Errors
-    /// When a descriptor is missing, or cannot be watched.
+    /// When the state is not understood, or a descriptor is missing or cannot be watched.
     pub(crate) fn resume(
-        config: Config,
+        mut config: Config,
         signals: Signals,
         store: Store,
-        state: State,
+        text: &[u8],
     ) -> Result<Self, StateError> {
         let poll = Poll::new()?;
         let registry = poll.registry();
+        let halves = Halves::of(text)?;
+        let (others, brain) = side_by_side(
+            || {
+                let mut state = State::read(halves)?;
+                let clients = std::mem::take(&mut state.clients);
+                Ok::<_, StateError>((Clients::restore(clients, registry)?, state))
+            },
+            || continuity::read_brain(halves),
+        );
+        let (mut brain, (clients, state)) = (brain?, others?);
+        state.fit(&mut brain, &mut config)?;
         let listener = continuity::take(state.listener, "the listening socket")?;
         let games = Games::restore(state.games, registry)?;
         let admin = state.admin.map(|admin| AdminSocket::restore(admin, registry)).transpose()?;
         let parts = Parts {
-            brain: state.brain,
-            clients: Clients::restore(state.clients, registry)?,
+            brain,
+            clients,
             doors: Doors::restore(state.doors, config.ports.public_address),
             launcher: Launcher::resume(&config, state.launcher),
             listener: Listener::take(listener, config.limits.lost_timeout)?,
