@@ -26,6 +26,11 @@ pub struct Program {
 }
 
 impl Program {
+    /// Whether the games of both are the same: how long one may take to load is not a matter of what it is.
+    pub fn is(&self, other: &Self) -> bool {
+        *self == Self { ready_timeout: self.ready_timeout, ..other.clone() }
+    }
+
     /// The files that the command's arguments name, by absolute paths.
     pub(crate) fn named_files(&self) -> impl Iterator<Item = &Path> {
         let words = self.command.iter().skip(1).map(Path::new);

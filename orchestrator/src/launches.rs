@@ -16,7 +16,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use launcher::{Answer as Told, Channel, Fault, Guests, INSTANCE, Living, Order, Setup};
+use launcher::{Answer as Told, Channel, Fault, Guests, INSTANCE, Living, Order, Program, Setup};
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -191,7 +191,7 @@ impl Launcher {
     fn new(config: &Config, place: Place, inherited: Vec<i32>) -> Self {
         let setup = Setup {
             daemon: i32::try_from(std::process::id()).unwrap_or_default(),
-            programs: config.programs.clone(),
+            programs: programs_of(config),
             bind: config.ports.bind_address(),
             public_host: config.ports.public_host.clone(),
             place: place.0.clone(),
@@ -407,11 +407,12 @@ impl Launcher {
 
     /// Ends the launcher, and is about to start one that knows the programs of a configuration. Whether it had to: what
     /// this one knows may be enough.
-    pub(crate) fn go_on_with(&mut self, config: &Config) -> bool {
-        if self.setup.programs == config.programs {
+    pub(crate) fn go_on_with(&mut self, config: &Config, now: Instant) -> bool {
+        let known = std::mem::replace(&mut self.setup.programs, programs_of(config));
+        let programs = &self.setup.programs;
+        if known.len() == programs.len() && known.iter().zip(programs).all(|(it, is)| it.is(is)) {
             return false;
         }
-        self.setup.programs.clone_from(&config.programs);
         if let Some(running) = self.running.take() {
             log::info!(
                 "the launcher is replaced: it does not know all programs pid={}",
@@ -420,7 +421,7 @@ impl Launcher {
             end_launcher(running.pid);
         }
         self.lose_orders();
-        self.restart_at = Some(Instant::now());
+        self.restart_at = Some(now);
         true
     }
 
@@ -537,6 +538,10 @@ fn end_launcher(pid: i32) {
     if !poll(&mut its_end, limit.as_ref()).is_ok_and(|ended| ended > 0) {
         log::error!("the launcher of the program before this one does not end pid={pid}");
     }
+}
+
+fn programs_of(config: &Config) -> Vec<Program> {
+    config.programs.iter().map(|program| program.run.clone()).collect()
 }
 
 fn fault_of(fault: Fault) -> LaunchFault {

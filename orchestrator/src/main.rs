@@ -179,13 +179,19 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
     if let Some(level) = flags.log {
         config.log_level = level;
     }
+    Ok(config)
+}
+
+/// The configuration with which a daemon begins, or goes on.
+fn configure_start(flags: Serve) -> Result<Config, Failure> {
+    let mut config = configure(flags)?;
     config.ports.public_address = netcode::public_address(&config)?;
     Ok(config)
 }
 
 /// Says whether this program can go on with what the daemon wrote down.
 fn preflight(flags: Serve) -> Result<(), Failure> {
-    let config = configure(flags)?;
+    let config = configure_start(flags)?;
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
     continuity::try_out(&text, config)?;
@@ -194,7 +200,7 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
 
 fn serve(flags: Serve) -> Result<(), Failure> {
     raise_descriptor_limit();
-    let mut config = configure(flags.clone())?;
+    let mut config = configure_start(flags.clone())?;
     logging::start(config.log_level);
     die_of_panics();
     // Before anything else is opened.

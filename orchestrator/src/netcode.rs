@@ -15,7 +15,7 @@ use protocol::Secret;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Config, ConfigError, Ports, Transport};
+use crate::config::{Config, ConfigError, Mode, Ports, Transport};
 
 /// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
 const HELLO_SPARE: Duration = Duration::from_secs(5);
@@ -64,6 +64,11 @@ impl Doors {
     /// No doors yet. Games are reached at a public address, which a configuration without netcode has no need of.
     pub(crate) fn new(public: Option<IpAddr>) -> Self {
         Self { public, doors: BTreeMap::new() }
+    }
+
+    /// Doors that open from here on are at this address.
+    pub(crate) fn set_public(&mut self, public: Option<IpAddr>) {
+        self.public = public;
     }
 
     /// What is to be known of them.
@@ -157,19 +162,21 @@ impl Doors {
 }
 
 /// The address that connect tokens name, where a mode needs it. A token holds an address and not a name, so a name is
-/// resolved once, when Muster starts, to an address of the kind that games listen on.
+/// resolved once, to an address of the kind that games listen on: when Muster starts, or when a reload brings the first
+/// such mode. That takes as long as the system's resolver does.
 ///
 /// # Errors
 /// When `ports.public_host` is a name that cannot be resolved so.
 pub(crate) fn public_address(config: &Config) -> Result<Option<IpAddr>, ConfigError> {
-    if config.modes.iter().all(|mode| mode.transport != Transport::Netcode) {
+    let needs_it = |mode: &Mode| !mode.is_closed && mode.transport == Transport::Netcode;
+    if !config.modes.iter().any(needs_it) {
         return Ok(None);
     }
     resolve(&config.ports).map(Some).map_err(|problem| ConfigError::Flag {
         name: "ports.public_host",
         problem: format!(
             "{problem}; transport = \"netcode\" needs an address, or a name that this machine can resolve when \
-             Muster starts: connect tokens hold addresses"
+             Muster starts, or is told of the first such mode: connect tokens hold addresses"
         ),
     })
 }

@@ -1,6 +1,6 @@
 //! Another configuration for a running daemon: modes come, change and go while players wait and play.
 
-use client::Lobby;
+use client::{Assignment, GameSocket, Lobby};
 use nix::sys::signal::Signal;
 use protocol::{Reply, Request};
 use tests::{Muster, SOON, Setup, binary, wait_for, wait_until};
@@ -110,6 +110,110 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
     assert_eq!(queues(&muster), ["pair", "solo"]);
 }
 
+/// A mode for one that plays the reference echo.
+fn echo(keys: &str) -> String {
+    let game = binary("muster-game");
+    format!("[[mode]]\nname = \"echo\"\nplayers = 1\ncommand = [{game:?}, \"echo\"]\n{keys}\n")
+}
+
+fn enter(assignment: &Assignment) -> GameSocket {
+    let mut game = GameSocket::enter(assignment, SOON).unwrap();
+    game.ping("here", SOON).unwrap();
+    game
+}
+
+/// Its tokens name the address that players are told, and that is not asked for again: a name that leads nowhere
+/// harms nobody until a restart.
+#[test]
+fn the_first_mode_with_netcode_comes_by_a_reload() {
+    let muster = Setup::default().puppet("pair", &[], "").start();
+    let file = muster.directory().join("muster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    let elsewhere = "[ports]\npublic_host = \"no-such-host.invalid\"";
+    std::fs::write(&file, text.replace("[ports]", elsewhere)).unwrap();
+    for warm in ["warm = 0", "warm = 1"] {
+        muster.configure(&echo(&format!("transport = \"netcode\"\n{warm}")));
+        let told = muster.operate(&["reload"]).unwrap();
+        assert!(told.contains("ports.public_host cannot change without a restart"), "{told}");
+        let ada = muster.join("echo", "ada").assignment(SOON).unwrap();
+        assert_eq!((ada.host.as_str(), ada.transport.as_str()), ("127.0.0.1", "netcode"));
+        enter(&ada).bye(SOON).unwrap();
+    }
+}
+
+/// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does.
+#[test]
+fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its_own() {
+    for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
+        let muster = Setup::default().puppet("pair", &[], "").start();
+        let mode = |transport: &str| {
+            muster
+                .configure(&echo(&format!("transport = \"{transport}\"\nrejoin = true\nwarm = 1")));
+            muster.operate(&["reload"]).unwrap();
+        };
+        mode(before);
+        muster.log().wait_for(&["game ready"]);
+        let mut ada = muster.connect();
+        let key = ada.join(Some("echo"), Some("ada"), SOON).unwrap().resume;
+        let running = ada.assignment(SOON).unwrap();
+        let lost = enter(&running);
+        muster.log().wait_for_count(2, &["game ready"]);
+        mode(after);
+        let back = Assignment::of(muster.connect().resume(&key, SOON).unwrap()).unwrap();
+        assert_eq!((&back.match_id, back.port), (&running.match_id, running.port));
+        assert_eq!(back.transport, before);
+        enter(&back).bye(SOON).unwrap();
+        drop(lost);
+        let next = muster.join("echo", "bob").assignment(SOON).unwrap();
+        assert_eq!(next.transport, after);
+        enter(&next).bye(SOON).unwrap();
+    }
+}
+
+/// A match whose game was told of it, and has not started, gets what that game speaks.
+#[test]
+fn another_transport_is_not_for_a_match_that_is_starting() {
+    for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
+        let mode = |transport: &str, warm: usize| {
+            let game = binary("puppet-game");
+            format!(
+                "[[mode]]\nname = \"held\"\nplayers = 1\nwarm = {warm}\nstart_timeout = \"60s\"\n\
+                 command = [{game:?}, \"held\"]\ntransport = \"{transport}\"\n"
+            )
+        };
+        for warm in 0..=1 {
+            let muster = Setup::default().ports(1).config(&mode(before, warm)).start();
+            if warm == 1 {
+                muster.log().wait_for(&["game ready"]);
+            }
+            let mut ada = muster.join("held", "ada");
+            let start = muster.log().wait_for(&["heard", "\"type\":\"start\""]);
+            assert_eq!(start.contains("\"netcode\":{"), before == "netcode", "{start}");
+            muster.configure(&mode(after, warm));
+            muster.operate(&["reload"]).unwrap();
+            muster.order(*muster.ports().start(), "say {\"type\":\"started\"}");
+            assert_eq!(ada.assignment(SOON).unwrap().transport, before, "warm = {warm}");
+        }
+    }
+}
+
+/// The launcher that does not know all programs is replaced at once: what is ordered of the next one is not lost.
+#[test]
+fn games_of_another_program_are_launched_and_none_of_them_is_lost() {
+    let muster = Setup::default().metrics().puppet("pair", &[], "warm = 2").start();
+    muster.log().wait_for_count(2, &["game ready"]);
+    for round in 1..=3 {
+        muster.configure(&puppet("pair", &format!("warm = 2\nenv = {{ ROUND = \"{round}\" }}")));
+        muster.operate(&["reload"]).unwrap();
+        muster.log().wait_for_count(2 + 2 * round, &["game ready"]);
+    }
+    let of_pair = |name| muster.scrape().sum(name, &[("mode", "pair")]);
+    // What is scraped may be a moment old.
+    wait_until("all launches in the figures", || of_pair("muster_launches_total") >= 8.0);
+    assert_eq!(of_pair("muster_launch_failures_total"), 0.0);
+    assert_eq!(of_pair("muster_launches_total"), 8.0);
+}
+
 /// A reload, an upgrade in place and another reload: the places of the modes outlive all of them.
 #[test]
 fn modes_keep_their_places_over_an_upgrade() {
@@ -137,7 +241,7 @@ fn reloads_under_load_lose_nobody() {
         for player in 0..6 {
             lobbies.push(muster.join("pair", &format!("p{round}-{player}")));
         }
-        let keys = format!("warm = {}\nready_timeout = \"{}s\"", round % 3, 20 + round);
+        let keys = format!("warm = {}\nenv = {{ ROUND = \"{round}\" }}", round % 3);
         muster.configure(&puppet("pair", &keys));
         muster.operate(&["reload"]).unwrap();
     }

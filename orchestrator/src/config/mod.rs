@@ -18,13 +18,13 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use launcher::{Confinement, Contract, Program};
+use launcher::{Confinement, Contract};
 use log::LevelFilter;
 use matchmaker::{ModeId, Skill};
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-pub(crate) use places::Places;
+pub(crate) use places::{Places, Program};
 
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
@@ -44,7 +44,7 @@ pub(crate) struct Config {
     pub(crate) modes: Vec<Mode>,
     /// The modes that are played, as the operator has ordered them. At least one; the first is the default queue.
     pub(crate) order: Vec<ModeId>,
-    /// What the launcher runs, by the programs' places.
+    /// What games are made of, by the programs' places.
     pub(crate) programs: Vec<Program>,
 }
 
@@ -65,7 +65,7 @@ pub(crate) struct Ports {
     pub(crate) range: RangeInclusive<u16>,
     /// What players are told.
     pub(crate) public_host: String,
-    /// The address of `public_host`, where a mode needs it; found when Muster starts.
+    /// The address of `public_host`, where a mode needs it; found once, as [`netcode`](crate::netcode) has it.
     pub(crate) public_address: Option<IpAddr>,
     /// Where games' sockets are bound, if not where `public_host` leads.
     pub(crate) bind: Option<IpAddr>,
@@ -271,9 +271,9 @@ impl Config {
 }
 
 impl Mode {
-    /// The part that the launcher needs.
+    /// The part that a game keeps for its life.
     fn as_program(&self) -> Program {
-        Program {
+        let run = launcher::Program {
             mode: self.name.clone(),
             command: self.command.clone(),
             env: self.env.clone(),
@@ -281,7 +281,8 @@ impl Mode {
             template: self.template,
             ready_timeout: self.ready_timeout,
             confinement: self.confinement.clone(),
-        }
+        };
+        Program { run, transport: self.transport, ready_line: self.ready_line.clone() }
     }
 
     /// The slots of each team, which follow each other.

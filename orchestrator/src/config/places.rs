@@ -1,14 +1,25 @@
 //! The places of modes and programs. A mode has the place that it got first for as long as there is the daemon, upgrades
 //! and crashes included, and so has a program: games, matches and figures name them by it.
 
-use launcher::Program;
 use matchmaker::ModeId;
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use super::{Config, Mode};
+use super::{Config, Mode, Transport};
 
 /// Modes and programs that there ever were, at most: the launcher has users for so many, and they are cheap.
 const PLACES_MAX: usize = 1_000;
+
+/// What a game is made of and how it is spoken with: its own for its life, whatever becomes of its mode meanwhile.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) struct Program {
+    /// What the launcher runs.
+    pub(crate) run: launcher::Program,
+    pub(crate) transport: Transport,
+    /// For a program that knows nothing of Muster: what it prints when it can be played with.
+    #[serde(with = "pattern")]
+    pub(crate) ready_line: Option<Regex>,
+}
 
 /// What is at each place.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -75,20 +86,35 @@ impl Config {
     /// The place of a mode's program: its own from before, that of the same program, or a new one.
     fn place_of_program(&mut self, mode: &Mode, before: Option<usize>) -> usize {
         let program = mode.as_program();
-        if let Some(place) = before.filter(|place| self.programs.get(*place) == Some(&program)) {
-            return place;
+        let is_same = |place: &usize| self.programs.get(*place).is_some_and(|it| it.is(&program));
+        let same = before.filter(is_same).or_else(|| (0..self.programs.len()).find(is_same));
+        let place = same.unwrap_or(self.programs.len());
+        match self.programs.get_mut(place) {
+            Some(known) => *known = program,
+            None => self.programs.push(program),
         }
-        let same = self.programs.iter().position(|known| *known == program);
-        same.unwrap_or_else(|| {
-            self.programs.push(program);
-            self.programs.len() - 1
-        })
+        place
+    }
+
+    /// What a game of a mode is launched as from here on.
+    pub(crate) fn program_of(&self, mode: ModeId) -> &Program {
+        &self.programs[self.modes[mode.0].program]
     }
 
     /// The mode that a program is of.
     pub(crate) fn mode_of_program(&self, program: usize) -> Option<ModeId> {
-        let name = &self.programs.get(program)?.mode;
+        let name = &self.programs.get(program)?.run.mode;
         self.modes.iter().position(|mode| mode.name == *name).map(ModeId)
+    }
+}
+
+impl Program {
+    /// Whether games of both are the same to whoever meets them.
+    fn is(&self, other: &Self) -> bool {
+        let pattern = |it: &Self| it.ready_line.as_ref().map(|line| line.as_str().to_owned());
+        self.run.is(&other.run)
+            && self.transport == other.transport
+            && pattern(self) == pattern(other)
     }
 }
 
@@ -115,6 +141,7 @@ pub(super) mod pattern {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::time::Duration;
 
     use super::*;
 
@@ -149,6 +176,22 @@ mod tests {
         let back = after(&third, &[("a", "x")]);
         assert_eq!(back.modes[0].program, 0, "a program that was there before has its place");
         assert_eq!(back.mode_of_program(3), Some(ModeId(0)));
+    }
+
+    /// What is spoken with a game is a part of what it is; how long it may take to be there is not.
+    #[test]
+    fn a_program_is_what_its_games_keep_for_their_life() {
+        let first = config(&[("a", "x")]);
+        let place = |change: fn(&mut Mode)| {
+            let mut config = config(&[("a", "x")]);
+            change(&mut config.modes[0]);
+            config.keep_places(&first.places()).unwrap();
+            (config.modes[0].program, config.programs[0].run.ready_timeout.as_secs())
+        };
+        assert_eq!(place(|_| ()), (0, 5));
+        assert_eq!(place(|mode| mode.ready_timeout = Duration::from_secs(9)), (0, 9));
+        assert_eq!(place(|mode| mode.transport = Transport::Netcode), (1, 5));
+        assert_eq!(place(|mode| mode.ready_line = Some(Regex::new("go").unwrap())), (1, 5));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use protocol::netcode::Netcode;
 use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
 
 use super::Server;
-use crate::config::{Mode, Transport};
+use crate::config::{Mode, Program, Transport};
 use crate::launches::Ordered;
 use crate::netcode::DoorError;
 
@@ -52,7 +52,7 @@ impl Server {
                     slot,
                     players,
                     token,
-                    transport: self.mode(mode).transport.word().to_owned(),
+                    transport: self.program(game, mode).transport.word().to_owned(),
                 });
                 self.assign(connection, reply);
             }
@@ -124,12 +124,14 @@ impl Server {
     /// Orders a game. One that is launched for a match finds its players at birth: on its control channel, where it
     /// has one.
     fn launch(&mut self, game: GameId, mode: ModeId, port: u16, seated: Option<SeatedMatch>) {
-        if self.mode(mode).transport == Transport::Netcode {
+        let program = self.config.program_of(mode);
+        let contract = program.run.contract;
+        if program.transport == Transport::Netcode {
             self.doors.build(game, port);
             self.note_door(game);
         }
         let match_id = seated.as_ref().map(|seated| seated.match_id);
-        let guests = match (seated, self.mode(mode).contract) {
+        let guests = match (seated, contract) {
             (None, _) => Guests::Unknown,
             (Some(SeatedMatch { match_id, seats }), Contract::Muster) => {
                 Guests::Line(self.start_of(game, mode, match_id, seats).to_line())
@@ -174,7 +176,7 @@ impl Server {
         }
     }
 
-    /// What lets a player into its game, as the mode's transport has it.
+    /// What lets a player into its game, as the game's transport has it.
     fn token_of(
         &mut self,
         mode: ModeId,
@@ -183,8 +185,8 @@ impl Server {
         slot: usize,
         seat: &Secret,
     ) -> Result<String, DoorError> {
-        let Mode { transport, hello_timeout, .. } = *self.mode(mode);
-        match transport {
+        let hello_timeout = self.mode(mode).hello_timeout;
+        match self.program(game, mode).transport {
             Transport::Plain => Ok(seat.to_string()),
             Transport::Netcode => {
                 let token = self.doors.token(game, match_id, slot, seat, hello_timeout);
@@ -202,8 +204,8 @@ impl Server {
 
     /// What a game is told of its transport. Without a key it could let nobody in, and its match gets another game.
     fn netcode_of(&mut self, mode: ModeId, game: GameId) -> Option<Netcode> {
-        let Mode { transport, hello_timeout, .. } = *self.mode(mode);
-        if transport != Transport::Netcode {
+        let hello_timeout = self.mode(mode).hello_timeout;
+        if self.program(game, mode).transport != Transport::Netcode {
             return None;
         }
         let opened = self.doors.open(game, hello_timeout);
@@ -252,6 +254,12 @@ impl Server {
 
     pub(super) fn mode(&self, mode: ModeId) -> &Mode {
         &self.config.modes[mode.0]
+    }
+
+    /// What a game was launched as; one that has no process, what its mode launches.
+    pub(super) fn program(&self, game: GameId, mode: ModeId) -> &Program {
+        let launched = self.games.get(game).and_then(|it| self.config.programs.get(it.program));
+        launched.unwrap_or_else(|| self.config.program_of(mode))
     }
 
     fn queue_name(&self, mode: ModeId) -> String {

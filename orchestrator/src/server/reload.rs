@@ -4,7 +4,7 @@ use matchmaker::Input;
 
 use super::{Server, talk};
 use crate::config::Config;
-use crate::logging;
+use crate::{logging, netcode};
 
 /// Reads the configuration as the daemon did at its start.
 pub(crate) type Source = Box<dyn Fn() -> Result<Config, String>>;
@@ -40,6 +40,11 @@ impl Server {
         let for_brain = config.for_brain();
         let fits = self.brain.may_reconfigure(&for_brain);
         fits.map_err(|unchangeable| format!("it changes {}", unchangeable.0))?;
+        if config.ports.public_address.is_none() {
+            // The first mode that needs it has come; from here on it is known.
+            let found = netcode::public_address(&config);
+            config.ports.public_address = found.map_err(|error| error.to_string())?;
+        }
         let told = changes(&self.config, &config);
         // What the launcher has said is known, and what it will be asked for it has to know.
         self.handle_answers();
@@ -49,7 +54,8 @@ impl Server {
         self.config = config;
         self.greeting = talk::greeting(&self.config);
         self.reports.set_keep(self.config.reports.keep);
-        match self.launcher.go_on_with(&self.config) {
+        self.doors.set_public(self.config.ports.public_address);
+        match self.launcher.go_on_with(&self.config, self.now) {
             true => self.restart_launcher(),
             // A sign to load anew what may have changed.
             false => self.launcher.renew(),

@@ -88,8 +88,8 @@ impl Server {
     /// The brain is told that a game's process exists.
     pub(super) fn tell_launched(&mut self, game: GameId, mode: ModeId) {
         self.tell_brain(Input::Launched { game });
-        let mode = self.mode(mode);
-        if mode.contract != Contract::Muster && mode.ready_line.is_none() {
+        let program = self.program(game, mode);
+        if program.run.contract != Contract::Muster && program.ready_line.is_none() {
             // It says nothing of itself; that it runs has to do.
             self.tell_brain(Input::GameStarted { game });
         }
@@ -205,7 +205,8 @@ impl Server {
     /// A program that knows nothing of Muster may print that it can be played with.
     fn look_for_ready_line(&mut self, id: GameId, line: &str) {
         let Some(game) = self.games.get(id) else { return };
-        if self.mode(game.mode).ready_line.as_ref().is_some_and(|ready| ready.is_match(line)) {
+        let program = self.program(id, game.mode);
+        if program.ready_line.as_ref().is_some_and(|ready| ready.is_match(line)) {
             self.tell_brain(Input::GameStarted { game: id });
         }
     }
