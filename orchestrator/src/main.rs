@@ -224,7 +224,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let bind = |address| Door::bind(address).map_err(|source| Failure::Http { address, source });
     let door = config.listen.metrics.map(bind).transpose()?;
     fit_clients_to_descriptors(&mut config);
-    warn_of(&config);
+    warn_of(&config, &store);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
@@ -329,7 +329,7 @@ fn fit_clients_to_descriptors(config: &mut Config) {
 }
 
 /// Says what is allowed but likely to be a mistake.
-fn warn_of(config: &Config) {
+fn warn_of(config: &Config, store: &Store) {
     let ports = &config.ports;
     if let Some((first, last)) = ephemeral_ports()
         && *ports.range.start() <= last
@@ -338,6 +338,13 @@ fn warn_of(config: &Config) {
         log::warn!(
             "ports.range overlaps the kernel's own ports {first}-{last}: other programs will sit on some; \
              choose another range or change net.ipv4.ip_local_port_range"
+        );
+    }
+    if let Some(room) = store.is_short_for(ports.range.len()).filter(|_| config.crash_safe) {
+        log::warn!(
+            "ports.range has {} ports, and what outlives a crash has room for {room} descriptors: three for each \
+             port and sixteen are needed, or a crash ends games; FileDescriptorStoreMax= or a smaller range helps",
+            ports.range.len()
         );
     }
     let is_plain = |mode: &&Mode| mode.transport == Transport::Plain;

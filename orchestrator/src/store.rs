@@ -28,6 +28,13 @@ pub(crate) const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDN
 /// The first descriptor that is given.
 pub(crate) const FIRST_GIVEN: i32 = 3;
 
+/// Where the service manager says how many descriptors it stores; systemd.exec(5), from version 254 on.
+pub(crate) const ROOM_VARIABLE: &str = "FDSTORE";
+
+/// What is stored for each port of the ring at most, and for everything else.
+const STORED_PER_PORT: usize = 3;
+const STORED_BESIDES: usize = 16;
+
 /// The name of a descriptor that was given without one, as systemd has it.
 const NAMELESS: &str = "unknown";
 
@@ -46,6 +53,12 @@ impl Store {
     /// Whether there is one.
     pub(crate) fn is_there(&self) -> bool {
         self.outbox.has_manager()
+    }
+
+    /// How many descriptors it has room for, if it says so and that is too few for a ring of so many ports.
+    pub(crate) fn is_short_for(&self, ports: usize) -> Option<usize> {
+        let room: usize = std::env::var(ROOM_VARIABLE).ok()?.parse().ok()?;
+        (self.is_there() && room < STORED_PER_PORT * ports + STORED_BESIDES).then_some(room)
     }
 
     /// Puts descriptors into the store under one name. The caller's own may be closed then. Nobody says whether there

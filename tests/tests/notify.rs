@@ -171,3 +171,13 @@ fn its_processes_do_not_hear_of_the_manager() {
 fn monotonic_now() -> nix::sys::time::TimeSpec {
     nix::time::clock_gettime(nix::time::ClockId::CLOCK_MONOTONIC).unwrap()
 }
+
+#[test]
+fn a_store_that_is_too_small_for_the_ring_is_told_of() {
+    let manager = Manager::at_path();
+    for (room, is_short) in [("21", true), ("22", false)] {
+        let muster = managed(&manager).ports(2).env("FDSTORE", room).start();
+        let told = muster.log().lines_with(&["has room for", "descriptors"]);
+        assert_eq!(!told.is_empty(), is_short, "{told:?}");
+    }
+}

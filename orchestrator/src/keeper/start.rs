@@ -20,9 +20,9 @@ use rustix::net::{
 };
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
-use super::stored::Stored;
+use super::stored::{STORED_MAX, Stored};
 use crate::notify::outbox::{DESCRIPTORS_MAX, NOTIFY_SOCKET};
-use crate::store::FIRST_GIVEN;
+use crate::store::{FIRST_GIVEN, ROOM_VARIABLE};
 
 /// The name by which this binary knows that it is to become a daemon that is kept. The keeper of one version starts the
 /// daemon of the next: what is agreed on here does not change.
@@ -41,6 +41,7 @@ pub(super) fn start(
     // Ctrl-C is for the keeper, which passes it on: the daemon takes a second one for an order to hurry.
     command.process_group(0).stdin(Stdio::from(its));
     command.env(NOTIFY_SOCKET, notify).env("WATCHDOG_USEC", silence.as_micros().to_string());
+    command.env(ROOM_VARIABLE, STORED_MAX.to_string());
     command.env_remove("MUSTER_KEEP").env("LISTEN_FDS", stored.len().to_string());
     command.env("LISTEN_FDNAMES", stored.names()).env_remove("LISTEN_PID");
     let mut child = command.spawn()?;
