@@ -86,6 +86,8 @@ pub(crate) enum Request {
         #[serde(default)]
         now: bool,
     },
+    /// End, and leave games, places and the listening socket to the next daemon. Answered when it is done, or is refused.
+    Handover,
     /// Go on as another program, in the same process. Answered when it has taken over, or is refused.
     Upgrade {
         /// The program; as a default what the daemon was started as, looked up anew.

@@ -148,6 +148,16 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
+    /// Have the daemon end, and the next one go on with its games and places.
+    #[command(
+        after_help = "Example:\n  muster handover\n\nIt takes somebody who starts the next one: systemd or `muster serve \
+                      --keep`. Players lose their connections and come back with their resume keys; `muster upgrade` \
+                      spares them that. The next program first proves that it can go on. The daemon's exit code is 75."
+    )]
+    Handover {
+        #[command(flatten)]
+        ask: Ask,
+    },
     /// Say whether this program can go on with the state on its stdin. The daemon runs this.
     #[command(hide = true)]
     Preflight(Serve),

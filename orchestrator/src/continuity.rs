@@ -75,7 +75,7 @@ pub(crate) enum StateError {
     Parse(#[from] serde_json::Error),
     #[error("the state has format {0}, and this version reads {FORMAT}")]
     Format(u32),
-    #[error("the configuration changes {0}, which takes a restart")]
+    #[error("the configuration changes {0}, which takes a stop and a start")]
     Config(&'static str),
     #[error("the configuration has {0}")]
     Places(String),

@@ -27,6 +27,7 @@ use self::mailbox::{Mailbox, Word};
 use self::restarts::Restarts;
 use self::stored::Stored;
 use crate::notify::outbox::NOTIFY_SOCKET;
+use crate::server::HANDED_OVER;
 use crate::signals::Signals;
 use crate::{logging, store};
 
@@ -221,6 +222,10 @@ impl Keeper {
             return;
         }
         self.phase = match ended.end {
+            Ok(HANDED_OVER) if !self.stop_was_asked => {
+                log::info!("the daemon has handed over pid={}; starting the next one", ended.pid);
+                Phase::Pausing(Instant::now())
+            }
             Ok(status) => Phase::Over(status),
             Err(signal) if self.stop_was_asked => {
                 log::error!(

@@ -48,6 +48,10 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
             let upgraded = daemon(&ask)?.upgrade(binary)?;
             show(&ask, &upgraded, tables::upgraded)
         }
+        Command::Handover { ask } => {
+            let done = daemon(&ask)?.hand_over()?;
+            show(&ask, &done, tables::done)
+        }
         Command::Log { level, ask } => change(&ask, &Request::Log { level: level.to_string() }),
         Command::Dump { ask } => say(daemon(&ask)?.dump()?),
         Command::Drain { wait, ask } => {

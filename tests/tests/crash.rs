@@ -106,6 +106,37 @@ fn what_was_reloaded_holds_after_a_crash() {
     muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
 }
 
+/// A daemon that hands over ends, and the next one goes on; without somebody who starts it, it stays.
+#[test]
+fn a_daemon_hands_over_to_the_next_one() {
+    let alone = Setup::default().puppet("pair", &[], "").start();
+    let refused = alone.operate(&["handover"]).unwrap_err();
+    assert!(refused.contains("nobody keeps"), "{refused}");
+    let muster = kept().puppet("pair", &[], "players = 2\nwarm = 0").start();
+    let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
+    let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
+    let (_lobby, key) = join(&muster, "pair", "cyd");
+    let file = muster.directory().join("muster.toml");
+    let text = std::fs::read_to_string(&file).unwrap();
+    // The next one could not even read its configuration: it is not left to that.
+    std::fs::write(&file, "nonsense").unwrap();
+    let refused = muster.operate(&["handover"]).unwrap_err();
+    assert!(refused.contains("is not fit to go on"), "{refused}");
+    std::fs::write(&file, text).unwrap();
+    let first = muster.pid();
+    let told = muster.operate(&["handover"]).unwrap();
+    assert!(told.contains("handed over"), "{told}");
+    muster.log().wait_for(&["the daemon has handed over", "starting the next one"]);
+    muster.log().wait_for(&["taken over from the daemon before", "games=1"]);
+    wait_for("another daemon", || Some(muster.pid()).filter(|pid| *pid != first));
+    let mut cyd = muster.connect();
+    cyd.resume(&key, SOON).unwrap();
+    let mut dan = muster.join("pair", "dan");
+    assert_eq!([&mut cyd, &mut dan].map(|it| it.assignment(SOON).unwrap().slot), [0, 1]);
+    muster.order(port, "exit 3");
+    muster.log().wait_for(&["game ended ", "match=1 ", "exit status 3"]);
+}
+
 /// The file has changed before a crash: modes that want warm games and a size that makes a match at once, and even what
 /// cannot change while games live.
 #[test]

@@ -106,7 +106,7 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
     std::fs::write(&file, text + &puppet("solo", "players = 1")).unwrap();
     muster.signal(Signal::SIGHUP);
     let line = muster.log().wait_for(&["reloaded: solo added"]);
-    assert!(line.contains("listen.metrics cannot change without a restart"), "{line}");
+    assert!(line.contains("listen.metrics cannot change without a stop and a start"), "{line}");
     assert_eq!(queues(&muster), ["pair", "solo"]);
 }
 

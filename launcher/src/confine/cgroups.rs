@@ -185,10 +185,13 @@ impl Group {
 }
 
 impl Drop for Group {
-    /// Removes it; somebody may still be on the way out, who is waited for by whoever looks for leftovers.
+    /// Removes it, but for one whose game outlives this launcher: the next one takes it in hand.
     fn drop(&mut self) {
-        if let Err(error) = fs::remove_dir(&self.path) {
-            warn!("cannot remove the control group {}: {error}", self.path.display());
+        match fs::remove_dir(&self.path) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound && !self.is_populated() => {
+                warn!("cannot remove the control group {}: {error}", self.path.display());
+            }
+            Ok(()) | Err(_) => {}
         }
     }
 }

@@ -131,9 +131,22 @@ impl Daemon {
     /// # Errors
     /// When it refuses, with the reason; or does not say.
     pub(crate) fn upgrade(&mut self, binary: Option<PathBuf>) -> Result<Upgraded, AskError> {
-        let talk = |source| AskError::Talk { attempt: "hear", path: self.path.clone(), source };
-        self.lines.get_ref().set_read_timeout(Some(UPGRADE_TIMEOUT)).map_err(talk)?;
+        self.wait_for_preflight()?;
         self.ask(&Request::Upgrade { binary })
+    }
+
+    /// Has it end and leave everything to the next daemon.
+    ///
+    /// # Errors
+    /// As for [`upgrade`](Self::upgrade).
+    pub(crate) fn hand_over(&mut self) -> Result<Done, AskError> {
+        self.wait_for_preflight()?;
+        self.ask(&Request::Handover)
+    }
+
+    fn wait_for_preflight(&self) -> Result<(), AskError> {
+        let talk = |source| AskError::Talk { attempt: "hear", path: self.path.clone(), source };
+        self.lines.get_ref().set_read_timeout(Some(UPGRADE_TIMEOUT)).map_err(talk)
     }
 
     fn ask<A: DeserializeOwned>(&mut self, request: &Request) -> Result<A, AskError> {

@@ -77,7 +77,7 @@ impl Config {
         }
         if self.modes.len().max(self.programs.len()) > PLACES_MAX {
             return Err(format!(
-                "more than {PLACES_MAX} modes or programs since the daemon was started; that takes a restart"
+                "more than {PLACES_MAX} modes or programs since the daemon was started; that takes a stop and a start"
             ));
         }
         Ok(())

@@ -89,6 +89,8 @@ pub(crate) enum Record {
     Door { game: GameId, door: netcode::Door },
     /// A signal told the daemon to stop.
     StopAsked,
+    /// The daemon has ended for the next one to go on.
+    HandedOver,
     /// Modes and programs have these places from here on.
     Places(Box<Places>),
     /// What stands above is to be gone by from here on.

@@ -40,8 +40,18 @@ const TIMEOUT: Duration = Duration::from_secs(10);
 /// What is kept of what a program says instead.
 const WORDS_MAX: usize = 2048;
 
+/// What for a program is looked at.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Aim {
+    /// This process executes it.
+    Execute,
+    /// This process ends, and whoever keeps it starts the program.
+    HandOver,
+}
+
 /// A preflight that is under way, as the loop sees it.
 pub(crate) struct Preflight {
+    pub(crate) aim: Aim,
     pub(crate) program: Program,
     pub(crate) asked_by: Option<Asker>,
     events: Receiver<Event>,
@@ -72,6 +82,7 @@ impl Preflight {
     /// # Errors
     /// When there is no thread, or no descriptor.
     pub(crate) fn begin(
+        aim: Aim,
         program: Program,
         asked_by: Option<Asker>,
         state: State,
@@ -100,7 +111,7 @@ impl Preflight {
             tell(Event::Over(verdict));
         })?;
         let (pid, reaped, verdict) = (None, Vec::new(), None);
-        Ok(Self { program, asked_by, events, held: Some(held), pid, reaped, verdict })
+        Ok(Self { aim, program, asked_by, events, held: Some(held), pid, reaped, verdict })
     }
 
     /// Nobody kills a child for being unknown.

@@ -78,6 +78,10 @@ impl Server {
                 }
                 status
             }
+            Ok(Request::Handover) => {
+                let begun = self.begin_handover(promise());
+                return begun.err().map(refusal);
+            }
             Ok(Request::Upgrade { binary }) => {
                 let begun = self.begin_upgrade(binary, promise());
                 return begun.err().map(refusal);

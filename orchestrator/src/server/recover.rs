@@ -211,7 +211,14 @@ impl Server {
         // From here on what is left is not what was tried.
         server.cut_journal_off()?;
         let (games, waiting) = (server.games.living().count(), server.brain.totals());
-        log::warn!("back after a crash games={games} replayed={replayed} totals={waiting:?}");
+        match crashed.has_handed_over {
+            true => log::info!("taken over from the daemon before games={games}"),
+            false => {
+                log::warn!(
+                    "back after a crash games={games} replayed={replayed} totals={waiting:?}"
+                );
+            }
+        }
         Ok(server)
     }
 
@@ -349,6 +356,13 @@ impl Server {
         }
     }
 
+    /// The next daemon is to go on from here.
+    pub(super) fn note_handover(&mut self) {
+        if let Some(journal) = &mut self.journal {
+            journal.note(&Record::HandedOver);
+        }
+    }
+
     /// Modes and programs are about to have these places.
     pub(super) fn note_places(&mut self) {
         if let Some(journal) = &mut self.journal {
@@ -369,6 +383,8 @@ struct Crashed {
     snapshot: Snapshot,
     games: BTreeMap<GameId, Played>,
     reports: Reports,
+    /// Whether it ended of its own will.
+    has_handed_over: bool,
 }
 
 impl Crashed {
@@ -376,7 +392,7 @@ impl Crashed {
         let games = snapshot.games.drain(..).map(|played| (played.game, played)).collect();
         let reports = std::mem::take(&mut snapshot.reports);
         let reports = Reports::restore(reports, reports_kept);
-        let mut this = Self { snapshot, games, reports };
+        let mut this = Self { snapshot, games, reports, has_handed_over: false };
         records.into_iter().for_each(|record| this.follow(record));
         this
     }
@@ -411,7 +427,7 @@ impl Crashed {
         if placed.ports.range != *ring {
             let (first, last) = (ring.start(), ring.end());
             log::error!(
-                "going on with ports.range = \"{first}-{last}\": another one takes a restart, not a crash"
+                "going on with ports.range = \"{first}-{last}\": another one takes a stop and a start"
             );
             placed.ports.range = ring.clone();
         }
@@ -438,6 +454,7 @@ impl Crashed {
             }
             Record::Stored(played) => drop(self.games.insert(played.game, played)),
             Record::Gone { game } => drop(self.games.remove(&game)),
+            Record::HandedOver => self.has_handed_over = true,
             Record::StopAsked => self.snapshot.stop_was_asked = true,
             Record::Places(places) => self.snapshot.places = Some(*places),
             Record::Door { game, door } => drop(self.snapshot.doors.insert(game, door)),

@@ -64,7 +64,7 @@ impl Server {
         self.tell_brain(Input::Reconfigure(Box::new(for_brain)));
         let kept = match kept.is_empty() {
             true => String::new(),
-            false => format!("; {} cannot change without a restart", kept.join(", ")),
+            false => format!("; {} cannot change without a stop and a start", kept.join(", ")),
         };
         Ok(format!("reloaded: {told}{kept}"))
     }

@@ -1,4 +1,5 @@
-//! Upgrading in place: from the request through the preflight to the exec, and on the other side of it.
+//! Upgrading in place: from the request through the preflight to the exec, and on the other side of it. Handing over is the
+//! same up to the exec: this process ends there, and whoever keeps it starts the program, which goes on as after a crash.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -10,13 +11,13 @@ use mio::{Poll, Waker};
 
 use super::{Parts, Server};
 use crate::admin::socket::{AdminSocket, Asker};
-use crate::admin::{Refusal, Upgraded};
+use crate::admin::{Done, Refusal, Upgraded};
 use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::continuity::exec::Program;
 use crate::continuity::journal::Journal;
-use crate::continuity::preflight::{Preflight, Step};
+use crate::continuity::preflight::{Aim, Preflight, Step};
 use crate::continuity::{self, FORMAT, Halves, Kept, State, StateError, side_by_side};
 use crate::games::Games;
 use crate::http::Door;
@@ -35,8 +36,12 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long an upgrade waits for the store.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
 
+/// The exit code of a daemon that has handed over: whoever keeps it is to start the next one. `EX_TEMPFAIL` of sysexits.h.
+pub(crate) const HANDED_OVER: i32 = 75;
+
 /// A program that has passed its preflight.
 pub(super) struct Due {
+    aim: Aim,
     program: Program,
     asked_by: Option<Asker>,
     /// How long it waits for the store to take what it had no room for.
@@ -53,14 +58,43 @@ impl Server {
         binary: Option<PathBuf>,
         asked_by: Option<Asker>,
     ) -> Result<(), String> {
+        self.begin_preflight(Aim::Execute, binary, asked_by)
+    }
+
+    /// Somebody wants the daemon to end, and the next one to go on. What comes of it is told later.
+    ///
+    /// # Errors
+    /// Why it cannot even be tried.
+    pub(super) fn begin_handover(&mut self, asked_by: Option<Asker>) -> Result<(), String> {
+        if self.stop_was_asked {
+            return Err("a signal told the daemon to stop".to_owned());
+        }
+        if self.journal.is_none() {
+            return Err("nobody keeps what the next daemon would go on with: that takes systemd's descriptor store \
+                        (FileDescriptorStoreMax=) or muster serve --keep, and state.crash_safe"
+                .to_owned());
+        }
+        self.begin_preflight(Aim::HandOver, None, asked_by)
+    }
+
+    fn begin_preflight(
+        &mut self,
+        aim: Aim,
+        binary: Option<PathBuf>,
+        asked_by: Option<Asker>,
+    ) -> Result<(), String> {
         if self.preflight.is_some() || self.upgrade_due.is_some() {
             return Err("another upgrade is under way".to_owned());
         }
         let program = Program::open(binary)?;
         let state = self.write_down(&mut Kept::default(), None);
-        log::info!("upgrade asked for binary={}", program.path.display());
+        let what = match aim {
+            Aim::Execute => "upgrade",
+            Aim::HandOver => "handover",
+        };
+        log::info!("{what} asked for binary={}", program.path.display());
         let waker = Arc::clone(&self.waker);
-        let preflight = Preflight::begin(program, asked_by, state, self.brain.clone(), waker)
+        let preflight = Preflight::begin(aim, program, asked_by, state, self.brain.clone(), waker)
             .map_err(|error| format!("cannot look at the program: {error}"))?;
         self.preflight = Some(preflight);
         self.launcher.hold();
@@ -88,11 +122,11 @@ impl Server {
     }
 
     fn end_preflight(&mut self, verdict: Result<(), String>) {
-        let Some(Preflight { program, asked_by, .. }) = self.preflight.take() else { return };
+        let Some(Preflight { aim, program, asked_by, .. }) = self.preflight.take() else { return };
         match verdict {
             Ok(()) => {
                 let wait_until = Instant::now() + STORE_WAIT_MAX;
-                self.upgrade_due = Some(Due { program, asked_by, wait_until });
+                self.upgrade_due = Some(Due { aim, program, asked_by, wait_until });
             }
             Err(reason) => self.refuse_upgrade(&program, asked_by, &reason),
         }
@@ -108,7 +142,7 @@ impl Server {
         }
     }
 
-    /// Becomes the other program, if one is due. Returns only if that fails.
+    /// Becomes the other program, if one is due, or makes room for it. Returns only if that fails.
     pub(super) fn upgrade(&mut self) {
         let Some(due) = self.upgrade_due.take() else { return };
         // What is decided is done, and what the launcher has said is known: what is not heard now is lost with it.
@@ -123,11 +157,27 @@ impl Server {
             }
             log::warn!("the service manager does not read what is stored; some of it is lost");
         }
-        let Due { program, asked_by, .. } = due;
+        let Due { aim, program, asked_by, .. } = due;
+        if aim == Aim::HandOver {
+            self.hand_over(asked_by);
+        }
         let mut kept = Kept::default();
         let state = self.write_down(&mut kept, asked_by);
         let error = program.execute(&state, &self.brain, &kept);
         self.refuse_upgrade(&program, asked_by, &format!("it cannot be executed: {error}"));
+    }
+
+    /// Ends without a word to players and games: their connections are lost, and they come back to the next daemon.
+    fn hand_over(&mut self, asked_by: Option<Asker>) -> ! {
+        self.note_handover();
+        log::info!("handed over games={}; the next daemon goes on", self.games.living().count());
+        let done = Done { done: "handed over: the next daemon goes on".to_owned() };
+        let answer = serde_json::to_string(&done).unwrap_or_default();
+        if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
+            admin.keep_promise(asker, &answer);
+        }
+        // Not by way of main: nothing that the games work in is to be taken away.
+        std::process::exit(HANDED_OVER)
     }
 
     fn write_down(&self, kept: &mut Kept, asked_by: Option<Asker>) -> State {
