@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
+.PHONY: help try-systemd demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -40,6 +40,10 @@ soak:            ## 19,000 players for ten minutes: nobody is lost, memory is fl
 storm:           ## for STORM_SECONDS (300), a daemon that crashes, hangs and is upgraded: nobody is lost; STORM_SEED=7
 	@MUSTER_STORM_SECONDS=$(STORM_SECONDS) MUSTER_STORM_SEED=$(STORM_SEED) MUSTER_STORM_ARGS="$(ARGS)" \
 		cargo test --quiet -p muster-tests --test storm -- --nocapture
+
+try-systemd:     ## the units under a real systemd, in namespaces of its own; takes root
+	cargo build --quiet --workspace --bins
+	scripts/try-systemd
 
 check:           ## format, lints, docs and systemd units, warnings denied
 	@scripts/check-units
