@@ -106,6 +106,7 @@ impl<'a> Weather<'a> {
             Blow::Hiccup => {
                 let pause = self.millis(HICCUP_MS);
                 let has_struck = self.strike(Signal::SIGSTOP);
+                // No wait for a fact: that this passes is what befalls it.
                 std::thread::sleep(pause);
                 self.strike(Signal::SIGCONT);
                 has_struck

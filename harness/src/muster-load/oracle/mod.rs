@@ -12,7 +12,8 @@
 //!   more players than it says, each in a slot of its own, all of one queue and sent to one address.
 //! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one
 //!   said `READY` for the same queue, and was then told nothing until it was assigned, it is in no later match
-//!   than the other. Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is
+//!   than the other. Nor is it if both were dropped, and it was told QUEUED again before the other one said READY again,
+//!   who had first said so after it was first told QUEUED. Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is
 //!   certain from here only that it is older than whoever says `READY` afterwards. A match that waits (`WAITING`)
 //!   may be formed anew, to bring who went back to where they stood, and has a new number then: its players are
 //!   held to the last promise alone, and so is a queue whose games fail. And no match has a number that is not
@@ -30,7 +31,7 @@ use std::time::Duration;
 use protocol::{ErrorCode, Reply, WaitReason};
 use serde::Serialize;
 
-use order::{Order, Seat};
+use order::{Came, Order, Seat, Stood};
 
 /// How players ended who were told QUEUED. The sum of all is the number of those who were.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
@@ -127,7 +128,11 @@ struct Session {
     state: State,
     /// When it said READY; its first one, if it has taken up its session again.
     ready_at: Duration,
-    /// When it is certain to have had its place.
+    /// When it said READY last, if it had been dropped before; else the same.
+    last_ready_at: Duration,
+    /// When it was told QUEUED first.
+    first_placed_at: Option<Duration>,
+    /// When it is certain to have had its place, and stood there to be matched.
     placed_at: Duration,
     /// When Muster said its last word to it; while its last READY is not answered, when it said that.
     word_at: Duration,
@@ -283,6 +288,12 @@ impl Oracle {
             state: State::Asked { resumes: earlier.is_some() },
             // What is taken up again is as old as it was.
             ready_at: earlier.map_or(now, |earlier| earlier.ready_at),
+            // Until then it was away: no match was formed with it.
+            last_ready_at: match earlier {
+                Some(earlier) if earlier.owed_since.is_none() => earlier.last_ready_at,
+                Some(_) | None => now,
+            },
+            first_placed_at: earlier.and_then(|earlier| earlier.first_placed_at),
             placed_at: now,
             word_at: now,
             leave_at: earlier.and_then(|earlier| earlier.leave_at),
@@ -411,6 +422,7 @@ impl Oracle {
         let (queue, before) = (session.queue, *session);
         if session.is_asked() {
             (session.state, session.placed_at) = (State::Silent, now);
+            session.first_placed_at.get_or_insert(now);
             // If it has said LEAVE before, nobody has heard it.
             (session.leave_at, session.may_be_evicted, session.owed_since) = (None, false, None);
         }
@@ -487,8 +499,18 @@ impl Oracle {
             slot: *slot,
             players: *players,
             address: format!("{host}:{port}"),
-            ready_at: session.ready_at,
-            placed_at: (session.state == State::Silent).then_some(session.placed_at),
+            came: Came {
+                ready_at: session.ready_at,
+                // One that hears of its match as it comes back may have been in it all the time.
+                last_ready_at: match session.is_asked() {
+                    true => session.ready_at,
+                    false => session.last_ready_at,
+                },
+            },
+            stood: (session.state == State::Silent).then_some(Stood {
+                placed_at: session.first_placed_at.unwrap_or(session.placed_at),
+                since: session.placed_at,
+            }),
         };
         self.note_seat(now, session.queue, seat);
     }

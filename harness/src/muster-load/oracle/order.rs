@@ -14,11 +14,39 @@ pub(crate) struct Seat {
     pub(crate) players: usize,
     /// `host:port`
     pub(crate) address: String,
-    /// When the player said READY.
+    pub(crate) came: Came,
+    /// `None` where that is not certain.
+    pub(crate) stood: Option<Stood>,
+}
+
+/// What a player's place cannot have been older than, and its match not formed before.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Came {
+    /// When it said READY.
     pub(crate) ready_at: Duration,
-    /// When it is certain to have been in the queue, and from when on it was in no match but this one; `None`
-    /// where that is not certain.
-    pub(crate) placed_at: Option<Duration>,
+    /// When it said so last: the same, or when it came back after Muster had dropped it.
+    pub(crate) last_ready_at: Duration,
+}
+
+/// What a player's place cannot have been newer than, and since when it could be in no match but this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Stood {
+    /// When it was told QUEUED first.
+    pub(crate) placed_at: Duration,
+    /// When it was told so last, or that it stands where it stood.
+    pub(crate) since: Duration,
+}
+
+impl Stood {
+    /// Whether it is at least as much of a reason for an early match as another.
+    fn covers(self, other: Self) -> bool {
+        self.placed_at <= other.placed_at && self.since <= other.since
+    }
+
+    /// Whether who stood so has to be in no later match than who came so.
+    fn is_before(self, came: Came) -> bool {
+        self.placed_at < came.ready_at && self.since < came.last_ready_at
+    }
 }
 
 /// See the head of this file.
@@ -35,9 +63,9 @@ struct Match {
     /// Bit by bit, whose slots are known to be taken.
     slots: u128,
     address: String,
-    /// The player who had its place first, as far as is certain, and the one who said READY last.
-    first_placed: Option<(Duration, u32)>,
-    last_ready: (Duration, u32),
+    /// Its players.
+    came: Vec<(Came, u32)>,
+    stood: Vec<(Stood, u32)>,
     is_told_of: bool,
 }
 
@@ -54,18 +82,17 @@ impl Order {
     /// # Errors
     /// What is wrong with that, beside the other players of the match.
     pub(crate) fn seat(&mut self, seat: Seat) -> Result<(), String> {
-        let Seat { player, match_number, slot, players, address, ready_at, placed_at } = seat;
+        let Seat { player, match_number, slot, players, address, came, stood } = seat;
         let found = self.matches.entry(match_number).or_insert_with(|| Match {
             players,
             slots: 0,
             address: address.clone(),
-            first_placed: None,
-            last_ready: (ready_at, player),
+            came: Vec::new(),
+            stood: Vec::new(),
             is_told_of: false,
         });
-        let placed = placed_at.map(|placed| (placed, player));
-        found.first_placed = found.first_placed.into_iter().chain(placed).min();
-        found.last_ready = found.last_ready.max((ready_at, player));
+        found.came.push((came, player));
+        found.stood.extend(stood.map(|stood| (stood, player)));
         let told =
             format!("p{player} was assigned to match {match_number}, slot {slot} of {players}");
         if found.players != players {
@@ -92,30 +119,42 @@ impl Order {
     /// below `floor`: no player who may still be assigned can have been before their players.
     pub(crate) fn sweep(&mut self, floor: u64) -> Vec<String> {
         let mut problems = Vec::new();
-        // The first place of all matches that are later than the one looked at.
-        let mut earliest: Option<(Duration, u32, u64)> = None;
+        // The best places in matches that are later than the one looked at: none of them covers another.
+        let mut best: Vec<(Stood, u32, u64)> = Vec::new();
         for (number, found) in self.matches.iter_mut().rev() {
-            let (ready, later_player) = found.last_ready;
-            if let Some((placed, player, match_number)) = earliest
-                && placed < ready
-                && !found.is_told_of
+            if !found.is_told_of
+                && let Some(problem) = found.problem(*number, &best)
             {
                 found.is_told_of = true;
-                let (placed, ready) = (seconds(placed), seconds(ready));
-                problems.push(format!(
-                    "p{player} had its place at {placed} and is in match {match_number}; p{later_player} said READY at \
-                     {ready} and is in match {number}, which is earlier"
-                ));
+                problems.push(problem);
             }
-            if let Some((placed, player)) = found.first_placed
-                && earliest.is_none_or(|(earliest, ..)| placed < earliest)
-            {
-                earliest = Some((placed, player, *number));
+            for &(stood, player) in &found.stood {
+                if !best.iter().any(|(better, ..)| better.covers(stood)) {
+                    best.retain(|(other, ..)| !stood.covers(*other));
+                    best.push((stood, player, *number));
+                }
             }
         }
         self.matches = self.matches.split_off(&floor);
         self.sweep_at = self.matches.len() * 2;
         problems
+    }
+}
+
+impl Match {
+    /// One of its players who came later than one of those in later matches.
+    fn problem(&self, number: u64, later: &[(Stood, u32, u64)]) -> Option<String> {
+        self.came.iter().find_map(|&(came, overtaker)| {
+            let (stood, player, its_number) =
+                later.iter().find(|(stood, ..)| stood.is_before(came))?;
+            let (placed, since) = (seconds(stood.placed_at), seconds(stood.since));
+            let (ready, last) = (seconds(came.ready_at), seconds(came.last_ready_at));
+            Some(format!(
+                "p{player} had its place at {placed}, stood there from {since} on, and is in match {its_number}; \
+                 p{overtaker} said READY at {ready}, for the last time at {last}, and is in match {number}, which is \
+                 earlier"
+            ))
+        })
     }
 }
 
@@ -130,9 +169,19 @@ mod tests {
             slot: usize::try_from(player % 2).unwrap(),
             players: 2,
             address: "127.0.0.1:20000".into(),
-            ready_at: Duration::from_millis(ready_ms),
-            placed_at: Some(Duration::from_millis(placed_ms)),
+            came: came(ready_ms, ready_ms),
+            stood: stood(placed_ms, placed_ms),
         }
+    }
+
+    fn came(ready_ms: u64, last_ready_ms: u64) -> Came {
+        let [ready_at, last_ready_at] = [ready_ms, last_ready_ms].map(Duration::from_millis);
+        Came { ready_at, last_ready_at }
+    }
+
+    fn stood(placed_ms: u64, since_ms: u64) -> Option<Stood> {
+        let [placed_at, since] = [placed_ms, since_ms].map(Duration::from_millis);
+        Some(Stood { placed_at, since })
     }
 
     #[test]
@@ -162,11 +211,29 @@ mod tests {
     #[test]
     fn whose_place_is_not_certain_proves_nothing() {
         let mut order = Order::default();
-        order.seat(Seat { placed_at: None, ..seat(0, 2, 0, 1) }).unwrap();
+        order.seat(Seat { stood: None, ..seat(0, 2, 0, 1) }).unwrap();
         order.seat(seat(2, 1, 5, 6)).unwrap();
         assert_eq!(order.sweep(0), [] as [String; 0]);
         order.seat(seat(1, 2, 3, 4)).unwrap();
         assert!(order.sweep(0)[0].contains("p1 had its place"), "the other player of that match");
+    }
+
+    /// Both were dropped at 10; one came back at 20, and the other at 30 or before.
+    #[test]
+    fn who_was_back_in_its_old_place_before_another_came_back_is_in_no_later_match() {
+        for (younger_back_ms, is_overtaken) in [(30, true), (15, false)] {
+            let mut order = Order::default();
+            let older = Seat { stood: stood(1, 20), came: came(0, 19), ..seat(0, 2, 0, 1) };
+            let younger = Seat { came: came(5, younger_back_ms), ..seat(2, 1, 5, 31) };
+            order.seat(older).unwrap();
+            order.seat(younger).unwrap();
+            assert_eq!(order.sweep(0).len(), usize::from(is_overtaken), "{younger_back_ms}");
+        }
+        // The other way round nobody is overtaken.
+        let mut order = Order::default();
+        order.seat(Seat { stood: stood(1, 20), came: came(0, 19), ..seat(0, 1, 0, 1) }).unwrap();
+        order.seat(Seat { stood: stood(6, 31), came: came(5, 30), ..seat(2, 2, 5, 31) }).unwrap();
+        assert_eq!(order.sweep(0), [] as [String; 0]);
     }
 
     #[test]

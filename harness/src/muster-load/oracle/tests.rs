@@ -343,7 +343,25 @@ fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
     join(&mut oracle, 20, 2);
     assign(&mut oracle, 30, 2, 1, 0);
     assign(&mut oracle, 31, 1, 2, 0);
-    assert_broken(oracle, 40, "in order", "p1 had its place at 0.012 s");
+    assert_broken(
+        oracle,
+        40,
+        "in order",
+        "p1 had its place at 0.001 s, stood there from 0.012 s on",
+    );
+
+    // So is whoever was behind it, if it comes back later.
+    let mut both = Oracle::new(PATIENCE);
+    join(&mut both, 0, 1);
+    join(&mut both, 3, 2);
+    for (player, back_at) in [(1, 10), (2, 20)] {
+        both.handle(ms(5), player, Event::Dropped);
+        both.handle(ms(back_at), player, Event::ReadySaid { queue: "duel", resumes: true });
+        queued(&mut both, back_at + 1, player);
+    }
+    assign(&mut both, 30, 2, 1, 0);
+    assign(&mut both, 31, 1, 2, 0);
+    assert_broken(both, 40, "in order", "p1 had its place at 0.001 s");
 
     let mut missed = dropped_and_back();
     assign(&mut missed, 10, 1, 1, 0);
