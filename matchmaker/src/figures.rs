@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::games::GamePhase;
 use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 use crate::matchmaker::{Matchmaker, Totals};
@@ -36,7 +38,8 @@ pub enum PortPlace {
 }
 
 /// What a game is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum GameStage {
     /// Its process is being made, or loads.
     Launching,

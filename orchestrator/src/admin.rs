@@ -11,9 +11,8 @@ pub(crate) mod tables;
 
 use std::path::PathBuf;
 
+use matchmaker::GameStage;
 use serde::{Deserialize, Serialize};
-
-use crate::reports::Phase;
 
 /// The reports in an answer when nobody says how many.
 pub(crate) const LAST_DEFAULT: usize = 20;
@@ -114,7 +113,7 @@ pub(crate) struct LivingGame {
     pub(crate) mode: String,
     #[serde(rename = "match")]
     pub(crate) match_id: Option<String>,
-    pub(crate) phase: Phase,
+    pub(crate) phase: GameStage,
     /// As soon as there is a process.
     pub(crate) pid: Option<i32>,
     pub(crate) port: u16,

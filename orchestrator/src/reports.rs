@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::{Duration, SystemTime};
 
-use matchmaker::{Action, Event, Exit, GameId, MatchId, ModeId};
+use matchmaker::{Action, Event, Exit, GameId, GameStage, MatchId, ModeId};
 use process::Ended;
 use protocol::Seat;
 use serde::{Deserialize, Serialize};
@@ -72,24 +72,13 @@ pub(crate) enum ExitWord {
     Unknown,
 }
 
-/// What a living game is at, as far as was heard of it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum Phase {
-    Launching,
-    Warm,
-    Starting,
-    Running,
-    Stopping,
-}
-
 /// A game that was ordered and has not ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Draft {
     pub(crate) mode: ModeId,
     pub(crate) port: u16,
     pub(crate) ordered: Instant,
-    pub(crate) phase: Phase,
+    pub(crate) phase: GameStage,
     pub(crate) match_id: Option<MatchId>,
     /// The names of its players, by slot.
     pub(crate) names: Vec<String>,
@@ -173,12 +162,16 @@ impl Reports {
             }
             Action::Start { game, match_id, seats, .. } => {
                 self.seat(*game, *match_id, seats);
-                self.enter(*game, Phase::Starting);
+                self.enter(*game, GameStage::Starting);
             }
             Action::Fill { game, seats } => self.seat_others(*game, seats),
-            Action::Stop { game, .. } | Action::Kill { game } => self.enter(*game, Phase::Stopping),
-            Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, Phase::Warm),
-            Action::Report(Event::MatchAssigned { game, .. }) => self.enter(*game, Phase::Running),
+            Action::Stop { game, .. } | Action::Kill { game } => {
+                self.enter(*game, GameStage::Stopping);
+            }
+            Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, GameStage::Warm),
+            Action::Report(Event::MatchAssigned { game, .. }) => {
+                self.enter(*game, GameStage::Running);
+            }
             Action::Report(Event::MatchResult { game, result, .. }) => {
                 self.note_result(*game, result);
             }
@@ -192,7 +185,7 @@ impl Reports {
             mode,
             port,
             ordered: now,
-            phase: Phase::Launching,
+            phase: GameStage::Launching,
             match_id: None,
             names: Vec::new(),
             result: None,
@@ -218,7 +211,7 @@ impl Reports {
         }
     }
 
-    pub(crate) fn enter(&mut self, game: GameId, phase: Phase) {
+    pub(crate) fn enter(&mut self, game: GameId, phase: GameStage) {
         if let Some(draft) = self.drafts.get_mut(&game) {
             draft.phase = phase;
         }
@@ -317,19 +310,6 @@ impl std::fmt::Display for ExitWord {
             Self::Status(status) => Exit::Status(status).fmt(f),
             Self::Signal(signal) => Exit::Signal(signal).fmt(f),
             Self::Unknown => Exit::Unknown.fmt(f),
-        }
-    }
-}
-
-impl Phase {
-    /// The word for it.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Launching => "launching",
-            Self::Warm => "warm",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
         }
     }
 }

@@ -285,7 +285,7 @@ mod tests {
             game: "1".into(),
             mode: "duel".into(),
             match_id: None,
-            phase: crate::reports::Phase::Running,
+            phase: matchmaker::GameStage::Running,
             pid: None,
             port: 20000,
             age_ms: 1,

@@ -8,7 +8,7 @@ use super::Server;
 use crate::metrics::{
     ExitCause, FailedLaunch, GAMES_MAX, GameNow, GameSource, ModeNow, Snapshot, fault_index,
 };
-use crate::reports::{Draft, Phase};
+use crate::reports::Draft;
 
 impl Server {
     /// Counts what is about to be done, before it is recorded.
@@ -35,7 +35,7 @@ impl Server {
             Event::MatchAssigned { mode, game, waited, .. } => {
                 // Who was launched for its match never was sent a start.
                 let (source, ready_in) = match self.draft(*game) {
-                    Some(draft) if draft.phase == Phase::Launching => {
+                    Some(draft) if draft.phase == GameStage::Launching => {
                         (GameSource::Launched, Some(self.since_order(draft)))
                     }
                     _ => (GameSource::Warm, None),

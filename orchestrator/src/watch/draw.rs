@@ -212,12 +212,12 @@ fn draw_events(watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
 mod tests {
     use std::time::Instant;
 
+    use matchmaker::GameStage;
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;
     use crate::admin::{PortStatus, QueueStatus, ReportStatus, Status, Turns};
-    use crate::reports::Phase;
 
     fn view(ports: &str) -> View {
         let queue = |queue: &str, failing| QueueStatus {
@@ -255,9 +255,9 @@ mod tests {
             }),
         };
         let games = vec![
-            game(1, Phase::Warm, &[]),
-            game(2, Phase::Running, &["ada", "b\u{1b}[31mb"]),
-            game(3, Phase::Launching, &[]),
+            game(1, GameStage::Warm, &[]),
+            game(2, GameStage::Running, &["ada", "b\u{1b}[31mb"]),
+            game(3, GameStage::Launching, &[]),
         ];
         View { status, games, usage: BTreeMap::new(), asked: Instant::now(), rate: Some(1.5) }
     }
