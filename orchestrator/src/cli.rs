@@ -17,7 +17,7 @@ use crate::admin::LAST_DEFAULT;
     version,
     term_width = 80,
     disable_help_subcommand = true,
-    help_template = "{about}\n\n{usage-heading} {usage}\n\nCommands:\n{subcommands}{after-help}",
+    help_template = "{about}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}{after-help}",
     after_help = "Example: muster status --watch. muster COMMAND --help says more of each."
 )]
 pub(crate) struct Cli {
