@@ -1,11 +1,13 @@
 //! Making one process: what it is to run, with what at hand, and the launch step that makes it so.
 
+use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::net::SocketAddr;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use process::Stack;
 use protocol::{GAME_CONTROL_FD, GAME_PROTOCOL};
@@ -95,6 +97,15 @@ impl Maker {
         let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
         let stack = Stack::new();
         Self { setup, confiner, walls, stack, spare: None, lacks_spare: true, beside }
+    }
+
+    /// Templates may take so long to load from here on.
+    pub(crate) fn set_times(&mut self, templates: BTreeMap<usize, Duration>) {
+        for (mode, ready_timeout) in templates {
+            if let Some(program) = self.setup.programs.get_mut(mode) {
+                program.ready_timeout = ready_timeout;
+            }
+        }
     }
 
     pub(crate) fn program(&self, mode: usize) -> &Program {

@@ -181,8 +181,10 @@ impl Launcher {
             }
             Order::LookAgain => self.is_to_look = true,
             Order::Purge { game } => self.leftovers.purge(game, &mut self.maker.stack),
-            Order::Renew => {
+            Order::Renew { templates } => {
                 let mut outcomes = Vec::new();
+                self.templates.retire_all_but(&templates, &mut outcomes);
+                self.maker.set_times(templates);
                 self.templates.renew(&mut self.maker, &self.directories, &mut outcomes);
                 self.tell(outcomes)?;
             }

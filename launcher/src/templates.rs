@@ -81,6 +81,24 @@ impl Templates {
         self.settle(mode, maker, directories, outcomes);
     }
 
+    /// Ends those whose modes are not named: nobody will ask them for a game any more.
+    pub(crate) fn retire_all_but(
+        &mut self,
+        in_use: &BTreeMap<usize, Duration>,
+        outcomes: &mut Vec<Outcome>,
+    ) {
+        self.by_mode.retain(|mode, slot| {
+            let is_used = in_use.contains_key(mode);
+            if !is_used {
+                give_up(slot.serving.take(), outcomes);
+                give_up(slot.loading.take(), outcomes);
+                let fault = Fault::Other("its mode was removed".into());
+                refuse_all(&mut slot.waiting, &fault, outcomes);
+            }
+            is_used
+        });
+    }
+
     /// Starts all of them anew. Those that serve go on until the new ones do.
     pub(crate) fn renew(
         &mut self,

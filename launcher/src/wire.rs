@@ -1,11 +1,13 @@
 //! The channel between the daemon and the launcher, and between the launcher and its templates: packets of JSON
 //! with descriptors attached, over a Unix socket of type `SOCK_SEQPACKET`; unix(7).
 
+use std::collections::BTreeMap;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
@@ -65,8 +67,11 @@ pub enum Order {
         /// The game.
         game: u64,
     },
-    /// Start the templates anew: what they have loaded may have changed.
-    Renew,
+    /// Start the templates anew, as what they have loaded may have changed; end those that are not named.
+    Renew {
+        /// Those in use, by their modes, and how long each may take to load.
+        templates: BTreeMap<usize, Duration>,
+    },
     /// The daemon is about to make a child that is no game: kill nobody who was left behind until `Release`. Answered
     /// by `Holding`.
     Hold,

@@ -216,6 +216,9 @@ pub(crate) struct QueueStatus {
     /// Whether its games keep failing.
     #[serde(default)]
     pub(crate) failing: bool,
+    /// Whether its mode was removed; it is told of as long as somebody waits or plays.
+    #[serde(default)]
+    pub(crate) removed: bool,
 }
 
 /// The ring of ports.

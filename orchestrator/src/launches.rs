@@ -284,9 +284,14 @@ impl Launcher {
         self.setup.inherited.retain(|pid| *pid != spared);
     }
 
-    /// Templates are to be started anew.
-    pub(crate) fn renew(&mut self) {
-        self.order(&Order::Renew);
+    /// The templates of modes that are played are to be started anew, and others have had their time.
+    pub(crate) fn renew(&mut self, config: &Config) {
+        let in_use = config.order.iter().map(|mode| config.modes[mode.0].program);
+        let template = |place: usize| {
+            let program = &config.programs[place].run;
+            program.template.map(|_| (place, program.ready_timeout))
+        };
+        self.order(&Order::Renew { templates: in_use.filter_map(template).collect() });
     }
 
     /// The launch that was ordered last, of those that were not answered. A process that exists now belongs to it,

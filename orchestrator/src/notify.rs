@@ -9,6 +9,7 @@ pub(crate) mod outbox;
 use std::io;
 use std::time::Duration;
 
+use protocol::Visible;
 use sd_notify::NotifyState;
 
 use self::outbox::{Outbox, RETRY_AFTER};
@@ -110,7 +111,8 @@ impl Notifier {
         self.status_at = now + STATUS_PERIOD;
         let status = status();
         if status != self.status {
-            self.tell(&[NotifyState::Status(&status)]);
+            // A line is a word to the service manager, and what an operator wrote is none.
+            self.tell(&[NotifyState::Status(&Visible(&status).to_string())]);
             self.status = status;
         }
     }

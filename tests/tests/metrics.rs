@@ -36,6 +36,51 @@ fn play(muster: &Muster) {
 
 // ---- What is told ----
 
+fn puppet(name: &str) -> String {
+    let game = binary("puppet-game");
+    format!("[[mode]]\nname = \"{name}\"\nplayers = 1\nwarm = 0\ncommand = [{game:?}]\n")
+}
+
+/// A mode that came has all its figures at once, and one that went has none as soon as nobody plays there.
+#[test]
+fn modes_that_come_and_go_are_in_the_figures_for_as_long_as_they_matter() {
+    let muster = Setup::default().metrics().config(&puppet("old")).start();
+    let port = muster.join("old", "ada").assignment(SOON).unwrap().port;
+    muster.configure(&puppet("new"));
+    muster.operate(&["reload"]).unwrap();
+    let page = || http::get(&muster.http(), "/metrics").body;
+    let shown = |mode: &str| page().contains(&format!("mode=\"{mode}\""));
+    let queues = || {
+        let page: serde_json::Value =
+            serde_json::from_str(&http::get(&muster.http(), "/status.json").body).unwrap();
+        let status = muster.operate(&["status", "--json"]).unwrap();
+        let status: serde_json::Value = serde_json::from_str(&status).unwrap();
+        let names = |queues: &serde_json::Value, name: &str| -> Vec<String> {
+            let queues = queues.as_array().unwrap().iter();
+            queues.map(|queue| queue[name].as_str().unwrap().to_owned()).collect()
+        };
+        (names(&page["queues"], "name"), names(&status["queues"], "queue"))
+    };
+    // What is scraped may be a moment old.
+    wait_until("the new mode in the figures", || shown("new"));
+    let scrape = muster.scrape();
+    for counter in ["muster_matches_formed_total", "muster_launches_total"] {
+        assert_eq!(scrape.sum(counter, &[("mode", "new")]), 0.0);
+    }
+    assert_eq!(scrape.sum("muster_games", &[("mode", "old"), ("phase", "running")]), 1.0);
+    let both = || ["new", "old"].map(str::to_owned).to_vec();
+    assert_eq!(queues(), (both(), both()));
+    let status = muster.operate(&["status"]).unwrap();
+    assert!(status.lines().any(|it| it.starts_with("old") && it.ends_with("removed")), "{status}");
+    muster.order(port, "exit 0");
+    wait_until("the end of the old one", || !shown("old"));
+    assert_eq!(queues(), (vec!["new".to_owned()], vec!["new".to_owned()]));
+    // It is another one when it comes back, to whoever has forgotten it; to the daemon it is the same.
+    muster.configure(&puppet("old"));
+    muster.operate(&["reload"]).unwrap();
+    wait_until("it is back", || shown("old"));
+}
+
 #[test]
 fn counters_agree_with_what_was_played() {
     let muster = start();

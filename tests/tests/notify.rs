@@ -66,6 +66,21 @@ fn it_says_that_it_reloads_with_the_time_and_when_it_has() {
     manager.wait_for("READY=1");
 }
 
+/// What stands in a file of an operator is a word about the daemon, and none to the service manager.
+#[test]
+fn what_was_wrong_with_a_reload_is_one_line() {
+    let manager = Manager::at_path();
+    let muster = managed(&manager).start();
+    manager.wait_for_value("STATUS=0 players");
+    muster.configure("[[mode]]\nname = \"duel\"\ncommand = [\"x\"]\ntransport = \"a\\nMAINPID=1\"");
+    muster.operate(&["reload"]).unwrap_err();
+    let told = manager.wait_for_value("STATUS=");
+    assert!(
+        told.contains("the last reload was refused") && told.contains("a\\nMAINPID=1"),
+        "{told}"
+    );
+}
+
 #[test]
 fn it_says_that_it_stops_and_asks_for_the_time_that_its_games_take() {
     let manager = Manager::at_path();

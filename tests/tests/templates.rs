@@ -61,6 +61,48 @@ fn no_match_was_harmed(muster: &Muster) {
 
 // ---- Templates that do what they should ----
 
+/// A reload starts the templates in use anew, and ends those of modes that are gone; their games play on.
+#[test]
+fn a_mode_that_is_gone_leaves_no_template_behind() {
+    let other = "[[mode]]\nname = \"other\"\ncommand = [\"muster-game\", \"echo\"]\nwarm = 0\n";
+    let muster = pairs("warm = 0").config(&format!("{other}template = true")).start();
+    let games = enter(assigned(&muster));
+    let old = template(&muster, 1);
+    muster.configure(&format!("{other}template = true"));
+    for _ in 0..2 {
+        muster.operate(&["reload"]).unwrap();
+        muster.log().wait_for(&["template ended mode=pair", &format!("pid={old} ")]);
+    }
+    play(games);
+    let lobbies = ["ada", "bob"].map(|name| muster.join("other", name));
+    play(enter(lobbies.map(|mut lobby| lobby.assignment(SOON).unwrap())));
+    let started = muster.log().lines_with(&["template started"]);
+    assert_eq!(started.iter().filter(|line| line.contains("mode=pair")).count(), 1, "{started:?}");
+    no_match_was_harmed(&muster);
+}
+
+/// How long it may take to load is no part of what a template is.
+#[test]
+fn another_time_to_load_ends_nothing_and_is_what_the_next_template_has() {
+    let mode = |time: &str| {
+        format!(
+            "[[mode]]\nname = \"pair\"\ncommand = [\"muster-game\", \"echo\"]\nplayers = 2\n\
+             warm = 1\ntemplate = true\nready_timeout = \"{time}\"\n"
+        )
+    };
+    let muster = Setup::default().config(&mode("5s")).start();
+    muster.log().wait_for(&["game ready"]);
+    let (launcher, old) = (muster.launcher(), template(&muster, 1));
+    muster.configure(&mode("7s"));
+    assert!(muster.operate(&["reload"]).unwrap().contains("pair changed"));
+    muster.log().wait_for(&["template ended mode=pair", &format!("pid={old} ")]);
+    assert_ne!(template(&muster, 2), old);
+    play(enter(assigned(&muster)));
+    assert_eq!(muster.launcher(), launcher);
+    assert_eq!(muster.log().lines_with(&["game stopping"]), [""; 0]);
+    no_match_was_harmed(&muster);
+}
+
 #[test]
 fn whole_matches_behind_all_walls() {
     whole_matches("");

@@ -156,7 +156,12 @@ pub(crate) fn queue_row(it: &QueueStatus) -> [String; 6] {
         it.away.to_string(),
         it.oldest_ms.map_or_else(nothing, short),
         it.games.to_string(),
-        (if it.failing { "failing" } else { "well" }).to_owned(),
+        match it {
+            QueueStatus { removed: true, .. } => "removed",
+            QueueStatus { failing: true, .. } => "failing",
+            _ => "well",
+        }
+        .to_owned(),
     ]
 }
 

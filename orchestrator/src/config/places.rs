@@ -96,6 +96,12 @@ impl Config {
         place
     }
 
+    /// All modes: those that are played as the operator has ordered them, then those that were removed.
+    pub(crate) fn all_in_order(&self) -> impl Iterator<Item = ModeId> {
+        let removed = self.modes.iter().enumerate().filter(|(_, mode)| mode.is_closed);
+        self.order.iter().copied().chain(removed.map(|(place, _)| ModeId(place)))
+    }
+
     /// What a game of a mode is launched as from here on.
     pub(crate) fn program_of(&self, mode: ModeId) -> &Program {
         &self.programs[self.modes[mode.0].program]

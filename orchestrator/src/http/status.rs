@@ -107,7 +107,7 @@ fn view(snapshot: &Snapshot, process: Process) -> View<'_> {
             assigned: modes().map(|mode| mode.matches_assigned).sum(),
             ended: modes().map(|mode| mode.matches_finished + mode.matches_stopped).sum(),
         },
-        queues: snapshot.modes.iter().map(|mode| queue(mode, free)).collect(),
+        queues: snapshot.shown().map(|(mode, _)| queue(mode, free)).collect(),
         ports: Ports {
             first: snapshot.first_port,
             places: snapshot.ports.iter().map(|place| letter(*place)).collect(),

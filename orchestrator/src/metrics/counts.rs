@@ -164,11 +164,14 @@ impl Counts {
         Self { modes: vec![ModeCounts::default(); modes], ..Self::default() }
     }
 
+    /// Makes room for so many modes at least.
+    pub(crate) fn fit(&mut self, modes: usize) {
+        self.modes.resize_with(modes.max(self.modes.len()), ModeCounts::default);
+    }
+
     /// The numbers of a mode.
     pub(crate) fn mode(&mut self, mode: ModeId) -> &mut ModeCounts {
-        if self.modes.len() <= mode.0 {
-            self.modes.resize_with(mode.0 + 1, ModeCounts::default);
-        }
+        self.fit(mode.0 + 1);
         &mut self.modes[mode.0]
     }
 

@@ -346,10 +346,8 @@ impl Exposition {
 
     /// A row for each mode, of how it is.
     fn by_mode(&self, value: impl Fn(&ModeNow) -> f64) -> impl Iterator<Item = (Labels<'_>, f64)> {
-        self.snapshot
-            .modes
-            .iter()
-            .map(move |mode| (vec![("mode", mode.name.as_str())], value(mode)))
+        let modes = self.snapshot.shown();
+        modes.map(move |(mode, _)| (vec![("mode", mode.name.as_str())], value(mode)))
     }
 
     /// A row for each mode, of what was counted.
@@ -357,7 +355,7 @@ impl Exposition {
         &'a self,
         value: impl Fn(&'a ModeCounts) -> V,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
-        let modes = self.snapshot.modes.iter().zip(&self.snapshot.counts.modes);
+        let modes = self.snapshot.shown();
         modes.map(move |(now, counts)| (vec![("mode", now.name.as_str())], value(counts)))
     }
 
@@ -366,7 +364,7 @@ impl Exposition {
         &'a self,
         rows: impl Fn(&'a ModeNow, &'a str, &'a ModeCounts) -> Vec<(Labels<'a>, V)>,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
-        let modes = self.snapshot.modes.iter().zip(&self.snapshot.counts.modes);
+        let modes = self.snapshot.shown();
         modes.flat_map(move |(now, counts)| rows(now, &now.name, counts))
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matchmaker::{GameStage, PortPlace, Totals};
 
-use super::Counts;
+use super::{Counts, ModeCounts};
 
 /// The games that a snapshot tells of one by one; beyond that they are only counted.
 pub(crate) const GAMES_MAX: usize = 200;
@@ -21,8 +21,10 @@ pub(crate) struct Snapshot {
     pub(crate) has_launcher: bool,
     pub(crate) counts: Counts,
     pub(crate) totals: Totals,
-    /// In the order of the configuration.
+    /// By their places, those that were removed included; see [`Self::shown`].
     pub(crate) modes: Vec<ModeNow>,
+    /// Their places, as the operator has ordered them, and then those that were removed.
+    pub(crate) order: Vec<usize>,
     pub(crate) first_port: u16,
     /// The ring, from its first port on.
     pub(crate) ports: Vec<PortPlace>,
@@ -34,6 +36,8 @@ pub(crate) struct Snapshot {
 #[derive(Debug, Clone)]
 pub(crate) struct ModeNow {
     pub(crate) name: String,
+    /// Whether it was removed.
+    pub(crate) is_closed: bool,
     /// Players in a match.
     pub(crate) players: usize,
     /// Whether its games are forked from a template.
@@ -62,7 +66,20 @@ pub(crate) struct GameNow {
     pub(crate) age: Duration,
 }
 
+impl ModeNow {
+    /// Whether anybody may want to know of it: one that was removed is there for as long as somebody waits or plays.
+    fn is_shown(&self) -> bool {
+        !self.is_closed || self.waiting > 0 || self.games.iter().any(|count| *count > 0)
+    }
+}
+
 impl Snapshot {
+    /// The modes that are shown, with what was counted of them.
+    pub(crate) fn shown(&self) -> impl Iterator<Item = (&ModeNow, &ModeCounts)> {
+        let at = |place: &usize| Some((self.modes.get(*place)?, self.counts.modes.get(*place)?));
+        self.order.iter().filter_map(at).filter(|(mode, _)| mode.is_shown())
+    }
+
     /// How many ports are in a place.
     pub(crate) fn ports_in(&self, place: PortPlace) -> usize {
         self.ports.iter().filter(|it| **it == place).count()

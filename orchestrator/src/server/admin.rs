@@ -137,13 +137,15 @@ impl Server {
             mode: self.config.modes[mode.0].name.clone(),
             pid,
         };
+        let queues = self.config.all_in_order().map(|mode| self.queue_status(mode));
+        let queues = queues.filter(|it| !it.removed || it.waiting + it.games > 0);
         let range = &self.config.ports.range;
         let (kept, bytes) = self.reports.kept();
         Status {
             pid: std::process::id(),
             uptime_ms: millis(self.now.saturating_duration_since(self.started)),
             serving: self.brain.is_serving(),
-            queues: self.config.order.iter().map(|&mode| self.queue_status(mode)).collect(),
+            queues: queues.collect(),
             ports: PortStatus {
                 first: *range.start(),
                 last: *range.end(),
@@ -169,6 +171,7 @@ impl Server {
             away: status.away,
             oldest_ms: figures.oldest_since.map(waits),
             failing: figures.is_failing,
+            removed: self.mode(mode).is_closed,
         }
     }
 

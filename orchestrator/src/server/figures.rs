@@ -134,6 +134,7 @@ impl Server {
             counts: self.counts.clone(),
             totals: self.brain.totals(),
             modes,
+            order: self.config.all_in_order().map(|mode| mode.0).collect(),
             first_port,
             ports,
             games: games.iter().rev().take(GAMES_MAX).map(game_now).collect(),
@@ -145,6 +146,7 @@ impl Server {
         let config = self.mode(mode);
         ModeNow {
             name: config.name.clone(),
+            is_closed: config.is_closed,
             players: config.players,
             is_template: config.template.is_some(),
             waiting: figures.waiting,

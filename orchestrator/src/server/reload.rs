@@ -53,12 +53,13 @@ impl Server {
         }
         self.config = config;
         self.greeting = talk::greeting(&self.config);
+        self.counts.fit(self.config.modes.len());
         self.reports.set_keep(self.config.reports.keep);
         self.doors.set_public(self.config.ports.public_address);
         match self.launcher.go_on_with(&self.config, self.now) {
             true => self.restart_launcher(),
             // A sign to load anew what may have changed.
-            false => self.launcher.renew(),
+            false => self.launcher.renew(&self.config),
         }
         self.note_places();
         self.tell_brain(Input::Reconfigure(Box::new(for_brain)));

@@ -227,6 +227,7 @@ mod tests {
             away: 1,
             oldest_ms: Some(4_000),
             failing,
+            removed: false,
         };
         let game = |id: u64, phase, players: &[&str]| LivingGame {
             game: id.to_string(),
