@@ -88,7 +88,7 @@ pub(crate) enum Command {
                       421 DRAINING. Games are stopped after shutdown.drain_timeout."
     )]
     Drain {
-        /// Return when the daemon has ended.
+        /// Return when the daemon has ended, also if it crashes meanwhile and comes back.
         #[arg(long)]
         wait: bool,
         #[command(flatten)]

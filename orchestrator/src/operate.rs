@@ -1,23 +1,21 @@
 //! What operators' commands do: each asks a running daemon one thing, and shows the answer to people or to programs.
 
+mod drained;
+
 use std::fmt::Display;
 use std::io::{self, Write as _};
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::CommandFactory as _;
 use serde::Serialize;
 
 use crate::Failure;
 use crate::admin::Request;
-use crate::admin::ask::{AskError, DEFAULT_PATH, Daemon};
+use crate::admin::ask::{DEFAULT_PATH, Daemon};
 use crate::admin::tables;
 use crate::cli::{Ask, Cli, Command};
 use crate::config::Config;
 use crate::watch;
-
-/// How often it is looked whether a drain is over.
-const LOOK_PERIOD: Duration = Duration::from_millis(200);
 
 /// Does what an operator wants.
 ///
@@ -54,9 +52,16 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         }
         Command::Log { level, ask } => change(&ask, &Request::Log { level: level.to_string() }),
         Command::Dump { ask } => say(daemon(&ask)?.dump()?),
-        Command::Drain { wait, ask } => {
-            change(&ask, &Request::Drain)?;
-            if wait { await_end(&ask) } else { Ok(()) }
+        Command::Drain { wait: false, ask } => change(&ask, &Request::Drain),
+        Command::Drain { wait: true, ask } => {
+            let path = admin_path(&ask)?;
+            let mut daemon = Daemon::at(&path)?;
+            // Asked first: it may be gone as soon as it drains.
+            let pid = daemon.status()?.pid;
+            let done = daemon.change(&Request::Drain)?;
+            drop(daemon);
+            show(&ask, &done, tables::done)?;
+            drained::wait(&path, pid)
         }
         Command::Undrain { ask } => change(&ask, &Request::Undrain),
         Command::Reload { ask } => change(&ask, &Request::Reload),
@@ -77,22 +82,6 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
 fn change(ask: &Ask, request: &Request) -> Result<(), Failure> {
     let done = daemon(ask)?.change(request)?;
     show(ask, &done, tables::done)
-}
-
-/// Waits until the daemon has ended that is going down.
-fn await_end(ask: &Ask) -> Result<(), Failure> {
-    loop {
-        let status = daemon(ask).and_then(|mut daemon| Ok(daemon.status()?));
-        match status {
-            Ok(status) if status.serving => {
-                return Err(Failure::Operate("the drain was taken back".to_owned()));
-            }
-            // One that goes between question and answer is looked at once more.
-            Ok(_) | Err(Failure::Ask(AskError::Talk { .. })) => std::thread::sleep(LOOK_PERIOD),
-            Err(Failure::Ask(AskError::Connect { .. })) => return Ok(()),
-            Err(failure) => return Err(failure),
-        }
-    }
 }
 
 fn daemon(ask: &Ask) -> Result<Daemon, Failure> {

@@ -1,9 +1,14 @@
 //! What operators do with a running daemon, by their commands.
 
 use client::Lobby;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use protocol::Reply;
 use serde_json::Value;
-use std::process::{Command, Stdio};
+use std::io::{BufRead as _, BufReader, Write as _};
+use std::os::unix::net::UnixStream;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
 use tests::{Muster, SOON, Setup, binary, proc, wait_until};
 
 fn json(muster: &Muster, command: &[&str]) -> Value {
@@ -78,6 +83,80 @@ fn a_drain_is_taken_back_or_waited_for() {
     muster.order(again.port, "exit 0");
     assert!(muster.wait_for_exit().success());
     assert!(wait.wait().unwrap().success());
+}
+
+/// Whoever waits for the end of a drain.
+fn wait_for_drain(muster: &Muster) -> Child {
+    let mut wait = Command::new(binary("muster"));
+    wait.args(["drain", "--wait", "--admin"]).arg(muster.directory().join("admin.sock"));
+    let wait = wait.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
+    muster.log().wait_for(&["draining, as an operator asked"]);
+    wait
+}
+
+/// Waits until it has looked some times.
+fn looks_again(wait: &Child) {
+    let pid = i32::try_from(wait.id()).unwrap();
+    let before = proc::voluntary_switches(pid);
+    wait_until("some looks", || proc::voluntary_switches(pid) > before + 6);
+}
+
+#[test]
+fn who_waits_for_a_drain_hears_that_it_was_taken_back() {
+    let muster = one().start();
+    muster.join("one", "ada").assignment(SOON).unwrap();
+    let wait = wait_for_drain(&muster);
+    looks_again(&wait);
+    muster.operate(&["undrain"]).unwrap();
+    let output = wait.wait_with_output().unwrap();
+    let words = String::from_utf8(output.stderr).unwrap();
+    assert_eq!(output.status.code(), Some(1), "{words}");
+    assert!(words.contains("the drain was taken back"), "{words}");
+}
+
+/// A daemon that crashes while it drains is no drained one, and the one that comes back drains on.
+#[test]
+fn a_drain_is_waited_for_over_a_crash() {
+    let mut muster = one().kept("60s").start();
+    let playing = muster.join("one", "ada").assignment(SOON).unwrap();
+    let mut wait = wait_for_drain(&muster);
+    // While the keeper stands still nobody comes back.
+    let keeper = Pid::from_raw(muster.first_pid());
+    kill(keeper, Signal::SIGSTOP).unwrap();
+    muster.signal(Signal::SIGKILL);
+    looks_again(&wait);
+    kill(keeper, Signal::SIGCONT).unwrap();
+    muster.log().wait_for(&["back after a crash"]);
+    looks_again(&wait);
+    assert_eq!(wait.try_wait().unwrap(), None, "its game is played");
+    muster.order(playing.port, "exit 0");
+    assert!(muster.wait_for_exit().success());
+    let output = wait.wait_with_output().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+}
+
+/// Who was promised a dump has an answer, whoever is the daemon by then.
+#[test]
+fn a_dump_and_an_upgrade_are_both_answered() {
+    let muster = one().start();
+    let _waiting: Vec<Lobby> = (0..200).map(|n| muster.join("pair", &format!("p{n}"))).collect();
+    let admin = UnixStream::connect(muster.directory().join("admin.sock")).unwrap();
+    admin.set_read_timeout(Some(SOON)).unwrap();
+    let mut lines = BufReader::new(admin);
+    let is_over = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        let upgrades = scope.spawn(|| {
+            (0..5).for_each(|_| drop(muster.upgrade(None).unwrap()));
+            is_over.store(true, Ordering::Relaxed);
+        });
+        while !is_over.load(Ordering::Relaxed) && !upgrades.is_finished() {
+            lines.get_mut().write_all(b"{\"request\":\"dump\"}\n").unwrap();
+            let mut answer = String::new();
+            lines.read_line(&mut answer).unwrap();
+            let answer: Value = serde_json::from_str(&answer).unwrap();
+            assert!(answer["players"].is_object() || answer["error"].is_string(), "{answer}");
+        }
+    });
 }
 
 #[test]

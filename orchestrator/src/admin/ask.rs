@@ -1,11 +1,13 @@
 //! Asking a running daemon, as operators' commands do.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
+use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Done, END, Games, OneGame, Players, Refusal, Request, Status, Upgraded};
 use crate::reports::Report;
@@ -49,9 +51,12 @@ impl Daemon {
     /// When nobody listens there.
     pub(crate) fn at(path: &Path) -> Result<Self, AskError> {
         let connect = |source| AskError::Connect { path: path.to_owned(), source };
-        let stream = UnixStream::connect(path).map_err(connect)?;
-        stream.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
-        stream.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(connect)?;
+        socket.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
+        // Of the connection, too: one that stands still has a queue at its door.
+        socket.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
+        socket.connect(&SockAddr::unix(path).map_err(connect)?).map_err(connect)?;
+        let stream = UnixStream::from(OwnedFd::from(socket));
         Ok(Self { path: path.to_owned(), lines: BufReader::new(stream) })
     }
 

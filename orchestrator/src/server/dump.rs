@@ -46,6 +46,16 @@ impl Server {
         Ok(())
     }
 
+    /// Another program goes on, and knows nothing of the dump.
+    pub(super) fn break_dump_off(&mut self) {
+        let asked_by = self.dump.take().and_then(|dump| dump.asked_by);
+        let error = "another program goes on; ask that one".to_owned();
+        let refusal = serde_json::to_string(&Refusal { error }).unwrap_or_default();
+        if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
+            admin.keep_promise(asker, &refusal);
+        }
+    }
+
     /// A dump may be written.
     pub(super) fn look_after_dump(&mut self) {
         let Some(dump) = &self.dump else { return };

@@ -157,6 +157,8 @@ impl Server {
             }
             log::warn!("the service manager does not read what is stored; some of it is lost");
         }
+        self.look_after_dump();
+        self.break_dump_off();
         let Due { aim, program, asked_by, .. } = due;
         if aim == Aim::HandOver {
             self.hand_over(asked_by);
