@@ -134,7 +134,10 @@ fn the_first_mode_with_netcode_comes_by_a_reload() {
     for warm in ["warm = 0", "warm = 1"] {
         muster.configure(&echo(&format!("transport = \"netcode\"\n{warm}")));
         let told = muster.operate(&["reload"]).unwrap();
-        assert!(told.contains("ports.public_host cannot change without a restart"), "{told}");
+        assert!(
+            told.contains("ports.public_host cannot change without a stop and a start"),
+            "{told}"
+        );
         let ada = muster.join("echo", "ada").assignment(SOON).unwrap();
         assert_eq!((ada.host.as_str(), ada.transport.as_str()), ("127.0.0.1", "netcode"));
         enter(&ada).bye(SOON).unwrap();
