@@ -144,7 +144,8 @@ fn the_first_mode_with_netcode_comes_by_a_reload() {
     }
 }
 
-/// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does.
+/// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does. The next
+/// program knows that, too.
 #[test]
 fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its_own() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
@@ -162,6 +163,7 @@ fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its
         let lost = enter(&running);
         muster.log().wait_for_count(2, &["game ready"]);
         mode(after);
+        muster.upgrade(None).unwrap();
         let back = Assignment::of(muster.connect().resume(&key, SOON).unwrap()).unwrap();
         assert_eq!((&back.match_id, back.port), (&running.match_id, running.port));
         assert_eq!(back.transport, before);
