@@ -145,11 +145,11 @@ fn the_first_mode_with_netcode_comes_by_a_reload() {
 }
 
 /// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does. The next
-/// program knows that, too.
+/// program knows that, too, and whoever comes after a crash.
 #[test]
 fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its_own() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
-        let muster = Setup::default().puppet("pair", &[], "").start();
+        let muster = Setup::default().puppet("pair", &[], "").kept("60s").start();
         let mode = |transport: &str| {
             muster
                 .configure(&echo(&format!("transport = \"{transport}\"\nrejoin = true\nwarm = 1")));
@@ -160,15 +160,22 @@ fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its
         let mut ada = muster.connect();
         let key = ada.join(Some("echo"), Some("ada"), SOON).unwrap().resume;
         let running = ada.assignment(SOON).unwrap();
-        let lost = enter(&running);
+        let mut lost = enter(&running);
         muster.log().wait_for_count(2, &["game ready"]);
         mode(after);
-        muster.upgrade(None).unwrap();
-        let back = Assignment::of(muster.connect().resume(&key, SOON).unwrap()).unwrap();
-        assert_eq!((&back.match_id, back.port), (&running.match_id, running.port));
-        assert_eq!(back.transport, before);
-        enter(&back).bye(SOON).unwrap();
-        drop(lost);
+        for is_crash in [false, true] {
+            if is_crash {
+                muster.signal(Signal::SIGKILL);
+                muster.log().wait_for(&["back after a crash"]);
+            } else {
+                muster.upgrade(None).unwrap();
+            }
+            let back = Assignment::of(muster.connect().resume(&key, SOON).unwrap()).unwrap();
+            assert_eq!((&back.match_id, back.port), (&running.match_id, running.port));
+            assert_eq!(back.transport, before);
+            lost = enter(&back);
+        }
+        lost.bye(SOON).unwrap();
         let next = muster.join("echo", "bob").assignment(SOON).unwrap();
         assert_eq!(next.transport, after);
         enter(&next).bye(SOON).unwrap();
