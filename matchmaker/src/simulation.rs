@@ -21,6 +21,7 @@ mod judge_games;
 mod judge_parties;
 mod judge_players;
 mod judge_returns;
+mod moment;
 mod operators;
 mod setup;
 mod stale_words;

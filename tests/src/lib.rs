@@ -68,6 +68,20 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     }
 }
 
+/// Waits until a player who is queued is out of its queue; why.
+///
+/// # Panics
+/// When it is told anything else.
+pub fn evicted_because(lobby: &mut client::Lobby) -> String {
+    loop {
+        match lobby.next_reply(SOON).unwrap() {
+            protocol::Reply::Evicted { reason } => return reason.into_owned(),
+            protocol::Reply::Queued { .. } => {}
+            other => panic!("told {other}"),
+        }
+    }
+}
+
 /// Waits until a player is told that its match waits for this, and for nothing but other reasons before.
 pub fn wait_for_reason(lobby: &mut client::Lobby, wanted: protocol::WaitReason) {
     use protocol::Reply;

@@ -3,27 +3,16 @@
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use protocol::Reply;
 use serde_json::Value;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tests::{Muster, SOON, Setup, binary, proc, wait_until};
+use tests::{Muster, SOON, Setup, binary, evicted_because, proc, wait_until};
 
 fn json(muster: &Muster, command: &[&str]) -> Value {
     let command: Vec<&str> = command.iter().copied().chain(["--json"]).collect();
     serde_json::from_str(&muster.operate(&command).unwrap()).unwrap()
-}
-
-fn evicted_because(lobby: &mut Lobby) -> String {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Evicted { reason } => return reason.into_owned(),
-            Reply::Queued { .. } => {}
-            other => panic!("told {other}"),
-        }
-    }
 }
 
 fn one() -> Setup {

@@ -1,9 +1,9 @@
 //! Another configuration for a running daemon: modes come, change and go while players wait and play.
 
-use client::{Assignment, GameSocket, Lobby};
+use client::{Assignment, GameSocket};
 use nix::sys::signal::Signal;
 use protocol::{Reply, Request};
-use tests::{Muster, SOON, Setup, binary, wait_for, wait_until};
+use tests::{Muster, SOON, Setup, binary, evicted_because, wait_for, wait_until};
 
 /// What a client is told when it comes.
 fn queues(muster: &Muster) -> Vec<String> {
@@ -15,16 +15,6 @@ fn queues(muster: &Muster) -> Vec<String> {
         match lobby.next_reply(SOON).unwrap() {
             Reply::Status { queue, .. } => queues.push(queue),
             Reply::Pong(_) => return queues,
-            other => panic!("told {other}"),
-        }
-    }
-}
-
-fn evicted_because(lobby: &mut Lobby) -> String {
-    loop {
-        match lobby.next_reply(SOON).unwrap() {
-            Reply::Evicted { reason } => return reason.into_owned(),
-            Reply::Queued { .. } => {}
             other => panic!("told {other}"),
         }
     }

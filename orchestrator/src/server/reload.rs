@@ -89,11 +89,9 @@ fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static
     keep("confinement.first_user", config.first_user == before.first_user);
     keep("state.crash_safe", config.crash_safe == before.crash_safe);
     let quarantine = config.ports.quarantine;
-    let found = config.ports.public_address;
     config.listen = before.listen.clone();
     config.ports = before.ports.clone();
     config.ports.quarantine = quarantine;
-    config.ports.public_address = before.ports.public_address.or(found);
     config.limits.lost_timeout = before.limits.lost_timeout;
     config.first_user = before.first_user;
     config.crash_safe = before.crash_safe;
