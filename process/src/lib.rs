@@ -2,7 +2,8 @@
 //! well-kept crate offers safely.
 //!
 //! [`spawn_sibling`] starts a program as cheaply as the kernel can, [`fork_sibling`] copies this process for a
-//! game of a template, and [`reap()`] takes in a child that has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
+//! game of a template, [`Pidfd`] signals a process and no other that gets its number, and [`reap()`] takes in a child that
+//! has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
 //! are children of the daemon, whoever made them, and the kernel tells the daemon of their end.
 //!
 //! This is where Muster's `unsafe` code lives: small functions, safe to call, each with the reason why.
@@ -13,6 +14,7 @@ mod exit;
 mod fork;
 mod inherited;
 mod mounts;
+mod pidfd;
 mod reap;
 mod spawn;
 
@@ -20,5 +22,6 @@ pub use exit::exit_of;
 pub use fork::{Forked, can_fork_sibling, fork_sibling};
 pub use inherited::{set_inherited, take_inherited};
 pub use mounts::{seal_mounts, unseal_mount};
+pub use pidfd::{Pidfd, is_gone};
 pub use reap::{Ended, reap};
 pub use spawn::{Stack, kill_all_of, spawn_sibling};
