@@ -8,6 +8,7 @@
 //! by [`http`], a thread of its own.
 
 mod activation;
+mod address;
 mod admin;
 mod cli;
 mod client;
@@ -173,7 +174,7 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
     if let Some(range) = &flags.ports {
         config.set_port_range(range)?;
     }
-    if let Some(host) = flags.public_host {
+    if let Some(host) = &flags.public_host {
         config.set_public_host(host)?;
     }
     if let Some(level) = flags.log {

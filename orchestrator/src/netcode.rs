@@ -244,14 +244,14 @@ mod tests {
     #[test]
     fn a_name_is_resolved_for_netcode_alone() {
         let mut config = Config::default_config();
-        config.set_public_host("no-such-host.invalid".into()).unwrap();
+        config.set_public_host("no-such-host.invalid").unwrap();
         assert_eq!(public_address(&config).unwrap(), None);
         config.modes[0].transport = Transport::Netcode;
         let error = public_address(&config).unwrap_err().to_string();
         assert!(error.starts_with("ports.public_host: no-such-host.invalid"), "{error}");
-        config.set_public_host("localhost".into()).unwrap();
+        config.set_public_host("localhost").unwrap();
         assert!(public_address(&config).unwrap().unwrap().is_loopback());
-        config.set_public_host("2001:db8::1".into()).unwrap();
+        config.set_public_host("2001:db8::1").unwrap();
         assert!(public_address(&config).unwrap().unwrap().is_ipv6());
     }
 }

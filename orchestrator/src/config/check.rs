@@ -11,6 +11,7 @@ use toml::Spanned;
 
 use super::raw::{self, Key};
 use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Reports, Shutdown};
+use crate::address;
 
 /// What is played when nothing is configured.
 const DEFAULT_MODE: &str = r#"
@@ -85,16 +86,6 @@ pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     }
 }
 
-/// What players can be told, and can find: an IP address, or a name of letters, digits, dots and hyphens.
-pub(super) fn public_host(host: &str) -> Result<(), String> {
-    let fits = |c: char| c.is_ascii_alphanumeric() || c == '.' || c == '-' || c == '_';
-    let is_name = !host.is_empty() && host.len() <= 253 && host.chars().all(fits);
-    if is_name || host.parse::<IpAddr>().is_ok() {
-        return Ok(());
-    }
-    Err(format!("must be an IP address without brackets, or a host's name, is {host:?}"))
-}
-
 pub(super) struct Checker<'a> {
     text: &'a str,
     path: &'a Path,
@@ -102,14 +93,14 @@ pub(super) struct Checker<'a> {
 
 impl Checker<'_> {
     fn listen(&self, listen: &raw::Listen) -> Result<Listen, ConfigError> {
-        let tcp = self.parsed("listen.tcp", &listen.tcp, "an address and port")?;
+        let tcp = self.socket_address("listen.tcp", &listen.tcp)?;
         if let Some(path) = listen.admin.as_ref().filter(|path| path.get_ref().is_empty()) {
             return Err(self.wrong("listen.admin", path, "must be a path; leave it out for none"));
         }
         Ok(Listen {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
             admin: listen.admin.as_ref().map(|path| path.get_ref().into()),
-            metrics: self.parsed("listen.metrics", &listen.metrics, "an address and port")?,
+            metrics: self.socket_address("listen.metrics", &listen.metrics)?,
         })
     }
 
@@ -121,15 +112,16 @@ impl Checker<'_> {
         };
         let host = match &ports.public_host {
             None => Ipv4Addr::LOCALHOST.to_string(),
-            Some(host) => {
-                public_host(host.get_ref())
-                    .map_err(|problem| self.wrong("ports.public_host", host, problem))?;
-                host.get_ref().clone()
-            }
+            Some(host) => address::public_host(host.get_ref())
+                .map_err(|problem| self.wrong("ports.public_host", host, problem))?,
         };
+        let bind: Option<IpAddr> = self.parsed("ports.bind", &ports.bind, "an IP address")?;
+        if let (Some(address), Some(written)) = (bind, &ports.bind) {
+            self.can_be_bound("ports.bind", address, written)?;
+        }
         Ok(Ports {
             range,
-            bind: self.parsed("ports.bind", &ports.bind, "an IP address")?,
+            bind: bind.map(address::canonical),
             public_host: host,
             public_address: None,
             quarantine: self.duration("ports.quarantine", &ports.quarantine, 5_000)?,
@@ -158,7 +150,7 @@ impl Checker<'_> {
             skill_from: limits
                 .skill_from
                 .as_ref()
-                .map(|fronts| fronts.get_ref().clone())
+                .map(|fronts| fronts.get_ref().iter().copied().map(address::canonical).collect())
                 .unwrap_or_default(),
             lines_per_second: self.number(
                 "limits.lines_per_second",
@@ -204,6 +196,38 @@ impl Checker<'_> {
     }
 
     // ---- Values ----
+
+    fn socket_address(
+        &self,
+        key: &str,
+        value: &Key<String>,
+    ) -> Result<Option<SocketAddr>, ConfigError> {
+        let parsed: Option<SocketAddr> = self.parsed(key, value, "an address and port")?;
+        let (Some(mut parsed), Some(written)) = (parsed, value) else { return Ok(None) };
+        let has_zone = matches!(parsed, SocketAddr::V6(address) if address.scope_id() != 0);
+        if !has_zone {
+            self.can_be_bound(key, parsed.ip(), written)?;
+            parsed.set_ip(address::canonical(parsed.ip()));
+        }
+        Ok(Some(parsed))
+    }
+
+    /// Makes sure of an address to listen on: all addresses of the machine, or one at which it can be reached.
+    fn can_be_bound(
+        &self,
+        key: &str,
+        address: IpAddr,
+        written: &Spanned<String>,
+    ) -> Result<(), ConfigError> {
+        match address::unreachable(address) {
+            Some(why) if !address::canonical(address).is_unspecified() => Err(self.wrong(
+                key,
+                written,
+                format!("nobody can connect to {address}, which {why}"),
+            )),
+            Some(_) | None => Ok(()),
+        }
+    }
 
     fn parsed<T: FromStr>(
         &self,
@@ -425,7 +449,7 @@ mod tests {
             ("2001:db8::1", "::"),
         ] {
             let mut config = Config::default_config();
-            config.set_public_host(host.into()).unwrap();
+            config.set_public_host(host).unwrap();
             assert_eq!(config.ports.bind_address().to_string(), bind, "{host}");
         }
     }

@@ -24,6 +24,8 @@ use matchmaker::{ModeId, Skill};
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::address;
+
 pub(crate) use places::{Places, Program};
 
 /// Everything that `muster serve` needs to know.
@@ -226,10 +228,9 @@ impl Config {
     ///
     /// # Errors
     /// When it is no host.
-    pub(crate) fn set_public_host(&mut self, host: String) -> Result<(), ConfigError> {
-        check::public_host(&host)
+    pub(crate) fn set_public_host(&mut self, host: &str) -> Result<(), ConfigError> {
+        self.ports.public_host = address::public_host(host)
             .map_err(|problem| ConfigError::Flag { name: "--public-host", problem })?;
-        self.ports.public_host = host;
         Ok(())
     }
 

@@ -4,6 +4,7 @@ use matchmaker::{ConnectionId, Input};
 use protocol::{ErrorCode, Reply};
 
 use super::Server;
+use crate::address;
 use crate::client::{Overdue, Step};
 use crate::clients::Admission;
 use crate::config::Config;
@@ -39,7 +40,7 @@ impl Server {
             }
             let Some((stream, address)) = self.listener.accept(self.now) else { continue };
             // Whoever comes by version 4 to a socket of version 6 is the same as to one of version 4.
-            let address = address.ip().to_canonical();
+            let address = address::canonical(address.ip());
             let registry = self.poll.registry();
             let admission =
                 self.clients.admit(stream, address, registry, &self.config.limits, self.now);
