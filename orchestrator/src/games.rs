@@ -9,11 +9,10 @@ use launcher::Living;
 use matchmaker::{Exit, GameId, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use nix::sys::signal::{Signal, kill, killpg};
-use nix::unistd::Pid;
-use process::Ended;
+use nix::sys::signal::Signal;
+use process::{Ended, Pidfd};
 use rustix::fs::{FileType, fstat};
-use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal};
+use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
@@ -42,8 +41,10 @@ pub(crate) struct Game {
     port: u16,
     /// What is played there, for the log.
     pub(crate) match_id: Option<MatchId>,
-    /// What the pid means, where the process is not this one's child: the daemon that made it has crashed.
-    process: Option<OwnedFd>,
+    /// The process itself, whoever has its number later. `None`: there was no descriptor left for it.
+    process: Option<Pidfd>,
+    /// Whether the process is this one's child. It is not where the daemon that made it has crashed.
+    is_child: bool,
     /// How it ended, once it was reaped.
     pub(crate) ended: Option<Ended>,
     pub(crate) control: Control,
@@ -104,7 +105,8 @@ impl Games {
             program: ordered.program,
             port: ordered.port,
             match_id: ordered.match_id,
-            process: None,
+            process: open_child(pid),
+            is_child: true,
             ended: None,
             control: Control::new(id, control, registry),
             output: Output::new(output, token, registry, lines_per_second, now),
@@ -125,7 +127,7 @@ impl Games {
             program: Some(game.program),
             port: game.port,
             match_id: game.match_id,
-            process: game.process.as_ref().map(|process| kept.keep(process)),
+            process: game.foreign().map(|process| kept.keep(&process.as_fd())),
             ended: game.ended,
             is_end_unknown: game.is_end_unknown,
             control: game.control.save(kept),
@@ -142,13 +144,19 @@ impl Games {
         let mut all = Self::default();
         for saved in saved {
             let id = saved.game;
-            let process = saved.process.map(|it| take(it, "a game's process")).transpose()?;
-            let is_child = process.is_none();
-            if let Some(process) = &process {
+            let foreign = saved.process.map(|it| take(it, "a game's process")).transpose()?;
+            let is_child = foreign.is_none();
+            if let Some(process) = &foreign {
                 watch(process, id, registry)?;
             }
+            let process = match foreign {
+                Some(process) => Some(Pidfd::from_parts(process, saved.pid)),
+                None if saved.ended.is_none() => open_child(saved.pid),
+                None => None,
+            };
             let game = Game {
                 process,
+                is_child,
                 pid: saved.pid,
                 mode: saved.mode,
                 program: saved.program.unwrap_or(saved.mode.0),
@@ -191,7 +199,8 @@ impl Games {
             program: program.unwrap_or(mode.0),
             port,
             match_id,
-            process,
+            process: process.map(|process| Pidfd::from_parts(process, pid)),
+            is_child: false,
             ended: None,
             control: Control::adopt(id, control.map(Into::into), registry),
             output: Output::new(output, token, registry, lines_per_second, Instant::now()),
@@ -212,7 +221,7 @@ impl Games {
         let Some(game) = self.processes.get_mut(&id).filter(|game| game.ended.is_none()) else {
             return false;
         };
-        let Some(process) = &game.process else { return false };
+        let Some(process) = game.foreign() else { return false };
         let end = match process::exit_of(process.as_fd()) {
             // Its parent takes it in a moment later, and the poll tells of that, too.
             Ok(None) if !is_reaped => return false,
@@ -223,7 +232,7 @@ impl Games {
         let (pid, zero) = (game.pid, Duration::ZERO);
         game.is_end_unknown = end.is_none();
         let end = end.unwrap_or(Ok(0));
-        kill_group(pid);
+        game.kill_group();
         game.ended = Some(Ended { pid, end, cpu_user: zero, cpu_system: zero, memory_peak_kib: 0 });
         true
     }
@@ -276,26 +285,41 @@ impl Games {
 
     /// Reaps the next child that has died, until there is none. One signal may stand for any number of them.
     ///
-    /// What is left of a game's process group is killed at once. Its number cannot mean another group by now:
-    /// the kernel gives it out again only when the group is empty and all other numbers had their turn.
+    /// What is left of a game's process group is killed at once.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
         let ended = process::reap()?;
         let id = self.by_pid.remove(&ended.pid);
         Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
             Some((id, game)) => {
                 game.ended = Some(ended);
-                kill_group(ended.pid);
+                game.kill_group();
                 Reaped::Game(id)
             }
             None => Reaped::Other(ended),
         })
     }
 
+    /// Sends a game's process and its group a signal. `false`: the process has ended, and nobody will ever say how:
+    /// somebody else has reaped it.
+    pub(crate) fn signal(&mut self, id: GameId, signal: Signal) -> bool {
+        let Some(game) = self.processes.get_mut(&id) else { return true };
+        // Of a process that is no child the poll tells.
+        if game.signal(signal) || !game.is_child {
+            return true;
+        }
+        let (pid, zero) = (game.pid, Duration::ZERO);
+        log::error!("game {id} is gone, and its end was not heard of pid={pid}");
+        let end = Ok(0);
+        game.ended = Some(Ended { pid, end, cpu_user: zero, cpu_system: zero, memory_peak_kib: 0 });
+        game.is_end_unknown = true;
+        self.by_pid.remove(&pid);
+        false
+    }
+
     /// Takes note that a game's process has died before the loop knew of it.
     pub(crate) fn note_early_end(&mut self, id: GameId, ended: Ended) {
         if let Some(game) = self.processes.get_mut(&id) {
             self.by_pid.remove(&game.pid);
-            kill_group(game.pid);
             game.ended = Some(ended);
         }
     }
@@ -383,33 +407,64 @@ impl Game {
         Some(if self.is_end_unknown { Exit::Unknown } else { exit_of(ended) })
     }
 
+    /// The process, to be stored.
+    pub(crate) fn process(&self) -> Option<&Pidfd> {
+        self.process.as_ref()
+    }
+
+    /// The process, if it is not this one's child.
+    fn foreign(&self) -> Option<&Pidfd> {
+        self.process.as_ref().filter(|_| !self.is_child)
+    }
+
     /// Sends a signal to the game's process and to its group, which the process may have left. Nothing happens
-    /// once the process was reaped.
-    pub(crate) fn signal(&self, signal: Signal) {
+    /// once the process was reaped. `false`: it is gone, although nobody here has reaped it.
+    fn signal(&self, signal: Signal) -> bool {
         if self.ended.is_some() {
-            return;
+            return true;
         }
-        let pid = Pid::from_raw(self.pid);
+        // There may be a descriptor for it by now.
+        let late = self.process.is_none().then(|| open_child(self.pid)).flatten();
+        let Some(process) = self.process.as_ref().or(late.as_ref()) else {
+            return !self.is_child || is_child(self.pid);
+        };
+        // What the group alone does not hear is not told: that nobody else is in it is the rule.
+        let _ = self.signal_group(process, signal);
+        process.signal(signal as i32).unwrap_or_else(|error| {
+            log::error!("cannot send {signal} to process {}, a game: {error}", self.pid);
+            true
+        })
+    }
+
+    /// Kills what a process that has ended left of its group. Before Linux 6.9 that is left to the launcher, which kills
+    /// whatever a game leaves behind.
+    fn kill_group(&self) {
         if let Some(process) = &self.process {
-            let signal = rustix::process::Signal::from_named_raw(signal as i32);
-            // ESRCH: it is dead, and its number may be another's.
-            if signal.is_some_and(|it| pidfd_send_signal(process, it).is_err()) {
-                return;
-            }
+            let _ = process.signal_group(Signal::SIGKILL as i32);
         }
-        // ESRCH: nobody else is in the group, or nobody at all.
-        let _ = killpg(pid, signal);
-        if self.process.is_none()
-            && let Err(error) = kill(pid, signal)
-        {
-            log::error!("cannot send {signal} to process {pid}, a game: {error}");
+    }
+
+    fn signal_group(&self, process: &Pidfd, signal: Signal) -> io::Result<bool> {
+        match self.is_child {
+            true => process.signal_group_of_child(signal as i32),
+            false => process.signal_group(signal as i32),
         }
     }
 }
 
-fn kill_group(pid: i32) {
-    // ESRCH: nobody else was in the group.
-    let _ = killpg(Pid::from_raw(pid), Signal::SIGKILL);
+/// Holds on to a child that was not reaped. `None`, with a line in the log where it matters: there is no descriptor
+/// left, or no such child any more.
+fn open_child(pid: i32) -> Option<Pidfd> {
+    if !is_child(pid) {
+        return None;
+    }
+    let report = |error: &io::Error| {
+        log::error!(
+            "cannot hold on to process {pid}, a game: {error}; raise LimitNOFILE= or ulimit -n"
+        );
+    };
+    // Only this thread reaps children, so that nobody else can have its number yet.
+    Pidfd::open(pid).inspect_err(report).ok()
 }
 
 #[cfg(test)]
@@ -457,7 +512,7 @@ mod tests {
                 let games = adopted(stored);
                 let game = games.get(GAME.game).unwrap();
                 let found = [
-                    game.process.as_ref().map(|it| it.as_raw_fd()),
+                    game.process.as_ref().map(|it| it.as_fd().as_raw_fd()),
                     game.control.descriptor().map(|it| it.as_raw_fd()),
                     game.output.descriptor().map(|it| it.as_raw_fd()),
                 ];

@@ -67,7 +67,7 @@ const OWN_DESCRIPTORS: usize = 64;
 const REFUSED_PART: usize = 16;
 
 /// Descriptors that a living game takes, and one that is being launched.
-const DESCRIPTORS_PER_GAME: usize = 2;
+const DESCRIPTORS_PER_GAME: usize = 3;
 const DESCRIPTORS_PER_LAUNCH: usize = 4;
 
 fn main() -> ExitCode {

@@ -55,21 +55,34 @@ impl Pidfd {
         reached(self.send(signal, 0))
     }
 
-    /// Sends a signal to the whole process group that this process leads, or led. `false`: nobody is left in it.
-    ///
-    /// Before Linux 6.9 the kernel takes a group's number only. That means this group as long as its leader is not
-    /// reaped, and then the group is signalled; afterwards this fails with [`io::ErrorKind::Unsupported`]. So there,
-    /// only the one who reaps the process may call this, and in the same thread.
+    /// Sends a signal to the whole process group that this process leads, or led: also when it has ended. `false`:
+    /// nobody is left in it.
     ///
     /// # Errors
-    /// When the kernel does not allow it, or the signal is none; or as above.
+    /// [`io::ErrorKind::Unsupported`] before Linux 6.9, which takes a group's number only. When the kernel does not
+    /// allow it, or the signal is none.
     pub fn signal_group(&self, signal: c_int) -> io::Result<bool> {
         match self.send(signal, SIGNAL_PROCESS_GROUP) {
             // pidfd_send_signal(2): "flags is not valid"; so is a signal that is none.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
-                self.signal_group_by_number(signal)
+                Err(io::ErrorKind::Unsupported.into())
             }
             sent => reached(sent),
+        }
+    }
+
+    /// As [`signal_group`](Self::signal_group), for a child of this process. Before Linux 6.9 the group is signalled by
+    /// its number for as long as the child is not reaped, because until then nobody else can have that number. So
+    /// only the thread that reaps the child may call this.
+    ///
+    /// # Errors
+    /// As for [`signal_group`](Self::signal_group), before Linux 6.9 only for a child that was reaped.
+    pub fn signal_group_of_child(&self, signal: c_int) -> io::Result<bool> {
+        match self.signal_group(signal) {
+            Err(error) if error.kind() == io::ErrorKind::Unsupported => {
+                self.signal_group_by_number(signal)
+            }
+            sent => sent,
         }
     }
 

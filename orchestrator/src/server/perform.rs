@@ -246,9 +246,9 @@ impl Server {
         }
     }
 
-    fn signal_game(&self, id: GameId, signal: Signal) {
-        if let Some(game) = self.games.get(id) {
-            game.signal(signal);
+    fn signal_game(&mut self, id: GameId, signal: Signal) {
+        if !self.games.signal(id, signal) {
+            self.launcher.clean_up(id);
         }
     }
 

@@ -15,7 +15,7 @@ use std::time::Duration;
 use matchmaker::{Action, Event, Exit, GameFigures, GameId, Input};
 use mio::Poll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Signal, pidfd_send_signal};
 
 use super::{Parts, Server};
 use crate::admin::socket::AdminSocket;
@@ -329,8 +329,7 @@ impl Server {
     pub(super) fn store_game(&mut self, id: GameId) {
         let (Some(journal), Some(game)) = (&mut self.journal, self.games.get(id)) else { return };
         // One that has died already is reaped in a moment.
-        let Some(process) = Pid::from_raw(game.pid) else { return };
-        let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
+        let Some(process) = game.process() else { return };
         let mut descriptors = vec![process.as_fd()];
         descriptors.extend(game.control.descriptor());
         descriptors.extend(game.output.descriptor());
@@ -543,8 +542,8 @@ mod tests {
         assert!(!holds(Played { port: played.port + 1, ..played }, &nothing));
         let unknown = Played { game: GameId(1000), ..played };
         assert!(holds(unknown, &nothing), "it was over");
-        let own = Pid::from_raw(i32::try_from(std::process::id()).unwrap()).unwrap();
-        let living = pidfd_open(own, PidfdFlags::empty()).unwrap();
-        assert!(!holds(unknown, &BTreeMap::from([(unknown.game, vec![living])])));
+        let own = i32::try_from(std::process::id()).unwrap();
+        let living = process::Pidfd::open(own).unwrap();
+        assert!(!holds(unknown, &BTreeMap::from([(unknown.game, vec![living.into()])])));
     }
 }
