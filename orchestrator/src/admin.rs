@@ -200,6 +200,9 @@ pub(crate) struct WaitingPlayer {
 pub(crate) struct Done {
     /// What was done, for people.
     pub(crate) done: String,
+    /// What the operator should know about it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) warnings: Vec<String>,
 }
 
 /// A queue, as STATUS tells it.

@@ -50,7 +50,7 @@ use crate::activation::ListenError;
 use crate::admin::ask::AskError;
 use crate::admin::socket::{AdminSocket, BindError};
 use crate::cli::{Cli, Command, Serve};
-use crate::config::{Config, ConfigError, Mode, Transport};
+use crate::config::{Config, ConfigError};
 use crate::continuity::StateError;
 use crate::continuity::exec::handed_over;
 use crate::http::Door;
@@ -153,6 +153,12 @@ fn run(cli: Cli) -> Result<(), Failure> {
             let config = Config::from_file(&file)?;
             netcode::public_address(&config)?;
             let names: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
+            for warning in config.warnings(None) {
+                match warning.position() {
+                    Some(position) => eprintln!("{position}: warning: {warning}"),
+                    None => eprintln!("{}: warning: {warning}", file.display()),
+                }
+            }
             say(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
         Command::Preflight(flags) => preflight(flags),
@@ -225,7 +231,6 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let bind = |address| Door::bind(address).map_err(|source| Failure::Http { address, source });
     let door = config.listen.metrics.map(bind).transpose()?;
     fit_clients_to_descriptors(&mut config);
-    warn_of(&config, &store);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
@@ -327,48 +332,6 @@ fn fit_clients_to_descriptors(config: &mut Config) {
         );
         config.limits.clients = clients;
     }
-}
-
-/// Says what is allowed but likely to be a mistake.
-fn warn_of(config: &Config, store: &Store) {
-    let ports = &config.ports;
-    if let Some((first, last)) = ephemeral_ports()
-        && *ports.range.start() <= last
-        && first <= *ports.range.end()
-    {
-        log::warn!(
-            "ports.range overlaps the kernel's own ports {first}-{last}: other programs will sit on some; \
-             choose another range or change net.ipv4.ip_local_port_range"
-        );
-    }
-    if let Some(room) = store.is_short_for(ports.range.len()).filter(|_| config.crash_safe) {
-        log::warn!(
-            "ports.range has {} ports, and what outlives a crash has room for {room} descriptors: three for each \
-             port and sixteen are needed, or a crash ends games; FileDescriptorStoreMax= or a smaller range helps",
-            ports.range.len()
-        );
-    }
-    let is_plain = |mode: &&Mode| mode.transport == Transport::Plain;
-    if !ports.bind_address().is_loopback() {
-        for mode in config.modes.iter().filter(is_plain) {
-            log::warn!(
-                "mode {}: transport=plain is not encrypted and its games listen on {}; \
-                 transport = \"netcode\" is",
-                mode.name,
-                ports.bind_address()
-            );
-        }
-    }
-    for (mode, layers) in config.open_walls() {
-        log::warn!("mode {mode}: confinement without {}, as configured", layers.join(", "));
-    }
-}
-
-/// The range from which the kernel gives ports to sockets that did not ask for one; ip(7).
-fn ephemeral_ports() -> Option<(u16, u16)> {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let (first, last) = text.trim().split_once(char::is_whitespace)?;
-    Some((first.parse().ok()?, last.trim().parse().ok()?))
 }
 
 /// Where systemd has a directory for the daemon, operators find it there without being told.

@@ -100,6 +100,65 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
     assert_eq!(queues(&muster), ["pair", "solo"]);
 }
 
+/// What a start would warn of is warned of when it comes by a reload: in the log, and in the operator's answer. It is not
+/// said again for what has not changed, and all of it is by the program that goes on after an upgrade or a crash.
+#[test]
+fn a_reload_that_loosens_confinement_or_encryption_says_so() {
+    let muster = Setup::default().kept("60s").puppet("pair", &[], "").start();
+    let file = muster.directory().join("muster.toml");
+    let walls = "mode pair: confinement without network, landlock, as configured";
+    let plain = "mode echo: transport=plain is not encrypted";
+    let open = "[mode.confinement]\nnetwork = false\nlandlock = false\n";
+    let loosened = puppet("pair", open);
+    muster.configure(&loosened);
+    let told = muster.operate(&["reload"]).unwrap();
+    assert!(told.contains("pair changed") && told.contains(&format!("warning: {walls}")), "{told}");
+    muster.log().wait_for(&["WARN", walls]);
+    // Nothing new: a mode that is as open as before, and one that listens on loopback only.
+    muster.configure(&(puppet("pair", &format!("players = 3\n{open}")) + &echo("warm = 0")));
+    let told = muster.operate(&["reload"]).unwrap();
+    assert!(told.contains("echo added") && !told.contains("warning"), "{told}");
+    for (round, shown) in [(2, "upgraded "), (3, "back after a crash")] {
+        match round {
+            2 => drop(muster.upgrade(None).unwrap()),
+            _ => muster.signal(Signal::SIGKILL),
+        }
+        muster.log().wait_for(&[shown]);
+        muster.log().wait_for_count(round, &["WARN", walls]);
+    }
+    let checked = std::process::Command::new(binary("muster"))
+        .args(["check-config", file.to_str().unwrap()])
+        .output()
+        .unwrap();
+    let said = String::from_utf8(checked.stderr).unwrap();
+    let text = std::fs::read_to_string(&file).unwrap();
+    let line = 1 + text.lines().position(|line| line == "network = false").unwrap();
+    let expected = format!("{}:{line}:11: warning: {walls}", file.display());
+    assert!(checked.status.success() && said.contains(&expected), "{said}");
+    assert!(!said.contains(plain), "{said}");
+}
+
+/// The same for encryption: a daemon whose games listen on all addresses.
+#[test]
+fn a_reload_from_netcode_to_plain_on_all_addresses_says_so() {
+    let game = binary("muster-game");
+    let mode = |transport: &str| {
+        format!(
+            "[[mode]]\nname = \"echo\"\nplayers = 1\nwarm = 0\ncommand = [{game:?}, \"echo\"]\n\
+             transport = \"{transport}\"\n"
+        )
+    };
+    let muster = Setup::default().config("bind = \"0.0.0.0\"").config(&mode("netcode")).start();
+    muster.configure(&mode("plain"));
+    let told = muster.operate(&["reload"]).unwrap();
+    let warning = "mode echo: transport=plain is not encrypted and its games listen on 0.0.0.0";
+    assert!(told.contains(&format!("warning: {warning}")), "{told}");
+    muster.log().wait_for(&["WARN", warning]);
+    muster.configure(&mode("netcode"));
+    let told = muster.operate(&["reload"]).unwrap();
+    assert!(!told.contains("warning"), "{told}");
+}
+
 /// A mode for one that plays the reference echo.
 fn echo(keys: &str) -> String {
     let game = binary("muster-game");

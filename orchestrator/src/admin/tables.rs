@@ -26,7 +26,11 @@ pub(crate) fn upgraded(upgraded: &Upgraded) -> String {
 
 /// What was done.
 pub(crate) fn done(done: &Done) -> String {
-    format!("{}\n", Visible(&done.done))
+    let mut text = format!("{}\n", Visible(&done.done));
+    for warning in &done.warnings {
+        text += &format!("warning: {}\n", Visible(warning));
+    }
+    text
 }
 
 /// One game, a line for each thing that is known of it.

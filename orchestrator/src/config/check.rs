@@ -9,6 +9,7 @@ use std::time::Duration;
 use log::LevelFilter;
 use toml::Spanned;
 
+use super::positions::{Positions, position};
 use super::raw::{self, Key};
 use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Reports, Shutdown};
 use crate::address;
@@ -67,6 +68,7 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         modes,
         order: Vec::new(),
         programs: Vec::new(),
+        positions: Positions::read(text, path),
         ports,
         limits,
     };
@@ -324,9 +326,7 @@ impl Checker<'_> {
     }
 
     fn at(&self, span: Range<usize>, key: String, problem: String) -> ConfigError {
-        let before = &self.text[..self.text.floor_char_boundary(span.start)];
-        let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
-        let column = 1 + before.chars().rev().take_while(|&it| it != '\n').count();
+        let (line, column) = position(self.text, span.start);
         ConfigError::Key { path: self.path.to_owned(), line, column, key, problem }
     }
 }

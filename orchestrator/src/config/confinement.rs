@@ -5,9 +5,9 @@ use std::path::PathBuf;
 use bytesize::ByteSize;
 use launcher::{Confinement, Limits, Profile};
 
+use super::ConfigError;
 use super::check::Checker;
 use super::raw::{self, Key};
-use super::{Config, ConfigError};
 
 /// The word for no limit.
 const UNLIMITED: &str = "unlimited";
@@ -188,24 +188,17 @@ impl Checker<'_> {
     }
 }
 
-impl Config {
-    /// What is worth a warning: the walls that the operator left out, by mode.
-    pub(crate) fn open_walls(&self) -> Vec<(&str, Vec<&'static str>)> {
-        let left_out = |confinement: &Confinement| {
-            let layers = [
-                ("user", confinement.user),
-                ("no_new_privileges", confinement.no_new_privileges),
-                ("network", confinement.network),
-                ("ipc", confinement.ipc),
-                ("mount", confinement.mount),
-                ("landlock", confinement.landlock),
-                ("seccomp", confinement.seccomp != Profile::Off),
-                ("cgroup", confinement.cgroup),
-            ];
-            layers.into_iter().filter_map(|(name, is_up)| (!is_up).then_some(name)).collect()
-        };
-        let modes = self.modes.iter();
-        let open = modes.map(|mode| (mode.name.as_str(), left_out(&mode.confinement)));
-        open.filter(|(_, left_out): &(_, Vec<_>)| !left_out.is_empty()).collect()
-    }
+/// The layers that a confinement leaves out, by the names of their keys.
+pub(super) fn left_out(confinement: &Confinement) -> Vec<&'static str> {
+    let layers = [
+        ("user", confinement.user),
+        ("no_new_privileges", confinement.no_new_privileges),
+        ("network", confinement.network),
+        ("ipc", confinement.ipc),
+        ("mount", confinement.mount),
+        ("landlock", confinement.landlock),
+        ("seccomp", confinement.seccomp != Profile::Off),
+        ("cgroup", confinement.cgroup),
+    ];
+    layers.into_iter().filter_map(|(name, is_up)| (!is_up).then_some(name)).collect()
 }

@@ -10,7 +10,9 @@ mod confinement;
 mod delivered;
 mod modes;
 mod places;
+mod positions;
 mod raw;
+mod warnings;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 use crate::address;
 
 pub(crate) use places::{Places, Program};
+pub(crate) use warnings::Warning;
 
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
@@ -48,6 +51,8 @@ pub(crate) struct Config {
     pub(crate) order: Vec<ModeId>,
     /// What games are made of, by the programs' places.
     pub(crate) programs: Vec<Program>,
+    /// Where in the file the values stand.
+    positions: positions::Positions,
 }
 
 /// Where Muster listens.

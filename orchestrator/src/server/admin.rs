@@ -66,7 +66,10 @@ impl Server {
             }
             Ok(Request::Drain) => done(self.drain_as_asked()),
             Ok(Request::Undrain) => done(self.undrain_as_asked()),
-            Ok(Request::Reload) => done(self.reload()),
+            Ok(Request::Reload) => match self.reload() {
+                Ok(done) => json(&done),
+                Err(error) => refusal(error),
+            },
             Ok(Request::Kick { player }) => done(self.kick(PlayerId(player))),
             Ok(Request::Kill { game, now }) => done(self.end_game(GameId(game), now)),
             Ok(Request::Status { reset_turns, watch }) => {
@@ -273,7 +276,7 @@ fn set_log_level(level: &str) -> Result<String, String> {
 
 fn done(outcome: Result<String, String>) -> String {
     match outcome {
-        Ok(done) => json(&Done { done }),
+        Ok(done) => json(&Done { done, warnings: Vec::new() }),
         Err(error) => refusal(error),
     }
 }

@@ -176,6 +176,9 @@ impl Server {
     }
 
     fn assemble(config: Config, signals: Signals, parts: Parts) -> io::Result<Self> {
+        for warning in config.warnings(parts.store.is_short_for(config.ports.range.len())) {
+            log::warn!("{warning}");
+        }
         let Parts { poll, mut listener, launcher, .. } = parts;
         listener.register(poll.registry())?;
         let signal_source = signals.as_raw_fd();

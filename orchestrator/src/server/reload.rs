@@ -3,7 +3,8 @@
 use matchmaker::Input;
 
 use super::{Server, talk};
-use crate::config::Config;
+use crate::admin::Done;
+use crate::config::{Config, Warning};
 use crate::{logging, netcode};
 
 /// Reads the configuration as the daemon did at its start.
@@ -19,11 +20,14 @@ impl Server {
     ///
     /// # Errors
     /// What is wrong with it; then nothing is changed.
-    pub(super) fn reload(&mut self) -> Result<String, String> {
+    pub(super) fn reload(&mut self) -> Result<Done, String> {
         self.notifier.reloading();
         let outcome = self.try_reload();
         match &outcome {
-            Ok(done) => log::info!("{done}"),
+            Ok(Done { done, warnings }) => {
+                log::info!("{done}");
+                warnings.iter().for_each(|warning| log::warn!("{warning}"));
+            }
             Err(error) => log::error!("reload refused, the configuration stays as it was: {error}"),
         }
         self.reload_error = outcome.as_ref().err().cloned();
@@ -32,7 +36,7 @@ impl Server {
         outcome
     }
 
-    fn try_reload(&mut self) -> Result<String, String> {
+    fn try_reload(&mut self) -> Result<Done, String> {
         let source = self.config_source.as_ref().ok_or("there is nothing to be read anew")?;
         let mut config = source()?;
         let kept = keep_what_cannot_change(&mut config, &self.config);
@@ -46,6 +50,7 @@ impl Server {
             config.ports.public_address = found.map_err(|error| error.to_string())?;
         }
         let told = changes(&self.config, &config);
+        let warnings = self.new_warnings(&config);
         // What the launcher has said is known, and what it will be asked for it has to know.
         self.handle_answers();
         if config.log_level != self.config.log_level {
@@ -67,7 +72,16 @@ impl Server {
             true => String::new(),
             false => format!("; {} cannot change without a stop and a start", kept.join(", ")),
         };
-        Ok(format!("reloaded: {told}{kept}"))
+        Ok(Done { done: format!("reloaded: {told}{kept}"), warnings })
+    }
+
+    /// The warnings that a configuration deserves and the one before it did not.
+    fn new_warnings(&self, config: &Config) -> Vec<String> {
+        let room = self.store.is_short_for(config.ports.range.len());
+        let told = |warning: &Warning| warning.to_string();
+        let before: Vec<String> = self.config.warnings(room).iter().map(told).collect();
+        let now = config.warnings(room).iter().map(told).collect::<Vec<_>>();
+        now.into_iter().filter(|warning| !before.contains(warning)).collect()
     }
 }
 

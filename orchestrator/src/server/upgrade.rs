@@ -173,7 +173,8 @@ impl Server {
     fn hand_over(&mut self, asked_by: Option<Asker>) -> ! {
         self.note_handover();
         log::info!("handed over games={}; the next daemon goes on", self.games.living().count());
-        let done = Done { done: "handed over: the next daemon goes on".to_owned() };
+        let done =
+            Done { done: "handed over: the next daemon goes on".to_owned(), warnings: Vec::new() };
         let answer = serde_json::to_string(&done).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
             admin.keep_promise(asker, &answer);
