@@ -7,12 +7,31 @@ use std::ops::{Add, Sub};
 use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
-use serde::{Deserialize, Serialize, Serializer};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time since the machine was booted, suspension not counted; clock_gettime(2), `CLOCK_MONOTONIC`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Deserialize)]
-#[serde(transparent)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) struct Instant(Duration);
+
+/// How the error begins for a time that has not come yet.
+pub(crate) const NOT_YET: &str = "a time in the future";
+
+/// What is written down is always in the past. A time that has not come yet was written before the machine was booted, or
+/// by another machine, and means nothing here.
+impl<'de> Deserialize<'de> for Instant {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let (read, now) = (Self(Duration::deserialize(from)?), Self::now());
+        if read > now {
+            return Err(D::Error::custom(format!(
+                "{NOT_YET}: {}s after the boot, and this machine was booted {}s ago",
+                read.0.as_secs(),
+                now.0.as_secs()
+            )));
+        }
+        Ok(read)
+    }
+}
 
 /// As its seconds and nanoseconds, without their names: each client has some.
 impl Serialize for Instant {
@@ -71,5 +90,8 @@ mod tests {
         assert_eq!((first + Duration::MAX) - first, Duration::MAX - first.0);
         let text = serde_json::to_string(&first).unwrap();
         assert_eq!(serde_json::from_str::<Instant>(&text).unwrap(), first);
+        let later = serde_json::to_string(&(second + Duration::from_secs(3600))).unwrap();
+        let error = serde_json::from_str::<Instant>(&later).unwrap_err().to_string();
+        assert!(error.starts_with(NOT_YET), "{error}");
     }
 }

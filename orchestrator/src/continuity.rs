@@ -26,7 +26,7 @@ use serde_json::error::Category;
 pub(crate) use text::Text;
 
 use crate::admin::socket;
-use crate::clock::Instant;
+use crate::clock::{Instant, NOT_YET};
 use crate::config::{Config, Places};
 use crate::{clients, games, launches, netcode, reports, templates};
 
@@ -75,6 +75,8 @@ pub(crate) enum StateError {
     Parse(#[from] serde_json::Error),
     #[error("the state has format {0}, and this version reads {FORMAT}")]
     Format(u32),
+    #[error("the state goes on to {NOT_YET}")]
+    Future,
     #[error("the configuration changes {0}, which takes a stop and a start")]
     Config(&'static str),
     #[error("the configuration has {0}")]
@@ -88,8 +90,8 @@ fn without_values(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let told = error.to_string();
     match error.classify() {
-        // What is missing is named by the program alone.
-        Category::Data if told.starts_with("missing field") => told,
+        // What is missing is named by the program alone, and a time is no secret.
+        Category::Data if told.starts_with("missing field") || told.starts_with(NOT_YET) => told,
         Category::Data => format!("an unfit value at line {line} column {column}"),
         _ => format!("no whole JSON at line {line} column {column}"),
     }
@@ -158,6 +160,9 @@ impl State {
         brain: &mut Matchmaker,
         config: &mut Config,
     ) -> Result<(), StateError> {
+        if self.started + brain.now() > Instant::now() {
+            return Err(StateError::Future);
+        }
         if let Some(places) = &self.places {
             config.keep_places(places).map_err(StateError::Places)?;
         }
@@ -284,8 +289,34 @@ warm = 0
         Ok((state, brain))
     }
 
+    /// The golden state, as if it had been written a second ago on this machine.
     fn golden() -> Value {
-        serde_json::from_str(GOLDEN).unwrap()
+        let mut state: Value = serde_json::from_str(GOLDEN).unwrap();
+        let (started, written) = (seconds(&state["started"]), seconds(&state["written"]));
+        let now = seconds(&serde_json::to_value(Instant::now()).unwrap());
+        shift(&mut state, started, now - 1 - written);
+        state
+    }
+
+    /// The seconds of a time, in either form.
+    fn seconds(time: &Value) -> i64 {
+        time.get("secs").or_else(|| time.get(0)).unwrap().as_i64().unwrap()
+    }
+
+    /// Moves all times from `start` on. The brain's own count from its start, and are far less.
+    fn shift(state: &mut Value, start: i64, by: i64) {
+        match state {
+            Value::Object(members) => {
+                if let Some(secs) = members.get_mut("secs")
+                    && secs.as_i64().is_some_and(|secs| secs >= start)
+                {
+                    *secs = json!(secs.as_i64().unwrap() + by);
+                }
+                members.values_mut().for_each(|member| shift(member, start, by));
+            }
+            Value::Array(items) => items.iter_mut().for_each(|item| shift(item, start, by)),
+            _ => {}
+        }
     }
 
     #[test]
@@ -296,7 +327,7 @@ warm = 0
         assert_eq!(brain.totals().assigned, 2);
         assert_eq!(brain.games().filter(|(_, has_process)| *has_process).count(), 2);
         brain.check_invariants().unwrap();
-        try_out(GOLDEN.as_bytes(), config(CONFIG)).unwrap();
+        try_out(golden().to_string().as_bytes(), config(CONFIG)).unwrap();
     }
 
     #[test]
@@ -345,10 +376,39 @@ warm = 0
         odd["brain"]["ports"]["free"] = json!(["no port"]);
         assert!(reason(&odd).contains("not understood"), "{}", reason(&odd));
         let other = CONFIG.replace("30203", "30204");
-        let refused = read_with(GOLDEN, &other).map(drop).unwrap_err().to_string();
+        let state = golden().to_string();
+        let refused = read_with(&state, &other).map(drop).unwrap_err().to_string();
         assert!(refused.contains("the ring of ports"), "{refused}");
         for text in ["", "{", "[]", "nonsense"] {
             assert!(try_out(text.as_bytes(), config(CONFIG)).is_err(), "{text}");
+        }
+    }
+
+    /// Written before the last boot, or on another machine: each time is looked at.
+    #[test]
+    fn a_state_of_a_time_to_come_is_refused() {
+        let hour = 3600;
+        let mut later = golden();
+        let start = seconds(&later["started"]);
+        shift(&mut later, start, hour);
+        let mut brain = golden();
+        brain["brain"]["now"]["secs"] = json!(hour);
+        let one_of = |path: &str| {
+            let mut state = golden();
+            let time = state.pointer_mut(path).unwrap_or_else(|| panic!("no {path}"));
+            time["secs"] = json!(seconds(time) + hour);
+            state
+        };
+        let times = [
+            "/started",
+            "/written",
+            "/clients/clients/0/client/times/quiet_since",
+            "/reports/drafts/1/ordered",
+        ];
+        for state in times.map(one_of).into_iter().chain([later, brain]) {
+            let refused = try_out(state.to_string().as_bytes(), config(CONFIG));
+            let reason = refused.unwrap_err().to_string();
+            assert!(reason.contains(NOT_YET), "{reason}");
         }
     }
 }

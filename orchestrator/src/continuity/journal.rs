@@ -23,7 +23,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
 use super::{FORMAT, Kept, StateError, take, without_values};
-use crate::clock::Instant;
+use crate::clock::{Instant, NOT_YET};
 use crate::config::Places;
 use crate::{netcode, reports};
 
@@ -126,6 +126,8 @@ pub(crate) enum Damage {
     Format(u32),
     #[error("it holds no whole snapshot")]
     Empty,
+    #[error("it goes on to {NOT_YET}, or goes back in time")]
+    Time,
     #[error("the configuration has {0}")]
     Places(String),
     #[error("the configuration has changed {0}")]

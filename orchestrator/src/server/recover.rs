@@ -20,6 +20,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::{Parts, Server};
 use crate::admin::socket::AdminSocket;
 use crate::clients::Clients;
+use crate::clock::Instant;
 use crate::config::Config;
 use crate::continuity::FORMAT;
 use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
@@ -81,9 +82,14 @@ impl Back {
         let Self { found: Found { snapshot, records }, mut journal, games } = self;
         journal.note(&Record::Tried);
         let replayed = records.len();
-        let mut crashed = Crashed::replay(snapshot, records, config.reports.keep);
-        match crashed.hold_together(&games).and_then(|()| crashed.fit(config)) {
-            Ok(()) => Some(Revived { crashed, journal, games, replayed }),
+        let believed =
+            Crashed::replay(snapshot, records, config.reports.keep).and_then(|mut it| {
+                it.hold_together(&games)?;
+                it.fit(config)?;
+                Ok(it)
+            });
+        match believed {
+            Ok(crashed) => Some(Revived { crashed, journal, games, replayed }),
             Err(damage) => {
                 set_aside(journal.files().each_ref().map(|it| it.try_clone().map(OwnedFd::from)));
                 give_up(&damage, games, store);
@@ -387,13 +393,18 @@ struct Crashed {
 }
 
 impl Crashed {
-    fn replay(mut snapshot: Snapshot, records: Vec<Record>, reports_kept: usize) -> Self {
+    fn replay(
+        mut snapshot: Snapshot,
+        records: Vec<Record>,
+        reports_kept: usize,
+    ) -> Result<Self, Damage> {
+        check_times(&snapshot, &records)?;
         let games = snapshot.games.drain(..).map(|played| (played.game, played)).collect();
         let reports = std::mem::take(&mut snapshot.reports);
         let reports = Reports::restore(reports, reports_kept);
         let mut this = Self { snapshot, games, reports, has_handed_over: false };
         records.into_iter().for_each(|record| this.follow(record));
-        this
+        Ok(this)
     }
 
     /// Whether the brain is whole, and of one mind with the games that were kept.
@@ -482,6 +493,23 @@ impl Crashed {
     }
 }
 
+/// Whether the brain's time goes on from record to record, and has not gone on to what is still to come.
+fn check_times(snapshot: &Snapshot, records: &[Record]) -> Result<(), Damage> {
+    let mut last = snapshot.brain.now();
+    for record in records {
+        if let Record::Told { at, .. } | Record::Passed { at } = record {
+            if *at < last {
+                return Err(Damage::Time);
+            }
+            last = *at;
+        }
+    }
+    match snapshot.started + last > Instant::now() {
+        true => Err(Damage::Time),
+        false => Ok(()),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use matchmaker::Matchmaker;
@@ -490,6 +518,10 @@ mod tests {
 
     /// A daemon that was told so much.
     fn crashed_after(records: Vec<Record>) -> Crashed {
+        replayed(records).unwrap()
+    }
+
+    fn replayed(records: Vec<Record>) -> Result<Crashed, Damage> {
         let config = Config::default_config();
         let snapshot = Snapshot {
             format: FORMAT,
@@ -520,6 +552,15 @@ mod tests {
             match_id: None,
         };
         (crashed, played)
+    }
+
+    #[test]
+    fn a_time_to_come_and_one_that_goes_back_are_refused() {
+        let passed = |seconds| Record::Passed { at: Duration::from_secs(seconds) };
+        assert!(replayed(vec![passed(0), passed(0)]).is_ok());
+        for records in [vec![passed(3600)], vec![passed(u64::MAX)], vec![passed(1), passed(0)]] {
+            assert!(matches!(replayed(records), Err(Damage::Time)));
+        }
     }
 
     #[test]
