@@ -69,7 +69,9 @@ impl Confiner {
             ipc: wants(|program| program.confinement.ipc),
             mount: wants(|program| program.confinement.mount),
         };
-        let tree = wants(|program| program.confinement.cgroup).then(Tree::find).flatten();
+        let tree = wants(|program| program.confinement.cgroup)
+            .then(|| Tree::find(setup.is_another))
+            .flatten();
         Self {
             first_user: geteuid().is_root().then_some(setup.first_user),
             namespaces: Namespaces::make(namespaces, setup),

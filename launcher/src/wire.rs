@@ -266,6 +266,9 @@ pub struct Setup {
     pub unclean: Vec<u64>,
     /// Whether an earlier daemon has crashed: what it made is nobody's child here, and its launcher may live.
     pub has_crashed: bool,
+    /// Whether this daemon had a launcher before, which has said what the machine does not offer.
+    #[serde(default)]
+    pub is_another: bool,
 }
 
 /// A game that lives.

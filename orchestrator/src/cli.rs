@@ -9,6 +9,7 @@ use clap_complete::Shell;
 use log::LevelFilter;
 
 use crate::admin::LAST_DEFAULT;
+use crate::config::Accessory;
 
 /// Muster puts players into games: a queue, a match, a process for each match.
 #[derive(Debug, Parser)]
@@ -173,9 +174,9 @@ pub(crate) enum Command {
 #[derive(Debug, Args)]
 pub(crate) struct Ask {
     /// The daemon's socket (listen.admin); else as --config says, else
-    /// /run/muster/admin.sock.
+    /// $XDG_RUNTIME_DIR/muster/admin.sock, else /run/muster/admin.sock.
     #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN")]
-    pub(crate) admin: Option<PathBuf>,
+    pub(crate) admin: Option<Accessory<PathBuf>>,
     /// The daemon's configuration, to find it by.
     #[arg(long, value_name = "FILE", env = "MUSTER_CONFIG")]
     pub(crate) config: Option<PathBuf>,
@@ -202,12 +203,12 @@ pub(crate) struct Serve {
     /// Where players connect (listen.tcp); port 0: any.
     #[arg(long, value_name = "ADDRESS:PORT", env = "MUSTER_LISTEN_TCP", hide_env = true)]
     pub(crate) tcp: Option<SocketAddr>,
-    /// Operators' Unix socket (listen.admin).
+    /// Operators' Unix socket (listen.admin), or off.
     #[arg(long, value_name = "PATH", env = "MUSTER_ADMIN", hide_env = true)]
-    pub(crate) admin: Option<PathBuf>,
-    /// Figures over HTTP (listen.metrics); port 0: any.
+    pub(crate) admin: Option<Accessory<PathBuf>>,
+    /// Figures over HTTP (listen.metrics), or off.
     #[arg(long, value_name = "ADDRESS:PORT", env = "MUSTER_LISTEN_METRICS", hide_env = true)]
-    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) metrics: Option<Accessory<SocketAddr>>,
     /// The ring of UDP ports (ports.range).
     #[arg(long, value_name = "FIRST-LAST", env = "MUSTER_PORTS_RANGE", hide_env = true)]
     pub(crate) ports: Option<String>,

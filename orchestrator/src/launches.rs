@@ -157,6 +157,7 @@ impl Launcher {
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
         let mut this = Self::new(config, place, launcher::children(daemon));
         this.running = Some(this.spawn()?);
+        this.setup.is_another = true;
         this.watchdog.begin(Instant::now());
         Ok(this)
     }
@@ -170,6 +171,7 @@ impl Launcher {
         let mut this = Self::new(config, Place(saved.place), saved.inherited);
         (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
         this.setup.has_crashed = saved.has_crashed;
+        this.setup.is_another = !saved.has_crashed;
         this.restart_at = Some(Instant::now());
         this
     }
@@ -201,6 +203,7 @@ impl Launcher {
             games: Vec::new(),
             unclean: Vec::new(),
             has_crashed: false,
+            is_another: false,
         };
         Self {
             setup,
@@ -444,6 +447,7 @@ impl Launcher {
             Ok(running) => {
                 log::info!("another launcher started pid={}", running.pid);
                 (self.running, self.restart_at) = (Some(running), None);
+                self.setup.is_another = true;
                 self.watchdog.begin(now);
                 true
             }

@@ -7,6 +7,7 @@
 //! them is kept by [`reports`], and told to operators through [`admin`]. What happens is counted by [`metrics`], and shown
 //! by [`http`], a thread of its own.
 
+mod accessories;
 mod activation;
 mod address;
 mod admin;
@@ -40,7 +41,6 @@ mod watch;
 
 use std::io::{self, Read as _};
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -48,12 +48,11 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::activation::ListenError;
 use crate::admin::ask::AskError;
-use crate::admin::socket::{AdminSocket, BindError};
+use crate::admin::socket::BindError;
 use crate::cli::{Cli, Command, Serve};
 use crate::config::{Config, ConfigError};
 use crate::continuity::StateError;
 use crate::continuity::exec::handed_over;
-use crate::http::Door;
 use crate::launches::Launcher;
 use crate::operate::say;
 use crate::server::{Back, Server};
@@ -134,7 +133,7 @@ impl Failure {
             Self::Listen(_)
             | Self::Http { .. }
             | Self::Admin(_)
-            | Self::Ask(AskError::Connect { .. }) => 69,
+            | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
             Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Take(_) => 78,
@@ -175,8 +174,8 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
     if let Some(address) = flags.tcp {
         config.listen.tcp = address;
     }
-    config.listen.admin = flags.admin.or(config.listen.admin).or_else(default_admin);
-    config.listen.metrics = flags.metrics.or(config.listen.metrics);
+    config.listen.admin = flags.admin.unwrap_or_default().or(config.listen.admin);
+    config.listen.metrics = flags.metrics.unwrap_or_default().or(config.listen.metrics);
     if let Some(range) = &flags.ports {
         config.set_port_range(range)?;
     }
@@ -227,9 +226,9 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let launcher = if back.is_none() { Some(start_launcher(&config)?) } else { None };
     let listener = activation::listener(&config, &mut given, &mut store)?;
     store.discard(given);
-    let admin = config.listen.admin.as_deref().map(AdminSocket::bind).transpose()?;
-    let bind = |address| Door::bind(address).map_err(|source| Failure::Http { address, source });
-    let door = config.listen.metrics.map(bind).transpose()?;
+    let admin = accessories::admin(&config.listen.admin)?;
+    let bound = accessories::metrics(&config.listen.metrics);
+    let door = bound.map_err(|(address, source)| Failure::Http { address, source })?;
     fit_clients_to_descriptors(&mut config);
     let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
@@ -325,19 +324,13 @@ fn fit_clients_to_descriptors(config: &mut Config) {
     // With few descriptors and many ports the two share what there is.
     let clients = allowed.saturating_sub(for_others).max(allowed / 2);
     if clients < config.limits.clients {
-        log::info!(
-            "taking in {clients} clients, not limits.clients={}: more would leave games short of the \
-             {allowed} descriptors; LimitNOFILE= or ulimit -n raises them",
+        let is_much = clients < config.limits.clients / 2;
+        log::log!(
+            if is_much { log::Level::Info } else { log::Level::Debug },
+            "limiting clients to {clients} (limits.clients={}): the limit of open files is {allowed}, and games need \
+             the rest; LimitNOFILE= or ulimit -n raises it",
             config.limits.clients
         );
         config.limits.clients = clients;
     }
-}
-
-/// Where systemd has a directory for the daemon, operators find it there without being told.
-fn default_admin() -> Option<PathBuf> {
-    // systemd.exec(5): with several directories, their paths are separated by colons.
-    let given = std::env::var_os("RUNTIME_DIRECTORY")?;
-    let first = std::env::split_paths(&given).next().filter(|path| path.is_absolute());
-    first.map(|directory| directory.join("admin.sock"))
 }

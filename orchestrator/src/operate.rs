@@ -4,17 +4,17 @@ mod drained;
 
 use std::fmt::Display;
 use std::io::{self, Write as _};
-use std::path::PathBuf;
 
 use clap::CommandFactory as _;
 use serde::Serialize;
 
 use crate::Failure;
+use crate::accessories;
 use crate::admin::Request;
-use crate::admin::ask::{DEFAULT_PATH, Daemon};
+use crate::admin::ask::Daemon;
 use crate::admin::tables;
 use crate::cli::{Ask, Cli, Command};
-use crate::config::Config;
+use crate::config::{Accessory, Config};
 use crate::watch;
 
 /// Does what an operator wants.
@@ -54,8 +54,8 @@ pub(crate) fn run(command: Command) -> Result<(), Failure> {
         Command::Dump { ask } => say(daemon(&ask)?.dump()?),
         Command::Drain { wait: false, ask } => change(&ask, &Request::Drain),
         Command::Drain { wait: true, ask } => {
-            let path = admin_path(&ask)?;
-            let mut daemon = Daemon::at(&path)?;
+            let mut daemon = daemon(&ask)?;
+            let path = daemon.path().to_owned();
             // Asked first: it may be gone as soon as it drains.
             let pid = daemon.status()?.pid;
             let done = daemon.change(&Request::Drain)?;
@@ -84,18 +84,21 @@ fn change(ask: &Ask, request: &Request) -> Result<(), Failure> {
     show(ask, &done, tables::done)
 }
 
+/// Connects to the daemon that an operator asks: as a flag or the environment says, else the file, else at the usual
+/// places.
 fn daemon(ask: &Ask) -> Result<Daemon, Failure> {
-    Ok(Daemon::at(&admin_path(ask)?)?)
-}
-
-/// Where the daemon listens that an operator asks: as a flag or the environment says, else the file, else where systemd
-/// has it.
-fn admin_path(ask: &Ask) -> Result<PathBuf, Failure> {
-    if let Some(path) = &ask.admin {
-        return Ok(path.clone());
+    let config = match (&ask.admin, &ask.config) {
+        (None, Some(file)) => Some(Config::from_file(file)?),
+        _ => None,
+    };
+    let wanted = ask.admin.clone().unwrap_or_default();
+    match wanted.or(config.map(|config| config.listen.admin).unwrap_or_default()) {
+        Accessory::At(path) => Ok(Daemon::at(&path)?),
+        Accessory::Usual => Ok(Daemon::at_one_of(accessories::places())?),
+        Accessory::Off => Err(Failure::Usage(
+            "listen.admin is \"off\": that daemon has no socket for operators; --admin PATH names another",
+        )),
     }
-    let config = ask.config.as_deref().map(Config::from_file).transpose()?;
-    Ok(config.and_then(|config| config.listen.admin).unwrap_or_else(|| DEFAULT_PATH.into()))
 }
 
 fn show<A: Serialize>(ask: &Ask, answer: &A, table: fn(&A) -> String) -> Result<(), Failure> {

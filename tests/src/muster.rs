@@ -212,10 +212,10 @@ impl Muster {
         let mut config = std::fs::File::create(&file).unwrap();
         let quarantine = setup.quarantine;
         let text = &setup.config;
-        let metrics = if setup.metrics { "metrics = \"127.0.0.1:0\"\n" } else { "" };
+        let metrics = if setup.metrics { "127.0.0.1:0" } else { "off" };
         write!(
             config,
-            "[listen]\ntcp = \"127.0.0.1:0\"\n{metrics}[ports]\nrange = \"{first}-{last}\"\n\
+            "[listen]\ntcp = \"127.0.0.1:0\"\nmetrics = \"{metrics}\"\n[ports]\nrange = \"{first}-{last}\"\n\
              quarantine = \"{quarantine}\"\n{text}"
         )
         .unwrap();

@@ -18,6 +18,8 @@ fn muster(arguments: &[&str]) -> Command {
     {
         command.env_remove(name);
     }
+    // The usual places may be another daemon's.
+    command.env("MUSTER_ADMIN", "off").env("MUSTER_LISTEN_METRICS", "off");
     command.env_remove("JOURNAL_STREAM").stdin(Stdio::null()).args(arguments);
     command
 }

@@ -408,7 +408,7 @@ fn many_scrapes_beside_matches() {
 }
 
 #[test]
-fn nothing_is_served_where_nothing_was_asked_for() {
+fn nothing_is_served_where_it_is_off() {
     let muster = Setup::default().duel("warm = 0").start();
     assert!(muster.log().lines_with(&["serving HTTP"]).is_empty());
 }
@@ -418,7 +418,7 @@ fn an_address_in_use_ends_it_with_69() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let output = Command::new(binary("muster"))
-        .args(["serve", "--tcp", "127.0.0.1:0", "--metrics", &address])
+        .args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off", "--metrics", &address])
         .stdin(Stdio::null())
         .output()
         .unwrap();

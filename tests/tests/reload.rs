@@ -92,7 +92,7 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
     let muster = Setup::default().puppet("pair", &[], "").start();
     let file = muster.directory().join("muster.toml");
     let text = std::fs::read_to_string(&file).unwrap();
-    let text = text.replace("[listen]", "[listen]\nmetrics = \"127.0.0.1:0\"");
+    let text = text.replace("metrics = \"off\"", "metrics = \"127.0.0.1:0\"");
     std::fs::write(&file, text + &puppet("solo", "players = 1")).unwrap();
     muster.signal(Signal::SIGHUP);
     let line = muster.log().wait_for(&["reloaded: solo added"]);

@@ -508,6 +508,8 @@ fn muster_command(arguments: &[&str]) -> Command {
         command.env_remove(name);
     }
     command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
+    // The usual port may be another daemon's.
+    command.env("MUSTER_LISTEN_METRICS", "off");
     command.stdin(Stdio::null()).args(arguments);
     command
 }

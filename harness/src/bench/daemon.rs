@@ -142,7 +142,7 @@ impl Daemon {
         let level = if setup.logs_events { "info" } else { "warn" };
         // Limits that would be in the way of a few clients who ask for very much.
         let text = format!(
-            "[listen]\ntcp = \"127.0.0.1:0\"\nadmin = {admin:?}\n\
+            "[listen]\ntcp = \"127.0.0.1:0\"\nadmin = {admin:?}\nmetrics = \"off\"\n\
              [ports]\nrange = \"{first}-{last}\"\nquarantine = \"0s\"\n\
              [log]\nlevel = \"{level}\"\n[shutdown]\ndrain_timeout = \"1s\"\n\
              [limits]\nclients_per_address = 20000\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\

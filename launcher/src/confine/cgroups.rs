@@ -1,6 +1,6 @@
 //! A control group for each game, where a tree was delegated to Muster; cgroups(7), version 2.
 //!
-//! systemd delegates with `Delegate=yes`. The tree's root holds no process once controllers are handed down, so
+//! systemd delegates with `Delegate=memory cpu pids`. The tree's root holds no process once controllers are handed down, so
 //! whoever is in it moves to a leaf of its own first.
 
 use std::fs;
@@ -8,9 +8,8 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::path::{Path, PathBuf};
 
-use log::{info, warn};
+use log::{Level, info, log, warn};
 
-use super::unavailable;
 use crate::program::Limits;
 
 /// The controllers that limits need.
@@ -38,8 +37,9 @@ pub(crate) struct Group {
 }
 
 impl Tree {
-    /// Finds the tree that this process is in, if it was delegated.
-    pub(super) fn find() -> Option<Self> {
+    /// Finds the tree that this process is in, if it was delegated. That none was is how most machines without systemd's
+    /// unit are: it is worth a line, not a warning, and only the first time.
+    pub(super) fn find(is_known: bool) -> Option<Self> {
         match Self::own().and_then(|path| Self::take(path).map_err(|error| error.to_string())) {
             Ok(tree) => {
                 let missing: Vec<_> =
@@ -55,7 +55,8 @@ impl Tree {
                 Some(tree)
             }
             Err(why) => {
-                unavailable("control groups", why);
+                let level = if is_known { Level::Debug } else { Level::Info };
+                log!(level, "games have no control groups, and no limits by them: {why}");
                 None
             }
         }
@@ -66,7 +67,7 @@ impl Tree {
         let group = text.lines().find_map(|line| line.strip_prefix("0::"));
         let group = group.ok_or("this machine has none of version 2")?;
         if group == "/" {
-            return Err("none was delegated to Muster (systemd: Delegate=yes)".into());
+            return Err("none was delegated to Muster (systemd: Delegate=memory cpu pids)".into());
         }
         let mounts = fs::read_to_string("/proc/self/mounts").map_err(|error| error.to_string())?;
         let mut mounts = mounts.lines().map(|line| line.split(' ').collect::<Vec<_>>());
@@ -84,7 +85,7 @@ impl Tree {
     /// Makes a tree ready to have groups with limits beneath it.
     fn take(path: PathBuf) -> io::Result<Self> {
         let mine = io::Error::other(format!(
-            "{} was not delegated to Muster (systemd: Delegate=yes)",
+            "{} was not delegated to Muster (systemd: Delegate=memory cpu pids)",
             path.display()
         ));
         // cgroups(7), delegation: who may write this file was given the tree; to root, who may in any case, systemd

@@ -12,9 +12,6 @@ use socket2::{Domain, SockAddr, Socket, Type};
 use super::{Done, END, Games, OneGame, Players, Refusal, Request, Status, Upgraded};
 use crate::reports::Report;
 
-/// Where systemd's `RuntimeDirectory=muster` has the socket.
-pub(crate) const DEFAULT_PATH: &str = "/run/muster/admin.sock";
-
 /// How long a daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
@@ -27,15 +24,34 @@ const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum AskError {
-    #[error(
-        "no Muster is to be reached at {}: {source}; is it running, with listen.admin set? --admin, MUSTER_ADMIN or \
-         the configuration's listen.admin say where", path.display()
-    )]
+    #[error("cannot connect to Muster at {}: {source}; {}", path.display(), advice(source))]
     Connect { path: PathBuf, source: io::Error },
+    #[error(
+        "no Muster is running here: there is no socket {}; start one with `muster serve`, or name the socket of one \
+         that runs: --admin PATH", either(.0)
+    )]
+    Nowhere(Vec<PathBuf>),
     #[error("cannot {attempt} Muster at {}: {source}", path.display())]
     Talk { attempt: &'static str, path: PathBuf, source: io::Error },
     #[error("Muster at {} says: {error}", path.display())]
     Refused { path: PathBuf, error: String },
+}
+
+/// What to do about a daemon that cannot be reached.
+fn advice(error: &io::Error) -> &'static str {
+    match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "the socket belongs to another user: run this as that user, or with sudo"
+        }
+        _ => {
+            "is it running? `muster serve --admin PATH` starts one there, --admin PATH names another socket"
+        }
+    }
+}
+
+fn either(paths: &[PathBuf]) -> String {
+    let paths: Vec<String> = paths.iter().map(|path| path.display().to_string()).collect();
+    paths.join(" or ")
 }
 
 /// A conversation with a daemon.
@@ -58,6 +74,28 @@ impl Daemon {
         socket.connect(&SockAddr::unix(path).map_err(connect)?).map_err(connect)?;
         let stream = UnixStream::from(OwnedFd::from(socket));
         Ok(Self { path: path.to_owned(), lines: BufReader::new(stream) })
+    }
+
+    /// Connects to the daemon at the first of these paths where one listens.
+    ///
+    /// # Errors
+    /// When none does.
+    pub(crate) fn at_one_of(paths: Vec<PathBuf>) -> Result<Self, AskError> {
+        let mut refused = None;
+        for path in &paths {
+            match Self::at(path) {
+                Err(AskError::Connect { source, .. })
+                    if source.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => refused = refused.or(Some(error)),
+                daemon => return daemon,
+            }
+        }
+        Err(refused.unwrap_or(AskError::Nowhere(paths)))
+    }
+
+    /// Where it listens.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
     }
 
     /// How it is.

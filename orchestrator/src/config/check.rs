@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use toml::Spanned;
 
 use super::positions::{Positions, position};
 use super::raw::{self, Key};
-use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Reports, Shutdown};
+use super::{Accessory, Config, ConfigError, Limits, Listen, Mode, OFF, Ports, Reports, Shutdown};
 use crate::address;
 
 /// What is played when nothing is configured.
@@ -96,13 +96,10 @@ pub(super) struct Checker<'a> {
 impl Checker<'_> {
     fn listen(&self, listen: &raw::Listen) -> Result<Listen, ConfigError> {
         let tcp = self.socket_address("listen.tcp", &listen.tcp)?;
-        if let Some(path) = listen.admin.as_ref().filter(|path| path.get_ref().is_empty()) {
-            return Err(self.wrong("listen.admin", path, "must be a path; leave it out for none"));
-        }
         Ok(Listen {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
-            admin: listen.admin.as_ref().map(|path| path.get_ref().into()),
-            metrics: self.socket_address("listen.metrics", &listen.metrics)?,
+            admin: self.admin(&listen.admin)?,
+            metrics: self.metrics(&listen.metrics)?,
         })
     }
 
@@ -241,6 +238,22 @@ impl Checker<'_> {
         let parsed = value.get_ref().parse();
         let problem = || format!("must be {what}, is \"{}\"", value.get_ref());
         parsed.map(Some).map_err(|_| self.wrong(key, value, problem()))
+    }
+
+    fn admin(&self, value: &Key<String>) -> Result<Accessory<PathBuf>, ConfigError> {
+        let Some(value) = value else { return Ok(Accessory::Usual) };
+        value
+            .get_ref()
+            .parse()
+            .map_err(|problem: String| self.wrong("listen.admin", value, problem))
+    }
+
+    fn metrics(&self, value: &Key<String>) -> Result<Accessory<SocketAddr>, ConfigError> {
+        if value.as_ref().is_some_and(|it| it.get_ref() == OFF) {
+            return Ok(Accessory::Off);
+        }
+        let address = self.socket_address("listen.metrics", value)?;
+        Ok(address.map_or(Accessory::Usual, Accessory::At))
     }
 
     pub(super) fn number<T>(
@@ -413,7 +426,11 @@ mod tests {
                 "muster.toml:2: limits.queue: is 1, but a match of mode \"duel\" is 2 players",
             ),
             ("[reports]\nkeep = -1", "muster.toml:2: reports.keep: must be 0 to 100000, is -1"),
-            ("[listen]\nadmin = \"\"", "muster.toml:2: listen.admin: must be a path"),
+            ("[listen]\nadmin = \"\"", "muster.toml:2: listen.admin: must be a path, or \"off\""),
+            (
+                "[listen]\nmetrics = \"on\"",
+                "muster.toml:2: listen.metrics: must be an address and port, is \"on\"",
+            ),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
         ] {

@@ -18,6 +18,7 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::time::Duration;
 
 use launcher::{Confinement, Contract};
@@ -61,9 +62,21 @@ pub(crate) struct Listen {
     /// For players. Port 0 lets the kernel choose one.
     pub(crate) tcp: SocketAddr,
     /// For operators.
-    pub(crate) admin: Option<PathBuf>,
+    pub(crate) admin: Accessory<PathBuf>,
     /// For figures, over HTTP. Port 0 lets the kernel choose one.
-    pub(crate) metrics: Option<SocketAddr>,
+    pub(crate) metrics: Accessory<SocketAddr>,
+}
+
+/// Where something listens that the daemon can do without.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub(crate) enum Accessory<T> {
+    /// At the usual place, if that is free.
+    #[default]
+    Usual,
+    /// Nowhere.
+    Off,
+    /// Here, or the daemon does not start.
+    At(T),
 }
 
 /// The ring of UDP ports.
@@ -272,6 +285,43 @@ impl Config {
             queue_max: self.limits.queue,
             resume_window: self.limits.resume_window,
             launching_max: self.limits.launching,
+        }
+    }
+}
+
+impl<T> Accessory<T> {
+    /// What a flag or a variable says goes before what the file says.
+    pub(crate) fn or(self, other: Self) -> Self {
+        match self {
+            Self::Usual => other,
+            Self::Off | Self::At(_) => self,
+        }
+    }
+}
+
+/// The word that turns an accessory off. A file of this name is written `./off`.
+const OFF: &str = "off";
+
+impl FromStr for Accessory<PathBuf> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        match text {
+            OFF => Ok(Self::Off),
+            "" => Err("must be a path, or \"off\"".to_owned()),
+            path => Ok(Self::At(path.into())),
+        }
+    }
+}
+
+impl FromStr for Accessory<SocketAddr> {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let problem = || format!("must be an address and port, or \"off\", is \"{text}\"");
+        match text {
+            OFF => Ok(Self::Off),
+            address => address.parse().map(Self::At).map_err(|_| problem()),
         }
     }
 }

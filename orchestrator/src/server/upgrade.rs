@@ -10,11 +10,12 @@ use matchmaker::ConnectionId;
 use mio::{Poll, Waker};
 
 use super::{Parts, Server};
+use crate::accessories;
 use crate::admin::socket::{AdminSocket, Asker};
 use crate::admin::{Done, Refusal, Upgraded};
 use crate::clients::Clients;
 use crate::clock::Instant;
-use crate::config::Config;
+use crate::config::{Accessory, Config};
 use crate::continuity::exec::Program;
 use crate::continuity::journal::Journal;
 use crate::continuity::preflight::{Aim, Preflight, Step};
@@ -237,7 +238,7 @@ impl Server {
             doors: Doors::restore(state.doors, config.ports.public_address),
             launcher: Launcher::resume(&config, state.launcher),
             listener: Listener::take(listener, config.limits.lost_timeout)?,
-            door: config.listen.metrics.and_then(open_door),
+            door: open_door(&config.listen.metrics),
             store,
             templates: Templates::restore(state.templates, registry)?,
             reports: Reports::restore(state.reports, config.reports.keep),
@@ -278,10 +279,11 @@ impl Server {
 }
 
 /// Figures are worth a word to the operator, and no daemon.
-fn open_door(address: SocketAddr) -> Option<Door> {
-    let report =
-        |error: &std::io::Error| log::error!("cannot listen on {address} for HTTP: {error}");
-    Door::bind(address).inspect_err(report).ok()
+fn open_door(wanted: &Accessory<SocketAddr>) -> Option<Door> {
+    accessories::metrics(wanted).unwrap_or_else(|(address, error)| {
+        log::error!("cannot listen on {address} for HTTP: {error}");
+        None
+    })
 }
 
 /// What wakes the loop for a thread.
