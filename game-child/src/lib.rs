@@ -36,6 +36,7 @@ mod report;
 mod run;
 mod session;
 mod signals;
+mod socket;
 mod template;
 pub mod tictactoe;
 mod transport;

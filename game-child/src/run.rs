@@ -1,7 +1,6 @@
 //! The process around a match: inherited descriptors in, exit status out.
 
 use std::io::{self, ErrorKind};
-use std::net::UdpSocket;
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
@@ -20,6 +19,7 @@ use crate::rehearsal::rehearse;
 use crate::report::{note, warn};
 use crate::session::{BadStart, Match, Session};
 use crate::signals::Signals;
+use crate::socket::GameSocket;
 
 /// How many datagrams are served before control channel, signals and deadlines get their turn.
 const DATAGRAMS_PER_TURN: usize = 64;
@@ -85,7 +85,7 @@ pub fn run<G: Game>(
         session: Session::new(setup, game, options.silence_max)
             .with_rejoin_wait(options.rejoin_wait)
             .with_backfill(options.backfill),
-        socket,
+        socket: GameSocket::new(socket),
         control,
         signals,
         clock,
@@ -141,7 +141,7 @@ fn has_arrived(control: &Control) -> Result<bool, RunError> {
 /// A match and what connects it to the world.
 struct Table<G> {
     session: Session<G>,
-    socket: UdpSocket,
+    socket: GameSocket,
     control: Control,
     signals: Signals,
     clock: Clock,
@@ -251,10 +251,9 @@ impl<G: Game> Table<G> {
 
     /// What came before any player was told of this game is nobody's: another match's late datagrams, or a flood.
     fn drop_stale_datagrams(&self) -> Result<(), RunError> {
-        let mut byte = [0; 1];
         for _ in 0..STALE_DATAGRAMS_MAX {
-            match self.socket.recv_from(&mut byte) {
-                Ok(_) => {}
+            match self.socket.discard() {
+                Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) => ignore_passing(error)?,
             }
@@ -294,7 +293,7 @@ struct Ready {
 fn wait(
     control: &Control,
     signals: &Signals,
-    playing: Option<(&UdpSocket, &Clock)>,
+    playing: Option<(&GameSocket, &Clock)>,
 ) -> Result<Ready, RunError> {
     let mut interest = PollFlags::empty();
     interest.set(PollFlags::IN, !control.has_hung_up());
