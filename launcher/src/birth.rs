@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io::{self, PipeReader, PipeWriter, Write as _};
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::net::UnixStream;
@@ -39,6 +39,8 @@ pub(crate) struct Request {
     pub(crate) game: u64,
     pub(crate) mode: usize,
     pub(crate) port: u16,
+    /// See [`Order::Launch`](crate::wire::Order::Launch).
+    pub(crate) bind: Vec<IpAddr>,
     pub(crate) guests: Guests,
 }
 
@@ -112,10 +114,13 @@ impl Maker {
         &self.setup.programs[mode]
     }
 
-    /// Makes what a game has besides its process. `port`'s socket is bound before the process exists, so that no
+    /// Makes what a game has besides its process. Its port's socket is bound before the process exists, so that no
     /// player ever learns a port that is not receiving.
-    pub(crate) fn make_ends(&mut self, port: u16) -> Result<Ends, Fault> {
-        let socket = bind_game_socket(SocketAddr::new(self.setup.bind, port))?;
+    pub(crate) fn make_ends(&mut self, request: &Request) -> Result<Ends, Fault> {
+        let binds = self.program(request.mode).contract == Contract::Plain { binds: true };
+        // Where a game binds its port itself is its own affair: the port has to be free on all addresses.
+        let all = request.bind.iter().position(|address| binds && address.is_unspecified());
+        let socket = bind_game_socket(&request.bind[all.unwrap_or_default()..], request.port)?;
         self.lacks_spare = true;
         let channels = self.spare.take().map_or_else(Channels::new, Ok)?;
         Ok(Ends { socket, channels })
@@ -149,8 +154,8 @@ impl Maker {
 
     /// Makes a game's process from nothing.
     pub(crate) fn make_game(&mut self, request: &Request, directory: &Path) -> Result<Born, Fault> {
-        let &Request { game, mode, port, ref guests } = request;
-        let Ends { socket, channels } = self.make_ends(port)?;
+        let &Request { game, mode, port, ref guests, .. } = request;
+        let Ends { socket, channels } = self.make_ends(request)?;
         channels.tell(guests)?;
         let contract = self.program(mode).contract;
         let (has_socket, has_control) = match contract {
@@ -332,18 +337,34 @@ impl Channels {
     }
 }
 
-/// A fresh socket for each game, with no flag that would let another share the port: what was sent to the
-/// last one is gone with it.
-fn bind_game_socket(address: SocketAddr) -> Result<OwnedFd, Fault> {
-    let bind = || -> io::Result<Socket> {
+/// A fresh socket for each game, on the first of some addresses that this machine has, with no flag that would let
+/// another share the port: what was sent to the last one is gone with it.
+fn bind_game_socket(addresses: &[IpAddr], port: u16) -> Result<OwnedFd, Fault> {
+    let bind = |address: SocketAddr| -> io::Result<Socket> {
         let socket = Socket::new(Domain::for_address(address), Type::DGRAM, Some(Protocol::UDP))?;
         socket.set_nonblocking(true)?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            // Players of both families come in here, whatever net.ipv6.bindv6only says.
+            socket.set_only_v6(false)?;
+        }
         socket.bind(&address.into())?;
         Ok(socket)
     };
-    match bind() {
-        Ok(socket) => Ok(socket.into()),
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse => Err(Fault::PortBusy),
-        Err(error) => Err(Fault::Other(format!("cannot bind {address}: {error}"))),
+    let mut fault = Fault::Other("there is no address to bind".to_owned());
+    for address in addresses {
+        let address = SocketAddr::new(*address, port);
+        let error = match bind(address) {
+            Ok(socket) => return Ok(socket.into()),
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(Fault::PortBusy),
+            Err(error) => error,
+        };
+        fault = Fault::Other(format!("cannot bind {address}: {error}"));
+        // The machine does not have this address, or not this family of addresses; it may have the next.
+        let is_missing =
+            matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT));
+        if !is_missing {
+            break;
+        }
     }
+    Err(fault)
 }

@@ -167,8 +167,8 @@ impl Launcher {
 
     fn handle(&mut self, order: Order) -> io::Result<()> {
         match order {
-            Order::Launch { game, mode, port, guests } => {
-                self.launch(Request { game, mode, port, guests })?;
+            Order::Launch { game, mode, port, bind, guests } => {
+                self.launch(Request { game, mode, port, bind, guests })?;
             }
             Order::CleanUp { game } => {
                 self.leftovers.note_end(game);

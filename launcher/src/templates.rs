@@ -273,7 +273,7 @@ impl Template {
         directory: &Path,
     ) -> (Result<Born, Fault>, bool) {
         let made = directories.make(directory, self.user).map_err(Fault::of("make its directory"));
-        let ends = made.and_then(|()| maker.make_ends(request.port));
+        let ends = made.and_then(|()| maker.make_ends(request));
         let told = ends.and_then(|ends| ends.channels.tell(&request.guests).map(|()| ends));
         let Ends { socket, channels } = match told {
             Ok(ends) => ends,

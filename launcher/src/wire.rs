@@ -43,6 +43,8 @@ pub enum Order {
         mode: usize,
         /// Its port.
         port: u16,
+        /// The addresses on which its socket may be bound: the first one that this machine has.
+        bind: Vec<IpAddr>,
         /// Who will play, where that is known already.
         guests: Guests,
     },
@@ -248,8 +250,6 @@ pub struct Setup {
     pub daemon: i32,
     /// What each mode's games run, by the mode's number.
     pub programs: Vec<crate::Program>,
-    /// The address on which games' sockets are bound.
-    pub bind: IpAddr,
     /// What players are told.
     pub public_host: String,
     /// Where the games' working directories are made: a directory that exists.

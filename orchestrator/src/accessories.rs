@@ -12,8 +12,7 @@ use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
 
-use crate::admin::socket::{AdminSocket, BindError};
-use crate::config::Accessory;
+use crate::admin::socket::{AdminSocket, LOCK_TIMEOUT};
 use crate::http::Door;
 
 /// The socket's name in a directory of Muster's.
@@ -25,32 +24,6 @@ const SYSTEM_DIRECTORY: &str = "/run/muster";
 /// Where HTTP is served unless the configuration says otherwise.
 const METRICS: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(Ipv4Addr::LOCALHOST), 9107);
 
-/// Opens the admin socket, if there is to be one.
-///
-/// # Errors
-/// When the configuration names a path that cannot be used.
-pub(crate) fn admin(wanted: &Accessory<PathBuf>) -> Result<Option<AdminSocket>, BindError> {
-    match wanted {
-        Accessory::Off => Ok(None),
-        Accessory::At(path) => AdminSocket::bind(path).map(Some),
-        Accessory::Usual => Ok(usual_admin()),
-    }
-}
-
-/// Opens the HTTP listener, if there is to be one.
-///
-/// # Errors
-/// The address that the configuration names, and why it cannot be bound.
-pub(crate) fn metrics(
-    wanted: &Accessory<SocketAddr>,
-) -> Result<Option<Door>, (SocketAddr, io::Error)> {
-    match wanted {
-        Accessory::Off => Ok(None),
-        Accessory::At(address) => Door::bind(*address).map(Some).map_err(|error| (*address, error)),
-        Accessory::Usual => Ok(usual_metrics()),
-    }
-}
-
 /// Where a daemon's admin socket may be that nobody configured, the likeliest first.
 pub(crate) fn places() -> Vec<PathBuf> {
     let user = absolute("XDG_RUNTIME_DIR").map(|directory| directory.join("muster"));
@@ -58,18 +31,20 @@ pub(crate) fn places() -> Vec<PathBuf> {
     directories.into_iter().flatten().map(|directory| directory.join(SOCKET)).collect()
 }
 
-fn usual_admin() -> Option<AdminSocket> {
+/// Opens the admin socket at its usual place, if that can be had.
+pub(crate) fn usual_admin() -> Option<AdminSocket> {
     let without = |why: &dyn std::fmt::Display| {
         log::info!("no admin socket (listen.admin or --admin sets one): {why}");
     };
     let directory = usual_directory().inspect_err(|why| without(why)).ok()?;
     let path = directory.join(SOCKET);
-    let socket = AdminSocket::bind(&path).inspect_err(|error| without(error)).ok()?;
+    let socket = AdminSocket::bind(&path, LOCK_TIMEOUT).inspect_err(|error| without(error)).ok()?;
     log::info!("serving operators admin={}", path.display());
     Some(socket)
 }
 
-fn usual_metrics() -> Option<Door> {
+/// Opens the HTTP listener at its usual address, if that is free.
+pub(crate) fn usual_metrics() -> Option<Door> {
     let bound = Door::bind(METRICS);
     let without = |error: &io::Error| {
         log::info!(

@@ -42,11 +42,12 @@ pub(crate) enum ListenError {
 /// one and has it stored, so that who connects between two lives waits and is not refused.
 ///
 /// # Errors
-/// When what was given is of no use, or the address cannot be had.
+/// When what was given is of no use, or the address cannot be had; in a recovery that is tried again by the loop.
 pub(crate) fn listener(
     config: &Config,
     given: &mut Given,
     store: &mut Store,
+    is_recovery: bool,
 ) -> Result<Listener, ListenError> {
     let lost_timeout = config.limits.lost_timeout;
     let mut of_unit = given.claim_if(|name| GIVEN_NAMES.contains(&name));
@@ -71,12 +72,30 @@ pub(crate) fn listener(
     }
     forget(store, &stored);
     drop(stored);
-    let listener = Listener::bind(address, lost_timeout)
-        .map_err(|source| ListenError::Bind { address, source })?;
-    if let Err(error) = store.put(STORED_NAME, &[listener.as_fd()]) {
+    match Listener::bind(address, lost_timeout) {
+        Ok(listener) => {
+            keep(&listener, store);
+            Ok(listener)
+        }
+        // Games and places are worth more than an exit that somebody notices.
+        Err(error) if is_recovery => {
+            log::error!(
+                "cannot listen on {address}, listen.tcp: {error}; games and places are kept, and it is tried again \
+                 until it works"
+            );
+            Ok(Listener::absent(address, lost_timeout))
+        }
+        Err(source) => Err(ListenError::Bind { address, source }),
+    }
+}
+
+/// Has a listening socket stored, so that who connects between two lives waits and is not refused.
+pub(crate) fn keep(listener: &Listener, store: &mut Store) {
+    let stored =
+        listener.socket().map_or(Ok(()), |socket| store.put(STORED_NAME, &[socket.as_fd()]));
+    if let Err(error) = stored {
         log::warn!("cannot store the listening socket with the service manager: {error}");
     }
-    Ok(listener)
 }
 
 /// Has the store forget what an earlier life listened on.

@@ -1,6 +1,8 @@
-//! Addresses: one form for comparing them, and which of them a player can connect to.
+//! Addresses: one form for comparing them, prefixes of them, and which of them a player can connect to.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::ops::RangeInclusive;
+use std::str::FromStr;
 
 /// The longest name that DNS holds, without the dot at its end; RFC 1035.
 const NAME_MAX: usize = 253;
@@ -76,6 +78,83 @@ pub(crate) fn public_host(host: &str) -> Result<String, String> {
     Ok(host.to_owned())
 }
 
+/// Whether players are sent to their own machine: an address of the loopback interface, or a name that is reserved for
+/// it; RFC 6761.
+pub(crate) fn is_loopback_host(host: &str) -> bool {
+    if let Ok(address) = host.parse::<IpAddr>() {
+        return canonical(address).is_loopback();
+    }
+    let name = host.strip_suffix('.').unwrap_or(host).to_ascii_lowercase();
+    name == "localhost" || name.ends_with(".localhost")
+}
+
+/// Addresses that begin alike: `10.0.0.0/8`, or one address.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Prefix {
+    address: IpAddr,
+    bits: u32,
+}
+
+impl Prefix {
+    /// Whether it is all addresses of a family.
+    pub(crate) fn is_everybody(&self) -> bool {
+        self.bits == 0
+    }
+
+    /// Whether an address is one of these.
+    pub(crate) fn contains(&self, address: IpAddr) -> bool {
+        match (self.address, canonical(address)) {
+            (IpAddr::V4(ours), IpAddr::V4(its)) => {
+                let shift = Ipv4Addr::BITS - self.bits;
+                ours.to_bits().checked_shr(shift) == its.to_bits().checked_shr(shift)
+            }
+            (IpAddr::V6(ours), IpAddr::V6(its)) => {
+                let shift = Ipv6Addr::BITS - self.bits;
+                ours.to_bits().checked_shr(shift) == its.to_bits().checked_shr(shift)
+            }
+            (IpAddr::V4(_), IpAddr::V6(_)) | (IpAddr::V6(_), IpAddr::V4(_)) => false,
+        }
+    }
+}
+
+impl FromStr for Prefix {
+    type Err = ();
+
+    fn from_str(text: &str) -> Result<Self, ()> {
+        let (address, bits) = match text.split_once('/') {
+            Some((address, bits)) => (address, Some(bits.parse::<u32>().map_err(|_| ())?)),
+            None => (text, None),
+        };
+        let written: IpAddr = address.parse().map_err(|_| ())?;
+        let address = canonical(written);
+        let all = if address.is_ipv4() { Ipv4Addr::BITS } else { Ipv6Addr::BITS };
+        let mapped = if written.is_ipv6() && address.is_ipv4() { Ipv6Addr::BITS - all } else { 0 };
+        let bits = bits.map_or(Some(all), |bits| bits.checked_sub(mapped)).ok_or(())?;
+        (bits <= all).then_some(Self { address, bits }).ok_or(())
+    }
+}
+
+/// The ports of a range that the kernel gives to sockets which did not ask for one, without those that are reserved: the
+/// first such port. Texts as in `/proc/sys/net/ipv4/ip_local_port_range` and `ip_local_reserved_ports`; ip(7).
+pub(crate) fn first_ephemeral(
+    range: &RangeInclusive<u16>,
+    ephemeral: &str,
+    reserved: &str,
+) -> Option<u16> {
+    let (first, last) = ephemeral.trim().split_once(char::is_whitespace)?;
+    let ephemeral = first.parse::<u16>().ok()?..=last.trim().parse::<u16>().ok()?;
+    let reserved: Vec<RangeInclusive<u16>> = reserved.trim().split(',').filter_map(span).collect();
+    range
+        .clone()
+        .find(|port| ephemeral.contains(port) && !reserved.iter().any(|span| span.contains(port)))
+}
+
+/// `"3-5"`, or `"1"`.
+fn span(text: &str) -> Option<RangeInclusive<u16>> {
+    let (first, last) = text.split_once('-').unwrap_or((text, text));
+    Some(first.trim().parse().ok()?..=last.trim().parse().ok()?)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,5 +217,48 @@ mod tests {
         assert!(public_host(&"a".repeat(64)).is_err());
         assert!(public_host(&"a.".repeat(127)).is_ok());
         assert!(public_host(&"a.".repeat(128)).is_err());
+    }
+
+    #[test]
+    fn hosts_of_the_same_machine() {
+        for host in ["127.0.0.1", "127.9.9.9", "::1", "LocalHost", "localhost.", "a.localhost"] {
+            assert!(is_loopback_host(host), "{host}");
+        }
+        for host in ["192.0.2.1", "localhost.example.org", "2001:db8::1"] {
+            assert!(!is_loopback_host(host), "{host}");
+        }
+    }
+
+    #[test]
+    fn prefixes_hold_what_begins_like_them() {
+        let holds = |prefix: &str, address: &str| {
+            prefix.parse::<Prefix>().unwrap().contains(address.parse().unwrap())
+        };
+        assert!(holds("10.0.0.7", "10.0.0.7") && !holds("10.0.0.7", "10.0.0.8"));
+        assert!(holds("10.0.0.7", "::ffff:10.0.0.7") && holds("::ffff:10.0.0.7", "10.0.0.7"));
+        assert!(holds("10.0.0.0/8", "10.255.1.2") && !holds("10.0.0.0/8", "11.0.0.1"));
+        assert!(holds("10.1.2.3/8", "10.9.9.9"), "what stands behind the prefix does not count");
+        assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
+        assert!(holds("::/0", "2001:db8::1") && !holds("::/0", "192.0.2.1"));
+        assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::1"));
+        assert!(
+            holds("::ffff:10.0.0.0/104", "10.3.2.1") && !holds("::ffff:10.0.0.0/104", "11.0.0.1")
+        );
+        for text in
+            ["", "10.0.0.0/33", "::1/129", "10.0.0.0/", "10.0.0.0/-1", "a", "::ffff:10.0.0.0/8"]
+        {
+            assert!(text.parse::<Prefix>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn reserved_ports_are_not_the_kernels_own() {
+        let first = |range, reserved| first_ephemeral(&range, "32768\t60999\n", reserved);
+        assert_eq!(first(20000..=20099, "\n"), None);
+        assert_eq!(first(32000..=33000, "\n"), Some(32768));
+        assert_eq!(first(40000..=40007, "40000-40007\n"), None);
+        assert_eq!(first(40000..=40007, "1,40000-40003,40005-40007"), Some(40004));
+        assert_eq!(first(60999..=61010, "60999"), None);
+        assert_eq!(first_ephemeral(&(1..=9), "nonsense", ""), None);
     }
 }

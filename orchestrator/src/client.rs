@@ -6,7 +6,8 @@ use std::net::{IpAddr, Shutdown};
 use bytes::{Buf as _, Bytes, BytesMut};
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
-use protocol::{CLIENT_LINE_MAX, LineBuffer, Reply};
+use protocol::proxy::{BadHeader, Header};
+use protocol::{CLIENT_LINE_MAX, LineBuffer, LineTooLong, Reply};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
@@ -27,7 +28,9 @@ const BAD_LINES_MAX: u8 = 10;
 /// A connection with a client.
 pub(crate) struct Client {
     stream: TcpStream,
+    /// The player's: what a proxy said, where one is to say it.
     address: IpAddr,
+    announcement: Announcement,
     phase: Phase,
     input: LineBuffer,
     output: BytesMut,
@@ -67,6 +70,18 @@ enum Phase {
     Draining { drained: usize },
 }
 
+/// What a proxy has said of whose connection it is, before the first line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+enum Announcement {
+    /// All, or there is no proxy.
+    #[default]
+    Done,
+    /// Not enough; what was said is in the input.
+    Awaited,
+    /// Whose it is; so many bytes of the header are still to come, which do not matter.
+    Skipped { left: usize },
+}
+
 /// Since when things are as they are.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Times {
@@ -87,6 +102,8 @@ struct Times {
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Saved {
     address: IpAddr,
+    #[serde(default, skip_serializing_if = "is_default")]
+    announcement: Announcement,
     phase: Phase,
     #[serde(default, skip_serializing_if = "Text::is_empty")]
     input: Text,
@@ -105,6 +122,10 @@ pub(crate) struct Saved {
 /// What a client wants of the server next.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Step {
+    /// A proxy said whose connection it is; `None`: its own.
+    Announced(Option<IpAddr>),
+    /// A proxy was to say whose connection it is, and said something else.
+    BadHeader(BadHeader),
     /// A line came.
     Line(Bytes),
     /// A line is too long.
@@ -134,6 +155,7 @@ impl Client {
     pub(crate) fn new(
         stream: TcpStream,
         address: IpAddr,
+        is_proxy: bool,
         refused: bool,
         limits: &Limits,
         now: Instant,
@@ -141,6 +163,7 @@ impl Client {
         Self {
             stream,
             address,
+            announcement: if is_proxy { Announcement::Awaited } else { Announcement::Done },
             phase: Phase::Silent,
             input: LineBuffer::new(CLIENT_LINE_MAX),
             output: BytesMut::new(),
@@ -175,6 +198,7 @@ impl Client {
     pub(crate) fn save(&self) -> Saved {
         Saved {
             address: self.address,
+            announcement: self.announcement,
             phase: self.phase,
             input: self.input.as_bytes().into(),
             output: self.output[..].into(),
@@ -193,6 +217,7 @@ impl Client {
         Self {
             stream,
             address: saved.address,
+            announcement: saved.announcement,
             phase: saved.phase,
             input,
             output: saved.output.into(),
@@ -227,6 +252,16 @@ impl Client {
 
     pub(crate) fn is_refused(&self) -> bool {
         self.refused
+    }
+
+    /// Whether a proxy has still to say whose connection it is.
+    pub(crate) fn is_unannounced(&self) -> bool {
+        self.announcement == Announcement::Awaited
+    }
+
+    /// Whose connection it is, by a proxy's word; and whether it is only told that there are too many.
+    pub(crate) fn set_announced(&mut self, address: IpAddr, refused: bool) {
+        (self.address, self.refused) = (address, refused);
     }
 
     /// Whether the last line was said.
@@ -268,7 +303,17 @@ impl Client {
                 self.wants_turn = true;
                 return Step::Idle;
             }
-            match self.input.next_line() {
+            if self.is_unannounced() {
+                match Header::read(self.input.as_bytes()) {
+                    Ok(Some(header)) => {
+                        self.skip(header.length);
+                        return Step::Announced(header.source);
+                    }
+                    Ok(None) => {}
+                    Err(problem) => return Step::BadHeader(problem),
+                }
+            }
+            match self.next_line() {
                 Ok(Some(_)) if !self.lines.take(limits, now) => return Step::TooFast,
                 Ok(Some(line)) => {
                     self.times.line_since = None;
@@ -278,7 +323,7 @@ impl Client {
                     }
                     return Step::Line(line);
                 }
-                Ok(None) if self.input.is_empty() => {}
+                Ok(None) if self.input.is_empty() || self.is_unannounced() => {}
                 Ok(None) => drop(self.times.line_since.get_or_insert(now)),
                 Err(_) => return Step::LineTooLong,
             }
@@ -287,11 +332,37 @@ impl Client {
             }
             match self.read(chunk) {
                 Ok(0) => return Step::Gone,
-                Ok(read) => self.input.extend(&chunk[..read]),
+                Ok(read) => self.take_in(&chunk[..read]),
                 Err(error) if is_passing(&error) => {}
                 Err(_) => return Step::Gone,
             }
         }
+    }
+
+    /// The next line, once it is the player who speaks.
+    fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
+        if self.is_unannounced() { Ok(None) } else { self.input.next_line() }
+    }
+
+    /// Takes in what was read, but for what is left of a proxy's header.
+    fn take_in(&mut self, read: &[u8]) {
+        let mut said = read;
+        if let Announcement::Skipped { left } = self.announcement {
+            let skipped = left.min(read.len());
+            said = &read[skipped..];
+            self.announcement = match left - skipped {
+                0 => Announcement::Done,
+                left => Announcement::Skipped { left },
+            };
+        }
+        self.input.extend(said);
+    }
+
+    /// Leaves the header out of what was said, whose end may not be there yet.
+    fn skip(&mut self, header: usize) {
+        let said = self.input.take_rest();
+        self.announcement = Announcement::Skipped { left: header };
+        self.take_in(&said);
     }
 
     /// Whether the client is to be served once more without a word from the poll: it was held back until its

@@ -63,6 +63,8 @@ pub(crate) enum Admission {
     Client(ConnectionId),
     /// Taken in only to be told that there are too many.
     Refused(ConnectionId),
+    /// Taken in, and a proxy has still to say whose it is.
+    Unannounced(ConnectionId),
 }
 
 impl Clients {
@@ -84,25 +86,27 @@ impl Clients {
         Self { generation: generation.unwrap_or_default(), ..Self::new() }
     }
 
-    /// Takes a connection in, within the bounds. The error is the connection again, which was not taken in.
+    /// Takes a connection in, within the bounds. The error is the connection again, which was not taken in. One that
+    /// comes from a proxy counts for no address until it is [announced](Self::announce).
     pub(crate) fn admit(
         &mut self,
         stream: TcpStream,
         address: IpAddr,
+        is_proxy: bool,
         registry: &Registry,
         limits: &Limits,
         now: Instant,
     ) -> Result<Admission, TcpStream> {
         let from_address = self.by_address.get(&address).copied().unwrap_or_default();
         let refused = self.slots.len() - self.refused >= limits.clients
-            || from_address >= limits.clients_per_address;
+            || !is_proxy && from_address >= limits.clients_per_address;
         if refused && self.refused >= limits.refused {
             return Err(stream);
         }
         let entry = self.slots.vacant_entry();
         self.generation = (self.generation + 1) & tokens::GENERATION_MAX;
         let id = tokens::connection_id(entry.key(), self.generation);
-        let mut client = Client::new(stream, address, refused, limits, now);
+        let mut client = Client::new(stream, address, is_proxy && !refused, refused, limits, now);
         if client.register(registry, tokens::client(id)).is_err() {
             return Err(client.into_stream());
         }
@@ -112,8 +116,36 @@ impl Clients {
             self.refused += 1;
             return Ok(Admission::Refused(id));
         }
+        if is_proxy {
+            return Ok(Admission::Unannounced(id));
+        }
         *self.by_address.entry(address).or_default() += 1;
         Ok(Admission::Client(id))
+    }
+
+    /// A proxy has said whose connection it passes on; `None`: its own. The error is the connection, which is beyond all
+    /// bounds.
+    pub(crate) fn announce(
+        &mut self,
+        id: ConnectionId,
+        source: Option<IpAddr>,
+        limits: &Limits,
+    ) -> Result<Admission, Option<TcpStream>> {
+        let slot = self.slots.get_mut(tokens::slot(id));
+        let slot = slot.filter(|slot| slot.generation == tokens::generation(id)).ok_or(None)?;
+        let address = source.unwrap_or(slot.client.address());
+        let from_address = self.by_address.entry(address).or_default();
+        if *from_address < limits.clients_per_address {
+            *from_address += 1;
+            slot.client.set_announced(address, false);
+            return Ok(Admission::Client(id));
+        }
+        slot.client.set_announced(address, true);
+        self.refused += 1;
+        match self.refused > limits.refused {
+            true => Err(self.remove(id).map(Client::into_stream)),
+            false => Ok(Admission::Refused(id)),
+        }
     }
 
     pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
@@ -201,6 +233,8 @@ impl Clients {
         let client = self.slots.remove(tokens::slot(id)).client;
         if client.is_refused() {
             self.refused -= 1;
+        } else if client.is_unannounced() {
+            // It counts for nobody.
         } else if let Some(count) = self.by_address.get_mut(&client.address()) {
             *count -= 1;
             if *count == 0 {
@@ -245,9 +279,10 @@ impl Clients {
             if is_told {
                 all.told.push(id);
             }
-            match client.is_refused() {
-                true => all.refused += 1,
-                false => *all.by_address.entry(client.address()).or_default() += 1,
+            if client.is_refused() {
+                all.refused += 1;
+            } else if !client.is_unannounced() {
+                *all.by_address.entry(client.address()).or_default() += 1;
             }
             let generation = tokens::generation(id);
             let slot = Slot { generation, deadline: None, is_ready, is_told, client };

@@ -28,6 +28,7 @@ pub(crate) use text::Text;
 use crate::admin::socket;
 use crate::clock::{Instant, NOT_YET};
 use crate::config::{Config, Places};
+use crate::lookup::Resolved;
 use crate::{clients, games, launches, netcode, reports, templates};
 
 /// The version of the state. Another one is only needed where fields come to mean something else.
@@ -46,7 +47,9 @@ pub(crate) struct State {
     /// `None`: those of the configuration.
     #[serde(default)]
     pub(crate) places: Option<Places>,
-    pub(crate) listener: RawFd,
+    /// `None`: its address could not be had yet.
+    #[serde(default)]
+    pub(crate) listener: Option<RawFd>,
     pub(crate) admin: Option<socket::Saved>,
     pub(crate) clients: clients::Saved,
     pub(crate) games: Vec<games::Saved>,
@@ -61,6 +64,9 @@ pub(crate) struct State {
     pub(crate) upgrades: u64,
     #[serde(default)]
     pub(crate) journal: Option<journal::Saved>,
+    /// The addresses of the public name.
+    #[serde(default)]
+    pub(crate) resolved: Option<Resolved>,
     /// The operator who asked for this upgrade.
     #[serde(default)]
     pub(crate) asked_by: Option<socket::Asker>,

@@ -40,6 +40,13 @@ const WORDS_PER_TURN: usize = 1024;
 /// What a shell says of a program that was killed, besides the signal's number.
 const KILLED: i32 = 128;
 
+/// What a daemon's exit status says, by sysexits.h: something of the world is not there now.
+const UNAVAILABLE: i32 = 69;
+
+/// It was called in a wrong way, or its configuration is wrong: another start would not mend it.
+const USAGE: i32 = 2;
+const CONFIG: i32 = 78;
+
 /// The name of the process, as `ps` shows it.
 const NAME: &std::ffi::CStr = c"muster-keeper";
 
@@ -77,11 +84,16 @@ struct Keeper {
     signals: Signals,
     mailbox: Mailbox,
     stored: Stored,
+    /// Of daemons that died.
     restarts: Restarts,
+    /// Of those that ended by themselves, and could not be started: what they want may come.
+    retries: Restarts,
     /// The longest silence of a daemon that listens.
     silence: Duration,
     phase: Phase,
     stop_was_asked: bool,
+    /// Whether a daemon was ready, this one or an earlier one: there may be games and places to go on with.
+    was_ready: bool,
 }
 
 /// Where the daemon is.
@@ -129,9 +141,11 @@ pub(crate) fn run(silence: Duration, level: LevelFilter) -> Result<u8, KeepError
         mailbox,
         stored,
         restarts: Restarts::default(),
+        retries: Restarts::default(),
         silence,
         phase: Phase::Pausing(Instant::now()),
         stop_was_asked: false,
+        was_ready: false,
     };
     keeper.start().map_err(KeepError::run("start the daemon"))?;
     let status = keeper.run().map_err(KeepError::run("wait for the daemon"))?;
@@ -188,6 +202,7 @@ impl Keeper {
             match message.word() {
                 Word::Ready if !daemon.is_ready => {
                     daemon.is_ready = true;
+                    self.was_ready = true;
                     log::info!("the daemon is ready pid={}", daemon.pid);
                 }
                 Word::Stopping => daemon.is_stopping = true,
@@ -226,7 +241,15 @@ impl Keeper {
                 log::info!("the daemon has handed over pid={}; starting the next one", ended.pid);
                 Phase::Pausing(Instant::now())
             }
-            Ok(status) => Phase::Over(status),
+            Ok(status) if !self.is_worth_another(status) => Phase::Over(status),
+            Ok(status) => {
+                let pause = self.retries.after(daemon.started.elapsed());
+                log::error!(
+                    "the daemon ended with status {status} pid={}; starting it again in {pause:?}",
+                    ended.pid
+                );
+                Phase::Pausing(Instant::now() + pause)
+            }
             Err(signal) if self.stop_was_asked => {
                 log::error!(
                     "the daemon died of signal {signal} while it stopped pid={}",
@@ -235,14 +258,14 @@ impl Keeper {
                 Phase::Over(KILLED + signal)
             }
             Err(signal) => match self.restarts.after(daemon.started.elapsed()) {
-                Some(pause) => {
+                pause if !self.restarts.are_many() => {
                     log::error!(
                         "the daemon died of signal {signal} pid={}; starting it again in {pause:?}",
                         ended.pid
                     );
                     Phase::Pausing(Instant::now() + pause)
                 }
-                None => {
+                _ => {
                     log::error!(
                         "the daemon died of signal {signal} pid={}, again and again; giving up",
                         ended.pid
@@ -251,6 +274,13 @@ impl Keeper {
                 }
             },
         };
+    }
+
+    /// Whether a daemon that ended by itself is to be followed by another: what it wanted of the world may be there by
+    /// then. One that has worked before is kept whatever it says, short of what another start would not mend.
+    fn is_worth_another(&self, status: i32) -> bool {
+        !self.stop_was_asked
+            && (status == UNAVAILABLE || self.was_ready && ![0, USAGE, CONFIG].contains(&status))
     }
 
     fn handle_deadline(&mut self) {
@@ -265,9 +295,10 @@ impl Keeper {
             Phase::Pausing(at) if *at <= now => {
                 if let Err(error) = self.start() {
                     log::error!("cannot start the daemon: {error}; trying again");
-                    self.phase = match self.restarts.after(Duration::ZERO) {
-                        Some(pause) => Phase::Pausing(now + pause),
-                        None => Phase::Over(1),
+                    let pause = self.retries.after(Duration::ZERO);
+                    self.phase = match self.retries.are_many() && !self.was_ready {
+                        false => Phase::Pausing(now + pause),
+                        true => Phase::Over(1),
                     };
                 }
             }

@@ -9,6 +9,7 @@ mod watchdog;
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, PipeReader, Seek as _, Write as _};
+use std::net::IpAddr;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt as _;
@@ -194,7 +195,6 @@ impl Launcher {
         let setup = Setup {
             daemon: i32::try_from(std::process::id()).unwrap_or_default(),
             programs: programs_of(config),
-            bind: config.ports.bind_address(),
             public_host: config.ports.public_host.clone(),
             place: place.0.clone(),
             first_user: config.first_user,
@@ -241,10 +241,17 @@ impl Launcher {
 
     // ---- Orders ----
 
-    pub(crate) fn launch(&mut self, game: GameId, ordered: Ordered, guests: Guests) {
+    /// Has a game's process made, with its socket on the first of some addresses that this machine has.
+    pub(crate) fn launch(
+        &mut self,
+        game: GameId,
+        ordered: Ordered,
+        bind: Vec<IpAddr>,
+        guests: Guests,
+    ) {
         let Ordered { program, port, .. } = ordered;
         self.ordered.insert(game, ordered);
-        self.order(&Order::Launch { game: game.0, mode: program, port, guests });
+        self.order(&Order::Launch { game: game.0, mode: program, port, bind, guests });
     }
 
     pub(crate) fn clean_up(&mut self, game: GameId) {

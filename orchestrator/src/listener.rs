@@ -3,7 +3,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::net::{Shutdown, SocketAddr};
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use mio::net::{TcpListener, TcpStream};
@@ -11,6 +11,7 @@ use mio::{Interest, Registry};
 use protocol::{ErrorCode, Reply};
 use socket2::{Domain, Protocol, SockRef, Socket, TcpKeepalive, Type};
 
+use crate::backoff::Backoff;
 use crate::clock::Instant;
 use crate::tokens;
 
@@ -30,7 +31,11 @@ const UNREAD_MAX: usize = 4096;
 /// The listening socket. Its edge comes once for any number of connections, so it remembers by itself that
 /// there may be more.
 pub(crate) struct Listener {
-    socket: TcpListener,
+    /// `None`: its address could not be had, and is tried again.
+    socket: Option<TcpListener>,
+    address: SocketAddr,
+    lost_timeout: Duration,
+    backoff: Backoff,
     /// Kept open to be closed when there is no other descriptor: then one client can be told that there are
     /// too many, where it would otherwise wait in the backlog for good.
     reserve: Option<File>,
@@ -60,40 +65,63 @@ impl Listener {
     /// # Errors
     /// When the socket does not take its options.
     pub(crate) fn take(socket: OwnedFd, lost_timeout: Duration) -> io::Result<Self> {
-        let socket = Socket::from(socket);
-        socket.set_nonblocking(true)?;
-        // Accepted sockets inherit these, which saves the calls for each of them.
-        socket.set_tcp_nodelay(true)?;
-        // The kernel counts in seconds, and takes none for zero.
-        let interval = (lost_timeout / (KEEPALIVE_PROBES + 1)).max(Duration::from_secs(1));
-        let keepalive = TcpKeepalive::new()
-            .with_time(interval)
-            .with_interval(interval)
-            .with_retries(KEEPALIVE_PROBES);
-        socket.set_tcp_keepalive(&keepalive)?;
-        // While something is not acknowledged the kernel does not ask; this holds then, too.
-        socket.set_tcp_user_timeout(Some(lost_timeout))?;
-        let socket = TcpListener::from_std(socket.into());
-        Ok(Self {
-            socket,
+        let socket = prepared(socket, lost_timeout)?;
+        let address = socket.local_addr()?;
+        Ok(Self { socket: Some(socket), ..Self::absent(address, lost_timeout) })
+    }
+
+    /// A listener for which its address cannot be had now. It is tried again by [`bind_again`](Self::bind_again).
+    pub(crate) fn absent(address: SocketAddr, lost_timeout: Duration) -> Self {
+        Self {
+            socket: None,
+            address,
+            lost_timeout,
+            backoff: Backoff::default(),
             reserve: open_reserve(),
             has_more: false,
             retry_at: None,
             is_stuck: false,
-        })
+        }
+    }
+
+    /// Tries again to have the address, where it could not be had and it is time. Whether it is there now.
+    pub(crate) fn bind_again(&mut self, registry: &Registry, now: Instant) -> bool {
+        if self.socket.is_some() || self.backoff.retry_at().is_some() && !self.backoff.take_due(now)
+        {
+            return false;
+        }
+        let bound = Self::bind(self.address, self.lost_timeout).and_then(|mut bound| {
+            bound.register(registry)?;
+            Ok(bound)
+        });
+        match bound {
+            Ok(bound) => {
+                *self = bound;
+                true
+            }
+            Err(error) => {
+                log::debug!("cannot listen on {} yet: {error}", self.address);
+                self.backoff.fail(now);
+                false
+            }
+        }
     }
 
     /// The socket, for the program that goes on with it.
-    pub(crate) fn socket(&self) -> &TcpListener {
-        &self.socket
+    pub(crate) fn socket(&self) -> Option<&TcpListener> {
+        self.socket.as_ref()
     }
 
     pub(crate) fn register(&mut self, registry: &Registry) -> io::Result<()> {
-        registry.register(&mut self.socket, tokens::LISTENER, Interest::READABLE)
+        match &mut self.socket {
+            Some(socket) => registry.register(socket, tokens::LISTENER, Interest::READABLE),
+            None => Ok(()),
+        }
     }
 
-    pub(crate) fn local_address(&self) -> io::Result<SocketAddr> {
-        self.socket.local_addr()
+    /// Where it listens, or is to.
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
     }
 
     /// The poll said that somebody is at the door.
@@ -106,9 +134,9 @@ impl Listener {
         self.has_more && self.retry_at.is_none()
     }
 
-    /// When to look again, while the kernel has no room.
+    /// When to look again, while the kernel has no room, or the address is not to be had.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
-        self.retry_at
+        self.retry_at.or(self.backoff.retry_at())
     }
 
     /// A descriptor was closed, or time has passed: what failed may work now.
@@ -124,7 +152,8 @@ impl Listener {
     /// Opens the door once. Where that leads to no connection, [`is_ready`](Self::is_ready) says whether to try
     /// again.
     pub(crate) fn accept(&mut self, now: Instant) -> Option<(TcpStream, SocketAddr)> {
-        let error = match self.socket.accept() {
+        let socket = self.socket.as_ref()?;
+        let error = match socket.accept() {
             Ok(connection) => {
                 self.is_stuck = false;
                 return Some(connection);
@@ -135,7 +164,7 @@ impl Listener {
             _ if error.kind() == io::ErrorKind::WouldBlock => self.has_more = false,
             Some(libc::EMFILE | libc::ENFILE) if self.reserve.is_some() => {
                 self.reserve = None;
-                match self.socket.accept() {
+                match socket.accept() {
                     Ok((stream, _)) => turn_away(stream),
                     // The kernel wants a descriptor before it looks who is there: only now it says nobody.
                     Err(error) => self.has_more = error.kind() != io::ErrorKind::WouldBlock,
@@ -155,10 +184,21 @@ impl Listener {
     }
 }
 
-impl AsFd for Listener {
-    fn as_fd(&self) -> BorrowedFd<'_> {
-        self.socket.as_fd()
-    }
+/// Sets what accepted sockets inherit, which saves the calls for each of them.
+fn prepared(socket: OwnedFd, lost_timeout: Duration) -> io::Result<TcpListener> {
+    let socket = Socket::from(socket);
+    socket.set_nonblocking(true)?;
+    socket.set_tcp_nodelay(true)?;
+    // The kernel counts in seconds, and takes none for zero.
+    let interval = (lost_timeout / (KEEPALIVE_PROBES + 1)).max(Duration::from_secs(1));
+    let keepalive = TcpKeepalive::new()
+        .with_time(interval)
+        .with_interval(interval)
+        .with_retries(KEEPALIVE_PROBES);
+    socket.set_tcp_keepalive(&keepalive)?;
+    // While something is not acknowledged the kernel does not ask; this holds then, too.
+    socket.set_tcp_user_timeout(Some(lost_timeout))?;
+    Ok(TcpListener::from_std(socket.into()))
 }
 
 /// Tells a client that there are too many, without taking it in.

@@ -11,6 +11,7 @@ mod accessories;
 mod activation;
 mod address;
 mod admin;
+mod backoff;
 mod cli;
 mod client;
 mod clients;
@@ -24,6 +25,7 @@ mod keeper;
 mod launches;
 mod listener;
 mod logging;
+mod lookup;
 mod metrics;
 mod netcode;
 mod notify;
@@ -32,6 +34,7 @@ mod output;
 mod reports;
 mod rest;
 mod secrets;
+mod seldom;
 mod server;
 mod signals;
 mod store;
@@ -39,18 +42,19 @@ mod templates;
 mod tokens;
 mod watch;
 
+use std::fs::File;
 use std::io::{self, Read as _};
-use std::net::SocketAddr;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::activation::ListenError;
 use crate::admin::ask::AskError;
-use crate::admin::socket::BindError;
+use crate::admin::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 use crate::cli::{Cli, Command, Serve};
-use crate::config::{Config, ConfigError};
+use crate::config::{Accessory, Config, ConfigError};
 use crate::continuity::StateError;
 use crate::continuity::exec::handed_over;
 use crate::launches::Launcher;
@@ -103,11 +107,6 @@ fn main() -> ExitCode {
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    #[error(
-        "cannot serve HTTP on {address}: {source}; another program listens there, or the address is not this \
-         machine's: set listen.metrics or --metrics"
-    )]
-    Http { address: SocketAddr, source: io::Error },
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -130,10 +129,11 @@ impl Failure {
     /// The codes of sysexits(3) where there is one.
     fn exit_code(&self) -> u8 {
         match self {
-            Self::Listen(_)
-            | Self::Http { .. }
-            | Self::Admin(_)
-            | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
+            // Another start would not mend what was given.
+            Self::Listen(ListenError::WrongType { .. } | ListenError::TooMany { .. }) => 78,
+            Self::Listen(_) | Self::Admin(_) | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
+            // A file that is there and cannot be read now: a full table, a network that does not answer.
+            Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
             Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,
             Self::Usage(_) => 2,
             Self::Config(_) | Self::Take(_) => 78,
@@ -150,13 +150,16 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file } => {
             let config = Config::from_file(&file)?;
-            netcode::public_address(&config)?;
             let names: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
             for warning in config.warnings(None) {
                 match warning.position() {
                     Some(position) => eprintln!("{position}: warning: {warning}"),
                     None => eprintln!("{}: warning: {warning}", file.display()),
                 }
+            }
+            let name = config.ports.name_to_resolve();
+            if let Some(problem) = name.and_then(lookup::problem_with) {
+                eprintln!("{}: note: ports.public_host: {problem}", file.display());
             }
             say(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
@@ -188,16 +191,9 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// The configuration with which a daemon begins, or goes on.
-fn configure_start(flags: Serve) -> Result<Config, Failure> {
-    let mut config = configure(flags)?;
-    config.ports.public_address = netcode::public_address(&config)?;
-    Ok(config)
-}
-
 /// Says whether this program can go on with what the daemon wrote down.
 fn preflight(flags: Serve) -> Result<(), Failure> {
-    let config = configure_start(flags)?;
+    let config = configure(flags)?;
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
     continuity::try_out(&text, config)?;
@@ -206,7 +202,7 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
 
 fn serve(flags: Serve) -> Result<(), Failure> {
     raise_descriptor_limit();
-    let mut config = configure_start(flags.clone())?;
+    let mut config = configure(flags.clone())?;
     logging::start(config.log_level);
     die_of_panics();
     // Before anything else is opened.
@@ -224,33 +220,64 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let back = Back::find(&mut given, &mut store);
     // First of all, while this process is small; or with what is known of the games.
     let launcher = if back.is_none() { Some(start_launcher(&config)?) } else { None };
-    let listener = activation::listener(&config, &mut given, &mut store)?;
+    let listener = activation::listener(&config, &mut given, &mut store, back.is_some())?;
     store.discard(given);
-    let admin = accessories::admin(&config.listen.admin)?;
-    let bound = accessories::metrics(&config.listen.metrics);
-    let door = bound.map_err(|(address, source)| Failure::Http { address, source })?;
+    let admin = open_admin(&config, back.is_some())?;
     fit_clients_to_descriptors(&mut config);
-    let address = listener.local_address().map_err(Failure::run("read the address listened on"))?;
+    let (address, is_listening) = (listener.address(), listener.socket().is_some());
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
     // What may fail for want of an address has not failed: what is left is tried once.
+    if back.is_some() {
+        wait_for_descriptors();
+    }
     let revived = back.and_then(|back| back.revive(&mut config, &mut store));
     let range = config.ports.range.clone();
     let server = match revived {
-        Some(revived) => Server::recover(config, signals, store, listener, admin, door, revived)
+        Some(revived) => Server::recover(config, signals, store, listener, admin, revived)
             .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
         None => {
             let launcher = launcher.map_or_else(|| start_launcher(&config), Ok)?;
-            Server::new(config, signals, listener, admin, door, launcher, store)
+            Server::new(config, signals, listener, admin, launcher, store)
                 .map_err(Failure::run("start the loop"))?
         }
     };
     let (first, last) = (range.start(), range.end());
+    let verb = if is_listening { "listening" } else { "about to listen" };
     log::info!(
-        "listening tcp={address} ports={first}-{last} modes={modes} pid={}",
+        "{verb} tcp={address} ports={first}-{last} modes={modes} pid={}",
         std::process::id()
     );
     run_to_the_end(server, flags)
+}
+
+/// Opens the admin socket. A path that is wrong is told at a start by whoever started it; all else is tried again by the
+/// loop, as players can be served meanwhile.
+fn open_admin(config: &Config, is_recovery: bool) -> Result<Option<AdminSocket>, BindError> {
+    let Accessory::At(path) = &config.listen.admin else { return Ok(None) };
+    match AdminSocket::bind(path, LOCK_TIMEOUT) {
+        Ok(admin) => Ok(Some(admin)),
+        Err(error) if is_recovery || error.is_passing() => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Whether something that failed may work in a while, with nothing changed.
+fn is_passing(error: &io::Error) -> bool {
+    const PASSING: [i32; 11] = [
+        libc::EMFILE,
+        libc::ENFILE,
+        libc::ENOBUFS,
+        libc::ENOMEM,
+        libc::EAGAIN,
+        libc::EINTR,
+        libc::EIO,
+        libc::ESTALE,
+        libc::ETIMEDOUT,
+        libc::EHOSTDOWN,
+        libc::ENOTCONN,
+    ];
+    error.raw_os_error().is_some_and(|number| PASSING.contains(&number))
 }
 
 fn start_launcher(config: &Config) -> Result<Launcher, Failure> {
@@ -308,6 +335,22 @@ fn raise_descriptor_limit() {
     if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
         // Raising the soft limit up to the hard one is always allowed; setrlimit(2).
         let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
+    }
+}
+
+/// Waits until the system has descriptors for what a daemon begins with: a recovery is tried once, and a table that is
+/// full for a moment is not to be its end. Whoever keeps the daemon bounds the wait.
+fn wait_for_descriptors() {
+    let mut pause = Duration::from_millis(50);
+    loop {
+        let opened = (0..OWN_DESCRIPTORS / 2).map(|_| File::open("/dev/null"));
+        let Err(error) = opened.collect::<io::Result<Vec<File>>>() else { return };
+        if !is_passing(&error) {
+            return;
+        }
+        log::warn!("waiting for descriptors to go on with: {error}");
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 

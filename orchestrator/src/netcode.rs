@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr, ToSocketAddrs as _};
+use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use matchmaker::{GameId, MatchId};
@@ -14,8 +14,6 @@ use netcode::ConnectToken;
 use protocol::Secret;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
 use serde::{Deserialize, Serialize};
-
-use crate::config::{Config, ConfigError, Mode, Ports, Transport};
 
 /// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
 const HELLO_SPARE: Duration = Duration::from_secs(5);
@@ -29,7 +27,7 @@ const SILENCE_SECONDS: i32 = 15;
 
 /// The doors of the living games that speak netcode.
 pub(crate) struct Doors {
-    public: Option<IpAddr>,
+    public: Vec<IpAddr>,
     doors: BTreeMap<GameId, Door>,
 }
 
@@ -40,6 +38,9 @@ pub(crate) type Saved = BTreeMap<GameId, Door>;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Door {
     address: SocketAddr,
+    /// The game's other addresses, where its host is a name that has several.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    others: Vec<SocketAddr>,
     /// Drawn when the game gets its players.
     key: Option<Key>,
     /// By slot. A player who is told a second time is told the same token: of two for one place, a game that let
@@ -61,13 +62,13 @@ pub(crate) enum DoorError {
 }
 
 impl Doors {
-    /// No doors yet. Games are reached at a public address, which a configuration without netcode has no need of.
-    pub(crate) fn new(public: Option<IpAddr>) -> Self {
+    /// No doors yet. Games are reached at the public addresses, of which there are none while they are not known.
+    pub(crate) fn new(public: Vec<IpAddr>) -> Self {
         Self { public, doors: BTreeMap::new() }
     }
 
-    /// Doors that open from here on are at this address.
-    pub(crate) fn set_public(&mut self, public: Option<IpAddr>) {
+    /// Doors that open from here on are at these addresses.
+    pub(crate) fn set_public(&mut self, public: Vec<IpAddr>) {
         self.public = public;
     }
 
@@ -76,8 +77,8 @@ impl Doors {
         self.doors.clone()
     }
 
-    /// Goes on with the doors of games that live; those that open from here on are at another address, perhaps.
-    pub(crate) fn restore(saved: Saved, public: Option<IpAddr>) -> Self {
+    /// Goes on with the doors of games that live; those that open from here on are at other addresses, perhaps.
+    pub(crate) fn restore(saved: Saved, public: Vec<IpAddr>) -> Self {
         Self { public, doors: saved }
     }
 
@@ -86,15 +87,15 @@ impl Doors {
         self.doors.get(&game)
     }
 
-    /// A game is being launched on a port.
-    pub(crate) fn build(&mut self, game: GameId, port: u16) {
-        let Some(public) = self.public else { return };
+    /// A game is being launched on a port. Whether there is an address at which players can reach it.
+    pub(crate) fn build(&mut self, game: GameId, port: u16) -> bool {
+        let mut addresses = self.public.iter().map(|public| SocketAddr::new(*public, port));
+        let Some(address) = addresses.next() else { return false };
+        let others = addresses.collect();
         // A game that never came to be is not heard of again; its port is.
         self.doors.retain(|_, door| door.address.port() != port);
-        self.doors.insert(
-            game,
-            Door { address: SocketAddr::new(public, port), key: None, tokens: BTreeMap::new() },
-        );
+        self.doors.insert(game, Door { address, others, key: None, tokens: BTreeMap::new() });
+        true
     }
 
     /// Draws the key of a game's match; what the game is to be told.
@@ -139,7 +140,10 @@ impl Doors {
             return Ok(token.clone());
         }
         let lives = hello_timeout.saturating_add(HELLO_SPARE + TOKEN_SPARE);
-        let builder = ConnectToken::build(door.address, PROTOCOL_ID, client_id(slot), key.bytes())
+        let addresses = std::iter::once(door.address).chain(door.others.iter().copied());
+        let addresses: Vec<SocketAddr> = addresses.collect();
+        let id = client_id(slot);
+        let builder = ConnectToken::build(addresses.as_slice(), PROTOCOL_ID, id, key.bytes())
             .expire_seconds(i32::try_from(lives.as_secs()).unwrap_or(i32::MAX))
             .timeout_seconds(SILENCE_SECONDS)
             .user_data(user_data(&match_id.to_string(), slot, seat));
@@ -161,40 +165,6 @@ impl Doors {
     }
 }
 
-/// The address that connect tokens name, where a mode needs it. A token holds an address and not a name, so a name is
-/// resolved once, to an address of the kind that games listen on: when Muster starts, or when a reload brings the first
-/// such mode. That takes as long as the system's resolver does.
-///
-/// # Errors
-/// When `ports.public_host` is a name that cannot be resolved so.
-pub(crate) fn public_address(config: &Config) -> Result<Option<IpAddr>, ConfigError> {
-    let needs_it = |mode: &Mode| !mode.is_closed && mode.transport == Transport::Netcode;
-    if !config.modes.iter().any(needs_it) {
-        return Ok(None);
-    }
-    resolve(&config.ports).map(Some).map_err(|problem| ConfigError::Flag {
-        name: "ports.public_host",
-        problem: format!(
-            "{problem}; transport = \"netcode\" needs an address, or a name that this machine can resolve when \
-             Muster starts, or is told of the first such mode: connect tokens hold addresses"
-        ),
-    })
-}
-
-fn resolve(ports: &Ports) -> Result<IpAddr, String> {
-    let host = ports.public_host.as_str();
-    if let Ok(address) = host.parse() {
-        return Ok(address);
-    }
-    let found = (host, 0).to_socket_addrs().map_err(|error| format!("{host}: {error}"))?;
-    let listens_on = ports.bind_address();
-    let mut fitting = found.map(|address| address.ip()).filter(|address| {
-        // A socket on all addresses of version 6 takes those of version 4, too.
-        listens_on.is_ipv6() || address.is_ipv4()
-    });
-    fitting.next().ok_or_else(|| format!("{host} has no address that fits {listens_on}"))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -202,7 +172,7 @@ mod tests {
     const HELLO: Duration = Duration::from_secs(10);
 
     fn doors() -> Doors {
-        Doors::new(Some([127, 0, 0, 1].into()))
+        Doors::new(vec![[127, 0, 0, 1].into()])
     }
 
     #[test]
@@ -239,19 +209,5 @@ mod tests {
         let told = doors.open(GameId(1), HELLO).unwrap();
         let line = serde_json::to_string(&told.key).unwrap();
         assert!(!format!("{told:?}").contains(line.trim_matches('"')));
-    }
-
-    #[test]
-    fn a_name_is_resolved_for_netcode_alone() {
-        let mut config = Config::default_config();
-        config.set_public_host("no-such-host.invalid").unwrap();
-        assert_eq!(public_address(&config).unwrap(), None);
-        config.modes[0].transport = Transport::Netcode;
-        let error = public_address(&config).unwrap_err().to_string();
-        assert!(error.starts_with("ports.public_host: no-such-host.invalid"), "{error}");
-        config.set_public_host("localhost").unwrap();
-        assert!(public_address(&config).unwrap().unwrap().is_loopback());
-        config.set_public_host("2001:db8::1").unwrap();
-        assert!(public_address(&config).unwrap().unwrap().is_ipv6());
     }
 }

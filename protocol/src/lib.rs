@@ -19,6 +19,7 @@ mod error;
 mod fields;
 mod lines;
 pub mod netcode;
+pub mod proxy;
 mod reply;
 mod request;
 mod secret;

@@ -22,6 +22,8 @@ use crate::{Log, PortBlock, SOON, Scrape, binary, hostile_game, http, proc, wait
 pub struct Setup {
     ports: u16,
     quarantine: &'static str,
+    admin: Option<PathBuf>,
+    listen: String,
     config: String,
     log: &'static str,
     metrics: bool,
@@ -40,6 +42,8 @@ impl Default for Setup {
         Self {
             ports: 8,
             quarantine: "0s",
+            admin: None,
+            listen: String::new(),
             config: String::new(),
             log: "debug",
             metrics: false,
@@ -66,6 +70,21 @@ impl Setup {
     #[must_use]
     pub fn quarantine(mut self, duration: &'static str) -> Self {
         self.quarantine = duration;
+        self
+    }
+
+    /// Has the admin socket at another place than in the daemon's directory.
+    #[must_use]
+    pub fn admin(mut self, path: &Path) -> Self {
+        self.admin = Some(path.to_owned());
+        self
+    }
+
+    /// Adds lines to `[listen]`.
+    #[must_use]
+    pub fn listen(mut self, toml: &str) -> Self {
+        self.listen.push_str(toml);
+        self.listen.push('\n');
         self
     }
 
@@ -198,6 +217,7 @@ pub struct Muster {
     log: Log,
     first_launcher: i32,
     is_kept: bool,
+    admin: PathBuf,
     ports: PortBlock,
     directory: TempDir,
 }
@@ -212,16 +232,23 @@ impl Muster {
         let mut config = std::fs::File::create(&file).unwrap();
         let quarantine = setup.quarantine;
         let text = &setup.config;
-        let metrics = if setup.metrics { "127.0.0.1:0" } else { "off" };
+        // The setup's own lines may say where.
+        let metrics = match (setup.metrics, setup.listen.contains("metrics")) {
+            (true, _) => "metrics = \"127.0.0.1:0\"\n",
+            (false, true) => "",
+            (false, false) => "metrics = \"off\"\n",
+        };
+        let listen = &setup.listen;
         write!(
             config,
-            "[listen]\ntcp = \"127.0.0.1:0\"\nmetrics = \"{metrics}\"\n[ports]\nrange = \"{first}-{last}\"\n\
+            "[listen]\ntcp = \"127.0.0.1:0\"\n{metrics}{listen}[ports]\nrange = \"{first}-{last}\"\n\
              quarantine = \"{quarantine}\"\n{text}"
         )
         .unwrap();
         let mut command = command_of(&setup);
         command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
-        command.arg("--admin").arg(directory.path().join("admin.sock"));
+        let admin = setup.admin.unwrap_or_else(|| directory.path().join("admin.sock"));
+        command.arg("--admin").arg(&admin);
         // Games get a clean environment; the daemon too, so that a developer's variables change no test.
         command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
         command.env_remove("NOTIFY_SOCKET").env("TMPDIR", directory.path());
@@ -244,6 +271,7 @@ impl Muster {
             log,
             first_launcher: 0,
             is_kept: setup.kept.is_some(),
+            admin,
             ports,
             directory,
         };
@@ -445,8 +473,8 @@ impl Muster {
         self.directory.path()
     }
 
-    fn admin(&self) -> PathBuf {
-        self.directory().join("admin.sock")
+    fn admin(&self) -> &Path {
+        &self.admin
     }
 
     /// Waits until the daemon has exited.

@@ -78,11 +78,11 @@ fn what_is_of_no_use_is_refused_in_words() {
     };
     let one = "LISTEN_FDS=1 LISTEN_FDNAMES=players";
     let cases = [
-        (udp(), one, 69, "the socket players that was given: it is a datagram socket"),
-        (unix(), one, 69, "it is not of the Internet"),
-        (file(), one, 69, "it is no socket"),
-        (connection, one, 69, "it is a connection"),
-        (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players:players", 69, "2 sockets that were given"),
+        (udp(), one, 78, "the socket players that was given: it is a datagram socket"),
+        (unix(), one, 78, "it is not of the Internet"),
+        (file(), one, 78, "it is no socket"),
+        (connection, one, 78, "it is a connection"),
+        (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players:players", 78, "2 sockets that were given"),
         (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players", 78, "1 names (LISTEN_FDNAMES) for 2"),
         (tcp(), "LISTEN_FDS=many", 78, "LISTEN_FDS=many is not what sd_listen_fds(3) says"),
         (tcp(), "LISTEN_FDS=3", 78, "cannot take descriptor 5"),

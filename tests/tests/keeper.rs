@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::{Log, Muster, Setup, Wire, binary, proc, wait_for, wait_until};
+use tests::{Log, Muster, PortBlock, Setup, Wire, binary, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().duel("warm = 0").kept("30s")
@@ -189,6 +189,27 @@ fn a_daemon_that_cannot_run_is_not_tried_again() {
     assert_eq!(output.status.code(), Some(78), "{output:?}");
     let error = String::from_utf8_lossy(&output.stderr);
     assert_eq!(error.matches("keeping the daemon").count(), 1, "{error}");
+}
+
+/// What it wants of the world may be there a moment later.
+#[test]
+fn a_daemon_whose_address_is_another_programs_is_tried_again() {
+    let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = other.local_addr().unwrap().to_string();
+    let mut command = Command::new(binary("muster"));
+    let ports = PortBlock::take(2);
+    let range = format!("{}-{}", ports.range().start(), ports.range().end());
+    command.args(["serve", "--keep", "--tcp", &address, "--ports", &range]);
+    command.stdin(Stdio::null()).stderr(Stdio::piped()).env_remove("NOTIFY_SOCKET");
+    let mut keeper = command.spawn().unwrap();
+    let mut lines = std::io::BufRead::lines(std::io::BufReader::new(keeper.stderr.take().unwrap()));
+    let mut find = |part: &str| lines.find(|line| line.as_ref().is_ok_and(|it| it.contains(part)));
+    assert!(find("is another Muster running?").is_some());
+    assert!(find("the daemon ended with status 69").is_some());
+    drop(other);
+    let ready = find("the daemon is ready");
+    kill(nix::unistd::Pid::from_raw(i32::try_from(keeper.id()).unwrap()), Signal::SIGTERM).unwrap();
+    assert!(keeper.wait().unwrap().success() && ready.is_some());
 }
 
 #[test]

@@ -413,19 +413,18 @@ fn nothing_is_served_where_it_is_off() {
     assert!(muster.log().lines_with(&["serving HTTP"]).is_empty());
 }
 
+/// Figures are no reason to serve no players: they come when their address does.
 #[test]
-fn an_address_in_use_ends_it_with_69() {
+fn an_address_in_use_is_taken_up_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let output = Command::new(binary("muster"))
-        .args(["serve", "--tcp", "127.0.0.1:0", "--admin", "off", "--metrics", &address])
-        .stdin(Stdio::null())
-        .output()
-        .unwrap();
-    let error = String::from_utf8(output.stderr).unwrap();
-    assert_eq!(output.status.code(), Some(69), "{error}");
-    assert!(error.contains(&format!("cannot serve HTTP on {address}")), "{error}");
-    assert!(error.contains("listen.metrics"), "{error}");
+    let muster = Setup::default().listen(&format!("metrics = \"{address}\"")).duel("").start();
+    let told = muster.log().wait_for(&["WARN", &format!("cannot serve HTTP on {address}")]);
+    assert!(told.contains("listen.metrics") && told.contains("trying again"), "{told}");
+    muster.join("duel", "ada");
+    drop(taken);
+    assert_eq!(muster.http(), address);
+    assert_eq!(muster.log().lines_with(&["WARN", "cannot serve HTTP"]).len(), 1);
 }
 
 #[test]

@@ -34,7 +34,7 @@ const OPERATOR_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 const BACKLOG: i32 = 16;
 
 /// How long another Muster may take to set up its socket in the same directory.
-const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
+pub(crate) const LOCK_TIMEOUT: Duration = Duration::from_secs(1);
 const LOCK_RETRY: Duration = Duration::from_millis(10);
 
 /// Why there is no admin socket.
@@ -48,6 +48,19 @@ pub(crate) enum BindError {
     NoSocket(PathBuf),
     #[error("cannot listen at {}, listen.admin: {source}", path.display())]
     Listen { path: PathBuf, source: io::Error },
+    #[error("cannot watch the admin socket: {0}")]
+    Watch(io::Error),
+}
+
+impl BindError {
+    /// Whether the same may work in a while: a directory that is still to be made or mounted, a table that is full.
+    pub(crate) fn is_passing(&self) -> bool {
+        match self {
+            Self::Directory { .. } | Self::Watch(_) => true,
+            Self::InUse(_) | Self::NoSocket(_) => false,
+            Self::Listen { source, .. } => source.kind() != io::ErrorKind::InvalidInput,
+        }
+    }
 }
 
 /// The socket, and who speaks there.
@@ -113,16 +126,17 @@ struct SocketFile {
 }
 
 impl AdminSocket {
-    /// Listens, with mode 0600. A file that a dead daemon left behind is replaced, a living one's is not.
+    /// Listens, with mode 0600. A file that a dead daemon left behind is replaced, a living one's is not. Waits so long
+    /// for another process that holds the directory locked, at most.
     ///
     /// # Errors
     /// [`BindError`], which names the path.
-    pub(crate) fn bind(path: &Path) -> Result<Self, BindError> {
+    pub(crate) fn bind(path: &Path, patience: Duration) -> Result<Self, BindError> {
         let listen = |source| BindError::Listen { path: path.to_owned(), source };
         let path = std::path::absolute(path).map_err(listen)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         // Held until this one listens: two that start at once must not both take the other's file for a dead one's.
-        let _lock = lock(directory)
+        let _lock = lock(directory, patience)
             .map_err(|source| BindError::Directory { directory: directory.to_owned(), source })?;
         remove_stale(&path)?;
         let (listener, file) = listen_at(&path).map_err(listen)?;
@@ -368,9 +382,9 @@ impl Drop for SocketFile {
 }
 
 /// Has a directory to oneself, among Musters.
-fn lock(directory: &Path) -> io::Result<File> {
+fn lock(directory: &Path, patience: Duration) -> io::Result<File> {
     let file = File::open(directory)?;
-    let deadline = Instant::now() + LOCK_TIMEOUT;
+    let deadline = Instant::now() + patience;
     loop {
         match file.try_lock() {
             Ok(()) => return Ok(file),

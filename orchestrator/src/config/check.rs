@@ -12,7 +12,7 @@ use toml::Spanned;
 use super::positions::{Positions, position};
 use super::raw::{self, Key};
 use super::{Accessory, Config, ConfigError, Limits, Listen, Mode, OFF, Ports, Reports, Shutdown};
-use crate::address;
+use crate::address::{self, Prefix};
 
 /// What is played when nothing is configured.
 const DEFAULT_MODE: &str = r#"
@@ -100,6 +100,8 @@ impl Checker<'_> {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
             admin: self.admin(&listen.admin)?,
             metrics: self.metrics(&listen.metrics)?,
+            proxy_from: self.prefixes("listen.proxy_from", &listen.proxy_from)?,
+            bound: None,
         })
     }
 
@@ -122,7 +124,7 @@ impl Checker<'_> {
             range,
             bind: bind.map(address::canonical),
             public_host: host,
-            public_address: None,
+            resolved: Vec::new(),
             quarantine: self.duration("ports.quarantine", &ports.quarantine, 5_000)?,
         })
     }
@@ -209,6 +211,20 @@ impl Checker<'_> {
             parsed.set_ip(address::canonical(parsed.ip()));
         }
         Ok(Some(parsed))
+    }
+
+    fn prefixes(
+        &self,
+        key: &str,
+        values: &Key<Vec<Spanned<String>>>,
+    ) -> Result<Vec<Prefix>, ConfigError> {
+        let values = values.iter().flat_map(|values| values.get_ref());
+        let prefix = |value: &Spanned<String>| {
+            let what = "an IP address, or a prefix like \"10.0.0.0/8\"";
+            let problem = || format!("must be {what}, is \"{}\"", value.get_ref());
+            value.get_ref().parse().map_err(|()| self.wrong(key, value, problem()))
+        };
+        values.map(prefix).collect()
     }
 
     /// Makes sure of an address to listen on: all addresses of the machine, or one at which it can be reached.
@@ -431,6 +447,19 @@ mod tests {
                 "[listen]\nmetrics = \"on\"",
                 "muster.toml:2: listen.metrics: must be an address and port, is \"on\"",
             ),
+            (
+                "[listen]\nproxy_from = [\"10.0.0.0/40\"]",
+                "muster.toml:2: listen.proxy_from: must be an IP",
+            ),
+            (
+                "[listen]\ntcp = \"224.0.0.1:7000\"",
+                "muster.toml:2: listen.tcp: nobody can connect to 224",
+            ),
+            (
+                "[ports]\nbind = \"255.255.255.255\"",
+                "muster.toml:2: ports.bind: nobody can connect",
+            ),
+            ("[ports]\npublic_host = \"0.0.0.0\"", "muster.toml:2: ports.public_host: nobody can"),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
         ] {
@@ -462,12 +491,40 @@ mod tests {
             ("127.0.0.9", "127.0.0.9"),
             ("::1", "::1"),
             ("play.example.org", "0.0.0.0"),
-            ("192.0.2.1", "0.0.0.0"),
-            ("2001:db8::1", "::"),
+            ("192.0.2.1", "192.0.2.1 0.0.0.0"),
+            ("2001:db8::1", "2001:db8::1 ::"),
+            ("localhost", "127.0.0.1"),
         ] {
             let mut config = Config::default_config();
             config.set_public_host(host).unwrap();
-            assert_eq!(config.ports.bind_address().to_string(), bind, "{host}");
+            let addresses = config.ports.bind_addresses();
+            let addresses: Vec<String> = addresses.iter().map(IpAddr::to_string).collect();
+            assert_eq!(addresses.join(" "), bind, "{host}");
         }
+    }
+
+    #[test]
+    fn a_name_is_its_addresses_where_games_listen() {
+        let mut config = Config::default_config();
+        config.set_public_host("play.example.org").unwrap();
+        assert_eq!(config.ports.name_to_resolve(), Some("play.example.org"));
+        assert!(config.ports.public_addresses().is_empty(), "nothing is known yet");
+        let addresses = ["2001:db8::1", "::ffff:192.0.2.1", "192.0.2.1", "0.0.0.0"];
+        config.ports.resolved = addresses.map(|it| it.parse().unwrap()).to_vec();
+        let known = |config: &Config| -> Vec<String> {
+            config.ports.public_addresses().iter().map(IpAddr::to_string).collect()
+        };
+        assert_eq!(config.ports.bind_address().to_string(), "::", "of both families");
+        assert_eq!(known(&config), ["192.0.2.1", "2001:db8::1"]);
+        config.ports.bind = Some("0.0.0.0".parse().unwrap());
+        assert_eq!(known(&config), ["192.0.2.1"]);
+        config.ports.bind = Some("2001:db8::1".parse().unwrap());
+        assert_eq!(known(&config), ["2001:db8::1"]);
+        config.set_public_host("192.0.2.7").unwrap();
+        config.ports.bind = None;
+        assert_eq!(
+            (known(&config), config.ports.name_to_resolve()),
+            (vec!["192.0.2.7".into()], None)
+        );
     }
 }

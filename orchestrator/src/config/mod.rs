@@ -27,10 +27,13 @@ use matchmaker::{ModeId, Skill};
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::address;
+use crate::address::{self, Prefix};
 
 pub(crate) use places::{Places, Program};
 pub(crate) use warnings::Warning;
+
+/// The most addresses of one game: as many as a connect token holds.
+const PUBLIC_ADDRESSES_MAX: usize = 32;
 
 /// Everything that `muster serve` needs to know.
 #[derive(Debug, Clone)]
@@ -65,6 +68,22 @@ pub(crate) struct Listen {
     pub(crate) admin: Accessory<PathBuf>,
     /// For figures, over HTTP. Port 0 lets the kernel choose one.
     pub(crate) metrics: Accessory<SocketAddr>,
+    /// Who passes connections on and says whose they are, in the PROXY protocol.
+    pub(crate) proxy_from: Vec<Prefix>,
+    /// Where the socket for players listens, once there is one: it may have been given.
+    pub(crate) bound: Option<SocketAddr>,
+}
+
+impl Listen {
+    /// Where players connect, as far as it is known.
+    pub(crate) fn listens_on(&self) -> SocketAddr {
+        self.bound.unwrap_or(self.tcp)
+    }
+
+    /// Whether a connection from an address begins with a PROXY header.
+    pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
+        self.proxy_from.iter().any(|proxies| proxies.contains(address))
+    }
 }
 
 /// Where something listens that the daemon can do without.
@@ -75,7 +94,7 @@ pub(crate) enum Accessory<T> {
     Usual,
     /// Nowhere.
     Off,
-    /// Here, or the daemon does not start.
+    /// Here, as soon as it can be had.
     At(T),
 }
 
@@ -85,8 +104,8 @@ pub(crate) struct Ports {
     pub(crate) range: RangeInclusive<u16>,
     /// What players are told.
     pub(crate) public_host: String,
-    /// The address of `public_host`, where a mode needs it; found once, as [`netcode`](crate::netcode) has it.
-    pub(crate) public_address: Option<IpAddr>,
+    /// The addresses of `public_host` where that is a name, as far as they are known; see [`Lookup`](crate::lookup).
+    pub(crate) resolved: Vec<IpAddr>,
     /// Where games' sockets are bound, if not where `public_host` leads.
     pub(crate) bind: Option<IpAddr>,
     pub(crate) quarantine: Duration,
@@ -350,15 +369,59 @@ impl Mode {
 }
 
 impl Ports {
-    /// The address on which games listen: where players are sent if that is loopback, else all of them.
+    /// The addresses at which players reach games, as far as they are known: one if `public_host` is an address; none
+    /// while its name was not resolved. Only those that lead to where games listen, and IPv4 first: more players have it.
+    pub(crate) fn public_addresses(&self) -> Vec<IpAddr> {
+        let listens_on = self.bind_address();
+        let leads_there = |address: &IpAddr| {
+            let fits = address.is_ipv4() == listens_on.is_ipv4()
+                || listens_on == IpAddr::from(Ipv6Addr::UNSPECIFIED);
+            fits && address::unreachable(*address).is_none()
+        };
+        let known = match self.public_host.parse::<IpAddr>() {
+            Ok(address) => vec![address],
+            Err(_) => self.resolved.clone(),
+        };
+        let mut addresses = Vec::new();
+        for address in known.into_iter().map(address::canonical).filter(leads_there) {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        addresses.sort_by_key(IpAddr::is_ipv6);
+        addresses.truncate(PUBLIC_ADDRESSES_MAX);
+        addresses
+    }
+
+    /// The name that has to be resolved for that, if one has to be.
+    pub(crate) fn name_to_resolve(&self) -> Option<&str> {
+        let host = self.public_host.as_str();
+        (host.parse::<IpAddr>().is_err()).then_some(host)
+    }
+
+    /// The addresses on which a game may listen: the first one that this machine has. What players are told, so that
+    /// answers come from where they send to; else all addresses, of both families where the name has both.
+    pub(crate) fn bind_addresses(&self) -> Vec<IpAddr> {
+        const ALL_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
+        const ALL: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);
+        if let Some(bind) = self.bind {
+            return vec![bind];
+        }
+        match self.public_host.parse::<IpAddr>() {
+            Ok(address) if address.is_loopback() => vec![address],
+            Ok(address @ IpAddr::V4(_)) => vec![address, ALL_V4],
+            Ok(address @ IpAddr::V6(_)) => vec![address, ALL],
+            Err(_) if address::is_loopback_host(&self.public_host) => {
+                vec![Ipv4Addr::LOCALHOST.into()]
+            }
+            Err(_) if self.resolved.iter().any(IpAddr::is_ipv6) => vec![ALL, ALL_V4],
+            Err(_) => vec![ALL_V4],
+        }
+    }
+
+    /// The address on which games listen, if this machine has it.
     pub(crate) fn bind_address(&self) -> IpAddr {
-        self.bind.unwrap_or_else(|| match self.public_host.parse::<IpAddr>() {
-            Ok(address) if address.is_loopback() => address,
-            Ok(IpAddr::V6(_)) => Ipv6Addr::UNSPECIFIED.into(),
-            Ok(IpAddr::V4(_)) => Ipv4Addr::UNSPECIFIED.into(),
-            Err(_) if self.public_host == "localhost" => Ipv4Addr::LOCALHOST.into(),
-            Err(_) => Ipv4Addr::UNSPECIFIED.into(),
-        })
+        self.bind_addresses()[0]
     }
 }
 

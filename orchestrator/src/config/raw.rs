@@ -29,6 +29,7 @@ pub(super) struct Listen {
     pub(super) tcp: Key<String>,
     pub(super) admin: Key<String>,
     pub(super) metrics: Key<String>,
+    pub(super) proxy_from: Key<Vec<Spanned<String>>>,
 }
 
 #[derive(Debug, Default, Deserialize)]

@@ -4,10 +4,12 @@
 //! says what is new; and `muster check-config`. A warning of another kind is added in [`Config::warnings`].
 
 use std::fmt;
+use std::net::IpAddr;
 
 use super::confinement::left_out;
 use super::positions::Position;
 use super::{Config, Mode, Transport};
+use crate::address::{self, Prefix};
 
 /// One warning: what is the matter, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,6 +51,9 @@ impl Config {
         let mut warnings = Vec::new();
         warnings.extend(self.warn_of_ephemeral_ports());
         warnings.extend(self.warn_of_store(store_room));
+        warnings.extend(self.warn_of_loopback_host());
+        warnings.extend(self.warn_of_bind());
+        warnings.extend(self.warn_of_proxies());
         for mode in self.modes.iter().filter(|mode| !mode.is_closed) {
             warnings.extend(self.warn_of_transport(mode));
             warnings.extend(self.warn_of_open_walls(mode));
@@ -57,14 +62,53 @@ impl Config {
     }
 
     fn warn_of_ephemeral_ports(&self) -> Option<Warning> {
-        let (first, last) = ephemeral_ports()?;
-        let range = &self.ports.range;
-        (*range.start() <= last && first <= *range.end()).then(|| {
+        let kernel = |name: &str| std::fs::read_to_string(format!("/proc/sys/net/ipv4/{name}"));
+        let ephemeral = kernel("ip_local_port_range").ok()?;
+        let reserved = kernel("ip_local_reserved_ports").unwrap_or_default();
+        let port = address::first_ephemeral(&self.ports.range, &ephemeral, &reserved)?;
+        let kernels = ephemeral.split_whitespace().collect::<Vec<_>>().join("-");
+        let text = format!(
+            "ports.range overlaps the kernel's own ports {kernels}, the first of them {port}: other programs will sit on \
+             some; choose another range, or reserve it in net.ipv4.ip_local_reserved_ports"
+        );
+        Some(Warning::new(text).at(self, ["ports.range"]))
+    }
+
+    /// Players from other machines get in and are sent to their own.
+    fn warn_of_loopback_host(&self) -> Option<Warning> {
+        let (host, listens_on) = (&self.ports.public_host, self.listen.listens_on());
+        let is_world = !address::canonical(listens_on.ip()).is_loopback();
+        (is_world && address::is_loopback_host(host)).then(|| {
             let text = format!(
-                "ports.range overlaps the kernel's own ports {first}-{last}: other programs will sit on some; \
-                 choose another range or change net.ipv4.ip_local_port_range"
+                "players may come from other machines ({listens_on}) and are told that games are on {host}, which is \
+                 their own machine: set ports.public_host to the address or name by which they reach this one"
             );
-            Warning::new(text).at(self, ["ports.range"])
+            Warning::new(text).at(self, ["ports.public_host", "listen.tcp"])
+        })
+    }
+
+    /// Players are sent to where no game listens.
+    fn warn_of_bind(&self) -> Option<Warning> {
+        let (bind, host) = (self.ports.bind?, &self.ports.public_host);
+        let to = host.parse::<IpAddr>().ok().map(address::canonical);
+        let is_elsewhere = bind.is_loopback() && !address::is_loopback_host(host);
+        let is_other_family = to.is_some_and(|to| to.is_ipv6() && bind.is_ipv4())
+            || to.is_some_and(|to| to.is_ipv4() && bind.is_ipv6() && !bind.is_unspecified());
+        (is_elsewhere || is_other_family).then(|| {
+            let text = format!(
+                "games listen on {bind} (ports.bind) and players are told {host} (ports.public_host): without something \
+                 between that forwards datagrams, nobody gets in"
+            );
+            Warning::new(text).at(self, ["ports.bind", "ports.public_host"])
+        })
+    }
+
+    fn warn_of_proxies(&self) -> Option<Warning> {
+        let is_everybody = self.listen.proxy_from.iter().any(Prefix::is_everybody);
+        is_everybody.then(|| {
+            let text = "listen.proxy_from names everybody: who connects says by itself which address counts for it; name \
+                        the proxies alone";
+            Warning::new(text).at(self, ["listen.proxy_from"])
         })
     }
 
@@ -107,11 +151,4 @@ impl Config {
             .collect();
         Some(Warning::new(text).at(self, keys))
     }
-}
-
-/// The range from which the kernel gives ports to sockets that did not ask for one; ip(7).
-fn ephemeral_ports() -> Option<(u16, u16)> {
-    let text = std::fs::read_to_string("/proc/sys/net/ipv4/ip_local_port_range").ok()?;
-    let (first, last) = text.trim().split_once(char::is_whitespace)?;
-    Some((first.parse().ok()?, last.trim().parse().ok()?))
 }

@@ -25,6 +25,7 @@ use serde::{Deserialize, Serialize};
 use super::{FORMAT, Kept, StateError, take, without_values};
 use crate::clock::{Instant, NOT_YET};
 use crate::config::Places;
+use crate::lookup::Resolved;
 use crate::{netcode, reports};
 
 /// The files' names in the store.
@@ -59,6 +60,9 @@ pub(crate) struct Snapshot {
     /// Where the games work.
     pub(crate) place: PathBuf,
     pub(crate) reports: reports::Saved,
+    /// The addresses of the public name.
+    #[serde(default)]
+    pub(crate) resolved: Option<Resolved>,
 }
 
 /// A game's process whose descriptors are in the store.
@@ -93,6 +97,8 @@ pub(crate) enum Record {
     HandedOver,
     /// Modes and programs have these places from here on.
     Places(Box<Places>),
+    /// The public name has these addresses.
+    Resolved(Resolved),
     /// What stands above is to be gone by from here on.
     Valid,
     /// Somebody tries to go on with this.
@@ -437,6 +443,7 @@ mod tests {
             doors: netcode::Saved::new(),
             place: "/nowhere".into(),
             reports: reports::Saved::default(),
+            resolved: None,
         }
     }
 

@@ -11,7 +11,7 @@ const PAUSE_MAX: Duration = Duration::from_secs(5);
 /// A daemon that lived so long was a good one.
 const LIFE_MIN: Duration = Duration::from_secs(10);
 
-/// Daemons in a row that died sooner, after which no other is started.
+/// Daemons in a row that died sooner, after which another one is of no use.
 const DEATHS_MAX: u32 = 8;
 
 /// Counts the daemons that died soon.
@@ -21,15 +21,19 @@ pub(super) struct Restarts {
 }
 
 impl Restarts {
-    /// A daemon died that had lived for so long. How long to wait before the next one; `None`: there is to be none.
-    pub(super) fn after(&mut self, lived: Duration) -> Option<Duration> {
-        self.deaths = if lived < LIFE_MIN { self.deaths + 1 } else { 1 };
+    /// A daemon ended that had lived for so long. How long to wait before the next one.
+    pub(super) fn after(&mut self, lived: Duration) -> Duration {
+        self.deaths = if lived < LIFE_MIN { self.deaths.saturating_add(1) } else { 1 };
         match self.deaths {
             // Players wait.
-            1 => Some(Duration::ZERO),
-            DEATHS_MAX.. => None,
-            deaths => Some((PAUSE_MIN * 2_u32.pow(deaths - 2)).min(PAUSE_MAX)),
+            1 => Duration::ZERO,
+            deaths => PAUSE_MIN.saturating_mul(2_u32.saturating_pow(deaths - 2)).min(PAUSE_MAX),
         }
+    }
+
+    /// Whether so many ended soon that another one will do no better, by what they died of.
+    pub(super) fn are_many(&self) -> bool {
+        self.deaths >= DEATHS_MAX
     }
 }
 
@@ -38,14 +42,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_until_it_is_given_up_and_a_good_life_makes_up_for_all() {
+    fn pauses_grow_and_a_good_life_makes_up_for_all() {
         let mut restarts = Restarts::default();
         let short = Duration::from_millis(3);
-        let pauses: Vec<_> = (0..7).map(|_| restarts.after(short).unwrap().as_millis()).collect();
+        let pauses: Vec<_> = (0..7).map(|_| restarts.after(short).as_millis()).collect();
         assert_eq!(pauses, [0, 100, 200, 400, 800, 1600, 3200]);
-        assert_eq!(restarts.after(LIFE_MIN), Some(Duration::ZERO));
-        assert_eq!(restarts.after(short), Some(PAUSE_MIN));
-        assert!((0..5).all(|_| restarts.after(short).is_some()));
-        assert_eq!(restarts.after(short), None);
+        assert!(!restarts.are_many());
+        assert_eq!((restarts.after(short), restarts.are_many()), (PAUSE_MAX, true));
+        assert!((0..100).all(|_| restarts.after(short) == PAUSE_MAX));
+        assert_eq!((restarts.after(LIFE_MIN), restarts.are_many()), (Duration::ZERO, false));
+        assert_eq!(restarts.after(short), PAUSE_MIN);
     }
 }

@@ -25,7 +25,9 @@ impl Server {
             Event::GameWarm { game, mode } => {
                 log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
             }
-            Event::GameFailed { game, mode, fault, retry_in } => log::warn!(
+            Event::GameFailed { game, mode, fault, retry_in } => log::log!(
+                // That a mode waits for an address was told once.
+                if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
                 "game failed game={game} mode={} pid={}: it {fault}; next try {}",
                 name(mode),
                 pid(game),

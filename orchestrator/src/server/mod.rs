@@ -5,11 +5,13 @@
 //! counts, and [`admin`] answers operators. An effect that fails (a client that is gone, a game that does not read) is an input again, so
 //! that the brain hears of everything in order and no decision is taken here.
 
+mod accessories;
 mod admin;
 mod dump;
 mod events;
 mod figures;
 mod manager;
+mod names;
 mod perform;
 mod records;
 mod recover;
@@ -34,6 +36,8 @@ use mio::{Events, Interest, Poll, Waker};
 use process::Ended;
 use protocol::Reply;
 
+use self::accessories::Accessories;
+use crate::activation;
 use crate::admin::Turns;
 use crate::admin::socket::AdminSocket;
 use crate::client::READ_CHUNK;
@@ -43,15 +47,17 @@ use crate::config::Config;
 use crate::continuity::journal::Journal;
 use crate::continuity::preflight::Preflight;
 use crate::games::Games;
-use crate::http::{Door, Http};
+use crate::http::Http;
 use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::logging;
+use crate::lookup::Lookup;
 use crate::metrics::Counts;
 use crate::netcode::Doors;
 use crate::notify::Notifier;
 use crate::reports::Reports;
 use crate::secrets::Secrets;
+use crate::seldom::Seldom;
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::templates::Templates;
@@ -87,6 +93,8 @@ pub(crate) struct Server {
     counts: Counts,
     /// Where it is configured.
     http: Option<Http>,
+    /// What is configured and could not be had.
+    accessories: Accessories,
     /// What the brain has not heard yet.
     inputs: VecDeque<Input>,
     /// The time of this turn.
@@ -106,6 +114,10 @@ pub(crate) struct Server {
     preflight: Option<Preflight>,
     /// A program is to go on after this turn.
     upgrade_due: Option<upgrade::Due>,
+    /// Warnings of PROXY headers, which others cause.
+    header_warnings: Seldom,
+    /// Where players are told a name.
+    lookup: Option<Lookup>,
     /// How the configuration is read anew.
     config_source: Option<reload::Source>,
     /// What was wrong with it the last time.
@@ -129,8 +141,6 @@ struct Parts {
     listener: Listener,
     /// Watched already.
     admin: Option<AdminSocket>,
-    /// Where the HTTP answers come from.
-    door: Option<Door>,
     store: Store,
     reports: Reports,
     templates: Templates,
@@ -147,7 +157,6 @@ impl Server {
         signals: Signals,
         listener: Listener,
         mut admin: Option<AdminSocket>,
-        door: Option<Door>,
         launcher: Launcher,
         store: Store,
     ) -> io::Result<Self> {
@@ -160,22 +169,23 @@ impl Server {
             brain: Matchmaker::new(config.for_brain()),
             clients: Clients::new(),
             games: Games::default(),
-            doors: Doors::new(config.ports.public_address),
+            doors: Doors::new(config.ports.public_addresses()),
             launcher,
             listener,
             admin,
-            door,
             store,
             reports: Reports::new(config.reports.keep),
             templates: Templates::default(),
             started: Instant::now(),
         };
         let mut server = Self::assemble(config, signals, parts)?;
+        server.wait_for_lookup();
         server.begin_journal();
         Ok(server)
     }
 
-    fn assemble(config: Config, signals: Signals, parts: Parts) -> io::Result<Self> {
+    fn assemble(mut config: Config, signals: Signals, parts: Parts) -> io::Result<Self> {
+        config.listen.bound = Some(parts.listener.address());
         for warning in config.warnings(parts.store.is_short_for(config.ports.range.len())) {
             log::warn!("{warning}");
         }
@@ -189,9 +199,8 @@ impl Server {
         )?;
         launcher.register(poll.registry())?;
         let waker = upgrade::waker(&poll)?;
-        let http = parts.door.map(|door| door.open(Arc::clone(&waker))).transpose()?;
         let now = Instant::now();
-        Ok(Self {
+        let mut this = Self {
             waker,
             brain: parts.brain,
             launcher,
@@ -209,7 +218,8 @@ impl Server {
             reports: parts.reports,
             turns: Turns::default(),
             counts: Counts::new(config.modes.len()),
-            http,
+            http: None,
+            accessories: Accessories::default(),
             inputs: VecDeque::new(),
             now,
             started: parts.started,
@@ -217,6 +227,8 @@ impl Server {
             journal: None,
             preflight: None,
             upgrade_due: None,
+            header_warnings: Seldom::default(),
+            lookup: None,
             config_source: None,
             reload_error: None,
             dump: None,
@@ -228,7 +240,10 @@ impl Server {
             is_done: false,
             chunk: vec![0; READ_CHUNK].into_boxed_slice(),
             config,
-        })
+        };
+        this.open_accessories(true);
+        this.begin_lookup();
+        Ok(this)
     }
 
     /// Runs until the drain is over.
@@ -291,9 +306,10 @@ impl Server {
         let brain = self.brain.next_deadline().map(|at| self.started + at);
         let launcher = self.launcher.next_deadline();
         let manager = self.manager_deadline();
-        let deadlines =
-            [brain, self.clients.next_deadline(), self.listener.retry_at(), launcher, manager];
-        let next = deadlines.into_iter().flatten().min()?;
+        let (clients, listener) = (self.clients.next_deadline(), self.listener.retry_at());
+        let deadlines = [brain, clients, listener, launcher, manager];
+        let retries = [self.lookup_deadline(), self.accessories_deadline()];
+        let next = deadlines.into_iter().chain(retries).flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -359,6 +375,9 @@ impl Server {
     fn handle_deadlines(&mut self) {
         self.launcher.look_after(self.now);
         self.restart_launcher();
+        self.look_after_lookup();
+        self.listen_again();
+        self.open_accessories(false);
         while let Some(id) = self.clients.pop_due(self.now) {
             self.handle_client_deadline(id);
         }
@@ -367,6 +386,16 @@ impl Server {
             self.note_input(None);
             self.brain.handle_timeout(now);
             self.perform_all();
+        }
+    }
+
+    /// Listens where it could not be listened when the daemon came back.
+    fn listen_again(&mut self) {
+        if self.listener.bind_again(self.poll.registry(), self.now) {
+            let address = self.listener.address();
+            self.config.listen.bound = Some(address);
+            activation::keep(&self.listener, &mut self.store);
+            log::info!("listening tcp={address}");
         }
     }
 

@@ -1,7 +1,9 @@
 //! What the brain says, done.
 
 use launcher::{Contract, Guests};
-use matchmaker::{Action, ConnectionId, Event, GameId, Input, MatchId, ModeId, SeatedMatch};
+use matchmaker::{
+    Action, ConnectionId, Event, GameId, Input, LaunchFault, MatchId, ModeId, SeatedMatch,
+};
 use nix::sys::signal::Signal;
 use protocol::netcode::Netcode;
 use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
@@ -127,7 +129,14 @@ impl Server {
         let program = self.config.program_of(mode);
         let contract = program.run.contract;
         if program.transport == Transport::Netcode {
-            self.doors.build(game, port);
+            if !self.doors.build(game, port) {
+                let host = &self.config.ports.public_host;
+                let why = format!("the address of ports.public_host {host} is not known yet");
+                let fault = LaunchFault::Other(why);
+                self.count_launch_failed(game, &fault);
+                self.reports.forget(game);
+                return self.inputs.push_back(Input::LaunchFailed { game, fault });
+            }
             self.note_door(game);
         }
         let match_id = seated.as_ref().map(|seated| seated.match_id);
@@ -143,7 +152,8 @@ impl Server {
             }
         };
         let program = self.mode(mode).program;
-        self.launcher.launch(game, Ordered { mode, program, port, match_id }, guests);
+        let bind = self.config.ports.bind_addresses();
+        self.launcher.launch(game, Ordered { mode, program, port, match_id }, bind, guests);
     }
 
     fn start_of(

@@ -17,7 +17,7 @@ use mio::Poll;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
-use super::{Parts, Server};
+use super::{Parts, Server, names};
 use crate::admin::socket::AdminSocket;
 use crate::clients::Clients;
 use crate::clock::Instant;
@@ -25,7 +25,6 @@ use crate::config::Config;
 use crate::continuity::FORMAT;
 use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
 use crate::games::{Games, Kind, Stored};
-use crate::http::Door;
 use crate::launches::{self, Launcher};
 use crate::listener::Listener;
 use crate::netcode::Doors;
@@ -165,15 +164,16 @@ impl Server {
     /// # Errors
     /// When the loop cannot be set up.
     pub(crate) fn recover(
-        config: Config,
+        mut config: Config,
         signals: Signals,
         store: Store,
         listener: Listener,
         mut admin: Option<AdminSocket>,
-        door: Option<Door>,
         revived: Revived,
     ) -> io::Result<Self> {
         let Revived { crashed, journal, games: mut left, replayed } = revived;
+        // A name service that is not there now costs no game.
+        names::keep_resolved(&mut config, crashed.snapshot.resolved);
         let poll = Poll::new()?;
         if let Some(admin) = &mut admin {
             admin.register(poll.registry())?;
@@ -196,11 +196,10 @@ impl Server {
             poll,
             clients: Clients::after(&crashed.snapshot.brain.connections()),
             brain: crashed.snapshot.brain,
-            doors: Doors::restore(crashed.snapshot.doors, config.ports.public_address),
+            doors: Doors::restore(crashed.snapshot.doors, config.ports.public_addresses()),
             launcher: Launcher::resume(&config, launcher),
             listener,
             admin,
-            door,
             store,
             reports: crashed.reports,
             templates: Templates::default(),
@@ -300,6 +299,7 @@ impl Server {
             doors: self.doors.save(),
             place: self.launcher.place().to_owned(),
             reports: self.reports.save(),
+            resolved: self.resolved(),
         }
     }
 
@@ -372,6 +372,13 @@ impl Server {
     pub(super) fn note_places(&mut self) {
         if let Some(journal) = &mut self.journal {
             journal.note(&Record::Places(Box::new(self.config.places())));
+        }
+    }
+
+    /// The addresses of the public name are others.
+    pub(super) fn note_resolved(&mut self) {
+        if let (Some(resolved), Some(journal)) = (self.resolved(), &mut self.journal) {
+            journal.note(&Record::Resolved(resolved));
         }
     }
 
@@ -468,6 +475,7 @@ impl Crashed {
             Record::StopAsked => self.snapshot.stop_was_asked = true,
             Record::Places(places) => self.snapshot.places = Some(*places),
             Record::Door { game, door } => drop(self.snapshot.doors.insert(game, door)),
+            Record::Resolved(resolved) => self.snapshot.resolved = Some(resolved),
             Record::Valid | Record::Tried => {}
         }
     }
@@ -535,6 +543,7 @@ mod tests {
             doors: crate::netcode::Saved::new(),
             place: "/nowhere".into(),
             reports: crate::reports::Saved::default(),
+            resolved: None,
         };
         Crashed::replay(snapshot, records, 0)
     }

@@ -4,8 +4,8 @@ use matchmaker::Input;
 
 use super::{Server, talk};
 use crate::admin::Done;
-use crate::config::{Config, Warning};
-use crate::{logging, netcode};
+use crate::config::{Config, Listen, Warning};
+use crate::logging;
 
 /// Reads the configuration as the daemon did at its start.
 pub(crate) type Source = Box<dyn Fn() -> Result<Config, String>>;
@@ -44,11 +44,6 @@ impl Server {
         let for_brain = config.for_brain();
         let fits = self.brain.may_reconfigure(&for_brain);
         fits.map_err(|unchangeable| format!("it changes {}", unchangeable.0))?;
-        if config.ports.public_address.is_none() {
-            // The first mode that needs it has come; from here on it is known.
-            let found = netcode::public_address(&config);
-            config.ports.public_address = found.map_err(|error| error.to_string())?;
-        }
         let told = changes(&self.config, &config);
         let warnings = self.new_warnings(&config);
         // What the launcher has said is known, and what it will be asked for it has to know.
@@ -60,7 +55,7 @@ impl Server {
         self.greeting = talk::greeting(&self.config);
         self.counts.fit(self.config.modes.len());
         self.reports.set_keep(self.config.reports.keep);
-        self.doors.set_public(self.config.ports.public_address);
+        self.look_up_again();
         match self.launcher.go_on_with(&self.config, self.now) {
             true => self.restart_launcher(),
             // A sign to load anew what may have changed.
@@ -103,7 +98,8 @@ fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static
     keep("confinement.first_user", config.first_user == before.first_user);
     keep("state.crash_safe", config.crash_safe == before.crash_safe);
     let quarantine = config.ports.quarantine;
-    config.listen = before.listen.clone();
+    let proxy_from = std::mem::take(&mut config.listen.proxy_from);
+    config.listen = Listen { proxy_from, ..before.listen.clone() };
     config.ports = before.ports.clone();
     config.ports.quarantine = quarantine;
     config.limits.lost_timeout = before.limits.lost_timeout;

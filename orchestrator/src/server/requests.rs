@@ -23,13 +23,30 @@ impl Server {
         match Request::parse(line) {
             Ok(Some(request)) => self.handle_request(id, request),
             Ok(None) => {}
-            Err(error) => self.handle_bad_line(id, &error),
+            Err(error) => self.handle_bad_line(id, line, &error),
         }
     }
 
-    fn handle_bad_line(&mut self, id: ConnectionId, error: &LineError) {
-        self.refuse(id, error.code(), &error.to_string());
+    fn handle_bad_line(&mut self, id: ConnectionId, line: &[u8], error: &LineError) {
+        // A header of version 1; and the second line that is not empty of what looks like lines in one of version 2.
+        let is_header = line.starts_with(b"PROXY ") || line == b"\0";
+        let hint = if is_header { "; listen.proxy_from has to name a proxy" } else { "" };
+        self.refuse(id, error.code(), &format!("{error}{hint}"));
+        if is_header {
+            self.warn_of_header(id);
+        }
         self.note_bad_line(id);
+    }
+
+    /// Somebody speaks as a proxy does and is none that Muster knows.
+    fn warn_of_header(&mut self, id: ConnectionId) {
+        let Some(address) = self.clients.get_mut(id).map(|client| client.address()) else { return };
+        if let Some(untold) = self.header_warnings.say(self.now) {
+            log::warn!(
+                "a PROXY header came from {address}, which is not in listen.proxy_from: if that is your proxy, add \
+                 its address{untold}"
+            );
+        }
     }
 
     /// Closes a connection that has said too much that makes no sense.

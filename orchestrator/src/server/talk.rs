@@ -1,6 +1,9 @@
 //! Talking with clients: who is let in, how lines come and go, and when somebody's time is over.
 
+use std::net::IpAddr;
+
 use matchmaker::{ConnectionId, Input};
+use protocol::proxy::BadHeader;
 use protocol::{ErrorCode, Reply};
 
 use super::Server;
@@ -41,29 +44,65 @@ impl Server {
             let Some((stream, address)) = self.listener.accept(self.now) else { continue };
             // Whoever comes by version 4 to a socket of version 6 is the same as to one of version 4.
             let address = address::canonical(address.ip());
-            let registry = self.poll.registry();
+            let is_proxy = self.config.listen.is_proxy(address);
+            let (registry, limits) = (self.poll.registry(), &self.config.limits);
             let admission =
-                self.clients.admit(stream, address, registry, &self.config.limits, self.now);
+                self.clients.admit(stream, address, is_proxy, registry, limits, self.now);
             match admission {
-                Ok(Admission::Client(_)) => self.counts.connections_taken_in += 1,
-                Ok(Admission::Refused(_)) | Err(_) => self.counts.connections_refused += 1,
-            }
-            match admission {
-                // Told instead of the greeting, so that nobody comes in only to hear it then.
-                Ok(Admission::Client(id)) if !self.brain.is_serving() => {
-                    self.refuse(id, ErrorCode::Draining, "the server is going down");
+                Ok(admission) => self.take_in(admission),
+                Err(stream) => {
+                    self.counts.connections_refused += 1;
+                    turn_away(stream);
                 }
-                Ok(Admission::Client(id)) => {
-                    self.clients.say(id, &self.greeting, &self.config.limits);
-                    // Whoever has said something already is answered together with the greeting.
-                    self.serve_client(id);
-                }
-                Ok(Admission::Refused(id)) => {
-                    self.refuse(id, ErrorCode::TooMany, "too many connections");
-                }
-                Err(stream) => turn_away(stream),
             }
         }
+    }
+
+    /// Greets a client who was let in, or says why it is not.
+    fn take_in(&mut self, admission: Admission) {
+        match admission {
+            // Told instead of the greeting, so that nobody comes in only to hear it then.
+            Admission::Client(id) if !self.brain.is_serving() => {
+                self.counts.connections_taken_in += 1;
+                self.refuse(id, ErrorCode::Draining, "the server is going down");
+            }
+            Admission::Client(id) => {
+                self.counts.connections_taken_in += 1;
+                self.clients.say(id, &self.greeting, &self.config.limits);
+                // Whoever has said something already is answered together with the greeting.
+                self.serve_client(id);
+            }
+            Admission::Refused(id) => {
+                self.counts.connections_refused += 1;
+                self.refuse(id, ErrorCode::TooMany, "too many connections");
+            }
+            Admission::Unannounced(id) => self.serve_client(id),
+        }
+    }
+
+    /// A proxy has said whose connection it passes on: only now is it known who comes.
+    fn handle_announced(&mut self, id: ConnectionId, source: Option<IpAddr>) {
+        let source = source.map(address::canonical);
+        match self.clients.announce(id, source, &self.config.limits) {
+            Ok(admission) => self.take_in(admission),
+            Err(stream) => {
+                self.counts.connections_refused += 1;
+                self.closed_a_descriptor = true;
+                stream.into_iter().for_each(turn_away);
+            }
+        }
+    }
+
+    /// What comes from a proxy does not begin as it has to.
+    fn handle_bad_header(&mut self, id: ConnectionId, problem: BadHeader) {
+        let address = self.clients.get_mut(id).map(|client| client.address());
+        if let (Some(address), Some(untold)) = (address, self.header_warnings.say(self.now)) {
+            log::warn!(
+                "closed a connection from the proxy {address}: {problem}; have the proxy send it (send-proxy, \
+                 proxy_protocol on), or take its address out of listen.proxy_from{untold}"
+            );
+        }
+        self.drop_client(id);
     }
 
     /// Handles what a client sent, as much as its share of a turn.
@@ -72,6 +111,9 @@ impl Server {
             let Some(client) = self.clients.get_mut(id) else { return };
             match client.next_step(&mut self.chunk, &self.config.limits, self.now) {
                 Step::Line(line) => self.handle_line(id, &line),
+                // It goes on from there.
+                Step::Announced(source) => return self.handle_announced(id, source),
+                Step::BadHeader(problem) => return self.handle_bad_header(id, problem),
                 Step::LineTooLong => {
                     let text = format!("a line has at most {} bytes", protocol::CLIENT_LINE_MAX);
                     self.refuse(id, ErrorCode::LineTooLong, &text);
@@ -107,6 +149,8 @@ impl Server {
         };
         match overdue {
             Overdue::Unreachable => self.drop_client(id),
+            // A proxy that looks whether somebody listens.
+            Overdue::Silent if client.is_unannounced() => self.drop_client(id),
             Overdue::Silent => self.refuse(id, ErrorCode::Timeout, "you said nothing"),
             Overdue::HalfLine => self.refuse(id, ErrorCode::Timeout, "a line was not finished"),
             Overdue::Idle => {

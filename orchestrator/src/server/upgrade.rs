@@ -1,7 +1,6 @@
 //! Upgrading in place: from the request through the preflight to the exec, and on the other side of it. Handing over is the
 //! same up to the exec: this process ends there, and whoever keeps it starts the program, which goes on as after a crash.
 
-use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,8 +8,7 @@ use std::time::Duration;
 use matchmaker::ConnectionId;
 use mio::{Poll, Waker};
 
-use super::{Parts, Server};
-use crate::accessories;
+use super::{Parts, Server, names};
 use crate::admin::socket::{AdminSocket, Asker};
 use crate::admin::{Done, Refusal, Upgraded};
 use crate::clients::Clients;
@@ -21,7 +19,6 @@ use crate::continuity::journal::Journal;
 use crate::continuity::preflight::{Aim, Preflight, Step};
 use crate::continuity::{self, FORMAT, Halves, Kept, State, StateError, side_by_side};
 use crate::games::Games;
-use crate::http::Door;
 use crate::launches::Launcher;
 use crate::listener::Listener;
 use crate::netcode::Doors;
@@ -191,7 +188,7 @@ impl Server {
             written: Instant::now(),
             started: self.started,
             places: Some(self.config.places()),
-            listener: kept.keep(self.listener.socket()),
+            listener: self.listener.socket().map(|socket| kept.keep(socket)),
             admin: self.admin.as_ref().map(|admin| admin.save(kept)),
             clients: self.clients.save(kept),
             games: self.games.save(kept),
@@ -202,6 +199,7 @@ impl Server {
             stop_was_asked: self.stop_was_asked,
             upgrades: self.counts.upgrades,
             journal: self.journal.as_ref().map(|journal| journal.save(kept)),
+            resolved: self.resolved(),
             asked_by,
         }
     }
@@ -229,16 +227,22 @@ impl Server {
         );
         let (mut brain, (clients, state)) = (brain?, others?);
         state.fit(&mut brain, &mut config)?;
-        let listener = continuity::take(state.listener, "the listening socket")?;
+        names::keep_resolved(&mut config, state.resolved);
+        let lost_timeout = config.limits.lost_timeout;
+        let listener = match state.listener {
+            Some(listener) => {
+                Listener::take(continuity::take(listener, "the listening socket")?, lost_timeout)?
+            }
+            None => Listener::absent(config.listen.tcp, lost_timeout),
+        };
         let games = Games::restore(state.games, registry)?;
         let admin = state.admin.map(|admin| AdminSocket::restore(admin, registry)).transpose()?;
         let parts = Parts {
             brain,
             clients,
-            doors: Doors::restore(state.doors, config.ports.public_address),
+            doors: Doors::restore(state.doors, config.ports.public_addresses()),
             launcher: Launcher::resume(&config, state.launcher),
-            listener: Listener::take(listener, config.limits.lost_timeout)?,
-            door: open_door(&config.listen.metrics),
+            listener,
             store,
             templates: Templates::restore(state.templates, registry)?,
             reports: Reports::restore(state.reports, config.reports.keep),
@@ -276,14 +280,6 @@ impl Server {
         }
         Ok(server)
     }
-}
-
-/// Figures are worth a word to the operator, and no daemon.
-fn open_door(wanted: &Accessory<SocketAddr>) -> Option<Door> {
-    accessories::metrics(wanted).unwrap_or_else(|(address, error)| {
-        log::error!("cannot listen on {address} for HTTP: {error}");
-        None
-    })
 }
 
 /// What wakes the loop for a thread.
