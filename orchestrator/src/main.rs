@@ -131,7 +131,9 @@ impl Failure {
         match self {
             // Another start would not mend what was given.
             Self::Listen(ListenError::WrongType { .. } | ListenError::TooMany { .. }) => 78,
-            Self::Listen(_) | Self::Admin(_) | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
+            Self::Listen(_)
+            | Self::Admin(_)
+            | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
             // A file that is there and cannot be read now: a full table, a network that does not answer.
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
             Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,

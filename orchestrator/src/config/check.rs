@@ -390,6 +390,37 @@ mod tests {
         config.for_brain().assert_valid();
     }
 
+    /// Its error names the line, any column, and the key.
+    fn assert_named(text: &str, expected: &str) {
+        let error = error_of(text);
+        let (place, key) = error.split_once(": ").unwrap();
+        let (line, column) = place.rsplit_once(':').unwrap();
+        assert!(column.parse::<usize>().is_ok_and(|column| column > 0), "{error:?}");
+        let error = format!("{line}: {key}");
+        assert!(error.starts_with(expected), "{text:?} gave {error:?}, not {expected:?}");
+    }
+
+    #[test]
+    fn addresses_that_nobody_can_connect_to_are_refused() {
+        for (text, expected) in [
+            (
+                "[listen]\nproxy_from = [\"10.0.0.0/40\"]",
+                "muster.toml:2: listen.proxy_from: must be an IP",
+            ),
+            (
+                "[listen]\ntcp = \"224.0.0.1:7000\"",
+                "muster.toml:2: listen.tcp: nobody can connect to 224",
+            ),
+            (
+                "[ports]\nbind = \"255.255.255.255\"",
+                "muster.toml:2: ports.bind: nobody can connect",
+            ),
+            ("[ports]\npublic_host = \"0.0.0.0\"", "muster.toml:2: ports.public_host: nobody can"),
+        ] {
+            assert_named(text, expected);
+        }
+    }
+
     #[test]
     fn errors_name_the_line_and_the_key() {
         for (text, expected) in [
@@ -447,28 +478,10 @@ mod tests {
                 "[listen]\nmetrics = \"on\"",
                 "muster.toml:2: listen.metrics: must be an address and port, is \"on\"",
             ),
-            (
-                "[listen]\nproxy_from = [\"10.0.0.0/40\"]",
-                "muster.toml:2: listen.proxy_from: must be an IP",
-            ),
-            (
-                "[listen]\ntcp = \"224.0.0.1:7000\"",
-                "muster.toml:2: listen.tcp: nobody can connect to 224",
-            ),
-            (
-                "[ports]\nbind = \"255.255.255.255\"",
-                "muster.toml:2: ports.bind: nobody can connect",
-            ),
-            ("[ports]\npublic_host = \"0.0.0.0\"", "muster.toml:2: ports.public_host: nobody can"),
             ("[log]\nlevel = \"loud\"", "muster.toml:2: log.level: must be off, error"),
             ("[limits\n", "muster.toml:1: [limits: "),
         ] {
-            let error = error_of(text);
-            let (place, key) = error.split_once(": ").unwrap();
-            let (line, column) = place.rsplit_once(':').unwrap();
-            assert!(column.parse::<usize>().is_ok_and(|column| column > 0), "{error:?}");
-            let error = format!("{line}: {key}");
-            assert!(error.starts_with(expected), "{text:?} gave {error:?}, not {expected:?}");
+            assert_named(text, expected);
         }
     }
 

@@ -13,7 +13,7 @@ use crate::admin::socket::{AdminSocket, Asker};
 use crate::admin::{Done, Refusal, Upgraded};
 use crate::clients::Clients;
 use crate::clock::Instant;
-use crate::config::{Accessory, Config};
+use crate::config::Config;
 use crate::continuity::exec::Program;
 use crate::continuity::journal::Journal;
 use crate::continuity::preflight::{Aim, Preflight, Step};
