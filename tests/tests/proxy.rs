@@ -122,7 +122,7 @@ fn health_checks_cost_no_line() {
             .log()
             .text()
             .lines()
-            .filter(|line| !["DEBUG", "confinement"].iter().any(|part| line.contains(part)))
+            .filter(|line| !["DEBUG", "control groups"].iter().any(|part| line.contains(part)))
             .count()
     };
     let before = lines();
