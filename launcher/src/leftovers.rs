@@ -11,16 +11,20 @@ use std::fs::{self, File};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
 
-use process::Stack;
+use process::{Pidfd, Stack};
 use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::adrift::Adrift;
 use crate::confine::Group;
+use crate::grace::process_group;
 
 /// How often the list of children is read before it is taken as it is: where so much begins and ends, the next
 /// end is near, and with it the next look.
 const READINGS_MAX: usize = 8;
+
+/// Processes of a game that are looked at.
+const MEMBERS_MAX: usize = 4096;
 
 /// Knows the games that live, and those that died and may have left something.
 pub(crate) struct Leftovers {
@@ -158,6 +162,68 @@ impl Leftovers {
         }
         let is_clean = |game: &u64, _: &mut Game| !held_up.contains_key(game);
         self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect()
+    }
+
+    /// The first process of a game, as long as it has not ended.
+    pub(crate) fn pid(&self, game: u64) -> Option<i32> {
+        self.games.get(&game)?.pid
+    }
+
+    /// The first process of a game has ended, and the game counts as one that lives for as long as others of it do.
+    /// Gives the process.
+    pub(crate) fn note_leader_end(&mut self, game: u64) -> Option<i32> {
+        self.games.get_mut(&game)?.pid.take()
+    }
+
+    /// Whether the kernel has killed a process of a game for want of memory.
+    pub(crate) fn was_out_of_memory(&self, game: u64) -> bool {
+        let group = self.games.get(&game).and_then(|game| game.group.as_ref());
+        group.is_some_and(Group::was_out_of_memory)
+    }
+
+    /// Whether somebody is in the control group of a game that counts as living.
+    pub(crate) fn is_group_populated(&self, game: u64) -> bool {
+        let group = self.games.get(&game).and_then(|game| game.group.as_ref());
+        group.is_some_and(Group::is_populated)
+    }
+
+    /// The living processes of a game that counts as living: the first, those whose parent has died, and all who descend
+    /// from them. Who is in the process group of `leader` is the game's as well.
+    pub(crate) fn members(&self, game: u64, leader: Option<i32>) -> Vec<Pidfd> {
+        let first = self.pid(game);
+        let belongs = |pid: &i32| {
+            self.owner(*pid) == Some(game)
+                || leader.is_some_and(|leader| process_group(*pid) == Some(leader))
+        };
+        let strays = self.strays().into_iter().filter(belongs);
+        let adrift = self.adrift.iter().flat_map(|adrift| adrift.list(|pid| self.knows(pid)));
+        let mut found: HashSet<i32> = first.into_iter().chain(strays).collect();
+        found.extend(adrift.filter(|pid| self.owner(*pid) == Some(game)));
+        let mut queue: Vec<i32> = found.iter().copied().collect();
+        let mut members = Vec::new();
+        while let Some(pid) = queue.pop()
+            && members.len() < MEMBERS_MAX
+        {
+            queue.extend(children(pid).into_iter().filter(|child| found.insert(*child)));
+            // Who is dead holds nothing any more, and is its parent's to reap.
+            members.extend(Pidfd::open(pid).ok().filter(Pidfd::is_alive));
+        }
+        members
+    }
+
+    /// How many processes are left of each of some games, which count as living although their first processes have
+    /// ended.
+    pub(crate) fn count(&self, games: &[u64]) -> BTreeMap<u64, usize> {
+        let mut counts = BTreeMap::new();
+        if games.is_empty() || self.strays().is_empty() && self.adrift.is_none() {
+            return counts;
+        }
+        for game in games {
+            let leader = self.games.get(game).and_then(|game| game.pid);
+            let members = self.members(*game, leader);
+            counts.insert(*game, members.iter().filter(|it| Some(it.pid()) != leader).count());
+        }
+        counts
     }
 
     /// Those who were killed and are waited for, before there is another look.

@@ -18,6 +18,7 @@ mod birth;
 mod confine;
 mod directories;
 mod executable;
+mod grace;
 mod launch_step;
 mod leftovers;
 mod program;

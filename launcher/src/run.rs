@@ -17,6 +17,7 @@ use crate::adrift::Adrift;
 use crate::birth::{Born, Maker, Request};
 use crate::confine::{self, NAMESPACES_NAME};
 use crate::directories::{Directories, workplace};
+use crate::grace::Grace;
 use crate::launch_step;
 use crate::leftovers::Leftovers;
 use crate::templates::{Outcome, Templates};
@@ -72,12 +73,18 @@ struct Launcher {
     workplaces: BTreeMap<u64, PathBuf>,
     /// Games that a template did not bring about, and why: whatever it made instead holds their ports.
     unborn: BTreeMap<u64, Fault>,
+    grace: Grace,
+    /// Games that ended since the last look, or whose grace is over.
+    ended: Vec<u64>,
+    /// Of games that ended: how many processes were left, and whether their memory was used up.
+    ends: BTreeMap<u64, (usize, bool)>,
     is_to_look: bool,
 }
 
 impl Launcher {
     fn new(setup: Setup, daemon: OwnedFd) -> Self {
         let (unclean, living) = (setup.unclean.clone(), setup.games.clone());
+        let awaited = setup.awaited.clone();
         let (daemon_pid, inherited) = (setup.daemon, setup.inherited.clone());
         let adrift = setup.has_crashed.then(|| Adrift::new(instance(&setup.place)));
         let maker = Maker::new(setup);
@@ -97,6 +104,11 @@ impl Launcher {
         for game in unclean {
             leftovers.note_end(game);
         }
+        let mut grace = Grace::default();
+        for game in awaited {
+            let leader = leftovers.note_leader_end(game);
+            leader.into_iter().for_each(|leader| grace.begin(game, leader));
+        }
         let kept: Vec<PathBuf> = workplaces.values().cloned().collect();
         let directories = Directories::new(place, &kept);
         Self {
@@ -107,6 +119,9 @@ impl Launcher {
             leftovers,
             workplaces,
             unborn: BTreeMap::new(),
+            grace,
+            ended: Vec::new(),
+            ends: BTreeMap::new(),
             is_to_look: false,
         }
     }
@@ -127,6 +142,9 @@ impl Launcher {
             self.templates.look_after(&mut self.maker, &self.directories, &mut outcomes);
             self.tell(outcomes)?;
             self.is_to_look |= self.leftovers.dying().next().is_some();
+            for game in self.grace.over(&self.leftovers) {
+                self.note_end(game);
+            }
             // One look at the daemon's children serves all games of the batch that ended, and comes last: players
             // may be waiting for the launches.
             if std::mem::take(&mut self.is_to_look) {
@@ -140,7 +158,8 @@ impl Launcher {
     fn wait(&mut self) -> io::Result<bool> {
         loop {
             let has_chores = self.directories.has_discarded() || self.maker.lacks_spare();
-            let due = self.templates.next_deadline();
+            let look = self.grace.next_look().map(|pause| Instant::now() + pause);
+            let due = self.templates.next_deadline().into_iter().chain(look).min();
             let timeout = match due {
                 _ if has_chores => PollTimeout::ZERO,
                 None => PollTimeout::NONE,
@@ -151,7 +170,8 @@ impl Launcher {
                 .unwrap_or(PollTimeout::MAX),
             };
             let channels = self.templates.channels();
-            let own = self.leftovers.dying().chain([self.daemon.as_fd()]);
+            let own = self.leftovers.dying().chain(self.grace.watched());
+            let own = own.chain([self.daemon.as_fd()]);
             let mut fds: Vec<PollFd<'_>> = (channels.into_iter().chain(own))
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                 .collect();
@@ -170,9 +190,13 @@ impl Launcher {
             Order::Launch { game, mode, port, bind, guests } => {
                 self.launch(Request { game, mode, port, bind, guests })?;
             }
-            Order::CleanUp { game } => {
-                self.leftovers.note_end(game);
-                self.is_to_look = true;
+            Order::CleanUp { game } => self.note_end(game),
+            Order::Await { game } => match self.leftovers.note_leader_end(game) {
+                Some(leader) => self.grace.begin(game, leader),
+                None => self.note_end(game),
+            },
+            Order::Terminate { game, has_group_heard } => {
+                self.grace.terminate(game, has_group_heard, &self.leftovers);
             }
             Order::Disown { game, mode } => {
                 self.leftovers.note_end(game);
@@ -180,6 +204,7 @@ impl Launcher {
                 self.distrust(mode)?;
             }
             Order::LookAgain => self.is_to_look = true,
+            Order::Purge { game } if self.grace.end(game) => self.note_end(game),
             Order::Purge { game } => self.leftovers.purge(game, &mut self.maker.stack),
             Order::Renew { templates } => {
                 let mut outcomes = Vec::new();
@@ -200,6 +225,13 @@ impl Launcher {
             Order::Ping => self.daemon.send(&Answer::Pong, &[])?,
         }
         Ok(())
+    }
+
+    /// Whatever is left of a game is to be killed.
+    fn note_end(&mut self, game: u64) {
+        self.grace.end(game);
+        self.ended.push(game);
+        self.is_to_look = true;
     }
 
     fn launch(&mut self, request: Request) -> io::Result<()> {
@@ -309,13 +341,21 @@ impl Launcher {
 
     /// Kills what ended games left behind, and says which of them are gone for good.
     fn clean_up(&mut self) -> io::Result<()> {
+        let ended = std::mem::take(&mut self.ended);
+        let mut left = self.leftovers.count(&ended);
+        for game in ended {
+            let is_out_of_memory = self.leftovers.was_out_of_memory(game);
+            self.ends.insert(game, (left.remove(&game).unwrap_or_default(), is_out_of_memory));
+            self.leftovers.note_end(game);
+        }
         for game in self.leftovers.kill(&mut self.maker.stack) {
             if let Some(directory) = self.workplaces.remove(&game) {
                 self.directories.discard(&directory);
             }
+            let (left, is_out_of_memory) = self.ends.remove(&game).unwrap_or_default();
             let answer = match self.unborn.remove(&game) {
                 Some(fault) => Answer::Failed { game, fault },
-                None => Answer::CleanedUp { game },
+                None => Answer::CleanedUp { game, left, is_out_of_memory },
             };
             self.daemon.send(&answer, &[])?;
         }

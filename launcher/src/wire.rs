@@ -54,6 +54,19 @@ pub enum Order {
         /// The game.
         game: u64,
     },
+    /// The process of a game that is being stopped was reaped: others of it may finish what they do. Nobody is killed
+    /// before a `Purge`. Answered by `CleanedUp` when nobody is left.
+    Await {
+        /// The game.
+        game: u64,
+    },
+    /// Send SIGTERM to whoever belongs to the game, but for its first process.
+    Terminate {
+        /// The game.
+        game: u64,
+        /// Whether its process group got it already.
+        has_group_heard: bool,
+    },
     /// What a template named as a game is no child of the daemon: look for what it made instead, until there is nothing,
     /// and believe it no more. Answered by `CleanedUp`.
     Disown {
@@ -124,6 +137,10 @@ pub enum Answer {
     CleanedUp {
         /// The game.
         game: u64,
+        /// Processes that were there when its first one had ended, or its grace was over, and were killed.
+        left: usize,
+        /// Whether the kernel has killed a process of it for want of memory.
+        is_out_of_memory: bool,
     },
     /// A mode has a new template. With it comes the daemon's end of its log pipe.
     Template {
@@ -264,6 +281,8 @@ pub struct Setup {
     pub games: Vec<Living>,
     /// Games of which something may be left: they ended, or it is not known whether they began.
     pub unclean: Vec<u64>,
+    /// Those of the games that live whose first process has ended, and that are being stopped.
+    pub awaited: Vec<u64>,
     /// Whether an earlier daemon has crashed: what it made is nobody's child here, and its launcher may live.
     pub has_crashed: bool,
     /// Whether this daemon had a launcher before, which has said what the machine does not offer.

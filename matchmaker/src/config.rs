@@ -80,8 +80,12 @@ pub struct Mode {
     pub max_duration: Duration,
     /// The longest silence between two heartbeats, where the mode asks for them.
     pub alive_timeout: Option<Duration>,
-    /// From `stop` to SIGKILL; SIGTERM comes halfway.
+    /// How long a game may take to end once it is asked to, until SIGKILL. One that hears `stop` gets SIGTERM halfway,
+    /// any other gets it at once.
     pub stop_grace: Duration,
+    /// Whether its games hear `stop`. A program that knows nothing of Muster hears signals alone.
+    #[serde(default = "yes")]
+    pub hears_stop: bool,
 }
 
 /// How far apart in skill those may be who meet.
@@ -96,6 +100,11 @@ pub struct Skill {
 /// What a state that was written before there was such a number meant.
 pub(crate) fn one<T: From<u8>>() -> T {
     1.into()
+}
+
+/// What a state that was written before there was such a choice meant.
+fn yes() -> bool {
+    true
 }
 
 impl Mode {

@@ -4,6 +4,9 @@
 //! killed at once. In any case its port stays taken until the body says that it is gone. A match whose players
 //! were told of the game goes on in it until then; any other goes back to where it stood.
 
+use std::borrow::Cow;
+use std::time::Duration;
+
 use protocol::EvictReason;
 
 use crate::deadlines::Owner;
@@ -19,8 +22,19 @@ use crate::ports::Return;
 use crate::simulation::Defect;
 
 impl Matchmaker {
-    /// Asks a game to end: `stop` now, SIGTERM when half the grace is over, SIGKILL after it.
+    /// Asks a game to end. One that hears `stop` is told so now, and gets SIGTERM when half the grace is over; any other
+    /// gets SIGTERM now. SIGKILL comes after the grace.
     pub(crate) fn stop(&mut self, id: GameId, why: &'static str) {
+        self.stop_by(id, why.into(), None);
+    }
+
+    /// As [`stop`](Self::stop), by a limit of the configuration, which may be named by its key.
+    pub(crate) fn stop_by(
+        &mut self,
+        id: GameId,
+        why: Cow<'static, str>,
+        limit: Option<&'static str>,
+    ) {
         let game = &self.games[&id];
         if matches!(game.phase(), GamePhase::Stopping { .. }) {
             return;
@@ -29,11 +43,33 @@ impl Matchmaker {
             return self.kill(id);
         }
         let match_id = self.detach_match(id);
-        let grace = self.mode(self.games[&id].mode).stop_grace;
-        let next = StopStep::Terminate { kill_at: self.after(grace) };
-        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(self.after(grace / 2)));
-        self.act(Action::Report(Event::GameStopping { game: id, why: why.into() }));
-        self.act(Action::Stop { game: id, grace });
+        let mode = self.mode(self.games[&id].mode);
+        let (grace, hears_stop) = (mode.stop_grace, mode.hears_stop);
+        let kill_at = self.after(grace);
+        let (next, due, action) = match hears_stop {
+            true => {
+                let next = StopStep::Terminate { kill_at };
+                (next, self.after(grace / 2), Action::Stop { game: id, grace })
+            }
+            false => (StopStep::Kill, kill_at, Action::Terminate { game: id }),
+        };
+        self.move_game(id, GamePhase::Stopping { match_id, next }, Some(due));
+        self.act(Action::Report(Event::GameStopping { game: id, why, limit }));
+        self.act(action);
+    }
+
+    /// Whether a game was asked to end and its grace is not over: whatever belongs to it may finish what it does, also
+    /// when its first process has ended.
+    pub fn may_end_in_peace(&self, game: GameId) -> bool {
+        let phase = self.games.get(&game).map(Game::phase);
+        let is_in_grace = |next| matches!(next, StopStep::Terminate { .. } | StopStep::Kill);
+        matches!(phase, Some(GamePhase::Stopping { next, .. }) if is_in_grace(next))
+    }
+
+    /// Whether a game is on its way to its end, and not by itself.
+    pub fn is_stopping(&self, game: GameId) -> bool {
+        let phase = self.games.get(&game).map(Game::phase);
+        matches!(phase, Some(GamePhase::Stopping { .. }))
     }
 
     /// Ends a game at once. Its port comes back when the body says that it is gone.
@@ -93,7 +129,8 @@ impl Matchmaker {
         }
     }
 
-    pub(crate) fn end_match(&mut self, match_id: MatchId, end: MatchEnd) {
+    /// Forgets a match that is over. Gives how long it has lasted since its players were told of its game.
+    pub(crate) fn end_match(&mut self, match_id: MatchId, end: MatchEnd) -> Duration {
         let Some(ended) = self.matches.remove(&match_id) else {
             unreachable!("{match_id:?} is played and does not exist")
         };
@@ -114,6 +151,7 @@ impl Matchmaker {
             end,
             lasted,
         }));
+        lasted
     }
 
     /// An operator wants a game to end.
@@ -125,7 +163,7 @@ impl Matchmaker {
             return self.stop(id, "an operator wants it to end");
         }
         let why = "an operator wants it dead".into();
-        self.act(Action::Report(Event::GameStopping { game: id, why }));
+        self.act(Action::Report(Event::GameStopping { game: id, why, limit: None }));
         self.kill(id);
     }
 
@@ -138,11 +176,13 @@ impl Matchmaker {
         }
     }
 
-    /// Stops every game.
-    pub(crate) fn stop_games(&mut self, why: &'static str) {
+    /// Stops every game, as the drain has lasted.
+    pub(crate) fn stop_games(&mut self) {
         let all: Vec<GameId> = self.games.keys().copied().collect();
+        let timeout = self.config.drain_timeout;
         for id in all {
-            self.stop(id, why);
+            let why = format!("the drain time is over: shutdown.drain_timeout is {timeout:?}");
+            self.stop_by(id, why.into(), Some("drain_timeout"));
         }
     }
 }

@@ -78,9 +78,9 @@ pub(crate) enum GamePhase {
 /// What comes next on a game's way to its end.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum StopStep {
-    /// SIGTERM, when half the grace is over.
+    /// SIGTERM, when half the grace is over; only for a game that hears `stop`.
     Terminate { kill_at: Duration },
-    /// SIGKILL, when the grace is over.
+    /// SIGKILL, when the grace is over. SIGTERM was sent.
     Kill,
     /// Nothing: it was killed and the kernel will say when it is gone.
     AwaitExit,
@@ -268,10 +268,13 @@ impl Matchmaker {
                 self.take_back(match_id);
             }
             GamePhase::Running { match_id, .. } => {
-                self.end_match(match_id, MatchEnd::Finished(exit));
+                let has_result = self.matches[&match_id].has_result;
+                let lasted = self.end_match(match_id, MatchEnd::Finished(exit));
+                self.note_match_end(id, exit, lasted, has_result);
             }
             GamePhase::Stopping { match_id: Some(match_id), .. } => {
-                self.end_match(match_id, MatchEnd::Stopped(exit));
+                let lasted = self.end_match(match_id, MatchEnd::Stopped(exit));
+                self.note_match_end(id, Exit::Unknown, lasted, false);
             }
             GamePhase::Stopping { match_id: None, .. } => {}
         }
@@ -302,6 +305,12 @@ impl Matchmaker {
         self.ports.release(game.port, id, back);
     }
 
+    /// Whether a game has still to say that it can be played with, to be warm or for its players.
+    pub fn awaits_start(&self, id: GameId) -> bool {
+        let phase = self.games.get(&id).map(Game::phase);
+        matches!(phase, Some(GamePhase::Launching | GamePhase::Starting(_)))
+    }
+
     // ---- What the game says ----
 
     pub(crate) fn handle_game_ready(&mut self, id: GameId) {
@@ -330,7 +339,7 @@ impl Matchmaker {
         let until = self.after(self.mode(mode).max_duration);
         let next = GamePhase::Running { match_id, until };
         self.move_game(id, next, Some(self.running_deadline(mode, until)));
-        self.modes[mode.0].note_success();
+        self.modes[mode.0].note_start(self.now);
         self.assign(match_id, id);
     }
 
@@ -444,6 +453,7 @@ impl Matchmaker {
             GamePhase::Running { .. } => self.act(Action::Report(Event::GameStopping {
                 game: id,
                 why: format!("it broke the contract: {what}").into(),
+                limit: None,
             })),
             GamePhase::Launching | GamePhase::Warm | GamePhase::Starting(_) => {
                 self.note_failure(id, GameFault::Broken(what));
@@ -468,11 +478,17 @@ impl Matchmaker {
                 self.kill(id);
             }
             GamePhase::Running { until, .. } if self.now < until => {
-                let why = "it missed its heartbeat".into();
-                self.act(Action::Report(Event::GameStopping { game: id, why }));
+                let silence = self.mode(game.mode).alive_timeout.unwrap_or_default();
+                let why = format!("it missed its heartbeat: alive_timeout is {silence:?}").into();
+                let limit = Some("alive_timeout");
+                self.act(Action::Report(Event::GameStopping { game: id, why, limit }));
                 self.kill(id);
             }
-            GamePhase::Running { .. } => self.stop(id, "its time is over"),
+            GamePhase::Running { .. } => {
+                let longest = self.mode(game.mode).max_duration;
+                let why = format!("its time is over: max_duration is {longest:?}").into();
+                self.stop_by(id, why, Some("max_duration"));
+            }
             GamePhase::Stopping { match_id, next: StopStep::Terminate { kill_at } } => {
                 let phase = GamePhase::Stopping { match_id, next: StopStep::Kill };
                 self.move_game(id, phase, Some(kill_at));
@@ -481,7 +497,7 @@ impl Matchmaker {
             GamePhase::Stopping { next: StopStep::Kill, .. } => self.kill(id),
             GamePhase::Stopping { next: StopStep::AwaitExit, .. } => {
                 let why = "it outlived SIGKILL; trying again".into();
-                self.act(Action::Report(Event::GameStopping { game: id, why }));
+                self.act(Action::Report(Event::GameStopping { game: id, why, limit: None }));
                 self.send_kill(id);
             }
             GamePhase::Warm => unreachable!("{id:?} has no deadline while it is warm"),
@@ -507,6 +523,23 @@ impl Matchmaker {
         #[cfg(any(test, feature = "simulation"))]
         if self.is_planted(Defect::StartTimeoutForgotten) {
             self.deadlines.set(Owner::Game(game), None);
+        }
+    }
+
+    /// A match of whose game its players were told has ended. Where one after another dies as soon as its players come,
+    /// the mode's games fail, although they started.
+    fn note_match_end(&mut self, id: GameId, exit: Exit, lasted: Duration, has_result: bool) {
+        let has_died = match exit {
+            Exit::Status(status) => status != 0,
+            Exit::Signal(_) => true,
+            Exit::Unknown => false,
+        };
+        let is_soon = lasted < limits::MATCH_MIN && has_died && !has_result;
+        let mode = self.games[&id].mode;
+        if !is_soon {
+            self.modes[mode.0].note_good_match();
+        } else if self.modes[mode.0].note_early_end() {
+            self.note_failure(id, GameFault::EndedSoon { exit, lasted });
         }
     }
 

@@ -528,6 +528,8 @@ pub enum Event {
         game: GameId,
         /// Why.
         why: Cow<'static, str>,
+        /// The key of the configuration whose limit ends it, if one does.
+        limit: Option<&'static str>,
     },
     /// A game is gone. Reported once for every game whose process existed, after the end of its match.
     GameEnded {
@@ -612,6 +614,13 @@ pub enum GameFault {
     Ended(Exit),
     /// It broke the contract.
     Broken(String),
+    /// It ended so soon after its players were sent there, as others of its mode did before.
+    EndedSoon {
+        /// How.
+        exit: Exit,
+        /// How soon.
+        lasted: Duration,
+    },
 }
 
 impl fmt::Display for GameFault {
@@ -622,6 +631,13 @@ impl fmt::Display for GameFault {
             Self::NotStarted => f.write_str("did not say started in time"),
             Self::Ended(exit) => write!(f, "ended with {exit} before it had started"),
             Self::Broken(what) => write!(f, "broke the contract: {what}"),
+            Self::EndedSoon { exit, lasted } => {
+                write!(
+                    f,
+                    "ended with {exit} {} ms after its players were sent there, as did those before it",
+                    lasted.as_millis()
+                )
+            }
         }
     }
 }

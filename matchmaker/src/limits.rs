@@ -30,6 +30,12 @@ pub const REFILL_DELAY_MAX: Duration = Duration::from_millis(50);
 /// How long a mode has to have too many warm games before the oldest of them is stopped, then the next.
 pub const SURPLUS_PAUSE: Duration = Duration::from_secs(1);
 
+/// A match that dies sooner than this after its players were sent to it is none.
+pub const MATCH_MIN: Duration = Duration::from_secs(1);
+
+/// How many matches of a mode may die so soon in a row before its games count as failing.
+pub const EARLY_ENDS_MAX: u32 = 3;
+
 /// How long a port rests at least when something outside Muster holds it, however short the quarantine.
 pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
 

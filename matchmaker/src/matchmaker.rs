@@ -220,7 +220,7 @@ impl Matchmaker {
                 // `settle` looks at the queues, at the ring and at the warm games in any case.
                 Owner::Windows(mode) => self.modes[mode.0].fill_is_due = true,
                 Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
-                Owner::Drain => self.stop_games("the drain time is over"),
+                Owner::Drain => self.stop_games(),
             }
         }
         self.settle();
@@ -276,7 +276,7 @@ impl Matchmaker {
                     let next = self.modes[mode.0].queue.next_change();
                     self.deadlines.set(Owner::Windows(mode), next);
                 }
-                self.deadlines.set(Owner::Mode(mode), self.modes[mode.0].retry_at());
+                self.deadlines.set(Owner::Mode(mode), self.modes[mode.0].next_change());
             }
         }
         self.deadlines.set(Owner::Ports, self.ports.next_rested());

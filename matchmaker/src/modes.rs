@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Arrivals;
 use crate::ids::{GameId, MatchId};
-use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN};
+use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN, EARLY_ENDS_MAX, MATCH_MIN};
 use crate::lineup::{Lineup, Rules};
 use crate::queue::Ticket;
 
@@ -47,6 +47,12 @@ pub(crate) struct ModeState {
     /// Whether those who wait were told that the mode's games keep failing.
     pub(crate) told_failing: bool,
     failures: u32,
+    /// Matches that died as soon as their players were sent to them, one after another.
+    #[serde(default)]
+    early_ends: u32,
+    /// When the mode's games count as well again, if the match that began last lasts so long: many have died before it.
+    #[serde(default)]
+    heals_at: Option<Duration>,
     retry_at: Option<Duration>,
 }
 
@@ -70,6 +76,8 @@ impl ModeState {
             told_starting: 0,
             told_failing: false,
             failures: 0,
+            early_ends: 0,
+            heals_at: None,
             retry_at: None,
         }
     }
@@ -97,14 +105,46 @@ impl ModeState {
         self.retry_at = None;
     }
 
+    /// Takes note of a game whose players are sent to it. Where many matches died at once, this one has to last before the
+    /// games count as well.
+    pub(crate) fn note_start(&mut self, now: Duration) {
+        match self.early_ends < EARLY_ENDS_MAX {
+            true => self.note_success(),
+            false => self.heals_at = Some(now.saturating_add(MATCH_MIN)),
+        }
+    }
+
+    /// Takes note of a match that died as soon as its players were sent to it. Whether too many did.
+    pub(crate) fn note_early_end(&mut self) -> bool {
+        self.early_ends = self.early_ends.saturating_add(1);
+        self.heals_at = None;
+        let is_failing = self.early_ends >= EARLY_ENDS_MAX;
+        if is_failing {
+            // Those before this one are not forgiven.
+            self.failures = self.failures.max(1);
+        }
+        is_failing
+    }
+
+    /// Takes note of a match that lasted, or ended well.
+    pub(crate) fn note_good_match(&mut self) {
+        if std::mem::take(&mut self.early_ends) >= EARLY_ENDS_MAX {
+            self.note_success();
+        }
+        self.heals_at = None;
+    }
+
     /// Ends a pause whose time has come. A pause that began since the deadline was set goes on.
     pub(crate) fn end_pause(&mut self, now: Duration) {
         self.retry_at = self.retry_at.filter(|&at| at > now);
+        if self.heals_at.is_some_and(|at| at <= now) {
+            self.note_good_match();
+        }
     }
 
-    /// When the mode may launch again, while it pauses.
-    pub(crate) fn retry_at(&self) -> Option<Duration> {
-        self.retry_at
+    /// When to call [`end_pause`](Self::end_pause).
+    pub(crate) fn next_change(&self) -> Option<Duration> {
+        self.retry_at.into_iter().chain(self.heals_at).min()
     }
 
     fn is_pausing(&self) -> bool {

@@ -219,6 +219,9 @@ pub(crate) struct QueueStatus {
     /// Whether its games keep failing.
     #[serde(default)]
     pub(crate) failing: bool,
+    /// What the last one did that failed, while they keep failing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) reason: Option<String>,
     /// Whether its mode was removed; it is told of as long as somebody waits or plays.
     #[serde(default)]
     pub(crate) removed: bool,

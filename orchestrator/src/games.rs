@@ -30,6 +30,8 @@ pub(crate) struct Games {
     by_pid: HashMap<i32, GameId>,
     /// Games with more to read than their share of a turn.
     ready: VecDeque<GameId>,
+    /// Games that have begun a line, and when it is looked at although it is not finished: games that launch alone.
+    pauses: BTreeMap<GameId, Instant>,
 }
 
 /// One game's process.
@@ -49,6 +51,8 @@ pub(crate) struct Game {
     pub(crate) ended: Option<Ended>,
     pub(crate) control: Control,
     pub(crate) output: Output,
+    /// Whether the kernel has killed a process of it for want of memory; known at its end.
+    pub(crate) is_out_of_memory: bool,
     is_ready: bool,
     /// Whether it has ended, and nobody saw how.
     is_end_unknown: bool,
@@ -109,7 +113,8 @@ impl Games {
             is_child: true,
             ended: None,
             control: Control::new(id, control, registry),
-            output: Output::new(output, token, registry, lines_per_second, now),
+            output: Output::new(output, token, registry, lines_per_second, now).on_screen(),
+            is_out_of_memory: false,
             is_ready: false,
             is_end_unknown: false,
         };
@@ -165,6 +170,7 @@ impl Games {
                 ended: saved.ended,
                 control: Control::restore(saved.control, id, registry)?,
                 output: Output::restore(&saved.output, tokens::output(id), registry)?,
+                is_out_of_memory: false,
                 is_ready: true,
                 is_end_unknown: saved.is_end_unknown,
             };
@@ -203,7 +209,9 @@ impl Games {
             is_child: false,
             ended: None,
             control: Control::adopt(id, control.map(Into::into), registry),
-            output: Output::new(output, token, registry, lines_per_second, Instant::now()),
+            output: Output::new(output, token, registry, lines_per_second, Instant::now())
+                .on_screen(),
+            is_out_of_memory: false,
             is_ready: true,
             is_end_unknown: false,
         };
@@ -232,15 +240,18 @@ impl Games {
         let (pid, zero) = (game.pid, Duration::ZERO);
         game.is_end_unknown = end.is_none();
         let end = end.unwrap_or(Ok(0));
-        game.kill_group();
         game.ended = Some(Ended { pid, end, cpu_user: zero, cpu_system: zero, memory_peak_kib: 0 });
         true
     }
 
-    /// The games whose processes were not reaped yet.
-    pub(crate) fn living(&self) -> impl Iterator<Item = Living> {
-        let living = self.processes.iter().filter(|(_, game)| game.ended.is_none());
-        living.map(|(id, game)| Living {
+    /// How many games there are whose processes were not reaped yet.
+    pub(crate) fn living_count(&self) -> usize {
+        self.processes.values().filter(|game| game.ended.is_none()).count()
+    }
+
+    /// All games of which something may be left.
+    pub(crate) fn all(&self) -> impl Iterator<Item = Living> {
+        self.processes.iter().map(|(id, game)| Living {
             game: id.0,
             pid: game.pid,
             mode: game.program,
@@ -257,6 +268,7 @@ impl Games {
     }
 
     pub(crate) fn remove(&mut self, id: GameId) {
+        self.pauses.remove(&id);
         self.processes.remove(&id);
     }
 
@@ -267,6 +279,25 @@ impl Games {
         {
             self.ready.push_back(id);
         }
+    }
+
+    /// What a game printed was read, or looked at.
+    pub(crate) fn note_printed(&mut self, id: GameId) {
+        match self.processes.get(&id).and_then(|game| game.output.pause_at()) {
+            Some(at) => drop(self.pauses.insert(id, at)),
+            None => drop(self.pauses.remove(&id)),
+        }
+    }
+
+    /// When a line is to be looked at that is not finished.
+    pub(crate) fn next_pause(&self) -> Option<Instant> {
+        self.pauses.values().min().copied()
+    }
+
+    /// The games that have printed nothing for a while since they began a line.
+    pub(crate) fn paused(&self, now: Instant) -> Vec<GameId> {
+        let is_due = |(id, at): (&GameId, &Instant)| (*at <= now).then_some(*id);
+        self.pauses.iter().filter_map(is_due).collect()
     }
 
     pub(crate) fn take_ready(&mut self) -> VecDeque<GameId> {
@@ -284,15 +315,12 @@ impl Games {
     }
 
     /// Reaps the next child that has died, until there is none. One signal may stand for any number of them.
-    ///
-    /// What is left of a game's process group is killed at once.
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
         let ended = process::reap()?;
         let id = self.by_pid.remove(&ended.pid);
         Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
             Some((id, game)) => {
                 game.ended = Some(ended);
-                game.kill_group();
                 Reaped::Game(id)
             }
             None => Reaped::Other(ended),
@@ -314,6 +342,19 @@ impl Games {
         game.is_end_unknown = true;
         self.by_pid.remove(&pid);
         false
+    }
+
+    /// Asks a game's process group to end, and its process as well if that is not in it: each of them once. Whether the
+    /// group was reached; before Linux 6.9 it is not where the process has ended or is no child.
+    pub(crate) fn terminate(&mut self, id: GameId) -> bool {
+        let Some(game) = self.processes.get(&id) else { return false };
+        let signal = Signal::SIGTERM;
+        let reached = game.process.as_ref().map(|process| game.signal_group(process, signal));
+        let has_heard = matches!(reached, Some(Ok(_)));
+        if game.ended.is_none() && !(has_heard && leads_its_group(game.pid)) {
+            game.signal_alone(signal);
+        }
+        has_heard
     }
 
     /// Takes note that a game's process has died before the loop knew of it.
@@ -436,20 +477,28 @@ impl Game {
         })
     }
 
-    /// Kills what a process that has ended left of its group. Before Linux 6.9 that is left to the launcher, which kills
-    /// whatever a game leaves behind.
-    fn kill_group(&self) {
-        if let Some(process) = &self.process {
-            let _ = process.signal_group(Signal::SIGKILL as i32);
+    fn signal_alone(&self, signal: Signal) {
+        let sent = match &self.process {
+            Some(process) => process.signal(signal as i32),
+            None => open_child(self.pid).map_or(Ok(false), |process| process.signal(signal as i32)),
+        };
+        if let Err(error) = sent {
+            log::error!("cannot send {signal} to process {}, a game: {error}", self.pid);
         }
     }
 
     fn signal_group(&self, process: &Pidfd, signal: Signal) -> io::Result<bool> {
-        match self.is_child {
+        match self.is_child && self.ended.is_none() {
             true => process.signal_group_of_child(signal as i32),
             false => process.signal_group(signal as i32),
         }
     }
+}
+
+/// Whether a process that was not reaped leads its process group, as it does unless it has joined another; getpgid(2).
+fn leads_its_group(pid: i32) -> bool {
+    let pid = nix::unistd::Pid::from_raw(pid);
+    nix::unistd::getpgid(Some(pid)) == Ok(pid)
 }
 
 /// Holds on to a child that was not reaped. `None`, with a line in the log where it matters: there is no descriptor

@@ -55,13 +55,22 @@ pub(crate) enum Answer {
     /// A game's process could not be made.
     Failed { game: GameId, fault: LaunchFault },
     /// Nothing of the game is left.
-    CleanedUp { game: GameId },
+    CleanedUp { game: GameId, remains: Remains },
     /// A program has a new template.
     Template { program: usize, pid: i32, output: Option<OwnedFd> },
     /// Nobody is killed for having been left behind, until [`release`](Launcher::release).
     Holding,
     /// The launcher is gone.
     Gone,
+}
+
+/// What was found of a game that has ended.
+#[derive(Debug, Clone, Copy, Default)]
+pub(crate) struct Remains {
+    /// Processes that were left and had to be killed.
+    pub(crate) left: usize,
+    /// Whether the kernel has killed a process of it for want of memory.
+    pub(crate) is_out_of_memory: bool,
 }
 
 /// A process that was just made, with our ends of its channels. One that is missing was lost for want of
@@ -101,6 +110,8 @@ pub(crate) struct Launcher {
     lost: BTreeMap<GameId, LaunchFault>,
     /// Games that were not cleaned up yet.
     unclean: BTreeSet<GameId>,
+    /// Those of them that are being stopped, and whose other processes may finish what they do.
+    awaited: BTreeSet<GameId>,
 }
 
 /// What another program has to know to start a launcher of its own in this one's place.
@@ -111,6 +122,8 @@ pub(crate) struct Saved {
     pid: Option<i32>,
     lost: Vec<(GameId, LaunchFault)>,
     unclean: BTreeSet<GameId>,
+    #[serde(default)]
+    awaited: BTreeSet<GameId>,
     #[serde(default)]
     has_crashed: bool,
 }
@@ -126,6 +139,7 @@ impl Saved {
             pid: None,
             lost: lost.map(|game| (game, LaunchFault::Interrupted)).collect(),
             unclean: BTreeSet::new(),
+            awaited: BTreeSet::new(),
             has_crashed: true,
         }
     }
@@ -171,6 +185,7 @@ impl Launcher {
         }
         let mut this = Self::new(config, Place(saved.place), saved.inherited);
         (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
+        this.awaited = saved.awaited;
         this.setup.has_crashed = saved.has_crashed;
         this.setup.is_another = !saved.has_crashed;
         this.restart_at = Some(Instant::now());
@@ -187,6 +202,7 @@ impl Launcher {
             pid: self.pid(),
             lost: lost.chain(ordered).collect(),
             unclean: self.unclean.clone(),
+            awaited: self.awaited.clone(),
             has_crashed: self.setup.has_crashed,
         }
     }
@@ -202,6 +218,7 @@ impl Launcher {
             inherited,
             games: Vec::new(),
             unclean: Vec::new(),
+            awaited: Vec::new(),
             has_crashed: false,
             is_another: false,
         };
@@ -215,6 +232,7 @@ impl Launcher {
             ordered: BTreeMap::new(),
             lost: BTreeMap::new(),
             unclean: BTreeSet::new(),
+            awaited: BTreeSet::new(),
         }
     }
 
@@ -259,6 +277,18 @@ impl Launcher {
         self.order(&Order::CleanUp { game: game.0 });
     }
 
+    /// The process of a game that is being stopped has ended: it is clean when nobody else of it is left.
+    pub(crate) fn await_end(&mut self, game: GameId) {
+        self.unclean.insert(game);
+        self.awaited.insert(game);
+        self.order(&Order::Await { game: game.0 });
+    }
+
+    /// A game is being stopped: the processes are asked to end that its own process and its group are not.
+    pub(crate) fn terminate(&mut self, game: GameId, has_group_heard: bool) {
+        self.order(&Order::Terminate { game: game.0, has_group_heard });
+    }
+
     /// What a template named as a game is none; that it failed is told when whatever it made instead is gone.
     pub(crate) fn disown(&mut self, game: GameId, program: usize) {
         self.lost.insert(game, fault_of(Fault::not_a_game()));
@@ -267,6 +297,7 @@ impl Launcher {
 
     /// A game is being killed.
     pub(crate) fn purge(&mut self, game: GameId) {
+        self.awaited.remove(&game);
         self.order(&Order::Purge { game: game.0 });
     }
 
@@ -377,7 +408,7 @@ impl Launcher {
                 self.ordered.remove(&game)?;
                 Answer::Failed { game, fault: fault_of(fault) }
             }
-            Told::CleanedUp { game } => {
+            Told::CleanedUp { game, left, is_out_of_memory } => {
                 let game = GameId(game);
                 if let Some(fault) = self.lost.remove(&game) {
                     return Some(Answer::Failed { game, fault });
@@ -385,7 +416,8 @@ impl Launcher {
                 if !self.unclean.remove(&game) {
                     return None;
                 }
-                Answer::CleanedUp { game }
+                self.awaited.remove(&game);
+                Answer::CleanedUp { game, remains: Remains { left, is_out_of_memory } }
             }
             Told::Template { mode, pid } => {
                 Answer::Template { program: mode, pid, output: attached.next() }
@@ -440,16 +472,19 @@ impl Launcher {
         true
     }
 
-    /// Starts another launcher, if there is none and it is time, and tells it which games live. Whether it did.
-    pub(crate) fn restart(&mut self, now: Instant, living: impl Iterator<Item = Living>) -> bool {
+    /// Starts another launcher, if there is none and it is time, and tells it which games there are. Whether it did.
+    pub(crate) fn restart(&mut self, now: Instant, games: impl Iterator<Item = Living>) -> bool {
         if self.restart_at.is_none_or(|at| at > now) {
             return false;
         }
-        self.setup.games = living.filter(|it| !self.unclean.contains(&GameId(it.game))).collect();
+        self.unclean.retain(|game| !self.awaited.contains(game));
+        self.setup.games = games.filter(|it| !self.unclean.contains(&GameId(it.game))).collect();
+        self.setup.awaited = self.awaited.iter().map(|game| game.0).collect();
         // What was ordered while there was none is lost, too: nobody heard of it.
         self.lose_orders();
         self.setup.unclean =
             self.unclean.iter().chain(self.lost.keys()).map(|game| game.0).collect();
+        self.unclean.extend(&self.awaited);
         match self.spawn() {
             Ok(running) => {
                 log::info!("another launcher started pid={}", running.pid);

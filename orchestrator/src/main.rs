@@ -33,6 +33,7 @@ mod operate;
 mod output;
 mod reports;
 mod rest;
+mod screen;
 mod secrets;
 mod seldom;
 mod server;

@@ -1,4 +1,5 @@
-//! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears.
+//! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears. Until a
+//! game has started, what it prints is also looked at as a terminal would show it; see [`Screen`].
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -7,11 +8,13 @@ use bytes::Bytes;
 use mio::unix::pipe;
 use mio::{Interest, Registry, Token};
 use protocol::LineBuffer;
+use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
 use crate::continuity::{Kept, StateError, Text, take};
 use crate::rest::Rest;
+use crate::screen::{PAUSE, Screen};
 
 /// A line of a game's output, in bytes; a longer one is cut.
 const OUTPUT_LINE_MAX: usize = 1024;
@@ -25,6 +28,12 @@ pub(crate) struct Output {
     rate: Rate,
     /// Whether the poll told that nobody can write any more.
     end_is_near: bool,
+    /// Of a game that has not started.
+    screen: Option<Screen>,
+    /// Whether the screen has shown the line that is looked for.
+    has_found: bool,
+    /// When a line that is not finished is looked at, unless there is more before.
+    pause_at: Option<Instant>,
 }
 
 /// A pipe as it is written down.
@@ -34,6 +43,13 @@ pub(crate) struct Saved {
     lines: Text,
     is_cut: bool,
     rate: Rate,
+    /// A state that was written before there were screens says nothing of them.
+    #[serde(default = "blank")]
+    screen: Option<Screen>,
+}
+
+fn blank() -> Option<Screen> {
+    Some(Screen::default())
 }
 
 /// What was printed.
@@ -66,7 +82,16 @@ impl Output {
             is_cut: false,
             rate: Rate::new(lines_per_second, now),
             end_is_near: false,
+            screen: None,
+            has_found: false,
+            pause_at: None,
         }
+    }
+
+    /// Looks at what is printed from here on.
+    #[must_use]
+    pub(crate) fn on_screen(self) -> Self {
+        Self { screen: blank(), ..self }
     }
 
     /// The pipe, to be stored.
@@ -81,6 +106,7 @@ impl Output {
             lines: self.lines.as_bytes().into(),
             is_cut: self.is_cut,
             rate: self.rate,
+            screen: self.screen.clone(),
         }
     }
 
@@ -98,6 +124,8 @@ impl Output {
         let mut output = Self::new(pipe, token, registry, 0, Instant::now());
         output.lines.extend(&saved.lines.0);
         (output.is_cut, output.rate) = (saved.is_cut, saved.rate);
+        output.screen = saved.screen.clone();
+        output.await_pause(Instant::now());
         Ok(output)
     }
 
@@ -106,16 +134,28 @@ impl Output {
         self.end_is_near = true;
     }
 
-    /// Reads what was printed, its share of a turn.
-    pub(crate) fn read(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Printed>, Rest) {
+    /// Reads what was printed, its share of a turn, and looks on the screen for a line that matches `wanted`.
+    pub(crate) fn read(
+        &mut self,
+        chunk: &mut [u8],
+        now: Instant,
+        wanted: Option<&Regex>,
+    ) -> (Vec<Printed>, Rest) {
         let mut printed = Vec::new();
         let Some(pipe) = &mut self.pipe else { return (printed, Rest::Nothing) };
         let mut rest = Rest::More;
         match pipe.read(chunk) {
-            Ok(0) => self.pipe = None,
+            Ok(0) => {
+                self.pipe = None;
+                self.note_pause(wanted);
+            }
             Ok(read) => {
                 self.lines.extend(&chunk[..read]);
                 rest = Rest::after(read, chunk.len(), self.end_is_near);
+                if let Some(screen) = &mut self.screen {
+                    self.has_found |= screen.print(&chunk[..read], wanted);
+                }
+                self.await_pause(now);
             }
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
@@ -125,6 +165,44 @@ impl Output {
         }
         self.cut_lines(&mut printed, now);
         (printed, if self.pipe.is_some() { rest } else { Rest::Nothing })
+    }
+
+    fn await_pause(&mut self, now: Instant) {
+        let is_unfinished = self.screen.as_ref().is_some_and(Screen::is_unfinished);
+        self.pause_at = is_unfinished.then(|| now + PAUSE);
+    }
+
+    /// When to call [`note_pause`](Self::note_pause), if nothing is printed before.
+    pub(crate) fn pause_at(&self) -> Option<Instant> {
+        self.pause_at
+    }
+
+    /// Nothing was printed for a while: looks at the line that is not finished.
+    pub(crate) fn note_pause(&mut self, wanted: Option<&Regex>) {
+        self.pause_at = None;
+        if let Some(screen) = &mut self.screen {
+            self.has_found |= screen.pause(wanted);
+        }
+    }
+
+    /// Whether the line that was looked for was found; once.
+    pub(crate) fn take_found(&mut self) -> bool {
+        std::mem::take(&mut self.has_found)
+    }
+
+    /// Whether what is printed is looked at.
+    pub(crate) fn is_on_screen(&self) -> bool {
+        self.screen.is_some()
+    }
+
+    /// The game has started: what it prints is for the log alone from here on.
+    pub(crate) fn leave_screen(&mut self) {
+        (self.screen, self.pause_at) = (None, None);
+    }
+
+    /// The last lines of a game that has not started.
+    pub(crate) fn last_lines(&self) -> Vec<String> {
+        self.screen.as_ref().map_or_else(Vec::new, Screen::last_lines)
     }
 
     /// Whether there may be more to come, now or later.

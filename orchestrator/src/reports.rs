@@ -39,6 +39,9 @@ pub(crate) struct Report {
     pub(crate) pid: i32,
     pub(crate) port: u16,
     pub(crate) exit: ExitWord,
+    /// The key of the configuration whose limit ended it, if one did and is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) limit: Option<String>,
     /// From the order to launch it.
     pub(crate) lived_ms: u64,
     /// Time on the processor in its own code, its reaped children included.
@@ -82,6 +85,9 @@ pub(crate) struct Draft {
     pub(crate) match_id: Option<MatchId>,
     /// The names of its players, by slot.
     pub(crate) names: Vec<String>,
+    /// The key of the limit that is ending it.
+    #[serde(default)]
+    limit: Option<String>,
     result: Option<Box<RawValue>>,
 }
 
@@ -99,6 +105,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) mode: &'a str,
     pub(crate) match_id: Option<MatchId>,
     pub(crate) exit: Exit,
+    /// The key of the limit that its process died of.
+    pub(crate) limit: Option<&'static str>,
     pub(crate) lived: Duration,
     /// Slots.
     pub(crate) joined: &'a [usize],
@@ -165,12 +173,17 @@ impl Reports {
                 self.enter(*game, GameStage::Starting);
             }
             Action::Fill { game, seats } => self.seat_others(*game, seats),
-            Action::Stop { game, .. } | Action::Kill { game } => {
+            Action::Stop { game, .. } | Action::Terminate { game } | Action::Kill { game } => {
                 self.enter(*game, GameStage::Stopping);
             }
             Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, GameStage::Warm),
             Action::Report(Event::MatchAssigned { game, .. }) => {
                 self.enter(*game, GameStage::Running);
+            }
+            Action::Report(Event::GameStopping { game, limit: Some(limit), .. }) => {
+                if let Some(draft) = self.drafts.get_mut(game) {
+                    draft.limit = Some((*limit).to_owned());
+                }
             }
             Action::Report(Event::MatchResult { game, result, .. }) => {
                 self.note_result(*game, result);
@@ -188,6 +201,7 @@ impl Reports {
             phase: GameStage::Launching,
             match_id: None,
             names: Vec::new(),
+            limit: None,
             result: None,
         };
         self.drafts.insert(game, draft);
@@ -255,6 +269,7 @@ impl Reports {
                 Exit::Signal(signal) => ExitWord::Signal(signal),
                 Exit::Unknown => ExitWord::Unknown,
             },
+            limit: ending.limit.map(str::to_owned).or(draft.limit),
             lived_ms: millis(ending.lived),
             cpu_user_us: micros(ended.cpu_user),
             cpu_system_us: micros(ended.cpu_system),
@@ -350,6 +365,7 @@ mod tests {
             mode: "duel",
             match_id: Some(MatchId(id)),
             exit: Exit::Status(0),
+            limit: None,
             lived: Duration::from_millis(12),
             joined: &[1],
         };

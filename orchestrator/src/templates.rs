@@ -160,7 +160,7 @@ impl Templates {
         let template = self.all.get_mut(&number)?;
         let mut printed = Vec::new();
         for _ in 0..times {
-            let (more, rest) = template.output.read(chunk, now);
+            let (more, rest) = template.output.read(chunk, now, None);
             let has_more = rest != Rest::Nothing;
             printed.extend(more);
             template.has_more = has_more;

@@ -149,7 +149,9 @@ fn a_ready_line_that_never_comes() {
     for lobby in &mut waiting {
         wait_for_reason(lobby, WaitReason::GameFailing);
     }
-    muster.log().wait_for_count(2, &["game failed", "in time"]);
+    muster
+        .log()
+        .wait_for_count(2, &["game failed", "no line matched ready_line \"ready\" within 300ms"]);
     assert_eq!(muster.log().lines_with(&["match assigned"]), [""; 0]);
     std::fs::write(cure, "").unwrap();
     let served = waiting.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());

@@ -91,6 +91,7 @@ fn mode(skill: Option<Skill>) -> Mode {
         max_duration: long,
         alive_timeout: None,
         stop_grace: Duration::from_secs(1),
+        hears_stop: true,
     }
 }
 

@@ -176,6 +176,13 @@ impl Group {
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
+    /// Whether the kernel has killed anybody in it because its memory was used up.
+    pub(crate) fn was_out_of_memory(&self) -> bool {
+        let events = fs::read_to_string(self.path.join("memory.events"));
+        let kills = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
+        events.is_ok_and(|events| events.lines().filter_map(kills).any(|kills| kills > 0))
+    }
+
     /// Takes somebody in.
     ///
     /// # Errors
@@ -224,6 +231,12 @@ mod tests {
         assert_eq!(read("pids.max"), "7");
         group.take_in(17).unwrap();
         assert_eq!(read("cgroup.procs"), "17");
+        assert!(!group.was_out_of_memory());
+        for (kills, was) in [(0, false), (2, true)] {
+            let events = format!("low 0\noom 3\noom_kill {kills}\noom_group_kill 0\n");
+            fs::write(game.join("memory.events"), events).unwrap();
+            assert_eq!(group.was_out_of_memory(), was);
+        }
         std::mem::forget(group);
     }
 }

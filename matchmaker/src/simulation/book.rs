@@ -138,6 +138,10 @@ pub(super) struct Book {
     pub(super) retry_at: Vec<Option<Duration>>,
     /// The modes whose games failed more than once since one of them started.
     pub(super) failing: Vec<bool>,
+    /// By mode: matches that died as soon as their players were told, one after another.
+    pub(super) early_ends: Vec<u32>,
+    /// By mode: when the match that began last has lasted long enough, where too many died before it.
+    pub(super) heals_at: Vec<Option<Duration>>,
     /// By mode: the seconds in which matches were formed, as far back as counts.
     pub(super) formed: Vec<Vec<u64>>,
     /// By mode: how long the last launch took.
@@ -171,6 +175,8 @@ impl Book {
             resting: BTreeMap::new(),
             retry_at: vec![None; config.modes.len()],
             failing: vec![false; config.modes.len()],
+            early_ends: vec![0; config.modes.len()],
+            heals_at: vec![None; config.modes.len()],
             formed: vec![Vec::new(); config.modes.len()],
             launch_took: vec![Duration::ZERO; config.modes.len()],
             surplus_since: vec![None; config.modes.len()],
@@ -202,6 +208,11 @@ impl Book {
             None => {
                 let is_ahead = |at: &Duration| *at > now;
                 self.retry_at.iter_mut().for_each(|at| *at = at.filter(is_ahead));
+                for mode in self.mode_ids() {
+                    if self.heals_at[mode.0].is_some_and(|at| at <= now) {
+                        self.note_good_match(mode);
+                    }
+                }
                 self.note_rounds_of_the_absent();
             }
             Some(Input::Lost { connection }) => self.note_lost(*connection),
@@ -456,6 +467,16 @@ impl Book {
             self.take_back(party);
         }
         self.moment.ended = Some((game, process));
+    }
+
+    /// A match of a mode lasted, or ended well.
+    pub(super) fn note_good_match(&mut self, mode: ModeId) {
+        if std::mem::take(&mut self.early_ends[mode.0]) >= limits::EARLY_ENDS_MAX {
+            self.retry_at[mode.0] = None;
+            self.failing[mode.0] = false;
+            self.tally.count("modes healed");
+        }
+        self.heals_at[mode.0] = None;
     }
 
     /// A match lost its game before its players were told: it waits again, and has to be told anew.

@@ -8,7 +8,7 @@ use protocol::Seat;
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Verdict, demand};
 use crate::ids::{GameId, MatchId, ModeId};
-use crate::io::{Event, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
+use crate::io::{Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 use crate::limits;
 
 impl Book {
@@ -156,6 +156,10 @@ impl Book {
     }
 
     pub(super) fn judge_stop(&mut self, game: GameId, grace: Duration) -> Verdict {
+        self.judge_ask_to_end(game, grace, false)
+    }
+
+    fn judge_ask_to_end(&mut self, game: GameId, grace: Duration, is_by_signal: bool) -> Verdict {
         let (now, is_serving) = (self.now, self.is_serving());
         let Some(process) = self.games.get_mut(&game) else {
             return demand(false, || format!("{game:?} is gone and told to stop"));
@@ -165,7 +169,11 @@ impl Book {
         process.stopped_at = Some(now);
         let may = before.is_alive && before.stopped_at.is_none() && !before.is_killed;
         demand(may, || format!("{game:?} {before:?} is told to stop"))?;
-        demand(grace == self.mode(before.mode).stop_grace, || format!("a grace of {grace:?}"))?;
+        let mode = self.mode(before.mode);
+        demand(grace == mode.stop_grace, || format!("a grace of {grace:?}"))?;
+        demand(mode.hears_stop != is_by_signal, || {
+            format!("{game:?} is stopped by a signal: {is_by_signal}")
+        })?;
         self.tally.count("games stopped");
         if is_serving && before.step == Step::Warm && !self.is_ended_by_an_operator(game) {
             self.judge_stop_of_warm(game, before.mode)?;
@@ -196,6 +204,12 @@ impl Book {
     }
 
     pub(super) fn judge_terminate(&mut self, game: GameId) -> Verdict {
+        let of_a_mode = self.games.get(&game).map(|process| self.mode(process.mode));
+        let grace = of_a_mode.filter(|mode| !mode.hears_stop).map(|mode| mode.stop_grace);
+        if let Some(grace) = grace {
+            // It hears nothing else: this is how it is asked.
+            self.judge_ask_to_end(game, grace, true)?;
+        }
         let Some(process) = self.games.get_mut(&game) else {
             return demand(false, || format!("{game:?} is gone and sent SIGTERM"));
         };
@@ -301,8 +315,12 @@ impl Book {
         process.since = now;
         process.told_at = Some(now);
         self.last_match_step = Some(now);
-        self.retry_at[mode.0] = None;
-        self.failing[mode.0] = false;
+        if self.early_ends[mode.0] < limits::EARLY_ENDS_MAX {
+            self.retry_at[mode.0] = None;
+            self.failing[mode.0] = false;
+        } else {
+            self.heals_at[mode.0] = Some(now + limits::MATCH_MIN);
+        }
         let Some(party) = self.parties.get_mut(&match_id) else {
             return demand(false, || format!("{match_id:?} is assigned and not there"));
         };
@@ -345,7 +363,16 @@ impl Book {
         demand(due == Some((match_id, exit)) && agrees, || {
             format!("{match_id:?} of {game:?} {process:?} ends with {end:?}; due was {due:?}")
         })?;
-        let told_at = process.told_at;
+        let (told_at, mode) = (process.told_at, process.mode);
+        let has_died =
+            matches!(exit, Exit::Signal(_)) || matches!(exit, Exit::Status(it) if it != 0);
+        let is_early = !was_stopped && !process.has_result && has_died;
+        if is_early && lasted < limits::MATCH_MIN {
+            self.early_ends[mode.0] += 1;
+            self.heals_at[mode.0] = None;
+        } else {
+            self.note_good_match(mode);
+        }
         for id in self.parties.remove(&match_id).into_iter().flat_map(|party| party.players) {
             self.seated.remove(&id);
         }
@@ -420,7 +447,15 @@ impl Book {
             GameFault::NotStarted => "games not started",
             GameFault::Ended(_) => "games ended early",
             GameFault::Broken(_) => "games broken early",
+            GameFault::EndedSoon { .. } => "matches ended early too often",
         });
+        if let GameFault::EndedSoon { lasted, .. } = fault {
+            let count = self.early_ends[mode.0];
+            let is_due = count >= limits::EARLY_ENDS_MAX && *lasted < limits::MATCH_MIN;
+            return demand(is_due && before == Some(Step::Running), || {
+                format!("{game:?} in {before:?} failed after {lasted:?}, as {count} did")
+            });
+        }
         let was_untold = matches!(before, Some(Step::Launching | Step::Warm | Step::Starting));
         demand(was_untold, || format!("{game:?} in {before:?} failed with {fault:?}"))
     }

@@ -64,7 +64,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
     };
     let warm_min = choices.index(4);
     let warm_max = warm_min + [0, 0, 1, 4][choices.index(4)];
-    Mode {
+    let mode = Mode {
         name: name.to_owned(),
         is_closed: false,
         program: Some(0),
@@ -85,7 +85,10 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         max_duration: [SECOND / 1000, 10 * SECOND, 60 * SECOND][choices.index(3)],
         alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
         stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],
-    }
+        hears_stop: true,
+    };
+    // A program that knows nothing of Muster is seated at launch, and hears no `stop`.
+    Mode { hears_stop: !mode.seat_at_launch, ..mode }
 }
 
 fn draw_skill(choices: &mut dyn Choices) -> Option<Skill> {

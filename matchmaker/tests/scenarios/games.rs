@@ -212,3 +212,20 @@ fn the_end_of_every_game_is_reported_once_with_who_came() {
     let expected = [(1, Some(1), 1505, vec![0, 2]), (2, None, 1500, vec![])];
     assert_eq!(ended.collect::<Vec<_>>(), expected);
 }
+
+#[test]
+fn a_game_that_hears_no_stop_gets_its_signal_at_once_and_its_whole_grace() {
+    let mut plain = mode("solo", 1, 1);
+    plain.hears_stop = false;
+    let mut story = Story::begin_warm(ports(1), vec![plain]);
+    story.ready(1, "solo");
+    story.says_started(1);
+    assert_eq!(story.end_game(1, false), ["SIGTERM g1"]);
+    // It is asked once, whatever else wants it to end.
+    assert_eq!(story.end_game(1, false), NOTHING);
+    assert_eq!(story.drain(), NOTHING);
+    assert!(story.brain.may_end_in_peace(matchmaker::GameId(1)));
+    assert_eq!(story.after_ms(3999), NOTHING);
+    assert_eq!(story.after_ms(1), ["SIGKILL g1"]);
+    assert!(!story.brain.may_end_in_peace(matchmaker::GameId(1)));
+}

@@ -63,6 +63,7 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         max_duration: Duration::from_secs(600),
         alive_timeout: None,
         stop_grace: Duration::from_secs(4),
+        hears_stop: true,
     }
 }
 

@@ -116,6 +116,10 @@ pub(crate) fn status(status: &Status) -> String {
     for template in &status.templates {
         lines.push(["template".to_owned(), format!("{} pid {}", template.mode, template.pid)]);
     }
+    for queue in &status.queues {
+        let reason = queue.reason.as_ref().map(|reason| Visible(reason).to_string());
+        lines.extend(reason.map(|it| ["failing".to_owned(), format!("{}: {it}", queue.queue)]));
+    }
     let (reports, turns) = (&status.reports, &status.turns);
     let memory = bytesize::ByteSize(reports.bytes as u64);
     lines.push([
@@ -201,7 +205,10 @@ fn ended_row(report: &Report, result_shown: usize) -> [String; 10] {
         report.game.clone(),
         report.mode.clone(),
         report.match_id.clone().unwrap_or_else(nothing),
-        report.exit.to_string(),
+        match &report.limit {
+            Some(limit) => format!("{} ({limit})", report.exit),
+            None => report.exit.to_string(),
+        },
         short(report.lived_ms),
         format!("{:.3}s", cpu.as_secs_f64()),
         bytesize::ByteSize::kib(report.memory_peak_kib).to_string(),

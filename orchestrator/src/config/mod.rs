@@ -294,6 +294,7 @@ impl Config {
             max_duration: mode.max_duration,
             alive_timeout: mode.alive_timeout,
             stop_grace: mode.stop_grace,
+            hears_stop: mode.contract == Contract::Muster,
         };
         matchmaker::Config {
             modes: self.modes.iter().map(mode).collect(),

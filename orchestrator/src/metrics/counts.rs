@@ -104,8 +104,8 @@ pub(crate) enum ExitCause {
 }
 
 /// What games do that costs them their match, in the order of [`fault_index`].
-pub(crate) const FAULTS: [&str; 5] =
-    ["not_launched", "not_ready", "not_started", "ended", "broken"];
+pub(crate) const FAULTS: [&str; 6] =
+    ["not_launched", "not_ready", "not_started", "ended", "broken", "ended_soon"];
 
 /// Why players lose their place.
 pub(crate) const EVICTIONS: [EvictReason; EvictReason::ALL.len()] = EvictReason::ALL;
@@ -262,5 +262,6 @@ pub(crate) const fn fault_index(fault: &GameFault) -> usize {
         GameFault::NotStarted => 2,
         GameFault::Ended(_) => 3,
         GameFault::Broken(_) => 4,
+        GameFault::EndedSoon { .. } => 5,
     }
 }

@@ -174,6 +174,7 @@ impl Server {
             away: status.away,
             oldest_ms: figures.oldest_since.map(waits),
             failing: figures.is_failing,
+            reason: self.why_failing(mode),
             removed: self.mode(mode).is_closed,
         }
     }

@@ -1,8 +1,13 @@
 //! What the brain reports, as lines of the log.
 
-use matchmaker::{Event, GameId, MatchEnd, ModeId};
+use std::time::Duration;
+
+use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
+
+/// A match that ends with an error sooner than this has hardly been played.
+const SOON: Duration = Duration::from_secs(10);
 
 impl Server {
     pub(super) fn report(&self, event: &Event) {
@@ -25,19 +30,11 @@ impl Server {
             Event::GameWarm { game, mode } => {
                 log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
             }
-            Event::GameFailed { game, mode, fault, retry_in } => log::log!(
-                // That a mode waits for an address was told once.
-                if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
-                "game failed game={game} mode={} pid={}: it {fault}; next try {}",
-                name(mode),
-                pid(game),
-                pause(*retry_in)
-            ),
-            Event::GameStopping { game, why } => {
+            Event::GameStopping { game, why, .. } => {
                 log::info!("game stopping game={game} pid={}: {why}", pid(game));
             }
-            // Told with what the kernel knows of it, when it was recorded.
-            Event::GameEnded { .. } => {}
+            // Told with what the kernel knows of it when it was recorded, and with what the game printed.
+            Event::GameEnded { .. } | Event::GameFailed { .. } => {}
             Event::PortBusy { port, rest } => {
                 log::warn!(
                     "port busy port={port}: another program holds it; trying again in {rest:?}"
@@ -92,9 +89,14 @@ impl Server {
                     MatchEnd::Finished(exit) => ("finished", exit),
                     MatchEnd::Stopped(exit) => ("stopped", exit),
                 };
-                let mode = name(mode);
-                log::info!(
-                    "match {how} match={match_id} mode={mode} game={game} end=\"{exit}\" lasted={lasted:?}"
+                let limit = match self.limit_hit(*game, *exit) {
+                    Some((key, value)) => format!(": it was ended by confinement.{key} = {value}"),
+                    None => String::new(),
+                };
+                log::log!(
+                    level_of(end, *lasted),
+                    "match {how} match={match_id} mode={} game={game} end=\"{exit}\" lasted={lasted:?}{limit}",
+                    name(mode)
                 );
             }
             _ => {}
@@ -130,7 +132,18 @@ impl Server {
     }
 }
 
-fn pause(duration: std::time::Duration) -> String {
+/// Nobody should overlook a game that died under its players, or refused to play.
+fn level_of(end: &MatchEnd, lasted: Duration) -> log::Level {
+    match end {
+        MatchEnd::Finished(Exit::Signal(_)) => log::Level::Warn,
+        MatchEnd::Finished(Exit::Status(status)) if *status != 0 && lasted < SOON => {
+            log::Level::Warn
+        }
+        MatchEnd::Finished(_) | MatchEnd::Stopped(_) => log::Level::Info,
+    }
+}
+
+pub(super) fn pause(duration: std::time::Duration) -> String {
     if duration.is_zero() { "at once".into() } else { format!("in {duration:?}") }
 }
 

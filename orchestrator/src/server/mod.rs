@@ -9,6 +9,7 @@ mod accessories;
 mod admin;
 mod dump;
 mod events;
+mod failures;
 mod figures;
 mod manager;
 mod names;
@@ -29,7 +30,7 @@ use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{GameId, Input, Matchmaker};
+use matchmaker::{GameId, Input, Matchmaker, ModeId};
 use mio::event::Event;
 use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Waker};
@@ -104,6 +105,8 @@ pub(crate) struct Server {
     /// Children that died while launches were on their way, with the last of these: one of them may be the
     /// process of a launch up to that.
     unclaimed: HashMap<i32, (Ended, GameId)>,
+    /// What the last game did that failed, by its mode.
+    failures: HashMap<ModeId, String>,
     #[cfg(feature = "stub-games")]
     stubs: std::collections::HashSet<GameId>,
     /// What wakes the loop for a thread.
@@ -233,6 +236,7 @@ impl Server {
             reload_error: None,
             dump: None,
             unclaimed: HashMap::new(),
+            failures: HashMap::new(),
             #[cfg(feature = "stub-games")]
             stubs: std::collections::HashSet::new(),
             closed_a_descriptor: false,
@@ -307,7 +311,7 @@ impl Server {
         let launcher = self.launcher.next_deadline();
         let manager = self.manager_deadline();
         let (clients, listener) = (self.clients.next_deadline(), self.listener.retry_at());
-        let deadlines = [brain, clients, listener, launcher, manager];
+        let deadlines = [brain, clients, listener, launcher, manager, self.games.next_pause()];
         let retries = [self.lookup_deadline(), self.accessories_deadline()];
         let next = deadlines.into_iter().chain(retries).flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
@@ -378,6 +382,7 @@ impl Server {
         self.look_after_lookup();
         self.listen_again();
         self.open_accessories(false);
+        self.look_after_pauses();
         while let Some(id) = self.clients.pop_due(self.now) {
             self.handle_client_deadline(id);
         }

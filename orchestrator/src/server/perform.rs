@@ -70,7 +70,10 @@ impl Server {
             Action::Stop { game, grace } => {
                 self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
             }
-            Action::Terminate { game } => self.signal_game(game, Signal::SIGTERM),
+            Action::Terminate { game } => {
+                let has_group_heard = self.games.terminate(game);
+                self.launcher.terminate(game, has_group_heard);
+            }
             Action::Kill { game } => {
                 self.signal_game(game, Signal::SIGKILL);
                 self.launcher.purge(game);
@@ -79,6 +82,7 @@ impl Server {
                 if let Event::GameEnded { game, .. } = &event {
                     self.doors.close(*game);
                 }
+                self.note_failure(&event);
                 self.report(&event);
             }
             Action::Drained => self.is_done = true,
@@ -258,7 +262,7 @@ impl Server {
 
     fn signal_game(&mut self, id: GameId, signal: Signal) {
         if !self.games.signal(id, signal) {
-            self.launcher.clean_up(id);
+            self.clean_up(id);
         }
     }
 

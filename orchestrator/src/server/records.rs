@@ -24,6 +24,7 @@ impl Server {
             mode: &self.config.modes[mode.0].name,
             match_id: *match_id,
             exit: *exit,
+            limit: self.limit_hit(*game, *exit).map(|(key, _)| key),
             lived: *lived,
             joined,
         };
@@ -53,11 +54,12 @@ fn log_end(report: &Report, lived: std::time::Duration) {
     let joined: Vec<String> = report.players.iter().filter_map(slots).collect();
     let joined = if joined.is_empty() { "none".to_owned() } else { joined.join(",") };
     let has_result = if report.result.is_some() { "yes" } else { "no" };
+    let limit = report.limit.as_ref().map_or_else(String::new, |key| format!(" limit={key}"));
     let seconds = |micros: u64| std::time::Duration::from_micros(micros);
     log::log!(
         level,
         "game ended game={} match={} mode={} pid={} end=\"{}\" lived={lived:?} cpu_user={:?} cpu_system={:?} \
-         memory_peak_kib={} joined={joined} result={has_result}",
+         memory_peak_kib={} joined={joined} result={has_result}{limit}",
         report.game,
         report.match_id.as_deref().unwrap_or("none"),
         report.mode,

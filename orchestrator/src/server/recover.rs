@@ -215,7 +215,7 @@ impl Server {
         server.tell_what_became(&known);
         // From here on what is left is not what was tried.
         server.cut_journal_off()?;
-        let (games, waiting) = (server.games.living().count(), server.brain.totals());
+        let (games, waiting) = (server.games.living_count(), server.brain.totals());
         match crashed.has_handed_over {
             true => log::info!("taken over from the daemon before games={games}"),
             false => {

@@ -170,7 +170,7 @@ impl Server {
     /// Ends without a word to players and games: their connections are lost, and they come back to the next daemon.
     fn hand_over(&mut self, asked_by: Option<Asker>) -> ! {
         self.note_handover();
-        log::info!("handed over games={}; the next daemon goes on", self.games.living().count());
+        log::info!("handed over games={}; the next daemon goes on", self.games.living_count());
         let done =
             Done { done: "handed over: the next daemon goes on".to_owned(), warnings: Vec::new() };
         let answer = serde_json::to_string(&done).unwrap_or_default();
@@ -272,7 +272,7 @@ impl Server {
             upgraded.from,
             upgraded.to,
             clients.len(),
-            server.games.living().count()
+            server.games.living_count()
         );
         let answer = serde_json::to_string(&upgraded).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut server.admin, state.asked_by) {

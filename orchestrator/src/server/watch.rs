@@ -14,7 +14,7 @@ use super::Server;
 use crate::continuity::preflight::Preflight;
 use crate::control::Said;
 use crate::games::{self, Game, Reaped};
-use crate::launches::{Answer, Process};
+use crate::launches::{Answer, Process, Remains};
 use crate::output::Printed;
 use crate::rest::Rest;
 use crate::templates::Heard;
@@ -33,7 +33,7 @@ impl Server {
                     self.reports.forget(game);
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
-                Answer::CleanedUp { game } => self.handle_cleaned_up(game),
+                Answer::CleanedUp { game, remains } => self.handle_cleaned_up(game, remains),
                 Answer::Template { program, pid, output } => {
                     if let Some(mode) = self.config.mode_of_program(program) {
                         self.handle_template(mode, pid, output);
@@ -53,7 +53,7 @@ impl Server {
 
     /// Starts another launcher, if there is none and it is time.
     pub(super) fn restart_launcher(&mut self) {
-        if !self.launcher.restart(self.now, self.games.living()) {
+        if !self.launcher.restart(self.now, self.games.all()) {
             return;
         }
         if let Err(error) = self.launcher.register(self.poll.registry()) {
@@ -80,7 +80,7 @@ impl Server {
         self.store_game(game);
         if let Some((ended, _)) = early_end {
             self.games.note_early_end(game, ended);
-            self.launcher.clean_up(game);
+            self.clean_up(game);
         }
         self.tell_launched(game, mode);
     }
@@ -98,7 +98,16 @@ impl Server {
     /// A game that is another process's child has ended, and was taken in, or not yet.
     pub(super) fn handle_foreign_end(&mut self, game: GameId, is_reaped: bool) {
         if self.games.note_foreign_end(game, is_reaped) {
-            self.launcher.clean_up(game);
+            self.clean_up(game);
+        }
+    }
+
+    /// The process of a game has ended. Whoever else belongs to the game is killed or, as long as the game is being
+    /// stopped, may finish what it does.
+    pub(super) fn clean_up(&mut self, game: GameId) {
+        match self.brain.may_end_in_peace(game) {
+            true => self.launcher.await_end(game),
+            false => self.launcher.clean_up(game),
         }
     }
 
@@ -162,13 +171,42 @@ impl Server {
     }
 
     pub(super) fn read_output(&mut self, id: GameId) {
-        let Some(game) = self.games.get_mut(id) else { return };
-        let (printed, rest) = game.output.read(&mut self.chunk, self.now);
+        if self.hear_output(id) == Rest::More {
+            self.games.set_ready(id);
+        }
+    }
+
+    /// Reads what a game printed for the log and, as long as it has not started, for its ready line.
+    fn hear_output(&mut self, id: GameId) -> Rest {
+        let Some(game) = self.games.get_mut(id) else { return Rest::Nothing };
+        if game.output.is_on_screen() && !self.brain.awaits_start(id) {
+            game.output.leave_screen();
+        }
+        let program = self.config.programs.get(game.program);
+        let wanted = program.and_then(|program| program.ready_line.as_ref());
+        let (printed, rest) = game.output.read(&mut self.chunk, self.now, wanted);
         for printed in printed {
             self.log_output(id, &printed);
         }
-        if rest == Rest::More {
-            self.games.set_ready(id);
+        self.look_at_screen(id);
+        rest
+    }
+
+    /// A program that knows nothing of Muster may print that it can be played with.
+    fn look_at_screen(&mut self, id: GameId) {
+        self.games.note_printed(id);
+        if self.games.get_mut(id).is_some_and(|game| game.output.take_found()) {
+            self.tell_brain(Input::GameStarted { game: id });
+        }
+    }
+
+    /// Looks at lines that are not finished, when nothing was printed for a while.
+    pub(super) fn look_after_pauses(&mut self) {
+        for id in self.games.paused(self.now) {
+            let Some(game) = self.games.get_mut(id) else { continue };
+            let program = self.config.programs.get(game.program);
+            game.output.note_pause(program.and_then(|program| program.ready_line.as_ref()));
+            self.look_at_screen(id);
         }
     }
 
@@ -193,38 +231,25 @@ impl Server {
     }
 
     /// Writes a line of a game's output into the log, with the game and its match named.
-    fn log_output(&mut self, id: GameId, printed: &Printed) {
+    fn log_output(&self, id: GameId, printed: &Printed) {
         let line = line_of(printed);
-        self.look_for_ready_line(id, &line);
         match self.games.get(id).and_then(|game| game.match_id) {
             Some(match_id) => log::info!("output game={id} match={match_id}: {line}"),
             None => log::info!("output game={id}: {line}"),
         }
     }
 
-    /// A program that knows nothing of Muster may print that it can be played with.
-    fn look_for_ready_line(&mut self, id: GameId, line: &str) {
-        let Some(game) = self.games.get(id) else { return };
-        let program = self.program(id, game.mode);
-        if program.ready_line.as_ref().is_some_and(|ready| ready.is_match(line)) {
-            self.tell_brain(Input::GameStarted { game: id });
-        }
-    }
-
     /// Nothing of a game is left: hear its last words, then let its port go.
-    fn handle_cleaned_up(&mut self, id: GameId) {
+    fn handle_cleaned_up(&mut self, id: GameId, remains: Remains) {
         // Nobody can write to its channels any more, so what the kernel holds of them is all; the bound is for
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
             let (control, control_rest) = game.control.read(&mut self.chunk);
-            let (output, output_rest) = game.output.read(&mut self.chunk, self.now);
             for said in control {
                 self.handle_said(id, said);
             }
-            for printed in output {
-                self.log_output(id, &printed);
-            }
+            let output_rest = self.hear_output(id);
             if (control_rest, output_rest) == (Rest::Nothing, Rest::Nothing) {
                 break;
             }
@@ -236,6 +261,7 @@ impl Server {
         let Some(exit) = self.games.get(id).and_then(Game::exit) else {
             return log::error!("game {id} was cleaned up before it was reaped");
         };
+        self.note_remains(id, remains);
         self.tell_brain(Input::GameExited { game: id, exit });
         self.games.remove(id);
         self.forget_stored_game(id);
@@ -273,7 +299,7 @@ impl Server {
     pub(super) fn reap(&mut self) {
         while let Some(reaped) = self.games.reap() {
             match reaped {
-                Reaped::Game(game) => self.launcher.clean_up(game),
+                Reaped::Game(game) => self.clean_up(game),
                 Reaped::Other(ended) => {
                     if let Some(preflight) = &mut self.preflight {
                         preflight.note_end(ended);

@@ -227,6 +227,7 @@ mod tests {
             away: 1,
             oldest_ms: Some(4_000),
             failing,
+            reason: None,
             removed: false,
         };
         let game = |id: u64, phase, players: &[&str]| LivingGame {

@@ -1,0 +1,124 @@
+//! Games that failed: what they are reported with, and what is remembered of them to show why a mode fails.
+
+use bytesize::ByteSize;
+use launcher::Contract;
+use matchmaker::{Event, Exit, GameFault, GameId, ModeId};
+use nix::sys::signal::Signal;
+
+use super::Server;
+use super::events::pause;
+use crate::launches::Remains;
+
+impl Server {
+    /// Tells of a game that failed, and remembers why it did for those who ask how its mode is.
+    pub(super) fn note_failure(&mut self, event: &Event) {
+        let Event::GameFailed { game, mode, fault, retry_in } = event else { return };
+        let why = self.describe_failure(*game, *mode, fault);
+        log::log!(
+            // That a mode waits for an address was told once.
+            if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
+            "game failed game={game} mode={} pid={}: {why}; next try {}",
+            self.mode(*mode).name,
+            self.games.get(*game).map_or(0, |game| game.pid),
+            pause(*retry_in)
+        );
+        self.failures.insert(*mode, why);
+    }
+
+    /// The limit that a game's process ran into and died of, if one can be named: the key and its value.
+    pub(super) fn limit_hit(&self, id: GameId, exit: Exit) -> Option<(&'static str, String)> {
+        let game = self.games.get(id)?;
+        let ended = game.ended.as_ref()?;
+        let limits = &self.config.programs.get(game.program)?.run.confinement.limits;
+        let bytes = |limit: Option<u64>| limit.map(|bytes| ByteSize(bytes).to_string());
+        // A shell says of a child that a signal has killed 128 and the signal's number.
+        let signal = match exit {
+            Exit::Signal(signal) => signal,
+            Exit::Status(status) => status.checked_sub(128).filter(|signal| *signal > 0)?,
+            Exit::Unknown => return None,
+        };
+        let used = (ended.cpu_user + ended.cpu_system).as_secs_f64().round();
+        let has_used_up = |seconds: &u64| used >= *seconds as f64;
+        let cpu_time = limits.cpu_time_max.filter(has_used_up).map(|seconds| format!("{seconds}s"));
+        // Where both bounds of the time are one, the kernel sends SIGKILL; setrlimit(2).
+        let limit = match Signal::try_from(signal).ok()? {
+            Signal::SIGXFSZ => ("file_size_max", bytes(limits.file_size_max)?),
+            Signal::SIGXCPU | Signal::SIGKILL if cpu_time.is_some() => ("cpu_time_max", cpu_time?),
+            Signal::SIGKILL if game.is_out_of_memory => ("memory_max", bytes(limits.memory_max)?),
+            _ => return None,
+        };
+        Some(limit).filter(|_| !self.brain.is_stopping(id) || signal != Signal::SIGKILL as i32)
+    }
+
+    /// Tells of processes that a game has left behind.
+    pub(super) fn note_remains(&mut self, id: GameId, remains: Remains) {
+        let Some(game) = self.games.get_mut(id) else { return };
+        game.is_out_of_memory = remains.is_out_of_memory;
+        let (left, mode) = (remains.left, game.mode);
+        if left == 0 {
+            return;
+        }
+        let processes =
+            if left == 1 { "1 process".to_owned() } else { format!("{left} processes") };
+        let mode = &self.mode(mode).name;
+        match self.brain.is_stopping(id) {
+            true => log::info!(
+                "game {id} had {processes} that did not end in its grace, killed mode={mode}"
+            ),
+            false => log::warn!(
+                "game left {processes} behind, killed game={id} mode={mode}: its first process has ended; a server \
+                 that daemonizes must stay in the foreground, and a start script must wait for it"
+            ),
+        }
+    }
+
+    /// Why a mode's games fail, if they keep failing.
+    pub(super) fn why_failing(&self, mode: ModeId) -> Option<String> {
+        let is_failing = self.brain.mode_figures(mode).is_failing;
+        self.failures.get(&mode).filter(|_| is_failing).cloned()
+    }
+
+    /// What a game did, in words, with what it printed last where that may say more.
+    fn describe_failure(&self, game: GameId, mode: ModeId, fault: &GameFault) -> String {
+        let last_lines = || {
+            let lines = self.games.get(game).map_or_else(Vec::new, |game| game.output.last_lines());
+            let quoted = |line: &String| format!("\"{}\"", line.escape_debug());
+            match lines.is_empty() {
+                true => "it printed nothing".to_owned(),
+                false => format!(
+                    "last lines: {}",
+                    lines.iter().map(quoted).collect::<Vec<_>>().join(" | ")
+                ),
+            }
+        };
+        let program = self.program(game, mode);
+        let ready_line = program.ready_line.as_ref().map(|line| line.as_str());
+        match (fault, ready_line) {
+            (GameFault::NotReady | GameFault::NotStarted, Some(ready_line)) => {
+                let within = self.mode(mode).ready_timeout;
+                let lines = last_lines();
+                // What is written to a pipe is buffered in blocks, unless a program says otherwise; setbuf(3).
+                let hint = if lines.starts_with("last") { "" } else { STDBUF };
+                format!(
+                    "no line matched ready_line \"{ready_line}\" within {within:?}; {lines}{hint}"
+                )
+            }
+            (GameFault::Ended(exit), Some(ready_line)) => format!(
+                "it ended with {exit} before a line matched ready_line \"{ready_line}\"; {}",
+                last_lines()
+            ),
+            (GameFault::Ended(_), None) if program.run.contract == Contract::Muster => {
+                format!("it {fault}; {}", last_lines())
+            }
+            (GameFault::EndedSoon { exit, .. }, _) => match self.limit_hit(game, *exit) {
+                Some((key, value)) => format!("it {fault} (by confinement.{key} = {value})"),
+                None => format!("it {fault}"),
+            },
+            _ => format!("it {fault}"),
+        }
+    }
+}
+
+/// What helps a program that holds back what it prints.
+const STDBUF: &str =
+    " (a program that buffers its output may need \"stdbuf\", \"-oL\" before its command)";
