@@ -1,6 +1,7 @@
 //! Making one process: what it is to run, with what at hand, and the launch step that makes it so.
 
 use std::collections::BTreeMap;
+use std::ffi::{CString, OsStr, OsString};
 use std::io::{self, PipeReader, PipeWriter, Write as _};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -13,11 +14,18 @@ use process::Stack;
 use protocol::{GAME_CONTROL_FD, GAME_PROTOCOL};
 use socket2::{Domain, Protocol, Socket, Type};
 
-use crate::confine::{Confiner, Group, Walls};
+use crate::confine::{Confiner, Group, Identity, Paths, Walls};
 use crate::executable::{Executable, c_string, is_executable};
 use crate::launch_step::{self, Plan};
 use crate::program::{Contract, Program};
+use crate::trial;
 use crate::wire::{Channel, Fault, Guests, INSTANCE, Setup, instance};
+
+/// Where games find programs by name. Muster's own `PATH` is for `command` alone.
+const PROGRAMS_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
+
+/// The language and character set of games: no language's own, and UTF-8.
+const LANGUAGE: &str = "C.UTF-8";
 
 /// What makes processes.
 pub(crate) struct Maker {
@@ -58,7 +66,6 @@ pub(crate) struct BornTemplate {
     pub(crate) pid: i32,
     pub(crate) channel: Channel,
     pub(crate) output: PipeReader,
-    pub(crate) user: Option<u32>,
     pub(crate) group: Option<Group>,
 }
 
@@ -82,22 +89,22 @@ struct Make<'a> {
     arguments: Vec<String>,
     environment: Vec<(&'a str, String)>,
     directory: &'a Path,
+    /// Of a game that binds its port itself.
+    port: Option<u16>,
     socket: Option<BorrowedFd<'a>>,
     control: Option<BorrowedFd<'a>>,
     output: BorrowedFd<'a>,
-    user: Option<u32>,
+    identity: Option<Identity>,
     group: Option<&'a Group>,
     is_template: bool,
 }
 
 impl Maker {
     pub(crate) fn new(setup: Setup) -> Self {
-        let confiner = Confiner::new(&setup);
-        let programs = setup.programs.iter().enumerate();
-        let walls = programs.map(|(mode, it)| confiner.walls(it, mode, &setup.place)).collect();
+        let mut stack = Stack::new();
+        let (confiner, walls) = trial::walls(&setup, &mut stack);
         let exe = std::env::current_exe().ok();
         let beside = exe.and_then(|exe| exe.parent().map(Path::to_owned));
-        let stack = Stack::new();
         Self { setup, confiner, walls, stack, spare: None, lacks_spare: true, beside }
     }
 
@@ -137,14 +144,21 @@ impl Maker {
         self.spare = Channels::new().ok();
     }
 
-    /// The user as whom a cold game on a port runs.
-    pub(crate) fn user(&self, mode: usize, port: u16) -> Option<u32> {
-        self.confiner.user_of_port(&self.walls[mode], port)
+    /// As whom a cold game on a port runs, if not as Muster.
+    pub(crate) fn identity(&self, mode: usize, port: u16) -> Option<Identity> {
+        let own = self.user(mode, port).map(Identity::own);
+        own.or_else(|| self.confiner.named_user(&self.walls[mode]))
     }
 
-    /// The user as whom a mode's template and its games run.
-    pub(crate) fn template_user(&self, mode: usize) -> Option<u32> {
-        self.confiner.user_of_template(&self.walls[mode], mode)
+    /// As whom a mode's template and its games run, if not as Muster.
+    pub(crate) fn template_identity(&self, mode: usize) -> Option<Identity> {
+        let own = self.confiner.user_of_template(&self.walls[mode], mode).map(Identity::own);
+        own.or_else(|| self.confiner.named_user(&self.walls[mode]))
+    }
+
+    /// The user who is a cold game's alone, if there is one.
+    pub(crate) fn user(&self, mode: usize, port: u16) -> Option<u32> {
+        self.confiner.user_of_port(&self.walls[mode], port)
     }
 
     /// A control group for one of a mode's processes, if they have any.
@@ -170,12 +184,13 @@ impl Maker {
         let make = Make {
             mode,
             arguments: self.arguments(mode, port),
-            environment: self.identity(request),
+            environment: self.contract_environment(request),
             directory,
+            port: (!contract.inherits_socket()).then_some(port),
             socket: socket.as_ref().map(OwnedFd::as_fd),
             control: has_control.then_some(its_control.as_fd()),
             output: its_output.as_fd(),
-            user,
+            identity: self.identity(mode, port),
             group: group.as_ref(),
             is_template: false,
         };
@@ -192,26 +207,26 @@ impl Maker {
     ) -> Result<BornTemplate, Fault> {
         let (channel, its_channel) = Channel::pair().map_err(Fault::of("make its channel"))?;
         let (output, its_output) = io::pipe().map_err(Fault::of("make its output pipe"))?;
-        let user = self.template_user(mode);
         let group = self.make_group(mode, &format!("template-{mode}"));
         let make = Make {
             mode,
             arguments: self.program(mode).command[1..].to_vec(),
             environment: self
-                .common_identity(mode)
+                .common_environment(mode)
                 .into_iter()
                 .chain([("MUSTER_TEMPLATE", "1".into())])
                 .collect(),
             directory,
+            port: None,
             socket: None,
             control: Some(its_channel.as_fd()),
             output: its_output.as_fd(),
-            user,
+            identity: self.template_identity(mode),
             group: group.as_ref(),
             is_template: true,
         };
         let pid = self.make(&make)?;
-        Ok(BornTemplate { pid, channel: Channel::new(channel), output, user, group })
+        Ok(BornTemplate { pid, channel: Channel::new(channel), output, group })
     }
 
     fn make(&mut self, make: &Make<'_>) -> Result<i32, Fault> {
@@ -226,18 +241,19 @@ impl Maker {
                  set it to \"default\""
             )));
         }
+        if executable.is_32_bit && walls.has_filter() {
+            return Err(Fault::Other(format!(
+                "cannot run {name}: it is a program of 32 bits, whose system calls confinement.seccomp cannot tell \
+                 apart; use a build for 64 bits, or set it to \"off\""
+            )));
+        }
         let ruleset = match &walls.paths {
             None => None,
             Some(paths) => paths
-                .ruleset(make.directory, executable.run_files(), program.named_files())
+                .ruleset(make.directory, executable.run_files(), program.named_paths(), make.port)
                 .map_err(|error| Fault::Other(format!("cannot list its files: {error}")))?,
         };
-        let own = make.environment.iter().map(|(name, value)| (*name, value));
-        let theirs = program.env.iter().map(|(name, value)| (name.as_str(), value));
-        let variable =
-            |(name, value): (&str, &String)| c_string(format!("{name}={value}").as_bytes());
-        let environment =
-            own.chain(theirs).map(variable).collect::<io::Result<Vec<_>>>().map_err(failed)?;
+        let environment = environment(make, program).map_err(failed)?;
         let arguments = make.arguments.iter().map(|word| c_string(word.as_bytes()));
         let arguments = executable.words.iter().cloned().map(Ok).chain(arguments);
         let arguments = arguments.collect::<io::Result<Vec<_>>>().map_err(failed)?;
@@ -247,6 +263,7 @@ impl Maker {
             arguments: &arguments,
             environment: &environment,
             directory: &directory,
+            has_tmp: walls.has_tmp,
             socket: make.socket,
             control: make.control,
             output: make.output,
@@ -254,10 +271,13 @@ impl Maker {
             namespaces: &walls.namespaces(),
             limits: &walls.limits,
             files_max: walls.files_max,
-            user: make.user,
+            identity: make.identity,
+            gives_up_rights: walls.gives_up_rights,
+            sees_itself: walls.paths.as_ref().is_some_and(Paths::are_to_show_itself),
             no_new_privileges: walls.no_new_privileges,
             ruleset: ruleset.as_ref().map(|ruleset| ruleset.as_fd()),
             filter: walls.filter(executable.is_dynamic, make.is_template),
+            listens: make.socket.is_some(),
         };
         launch_step::launch(&mut self.stack, &plan).map_err(failed)
     }
@@ -274,13 +294,21 @@ impl Maker {
     }
 
     /// The environment that the contract promises; `LISTEN_PID` is added by the launch step, which knows it.
-    fn identity(&self, request: &Request) -> Vec<(&'static str, String)> {
-        let mut identity = self.common_identity(request.mode);
+    fn contract_environment(&self, request: &Request) -> Vec<(&'static str, String)> {
+        let mut identity = self.common_environment(request.mode);
         identity.push(("MUSTER_GAME", request.game.to_string()));
         identity.push(("MUSTER_PORT", request.port.to_string()));
-        if self.program(request.mode).contract != (Contract::Plain { binds: true }) {
-            identity.push(("LISTEN_FDS", "1".to_owned()));
-            identity.push(("LISTEN_FDNAMES", "game".to_owned()));
+        match self.program(request.mode).contract.inherits_socket() {
+            true => {
+                identity.push(("LISTEN_FDS", "1".to_owned()));
+                identity.push(("LISTEN_FDNAMES", "game".to_owned()));
+            }
+            // Where Muster has found the port free.
+            false => {
+                let all = request.bind.iter().find(|address| address.is_unspecified());
+                let address = all.or(request.bind.first());
+                identity.extend(address.map(|address| ("MUSTER_BIND", address.to_string())));
+            }
         }
         if let Guests::Environment { match_id, players } = &request.guests {
             identity.push(("MUSTER_MATCH", match_id.clone()));
@@ -289,15 +317,15 @@ impl Maker {
         identity
     }
 
-    fn common_identity(&self, mode: usize) -> Vec<(&'static str, String)> {
+    fn common_environment(&self, mode: usize) -> Vec<(&'static str, String)> {
         let program = self.program(mode);
         let mut identity = vec![
             (INSTANCE, instance(&self.setup.place).to_owned()),
             ("MUSTER_MODE", program.mode.clone()),
             ("MUSTER_PUBLIC_HOST", self.setup.public_host.clone()),
-            ("MUSTER_PROTOCOL", GAME_PROTOCOL.to_owned()),
         ];
         if program.contract == Contract::Muster {
+            identity.push(("MUSTER_PROTOCOL", GAME_PROTOCOL.to_owned()));
             identity.push(("MUSTER_CONTROL_FD", GAME_CONTROL_FD.to_string()));
         }
         identity
@@ -318,6 +346,33 @@ impl Maker {
             )
         })
     }
+}
+
+/// The environment of a process: what ordinary programs expect to find ([`usual_environment`]), then what the contract
+/// promises, then what the mode's `env` says, which goes before all of it.
+fn environment(make: &Make<'_>, program: &Program) -> io::Result<Vec<CString>> {
+    let mut variables: BTreeMap<&str, &OsStr> = BTreeMap::new();
+    let usual = usual_environment(make);
+    variables.extend(usual.iter().map(|(name, value)| (*name, value.as_os_str())));
+    variables.extend(make.environment.iter().map(|(name, value)| (*name, OsStr::new(value))));
+    variables.extend(program.env.iter().map(|(name, value)| (name.as_str(), OsStr::new(value))));
+    let variable = |(name, value): (&str, &OsStr)| {
+        c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())
+    };
+    variables.into_iter().map(variable).collect()
+}
+
+/// Variables that many programs do not start without. Home and temporary files are in the working directory, the only
+/// place where every game may write. The forks of a template each have a working directory of their own, so that a
+/// template's is named relatively.
+fn usual_environment(make: &Make<'_>) -> [(&'static str, OsString); 4] {
+    let home = if make.is_template { Path::new(".") } else { make.directory };
+    [
+        ("HOME", home.into()),
+        ("TMPDIR", home.into()),
+        ("PATH", PROGRAMS_PATH.into()),
+        ("LANG", LANGUAGE.into()),
+    ]
 }
 
 impl Channels {

@@ -15,6 +15,8 @@ use std::path::{Path, PathBuf};
 
 use rustix::fs::{Mode, OFlags};
 
+use crate::confine::Identity;
+
 /// How the names of directories begin that are a mode's.
 const MODE: &str = "mode-";
 
@@ -50,21 +52,18 @@ impl Directories {
         directories
     }
 
-    /// Makes an empty directory for a game, or under another name, that belongs to `user`.
+    /// Makes an empty directory for a game, or under another name, that belongs to `owner`.
     ///
     /// # Errors
     /// When it cannot be made: `NotFound` if the place itself is gone.
-    pub(crate) fn make(&self, directory: &Path, user: Option<u32>) -> io::Result<()> {
-        let make = || fs::DirBuilder::new().mode(0o700).create(directory);
-        match make() {
+    pub(crate) fn make(&self, directory: &Path, owner: Option<Identity>) -> io::Result<()> {
+        match make_one(directory, owner) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 make_part_of_mode(directory)?;
-                make()?;
+                make_one(directory, owner)
             }
-            made => made?,
+            made => made,
         }
-        // Nobody but Muster can have put another thing in its place: where it is, nobody else may write.
-        user.map_or(Ok(()), |user| lchown(directory, Some(user), Some(user)))
     }
 
     /// The directory of a template of a mode.
@@ -136,6 +135,13 @@ impl Directories {
     fn heap_path(&self, number: u64) -> PathBuf {
         self.place.join(format!("left-{number}"))
     }
+}
+
+/// Makes a directory that is its owner's alone.
+pub(crate) fn make_one(directory: &Path, owner: Option<Identity>) -> io::Result<()> {
+    fs::DirBuilder::new().mode(0o700).create(directory)?;
+    // Nobody but Muster can have put another thing in its place: where it is, nobody else may write.
+    owner.map_or(Ok(()), |owner| lchown(directory, Some(owner.user), Some(owner.group)))
 }
 
 /// Makes the part of a place that a directory is in, if it is in a mode's.

@@ -27,6 +27,14 @@ pub(crate) struct Executable {
     pub(crate) is_dynamic: bool,
     /// What links it when it starts.
     pub(crate) loader: Option<PathBuf>,
+    /// Whether its system calls are those of another kind of processor, which this kernel may serve, too.
+    pub(crate) is_32_bit: bool,
+}
+
+/// Whether a program, or the interpreter of a script, is one of 32 bits. Its system calls have numbers of their own,
+/// which no filter of Muster's knows.
+pub fn is_32_bit(path: &Path) -> bool {
+    Executable::open(path.to_owned()).is_ok_and(|executable| executable.is_32_bit)
 }
 
 impl Executable {
@@ -50,11 +58,11 @@ impl Executable {
                     words.splice(0..0, argument.into_iter().chain([word]));
                     files.push(interpreter);
                 }
-                Kind::Program { is_dynamic, loader } => {
+                Kind::Program { is_dynamic, loader, is_32_bit } => {
                     let file =
                         OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(path)?;
                     words.insert(0, word);
-                    return Ok(Self { file, files, words, is_dynamic, loader });
+                    return Ok(Self { file, files, words, is_dynamic, loader, is_32_bit });
                 }
             }
         }
@@ -70,7 +78,7 @@ impl Executable {
 /// What a file is to the kernel.
 enum Kind {
     Script { interpreter: PathBuf, argument: Option<CString> },
-    Program { is_dynamic: bool, loader: Option<PathBuf> },
+    Program { is_dynamic: bool, loader: Option<PathBuf>, is_32_bit: bool },
 }
 
 impl Kind {
@@ -94,7 +102,9 @@ impl Kind {
             let linkage = Linkage::of(&head);
             let is_dynamic = linkage != Linkage::Static;
             let loader = if let Linkage::By(loader) = linkage { Some(loader) } else { None };
-            return Ok(Self::Program { is_dynamic, loader });
+            // elf(5): ELFCLASS32.
+            let is_32_bit = head.starts_with(b"\x7fELF\x01");
+            return Ok(Self::Program { is_dynamic, loader, is_32_bit });
         };
         let line = &line[..line.len().min(SHEBANG_MAX)];
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
@@ -169,6 +179,11 @@ mod tests {
         let words: Vec<_> = executable.words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words, ["/bin/sh", "-e", script.to_str().unwrap()]);
         assert!(executable.is_dynamic);
+        assert!(!is_32_bit(&script));
+        let old = directory.path().join("old");
+        fs::write(&old, b"\x7fELF\x01\x01\x01").unwrap();
+        fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
+        assert!(is_32_bit(&old));
         fs::write(&script, format!("#!{}\n", script.display())).unwrap();
         assert!(Executable::open(script).is_err(), "its own interpreter");
     }

@@ -16,9 +16,11 @@ use std::os::fd::{AsRawFd as _, BorrowedFd, RawFd};
 use std::ptr;
 
 use libc::c_char;
-use process::{Stack, spawn_sibling};
+use process::{Stack, spawn_and_wait, spawn_sibling};
 use protocol::{GAME_CONTROL_FD, GAME_SOCKET_FD};
 use seccompiler::BpfProgram;
+
+use crate::confine::Identity;
 
 /// The descriptors below this one are the launcher's own for good: what it passes on is above, so that no place
 /// is taken before it is read.
@@ -33,6 +35,9 @@ pub(crate) type ResourceKind = libc::c_int;
 /// What a shell says when it cannot run a program.
 const CANNOT_RUN: i32 = 127;
 
+/// No kernel knows a capability with a higher number: a set has 64 bits.
+const CAPABILITY_MAX: u32 = 63;
+
 /// Digits of the highest process id.
 const PID_DIGITS: usize = 10;
 
@@ -44,6 +49,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) environment: &'a [CString],
     /// Its working directory, seen from inside its mount namespace.
     pub(crate) directory: &'a CStr,
+    /// Whether that is its /tmp, too, in a mount namespace of its own.
+    pub(crate) has_tmp: bool,
     /// The UDP socket; descriptor 3.
     pub(crate) socket: Option<BorrowedFd<'a>>,
     /// The control channel; descriptor 4.
@@ -60,18 +67,34 @@ pub(crate) struct Plan<'a> {
     /// again: see [`Profile::Strict`](crate::Profile::Strict).
     pub(crate) files_max: u64,
     /// The user and group that it becomes.
-    pub(crate) user: Option<u32>,
+    pub(crate) identity: Option<Identity>,
+    /// Whether it gives up all rights that a process of root has, if it stays one.
+    pub(crate) gives_up_rights: bool,
+    /// Whether its ruleset is its alone, and to be opened to what the kernel tells about itself in /proc.
+    pub(crate) sees_itself: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) ruleset: Option<BorrowedFd<'a>>,
     pub(crate) filter: Option<&'a BpfProgram>,
+    /// Whether it is told its own process id in `LISTEN_PID`, as who inherits a socket is.
+    pub(crate) listens: bool,
 }
 
 /// What could not be done, and why.
 #[derive(Debug, Clone, Copy)]
-struct Stumble {
-    attempt: &'static str,
-    errno: i32,
+pub(crate) struct Stumble {
+    pub(crate) attempt: &'static str,
+    pub(crate) errno: i32,
 }
+
+// Attempts that a machine may not allow; see the module `trial`.
+pub(crate) const ENTER_CGROUP: &str = "enter its control group";
+pub(crate) const ENTER_NAMESPACE: &str = "enter a namespace";
+pub(crate) const COVER_TMP: &str = "cover /tmp by its working directory";
+pub(crate) const ENTER_DIRECTORY: &str = "enter its working directory";
+pub(crate) const CHANGE_USER: &str = "change its user";
+pub(crate) const GIVE_UP_RIGHTS: &str = "give up its capabilities";
+pub(crate) const RESTRICT_FILES: &str = "restrict its files";
+pub(crate) const RESTRICT_CALLS: &str = "restrict its system calls";
 
 /// Makes the process, and returns its pid once it runs its program.
 ///
@@ -81,7 +104,7 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
     let arguments = pointers(plan.arguments, None);
     // A place for the process's own id, which only it knows.
     let mut listen_pid = *b"LISTEN_PID=0000000000\0";
-    let environment = pointers(plan.environment, Some(listen_pid.as_ptr().cast()));
+    let environment = pointers(plan.environment, plan.listens.then(|| listen_pid.as_ptr().cast()));
     let digits = &mut listen_pid["LISTEN_PID=".len()..];
     let mut stumble = None;
     let mut child = || {
@@ -100,6 +123,22 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
             Err(io::Error::new(error.kind(), format!("cannot {attempt}: {error}")))
         }
     }
+}
+
+/// Makes a process that goes all the way to its program, and ends there: whether the machine lets games have what
+/// is planned for them.
+///
+/// # Errors
+/// Those of clone(2). In the result, the step that failed.
+pub(crate) fn try_out(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<Result<(), Stumble>> {
+    let mut result = Ok(());
+    let mut child = || {
+        result = prepare(plan).map(drop);
+        0
+    };
+    // SAFETY: as in `launch`; the child ends where that one runs its program.
+    unsafe { spawn_and_wait(stack, &mut child)? };
+    Ok(result)
 }
 
 fn pointers(strings: &[CString], last: Option<*const c_char>) -> Vec<*const c_char> {
@@ -155,13 +194,23 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     place_descriptors(plan)?;
     for namespace in plan.namespaces {
         // SAFETY: setns(2) takes numbers; 0 takes a namespace of any kind.
-        check("enter a namespace", unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
+        check(ENTER_NAMESPACE, unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
+    }
+    if plan.has_tmp {
+        cover_tmp(plan.directory)?;
     }
     // SAFETY: chdir(2) reads a C string.
-    check("enter its working directory", unsafe { libc::chdir(plan.directory.as_ptr()) })?;
+    check(ENTER_DIRECTORY, unsafe { libc::chdir(plan.directory.as_ptr()) })?;
     let program = limit(plan)?;
-    if let Some(user) = plan.user {
-        become_user(user)?;
+    if let Some(ruleset) = plan.ruleset.filter(|_| plan.sees_itself) {
+        open_own_proc(ruleset);
+    }
+    if let Some(identity) = plan.identity {
+        become_user(identity)?;
+    }
+    // SAFETY: geteuid(2) only tells.
+    if plan.gives_up_rights && unsafe { libc::geteuid() } == 0 {
+        give_up_rights()?;
     }
     if plan.no_new_privileges {
         // SAFETY: prctl(2), PR_SET_NO_NEW_PRIVS takes numbers.
@@ -172,12 +221,12 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
         // SAFETY: landlock_restrict_self(2) takes numbers.
         let result =
             unsafe { libc::syscall(libc::SYS_landlock_restrict_self, ruleset.as_raw_fd(), 0) };
-        check("restrict its files", result)?;
+        check(RESTRICT_FILES, result)?;
     }
     unblock_signals()?;
     if let Some(filter) = plan.filter {
         // No system call but execveat(2) comes after this one.
-        seccompiler::apply_filter(filter).map_err(|_| stumble("restrict its system calls"))?;
+        seccompiler::apply_filter(filter).map_err(|_| stumble(RESTRICT_CALLS))?;
     }
     Ok(program)
 }
@@ -196,7 +245,7 @@ fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
     let Some(procs) = plan.cgroup else { return Ok(()) };
     // SAFETY: write(2) reads one byte. cgroups(7): "0" is the writing process.
     let written = unsafe { libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1) };
-    check("enter its control group", i64::try_from(written).unwrap_or(-1))
+    check(ENTER_CGROUP, i64::try_from(written).unwrap_or(-1))
 }
 
 /// 0 is /dev/null, as it is in the launcher; 1 and 2 are the log, 3 is the socket, 4 the control channel. All else
@@ -235,13 +284,77 @@ fn limit(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     Ok(program)
 }
 
+/// Makes a copy of the mount namespace that all games share, in which the working directory is /tmp as well.
+fn cover_tmp(directory: &CStr) -> Result<(), Stumble> {
+    let none = ptr::null::<c_char>();
+    // SAFETY: unshare(2) takes numbers; this process shares its root and working directory with nobody (no CLONE_FS).
+    check(COVER_TMP, unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
+    // SAFETY: mount(2) reads C strings; to bind takes neither a type nor data.
+    let result = unsafe {
+        libc::mount(directory.as_ptr(), c"/tmp".as_ptr(), none, libc::MS_BIND, ptr::null())
+    };
+    check(COVER_TMP, result)
+}
+
+/// Opens to a game what the kernel tells about it: its own directory in /proc, which language runtimes read when they
+/// start. Where there is no /proc, or it cannot be opened, the game is without.
+fn open_own_proc(ruleset: BorrowedFd<'_>) {
+    // linux/landlock.h; landlock_add_rule(2).
+    const RULE_PATH_BENEATH: i32 = 1;
+    const READ_FILE: u64 = 1 << 2;
+    const READ_DIR: u64 = 1 << 3;
+    #[repr(C, packed)]
+    struct PathBeneath {
+        allowed_access: u64,
+        parent_fd: i32,
+    }
+    let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
+    // SAFETY: open(2) reads a C string and gives a new descriptor, which ends with the exec.
+    let own = unsafe { libc::open(c"/proc/self".as_ptr(), flags) };
+    if own < 0 {
+        return;
+    }
+    let rule = PathBeneath { allowed_access: READ_FILE | READ_DIR, parent_fd: own };
+    // SAFETY: landlock_add_rule(2) reads a structure of the kind that the constant names, which outlives the call.
+    unsafe {
+        let rule = (&raw const rule).cast::<libc::c_void>();
+        libc::syscall(libc::SYS_landlock_add_rule, ruleset.as_raw_fd(), RULE_PATH_BENEATH, rule, 0);
+    }
+}
+
+/// Gives up all rights of root but to be the owner of root's files: what this process has, and what it could get back by
+/// running another program, which are the bounding and the ambient set; capabilities(7).
+fn give_up_rights() -> Result<(), Stumble> {
+    for capability in 0..=CAPABILITY_MAX {
+        // SAFETY: prctl(2), PR_CAPBSET_DROP takes numbers.
+        if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
+            let stumble = stumble(GIVE_UP_RIGHTS);
+            match stumble.errno {
+                // The kernel knows no more.
+                libc::EINVAL => break,
+                _ => return Err(stumble),
+            }
+        }
+    }
+    // SAFETY: prctl(2), PR_CAP_AMBIENT takes numbers.
+    let result =
+        unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
+    check(GIVE_UP_RIGHTS, result)?;
+    // linux/capability.h: _LINUX_CAPABILITY_VERSION_3, this process; two structures of three words each.
+    let header: [u32; 2] = [0x2008_0522, 0];
+    let none = [0_u32; 6];
+    // SAFETY: capset(2) reads a header and, for this version, two structures of three words; all outlive the call.
+    let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
+    check(GIVE_UP_RIGHTS, result)
+}
+
 /// The raw calls, as the C library's would look for threads to tell.
-fn become_user(user: u32) -> Result<(), Stumble> {
+fn become_user(Identity { user, group }: Identity) -> Result<(), Stumble> {
     // SAFETY: setgroups(2), setresgid(2) and setresuid(2) take numbers; a list of no groups is not read.
     unsafe {
-        check("leave its groups", libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()))?;
-        check("change its group", libc::syscall(libc::SYS_setresgid, user, user, user))?;
-        check("change its user", libc::syscall(libc::SYS_setresuid, user, user, user))
+        check(CHANGE_USER, libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()))?;
+        check(CHANGE_USER, libc::syscall(libc::SYS_setresgid, group, group, group))?;
+        check(CHANGE_USER, libc::syscall(libc::SYS_setresuid, user, user, user))
     }
 }
 

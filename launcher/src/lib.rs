@@ -6,7 +6,7 @@
 //! which games live, and has made again what was on order; no game notices.
 //!
 //! A request becomes a game in `birth`: `executable`, socket, channel, directory, environment, then the `launch_step`,
-//! with the walls that `confine` prepared. Modes with a template have their games forked by `templates`
+//! with the walls that `confine` prepared and `trial` tried. Modes with a template have their games forked by `templates`
 //! instead. What a dead game left is found and ended by `leftovers`, and its files go with
 //! `directories`. `wire` is what daemon and launcher say to each other, `program` what a mode asks for.
 //!
@@ -24,9 +24,12 @@ mod leftovers;
 mod program;
 mod run;
 mod templates;
+mod trial;
 mod wire;
 
+pub use confine::DEFAULT_FIRST_USER;
+pub use executable::is_32_bit;
 pub use leftovers::children;
-pub use program::{Confinement, Contract, Limits, Profile, Program};
+pub use program::{Confinement, Contract, Limits, Profile, Program, User};
 pub use run::{NAME, run_as};
 pub use wire::{Answer, Channel, Fault, Guests, INSTANCE, Living, Order, Setup, instance};

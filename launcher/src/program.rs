@@ -31,11 +31,54 @@ impl Program {
         *self == Self { ready_timeout: self.ready_timeout, ..other.clone() }
     }
 
-    /// The files that the command's arguments name, by absolute paths.
-    pub(crate) fn named_files(&self) -> impl Iterator<Item = &Path> {
-        let words = self.command.iter().skip(1).map(Path::new);
-        words.filter(|path| path.is_absolute() && path.is_file())
+    /// The files and directories that the command's arguments name by absolute paths: a whole word, or what stands
+    /// behind the first `=` of one, as in `--data=/srv/game`. What has to be listed to be read is left out.
+    pub fn named_paths(&self) -> impl Iterator<Item = &Path> {
+        self.words_that_are_paths().filter(|path| !is_too_wide(path))
     }
+
+    /// The directories that the arguments name and that are too wide for that to open them: they are opened by
+    /// `confinement.read` alone.
+    pub fn too_wide_paths(&self) -> impl Iterator<Item = &Path> {
+        self.words_that_are_paths().filter(|path| is_too_wide(path))
+    }
+
+    fn words_that_are_paths(&self) -> impl Iterator<Item = &Path> {
+        let words = self.command.iter().skip(1);
+        let paths = words.flat_map(|word| {
+            let value = word.split_once('=').map(|(_, value)| value);
+            [Some(word.as_str()), value].into_iter().flatten().map(Path::new)
+        });
+        paths.filter(|path| path.is_absolute() && (path.is_file() || path.is_dir()))
+    }
+
+    /// All paths of the mode's own: what it runs, names, reads and writes.
+    pub(crate) fn paths(&self) -> impl Iterator<Item = &Path> {
+        let listed = self.confinement.read.iter().chain(&self.confinement.write);
+        let program = self.command.first().map(Path::new);
+        program.into_iter().chain(self.words_that_are_paths()).chain(listed.map(PathBuf::as_path))
+    }
+
+    /// Whether its games reach the network where players are: they bind their own port there, or are to see all of it.
+    pub fn reaches_network(&self) -> bool {
+        !self.confinement.network || !self.contract.inherits_socket()
+    }
+}
+
+/// Directories of the system beneath which nothing is opened for being named: what is there is other programs', or
+/// the kernel's.
+const CLOSED: &[&str] =
+    &["/proc", "/sys", "/dev", "/run", "/var/run", "/boot", "/etc/muster", "/root"];
+
+/// Whether a directory holds more than one program's own files: one at the top, such as `/etc` or `/home`, somebody's
+/// whole home, or one that belongs to the system.
+fn is_too_wide(path: &Path) -> bool {
+    let Ok(path) = path.canonicalize() else { return false };
+    let depth = path.components().count() - 1;
+    path.is_dir()
+        && (depth <= 1
+            || (depth == 2 && path.starts_with("/home"))
+            || CLOSED.iter().any(|closed| path.starts_with(closed)))
 }
 
 /// What a program knows of Muster.
@@ -50,11 +93,18 @@ pub enum Contract {
     },
 }
 
+impl Contract {
+    /// Whether its socket is bound before the program runs, as descriptor 3.
+    pub fn inherits_socket(self) -> bool {
+        self != Self::Plain { binds: true }
+    }
+}
+
 /// The layers of a game's confinement. Each one is on unless the operator says otherwise.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Confinement {
-    /// A user of its own, where Muster runs as root.
-    pub user: bool,
+    /// As whom it runs, where Muster runs as root.
+    pub user: User,
     /// No program that it runs can gain a right; prctl(2), `PR_SET_NO_NEW_PRIVS`.
     pub no_new_privileges: bool,
     /// No network but its socket: an empty network namespace.
@@ -75,6 +125,23 @@ pub struct Confinement {
     pub write: Vec<PathBuf>,
     /// What it may use.
     pub limits: Limits,
+}
+
+/// As whom a game runs, where Muster runs as root.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub enum User {
+    /// As Muster itself.
+    Muster,
+    /// As a user that is this game's alone, or its template's.
+    Own,
+    /// As a user of the system, with that user's main group. Others may be the same user, so that nobody is killed or
+    /// counted for being it.
+    Named {
+        /// The user.
+        user: u32,
+        /// Its group.
+        group: u32,
+    },
 }
 
 /// A list of system calls.

@@ -240,8 +240,8 @@ impl Launcher {
             self.templates.request(request, &mut self.maker, &self.directories, &mut outcomes);
         } else {
             let directory = workplace(&self.maker.setup.place, request.game, None);
-            let user = self.maker.user(request.mode, request.port);
-            let made = self.directories.make(&directory, user);
+            let identity = self.maker.identity(request.mode, request.port);
+            let made = self.directories.make(&directory, identity);
             if made.as_ref().is_err_and(|error| error.kind() == io::ErrorKind::NotFound) {
                 return self.make_place_again();
             }

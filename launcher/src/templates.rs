@@ -15,7 +15,7 @@ use protocol::{FromTemplate, ToTemplate};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use crate::birth::{Born, BornTemplate, Channels, Ends, Maker, Request};
-use crate::confine::Group;
+use crate::confine::{Group, Identity};
 use crate::directories::{Directories, workplace};
 use crate::wire::{Channel, Fault};
 
@@ -49,7 +49,7 @@ struct Template {
     process: Option<OwnedFd>,
     channel: Channel,
     directory: PathBuf,
-    user: Option<u32>,
+    identity: Option<Identity>,
     _group: Option<Group>,
     due: Instant,
     forked: u64,
@@ -236,10 +236,10 @@ impl Templates {
         }
         self.next_number += 1;
         let directory = directories.of_template(mode, self.next_number);
-        let user = maker.template_user(mode);
-        let made = directories.make(&directory, user).map_err(Fault::of("make a directory"));
+        let identity = maker.template_identity(mode);
+        let made = directories.make(&directory, identity).map_err(Fault::of("make a directory"));
         match made.and_then(|()| maker.make_template(mode, &directory)) {
-            Ok(BornTemplate { pid, channel, output, user, group }) => {
+            Ok(BornTemplate { pid, channel, output, group }) => {
                 outcomes.push(Outcome::Started { mode, pid, output });
                 let process =
                     Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
@@ -249,7 +249,7 @@ impl Templates {
                     process,
                     channel,
                     directory,
-                    user,
+                    identity,
                     _group: group,
                     due,
                     forked: 0,
@@ -272,7 +272,8 @@ impl Template {
         directories: &Directories,
         directory: &Path,
     ) -> (Result<Born, Fault>, bool) {
-        let made = directories.make(directory, self.user).map_err(Fault::of("make its directory"));
+        let made = directories.make(directory, self.identity);
+        let made = made.map_err(Fault::of("make its directory"));
         let ends = made.and_then(|()| maker.make_ends(request));
         let told = ends.and_then(|ends| ends.channels.tell(&request.guests).map(|()| ends));
         let Ends { socket, channels } = match told {

@@ -273,6 +273,8 @@ pub struct Setup {
     pub place: std::path::PathBuf,
     /// Where Muster runs as root, the game on port P runs as this user plus P.
     pub first_user: u32,
+    /// The first and the last port of the ring.
+    pub ports: (u16, u16),
     /// How much is logged.
     pub log: String,
     /// Children that the daemon was born with: none of our business.

@@ -214,6 +214,7 @@ impl Launcher {
             public_host: config.ports.public_host.clone(),
             place: place.0.clone(),
             first_user: config.first_user,
+            ports: (*config.ports.range.start(), *config.ports.range.end()),
             log: config.log_level.to_string(),
             inherited,
             games: Vec::new(),
@@ -535,13 +536,21 @@ impl Launcher {
             command.env_remove(variable);
         }
         command.env(INSTANCE, launcher::instance(&self.setup.place));
+        let missing = |error: io::Error| match Path::new("/proc/self/exe").exists() {
+            true => error,
+            false => io::Error::other(
+                "/proc is not there, by which Muster starts its own program and finds what games leave behind; \
+                 mount -t proc proc /proc",
+            ),
+        };
         let child = command
             .arg0(launcher::NAME)
             .stdin(Stdio::from(OwnedFd::from(setup)))
             .stdout(Stdio::from(its))
             // What is meant for the daemon's group, Ctrl-C for one, is not meant for it.
             .process_group(0)
-            .spawn()?;
+            .spawn()
+            .map_err(missing)?;
         let pid = i32::try_from(child.id()).unwrap_or_default();
         let process = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         Ok(Running {

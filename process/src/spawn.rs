@@ -76,17 +76,33 @@ pub fn kill_all_of(stack: &mut Stack, user: u32, as_user: u32) -> io::Result<()>
     };
     // SAFETY: the closure is two system calls; callers are single-threaded as `Stack` is theirs alone, and what
     // is shared meanwhile is not written to.
-    let pid = unsafe {
-        spawn(stack, libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD, &mut become_and_kill)?
-    };
-    let mut status = 0;
-    // SAFETY: waitpid(2) writes to `status`, which lives until it returns.
-    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
-    match waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0 {
+    let ended_well = unsafe { spawn_and_wait(stack, &mut become_and_kill)? };
+    match ended_well {
         // kill(2): "-1" reaches everybody but the one who kills.
         true => Ok(()),
         false => Err(io::Error::other(format!("cannot act as user {user}"))),
     }
+}
+
+/// Makes a child of this process, has it run `child`, which is not to become another program, and waits for its end.
+/// Whether that was an exit with the status 0.
+///
+/// # Safety
+/// As for [`spawn_sibling`].
+///
+/// # Errors
+/// When the kernel has no room for one more process.
+pub unsafe fn spawn_and_wait(
+    stack: &mut Stack,
+    child: &mut dyn FnMut() -> i32,
+) -> io::Result<bool> {
+    let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::SIGCHLD;
+    // SAFETY: the caller's promise.
+    let pid = unsafe { spawn(stack, flags, child)? };
+    let mut status = 0;
+    // SAFETY: waitpid(2) writes to `status`, which lives until it returns.
+    let waited = unsafe { libc::waitpid(pid, &raw mut status, 0) };
+    Ok(waited == pid && libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 0)
 }
 
 /// # Safety

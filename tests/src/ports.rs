@@ -1,7 +1,9 @@
 //! UDP ports for one test alone.
 
-use std::net::{Ipv4Addr, TcpListener, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::ops::RangeInclusive;
+use std::os::linux::net::SocketAddrExt as _;
+use std::os::unix::net::{SocketAddr, UnixListener};
 
 /// The ports from which blocks are taken: outside the range from which the kernel hands out its own.
 const FIRST: u16 = 20_000;
@@ -9,12 +11,12 @@ const LAST: u16 = 31_999;
 
 /// A block of consecutive UDP ports that no other test has, in this process or another.
 ///
-/// It is held by listening with TCP on the number of its first port: the kernel lets one do so, and lets go
-/// when the holder dies, however it dies. Players never come by TCP to a game's port, so the two do not meet.
+/// It is held by Unix sockets with names in the abstract, one for each port: the kernel gives a name to one alone, and lets
+/// go when the holder dies, however it dies. The ports themselves are free, for UDP and for TCP.
 #[derive(Debug)]
 pub struct PortBlock {
     range: RangeInclusive<u16>,
-    _held: Vec<TcpListener>,
+    _held: Vec<UnixListener>,
 }
 
 impl PortBlock {
@@ -31,7 +33,10 @@ impl PortBlock {
         let block = firsts.clone().skip(skip).chain(firsts.take(skip)).find_map(|first| {
             // Every number is held: blocks of different sizes do not start at the same ports.
             let range = first..=first + size - 1;
-            let held = range.clone().map(|port| TcpListener::bind((Ipv4Addr::LOCALHOST, port)));
+            let held = range.clone().map(|port| {
+                let name = SocketAddr::from_abstract_name(format!("muster-test-port-{port}"))?;
+                UnixListener::bind_addr(&name)
+            });
             let _held = held.collect::<Result<Vec<_>, _>>().ok()?;
             let free = |port: u16| UdpSocket::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
             range.clone().all(free).then_some(Self { range, _held })

@@ -11,7 +11,7 @@ use nix::libc;
 use nix::sys::statvfs::FsFlags;
 use tests::{Answer, Game, Prey, SOON, Setup, Stage, set_mode};
 
-use Layer::{Default, Ipc, Landlock, Mount, Network, Strict, User};
+use Layer::{Default, Inside, Ipc, Landlock, Mount, Network, Rights, Strict, User};
 
 /// A layer of confinement that denies something by itself.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,6 +23,10 @@ enum Layer {
     Landlock,
     /// System calls, but for those of ordinary programs.
     Default,
+    /// The same where the game is in a network of its own: in the host's it makes sockets.
+    Inside,
+    /// Root without capabilities.
+    Rights,
     /// System calls, but for those of a game that has all that it needs.
     Strict,
 }
@@ -33,6 +37,12 @@ struct Probe {
     denied_by: &'static [Layer],
     /// The game is another one afterwards, if it is there at all.
     is_last: bool,
+}
+
+impl Probe {
+    fn is_denied_by(&self, layers: &[Layer]) -> bool {
+        layers.iter().any(|layer| self.denied_by.contains(layer))
+    }
 }
 
 /// Has every probe tried; `is_due` says whether its denial is.
@@ -78,16 +88,14 @@ fn files(stage: &Stage) -> Vec<Probe> {
         probe(format!("read /proc/self/root{}", prey("secret")), &[Landlock]),
         probe(format!("read {config}"), &[Landlock]),
         probe(format!("read {others}/kept"), &[Landlock, User]),
-        probe("read /proc/self/environ", &[Landlock]),
-        probe(format!("read /proc/{daemon}/environ"), &[Landlock, User]),
+        probe(format!("read /proc/{daemon}/environ"), &[Landlock, User, Rights]),
         probe(format!("read /proc/{victim}/environ"), &[Landlock, User]),
         probe(format!("read /proc/{victim}/maps"), &[Landlock, User]),
         probe(format!("read /proc/{victim}/mem"), &[Landlock, User]),
-        probe(format!("read /proc/{daemon}/mem"), &[Landlock, User]),
-        probe("read /dev/kmsg", &[Landlock, User]),
+        probe(format!("read /proc/{daemon}/mem"), &[Landlock, User, Rights]),
+        probe("read /dev/kmsg", &[Landlock, User, Rights]),
         probe("list /", &[Landlock, Strict]),
         probe("list /tmp", &[Landlock, Strict]),
-        probe("list /proc", &[Landlock, Strict]),
         probe(format!("list {others}"), &[Landlock, User, Strict]),
         probe(format!("list /proc/{daemon}/fd"), &[Landlock, User, Strict]),
         probe(format!("write {}", prey("secret")), &[Landlock, Mount, Strict]),
@@ -100,7 +108,7 @@ fn files(stage: &Stage) -> Vec<Probe> {
         probe(format!("move {program}"), &[Landlock, Mount, Strict]),
         probe(format!("chmod {program}"), &[Mount, User, Default, Strict]),
         probe(format!("chmod {others}"), &[User, Default, Strict]),
-        probe("device disk", &[User, Default, Strict]),
+        probe("device disk", &[User, Rights, Default, Strict]),
     ]
 }
 
@@ -126,15 +134,15 @@ fn network(stage: &Stage) -> Vec<Probe> {
     let socket = stage.prey.path("socket");
     let name = &stage.prey.abstract_name;
     vec![
-        probe("socket tcp", &[Default, Strict]),
-        probe("socket tcp6", &[Default, Strict]),
-        probe("socket udp", &[Default, Strict]),
+        probe("socket tcp", &[Inside, Strict]),
+        probe("socket tcp6", &[Inside, Strict]),
+        probe("socket udp", &[Inside, Strict]),
         probe("socket unix", &[Default, Strict]),
-        probe("socket netlink", &[Default, Strict]),
-        probe("socket raw", &[User, Default, Strict]),
-        probe("socket packet", &[User, Default, Strict]),
-        probe(format!("tcp {tcp}"), &[Network, Landlock, Default, Strict]),
-        probe(format!("udp {udp}"), &[Network, Default, Strict]),
+        probe("socket netlink", &[Inside, Strict]),
+        probe("socket raw", &[User, Rights, Default, Strict]),
+        probe("socket packet", &[User, Rights, Default, Strict]),
+        probe(format!("tcp {tcp}"), &[Network, Strict]),
+        probe(format!("udp {udp}"), &[Network, Strict]),
         probe(format!("unix {socket}"), &[Default, Strict]),
         probe(format!("abstract {name}"), &[Network, Landlock, Default, Strict]),
     ]
@@ -151,13 +159,21 @@ fn processes(stage: &Stage) -> Vec<Probe> {
         probe(format!("peek {victim} {address}"), &[Landlock, User, Default, Strict]),
     ];
     for pid in [daemon, launcher, victim] {
+        // A victim has no more rights than the one who is after it.
+        let slowed: &[Layer] = match pid == victim {
+            true => &[User, Default, Strict],
+            false => &[User, Rights, Default, Strict],
+        };
         probes.extend([
             probe(format!("signal {pid}"), &[Landlock, User, Strict]),
             probe(format!("trace {pid}"), &[Landlock, User, Default, Strict]),
-            probe(format!("descriptor {pid} 1"), &[Landlock, User]),
+            probe(
+                format!("descriptor {pid} 1"),
+                if pid == victim { &[Landlock, User] } else { &[Landlock, User, Rights] },
+            ),
             probe(format!("limit {pid}"), &[User, Default, Strict]),
-            probe(format!("slow {pid}"), &[User, Default, Strict]),
-            probe(format!("pin {pid}"), &[User, Default, Strict]),
+            probe(format!("slow {pid}"), slowed),
+            probe(format!("pin {pid}"), slowed),
         ]);
     }
     probes
@@ -170,13 +186,13 @@ fn rights(stage: &Stage) -> Vec<Probe> {
         probe("become-root", &[User, Strict]),
         probe(format!("queue {queue}"), &[Ipc, Landlock, Default, Strict]),
         probe("mount .", &[User, Landlock, Default, Strict]),
-        last("unshare net", &[User, Default, Strict]),
-        last("unshare ipc", &[User, Default, Strict]),
-        last("unshare pid", &[User, Default, Strict]),
-        last("unshare mount", &[User, Default, Strict]),
+        last("unshare net", &[User, Rights, Default, Strict]),
+        last("unshare ipc", &[User, Rights, Default, Strict]),
+        last("unshare pid", &[User, Rights, Default, Strict]),
+        last("unshare mount", &[User, Rights, Default, Strict]),
         last("unshare user", &[Default, Strict]),
         last(format!("enter /proc/{daemon}/ns/net"), &[User, Landlock, Default, Strict]),
-        last("chroot .", &[User, Default, Strict]),
+        last("chroot .", &[User, Rights, Default, Strict]),
     ]
 }
 
@@ -238,20 +254,20 @@ fn a_read_only_file_system_alone() {
 #[test]
 fn landlock_alone() {
     let keys = "landlock = true\nno_new_privileges = true";
-    alone(keys, |probe| probe.denied_by.contains(&Landlock));
+    alone(keys, |probe| probe.is_denied_by(&[Landlock, Rights]));
 }
 
 /// Of the files that its linking takes it can read any, as that is for Landlock to say, but write and make none.
 #[test]
 fn the_strict_list_of_calls_alone() {
     let keys = "seccomp = \"strict\"\nno_new_privileges = true";
-    alone(keys, |probe| probe.denied_by.contains(&Strict));
+    alone(keys, |probe| probe.is_denied_by(&[Strict, Rights]));
 }
 
 #[test]
 fn the_default_list_of_calls_alone() {
     let keys = "seccomp = \"default\"\nno_new_privileges = true";
-    alone(keys, |probe| probe.denied_by.contains(&Default));
+    alone(keys, |probe| probe.is_denied_by(&[Default, Rights]));
 }
 
 /// Tries everything behind all walls. With the default list of calls a game runs programs of the system, and has

@@ -77,17 +77,20 @@ fn default_signals() {
     }
 }
 
-/// The variables of the contract, those of the mode, and nothing of the daemon's own environment.
+/// The variables of the contract, those that programs expect, those of the mode, and nothing of the daemon's own
+/// environment.
 #[test]
 fn a_clean_environment() {
     let (muster, pid) = with_sleep("env = { GREETING = \"a b=c\" }");
     let mut environment = proc::environment(pid);
     environment.sort();
     let port = muster.ports().start().to_string();
-    let place = link(pid, "cwd").parent().unwrap().to_owned();
-    let instance = place.file_name().unwrap().to_str().unwrap();
+    let here = link(pid, "cwd");
+    let instance = here.parent().unwrap().file_name().unwrap().to_str().unwrap();
     let expected = [
         "GREETING=a b=c",
+        &format!("HOME={}", here.display()),
+        "LANG=C.UTF-8",
         "LISTEN_FDNAMES=game",
         "LISTEN_FDS=1",
         &format!("LISTEN_PID={pid}"),
@@ -98,6 +101,8 @@ fn a_clean_environment() {
         &format!("MUSTER_PORT={port}"),
         "MUSTER_PROTOCOL=muster-game/1",
         "MUSTER_PUBLIC_HOST=127.0.0.1",
+        "PATH=/usr/local/bin:/usr/bin:/bin",
+        &format!("TMPDIR={}", here.display()),
     ];
     assert_eq!(environment, expected);
 }

@@ -1,14 +1,15 @@
 //! Which system calls a game may make; seccomp(2).
 //!
-//! An allow-list: what is not named is refused with EPERM, and the few calls that C libraries try first and can do
-//! without, with ENOSYS, so that they do.
+//! An allow-list. What is not named is refused with EPERM, if it is as old as the C libraries that there are; newer
+//! calls, and those that are not known at all, are answered with ENOSYS, as by a kernel that lacks them: libraries and
+//! runtimes try those first and have another way.
 
 mod tree;
 
 use libc::c_long;
 use seccompiler::{BpfProgram, SeccompCmpOp as Op};
 
-use crate::program::{Contract, Profile};
+use crate::program::Profile;
 
 /// What a program is, as far as it decides what it calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -25,6 +26,21 @@ pub(super) struct Calls {
     filters: Vec<(Use, BpfProgram)>,
 }
 
+/// What the games of a mode are allowed besides what all are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Besides {
+    /// Sockets of the internet: they are in the host's network.
+    pub(super) internet: bool,
+    /// Unix sockets to connect to by name: every place is covered where those of other programs are, and those that
+    /// are elsewhere are closed to its user.
+    pub(super) unix: bool,
+    /// To change what files are by their names: nobody else has its user, or all of that user's files are read-only to it
+    /// but those that it may write.
+    pub(super) naming: bool,
+    /// To set how its threads run, by their numbers: nobody else has its user.
+    pub(super) own_threads: bool,
+}
+
 /// What a condition says of one argument of a call.
 #[derive(Debug, Clone)]
 struct Argument(u8, Op, u64);
@@ -35,27 +51,21 @@ type Allowed = (c_long, Vec<Argument>);
 impl Calls {
     /// Prepares the filters of a profile. The program itself is run by the descriptor `program_fd`, which it
     /// cannot make again.
-    pub(super) fn new(
-        profile: Profile,
-        program_fd: u64,
-        contract: Contract,
-        shares_user: bool,
-    ) -> Self {
+    pub(super) fn new(profile: Profile, program_fd: u64, besides: Besides) -> Self {
         let mut filters = Vec::new();
         for is_dynamic in [false, true] {
             for is_template in [false, true] {
                 let used = Use { is_dynamic, is_template };
                 let mut allowed = match profile {
                     Profile::Off => Vec::new(),
-                    Profile::Default if shares_user => default_calls(contract),
-                    Profile::Default => [default_calls(contract), freely(NAMING)].concat(),
+                    Profile::Default => default_calls(besides),
                     Profile::Strict => strict_calls(used),
                 };
                 if is_template {
                     allowed.extend(template_calls());
                 }
                 allowed.push(run_program(program_fd));
-                filters.push((used, tree::lay_out(&allowed, MISSING)));
+                filters.push((used, tree::lay_out(&allowed, MISSING, NEWER)));
             }
         }
         Self { profile, filters }
@@ -86,7 +96,16 @@ fn run_program(program_fd: u64) -> Allowed {
 
 /// What is answered with ENOSYS: clone3 hides its flags from filters, and C libraries use clone where they are told
 /// that it does not exist.
-const MISSING: &[c_long] = &[libc::SYS_clone3, libc::SYS_io_uring_setup];
+const MISSING: &[c_long] = &[
+    libc::SYS_clone3,
+    libc::SYS_io_uring_setup,
+    libc::SYS_io_uring_enter,
+    libc::SYS_io_uring_register,
+];
+
+/// From here on calls that are not allowed are answered with ENOSYS, too: they came with Linux 5.6 or later, so that
+/// whoever makes one is prepared for a kernel without it (fchmodat2, futex_wake, map_shadow_stack, cachestat, ...).
+const NEWER: c_long = libc::SYS_openat2;
 
 fn freely(calls: &[c_long]) -> Vec<Allowed> {
     calls.iter().map(|&call| (call, Vec::new())).collect()
@@ -287,6 +306,10 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_ioctl,
     libc::SYS_fgetxattr,
     libc::SYS_getxattr,
+    libc::SYS_lgetxattr,
+    libc::SYS_listxattr,
+    libc::SYS_llistxattr,
+    libc::SYS_flistxattr,
     libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_listen,
@@ -340,6 +363,8 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_getcpu,
     libc::SYS_sched_getparam,
     libc::SYS_sched_getscheduler,
+    libc::SYS_sched_getattr,
+    libc::SYS_sched_rr_get_interval,
     libc::SYS_sched_get_priority_max,
     libc::SYS_sched_get_priority_min,
     libc::SYS_sysinfo,
@@ -382,6 +407,12 @@ const NAMING: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchownat,
     libc::SYS_utimensat,
+    libc::SYS_setxattr,
+    libc::SYS_lsetxattr,
+    libc::SYS_fsetxattr,
+    libc::SYS_removexattr,
+    libc::SYS_lremovexattr,
+    libc::SYS_fremovexattr,
     #[cfg(target_arch = "x86_64")]
     libc::SYS_chmod,
     #[cfg(target_arch = "x86_64")]
@@ -390,7 +421,18 @@ const NAMING: &[c_long] = &[
     libc::SYS_utimes,
 ];
 
-fn default_calls(contract: Contract) -> Vec<Allowed> {
+/// What a game does to its own threads and processes, by their numbers. Nobody else has its user, and to take
+/// precedence over others (sched(7): the real-time policies) is a right that it lacks.
+const OWN_THREADS: &[c_long] =
+    &[libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
+
+/// The part of a socket's type that is not its flags; linux/net.h.
+const SOCKET_KIND: u64 = 0xF;
+
+/// Policies for threads that wait their turn; sched(7).
+const TURNS: [i32; 3] = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
+
+fn default_calls(besides: Besides) -> Vec<Allowed> {
     let mut calls =
         [freely(PLAIN), freely(OLD_PLAIN), freely(ORDINARY), freely(OLD_ORDINARY)].concat();
     // Threads and processes, but no namespaces, in which a process has rights that it has not here.
@@ -412,13 +454,44 @@ fn default_calls(contract: Contract) -> Vec<Allowed> {
     ] {
         calls.push((call, whose));
     }
+    for policy in TURNS {
+        let arguments =
+            vec![Argument(0, Op::Eq, 0), Argument(1, Op::Eq, u64::from(policy.unsigned_abs()))];
+        calls.push((libc::SYS_sched_setscheduler, arguments));
+    }
+    // A named pipe, which is as harmless as a file; not a device.
+    for (call, kind) in [
+        (libc::SYS_mknodat, 2),
+        #[cfg(target_arch = "x86_64")]
+        (libc::SYS_mknod, 1),
+    ] {
+        let is_pipe = Op::MaskedEq(u64::from(libc::S_IFMT));
+        calls.push((call, vec![Argument(kind, is_pipe, u64::from(libc::S_IFIFO))]));
+    }
     // One who only asks may: some libraries check what they were born with.
     calls.push((libc::SYS_personality, vec![Argument(0, Op::Eq, 0xFFFF_FFFF)]));
-    if contract == (Contract::Plain { binds: true }) {
+    for (calls_of, is_allowed) in [(NAMING, besides.naming), (OWN_THREADS, besides.own_threads)] {
+        calls.extend(freely(if is_allowed { calls_of } else { &[] }));
+    }
+    if besides.unix {
+        // Streams and packets alone.
+        for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
+            let kind = u64::from(kind.unsigned_abs());
+            let is_kind = Op::MaskedEq(SOCKET_KIND);
+            let family = Argument(0, Op::Eq, u64::from(libc::AF_UNIX.unsigned_abs()));
+            calls.push((libc::SYS_socket, vec![family, Argument(1, is_kind, kind)]));
+        }
+    }
+    if besides.internet {
         for family in [libc::AF_INET, libc::AF_INET6] {
             let family = u64::from(family.unsigned_abs());
             calls.push((libc::SYS_socket, vec![Argument(0, Op::Eq, family)]));
         }
+        // How C libraries list the addresses of the host (getifaddrs(3)). To change them is a right that no game has.
+        let (family, route) = (libc::AF_NETLINK, libc::NETLINK_ROUTE);
+        let netlink = [(0, family), (2, route)]
+            .map(|(at, value)| Argument(at, Op::Eq, u64::from(value.unsigned_abs())));
+        calls.push((libc::SYS_socket, netlink.to_vec()));
     }
     calls
 }
@@ -462,8 +535,9 @@ mod tests {
     #[test]
     fn all_filters_compile() {
         for profile in [Profile::Default, Profile::Strict] {
-            for contract in [Contract::Muster, Contract::Plain { binds: true }] {
-                let calls = Calls::new(profile, 1024, contract, false);
+            for all in [false, true] {
+                let besides = Besides { internet: all, unix: all, naming: all, own_threads: all };
+                let calls = Calls::new(profile, 1024, besides);
                 for (used, filter) in &calls.filters {
                     assert!(!filter.is_empty(), "{used:?}");
                 }
@@ -473,7 +547,8 @@ mod tests {
 
     #[test]
     fn what_is_strict_is_less_than_the_default() {
-        let ordinary = [default_calls(Contract::Muster), freely(NAMING)].concat();
+        let all = Besides { internet: false, unix: false, naming: true, own_threads: true };
+        let ordinary = default_calls(all);
         for is_dynamic in [false, true] {
             for (call, _) in strict_calls(Use { is_dynamic, is_template: false }) {
                 assert!(ordinary.iter().any(|(of, _)| *of == call), "call {call}");

@@ -19,6 +19,7 @@ use std::process::{Command, ExitCode, Stdio};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
+use rustix::fs::{Mode, OFlags};
 use serde::{Deserialize, Serialize};
 
 use super::{is_beneath, unavailable};
@@ -38,6 +39,8 @@ pub(super) struct Namespaces {
     pub(super) network: Option<OwnedFd>,
     pub(super) ipc: Option<OwnedFd>,
     pub(super) mount: Option<OwnedFd>,
+    /// The /proc of that mount namespace, in which a game finds itself alone.
+    pub(super) proc: Option<OwnedFd>,
 }
 
 /// Which are wanted.
@@ -67,9 +70,14 @@ struct Done {
     network: Option<Result<(), String>>,
     ipc: Option<Result<(), String>>,
     mount: Option<Result<(), String>>,
+    proc: Option<Result<(), String>>,
 }
 
 impl Namespaces {
+    pub(super) fn are_there(&self) -> bool {
+        [&self.user, &self.network, &self.ipc, &self.mount].into_iter().any(Option::is_some)
+    }
+
     /// Makes those that are wanted and can be had.
     pub(super) fn make(wanted: Wanted, setup: &Setup) -> Self {
         if !(wanted.network || wanted.ipc || wanted.mount) {
@@ -91,7 +99,7 @@ impl Namespaces {
         let confinements = setup.programs.iter().map(|program| &program.confinement);
         let written = confinements.clone().flat_map(|it| it.write.iter().cloned());
         let read = confinements.flat_map(|it| it.read.iter().cloned());
-        let named = setup.programs.iter().flat_map(|it| it.named_files().map(Path::to_owned));
+        let named = setup.programs.iter().flat_map(|it| it.named_paths().map(Path::to_owned));
         let task = Task {
             network: wanted.network,
             ipc: wanted.ipc,
@@ -112,7 +120,7 @@ impl Namespaces {
                 .inspect_err(|error| unavailable(layer, error))
                 .ok(),
             Some(Err(why)) => {
-                unavailable(layer, why);
+                unavailable(layer, format!("{why}; {}", cure()));
                 None
             }
             None => None,
@@ -122,12 +130,43 @@ impl Namespaces {
             network: open("net", "a network namespace: games reach the network", &done.network),
             ipc: open("ipc", "an IPC namespace", &done.ipc),
             mount: open("mnt", "a mount namespace", &done.mount),
+            proc: own_proc(&done, helper.id()),
         };
         // The helper ends when nobody can write to it any more.
         drop(stdin);
         helper.wait()?;
         Ok(made)
     }
+}
+
+/// What helps where a namespace cannot be had.
+fn cure() -> &'static str {
+    match geteuid().is_root() {
+        true => "Muster needs CAP_SYS_ADMIN for it, or a kernel that has them",
+        false => {
+            "start Muster as root, or allow user namespaces (kernel.unprivileged_userns_clone, user.max_user_namespaces)"
+        }
+    }
+}
+
+/// The /proc that the helper has mounted, if it could.
+fn own_proc(done: &Done, helper: u32) -> Option<OwnedFd> {
+    let why = match done.proc.as_ref()? {
+        Ok(()) => {
+            let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
+            let place = format!("/proc/{helper}/root/proc");
+            match rustix::fs::open(place, flags, Mode::empty()) {
+                Ok(proc) => return Some(proc),
+                Err(error) => error.to_string(),
+            }
+        }
+        Err(why) => why.clone(),
+    };
+    // It takes nothing away from the walls: games see less.
+    log::info!(
+        "games have no /proc of their own: {why}; each sees itself in the host's, and not its children"
+    );
+    None
 }
 
 /// The helper: enters what it is told to, says what came of it, and stays until its input ends, so that it can
@@ -164,7 +203,7 @@ fn enter_all(task: &Task) -> Done {
     done.ipc = task.ipc.then(|| enter(CloneFlags::CLONE_NEWIPC));
     done.mount = task.mount.then(|| {
         enter(CloneFlags::CLONE_NEWNS)?;
-        arrange_mounts(task).map_err(|error| error.to_string())
+        arrange_mounts(task, &mut done.proc).map_err(|error| error.to_string())
     });
     done
 }
@@ -183,7 +222,7 @@ fn enter_user_namespace() -> Result<(), String> {
 }
 
 /// Covers the meeting places and makes all else read-only, but for what games may write.
-fn arrange_mounts(task: &Task) -> io::Result<()> {
+fn arrange_mounts(task: &Task, proc: &mut Option<Result<(), String>>) -> io::Result<()> {
     let nothing: Option<&Path> = None;
     // What is mounted here is nobody else's business, and the other way round.
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
@@ -204,12 +243,22 @@ fn arrange_mounts(task: &Task) -> io::Result<()> {
         let flags = MsFlags::MS_BIND | MsFlags::MS_REC;
         mount(Some(source.as_str()), path.as_path(), nothing, flags, nothing)?;
     }
+    *proc = Some(mount_proc().map_err(|error| error.to_string()));
     process::seal_mounts(c"/")?;
     for path in &task.writable {
         let path = CString::new(path.as_os_str().as_encoded_bytes())?;
         process::unseal_mount(&path)?;
     }
     Ok(())
+}
+
+/// Covers /proc by one that shows to each game its own processes, and nothing of the machine: proc(5). Language runtimes
+/// do not start without.
+fn mount_proc() -> nix::Result<()> {
+    let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
+    // "ptraceable", unlike "invisible", makes no exception for a group. By the names, kernels before 5.8 refuse it: to
+    // them it would be an option of the host's /proc, too.
+    mount(Some("proc"), "/proc", Some("proc"), flags, Some("hidepid=ptraceable,subset=pid"))
 }
 
 /// Makes something that another thing of its kind can be mounted on.

@@ -1,4 +1,4 @@
-//! Which files a game may reach; landlock(7).
+//! Which files a game may reach, and which TCP ports; landlock(7).
 
 use std::cell::RefCell;
 use std::os::fd::OwnedFd;
@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
 use landlock::{
-    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, PathBeneath,
-    PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
+    ABI, Access as _, AccessFs, AccessNet, BitFlags, CompatLevel, Compatible as _, NetPort,
+    PathBeneath, PathFd, Ruleset, RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
 };
 
-use super::unavailable;
+use super::{TMP, unavailable, warn_once};
 use crate::program::{Profile, Program};
 
 /// The newest kernel feature that is asked for; an older kernel gives what it has.
@@ -36,6 +36,28 @@ const SYSTEM: &[&str] = &[
     "/etc/pki/tls/openssl.cnf",
 ];
 
+/// How the directories in /etc begin that language runtimes read at their start, and fonts: nothing there is secret.
+const RUNTIMES: &[&str] = &["java", "mono", "dotnet", "python3", "perl", "fonts"];
+
+/// The public certificates of authorities.
+const CERTIFICATES: &[&str] = &[
+    "/etc/ssl/certs",
+    "/etc/pki/tls/certs",
+    "/etc/pki/ca-trust/extracted",
+    "/etc/ca-certificates",
+];
+
+/// What names are looked up by, of hosts and services, where there is a network.
+const NAMES: &[&str] = &[
+    "/etc/nsswitch.conf",
+    "/etc/hosts",
+    "/etc/host.conf",
+    "/etc/gai.conf",
+    "/etc/resolv.conf",
+    "/etc/services",
+    "/etc/protocols",
+];
+
 /// Devices without a memory.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
@@ -48,6 +70,20 @@ pub(crate) struct Paths {
     shared: RefCell<Option<(Vec<Identity>, Rc<OwnedFd>)>>,
     /// The place above all working directories, where it may be open to each game.
     place: Option<PathBuf>,
+    tcp: Tcp,
+    /// The games' own /proc.
+    proc: Option<OwnedFd>,
+    /// Whether games are to see themselves in the host's /proc, for want of their own.
+    sees_itself: bool,
+}
+
+/// What a game may do over TCP, in whatever network it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Tcp {
+    /// Listen on its own port, if it binds it itself.
+    OwnPort,
+    /// Whatever the network lets it: the operator gave it the host's.
+    Anything,
 }
 
 /// A file as the kernel tells it from another one that takes its name: device and number.
@@ -58,8 +94,14 @@ impl Paths {
     ///
     /// With `place`, the place above all working directories, one ruleset serves all games: it is made quicker, and
     /// to be asked for only where something else keeps games out of each other's directories.
-    pub(super) fn new(program: &Program, place: Option<PathBuf>) -> Option<Self> {
-        if let Err(error) = ruleset() {
+    pub(super) fn new(
+        program: &Program,
+        place: Option<PathBuf>,
+        proc: Option<OwnedFd>,
+        has_tmp: bool,
+    ) -> Option<Self> {
+        let tcp = if program.confinement.network { Tcp::OwnPort } else { Tcp::Anything };
+        if let Err(error) = ruleset(tcp) {
             unavailable("Landlock, so games reach every file of their user", error);
             return None;
         }
@@ -75,12 +117,15 @@ impl Paths {
         let read = (AccessFs::from_read(NEWEST) & !BitFlags::from(AccessFs::Execute)) | run;
         let write = (AccessFs::from_all(NEWEST) & !BitFlags::from(AccessFs::Execute)) | run;
         let device = AccessFs::ReadFile | AccessFs::WriteFile;
-        let system = SYSTEM.iter().map(|path| (Path::new(*path), read));
-        let devices = DEVICES.iter().map(|path| (Path::new(*path), device));
+        let names = if program.reaches_network() { NAMES } else { &[] };
+        let system = [SYSTEM, CERTIFICATES, names].concat();
+        let system = system.iter().map(|path| (PathBuf::from(path), read));
+        let system = system.chain(runtimes().map(|path| (path, read)));
+        let devices = DEVICES.iter().map(|path| (PathBuf::from(path), device));
         let mut allowed: Vec<_> = system
             .chain(devices)
             // Not every system has all of them.
-            .filter_map(|(path, access)| Some((PathFd::new(path).ok()?, access)))
+            .filter_map(|(path, access)| Some((PathFd::new(&path).ok()?, access_to(&path, access))))
             .collect();
         let listed = &program.confinement;
         let listed = listed
@@ -91,31 +136,56 @@ impl Paths {
         for (path, access) in listed {
             match PathFd::new(path) {
                 Ok(opened) => allowed.push((opened, access_to(path, access))),
-                Err(error) => log::warn!(
+                Err(error) => warn_once(format!(
                     "mode {}: games will not find a path of theirs: {error}",
                     program.mode
-                ),
+                )),
             }
         }
-        Some(Self { allowed, own: write, shared: RefCell::new(None), place })
+        // What covers it in each game's mount namespace is found beneath it all the same.
+        if let Some(tmp) = has_tmp.then(|| PathFd::new(TMP).ok()).flatten() {
+            allowed.push((tmp, write));
+        }
+        // Who only plays opens nothing.
+        let needs_proc = program.confinement.seccomp != Profile::Strict;
+        let proc = proc.filter(|_| needs_proc);
+        let sees_itself = needs_proc && proc.is_none() && program.template.is_none();
+        let place = place.filter(|_| !sees_itself);
+        Some(Self {
+            allowed,
+            own: write,
+            shared: RefCell::new(None),
+            place,
+            tcp,
+            proc,
+            sees_itself,
+        })
     }
 
-    /// The ruleset for a game, with its working directory and the files that it is run from or that its command names.
-    /// `None`: an older kernel than the one that was asked at the start.
+    /// Whether the launch step is to open to each game what the host's /proc tells about it.
+    pub(crate) fn are_to_show_itself(&self) -> bool {
+        self.sees_itself
+    }
+
+    /// The ruleset for a game, with its working directory, the files that it is run from or that its command names, and
+    /// the port that it binds itself. `None`: an older kernel than the one that was asked at the start.
     pub(crate) fn ruleset<'a>(
         &self,
         directory: &Path,
         run: impl Iterator<Item = &'a Path>,
         named: impl Iterator<Item = &'a Path>,
+        port: Option<u16>,
     ) -> Result<Option<Rc<OwnedFd>>, RulesetError> {
         let run = run.map(|file| (file, AccessFs::ReadFile | AccessFs::Execute));
-        let named = named.map(|file| (file, self.own & (AccessFs::ReadFile | AccessFs::Execute)));
+        let read = AccessFs::ReadFile | AccessFs::ReadDir | AccessFs::Execute;
+        let named = named.map(|path| (path, access_to(path, self.own & read)));
         let files: Vec<(PathFd, BitFlags<AccessFs>)> = run
             .chain(named)
             .filter_map(|(file, access)| Some((PathFd::new(file).ok()?, access)))
             .collect();
-        let Some(place) = &self.place else {
-            return Ok(self.make_ruleset(directory, &files)?.map(Rc::new));
+        let port = port.filter(|_| self.tcp == Tcp::OwnPort);
+        let Some(place) = self.place.as_ref().filter(|_| port.is_none()) else {
+            return Ok(self.make_ruleset(directory, &files, port)?.map(Rc::new));
         };
         // A program that was installed anew has its old name and is another file.
         let identities: Vec<Identity> = files.iter().map(|(file, _)| identity(file)).collect();
@@ -124,7 +194,7 @@ impl Paths {
         {
             return Ok(Some(Rc::clone(shared)));
         }
-        let made = self.make_ruleset(place, &files)?.map(Rc::new);
+        let made = self.make_ruleset(place, &files, None)?.map(Rc::new);
         *self.shared.borrow_mut() = made.clone().map(|made| (identities, made));
         Ok(made)
     }
@@ -133,10 +203,19 @@ impl Paths {
         &self,
         directory: &Path,
         files: &[(PathFd, BitFlags<AccessFs>)],
+        port: Option<u16>,
     ) -> Result<Option<OwnedFd>, RulesetError> {
-        let mut ruleset = ruleset()?;
+        let mut ruleset = ruleset(self.tcp)?;
+        if let Some(port) = port {
+            // Who binds every address of the host finds the same port on each.
+            ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
+        }
         for (path, access) in &self.allowed {
             ruleset = ruleset.add_rule(PathBeneath::new(path, *access))?;
+        }
+        if let Some(proc) = &self.proc {
+            let access = AccessFs::ReadFile | AccessFs::ReadDir;
+            ruleset = ruleset.add_rule(PathBeneath::new(proc, access))?;
         }
         if let Ok(directory) = PathFd::new(directory) {
             ruleset = ruleset.add_rule(PathBeneath::new(directory, self.own))?;
@@ -158,19 +237,30 @@ fn whole_ruleset() -> Result<landlock::RulesetCreated, RulesetError> {
         .create()
 }
 
+/// The directories of language runtimes that there are.
+fn runtimes() -> impl Iterator<Item = PathBuf> {
+    let entries = std::fs::read_dir("/etc").into_iter().flatten().flatten();
+    entries.map(|entry| entry.path()).filter(|path| {
+        let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+        RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) && path.is_dir()
+    })
+}
+
 fn identity(file: &PathFd) -> Identity {
     rustix::fs::fstat(file).map_or((0, 0), |stat| (stat.st_dev, stat.st_ino))
 }
 
-/// Nothing is allowed yet, of anything that the kernel knows to forbid: files, TCP, and signals and abstract
-/// sockets of processes outside.
-fn ruleset() -> Result<landlock::RulesetCreated, RulesetError> {
-    Ruleset::default()
+/// Nothing is allowed yet, of anything that the kernel knows to forbid: files, TCP where it is not free, and signals and
+/// abstract sockets of processes outside.
+fn ruleset(tcp: Tcp) -> Result<landlock::RulesetCreated, RulesetError> {
+    let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
         .handle_access(AccessFs::from_all(NEWEST))?
-        .handle_access(AccessNet::from_all(NEWEST))?
-        .scope(Scope::from_all(NEWEST))?
-        .create()
+        .scope(Scope::from_all(NEWEST))?;
+    match tcp {
+        Tcp::OwnPort => ruleset.handle_access(AccessNet::from_all(NEWEST))?.create(),
+        Tcp::Anything => ruleset.create(),
+    }
 }
 
 /// A file has fewer ways to be used than a directory.

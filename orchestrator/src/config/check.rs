@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::time::Duration;
 
+use launcher::DEFAULT_FIRST_USER;
 use log::LevelFilter;
 use toml::Spanned;
 
@@ -26,9 +27,6 @@ const PORT_MIN: u16 = 1024;
 
 /// Clients that are kept only to be refused, where there are descriptors enough.
 const REFUSED_MAX: usize = 256;
-
-/// The first of a range of users that systemd's list of users and groups leaves to nobody; the last one is far off.
-const FIRST_USER: u32 = 0x7000_0000;
 
 /// The longest duration that a key takes, so that no sum of durations can overflow.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
@@ -62,8 +60,8 @@ pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
         first_user: checker.number(
             "confinement.first_user",
             &file.confinement.first_user,
-            FIRST_USER,
-            1_000..=FIRST_USER,
+            DEFAULT_FIRST_USER,
+            1_000..=DEFAULT_FIRST_USER,
         )?,
         modes,
         order: Vec::new(),

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use bytesize::ByteSize;
-use launcher::{Confinement, Limits, Profile};
+use launcher::{Confinement, Limits, Profile, User};
 
 use super::ConfigError;
 use super::check::Checker;
@@ -14,8 +14,8 @@ const UNLIMITED: &str = "unlimited";
 
 const MEMORY_MAX: u64 = 1 << 30;
 const FILES_MAX: u64 = 1_024;
-const FILE_SIZE_MAX: u64 = 64 << 20;
-const PROCESSES_MAX: u64 = 64;
+const FILE_SIZE_MAX: u64 = 1 << 30;
+const PROCESSES_MAX: u64 = 256;
 
 /// The most open files that a key takes; the system's own limit may be lower.
 const FILES_CEILING: u64 = 1 << 20;
@@ -34,15 +34,18 @@ impl Checker<'_> {
             mode.as_ref().or(all.as_ref()).map_or(default, |it| *it.get_ref())
         };
         let on = flag(&mode.enabled, &all.enabled, true);
+        let wall = |key: &str, word: &str, mode: &Key<raw::Wall>, all: &Key<raw::Wall>| {
+            self.wall(key, word, mode.as_ref().or(all.as_ref()), on)
+        };
         let paths = |mode: &Key<Vec<PathBuf>>, all: &Key<Vec<PathBuf>>, key: &str| {
             self.paths(key, mode.as_ref().or(all.as_ref()))
         };
         let confinement = Confinement {
-            user: flag(&mode.user, &all.user, on),
+            user: self.user(mode.user.as_ref().or(all.user.as_ref()), on)?,
             no_new_privileges: flag(&mode.no_new_privileges, &all.no_new_privileges, on),
-            network: flag(&mode.network, &all.network, on),
-            ipc: flag(&mode.ipc, &all.ipc, on),
-            mount: flag(&mode.mount, &all.mount, on),
+            network: wall("network", "none", &mode.network, &all.network)?,
+            ipc: wall("ipc", "private", &mode.ipc, &all.ipc)?,
+            mount: wall("mount", "private", &mode.mount, &all.mount)?,
             landlock: flag(&mode.landlock, &all.landlock, on),
             seccomp: self.profile(mode, all, on, is_ours)?,
             cgroup: flag(&mode.cgroup, &all.cgroup, on),
@@ -52,6 +55,61 @@ impl Checker<'_> {
         };
         self.promise_is_kept(mode, all, &confinement)?;
         Ok(confinement)
+    }
+
+    /// Whether a wall is up: by a word for it, by `"host"`, or by the older `true` and `false`.
+    fn wall(
+        &self,
+        key: &str,
+        up: &str,
+        value: Option<&toml::Spanned<raw::Wall>>,
+        default: bool,
+    ) -> Result<bool, ConfigError> {
+        let Some(value) = value else { return Ok(default) };
+        match value.get_ref() {
+            raw::Wall::Flag(is_up) => Ok(*is_up),
+            raw::Wall::Word(word) if word == up => Ok(true),
+            raw::Wall::Word(word) if word == "host" => Ok(false),
+            raw::Wall::Word(word) => {
+                let problem = format!("must be \"{up}\" or \"host\", is \"{word}\"");
+                Err(self.wrong(&format!("confinement.{key}"), value, problem))
+            }
+        }
+    }
+
+    /// As whom games run: a user of their own, Muster's, or one of the system's.
+    fn user(
+        &self,
+        value: Option<&toml::Spanned<raw::User>>,
+        default: bool,
+    ) -> Result<User, ConfigError> {
+        let flag = |is_own| if is_own { User::Own } else { User::Muster };
+        let Some(value) = value else { return Ok(flag(default)) };
+        let found = match value.get_ref() {
+            raw::User::Flag(is_own) => return Ok(flag(*is_own)),
+            raw::User::Name(name) => nix::unistd::User::from_name(name),
+            raw::User::Number(number) => {
+                let Some(number) = u32::try_from(*number).ok().filter(|id| *id != u32::MAX) else {
+                    let problem = format!("must be a user by name or number, is {number}");
+                    return Err(self.wrong("confinement.user", value, problem));
+                };
+                let named = nix::unistd::User::from_uid(number.into());
+                // A user without a name has a group of the same number, as games with users of their own do.
+                let unnamed = User::Named { user: number, group: number };
+                return Ok(named.ok().flatten().map_or(unnamed, |it| named_user(&it)));
+            }
+        };
+        match found {
+            Ok(Some(user)) => Ok(named_user(&user)),
+            Ok(None) => {
+                let problem = "there is no such user on this machine; useradd --system makes one";
+                Err(self.wrong("confinement.user", value, problem))
+            }
+            Err(error) => {
+                let problem = format!("cannot look this user up: {error}");
+                Err(self.wrong("confinement.user", value, problem))
+            }
+        }
     }
 
     /// The kernel confines nobody by Landlock or seccomp who might gain rights afterwards.
@@ -191,7 +249,7 @@ impl Checker<'_> {
 /// The layers that a confinement leaves out, by the names of their keys.
 pub(super) fn left_out(confinement: &Confinement) -> Vec<&'static str> {
     let layers = [
-        ("user", confinement.user),
+        ("user", confinement.user != User::Muster),
         ("no_new_privileges", confinement.no_new_privileges),
         ("network", confinement.network),
         ("ipc", confinement.ipc),
@@ -201,4 +259,8 @@ pub(super) fn left_out(confinement: &Confinement) -> Vec<&'static str> {
         ("cgroup", confinement.cgroup),
     ];
     layers.into_iter().filter_map(|(name, is_up)| (!is_up).then_some(name)).collect()
+}
+
+fn named_user(user: &nix::unistd::User) -> User {
+    User::Named { user: user.uid.as_raw(), group: user.gid.as_raw() }
 }

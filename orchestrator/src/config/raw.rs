@@ -135,11 +135,11 @@ pub(super) struct Skill {
 #[serde(deny_unknown_fields, default)]
 pub(super) struct Confinement {
     pub(super) enabled: Key<bool>,
-    pub(super) user: Key<bool>,
+    pub(super) user: Key<User>,
     pub(super) no_new_privileges: Key<bool>,
-    pub(super) network: Key<bool>,
-    pub(super) ipc: Key<bool>,
-    pub(super) mount: Key<bool>,
+    pub(super) network: Key<Wall>,
+    pub(super) ipc: Key<Wall>,
+    pub(super) mount: Key<Wall>,
     pub(super) landlock: Key<bool>,
     pub(super) seccomp: Key<String>,
     pub(super) cgroup: Key<bool>,
@@ -152,6 +152,23 @@ pub(super) struct Confinement {
     pub(super) files_max: Key<Amount>,
     pub(super) file_size_max: Key<Amount>,
     pub(super) processes_max: Key<Amount>,
+}
+
+/// Whether games are kept from something of the host's: in a word, or by the older yes or no, where `true` keeps them.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected a word such as \"host\", or true or false")]
+pub(super) enum Wall {
+    Flag(bool),
+    Word(String),
+}
+
+/// As whom games run.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false, or a user by name or number")]
+pub(super) enum User {
+    Flag(bool),
+    Number(i64),
+    Name(String),
 }
 
 /// A limit, with its unit or without.

@@ -5,6 +5,9 @@
 
 use std::fmt;
 use std::net::IpAddr;
+use std::path::Path;
+
+use launcher::{Profile, User};
 
 use super::confinement::left_out;
 use super::positions::Position;
@@ -57,6 +60,9 @@ impl Config {
         for mode in self.modes.iter().filter(|mode| !mode.is_closed) {
             warnings.extend(self.warn_of_transport(mode));
             warnings.extend(self.warn_of_open_walls(mode));
+            warnings.extend(self.warn_of_root(mode));
+            warnings.extend(self.warn_of_wide_paths(mode));
+            warnings.extend(self.warn_of_32_bits(mode));
         }
         warnings
     }
@@ -143,12 +149,70 @@ impl Config {
         }
         let text =
             format!("mode {}: confinement without {}, as configured", mode.name, layers.join(", "));
-        let of_mode = format!("mode.{}.confinement", mode.name);
-        let keys: Vec<String> = layers
-            .into_iter()
-            .chain(["enabled"])
-            .flat_map(|key| [format!("{of_mode}.{key}"), format!("confinement.{key}")])
-            .collect();
-        Some(Warning::new(text).at(self, keys))
+        let keys = [layers, vec!["enabled"]].concat();
+        Some(Warning::new(text).at(self, keys_of(mode, &keys)))
     }
+}
+
+impl Config {
+    /// Games that are root, where Muster is.
+    fn warn_of_root(&self, mode: &Mode) -> Option<Warning> {
+        let stays_root = match mode.confinement.user {
+            User::Muster => nix::unistd::geteuid().is_root(),
+            User::Named { user, .. } => user == 0,
+            User::Own => false,
+        };
+        let rights = match mode.confinement.no_new_privileges {
+            true => "although without root's capabilities",
+            false => "with all of Muster's capabilities",
+        };
+        stays_root.then(|| {
+            let text = format!(
+                "mode {}: its games run as root, {rights}: they own root's files; \
+                 confinement.user = true, or a user's name, makes them somebody else",
+                mode.name
+            );
+            Warning::new(text).at(self, keys_of(mode, &["user", "enabled"]))
+        })
+    }
+
+    /// Directories that a command names and that are not opened for it.
+    fn warn_of_wide_paths(&self, mode: &Mode) -> Option<Warning> {
+        let program = &self.programs.get(mode.program)?.run;
+        let listed = |path: &Path| {
+            let lists = [&mode.confinement.read, &mode.confinement.write];
+            lists.into_iter().flatten().any(|listed| path.starts_with(listed))
+        };
+        let path = program.too_wide_paths().find(|path| !listed(path))?;
+        mode.confinement.landlock.then(|| {
+            let text = format!(
+                "mode {}: its command names the directory {}, which games cannot read for that: it holds more than \
+                 a game's own files; name it in confinement.read, or one below it",
+                mode.name,
+                path.display()
+            );
+            Warning::new(text).at(self, [format!("mode.{}.command", mode.name)])
+        })
+    }
+
+    /// Programs that a filter of system calls leaves nothing of.
+    fn warn_of_32_bits(&self, mode: &Mode) -> Option<Warning> {
+        let program = Path::new(&mode.command[0]);
+        let is_filtered = mode.confinement.seccomp != Profile::Off;
+        (is_filtered && program.is_absolute() && launcher::is_32_bit(program)).then(|| {
+            let text = format!(
+                "mode {}: {} is a program of 32 bits and will not start, as confinement.seccomp cannot tell its \
+                 system calls apart; use a build for 64 bits, or set that to \"off\"",
+                mode.name,
+                program.display()
+            );
+            Warning::new(text).at(self, [format!("mode.{}.command", mode.name)])
+        })
+    }
+}
+
+/// The keys of a mode's confinement, and those for all modes.
+fn keys_of(mode: &Mode, keys: &[&str]) -> Vec<String> {
+    let of_mode = format!("mode.{}.confinement", mode.name);
+    keys.iter().flat_map(|key| [format!("{of_mode}.{key}"), format!("confinement.{key}")]).collect()
 }

@@ -43,12 +43,18 @@ const RETURN: u16 = 0x06;
 enum Answer {
     Allow,
     Refuse,
+    /// As a kernel that has no such call.
+    Lack,
     /// It depends on the arguments.
     Ask(c_long),
 }
 
-/// Lays out a filter that allows these calls, answers `missing` with ENOSYS, and all others with EPERM.
-pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long]) -> BpfProgram {
+/// The numbers of another convention, x32, begin here.
+const OTHER_CONVENTION: c_long = 0x4000_0000;
+
+/// Lays out a filter that allows these calls, answers `missing` and, from the number `newer` on, all others with
+/// ENOSYS, and those below it with EPERM.
+pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long], newer: c_long) -> BpfProgram {
     let mut program = vec![
         instruction(LOAD, 0, 0, ARCHITECTURE_AT),
         instruction(JUMP_IF_EQUAL, 1, 0, ARCHITECTURE),
@@ -59,12 +65,16 @@ pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long]) -> BpfProgram {
         program.push(instruction(JUMP_IF_EQUAL, 0, 1, number(*call)));
         program.push(refuse(libc::ENOSYS));
     }
-    search(&runs(allowed), allowed, &mut program);
+    search(&runs(allowed, newer), allowed, &mut program);
     program
 }
 
 /// The numbers at which the answer changes, from 0, and what it is from there on.
-fn runs(allowed: &[Allowed]) -> Vec<(c_long, Answer)> {
+fn runs(allowed: &[Allowed], newer: c_long) -> Vec<(c_long, Answer)> {
+    let otherwise = |call| match (newer..OTHER_CONVENTION).contains(&call) {
+        true => Answer::Lack,
+        false => Answer::Refuse,
+    };
     let mut answers: BTreeMap<c_long, Answer> = BTreeMap::new();
     for (call, arguments) in allowed {
         let answer = if arguments.is_empty() { Answer::Allow } else { Answer::Ask(*call) };
@@ -74,9 +84,12 @@ fn runs(allowed: &[Allowed]) -> Vec<(c_long, Answer)> {
             *known = answer;
         }
     }
+    for begin in [newer, OTHER_CONVENTION] {
+        answers.entry(begin).or_insert_with(|| otherwise(begin));
+    }
     let mut runs = vec![(0, Answer::Refuse)];
     for (call, answer) in answers {
-        for (begin, answer) in [(call, answer), (call + 1, Answer::Refuse)] {
+        for (begin, answer) in [(call, answer), (call + 1, otherwise(call + 1))] {
             match runs.last_mut() {
                 Some((last, known)) if *last == begin => *known = answer,
                 _ => runs.push((begin, answer)),
@@ -91,6 +104,7 @@ fn runs(allowed: &[Allowed]) -> Vec<(c_long, Answer)> {
 fn search(runs: &[(c_long, Answer)], allowed: &[Allowed], program: &mut BpfProgram) {
     match runs {
         [] | [(_, Answer::Refuse)] => program.push(refuse(libc::EPERM)),
+        [(_, Answer::Lack)] => program.push(refuse(libc::ENOSYS)),
         [(_, Answer::Allow)] => {
             program.push(instruction(RETURN, 0, 0, SeccompAction::Allow.into()));
         }
@@ -198,7 +212,7 @@ mod tests {
         let one_only = (7, vec![Argument(0, SeccompCmpOp::Eq, 5)]);
         let free_in_any_case = (9, vec![Argument(0, SeccompCmpOp::Eq, 5)]);
         let allowed: Vec<Allowed> = free.chain([one_only, free_in_any_case]).collect();
-        let program = lay_out(&allowed, &[435]);
+        let program = lay_out(&allowed, &[435], 440);
         let allow = u32::from(SeccompAction::Allow);
         let refused = u32::from(SeccompAction::Errno(libc::EPERM.unsigned_abs()));
         let missing = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
@@ -207,6 +221,7 @@ mod tests {
             let expected = match call {
                 435 => missing,
                 0..450 if call % 3 == 0 => allow,
+                440.. => missing,
                 _ => refused,
             };
             assert_eq!(said, expected, "call {call}");
