@@ -357,6 +357,9 @@ fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(ResourceKind, u6
         (Resource::RLIMIT_FSIZE, limits.file_size_max),
         (Resource::RLIMIT_NPROC, processes_max),
         (Resource::RLIMIT_CORE, Some(0)),
+        // No game takes precedence over others by itself.
+        (Resource::RLIMIT_NICE, Some(0)),
+        (Resource::RLIMIT_RTPRIO, Some(0)),
     ];
     let at_most = |resource, max: u64| getrlimit(resource).map_or(max, |(_, hard)| max.min(hard));
     let limit = |(resource, max): (Resource, Option<u64>)| {

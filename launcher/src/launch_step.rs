@@ -38,6 +38,9 @@ const CANNOT_RUN: i32 = 127;
 /// No kernel knows a capability with a higher number: a set has 64 bits.
 const CAPABILITY_MAX: u32 = 63;
 
+/// The last attempt of all.
+const RUN: &str = "run it";
+
 /// Digits of the highest process id.
 const PID_DIGITS: usize = 10;
 
@@ -120,6 +123,10 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
         None => Ok(pid),
         Some(Stumble { attempt, errno }) => {
             let error = io::Error::from_raw_os_error(errno);
+            // The caller says what cannot be run.
+            if attempt == RUN {
+                return Err(error);
+            }
             Err(io::Error::new(error.kind(), format!("cannot {attempt}: {error}")))
         }
     }
@@ -180,7 +187,7 @@ fn become_game(
                     libc::AT_EMPTY_PATH,
                 );
             }
-            stumble("run it")
+            stumble(RUN)
         }
         Err(stumble) => stumble,
     }
@@ -189,7 +196,7 @@ fn become_game(
 fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     // SAFETY: setpgid(2) takes numbers.
     check("give it a process group", unsafe { libc::setpgid(0, 0) })?;
-    give_up_precedence()?;
+    be_nice_as_others()?;
     enter_cgroup(plan)?;
     place_descriptors(plan)?;
     for namespace in plan.namespaces {
@@ -231,14 +238,18 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     Ok(program)
 }
 
-/// Muster may have been started with precedence over others (nice(2) below 0). That is for its loop, not for games.
-fn give_up_precedence() -> Result<(), Stumble> {
+/// Muster may have been started with precedence over others (nice(2) below 0). That is for its loop, not for games. Nor
+/// is a game to come last because somebody started Muster with `nice`.
+fn be_nice_as_others() -> Result<(), Stumble> {
     // SAFETY: getpriority(2) takes numbers. An error is -1, too, and does no harm here.
-    if unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) } >= 0 {
+    let inherited = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
+    if inherited == 0 {
         return Ok(());
     }
-    // SAFETY: setpriority(2) takes numbers. To have less precedence takes no rights.
-    check("give up its precedence", unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) })
+    // SAFETY: setpriority(2) takes numbers.
+    let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
+    // To have less precedence takes no rights; to have more does, and without them the game runs as it is.
+    if inherited > 0 { Ok(()) } else { check("give up its precedence", result) }
 }
 
 fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
@@ -381,28 +392,6 @@ fn check(attempt: &'static str, result: impl Into<i64>) -> Result<(), Stumble> {
 fn stumble(attempt: &'static str) -> Stumble {
     let errno = io::Error::last_os_error().raw_os_error().unwrap_or_default();
     Stumble { attempt, errno }
-}
-
-/// Gives every signal its default action, once, for the launcher and all that it makes. That includes the two that
-/// the C library keeps for itself: its `sigaction` does not touch them, and the `posix_spawn` that made the
-/// launcher leaves them ignored. Hence the system call.
-pub(crate) fn reset_signal_actions() {
-    // The kernel's `struct sigaction`, in whatever order its fields are: SIG_DFL, no flags, an empty mask.
-    let default = [0_u64; 4];
-    for signal in 1..=libc::SIGRTMAX() {
-        // SAFETY: sigaction(2): "If act is non-NULL, the new action for signal signum is installed from act", and
-        // `default` is as large as the kernel's structure. SIG_DFL names no code of ours. SIGKILL and SIGSTOP
-        // are answered with EINVAL; they have their defaults anyway.
-        unsafe {
-            libc::syscall(
-                libc::SYS_rt_sigaction,
-                signal,
-                default.as_ptr(),
-                ptr::null::<u64>(),
-                size_of::<u64>(),
-            );
-        }
-    }
 }
 
 /// Takes the descriptor that the launcher was born with as its end of the channel to the daemon, and leaves

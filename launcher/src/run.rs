@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::SigSet;
-use nix::sys::stat::{Mode, umask};
+use process::start::{self, Part};
 
 use crate::adrift::Adrift;
 use crate::birth::{Born, Maker, Request};
@@ -55,10 +55,9 @@ fn run(start_log: impl FnOnce(&str)) -> io::Result<()> {
     start_log(&setup.log);
     // A signal to all of Muster's processes, Ctrl-C or a service manager's, is for the daemon to act on.
     SigSet::all().thread_block()?;
-    // Directories are to be their owner's, whatever the daemon was started with.
-    let inherited = umask(Mode::empty());
-    umask(inherited & (Mode::S_IRWXG | Mode::S_IRWXO));
-    launch_step::reset_signal_actions();
+    for (attempt, error) in start::begin(Part::Launcher) {
+        log::warn!("the launcher cannot {attempt}: {error}; games begin as it does");
+    }
     let channel = launch_step::arrange_own_descriptors()?;
     Launcher::new(setup, channel).run()
 }

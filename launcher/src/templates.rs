@@ -258,7 +258,7 @@ impl Templates {
             Err(fault) if slot.serving.is_none() => {
                 refuse_all(&mut slot.waiting, &fault, outcomes);
             }
-            Err(fault) => log::warn!("cannot renew the template of mode {mode}: {fault:?}"),
+            Err(fault) => log::warn!("cannot renew the template of mode {mode}: {fault}"),
         }
     }
 }

@@ -2,6 +2,7 @@
 //! with descriptors attached, over a Unix socket of type `SOCK_SEQPACKET`; unix(7).
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::net::IpAddr;
@@ -173,6 +174,15 @@ impl Fault {
     /// Names what was attempted before an error.
     pub(crate) fn of(attempt: &str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Other(format!("cannot {attempt}: {error}"))
+    }
+}
+
+impl fmt::Display for Fault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PortBusy => f.write_str("another program holds its port"),
+            Self::Other(why) => f.write_str(why),
+        }
     }
 }
 

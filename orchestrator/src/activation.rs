@@ -116,7 +116,7 @@ fn check(name: &str, socket: &OwnedFd) -> Result<(), ListenError> {
         Ok(Type::STREAM) if local_address(&socket).is_none() => "not of the Internet".to_owned(),
         Ok(Type::STREAM) if !socket.is_listener().unwrap_or(false) => "a connection".to_owned(),
         Ok(Type::STREAM) => return Ok(()),
-        Ok(other) => format!("of type {other:?}"),
+        Ok(other) => format!("of type {}", i32::from(other)),
     };
     Err(ListenError::WrongType { name: name.to_owned(), what })
 }

@@ -13,6 +13,8 @@ use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
 use serde::{Deserialize, Serialize};
 use serde_json::error::Category;
 
+use crate::allowance::Allowance;
+use crate::clock::Instant;
 use crate::continuity::{Kept, StateError, Text, take};
 use crate::rest::Rest;
 use crate::tokens;
@@ -20,10 +22,16 @@ use crate::tokens;
 /// What waits to be written to a game that does not read, in bytes.
 const UNSENT_MAX: usize = 2 * CONTROL_LINE_MAX;
 
+/// Lines that a game may say at once, and each second in the long run. A full game says two for each player, and then one
+/// every few seconds. Who says more waits, as the channel is a stream.
+const LINES_AT_ONCE: u32 = 1024;
+const LINES_PER_SECOND: u32 = 250;
+
 /// The daemon's end.
 pub(crate) struct Control {
     socket: Option<UnixStream>,
     lines: LineBuffer,
+    allowance: Allowance,
     unsent: BytesMut,
     /// Whether the poll told that the game's end is closed.
     end_is_near: bool,
@@ -62,6 +70,7 @@ impl Control {
         Self {
             socket: control.and_then(|control| watch(control).inspect_err(report).ok()),
             lines: LineBuffer::new(CONTROL_LINE_MAX),
+            allowance: Allowance::new(LINES_AT_ONCE, LINES_PER_SECOND, Instant::now()),
             unsent: BytesMut::new(),
             end_is_near: false,
             is_torn: false,
@@ -112,8 +121,28 @@ impl Control {
         self.end_is_near = true;
     }
 
-    /// Reads what the game said on its control channel, its share of a turn.
-    pub(crate) fn read(&mut self, chunk: &mut [u8]) -> (Vec<Said>, Rest) {
+    /// Reads what the game said on its control channel, its share of a turn, and no more than it may say.
+    pub(crate) fn read(&mut self, chunk: &mut [u8], now: Instant) -> (Vec<Said>, Rest) {
+        let mut said = Vec::new();
+        // What was left the last time. The channel's end may be near, and behind it.
+        if let Some(due) = self.understand(&mut said, Some(now)) {
+            return (said, Rest::Later(due));
+        }
+        let (more, rest) = self.read_on(chunk, Some(now));
+        said.extend(more);
+        (said, rest)
+    }
+
+    /// Reads what a game has left in its channel, its share of a turn: that much it may have said.
+    pub(crate) fn read_last(&mut self, chunk: &mut [u8]) -> (Vec<Said>, Rest) {
+        let mut said = Vec::new();
+        self.understand(&mut said, None);
+        let (more, rest) = self.read_on(chunk, None);
+        said.extend(more);
+        (said, rest)
+    }
+
+    fn read_on(&mut self, chunk: &mut [u8], now: Option<Instant>) -> (Vec<Said>, Rest) {
         let mut said = Vec::new();
         let Some(socket) = &mut self.socket else { return (said, Rest::Nothing) };
         let mut rest = Rest::More;
@@ -130,27 +159,45 @@ impl Control {
             }
             Err(_) => self.socket = None,
         }
-        loop {
-            match self.lines.next_line() {
-                Ok(None) => break,
-                Ok(Some(line)) => match (FromGame::parse(&line), mem::take(&mut self.is_torn)) {
-                    (Ok(message), _) => said.push(Said::Message(message)),
-                    (Err(_), true) => {}
-                    (Err(error), false) => {
-                        return self.end_of_trust(said, describe(&error, line.len()));
-                    }
-                },
-                Err(error) => return self.end_of_trust(said, error.to_string()),
-            }
+        if let Some(due) = self.understand(&mut said, now) {
+            return (said, Rest::Later(due));
         }
         (said, if self.socket.is_some() { rest } else { Rest::Nothing })
     }
 
+    /// Takes the lines that were read, as many as may be said now. Gives when the next one may.
+    fn understand(&mut self, said: &mut Vec<Said>, now: Option<Instant>) -> Option<Instant> {
+        loop {
+            if let Some(due) = now.and_then(|now| self.allowance.wait(now)) {
+                return Some(due);
+            }
+            let line = match self.lines.next_line() {
+                Ok(None) => return None,
+                Ok(Some(line)) => line,
+                Err(error) => {
+                    self.end_of_trust(said, error.to_string());
+                    return None;
+                }
+            };
+            if let Some(now) = now {
+                self.allowance.take(1, now);
+            }
+            match (FromGame::parse(&line), mem::take(&mut self.is_torn)) {
+                (Ok(message), _) => said.push(Said::Message(message)),
+                (Err(_), true) => {}
+                (Err(error), false) => {
+                    self.end_of_trust(said, describe(&error, line.len()));
+                    return None;
+                }
+            }
+        }
+    }
+
     /// What follows garbage is not even looked at.
-    fn end_of_trust(&mut self, mut said: Vec<Said>, what: String) -> (Vec<Said>, Rest) {
+    fn end_of_trust(&mut self, said: &mut Vec<Said>, what: String) {
         self.socket = None;
+        self.lines = LineBuffer::new(CONTROL_LINE_MAX);
         said.push(Said::Garbage(what));
-        (said, Rest::Nothing)
     }
 
     /// Sends the game a message. `false`: the game does not read, or its channel is closed.
@@ -191,6 +238,35 @@ fn describe(error: &serde_json::Error, length: usize) -> String {
 mod tests {
     use super::*;
 
+    /// What a full game has to say at once is heard at once.
+    #[test]
+    fn who_says_too_much_is_heard_later() {
+        let registry = mio::Poll::new().unwrap();
+        let (ours, mut its) = StdUnixStream::pair().unwrap();
+        ours.set_nonblocking(true).unwrap();
+        let mut control = Control::new(GameId(1), Some(ours), registry.registry());
+        let messages = b"{\"type\":\"started\"}\n".repeat(64);
+        let now = Instant::now();
+        let mut heard = 0;
+        let due = loop {
+            its.write_all(&messages).unwrap();
+            let (said, rest) = control.read(&mut [0; 4096], now);
+            heard += said.len();
+            if let Rest::Later(due) = rest {
+                break due;
+            }
+        };
+        assert_eq!(heard, LINES_AT_ONCE as usize + 1);
+        assert!(control.read(&mut [0; 4096], now).0.is_empty());
+        assert!(!control.read(&mut [0; 4096], due).0.is_empty());
+        drop(its);
+        // What is left of a game that has ended is no flood.
+        let left = std::iter::repeat_with(|| control.read_last(&mut [0; 4096]));
+        let left = left.take_while(|(_, rest)| *rest != Rest::Nothing).map(|(said, _)| said.len());
+        let left: usize = left.sum();
+        assert!(left > 0);
+    }
+
     /// What was read and not understood when a daemon crashed is gone.
     #[test]
     fn the_first_line_after_a_crash_may_lack_its_beginning() {
@@ -199,7 +275,8 @@ mod tests {
             let (ours, mut its) = StdUnixStream::pair().unwrap();
             ours.set_nonblocking(true).unwrap();
             its.write_all(b"ady\"}\n{\"type\":\"started\"}\nnonsense\n").unwrap();
-            let (said, _) = adopt(GameId(1), Some(ours), registry.registry()).read(&mut [0; 256]);
+            let mut control = adopt(GameId(1), Some(ours), registry.registry());
+            let (said, _) = control.read(&mut [0; 256], Instant::now());
             let is_message = |said: &Said| matches!(said, Said::Message(FromGame::Started));
             said.iter().map(is_message).collect::<Vec<_>>()
         };

@@ -32,6 +32,8 @@ pub(crate) struct Games {
     ready: VecDeque<GameId>,
     /// Games that have begun a line, and when it is looked at although it is not finished: games that launch alone.
     pauses: BTreeMap<GameId, Instant>,
+    /// Games that have said too much, and when they are heard again.
+    resting: BTreeMap<GameId, Instant>,
 }
 
 /// One game's process.
@@ -270,6 +272,7 @@ impl Games {
     pub(crate) fn remove(&mut self, id: GameId) {
         self.pauses.remove(&id);
         self.processes.remove(&id);
+        self.resting.remove(&id);
     }
 
     /// Remembers a game whose turn was over before its channels were empty.
@@ -308,6 +311,23 @@ impl Games {
             }
         }
         ready
+    }
+
+    /// Reads no more of a game until then.
+    pub(crate) fn set_resting(&mut self, id: GameId, until: Instant) {
+        self.resting.insert(id, until);
+    }
+
+    /// When a game that has said too much is heard again.
+    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+        self.resting.values().min().copied()
+    }
+
+    /// Hears those again whose time has come.
+    pub(crate) fn wake(&mut self, now: Instant) {
+        let due: Vec<GameId> =
+            self.resting.extract_if(.., |_, until| *until <= now).map(|(id, _)| id).collect();
+        due.into_iter().for_each(|id| self.set_ready(id));
     }
 
     pub(crate) fn has_ready(&self) -> bool {

@@ -15,6 +15,7 @@ pub(crate) mod stored;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
@@ -29,7 +30,7 @@ use self::stored::Stored;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::server::HANDED_OVER;
 use crate::signals::Signals;
-use crate::{logging, store};
+use crate::{logging, store, units};
 
 /// How long a daemon may take until it listens, and to end once it said that it stops, whatever the watchdog is.
 const GRACE: Duration = Duration::from_secs(60);
@@ -122,17 +123,24 @@ struct Daemon {
 ///
 /// # Errors
 /// When there is a service manager already, or what it takes cannot be had.
-pub(crate) fn run(silence: Duration, level: LevelFilter) -> Result<u8, KeepError> {
+pub(crate) fn run(
+    silence: Duration,
+    level: LevelFilter,
+    config: Option<&Path>,
+) -> Result<u8, KeepError> {
     if std::env::var_os(NOTIFY_SOCKET).is_some() {
         return Err(KeepError::Managed);
     }
+    let flaws = crate::start::begin(config);
     // It holds what the daemon stores, whose limit is higher than that of most processes.
     crate::raise_descriptor_limit();
     let stored = Stored::of(store::take()?);
     logging::start(level);
+    flaws.tell();
     // The name is for people; without it the arguments tell.
     let _ = nix::sys::prctl::set_name(NAME);
     let signals = Signals::take_over().map_err(KeepError::run("take over the signals"))?;
+    logging::write_in_background();
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|error| KeepError::run("become the reaper of games")(error.into()))?;
     let mailbox = Mailbox::open().map_err(KeepError::run("open a socket for the daemon"))?;
@@ -245,8 +253,9 @@ impl Keeper {
             Ok(status) => {
                 let pause = self.retries.after(daemon.started.elapsed());
                 log::error!(
-                    "the daemon ended with status {status} pid={}; starting it again in {pause:?}",
-                    ended.pid
+                    "the daemon ended with status {status} pid={}; starting it again {}",
+                    ended.pid,
+                    units::after(pause)
                 );
                 Phase::Pausing(Instant::now() + pause)
             }
@@ -260,8 +269,9 @@ impl Keeper {
             Err(signal) => match self.restarts.after(daemon.started.elapsed()) {
                 pause if !self.restarts.are_many() => {
                     log::error!(
-                        "the daemon died of signal {signal} pid={}; starting it again in {pause:?}",
-                        ended.pid
+                        "the daemon died of signal {signal} pid={}; starting it again {}",
+                        ended.pid,
+                        units::after(pause)
                     );
                     Phase::Pausing(Instant::now() + pause)
                 }

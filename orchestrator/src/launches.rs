@@ -34,6 +34,7 @@ use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
 use crate::tokens;
+use crate::units;
 
 /// The shortest time between two launchers; doubled for each one that lived no longer than [`LIFE_MIN`].
 const RESTART_MIN: Duration = Duration::from_millis(50);
@@ -514,7 +515,11 @@ impl Launcher {
         // The first time costs no pause.
         let pause = if self.pause <= RESTART_MIN * 2 { Duration::ZERO } else { self.pause };
         self.restart_at = Some(Instant::now() + pause);
-        log::error!("the launcher is gone pid={}; starting another in {pause:?}", running.pid);
+        log::error!(
+            "the launcher is gone pid={}; starting another {}",
+            running.pid,
+            units::after(pause)
+        );
         self.lose_orders();
     }
 

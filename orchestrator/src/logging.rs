@@ -1,9 +1,12 @@
-//! The log: one event, one line, on stderr. The lines of a turn of the loop are written together at its end, or with the
-//! first one that tells of an error, which may be the last one ever.
+//! The log: one event, one line, on stderr, by way of the [`sink`], which never blocks. The lines of a turn of the loop
+//! go there together at its end, or with the first one that tells of an error, which may be the last one ever.
+
+mod sink;
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime};
 
 use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
@@ -42,8 +45,7 @@ impl Drop for Turn {
     fn drop(&mut self) {
         let mut held = held();
         held.is_holding = false;
-        // There is nobody to be told that nothing can be told.
-        let _ = held.write_out();
+        held.write_out();
     }
 }
 
@@ -84,10 +86,9 @@ impl Held {
         !self.is_holding || is_urgent || self.lines.len() > HELD_MAX
     }
 
-    fn write_out(&mut self) -> io::Result<()> {
-        let written = io::stderr().write_all(&self.lines);
+    fn write_out(&mut self) {
+        sink::push(&self.lines);
         self.lines.clear();
-        written
     }
 }
 
@@ -98,7 +99,7 @@ impl Write for Lines {
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
         let mut held = held();
         if held.take(bytes) {
-            held.write_out()?;
+            held.write_out();
         }
         Ok(bytes.len())
     }
@@ -108,9 +109,37 @@ impl Write for Lines {
     }
 }
 
+/// How long the end of a process may be held up by its last lines.
+const LAST_LINES_MAX: Duration = Duration::from_millis(500);
+
+/// How many lines a program has lost that this one goes on for, in the same process.
+pub(crate) const LOST_VARIABLE: &str = "MUSTER_LOG_LOST";
+
+/// Has a thread write the log, so that whoever reads it holds up nothing. Comes after the signals were taken over: the
+/// thread inherits what is blocked.
+pub(crate) fn write_in_background() {
+    if let Err(error) = sink::start_thread() {
+        log::warn!("cannot start a thread for the log: {error}; lines may be lost that way");
+    }
+}
+
+/// Waits for the lines that were logged to be written, for a short time only: to be called before the process ends or
+/// becomes another program. Gives how many lines are lost then.
+pub(crate) fn finish() -> u64 {
+    sink::flush(LAST_LINES_MAX)
+}
+
+/// Says why the process ends, as the last thing of all, on stderr without a frame.
+pub(crate) fn last_words(words: &str) {
+    sink::push(format!("{words}\n").as_bytes());
+    finish();
+}
+
 /// Starts the log. Under journald a line begins with its priority and has no time, as journald adds its own.
 pub(crate) fn start(level: LevelFilter) {
-    let to_journal = std::env::var_os("JOURNAL_STREAM").is_some();
+    let to_journal = is_read_by_journald();
+    let lost = std::env::var(LOST_VARIABLE).ok().and_then(|lost| lost.parse().ok());
+    sink::prepare(framed, lost.unwrap_or_default());
     let mut builder = Builder::new();
     // The crate `log` itself holds back what is beyond the level, which may change.
     let all = LevelFilter::Trace;
@@ -130,6 +159,19 @@ pub(crate) fn start(level: LevelFilter) {
     });
     builder.init();
     set_level(level);
+}
+
+fn is_read_by_journald() -> bool {
+    std::env::var_os("JOURNAL_STREAM").is_some()
+}
+
+/// A line of the log's own, which looks like all others.
+fn framed(level: Level, message: &str) -> String {
+    if is_read_by_journald() {
+        return format!("<{}>{message}\n", priority(level));
+    }
+    let time = humantime::format_rfc3339_millis(SystemTime::now());
+    format!("{time} {level:5} {message}\n")
 }
 
 /// The number of systemd's `sd-daemon(3)` for a level.

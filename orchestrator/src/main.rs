@@ -11,6 +11,7 @@ mod accessories;
 mod activation;
 mod address;
 mod admin;
+mod allowance;
 mod backoff;
 mod cli;
 mod client;
@@ -38,9 +39,11 @@ mod secrets;
 mod seldom;
 mod server;
 mod signals;
+mod start;
 mod store;
 mod templates;
 mod tokens;
+mod units;
 mod watch;
 
 use std::fs::File;
@@ -79,23 +82,33 @@ fn main() -> ExitCode {
     if let Some(name) = arguments.next()
         && let Some(code) = launcher::run_as(&name, start_log_of_launcher)
     {
+        logging::finish();
         return code;
     }
     if let Some(code) = std::env::args_os().next().and_then(|name| keeper::start::run_as(&name)) {
         return code;
     }
     let cli = Cli::parse();
-    if let Command::Serve(Serve { keep: Some(silence), log, .. }) = &cli.command {
-        return match keeper::run(*silence, log.unwrap_or(log::LevelFilter::Info)) {
-            Ok(status) => ExitCode::from(status),
+    if let Command::Serve(Serve { keep: Some(silence), log, config, .. }) = &cli.command {
+        let level = log.unwrap_or(log::LevelFilter::Info);
+        return match keeper::run(*silence, level, config.as_deref()) {
+            Ok(status) => {
+                logging::finish();
+                ExitCode::from(status)
+            }
             Err(error) => {
-                eprintln!("muster: {error}");
+                logging::last_words(&format!("muster: {error}"));
                 ExitCode::from(error.exit_code())
             }
         };
     }
+    let is_service = matches!(cli.command, Command::Serve(_));
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
+        Err(failure) if is_service => {
+            logging::last_words(&format!("muster: {failure}"));
+            ExitCode::from(failure.exit_code())
+        }
         Err(failure) => {
             eprintln!("muster: {failure}");
             ExitCode::from(failure.exit_code())
@@ -204,14 +217,17 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {
+    let flaws = start::begin(flags.config.as_deref());
     raise_descriptor_limit();
     let mut config = configure(flags.clone())?;
     logging::start(config.log_level);
     die_of_panics();
+    flaws.tell();
     // Before anything else is opened.
     let mut given = store::take()?;
     let mut store = Store::open();
     let signals = Signals::take_over().map_err(Failure::run("take over the signals"))?;
+    logging::write_in_background();
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| {
         Failure::run("become the reaper of what games leave behind")(error.into())
     })?;
@@ -304,6 +320,7 @@ fn resume(
 /// an exit would be taken for wanted.
 fn crash(failure: &Failure) -> ! {
     log::error!("{failure}");
+    logging::finish();
     std::process::abort()
 }
 
@@ -315,6 +332,8 @@ fn run_to_the_end(mut server: Server, flags: Serve) -> Result<(), Failure> {
     }));
     server.run().map_err(Failure::run("wait for events"))?;
     log::info!("stopped");
+    drop(server);
+    logging::finish();
     Ok(())
 }
 
@@ -329,6 +348,7 @@ fn start_log_of_launcher(level: &str) {
 fn die_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
         log::error!("this is a defect of Muster, please report it: {panic}");
+        logging::finish();
         std::process::abort();
     }));
 }

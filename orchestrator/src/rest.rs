@@ -1,5 +1,7 @@
 //! What is left to be read of a channel after one read.
 
+use crate::clock::Instant;
+
 /// What is left. The poll tells once of whatever comes; a channel is left alone when nothing can be there of which it told
 /// already.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -10,6 +12,8 @@ pub(crate) enum Rest {
     NothingLikely,
     /// As much again, or the end.
     More,
+    /// There may be more, and it is not looked at before then: whoever writes has written too much.
+    Later(Instant),
 }
 
 impl Rest {

@@ -11,7 +11,8 @@ pub(crate) struct Signals {
 }
 
 impl Signals {
-    /// Takes the signals over. Must come before the first thread is made: threads inherit what is blocked.
+    /// Takes the signals over, and unblocks all others, whatever was inherited. Must come before the first thread is
+    /// made: threads inherit what is blocked.
     ///
     /// # Errors
     /// When the kernel refuses; there is no descriptor left, for example.
@@ -19,7 +20,8 @@ impl Signals {
         let heard =
             [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD];
         let set = SigSet::from_iter(heard);
-        set.thread_block()?;
+        // At once: a signal that waits for a daemon that was replaced in place would end the new one.
+        set.thread_set_mask()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self { descriptor: SignalFd::with_flags(&set, flags)? })
     }

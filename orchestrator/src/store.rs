@@ -12,7 +12,8 @@
 //! process, its control channel and its output), and sixteen for everything else.
 
 use std::io::{self, ErrorKind};
-use std::os::fd::{BorrowedFd, OwnedFd};
+use std::ops::RangeInclusive;
+use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
 
 use sd_notify::NotifyState;
 
@@ -162,6 +163,16 @@ pub(crate) fn take() -> Result<Given, TakeError> {
     };
     let descriptors = names.into_iter().zip(FIRST_GIVEN..).map(take).collect::<Result<_, _>>()?;
     Ok(Given { descriptors })
+}
+
+/// The numbers of the descriptors that this process was given, by its environment alone. `None`: it was given none, or
+/// says so in a way that [`take`] refuses.
+pub(crate) fn given_numbers() -> Option<RangeInclusive<RawFd>> {
+    let pid = number_in("LISTEN_PID").ok()??;
+    let count = number_in("LISTEN_FDS").ok()??;
+    let is_own = u32::try_from(pid) == Ok(std::process::id()) && count > 0;
+    let last = FIRST_GIVEN.checked_add(i32::try_from(count).ok()?)? - 1;
+    is_own.then_some(FIRST_GIVEN..=last)
 }
 
 fn number_in(variable: &'static str) -> Result<Option<usize>, TakeError> {

@@ -6,6 +6,8 @@
 //! has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
 //! are children of the daemon, whoever made them, and the kernel tells the daemon of their end.
 //!
+//! [`start`] puts in order what a process has inherited from whoever started it.
+//!
 //! This is where Muster's `unsafe` code lives: small functions, safe to call, each with the reason why.
 
 #![allow(unsafe_code)]
@@ -17,6 +19,7 @@ mod mounts;
 mod pidfd;
 mod reap;
 mod spawn;
+pub mod start;
 
 pub use exit::exit_of;
 pub use fork::{Forked, can_fork_sibling, fork_sibling};

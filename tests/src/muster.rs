@@ -252,6 +252,10 @@ impl Muster {
         // Games get a clean environment; the daemon too, so that a developer's variables change no test.
         command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
         command.env_remove("NOTIFY_SOCKET").env("TMPDIR", directory.path());
+        // Only root looks into its processes otherwise.
+        if !nix::unistd::geteuid().is_root() {
+            command.env("MUSTER_TRACEABLE", "1");
+        }
         command.envs(setup.environment);
         command.args(setup.kept.map(|silence| format!("--keep={silence}")));
         if let Some(user) = setup.user {

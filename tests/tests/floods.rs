@@ -22,10 +22,15 @@ fn a_line_without_an_end() {
     ends_by_force(&muster);
 }
 
-/// Row 23: a flood of valid messages on the control channel.
+/// Row 23: a flood of valid messages on the control channel is read no faster than a game may speak; it waits.
 #[test]
 fn a_flood_of_messages() {
-    let muster = flooded_by("control", "MB said");
+    let muster = flooded_by("control", "messages said");
+    let said = muster.log().wait_for_count(3, &["messages said"]).remove(2);
+    let number = |key: &str| Log::field(&said, key).parse::<u64>().unwrap();
+    // At once, each second, and what the kernel holds of a channel.
+    let most = 1024 + 250 * number("millis").div_ceil(1000) + 1500;
+    assert!(number("count") <= most, "more than {most}: {said}");
     ends_by_force(&muster);
 }
 
@@ -172,8 +177,8 @@ fn a_game_that_does_not_listen() {
 fn hostile_bytes_in_output_and_result() {
     let (muster, bad) = beside_a_match(&["prints"]);
     muster.order(bad.port, "say it");
-    let printed = muster.log().wait_for(&["output game=1 match=1: printed "]);
-    let cut_off = muster.log().wait_for(&["output game=1 match=1: cut off "]);
+    let printed = muster.log().wait_for(&["output game=1 ", "match=1: printed "]);
+    let cut_off = muster.log().wait_for(&["output game=1 ", "match=1: cut off "]);
     let result = muster.log().wait_for(&["match result match=1 "]);
     for line in [printed, cut_off, result] {
         assert!(line.contains("\\u{1b}[31mred") || line.contains("\\u001b[31mred"), "{line}");

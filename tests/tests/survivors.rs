@@ -17,7 +17,7 @@ fn a_game_that_hangs_up_plays_on() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"2s\"\nstop_grace = \"100ms\"";
     let muster = Setup::default().ports(1).hostile("mute", &["hangs-up"], keys).start();
     let assigned = muster.join("mute", "ada").assignment(SOON).unwrap();
-    muster.log().wait_for(&["output game=1 match=1: hung up"]);
+    muster.log().wait_for(&["output game=1 ", "match=1: hung up"]);
     let pid = pid_of_match(&muster, 1);
     assert_eq!(
         proc::descriptors(pid).into_iter().filter(|fd| *fd < 5).collect::<Vec<_>>(),

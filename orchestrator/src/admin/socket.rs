@@ -7,7 +7,7 @@
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
 use std::os::fd::RawFd;
-use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _};
+use std::os::unix::fs::{FileTypeExt as _, MetadataExt as _, OpenOptionsExt as _};
 use std::os::unix::net::{UnixListener as StdUnixListener, UnixStream as StdUnixStream};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -136,7 +136,7 @@ impl AdminSocket {
         let path = std::path::absolute(path).map_err(listen)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
         // Held until this one listens: two that start at once must not both take the other's file for a dead one's.
-        let _lock = lock(directory, patience)
+        let _lock = lock(&path, patience)
             .map_err(|source| BindError::Directory { directory: directory.to_owned(), source })?;
         remove_stale(&path)?;
         let (listener, file) = listen_at(&path).map_err(listen)?;
@@ -381,20 +381,56 @@ impl Drop for SocketFile {
     }
 }
 
-/// Has a directory to oneself, among Musters.
-fn lock(directory: &Path, patience: Duration) -> io::Result<File> {
-    let file = File::open(directory)?;
+/// The right to set up a socket at a path, among Musters. Its file is gone when it is given back.
+struct Lock {
+    path: PathBuf,
+    _file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // While it is still held: whoever waits for it finds another file, or none, and begins anew.
+        let _ = std::fs::remove_file(&self.path);
+    }
+}
+
+/// Takes the right to set up a socket at a path, by a file beside it that nobody else may even open. A lock on something
+/// that others may read, the directory for one, could be held by any of them.
+fn lock(socket: &Path, patience: Duration) -> io::Result<Lock> {
+    let mut name = socket.as_os_str().to_owned();
+    name.push(".lock");
+    let path = PathBuf::from(name);
     let deadline = Instant::now() + patience;
     loop {
+        let mut options = File::options();
+        options.write(true).create(true).truncate(false).mode(0o600);
+        let file = options.custom_flags(libc::O_NOFOLLOW).open(&path)?;
+        if file.metadata()?.uid() != rustix::process::geteuid().as_raw() {
+            // Left there by somebody who may write to the directory, too, and may go on doing so.
+            if Instant::now() >= deadline {
+                let text = format!("{} belongs to somebody else", path.display());
+                return Err(io::Error::other(text));
+            }
+            std::fs::remove_file(&path)?;
+            continue;
+        }
         match file.try_lock() {
-            Ok(()) => return Ok(file),
+            Ok(()) if is_at(&file, &path) => return Ok(Lock { path, _file: file }),
+            // It was given back meanwhile.
+            Ok(()) => {}
             Err(std::fs::TryLockError::Error(error)) => return Err(error),
             Err(std::fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                return Err(io::Error::other("another process holds it locked"));
+                let text = format!("another Muster holds {} locked", path.display());
+                return Err(io::Error::other(text));
             }
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
         }
     }
+}
+
+fn is_at(file: &File, path: &Path) -> bool {
+    let is_it = |id| file.metadata().is_ok_and(|own| (own.dev(), own.ino()) == id);
+    file_id(path).is_ok_and(is_it)
 }
 
 /// Makes sure that nothing has the name, or says who does.

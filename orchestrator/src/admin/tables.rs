@@ -10,6 +10,7 @@ use super::{
     Done, Games, LivingGame, OneGame, Players, QueueStatus, Status, Upgraded, WaitingPlayer,
 };
 use crate::reports::{Player, Report};
+use crate::units::Span;
 
 /// So much of a result is shown in a table, in characters.
 const RESULT_SHOWN: usize = 60;
@@ -127,7 +128,7 @@ pub(crate) fn status(status: &Status) -> String {
         format!("{} kept ({memory}), of {} games that ended", reports.kept, reports.ended),
     ]);
     let longest = Duration::from_micros(turns.longest_us);
-    lines.push(["loop".to_owned(), format!("longest of {} turns {longest:?}", turns.count)]);
+    lines.push(["loop".to_owned(), format!("longest of {} turns {}", turns.count, Span(longest))]);
     rows(&mut text, &lines, &widths(&lines));
     text
 }

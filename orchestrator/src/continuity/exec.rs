@@ -17,7 +17,7 @@ use matchmaker::Matchmaker;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::{Kept, Mind, State, side_by_side};
-use crate::store;
+use crate::{logging, store};
 
 /// The environment variable that tells a program where its state is: the number of a descriptor.
 const VARIABLE: &str = "MUSTER_UPGRADE_STATE";
@@ -53,7 +53,8 @@ impl Program {
             let numbers = || kept.numbers().iter().copied().chain([state.as_raw_fd()]);
             let name = self.path.clone().into_os_string();
             let arguments = c_strings([name].into_iter().chain(std::env::args_os().skip(1)))?;
-            let environment = c_strings(environment(state.as_raw_fd()))?;
+            // Threads end here, that of the log, too.
+            let environment = c_strings(environment(state.as_raw_fd(), logging::finish()))?;
             let inherit = |it| numbers().try_for_each(|number| process::set_inherited(number, it));
             let error = match inherit(true) {
                 Ok(()) => match nix::unistd::fexecve(&self.file, &arguments, &environment) {
@@ -87,6 +88,11 @@ pub(crate) fn write_down(state: &State, brain: &Matchmaker) -> io::Result<File> 
     Ok(file)
 }
 
+/// Whether this program goes on where another one left off.
+pub(crate) fn is_handed_over() -> bool {
+    std::env::var_os(VARIABLE).is_some()
+}
+
 /// The state that the program before this one has left. `None`: there was none, this is a process of its own.
 ///
 /// # Errors
@@ -100,15 +106,18 @@ pub(crate) fn handed_over() -> io::Result<Option<Vec<u8>>> {
     Ok(Some(text))
 }
 
-fn environment(state: RawFd) -> impl Iterator<Item = OsString> {
+fn environment(state: RawFd, lost_lines: u64) -> impl Iterator<Item = OsString> {
     let is_passed_on = |(name, _): &(OsString, OsString)| {
-        name != VARIABLE && store::VARIABLES.iter().all(|other| name != other)
+        let own = [VARIABLE, logging::LOST_VARIABLE];
+        own.iter().chain(&store::VARIABLES).all(|other| name != other)
     };
     let join = |(name, value): (OsString, OsString)| {
         [&*name, OsStr::new("="), &*value].into_iter().collect()
     };
     let own = OsString::from(format!("{VARIABLE}={state}"));
-    std::env::vars_os().filter(is_passed_on).map(join).chain([own])
+    let lost = format!("{}={lost_lines}", logging::LOST_VARIABLE);
+    let lost = (lost_lines > 0).then(|| OsString::from(lost));
+    std::env::vars_os().filter(is_passed_on).map(join).chain([own]).chain(lost)
 }
 
 /// What this process was started as, looked up as a shell would: a link may lead to a newer program by now.

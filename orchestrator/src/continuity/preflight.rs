@@ -27,6 +27,7 @@ use crate::games;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
+use crate::units::Span;
 
 /// The subcommand that the new program is called with, in place of `serve`.
 pub(crate) const COMMAND: &str = "preflight";
@@ -209,7 +210,7 @@ fn hear(pipe: &mut File, deadline: Instant) -> Result<String, String> {
         let left = Timespec::try_from(left).unwrap_or_default();
         let heard = poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left));
         match heard {
-            Ok(0) => return Err(format!("it did not answer within {TIMEOUT:?}")),
+            Ok(0) => return Err(format!("it did not answer within {}", Span(TIMEOUT))),
             Err(rustix::io::Errno::INTR) => continue,
             Err(error) => return Err(format!("cannot hear it: {error}")),
             Ok(_) => {}

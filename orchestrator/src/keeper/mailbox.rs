@@ -1,8 +1,10 @@
 //! The keeper's end of sd_notify(3): a datagram socket in a directory that only its own user may enter.
 
+use std::fs::Permissions;
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::fs::PermissionsExt as _;
 use std::os::unix::net::UnixDatagram;
 use std::path::{Path, PathBuf};
 
@@ -47,7 +49,12 @@ impl Mailbox {
     /// # Errors
     /// When the directory or the socket cannot be had.
     pub(super) fn open() -> io::Result<Self> {
-        let directory = tempfile::Builder::new().prefix("muster-keeper-").tempdir()?;
+        // Whoever may write there could take the socket's place, and would be sent the games.
+        let mut builder = tempfile::Builder::new();
+        let directory = builder
+            .prefix("muster-keeper-")
+            .permissions(Permissions::from_mode(0o700))
+            .tempdir()?;
         let address = directory.path().join("notify");
         let socket = UnixDatagram::bind(&address)?;
         set_socket_passcred(&socket, true)?;

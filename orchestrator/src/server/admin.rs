@@ -269,7 +269,7 @@ impl Server {
 
 fn set_log_level(level: &str) -> Result<String, String> {
     let parsed: Result<LevelFilter, _> = level.parse();
-    let parsed = parsed.map_err(|_| format!("{level:?} is none of {LEVELS}"))?;
+    let parsed = parsed.map_err(|_| format!("\"{level}\" is none of {LEVELS}"))?;
     log::info!("logging at level {parsed} from here on");
     logging::set_level(parsed);
     Ok(format!("logging at level {}", parsed.as_str().to_lowercase()))

@@ -5,6 +5,7 @@ use std::time::Duration;
 use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
+use crate::units::Span;
 
 /// A match that ends with an error sooner than this has hardly been played.
 const SOON: Duration = Duration::from_secs(10);
@@ -12,7 +13,7 @@ const SOON: Duration = Duration::from_secs(10);
 impl Server {
     pub(super) fn report(&self, event: &Event) {
         let name = |mode: &ModeId| &self.mode(*mode).name;
-        let pid = |game: &GameId| self.games.get(*game).map_or(0, |game| game.pid);
+        let pid = |game: &GameId| self.with_pid(*game);
         match event {
             Event::PlayerAway { .. }
             | Event::PlayerReturned { .. }
@@ -28,28 +29,34 @@ impl Server {
             | Event::MatchResult { .. }
             | Event::MatchEnded { .. } => self.report_match(event),
             Event::GameWarm { game, mode } => {
-                log::info!("game ready game={game} mode={} pid={}", name(mode), pid(game));
+                log::info!("game ready game={game} mode={}{}", name(mode), pid(game));
             }
             Event::GameStopping { game, why, .. } => {
-                log::info!("game stopping game={game} pid={}: {why}", pid(game));
+                log::info!("game stopping game={game}{}: {why}", pid(game));
             }
             // Told with what the kernel knows of it when it was recorded, and with what the game printed.
             Event::GameEnded { .. } | Event::GameFailed { .. } => {}
             Event::PortBusy { port, rest } => {
                 log::warn!(
-                    "port busy port={port}: another program holds it; trying again in {rest:?}"
+                    "port busy port={port}: another program holds it; trying again in {}",
+                    Span(*rest)
                 );
             }
             Event::PortReturned { port, rest } if rest.is_zero() => {
                 log::info!("port free port={port}");
             }
             Event::PortReturned { port, rest } => {
-                log::info!("port returned port={port} rests={rest:?}");
+                log::info!("port returned port={port} rests={}", Span(*rest));
             }
             Event::Draining { games, timeout } => {
-                log::info!("draining games={games} timeout={timeout:?}");
+                log::info!("draining games={games} timeout={}", Span(*timeout));
             }
         }
+    }
+
+    /// Its process, where it has one.
+    fn with_pid(&self, game: GameId) -> String {
+        self.games.get(game).map_or_else(String::new, |game| format!(" pid={}", game.pid))
     }
 
     fn report_match(&self, event: &Event) {
@@ -70,9 +77,10 @@ impl Server {
                 log::info!("match dissolved match={match_id} mode={} player={player}", name(mode));
             }
             Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
-                "match assigned match={match_id} mode={} game={game} pid={} port={port} waited={waited:?}",
+                "match assigned match={match_id} mode={} game={game}{} port={port} waited={}",
                 name(mode),
-                self.games.get(*game).map_or(0, |game| game.pid)
+                self.with_pid(*game),
+                Span(*waited)
             ),
             Event::PlayerJoined { match_id, slot } => {
                 log::debug!("player joined match={match_id} slot={slot}");
@@ -95,8 +103,9 @@ impl Server {
                 };
                 log::log!(
                     level_of(end, *lasted),
-                    "match {how} match={match_id} mode={} game={game} end=\"{exit}\" lasted={lasted:?}{limit}",
-                    name(mode)
+                    "match {how} match={match_id} mode={} game={game} end=\"{exit}\" lasted={}{limit}",
+                    name(mode),
+                    Span(*lasted)
                 );
             }
             _ => {}
@@ -109,7 +118,7 @@ impl Server {
         match event {
             Event::PlayerAway { player, mode, window } => {
                 let mode = name(mode);
-                log::debug!("player away player={player} mode={mode} window={window:?}");
+                log::debug!("player away player={player} mode={mode} window={}", Span(*window));
             }
             Event::PlayerReturned { player, mode } => {
                 log::debug!("player returned player={player} mode={}", name(mode));
@@ -119,8 +128,9 @@ impl Server {
             }
             Event::PlayerTimedOut { player, mode, waited } => {
                 log::debug!(
-                    "player timed out player={player} mode={} waited={waited:?}",
-                    name(mode)
+                    "player timed out player={player} mode={} waited={}",
+                    name(mode),
+                    Span(*waited)
                 );
             }
             Event::PlayerEvicted { player, mode, reason } => {
@@ -144,7 +154,7 @@ fn level_of(end: &MatchEnd, lasted: Duration) -> log::Level {
 }
 
 pub(super) fn pause(duration: std::time::Duration) -> String {
-    if duration.is_zero() { "at once".into() } else { format!("in {duration:?}") }
+    if duration.is_zero() { "at once".into() } else { format!("in {}", Span(duration)) }
 }
 
 fn listed(these: &[impl ToString]) -> String {

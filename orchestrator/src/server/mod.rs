@@ -311,9 +311,10 @@ impl Server {
         let launcher = self.launcher.next_deadline();
         let manager = self.manager_deadline();
         let (clients, listener) = (self.clients.next_deadline(), self.listener.retry_at());
-        let deadlines = [brain, clients, listener, launcher, manager, self.games.next_pause()];
+        let games = [self.games.next_deadline(), self.games.next_pause()];
+        let deadlines = [brain, clients, listener, launcher, manager];
         let retries = [self.lookup_deadline(), self.accessories_deadline()];
-        let next = deadlines.into_iter().chain(retries).flatten().min()?;
+        let next = deadlines.into_iter().chain(games).chain(retries).flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
@@ -355,7 +356,7 @@ impl Server {
             Some(Source::Output(game)) => {
                 self.handle_output_event(game, event.is_read_closed() || event.is_error());
             }
-            None => log::error!("an event of nobody: {:?}", event.token()),
+            None => log::error!("an event of nobody: token {}", event.token().0),
         }
     }
 
@@ -382,6 +383,7 @@ impl Server {
         self.look_after_lookup();
         self.listen_again();
         self.open_accessories(false);
+        self.games.wake(self.now);
         self.look_after_pauses();
         while let Some(id) = self.clients.pop_due(self.now) {
             self.handle_client_deadline(id);

@@ -1,9 +1,12 @@
 //! What is remembered and told of games: written down as it happens, and reported at their end.
 
+use std::time::Duration;
+
 use matchmaker::{Action, Event, GameId};
 
 use super::Server;
 use crate::reports::{Ending, Player, Report};
+use crate::units::Span;
 
 impl Server {
     /// Takes note of what is about to be done.
@@ -45,7 +48,7 @@ impl Server {
 }
 
 /// One line with all figures: for everybody where there was a match, else for whoever looks closely.
-fn log_end(report: &Report, lived: std::time::Duration) {
+fn log_end(report: &Report, lived: Duration) {
     let level = match report.match_id {
         Some(_) => log::Level::Info,
         None => log::Level::Debug,
@@ -55,16 +58,17 @@ fn log_end(report: &Report, lived: std::time::Duration) {
     let joined = if joined.is_empty() { "none".to_owned() } else { joined.join(",") };
     let has_result = if report.result.is_some() { "yes" } else { "no" };
     let limit = report.limit.as_ref().map_or_else(String::new, |key| format!(" limit={key}"));
-    let seconds = |micros: u64| std::time::Duration::from_micros(micros);
+    let seconds = |micros: u64| Span(Duration::from_micros(micros));
     log::log!(
         level,
-        "game ended game={} match={} mode={} pid={} end=\"{}\" lived={lived:?} cpu_user={:?} cpu_system={:?} \
+        "game ended game={} match={} mode={} pid={} end=\"{}\" lived={} cpu_user={} cpu_system={} \
          memory_peak_kib={} joined={joined} result={has_result}{limit}",
         report.game,
         report.match_id.as_deref().unwrap_or("none"),
         report.mode,
         report.pid,
         report.exit,
+        Span(lived),
         seconds(report.cpu_user_us),
         seconds(report.cpu_system_us),
         report.memory_peak_kib,

@@ -215,12 +215,20 @@ impl Server {
         server.tell_what_became(&known);
         // From here on what is left is not what was tried.
         server.cut_journal_off()?;
-        let (games, waiting) = (server.games.living_count(), server.brain.totals());
+        let (games, totals) = (server.games.living_count(), server.brain.totals());
         match crashed.has_handed_over {
             true => log::info!("taken over from the daemon before games={games}"),
             false => {
                 log::warn!(
-                    "back after a crash games={games} replayed={replayed} totals={waiting:?}"
+                    "back after a crash games={games} replayed={replayed} joined={} assigned={} left={} \
+                     expired={} timed_out={} evicted={} refused={}",
+                    totals.joined,
+                    totals.assigned,
+                    totals.left,
+                    totals.expired,
+                    totals.timed_out,
+                    totals.evicted,
+                    totals.refused
                 );
             }
         }

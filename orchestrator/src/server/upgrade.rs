@@ -27,6 +27,7 @@ use crate::signals::Signals;
 use crate::store::Store;
 use crate::templates::Templates;
 use crate::tokens;
+use crate::units::Span;
 
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -268,11 +269,12 @@ impl Server {
             gap_us: u64::try_from(pause.as_micros()).unwrap_or(u64::MAX),
         };
         log::info!(
-            "upgraded from={} to={} clients={} games={} gap={pause:?}",
+            "upgraded from={} to={} clients={} games={} gap={}",
             upgraded.from,
             upgraded.to,
             clients.len(),
-            server.games.living_count()
+            server.games.living_count(),
+            Span(pause)
         );
         let answer = serde_json::to_string(&upgraded).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut server.admin, state.asked_by) {

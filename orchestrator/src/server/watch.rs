@@ -161,12 +161,19 @@ impl Server {
 
     pub(super) fn read_control(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(id) else { return };
-        let (said, rest) = game.control.read(&mut self.chunk);
+        let (said, rest) = game.control.read(&mut self.chunk, self.now);
         for said in said {
             self.handle_said(id, said);
         }
-        if rest == Rest::More {
-            self.games.set_ready(id);
+        self.come_back_to(id, rest);
+    }
+
+    /// Reads the rest of a channel later.
+    fn come_back_to(&mut self, id: GameId, rest: Rest) {
+        match rest {
+            Rest::More => self.games.set_ready(id),
+            Rest::Later(due) => self.games.set_resting(id, due),
+            Rest::Nothing | Rest::NothingLikely => {}
         }
     }
 
@@ -233,9 +240,11 @@ impl Server {
     /// Writes a line of a game's output into the log, with the game and its match named.
     fn log_output(&self, id: GameId, printed: &Printed) {
         let line = line_of(printed);
-        match self.games.get(id).and_then(|game| game.match_id) {
-            Some(match_id) => log::info!("output game={id} match={match_id}: {line}"),
-            None => log::info!("output game={id}: {line}"),
+        let Some(game) = self.games.get(id) else { return };
+        let mode = &self.mode(game.mode).name;
+        match game.match_id {
+            Some(match_id) => log::info!("output game={id} mode={mode} match={match_id}: {line}"),
+            None => log::info!("output game={id} mode={mode}: {line}"),
         }
     }
 
@@ -245,7 +254,7 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
-            let (control, control_rest) = game.control.read(&mut self.chunk);
+            let (control, control_rest) = game.control.read_last(&mut self.chunk);
             for said in control {
                 self.handle_said(id, said);
             }

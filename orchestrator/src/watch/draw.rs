@@ -14,6 +14,7 @@ use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
 use super::View;
 use crate::admin::tables::{QUEUE_HEAD, queue_row, short};
 use crate::admin::{LivingGame, PORT_LETTERS, Watch};
+use crate::units;
 
 /// Queues that have a line, at most; more are counted.
 const QUEUES_MAX: u16 = 6;
@@ -62,7 +63,8 @@ fn foot_of(view: &View) -> Line<'static> {
     let (cpu, memory) = usage_of(view, pid);
     let longest = Duration::from_micros(view.status.turns.longest_us);
     Line::from(format!(
-        "q: quit   the daemon: cpu {cpu}  memory {memory}  longest turn {longest:?}"
+        "q: quit   the daemon: cpu {cpu}  memory {memory}  longest turn {}",
+        units::Span(longest)
     ))
     .dim()
 }

@@ -81,25 +81,34 @@ pub(crate) fn flood(channel: &str) -> ! {
     let words: &[u8] = match channel {
         "lines" => b"I have something to say\n",
         "endless-line" => b"and so on ",
-        "control" => {
-            b"{\"type\":\"alive\"}\n{\"type\":\"joined\",\"slot\":0}\n{\"type\":\"news\"}\n"
-        }
+        "control" => flood_control(&mut game),
         _ => panic!("no such channel: {channel}"),
     };
     let words = words.repeat(1000);
     let mut stdout = std::io::stdout();
     let mut said = 0;
     loop {
-        match channel {
-            "control" => game.say_raw(&words),
-            _ => stdout.write_all(&words).unwrap(),
-        }
+        stdout.write_all(&words).unwrap();
         let before = said / MEGABYTE;
         said += words.len();
         if said / MEGABYTE > before {
             eprintln!("\n{} MB said", said / MEGABYTE);
         }
     }
+}
+
+/// Says one message after another, and now and then how many it could say by then.
+fn flood_control(game: &mut Game) -> ! {
+    let words = b"{\"type\":\"alive\"}\n{\"type\":\"joined\",\"slot\":0}\n{\"type\":\"news\"}\n";
+    let began = std::time::Instant::now();
+    for round in 1_u32.. {
+        words.split_inclusive(|&byte| byte == b'\n').for_each(|line| game.say_raw(line));
+        if round.is_multiple_of(200) {
+            let millis = began.elapsed().as_millis();
+            eprintln!("messages said: count={} millis={millis} by now", 3 * round);
+        }
+    }
+    unreachable!("it says no more than there are numbers")
 }
 
 /// Never reads a word of Muster's, and plays on.

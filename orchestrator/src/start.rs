@@ -1,0 +1,65 @@
+//! The clean start of the daemon and of the keeper: what was inherited is put in order, and what it stumbled over is
+//! told once there is a log.
+
+use std::io;
+use std::ops::RangeInclusive;
+use std::os::fd::RawFd;
+use std::path::Path;
+
+use process::start::{self, Flaw, Part};
+
+use crate::continuity::exec::is_handed_over;
+use crate::store;
+
+/// What could not be put in order.
+#[must_use]
+pub(crate) struct Flaws(Vec<Flaw>);
+
+/// Puts in order what this process inherited. Comes before anything is opened. What it was given on purpose stays open:
+/// descriptors of the service manager, and a configuration that is one (`/dev/fd/63`).
+pub(crate) fn begin(config: Option<&Path>) -> Flaws {
+    let mut flaws = start::begin(Part::Service);
+    // A daemon that goes on in place has only what the one before it kept on purpose.
+    if !is_handed_over() {
+        let config = config.and_then(descriptor_of).map(|number| number..=number);
+        let kept: Vec<RangeInclusive<RawFd>> =
+            store::given_numbers().into_iter().chain(config).collect();
+        let closed = start::close_strays(&kept);
+        flaws.extend(closed.err().map(|error| ("close what it inherited", error)));
+    }
+    Flaws(flaws)
+}
+
+impl Flaws {
+    /// Says in the log what is not in order, and that it goes on.
+    pub(crate) fn tell(self) {
+        for (attempt, error) in self.0 {
+            if error.kind() == io::ErrorKind::PermissionDenied {
+                log::info!("cannot {attempt}: {error}; going on with it");
+            } else {
+                log::warn!("cannot {attempt}: {error}; going on with it");
+            }
+        }
+    }
+}
+
+/// The number of a descriptor by its path; proc_pid_fd(5).
+fn descriptor_of(path: &Path) -> Option<RawFd> {
+    let directories = ["/dev/fd", "/proc/self/fd"];
+    let number = directories.iter().find_map(|directory| path.strip_prefix(directory).ok())?;
+    number.to_str()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_may_be_that_of_a_descriptor() {
+        let number = |path: &str| descriptor_of(Path::new(path));
+        assert_eq!(number("/dev/fd/63"), Some(63));
+        assert_eq!(number("/proc/self/fd/7"), Some(7));
+        assert_eq!(number("/etc/muster/muster.toml"), None);
+        assert_eq!(number("/dev/fd/x"), None);
+    }
+}

@@ -1,0 +1,164 @@
+//! Whoever reads the log may stand still or be gone: nothing of Muster waits for it.
+
+use std::fs;
+use std::path::Path;
+
+use client::GameSocket;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use serde_json::Value;
+use tests::{Muster, SOON, Setup, proc, wait_for, wait_until};
+
+/// Puts a reader between Muster's stderr and the test: a pipe of one page, and a process of its own that passes on what it
+/// reads. It is nobody's child that the test or Muster knows, and tells its pid in a file.
+const WITH_READER: &str = r#"
+import fcntl, os, sys
+ours, its = os.pipe()
+fcntl.fcntl(its, 1031, 4096)
+if os.fork() == 0:
+    if os.fork() == 0:
+        os.close(its)
+        place = os.environ["TMPDIR"] + "/reader"
+        with open(place + ".new", "w") as file: file.write(str(os.getpid()))
+        os.rename(place + ".new", place)
+        while data := os.read(ours, 65536): os.write(2, data)
+    os._exit(0)
+os.wait()
+os.dup2(its, 2)
+os.execv(sys.argv[1], sys.argv[1:])
+"#;
+
+/// More than waits in memory for a reader: lines of 900 bytes.
+const NOISE: &str = "line=$(printf 'x%.0s' $(seq 900)); i=0; \
+                     while [ $i -lt 4000 ]; do echo $line; i=$((i+1)); done";
+
+fn setup() -> Option<Setup> {
+    if !Path::new("/usr/bin/python3").exists() {
+        eprintln!("skipped: there is no /usr/bin/python3");
+        return None;
+    }
+    let noisy = ["/bin/sh", "-c", NOISE];
+    Some(
+        Setup::default()
+            .after("/usr/bin/python3", WITH_READER)
+            .config("[limits]\noutput_lines_per_second = 100000")
+            .mode("noisy", &noisy, "players = 1\nwarm = 0\ncontract = \"plain\"")
+            .mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1"),
+    )
+}
+
+/// Who passes the log on to the test. Gone with it.
+struct Reader(Pid);
+
+impl Reader {
+    fn of(muster: &Muster) -> Self {
+        let place = muster.directory().join("reader");
+        let pid = wait_for("the reader", || fs::read_to_string(&place).ok()?.parse().ok());
+        Self(Pid::from_raw(pid))
+    }
+
+    fn stop(&self) {
+        kill(self.0, Signal::SIGSTOP).unwrap();
+        wait_until("its standstill", || proc::state(self.0.as_raw()) == Some('T'));
+    }
+
+    fn go_on(&self) {
+        kill(self.0, Signal::SIGCONT).unwrap();
+    }
+}
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        let _ = kill(self.0, Signal::SIGKILL);
+    }
+}
+
+fn play_a_match(muster: &Muster) {
+    let mut lobby = muster.join("echo", "ada");
+    let mut game = GameSocket::enter(&lobby.assignment(SOON).unwrap(), SOON).unwrap();
+    game.ping("x", SOON).unwrap();
+    game.bye(SOON).unwrap();
+}
+
+/// What an operator is told. `None`: nobody answers.
+fn status(muster: &Muster) -> Option<Value> {
+    serde_json::from_str(&muster.operate(&["status", "--json"]).ok()?).ok()
+}
+
+/// How many games have ended, by the operator's word.
+fn ended(muster: &Muster) -> u64 {
+    status(muster).unwrap()["reports"]["ended"].as_u64().unwrap()
+}
+
+fn make_noise(muster: &Muster) {
+    let before = ended(muster);
+    muster.join("noisy", "bob").assignment(SOON).unwrap();
+    wait_until("the end of the noise", || ended(muster) > before);
+}
+
+fn matches_go_on_while_the_reader_stands_still(setup: Setup) {
+    let mut muster = setup.start();
+    let reader = Reader::of(&muster);
+    play_a_match(&muster);
+    reader.stop();
+    for _ in 0..3 {
+        make_noise(&muster);
+        play_a_match(&muster);
+    }
+    muster.upgrade(None).unwrap();
+    play_a_match(&muster);
+    reader.go_on();
+    let lost = muster.log().wait_for(&["log lines were lost: nobody has read the log"]);
+    assert!(lost.contains("WARN"), "{lost}");
+    muster.log().wait_for(&["upgraded from="]);
+    // And what comes is written as ever.
+    play_a_match(&muster);
+    reader.stop();
+    make_noise(&muster);
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success(), "it ends although nobody reads");
+}
+
+#[test]
+fn the_reader_stands_still() {
+    setup().into_iter().for_each(matches_go_on_while_the_reader_stands_still);
+}
+
+#[test]
+fn the_reader_stands_still_where_the_daemon_is_kept() {
+    let kept = setup().map(|setup| setup.kept("5s"));
+    kept.into_iter().for_each(matches_go_on_while_the_reader_stands_still);
+}
+
+#[test]
+fn the_reader_is_gone() {
+    let Some(setup) = setup() else { return };
+    let mut muster = setup.start();
+    let reader = Reader::of(&muster);
+    play_a_match(&muster);
+    drop(reader);
+    make_noise(&muster);
+    play_a_match(&muster);
+    muster.upgrade(None).unwrap();
+    play_a_match(&muster);
+    muster.signal(Signal::SIGTERM);
+    assert!(muster.wait_for_exit().success());
+}
+
+/// A crash with nobody to read of it is a crash, and the next daemon is there.
+#[test]
+fn a_crash_while_the_reader_stands_still() {
+    let Some(setup) = setup() else { return };
+    let muster = setup.kept("5s").start();
+    let reader = Reader::of(&muster);
+    reader.stop();
+    make_noise(&muster);
+    let before = muster.pid();
+    kill(Pid::from_raw(before), Signal::SIGABRT).unwrap();
+    wait_until("the next daemon", || {
+        status(&muster).is_some_and(|now| now["pid"].as_i64() != Some(before.into()))
+    });
+    play_a_match(&muster);
+    reader.go_on();
+    muster.log().wait_for(&["the daemon died of signal 6", "starting it again now"]);
+}
