@@ -6,24 +6,25 @@ PREFIX ?= /usr/local
 STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help try-systemd demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
+.PHONY: help try-systemd try-readme try-clocks demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
 demo:            ## play a whole match between two bots, with what happens on screen
-	@cargo build --quiet --workspace --bins && scripts/demo
+	@cargo build --locked --workspace --bins && scripts/demo
 
 run:             ## run the daemon with its defaults; ARGS="--config FILE" for others
-	cargo run --quiet --bin muster -- serve $(ARGS)
+	@cargo build --locked --workspace --bins
+	@$(TARGET)/debug/muster serve $(ARGS)
 
 load:            ## many players for a daemon that runs; ARGS="--players 1000"; docs/load.md
-	cargo run --quiet --release --bin muster-load -- $(ARGS)
+	cargo run --locked --quiet --release --bin muster-load -- $(ARGS)
 
 test: tools      ## run all tests
 	scripts/build-stub
-	cargo build --workspace --bins
-	cargo test --workspace
+	cargo build --locked --workspace --bins
+	cargo test --locked --workspace --no-fail-fast
 
 bench:           ## how far Muster is from the machine's limit, beside bare programs; ARGS="--quick" for less
 	@scripts/bench $(ARGS)
@@ -39,43 +40,49 @@ soak:            ## 19,000 players for ten minutes: nobody is lost, memory is fl
 
 storm:           ## for STORM_SECONDS (300), a daemon that crashes, hangs and is upgraded: nobody is lost; STORM_SEED=7
 	@MUSTER_STORM_SECONDS=$(STORM_SECONDS) MUSTER_STORM_SEED=$(STORM_SEED) MUSTER_STORM_ARGS="$(ARGS)" \
-		cargo test --quiet -p muster-tests --test storm -- --nocapture
+		cargo test --locked --quiet -p muster-tests --test storm -- --nocapture
 
 try-systemd:     ## the units under a real systemd, in namespaces of its own; takes root
-	cargo build --quiet --workspace --bins
+	cargo build --locked --quiet --workspace --bins
 	scripts/try-systemd
+
+try-readme:      ## every command of README.md, in a fresh clone of the last commit
+	scripts/try-readme
+
+try-clocks:      ## the tests of stored states on a machine booted a minute ago, and years ago
+	scripts/try-clocks
 
 check:           ## format, lints, docs and systemd units, warnings denied
 	@scripts/check-units
 	cargo fmt --all --check
-	cargo clippy --workspace --all-targets --all-features -- -D warnings
-	RUSTDOCFLAGS="-D warnings" cargo doc --workspace --no-deps --document-private-items --quiet
+	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
+	RUSTDOCFLAGS="-D warnings" cargo doc --locked --workspace --no-deps --document-private-items --quiet
 
 fmt:             ## format the code
 	cargo fmt --all
 
-audit:           ## licences, bans and sources of what we depend on
+audit:           ## advisories, licences, bans and sources of what Muster depends on; installs cargo-deny
 	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
-	cargo deny check licenses bans sources
+	@scripts/audit
 
 fuzz:            ## fuzz every target for FUZZ_SECONDS
 	scripts/fuzz $(FUZZ_SECONDS)
 
 build:           ## the programs as they are installed
-	cargo build --release --workspace --bins
+	cargo build --locked --release --workspace --bins
 
 man: build       ## the manual pages, into target/man
 	scripts/man $(TARGET)/release $(TARGET)/man
 
-install:         ## install what `make build` built: PREFIX=/usr/local DESTDIR=
+install:         ## install what `make build` built, all under PREFIX=/usr/local; DESTDIR= for packages
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release
 
-uninstall:       ## take that away again, but for the configuration
+uninstall:       ## remove that, except a configuration that was changed
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release --remove
 
-static:          ## programs that need no library of the host: any Linux on this processor takes them
+static:          ## statically linked programs, for any Linux on this processor
 	@rustup target add $(STATIC)
-	cargo build --release --target $(STATIC) --bins -p muster-orchestrator -p muster-game-child -p muster-client -p muster-harness
+	cargo build --locked --release --target $(STATIC) --bins -p muster-orchestrator -p muster-game-child -p muster-client -p muster-harness
 
 deb: build       ## a Debian package, into target
 	scripts/build-deb $(TARGET)/release $(TARGET)

@@ -34,9 +34,11 @@ kind == "usage" {
 kind == "literal" && /^$/ { blank = 1; next }
 kind == "literal" && /^[^ ]/ { print ".EE"; kind = "" }
 /^Examples?[:,]/ {
-    sub(/:$/, "")
+    example = /:./ ? substr($0, index($0, ": ") + 2) : ""
+    sub(/:.*$/, "")
     heading($0)
     print ".EX"
+    if (example != "") print escaped(example)
     kind = "literal"
     blank = 0
     next

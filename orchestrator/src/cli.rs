@@ -19,7 +19,7 @@ use crate::config::Accessory;
     term_width = 80,
     disable_help_subcommand = true,
     help_template = "{about}\n{usage-heading} {usage}\n\nCommands:\n{subcommands}{after-help}",
-    after_help = "Example: muster status --watch. muster COMMAND --help says more of each."
+    after_help = "Example: muster status --watch\nmuster COMMAND --help says more about a command."
 )]
 pub(crate) struct Cli {
     #[command(subcommand)]
@@ -36,7 +36,7 @@ pub(crate) enum Command {
                             _LISTEN_TCP, _ADMIN, _LISTEN_METRICS, _PORTS_RANGE, _PORTS_PUBLIC_HOST, _KEEP, _LOG_LEVEL."
     )]
     Serve(Serve),
-    /// Show the games that live, and the last that ended.
+    /// List running games, and the last that ended.
     #[command(after_help = "Examples:\n  muster games\n  muster games --last 100 --json")]
     Games {
         /// So many of those that ended, the newest first.
@@ -53,13 +53,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Show who waits.
+    /// List waiting players.
     #[command(after_help = "Examples:\n  muster players\n  muster players --json")]
     Players {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Show how a running daemon is.
+    /// Show the state of a running daemon.
     #[command(after_help = "Examples:\n  muster status --admin /run/muster/admin.sock\n  \
                             muster status --watch")]
     Status {
@@ -77,13 +77,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Print what the brain knows, as JSON, without secrets.
+    /// Print the matchmaker's state as JSON, without secrets.
     #[command(after_help = "Examples:\n  muster dump | jq .players\n  muster dump > before.json")]
     Dump {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Take nobody in; the daemon ends when its games have.
+    /// Stop accepting players; exit when all games have ended.
     #[command(
         after_help = "Examples:\n  muster drain\n  muster drain --wait && echo gone\n\nWho waits is told \
                       421 DRAINING. Games are stopped after shutdown.drain_timeout."
@@ -95,13 +95,13 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Take players in again after a drain that is not over.
+    /// Cancel a drain.
     #[command(after_help = "Example:\n  muster undrain")]
     Undrain {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Have the daemon read its configuration anew.
+    /// Reload the configuration.
     #[command(
         after_help = "Examples:\n  muster reload\n  muster check-config /etc/muster/muster.toml && muster reload"
     )]
@@ -109,7 +109,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Send a player out who waits.
+    /// Remove a waiting player from the queue.
     #[command(after_help = "Example:\n  muster kick 4711")]
     Kick {
         /// Its number, as `muster players` shows it.
@@ -117,7 +117,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// End a game, with its grace or at once.
+    /// Stop a game, gracefully or at once.
     #[command(after_help = "Examples:\n  muster kill 17\n  muster kill 17 --now")]
     Kill {
         /// Its number, as `muster games` shows it.
@@ -128,7 +128,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Print what a shell needs to complete these commands.
+    /// Print completions for a shell.
     #[command(
         after_help = "Examples:\n  muster completions bash > /etc/bash_completion.d/muster\n  \
                             muster completions fish > ~/.config/fish/completions/muster.fish"
@@ -137,7 +137,7 @@ pub(crate) enum Command {
         /// The shell.
         shell: Shell,
     },
-    /// Have a running daemon go on as another program.
+    /// Replace the program of a running daemon in place.
     #[command(
         after_help = "Examples:\n  muster upgrade\n  muster upgrade /opt/muster-0.2/muster\n\n\
                       The program first proves that it can: one that cannot is refused, with the reason, and \
@@ -149,7 +149,7 @@ pub(crate) enum Command {
         #[command(flatten)]
         ask: Ask,
     },
-    /// Have the daemon end, and the next one go on with its games and places.
+    /// Exit, and leave games and places to the next daemon.
     #[command(
         after_help = "Example:\n  muster handover\n\nIt takes somebody who starts the next one: systemd or `muster serve \
                       --keep`. Players lose their connections and come back with their resume keys; `muster upgrade` \
@@ -162,7 +162,7 @@ pub(crate) enum Command {
     /// Say whether this program can go on with the state on its stdin. The daemon runs this.
     #[command(hide = true)]
     Preflight(Serve),
-    /// Say what is wrong with a configuration, if anything.
+    /// Check a configuration file.
     #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
     CheckConfig {
         /// The configuration.
@@ -197,7 +197,7 @@ fn silence(text: &str) -> Result<Duration, String> {
 /// A flag goes before its environment variable, that before the file, that before the default.
 #[derive(Debug, Clone, Args)]
 pub(crate) struct Serve {
-    /// The configuration; else all defaults.
+    /// The configuration; default: all defaults.
     #[arg(long, value_name = "FILE", env = "MUSTER_CONFIG", hide_env = true)]
     pub(crate) config: Option<PathBuf>,
     /// Where players connect (listen.tcp); port 0: any.

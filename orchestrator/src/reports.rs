@@ -52,6 +52,9 @@ pub(crate) struct Report {
     pub(crate) memory_peak_kib: u64,
     /// By slot.
     pub(crate) players: Vec<Player>,
+    /// Whether the game says who joined. One with `contract = "plain"` says nothing.
+    #[serde(default = "yes")]
+    pub(crate) joined_known: bool,
     /// The result's own fields, as the game said them.
     pub(crate) result: Option<Box<RawValue>>,
 }
@@ -110,6 +113,8 @@ pub(crate) struct Ending<'a> {
     pub(crate) lived: Duration,
     /// Slots.
     pub(crate) joined: &'a [usize],
+    /// Whether the game says who joined.
+    pub(crate) joined_known: bool,
 }
 
 /// All of them.
@@ -275,6 +280,7 @@ impl Reports {
             cpu_system_us: micros(ended.cpu_system),
             memory_peak_kib: ended.memory_peak_kib,
             players: names.into_iter().enumerate().map(player).collect(),
+            joined_known: ending.joined_known,
             result: draft.result,
         })
     }
@@ -329,6 +335,11 @@ impl std::fmt::Display for ExitWord {
     }
 }
 
+/// What reports mean that an earlier version wrote.
+const fn yes() -> bool {
+    true
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -368,6 +379,7 @@ mod tests {
             limit: None,
             lived: Duration::from_millis(12),
             joined: &[1],
+            joined_known: true,
         };
         let report = reports.finish(&ending, &ENDED).unwrap();
         reports.keep(report);

@@ -77,6 +77,29 @@ fn every_link_leads_somewhere() {
     assert!(dead.is_empty(), "these lead nowhere: {dead:#?}");
 }
 
+/// A row without its end, and a heading without a blank line before it, are shown as something else or by luck alone.
+#[test]
+fn tables_and_headings_are_whole() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let mut found = Vec::new();
+    documents(root, &mut found);
+    let mut broken = Vec::new();
+    for document in &found {
+        let text = fs::read_to_string(document).unwrap();
+        let (mut is_code, mut before) = (false, "");
+        for (at, line) in text.lines().enumerate() {
+            is_code ^= line.trim_start().starts_with("```");
+            let is_cut = line.starts_with('|') && !line.ends_with('|');
+            let is_glued = line.starts_with('#') && !before.is_empty();
+            if !is_code && (is_cut || is_glued) {
+                broken.push(format!("{}:{}: {line}", document.display(), at + 1));
+            }
+            before = line;
+        }
+    }
+    assert!(broken.is_empty(), "{broken:#?}");
+}
+
 /// Operators look for these from here.
 #[test]
 fn the_readme_leads_to_every_document() {

@@ -97,6 +97,64 @@ fn said_nothing(page: &str, output: &Output) {
     assert!(is_good, "{page}: {output:?}");
 }
 
+/// All files and directories below one.
+fn tree(place: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for entry in fs::read_dir(place).into_iter().flatten().map(Result::unwrap) {
+        found.push(entry.path());
+        if entry.file_type().unwrap().is_dir() {
+            found.extend(tree(&entry.path()));
+        }
+    }
+    found
+}
+
+/// Nothing is written elsewhere, what was written is said, and all of it can be removed again.
+#[test]
+fn an_installation_stays_under_its_prefix() {
+    let place = tempfile::tempdir().unwrap();
+    let home = place.path().join("home");
+    fs::create_dir(&home).unwrap();
+    let install = |prefix: &Path, destination: &str, verb: Option<&str>| {
+        let mut command = Command::new(script("install"));
+        command.arg(programs()).args(verb).env("PREFIX", prefix).env("DESTDIR", destination);
+        let output = command.env("HOME", &home).output().unwrap();
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let prefix = place.path().join("prefix");
+    let said = install(&prefix, "", None);
+    let files: Vec<PathBuf> = tree(&prefix).into_iter().filter(|path| path.is_file()).collect();
+    assert!(files.len() > 10, "{files:?}");
+    for file in &files {
+        assert!(said.contains(&format!("installed {}\n", file.display())), "{file:?}\n{said}");
+    }
+    for line in said.lines().filter(|line| line.starts_with("installed ")) {
+        assert!(line.starts_with(&format!("installed {}", prefix.display())), "{line}");
+    }
+    let config = prefix.join("etc/muster/muster.toml");
+    let unit = fs::read_to_string(prefix.join("lib/systemd/system/muster.service")).unwrap();
+    assert!(unit.contains(&format!("--config {}", config.display())), "{unit}");
+    install(&prefix, "", Some("--remove"));
+    assert_eq!(tree(&prefix), [PathBuf::new(); 0]);
+    assert_eq!(tree(&home), [PathBuf::new(); 0]);
+    // What an operator has changed stays.
+    install(&prefix, "", None);
+    fs::write(&config, "[log]\nlevel = \"debug\"\n").unwrap();
+    install(&prefix, "", Some("--remove"));
+    let left: Vec<PathBuf> = tree(&prefix).into_iter().filter(|path| path.is_file()).collect();
+    assert_eq!(left, [config]);
+    // The system's own prefixes have the configuration in /etc; here beneath another root.
+    let root = place.path().join("root");
+    for prefix in ["/usr", "/usr/local"] {
+        install(Path::new(prefix), root.to_str().unwrap(), None);
+        assert!(root.join("etc/muster/muster.toml").is_file(), "{prefix}");
+        install(Path::new(prefix), root.to_str().unwrap(), Some("--remove"));
+        let left: Vec<PathBuf> = tree(&root).into_iter().filter(|path| path.is_file()).collect();
+        assert_eq!(left, [PathBuf::new(); 0], "{prefix}");
+    }
+}
+
 #[test]
 fn a_package_is_installed_upgraded_removed_and_purged() {
     let ports = PortBlock::take(8);

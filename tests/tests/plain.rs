@@ -92,6 +92,11 @@ fn a_match_ends_with_its_program() {
     muster.order(game.port, "end");
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
     muster.wait_until_calm("once", 0);
+    // Whether its player came, nobody has said.
+    muster.log().wait_for(&["game ended game=1 ", " joined=unknown "]);
+    let games = muster.operate(&["games"]).unwrap();
+    assert!(games.contains("  ada") && !games.contains("(ada)"), "{games}");
+    assert!(!games.contains("did not come"), "{games}");
 }
 
 /// It hears of its time being over by SIGTERM alone.

@@ -91,8 +91,9 @@ pub(crate) fn games(games: &Games<Report>) -> String {
         ];
         table(&mut text, head, &ended);
     }
-    let is_absent = |player: &Player| !player.joined;
-    if games.ended.iter().flat_map(|report| &report.players).any(is_absent) {
+    let is_absent =
+        |report: &Report| report.joined_known && report.players.iter().any(|it| !it.joined);
+    if games.ended.iter().any(is_absent) {
         text.push_str("\n(name): was told where to play, and did not come\n");
     }
     text
@@ -168,7 +169,7 @@ pub(crate) fn queue_row(it: &QueueStatus) -> [String; 6] {
         match it {
             QueueStatus { removed: true, .. } => "removed",
             QueueStatus { failing: true, .. } => "failing",
-            _ => "well",
+            _ => "ok",
         }
         .to_owned(),
     ]
@@ -188,7 +189,7 @@ fn living_row(game: &LivingGame) -> [String; 8] {
 }
 
 fn ended_row(report: &Report, result_shown: usize) -> [String; 10] {
-    let player = |player: &Player| match player.joined {
+    let player = |player: &Player| match player.joined || !report.joined_known {
         true => player.name.clone(),
         false => format!("({})", player.name),
     };

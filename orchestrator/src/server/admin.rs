@@ -263,7 +263,13 @@ impl Server {
         }
         log::info!("draining, as an operator asked");
         self.tell_brain(Input::Drain);
-        Ok("draining: the daemon ends when its games have".to_owned())
+        // Games without players are stopped at once, and hold nobody up.
+        let played = |(_, draft): (GameId, &Draft)| draft.match_id.is_some();
+        Ok(match self.reports.living(GameId(0)).any(played) {
+            true => "draining: no new players; the daemon exits when its games have ended",
+            false => "draining: no game is played, so the daemon exits now",
+        }
+        .to_owned())
     }
 }
 

@@ -17,9 +17,9 @@ impl Server {
         log::log!(
             // That a mode waits for an address was told once.
             if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
-            "game failed game={game} mode={} pid={}: {why}; next try {}",
+            "game failed game={game} mode={}{}: {why}; next try {}",
             self.mode(*mode).name,
-            self.games.get(*game).map_or(0, |game| game.pid),
+            self.with_pid(*game),
             pause(*retry_in)
         );
         self.failures.insert(*mode, why);

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use launcher::Contract;
 use matchmaker::{Action, Event, GameId};
 
 use super::Server;
@@ -30,6 +31,7 @@ impl Server {
             limit: self.limit_hit(*game, *exit).map(|(key, _)| key),
             lived: *lived,
             joined,
+            joined_known: self.program(*game, *mode).run.contract == Contract::Muster,
         };
         let report = ended.and_then(|ended| self.reports.finish(&ending, &ended));
         match report {
@@ -55,7 +57,11 @@ fn log_end(report: &Report, lived: Duration) {
     };
     let slots = |player: &Player| player.joined.then(|| player.slot.to_string());
     let joined: Vec<String> = report.players.iter().filter_map(slots).collect();
-    let joined = if joined.is_empty() { "none".to_owned() } else { joined.join(",") };
+    let joined = match report.joined_known {
+        false => "unknown".to_owned(),
+        true if joined.is_empty() => "none".to_owned(),
+        true => joined.join(","),
+    };
     let has_result = if report.result.is_some() { "yes" } else { "no" };
     let limit = report.limit.as_ref().map_or_else(String::new, |key| format!(" limit={key}"));
     let seconds = |micros: u64| Span(Duration::from_micros(micros));
