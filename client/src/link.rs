@@ -40,6 +40,10 @@ pub struct Link {
     carrier: Carrier,
     hello: String,
     match_id: String,
+    /// The text of a sign of life: the game's challenge, where it has told one.
+    sign: String,
+    /// When to say the game's challenge back again, and the pause after that, until it has answered.
+    proof: Option<(Duration, Duration)>,
     phase: Phase,
     last_heard: Duration,
     last_said: Duration,
@@ -136,6 +140,8 @@ impl Link {
             carrier,
             hello,
             match_id,
+            sign: KEEP_ALIVE_TEXT.to_owned(),
+            proof: None,
             phase,
             last_heard: Duration::ZERO,
             last_said: Duration::ZERO,
@@ -165,6 +171,15 @@ impl Link {
     /// Whether the game has said welcome and the player has not gone.
     pub fn is_inside(&self) -> bool {
         self.phase == Phase::Inside
+    }
+
+    fn prove(&mut self, now: Duration, pause: Duration) {
+        self.proof = Some((now + pause, (pause * 2).min(HELLO_PAUSE_MAX)));
+        self.give_sign(now);
+    }
+
+    fn give_sign(&mut self, now: Duration) {
+        self.say(now, format!("PING {}", self.sign));
     }
 
     fn transmit(&mut self, now: Duration, words: String) {
@@ -251,8 +266,13 @@ impl Link {
         }
         // Words that overtook the welcome are dropped: whatever must arrive is said again.
         match Welcome::parse(words) {
-            Some(Welcome { match_id, slot, players }) if match_id == self.match_id => {
+            Some(Welcome { match_id, slot, players, challenge }) if match_id == self.match_id => {
                 self.phase = Phase::Inside;
+                if let Some(challenge) = challenge {
+                    // The game says little before it knows that this address is no other's.
+                    challenge.clone_into(&mut self.sign);
+                    self.prove(now, HELLO_PAUSE_MIN);
+                }
                 self.tell(Heard::Welcome { slot, players });
             }
             Some(_) | None => {}
@@ -262,7 +282,7 @@ impl Link {
     fn hear_text(&mut self, text: &str) {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match (verb, self.phase) {
-            ("PONG", _) if rest == KEEP_ALIVE_TEXT => {}
+            ("PONG", _) if rest == self.sign => self.proof = None,
             ("PONG", _) => self.tell(Heard::Pong(rest.to_owned())),
             // A copy of an answer that was heard.
             ("WELCOME", _) => {}
@@ -335,7 +355,10 @@ impl Machine for Link {
                 self.handle_timeout_entering(now, again_at, pause);
             }
             Phase::Inside if now >= self.last_heard + SILENCE_MAX => self.close(Closed::Silent),
-            Phase::Inside if now >= self.last_said + KEEP_ALIVE => self.ping(now, KEEP_ALIVE_TEXT),
+            Phase::Inside if let Some((_, pause)) = self.proof.filter(|(at, _)| now >= *at) => {
+                self.prove(now, pause);
+            }
+            Phase::Inside if now >= self.last_said + KEEP_ALIVE => self.give_sign(now),
             Phase::Leaving { again_at, said } => self.handle_timeout_leaving(now, again_at, said),
             Phase::Inside | Phase::Closed(_) => {}
         }
@@ -357,7 +380,10 @@ impl Machine for Link {
         let own = match self.phase {
             Phase::Entering { .. } if !self.can_say_hello() => HELLO_MAX,
             Phase::Entering { again_at, .. } => again_at.min(HELLO_MAX),
-            Phase::Inside => (self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX),
+            Phase::Inside => {
+                let proof = self.proof.map_or(Duration::MAX, |(at, _)| at);
+                (self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX).min(proof)
+            }
             Phase::Leaving { again_at, .. } => again_at,
             Phase::Closed(_) => return None,
         };
@@ -451,6 +477,19 @@ mod tests {
         assert_eq!(said.len(), 9);
         assert_eq!(said[0], (1000, "PING keep-alive".to_owned()));
         assert_eq!(link.closed(), Some(Closed::Silent));
+    }
+
+    #[test]
+    fn a_challenge_is_said_back_until_it_is_answered_and_with_each_sign_of_life() {
+        let mut link = link();
+        link.handle_datagram(ms(0), b"WELCOME 17 slot=1 players=2 n=Az0-_9");
+        assert_eq!(link.poll_event(), Some(Heard::Welcome { slot: 1, players: 2 }));
+        assert_eq!(link.poll_transmit().as_deref(), Some(&b"PING Az0-_9"[..]));
+        let sign = |at: u128| (at, "PING Az0-_9".to_owned());
+        assert_eq!(run(&mut link, ms(400)), [sign(50), sign(150), sign(350)]);
+        link.handle_datagram(ms(401), b"PONG Az0-_9");
+        assert_eq!(link.poll_event(), None, "nobody asked");
+        assert_eq!(run(&mut link, ms(2000)), [sign(1350)], "a sign of life");
     }
 
     #[test]

@@ -604,3 +604,25 @@ fn a_match_that_is_found_is_accepted() {
     let refused = client::GameSocket::enter(&assignment, LIMIT).map(drop);
     assert!(matches!(refused, Err(ClientError::Transport { .. })));
 }
+
+/// A queue says a few lines in a second. Who says more without end is left, instead of read for ever.
+#[test]
+fn a_server_that_chatters_without_end_is_left() {
+    for line in [
+        GREETING,
+        "STATUS queue=x waiting=1 games=1 ports_free=1\n",
+        "WAITING queue=duel reason=no-port\n",
+        "ODD words=1\n",
+    ] {
+        let fake = Fake::new();
+        let playing = fake.play(&["--bot"]);
+        let mut stream = fake.accept().stream.into_inner();
+        stream.set_write_timeout(Some(LIMIT)).unwrap();
+        let flood = line.repeat(1000);
+        let until = Instant::now() + LIMIT;
+        while stream.write_all(flood.as_bytes()).is_ok() && Instant::now() < until {}
+        let (code, _, errors) = playing.end();
+        assert_eq!(code, Some(1), "{line}: {errors}");
+        assert!(errors.contains("says more than 1000 lines in a second"), "{line}: {errors}");
+    }
+}

@@ -11,7 +11,7 @@ fuzz_target!(|datagram: &[u8]| {
         assert!(!text.contains(char::is_control), "{text:?}");
         assert_eq!(FromPlayer::parse(text.as_bytes()), Some(said.clone()), "{text:?}");
         if let FromPlayer::Hello { match_id, .. } = said {
-            let welcome = Welcome { match_id, slot: 127, players: 128 };
+            let welcome = Welcome { match_id, slot: 127, players: 128, challenge: Some("abc-_9") };
             assert!(welcome.to_string().len() <= datagram.len(), "{text:?}");
         }
     }

@@ -64,12 +64,13 @@ impl Inherited {
 
 /// Refuses a version of the contract that this library does not know.
 pub(crate) fn check_protocol() -> Result<(), RunError> {
-    let told = std::env::var("MUSTER_PROTOCOL").ok();
-    told.filter(|told| told != GAME_PROTOCOL).map_or(Ok(()), |other| Err(RunError::Protocol(other)))
+    let told = process::variable("MUSTER_PROTOCOL");
+    let other = told.filter(|told| told != GAME_PROTOCOL);
+    other.map_or(Ok(()), |other| Err(RunError::Protocol(other.to_string_lossy().into_owned())))
 }
 
 pub(crate) fn control_number() -> Result<i32, RunError> {
-    let text = std::env::var_os("MUSTER_CONTROL_FD").ok_or(RunError::NotUnderMuster)?;
+    let text = process::variable("MUSTER_CONTROL_FD").ok_or(RunError::NotUnderMuster)?;
     let number = text.to_str().and_then(|text| text.parse().ok());
     number.filter(|number| *number >= 0).ok_or_else(|| {
         RunError::BadControlNumber(text.to_string_lossy().escape_debug().to_string())

@@ -4,7 +4,6 @@ use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use protocol::datagram::Welcome;
 use protocol::{FromGame, Seat, Secret, netcode};
 
 use crate::PLAYERS_MAX;
@@ -436,7 +435,7 @@ impl<G: Game> Session<G> {
 
     fn welcome(&mut self, now: Duration, slot: usize) {
         let (match_id, players) = (self.setup.id.as_str(), self.setup.names.len());
-        self.transport.send(now, slot, Welcome { match_id, slot, players }.to_string());
+        self.transport.welcome(now, match_id, slot, players);
     }
 
     /// Handles the tick that is due. Those that came due behind it, because the process did not run, are counted

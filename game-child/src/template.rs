@@ -86,7 +86,7 @@ where
     E: Into<Box<dyn Error + Send + Sync>>,
 {
     let load = || load().map_err(|error| RunError::Load(error.into()));
-    if std::env::var_os("MUSTER_TEMPLATE").is_none_or(|set| set != "1") {
+    if process::variable("MUSTER_TEMPLATE").is_none_or(|set| set != "1") {
         return load();
     }
     let channel = Channel::take()?;
@@ -104,7 +104,7 @@ where
 /// A variable of the contract, such as `MUSTER_GAME` or `LISTEN_PID`, as it is for this process: from its
 /// environment, or in a fork of a template, whose environment is the template's, from the request for it.
 pub fn variable(name: &str) -> Option<OsString> {
-    let Some(birth) = BIRTH.get() else { return std::env::var_os(name) };
+    let Some(birth) = BIRTH.get() else { return process::variable(name) };
     match name {
         "MUSTER_GAME" => Some(birth.game.clone().into()),
         "MUSTER_PORT" => Some(birth.port.to_string().into()),
@@ -112,7 +112,7 @@ pub fn variable(name: &str) -> Option<OsString> {
         "LISTEN_FDNAMES" => Some("game".into()),
         "LISTEN_PID" => Some(std::process::id().to_string().into()),
         "MUSTER_TEMPLATE" => None,
-        _ => std::env::var_os(name),
+        _ => process::variable(name),
     }
 }
 

@@ -8,6 +8,7 @@ use std::net::SocketAddr;
 use std::time::Duration;
 
 use protocol::Secret;
+use protocol::datagram::Welcome;
 
 use crate::netcode::Netcode;
 use crate::plain::Plain;
@@ -76,6 +77,17 @@ impl Transport {
         match self {
             Self::Plain(plain) => plain.send(slot, words),
             Self::Netcode(netcode) => netcode.send(now, slot, &words),
+        }
+    }
+
+    /// Answers a player's hello.
+    pub(crate) fn welcome(&mut self, now: Duration, match_id: &str, slot: usize, players: usize) {
+        match self {
+            Self::Plain(plain) => plain.welcome(slot, players),
+            Self::Netcode(netcode) => {
+                let welcome = Welcome { match_id, slot, players, challenge: None };
+                netcode.send(now, slot, &welcome.to_string());
+            }
         }
     }
 

@@ -15,8 +15,9 @@ use protocol::{GAME_CONTROL_FD, GAME_PROTOCOL};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::confine::{Confiner, Group, Identity, Paths, Walls};
-use crate::executable::{Executable, c_string, is_executable};
+use crate::executable::{self, Executable, c_string};
 use crate::launch_step::{self, Plan};
+use crate::placeholders;
 use crate::program::{Contract, Program};
 use crate::trial;
 use crate::wire::{Channel, Fault, Guests, INSTANCE, Setup, instance};
@@ -210,7 +211,7 @@ impl Maker {
         let group = self.make_group(mode, &format!("template-{mode}"));
         let make = Make {
             mode,
-            arguments: self.program(mode).command[1..].to_vec(),
+            arguments: self.template_arguments(mode),
             environment: self
                 .common_environment(mode)
                 .into_iter()
@@ -234,19 +235,9 @@ impl Maker {
         let walls = &self.walls[make.mode];
         let name = &program.command[0];
         let failed = |error: io::Error| Fault::Other(format!("cannot run {name}: {error}"));
-        let executable = self.find_program(name).and_then(Executable::open).map_err(failed)?;
-        if walls.is_strict() && executable.files.len() > 1 {
-            return Err(Fault::Other(format!(
-                "cannot run {name}: it is a script, which confinement.seccomp = \"strict\" cannot run; \
-                 set it to \"default\""
-            )));
-        }
-        if executable.is_32_bit && walls.has_filter() {
-            return Err(Fault::Other(format!(
-                "cannot run {name}: it is a program of 32 bits, whose system calls confinement.seccomp cannot tell \
-                 apart; use a build for 64 bits, or set it to \"off\""
-            )));
-        }
+        let found = executable::find(name, self.beside.as_deref());
+        let executable = found.and_then(Executable::open).map_err(failed)?;
+        executable.fits(program.confinement.seccomp).map_err(failed)?;
         let ruleset = match &walls.paths {
             None => None,
             Some(paths) => paths
@@ -282,15 +273,16 @@ impl Maker {
         launch_step::launch(&mut self.stack, &plan).map_err(failed)
     }
 
+    /// A template's games are on no port yet.
+    fn template_arguments(&self, mode: usize) -> Vec<String> {
+        let words = self.program(mode).command[1..].iter();
+        words.map(|word| placeholders::fill(word, |_| None)).collect()
+    }
+
     fn arguments(&self, mode: usize, port: u16) -> Vec<String> {
         let program = self.program(mode);
-        let words = program.command[1..].iter();
-        match program.contract {
-            Contract::Muster => words.cloned().collect(),
-            Contract::Plain { .. } => {
-                words.map(|word| word.replace("{port}", &port.to_string())).collect()
-            }
-        }
+        let value = |name: &str| placeholders::value(name, program.contract, port);
+        program.command[1..].iter().map(|word| placeholders::fill(word, value)).collect()
     }
 
     /// The environment that the contract promises; `LISTEN_PID` is added by the launch step, which knows it.
@@ -330,22 +322,6 @@ impl Maker {
         }
         identity
     }
-
-    /// Looks a program up beside our own binary first, then in `PATH`; a path is taken as it is.
-    fn find_program(&self, name: &str) -> io::Result<PathBuf> {
-        if name.contains('/') {
-            return std::path::absolute(name);
-        }
-        let path = std::env::var_os("PATH").unwrap_or_default();
-        let directories = self.beside.iter().cloned().chain(std::env::split_paths(&path));
-        let mut candidates = directories.map(|directory| directory.join(name));
-        candidates.find(|candidate| is_executable(candidate)).ok_or_else(|| {
-            io::Error::new(
-                io::ErrorKind::NotFound,
-                "there is no such program beside muster or in PATH",
-            )
-        })
-    }
 }
 
 /// The environment of a process: what ordinary programs expect to find ([`usual_environment`]), then what the contract
@@ -355,7 +331,10 @@ fn environment(make: &Make<'_>, program: &Program) -> io::Result<Vec<CString>> {
     let usual = usual_environment(make);
     variables.extend(usual.iter().map(|(name, value)| (*name, value.as_os_str())));
     variables.extend(make.environment.iter().map(|(name, value)| (*name, OsStr::new(value))));
-    variables.extend(program.env.iter().map(|(name, value)| (name.as_str(), OsStr::new(value))));
+    let literal = |value: &String| placeholders::fill(value, |_| None);
+    let theirs: Vec<(&str, String)> =
+        program.env.iter().map(|(name, value)| (name.as_str(), literal(value))).collect();
+    variables.extend(theirs.iter().map(|(name, value)| (*name, OsStr::new(value))));
     let variable = |(name, value): (&str, &OsStr)| {
         c_string(&[name.as_bytes(), b"=", value.as_bytes()].concat())
     };

@@ -330,16 +330,6 @@ impl Walls {
         let used = Use { is_dynamic, is_template };
         self.calls.as_ref().and_then(|calls| calls.filter(used))
     }
-
-    /// Whether there is a filter of system calls.
-    pub(crate) fn has_filter(&self) -> bool {
-        self.calls.is_some()
-    }
-
-    /// Whether scripts can be run: not where nothing may be opened.
-    pub(crate) fn is_strict(&self) -> bool {
-        self.calls.as_ref().is_some_and(Calls::is_strict)
-    }
 }
 
 /// Whether its games are in a network of their own, with nobody in it.

@@ -7,6 +7,8 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::program::{Profile, Program};
+
 /// The longest first line of a script that the kernel reads; execve(2).
 const SHEBANG_MAX: usize = 256;
 
@@ -15,6 +17,31 @@ const HEAD_BYTES: usize = 4096;
 
 /// How many scripts may be each other's interpreters; execve(2).
 const INTERPRETERS_MAX: usize = 5;
+
+/// Why a program cannot be run, as far as that can be told before it is tried; `Ok` where nothing speaks against it.
+///
+/// # Errors
+/// What is wrong with it: there is none, it is not executable, its interpreter is not there, or it is a script that its
+/// confinement keeps from running.
+pub fn check(program: &Program) -> io::Result<()> {
+    let exe = std::env::current_exe().ok();
+    let beside = exe.as_ref().and_then(|exe| exe.parent());
+    let executable = Executable::open(find(&program.command[0], beside)?)?;
+    executable.fits(program.confinement.seccomp)
+}
+
+/// Looks a program up beside our own binary first, then in `PATH`; a path is taken as it is.
+pub(crate) fn find(name: &str, beside: Option<&Path>) -> io::Result<PathBuf> {
+    if name.contains('/') {
+        return std::path::absolute(name);
+    }
+    let path = std::env::var_os("PATH").unwrap_or_default();
+    let directories = beside.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
+    let mut candidates = directories.map(|directory| directory.join(name));
+    candidates.find(|candidate| is_executable(candidate)).ok_or_else(|| {
+        io::Error::new(io::ErrorKind::NotFound, "there is no such program beside muster or in PATH")
+    })
+}
 
 /// A program, down to what the kernel can run.
 pub(crate) struct Executable {
@@ -29,12 +56,6 @@ pub(crate) struct Executable {
     pub(crate) loader: Option<PathBuf>,
     /// Whether its system calls are those of another kind of processor, which this kernel may serve, too.
     pub(crate) is_32_bit: bool,
-}
-
-/// Whether a program, or the interpreter of a script, is one of 32 bits. Its system calls have numbers of their own,
-/// which no filter of Muster's knows.
-pub fn is_32_bit(path: &Path) -> bool {
-    Executable::open(path.to_owned()).is_ok_and(|executable| executable.is_32_bit)
 }
 
 impl Executable {
@@ -67,6 +88,21 @@ impl Executable {
             }
         }
         Err(io::Error::other("its interpreters are scripts without end"))
+    }
+
+    /// Whether a profile of system calls lets it run.
+    pub(crate) fn fits(&self, seccomp: Profile) -> io::Result<()> {
+        match seccomp {
+            Profile::Strict if self.files.len() > 1 => Err(io::Error::other(
+                "it is a script, which confinement.seccomp = \"strict\" cannot run; set it to \"default\"",
+            )),
+            // The numbers of its system calls are others, which no filter knows.
+            Profile::Strict | Profile::Default if self.is_32_bit => Err(io::Error::other(
+                "it is a program of 32 bits, whose system calls confinement.seccomp cannot tell apart; use a build \
+                 for 64 bits, or set it to \"off\"",
+            )),
+            Profile::Strict | Profile::Default | Profile::Off => Ok(()),
+        }
     }
 
     /// Everything that has to be run for it to run.
@@ -179,11 +215,13 @@ mod tests {
         let words: Vec<_> = executable.words.iter().map(|word| word.to_str().unwrap()).collect();
         assert_eq!(words, ["/bin/sh", "-e", script.to_str().unwrap()]);
         assert!(executable.is_dynamic);
-        assert!(!is_32_bit(&script));
+        assert!(executable.fits(Profile::Default).is_ok());
         let old = directory.path().join("old");
         fs::write(&old, b"\x7fELF\x01\x01\x01").unwrap();
         fs::set_permissions(&old, fs::Permissions::from_mode(0o755)).unwrap();
-        assert!(is_32_bit(&old));
+        let old = Executable::open(old).unwrap();
+        assert!(old.fits(Profile::Default).is_err());
+        assert!(old.fits(Profile::Off).is_ok());
         fs::write(&script, format!("#!{}\n", script.display())).unwrap();
         assert!(Executable::open(script).is_err(), "its own interpreter");
     }

@@ -21,6 +21,7 @@ mod executable;
 mod grace;
 mod launch_step;
 mod leftovers;
+pub mod placeholders;
 mod program;
 mod run;
 mod templates;
@@ -28,7 +29,7 @@ mod trial;
 mod wire;
 
 pub use confine::DEFAULT_FIRST_USER;
-pub use executable::is_32_bit;
+pub use executable::check as check_program;
 pub use leftovers::children;
 pub use program::{Confinement, Contract, Limits, Profile, Program, User};
 pub use run::{NAME, run_as};

@@ -4,7 +4,8 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand};
+use clap::builder::Resettable;
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 use clap_complete::Shell;
 use log::LevelFilter;
 
@@ -24,6 +25,23 @@ use crate::config::Accessory;
 pub(crate) struct Cli {
     #[command(subcommand)]
     pub(crate) command: Command,
+}
+
+/// Reads the command line and the environment, and ends the process where they ask for help or cannot be understood.
+pub(crate) fn parse() -> Cli {
+    let mut command = without_empty_variables(Cli::command());
+    let matches = command.get_matches_mut();
+    Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.format(&mut command).exit())
+}
+
+/// A variable that is there and empty is not set.
+fn without_empty_variables(command: clap::Command) -> clap::Command {
+    let is_empty = |arg: &Arg| {
+        arg.get_env()
+            .is_some_and(|it| it.to_str().is_some_and(|name| process::variable(name).is_none()))
+    };
+    let set = |arg: Arg| if is_empty(&arg) { arg.env(Resettable::Reset) } else { arg };
+    command.mut_args(set).mut_subcommands(without_empty_variables)
 }
 
 /// What to do.
@@ -234,8 +252,6 @@ pub(crate) struct Serve {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory as _;
-
     use super::*;
 
     #[test]

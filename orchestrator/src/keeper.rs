@@ -128,7 +128,7 @@ pub(crate) fn run(
     level: LevelFilter,
     config: Option<&Path>,
 ) -> Result<u8, KeepError> {
-    if std::env::var_os(NOTIFY_SOCKET).is_some() {
+    if process::variable(NOTIFY_SOCKET).is_some() {
         return Err(KeepError::Managed);
     }
     let flaws = crate::start::begin(config);

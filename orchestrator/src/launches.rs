@@ -21,6 +21,7 @@ use launcher::{Answer as Told, Channel, Fault, Guests, INSTANCE, Living, Order, 
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
+use process::{first_directory, temporary_directory, variable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
@@ -571,17 +572,15 @@ impl Launcher {
 /// Makes the place for the games' working directories: where the service manager says, or the environment; else in
 /// memory if that can be had, as a directory is made there in a hundredth of the time that it takes on a disk.
 fn make_place() -> io::Result<Place> {
-    // systemd.exec(5): with several directories, their paths are separated by colons.
-    let given = std::env::var_os("RUNTIME_DIRECTORY").or_else(|| std::env::var_os("TMPDIR"));
-    let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
+    let given = first_directory("RUNTIME_DIRECTORY").or_else(|| variable("TMPDIR").map(Into::into));
     let make_in = |parent: PathBuf| {
         let parent = std::path::absolute(parent)?;
         let made = tempfile::Builder::new().prefix("muster-").tempdir_in(parent)?;
         Ok(Place(made.keep()))
     };
-    match first {
+    match given {
         Some(parent) => make_in(parent),
-        None => make_in("/dev/shm".into()).or_else(|_| make_in(std::env::temp_dir())),
+        None => make_in("/dev/shm".into()).or_else(|_| make_in(temporary_directory())),
     }
 }
 

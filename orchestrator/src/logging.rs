@@ -162,7 +162,7 @@ pub(crate) fn start(level: LevelFilter) {
 }
 
 fn is_read_by_journald() -> bool {
-    std::env::var_os("JOURNAL_STREAM").is_some()
+    process::variable("JOURNAL_STREAM").is_some()
 }
 
 /// A line of the log's own, which looks like all others.

@@ -51,14 +51,13 @@ use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
 use crate::activation::ListenError;
 use crate::admin::ask::AskError;
 use crate::admin::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 use crate::cli::{Cli, Command, Serve};
-use crate::config::{Accessory, Config, ConfigError};
+use crate::config::{Accessory, Config, ConfigError, Warning};
 use crate::continuity::StateError;
 use crate::continuity::exec::handed_over;
 use crate::launches::Launcher;
@@ -88,7 +87,7 @@ fn main() -> ExitCode {
     if let Some(code) = std::env::args_os().next().and_then(|name| keeper::start::run_as(&name)) {
         return code;
     }
-    let cli = Cli::parse();
+    let cli = cli::parse();
     if let Command::Serve(Serve { keep: Some(silence), log, config, .. }) = &cli.command {
         let level = log.unwrap_or(log::LevelFilter::Info);
         return match keeper::run(*silence, level, config.as_deref()) {
@@ -110,7 +109,8 @@ fn main() -> ExitCode {
             ExitCode::from(failure.exit_code())
         }
         Err(failure) => {
-            eprintln!("muster: {failure}");
+            // A configuration has a line for each mistake.
+            failure.to_string().lines().for_each(|line| eprintln!("muster: {line}"));
             ExitCode::from(failure.exit_code())
         }
     }
@@ -121,6 +121,9 @@ fn main() -> ExitCode {
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
+    /// What cannot go well with a configuration, in a line each.
+    #[error("{0}")]
+    Check(String),
     #[error(transparent)]
     Listen(#[from] ListenError),
     #[error(transparent)]
@@ -152,7 +155,7 @@ impl Failure {
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
             Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,
             Self::Usage(_) => 2,
-            Self::Config(_) | Self::Take(_) => 78,
+            Self::Config(_) | Self::Check(_) | Self::Take(_) => 78,
         }
     }
 
@@ -166,12 +169,15 @@ fn run(cli: Cli) -> Result<(), Failure> {
         Command::Serve(flags) => serve(flags),
         Command::CheckConfig { file } => {
             let config = Config::from_file(&file)?;
+            let (mistakes, warnings): (Vec<_>, Vec<_>) =
+                config.warnings(None).into_iter().partition(Warning::is_mistake);
             let names: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
-            for warning in config.warnings(None) {
-                match warning.position() {
-                    Some(position) => eprintln!("{position}: warning: {warning}"),
-                    None => eprintln!("{}: warning: {warning}", file.display()),
-                }
+            for warning in warnings {
+                eprintln!("{}: warning: {warning}", warning.place(&file));
+            }
+            if !mistakes.is_empty() {
+                let told = mistakes.iter().map(|it| format!("{}: {it}", it.place(&file)));
+                return Err(Failure::Check(told.collect::<Vec<_>>().join("\n")));
             }
             let name = config.ports.name_to_resolve();
             if let Some(problem) = name.and_then(lookup::problem_with) {
@@ -326,7 +332,8 @@ fn crash(failure: &Failure) -> ! {
 
 fn run_to_the_end(mut server: Server, flags: Serve) -> Result<(), Failure> {
     server.reload_by(Box::new(move || {
-        let mut config = configure(flags.clone()).map_err(|failure| failure.to_string())?;
+        let mut config =
+            configure(flags.clone()).map_err(|failure| failure.to_string().replace('\n', "; "))?;
         fit_clients_to_descriptors(&mut config);
         Ok(config)
     }));

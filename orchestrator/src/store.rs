@@ -11,6 +11,7 @@
 //! default is none. So the unit has to have room for all there can be: three for each port of the ring (a game's
 //! process, its control channel and its output), and sixteen for everything else.
 
+use std::ffi::OsString;
 use std::io::{self, ErrorKind};
 use std::ops::RangeInclusive;
 use std::os::fd::{BorrowedFd, OwnedFd, RawFd};
@@ -58,7 +59,7 @@ impl Store {
 
     /// How many descriptors it has room for, if it says so and that is too few for a ring of so many ports.
     pub(crate) fn is_short_for(&self, ports: usize) -> Option<usize> {
-        let room: usize = std::env::var(ROOM_VARIABLE).ok()?.parse().ok()?;
+        let room: usize = process::variable(ROOM_VARIABLE)?.to_str()?.parse().ok()?;
         (self.is_there() && room < STORED_PER_PORT * ports + STORED_BESIDES).then_some(room)
     }
 
@@ -149,8 +150,8 @@ pub(crate) fn take() -> Result<Given, TakeError> {
     if u32::try_from(pid) != Ok(std::process::id()) {
         return Ok(Given::default());
     }
-    let names: Vec<String> = match std::env::var("LISTEN_FDNAMES") {
-        Ok(names) if count > 0 => names.split(':').map(str::to_owned).collect(),
+    let names: Vec<String> = match process::variable("LISTEN_FDNAMES").map(OsString::into_string) {
+        Some(Ok(names)) if count > 0 => names.split(':').map(str::to_owned).collect(),
         _ => vec![NAMELESS.to_owned(); count],
     };
     if names.len() != count {
@@ -176,7 +177,7 @@ pub(crate) fn given_numbers() -> Option<RangeInclusive<RawFd>> {
 }
 
 fn number_in(variable: &'static str) -> Result<Option<usize>, TakeError> {
-    let Some(value) = std::env::var_os(variable) else { return Ok(None) };
+    let Some(value) = process::variable(variable) else { return Ok(None) };
     let number = value.to_str().and_then(|value| value.parse().ok());
     let value = value.to_string_lossy().into_owned();
     number.map(Some).ok_or(TakeError::Variable { variable, value })

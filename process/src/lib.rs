@@ -12,6 +12,7 @@
 
 #![allow(unsafe_code)]
 
+mod environment;
 mod exit;
 mod fork;
 mod inherited;
@@ -21,6 +22,7 @@ mod reap;
 mod spawn;
 pub mod start;
 
+pub use environment::{first_directory, temporary_directory, variable};
 pub use exit::exit_of;
 pub use fork::{Forked, can_fork_sibling, fork_sibling};
 pub use inherited::{set_inherited, take_inherited};

@@ -60,8 +60,18 @@ impl fmt::Display for FromPlayer<'_> {
     }
 }
 
+/// The characters of a challenge: 36 random bits, and room beside a welcome that is no longer than its hello.
+pub const CHALLENGE_LENGTH: usize = 6;
+
+/// The characters that a challenge is made of: each stands for 6 bits.
+pub const CHALLENGE_ALPHABET: &[u8; 64] =
+    b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+
 /// The answer to a hello: `WELCOME <match> slot=… players=…`. Never longer than the hello, so that a spoofed
 /// source address gains nothing.
+///
+/// To an address that may be spoofed it says ` n=…` besides: a challenge that whoever receives at that address says
+/// back with `PING <n>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// The match.
@@ -70,6 +80,8 @@ pub struct Welcome<'a> {
     pub slot: usize,
     /// Players in the match.
     pub players: usize,
+    /// What proves that the player receives at its address, when it says it back.
+    pub challenge: Option<&'a str>,
 }
 
 impl<'a> Welcome<'a> {
@@ -84,13 +96,20 @@ impl<'a> Welcome<'a> {
             match_id: words.next()?,
             slot: words.next()?.strip_prefix("slot=")?.parse().ok()?,
             players: words.next()?.strip_prefix("players=")?.parse().ok()?,
+            challenge: words
+                .find_map(|word| word.strip_prefix("n="))
+                .filter(|challenge| challenge.len() == CHALLENGE_LENGTH),
         })
     }
 }
 
 impl fmt::Display for Welcome<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "WELCOME {} slot={} players={}", self.match_id, self.slot, self.players)
+        write!(f, "WELCOME {} slot={} players={}", self.match_id, self.slot, self.players)?;
+        match self.challenge {
+            Some(challenge) => write!(f, " n={challenge}"),
+            None => Ok(()),
+        }
     }
 }
 
@@ -126,9 +145,11 @@ mod tests {
         let token = Secret::from_bytes([7; 16]);
         for match_id in ["1", "18446744073709551615"] {
             let hello = FromPlayer::Hello { match_id, token }.to_string();
-            let welcome = Welcome { match_id, slot: 999, players: 9999 };
-            assert!(welcome.to_string().len() <= hello.len());
-            assert_eq!(Welcome::parse(welcome.to_string().as_bytes()), Some(welcome.clone()));
+            for challenge in [None, Some("Az0-_9")] {
+                let welcome = Welcome { match_id, slot: 999, players: 9999, challenge };
+                assert!(welcome.to_string().len() <= hello.len());
+                assert_eq!(Welcome::parse(welcome.to_string().as_bytes()), Some(welcome.clone()));
+            }
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::fmt;
 
 /// Text from outside as a terminal or a log may show it: every control character, and every character that is
-/// invisible or turns the direction of writing, stands there as its escape; all other text is as it was.
+/// invisible, blank or turns the direction of writing, stands there as its escape; all other text is as it was.
 ///
 /// ```
 /// assert_eq!(protocol::Visible("ada's \u{1b}[31m\n").to_string(), "ada's \\u{1b}[31m\\n");
@@ -20,7 +20,10 @@ impl fmt::Display for Visible<'_> {
             f.write_str(plain)?;
             let mut characters = strange.chars();
             let Some(character) = characters.next() else { return Ok(()) };
-            write!(f, "{}", character.escape_debug())?;
+            match is_unseen(character) {
+                true => write!(f, "{}", character.escape_unicode())?,
+                false => write!(f, "{}", character.escape_debug())?,
+            }
             rest = characters.as_str();
         }
     }
@@ -31,9 +34,61 @@ fn is_plain(byte: &u8) -> bool {
     matches!(byte, b' '..=b'~') && *byte != b'\\'
 }
 
+/// Whether nothing, or only room, is seen of a character although its category is one that is printed. `escape_debug`
+/// knows the others: controls, formats, separators, marks, and what is not assigned.
+fn is_unseen(character: char) -> bool {
+    let is_in = |range: &(char, char)| range.0 <= character && character <= range.1;
+    IGNORABLE.iter().any(is_in) || BLANK.contains(&character)
+}
+
+/// `Default_Ignorable_Code_Point` of the Unicode Character Database 16.0, `DerivedCoreProperties.txt`: what is not shown
+/// where it is not supported, the fillers of Hangul, tags and variation selectors among them. The property is stable for
+/// assigned characters, and its last range is kept for what may come.
+const IGNORABLE: [(char, char); 18] = [
+    ('\u{ad}', '\u{ad}'),
+    ('\u{34f}', '\u{34f}'),
+    ('\u{61c}', '\u{61c}'),
+    ('\u{115f}', '\u{1160}'),
+    ('\u{17b4}', '\u{17b5}'),
+    ('\u{180b}', '\u{180f}'),
+    ('\u{200b}', '\u{200f}'),
+    ('\u{202a}', '\u{202e}'),
+    ('\u{2060}', '\u{206f}'),
+    ('\u{3164}', '\u{3164}'),
+    ('\u{fe00}', '\u{fe0f}'),
+    ('\u{feff}', '\u{feff}'),
+    ('\u{ffa0}', '\u{ffa0}'),
+    ('\u{fff0}', '\u{fff8}'),
+    ('\u{1bca0}', '\u{1bca3}'),
+    ('\u{1d173}', '\u{1d17a}'),
+    ('\u{e0000}', '\u{e007f}'),
+    ('\u{e0080}', '\u{e0fff}'),
+];
+
+/// Symbols and letters whose sign is empty, by their names in the same database: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL
+/// NOTEHEAD, and EGYPTIAN HIEROGLYPH FULL and HALF BLANK.
+const BLANK: [char; 4] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}'];
+
 #[cfg(test)]
 mod tests {
-    use super::Visible;
+    use super::{BLANK, IGNORABLE, Visible};
+
+    #[test]
+    fn what_nobody_sees_is_shown() {
+        let ignorable = IGNORABLE.into_iter().flat_map(|(first, last)| first..=last);
+        // Spaces that are not the space, and the ends of lines and paragraphs: Zs, Zl and Zp.
+        let separators = "\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\
+                          \u{200a}\u{202f}\u{205f}\u{3000}\u{2028}\u{2029}";
+        // Others of whom nothing is seen: formats, private use, what is no character.
+        let others = "\u{fff9}\u{110bd}\u{13430}\u{e000}\u{f0000}\u{ffff}\u{7f}\u{85}";
+        for unseen in ignorable.chain(BLANK).chain(separators.chars()).chain(others.chars()) {
+            let shown = Visible(&format!("a{unseen}b")).to_string();
+            assert_eq!(shown, format!("a\\u{{{:x}}}b", u32::from(unseen)));
+        }
+        for kept in ["한국어", "⠁", "日本", "עברית", "é", "𓀀"] {
+            assert_eq!(Visible(kept).to_string(), kept);
+        }
+    }
 
     #[test]
     fn what_a_terminal_would_obey_is_shown_instead() {

@@ -33,6 +33,15 @@ pub fn get(address: &str, path: &str) -> Response {
     send(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
 }
 
+/// Gets a page in one of the forms that a value of Accept names.
+///
+/// # Panics
+/// When there is no answer.
+pub fn get_as(address: &str, path: &str, accept: &str) -> Response {
+    let request = format!("GET {path} HTTP/1.1\r\nHost: {address}\r\nAccept: {accept}\r\n\r\n");
+    send(address, request.as_bytes())
+}
+
 /// Sends bytes, and reads the answer.
 ///
 /// # Panics

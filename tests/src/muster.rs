@@ -319,7 +319,7 @@ impl Muster {
 
     /// Its figures, scraped.
     pub fn scrape(&self) -> Scrape {
-        Scrape::of(&http::get(&self.http(), "/metrics").body)
+        Scrape::of(&http::get_as(&self.http(), "/metrics", Scrape::ACCEPT).body)
     }
 
     /// Its log.

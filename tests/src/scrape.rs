@@ -17,6 +17,56 @@ struct Sample {
 }
 
 impl Scrape {
+    /// What asks for OpenMetrics, as Prometheus does.
+    pub const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
+                              text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
+
+    /// Reads a page of Prometheus' text format 0.0.4 as strictly as its parsers, and more: every sample belongs to the
+    /// family before it, and each has a type that the format knows.
+    ///
+    /// # Panics
+    /// When it is not what the format says.
+    pub fn of_classic(text: &str) -> Self {
+        assert!(text.ends_with('\n'), "the last line has an end");
+        let mut scrape = Self::default();
+        let mut family = String::new();
+        for line in text.lines() {
+            if let Some(comment) = line.strip_prefix('#') {
+                let mut words = comment.splitn(4, ' ').skip(1);
+                let (kind, name) = (words.next().unwrap(), words.next().unwrap());
+                let rest = words.next().unwrap_or_default();
+                match kind {
+                    "HELP" => assert!(!rest.is_empty(), "{line:?}"),
+                    "TYPE" => {
+                        name.clone_into(&mut family);
+                        let before = scrape.families.insert(name.to_owned(), rest.to_owned());
+                        assert_eq!(before, None, "{name} is there twice");
+                    }
+                    _ => panic!("not of this format: {line:?}"),
+                }
+                continue;
+            }
+            let (sample, value) = sample(line);
+            let suffix = sample.name.strip_prefix(&family).unwrap_or_else(|| {
+                panic!("{line:?} stands under {family}");
+            });
+            let suffixes: &[&str] = match scrape.families[&family].as_str() {
+                "counter" => {
+                    assert!(family.ends_with("_total"), "{line:?}");
+                    &[""]
+                }
+                "gauge" => &[""],
+                "histogram" => &["_bucket", "_count", "_sum"],
+                kind => panic!("{family} is a {kind}"),
+            };
+            assert!(suffixes.contains(&suffix) && value.is_finite(), "{line:?}");
+            let before = scrape.samples.insert(sample, value);
+            assert_eq!(before, None, "{line:?} is there twice");
+        }
+        scrape.check_histograms();
+        scrape
+    }
+
     /// Reads a page.
     ///
     /// # Panics

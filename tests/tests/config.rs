@@ -241,3 +241,151 @@ fn under_journald_lines_begin_with_their_priority() {
     assert!(rest.lines().all(|line| line.starts_with('<')), "{rest}");
     assert!(wait_for("the end", || child.try_wait().unwrap()).success());
 }
+
+/// All mistakes of a file, each in a line with its place, its key and what is wrong in words; by whoever reads it.
+#[test]
+fn all_mistakes_of_a_file_are_told_at_once() {
+    let text = "[limits]\nclints = 5\nclients = 0\n[[mode]]\nname = \"a b\"\nplayers = 0\n\
+                command = \"./game --port 1\"\nmax_duration = 600\n";
+    let expected = [
+        "2:1: clints: no such key",
+        "3:11: limits.clients: must be",
+        "5:8: mode.name: must be",
+        "6:11: mode.players: must be",
+        "7:11: command: invalid type: this is text, expected a list: [\"./game\", \"--port\", \"1\"]",
+        "8:16: max_duration: invalid type: this is a whole number, expected a duration in quotes: \"600s\"",
+    ];
+    let (_directory, path) = file(text);
+    let path = path.to_str().unwrap();
+    for arguments in [&["check-config", path][..], &["serve", "--config", path]] {
+        let output = run(arguments);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{said}");
+        assert_eq!(said.lines().count(), expected.len(), "{said}");
+        for (line, expected) in said.lines().zip(expected) {
+            assert!(line.starts_with(&format!("muster: {path}:{expected}")), "{line:?}: {expected:?}");
+        }
+    }
+}
+
+/// A placeholder that nobody fills in would be passed to the game as it is.
+#[test]
+fn placeholders_that_are_unknown_are_refused_and_other_braces_are_not() {
+    let plain = "contract = \"plain\"\nwarm = 0\n";
+    let cases: [(&str, &str, &[&str]); 6] = [
+        (plain, "[\"cat\", \"-m\", \"{match}\", \"{port}\"]", &["{match}", "only {port}"]),
+        (plain, "[\"cat\", \"{port+1}\"]", &["{port+1}", "only {port}"]),
+        (plain, "[\"cat\", \"{players}{public_host}\"]", &["{players}", "{public_host}"]),
+        (plain, "[\"cat\"]\nenv = { SERVER_PORT = \"{port}\" }", &["SERVER_PORT", "MUSTER_PORT"]),
+        ("", "[\"cat\", \"{port}\"]", &["{port}", "muster-game/1"]),
+        ("", "[\"cat\"]\nenv = { A = \"{players}\" }", &["A", "{players}"]),
+    ];
+    for (contract, command, words) in cases {
+        let (_directory, path) =
+            file(&format!("[[mode]]\nname = \"a\"\n{contract}command = {command}\n"));
+        let output = run(&["check-config", path.to_str().unwrap()]);
+        let said = stderr(&output);
+        assert_eq!(output.status.code(), Some(78), "{command}: {said}");
+        assert!(words.iter().all(|word| said.contains(word)), "{command}: {said}");
+    }
+    for (contract, command) in [
+        (plain, r#"["cat", "{port}", '{"a":1}', '{"a":{"b":{port}}}', "{{match}}", "${HOME}", "{}"]"#),
+        ("", r#"["cat", '{"a":1}', "{{port}}", "x{3}"]"#),
+    ] {
+        let (_directory, path) =
+            file(&format!("[[mode]]\nname = \"a\"\n{contract}command = {command}\n"));
+        let output = run(&["check-config", path.to_str().unwrap()]);
+        assert_eq!(output.status.code(), Some(0), "{command}: {}", stderr(&output));
+    }
+}
+
+/// What cannot be launched is an error to who checks, with its place; a daemon starts, says so, and goes on trying.
+#[test]
+fn a_program_that_cannot_be_run_is_an_error_to_check_config_and_a_warning_to_a_daemon() {
+    let (directory, path) = file("");
+    let place = directory.path();
+    let write = |name: &str, text: &str, mode: u32| {
+        let file = place.join(name);
+        std::fs::write(&file, text).unwrap();
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(mode);
+        std::fs::set_permissions(&file, mode).unwrap();
+        file.to_str().unwrap().to_owned()
+    };
+    let script = write("script", "#!/no/such/interpreter\n", 0o755);
+    let text = write("text", "hello\n", 0o644);
+    let good = write("good", "#!/bin/sh\n", 0o755);
+    let check = |command: &str| {
+        let mode = format!("[[mode]]\nname = \"a\"\ncommand = {command}\n");
+        std::fs::write(&path, mode).unwrap();
+        let output = run(&["check-config", path.to_str().unwrap()]);
+        (output.status.code(), stderr(&output))
+    };
+    for (command, words) in [
+        ("[\"/nonexistent/game\"]".to_owned(), "/nonexistent/game: No such file"),
+        ("[\"./no-such-server\"]".to_owned(), "./no-such-server: No such file"),
+        ("[\"no-such-server\"]".to_owned(), "no such program beside muster or in PATH"),
+        (format!("[{script:?}]"), "its interpreter /no/such/interpreter"),
+        (format!("[{text:?}]"), "not executable"),
+        (format!("[{:?}]", place.to_str().unwrap()), "not a file"),
+    ] {
+        let (code, said) = check(&command);
+        assert_eq!(code, Some(78), "{command}: {said}");
+        let start = format!("muster: {}:3:11: mode a: cannot run ", path.display());
+        assert!(said.starts_with(&start) && said.contains(words), "{command}: {said}");
+    }
+    assert_eq!(check(&format!("[{good:?}]")).0, Some(0));
+    let (code, said) = check(&format!("[{good:?}, \"/no/such/maps\"]"));
+    let warning = format!("{}:3:11: warning: mode a: command names /no/such/maps", path.display());
+    assert!(code == Some(0) && said.contains(&warning), "{said}");
+    let ports = PortBlock::take(1);
+    let range = ports.range().start().to_string();
+    check("[\"./no-such-server\"]");
+    let config = path.to_str().unwrap();
+    let arguments = ["serve", "--config", config, "--tcp", "127.0.0.1:0", "--ports", &range];
+    let daemon = Daemon::start(muster(&arguments));
+    assert_eq!(daemon.field("modes"), "a");
+}
+
+/// `NAME=`, as compose files and units make it, is the same as no such variable.
+#[test]
+fn a_variable_that_is_empty_is_not_set() {
+    let ports = PortBlock::take(1);
+    let range = ports.range().start().to_string();
+    let text = format!(
+        "[listen]\ntcp = \"127.0.0.1:0\"\nadmin = \"off\"\nmetrics = \"off\"\n[ports]\nrange = \"{range}\"\n[log]\nlevel = \"info\"\n"
+    );
+    let (_directory, path) = file(&text);
+    let mut command = muster(&["serve", "--config", path.to_str().unwrap()]);
+    for name in [
+        "MUSTER_CONFIG",
+        "MUSTER_LISTEN_TCP",
+        "MUSTER_ADMIN",
+        "MUSTER_LISTEN_METRICS",
+        "MUSTER_PORTS_RANGE",
+        "MUSTER_PORTS_PUBLIC_HOST",
+        "MUSTER_KEEP",
+        "MUSTER_LOG_LEVEL",
+        "NOTIFY_SOCKET",
+        "JOURNAL_STREAM",
+        "RUNTIME_DIRECTORY",
+        "STATE_DIRECTORY",
+        "XDG_RUNTIME_DIR",
+        "TMPDIR",
+        "LISTEN_PID",
+        "LISTEN_FDS",
+        "LISTEN_FDNAMES",
+        "WATCHDOG_USEC",
+        "WATCHDOG_PID",
+        "FDSTORE",
+    ] {
+        command.env(name, "");
+    }
+    let daemon = Daemon::start(command);
+    let ports = format!("{range}-{range}");
+    assert_eq!((daemon.field("modes"), daemon.field("ports")), ("duel", ports.as_str()));
+    drop(daemon);
+    // And so to who asks a daemon.
+    let mut command = muster(&["status"]);
+    let output = command.env("MUSTER_ADMIN", "").env("MUSTER_CONFIG", "").output().unwrap();
+    assert_ne!(output.status.code(), Some(2), "{}", stderr(&output));
+}

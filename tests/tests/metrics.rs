@@ -216,34 +216,88 @@ fn promtool_finds_nothing_to_mend() {
         eprintln!("skipped: promtool is not here; Debian's package prometheus has it");
         return;
     };
-    // It reads the older text format, which has no EOF mark and another place for the suffix of counters.
-    child.stdin.take().unwrap().write_all(as_prometheus_text(&text).as_bytes()).unwrap();
+    child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
     let output = child.wait_with_output().unwrap();
     assert!(output.status.success(), "{output:?}");
 }
 
-fn as_prometheus_text(text: &str) -> String {
-    let scrape = Scrape::of(text);
-    let families = scrape.families();
-    let line = |line: &str| {
-        let mut words: Vec<&str> = line.split(' ').collect();
-        let suffixed;
-        if words[0] == "#" && words.len() > 3 {
-            let suffix = match families.get(words[2]) {
-                Some(&"counter") => "_total",
-                Some(&"info") => "_info",
-                _ => "",
-            };
-            suffixed = format!("{}{suffix}", words[2]);
-            words[2] = &suffixed;
-            if words[3] == "info" {
-                words[3] = "gauge";
-            }
+/// Each scraper gets the format that it asks for, and one that does not care the older one, which all of them read. The
+/// figures are the same.
+#[test]
+fn a_scraper_gets_the_format_that_it_asks_for() {
+    let muster = start();
+    play(&muster);
+    let http = muster.http();
+    let telegraf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;\
+                    q=0.7,text/plain;version=0.0.4;q=0.3";
+    let classic = [telegraf, "text/plain;version=0.0.4", "*/*", "text/plain", "application/json"];
+    let asked = classic.map(|accept| (accept, http::get_as(&http, "/metrics", accept)));
+    let unasked = ("nothing", http::get(&http, "/metrics"));
+    for (accept, answer) in asked.iter().chain([&unasked]) {
+        let kind = answer.header("Content-Type");
+        assert_eq!(kind, Some("text/plain; version=0.0.4; charset=utf-8"), "{accept}");
+        assert_eq!((answer.status, answer.header("Vary")), (200, Some("Accept")));
+        Scrape::of_classic(&answer.body);
+    }
+    let mut pages = Vec::new();
+    for accept in [Scrape::ACCEPT, "application/openmetrics-text; version=1.0.0"] {
+        let answer = http::get_as(&http, "/metrics", accept);
+        let kind = answer.header("Content-Type");
+        assert_eq!(kind, Some("application/openmetrics-text; version=1.0.0; charset=utf-8"));
+        assert_eq!(answer.header("Vary"), Some("Accept"));
+        pages.push(Scrape::of(&answer.body));
+    }
+    let older = Scrape::of_classic(&unasked.1.body);
+    assert_eq!(older.names(), pages[0].names());
+    let older_families: BTreeMap<String, &str> = pages[0]
+        .families()
+        .into_iter()
+        .map(|(name, kind)| match kind {
+            "counter" => (format!("{name}_total"), kind),
+            "info" => (format!("{name}_info"), "gauge"),
+            kind => (name.to_owned(), kind),
+        })
+        .collect();
+    let families = older.families().into_iter().map(|(name, kind)| (name.to_owned(), kind));
+    assert_eq!(families.collect::<BTreeMap<_, _>>(), older_families);
+    assert!(http::get(&http, "/healthz").header("Vary").is_none());
+}
+
+/// The client library of Prometheus for Python has a parser of each format.
+#[test]
+fn prometheus_own_parsers_read_both_formats() {
+    const PARSE: &str = "
+import sys
+try:
+    from prometheus_client import parser as classic
+    from prometheus_client.openmetrics import parser as openmetrics
+except ImportError:
+    print('skipped'); sys.exit()
+text = sys.stdin.read()
+families = list((classic if sys.argv[1] == 'classic' else openmetrics).text_string_to_metric_families(text))
+untyped = [family.name for family in families if family.type in ('unknown', 'untyped')]
+assert len(families) > 30 and not untyped, (len(families), untyped)
+print('read')
+";
+    let muster = start();
+    play(&muster);
+    for (format, accept) in [("classic", "text/plain"), ("openmetrics", Scrape::ACCEPT)] {
+        let text = http::get_as(&muster.http(), "/metrics", accept).body;
+        let child = Command::new("python3")
+            .args(["-c", PARSE, format])
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .spawn();
+        let Ok(mut child) = child else { return eprintln!("skipped: python3 is not here") };
+        // It may end before it has read anything.
+        let _ = child.stdin.take().unwrap().write_all(text.as_bytes());
+        let output = child.wait_with_output().unwrap();
+        let said = String::from_utf8_lossy(&output.stdout).into_owned();
+        if said == "skipped\n" {
+            return eprintln!("skipped: Debian's package python3-prometheus-client is not here");
         }
-        words.join(" ")
-    };
-    let lines = text.lines().filter(|it| *it != "# EOF" && !it.starts_with("# UNIT"));
-    lines.map(|it| line(it) + "\n").collect()
+        assert!(output.status.success() && said == "read\n", "{format}: {output:?}");
+    }
 }
 
 // ---- Health ----
@@ -295,21 +349,21 @@ fn requests_get_what_the_standard_says() {
     let http = muster.http();
     let status = |request: &str| http::send(&http, request.as_bytes()).status;
     assert_eq!(status("GET /metrics HTTP/1.0\r\n\r\n"), 200);
-    assert_eq!(status("GET /metrics?x=y HTTP/1.1\r\nHost: x\r\n\r\n"), 200);
-    assert_eq!(status("GET /nothing HTTP/1.1\r\nHost: x\r\n\r\n"), 404);
+    assert_eq!(status("GET /metrics?x=y HTTP/1.1\r\nHost: localhost\r\n\r\n"), 200);
+    assert_eq!(status("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
     assert_eq!(status("GET /metrics HTTP/1.1\r\n\r\n"), 400);
     assert_eq!(status("garbage\r\n\r\n"), 400);
-    let long = format!("GET /metrics HTTP/1.1\r\nHost: x\r\nA: {}\r\n\r\n", "x".repeat(10_000));
+    let long = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nA: {}\r\n\r\n", "x".repeat(10_000));
     assert_eq!(status(&long), 431);
     let post =
-        http::send(&http, b"POST /metrics HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n\r\nabc");
+        http::send(&http, b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
     assert_eq!((post.status, post.header("Allow")), (405, Some("GET, HEAD")));
     let metrics = http::get(&http, "/metrics");
-    let kind = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+    let kind = "text/plain; version=0.0.4; charset=utf-8";
     assert_eq!(metrics.header("Content-Type"), Some(kind));
     let length = |it: &Response| it.header("Content-Length").unwrap().parse::<usize>().unwrap();
     assert_eq!(length(&metrics), metrics.body.len());
-    let head = http::send(&http, b"HEAD /metrics HTTP/1.1\r\nHost: x\r\n\r\n");
+    let head = http::send(&http, b"HEAD /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n");
     assert_eq!((head.status, head.body.as_str()), (200, ""));
     assert!(length(&head) > 1000);
     wait_until("all of it in the figures", || {
@@ -320,6 +374,29 @@ fn requests_get_what_the_standard_says() {
             && counted("400") == 2.0
             && counted("431") == 1.0
     });
+}
+
+/// A page in a browser of this machine that a name server of its own has led here is told nothing.
+#[test]
+fn a_name_that_is_not_loopbacks_is_refused_on_loopback() {
+    let muster = start();
+    let http = muster.http();
+    let (_, port) = http.rsplit_once(':').unwrap();
+    let status = |path: &str, host: &str| {
+        let request = format!("GET {path} HTTP/1.1\r\nHost: {host}\r\n\r\n");
+        http::send(&http, request.as_bytes()).status
+    };
+    for path in ["/metrics", "/status.json", "/healthz", "/readyz", "/"] {
+        for host in ["127.0.0.1", "localhost", "muster.localhost", "[::1]", "127.1.2.3"] {
+            assert_eq!(status(path, &format!("{host}:{port}")), 200, "{path} {host}");
+            assert_eq!(status(path, host), 200, "{path} {host}");
+        }
+        for host in ["evil.example", "127.0.0.1.evil.example", "192.0.2.7", "localhost.example"] {
+            assert_eq!(status(path, &format!("{host}:{port}")), 403, "{path} {host}");
+        }
+        let old = format!("GET {path} HTTP/1.0\r\n\r\n");
+        assert_eq!(http::send(&http, old.as_bytes()).status, 200, "{path} without a name");
+    }
 }
 
 #[test]
@@ -389,7 +466,7 @@ fn many_scrapes_beside_matches() {
         let scraper = || {
             let mut scrapes = 0;
             while !done.load(std::sync::atomic::Ordering::Relaxed) {
-                Scrape::of(&http::get(&http, "/metrics").body);
+                Scrape::of(&http::get_as(&http, "/metrics", Scrape::ACCEPT).body);
                 scrapes += 1;
             }
             scrapes

@@ -16,6 +16,9 @@ const LIMIT: Duration = Duration::from_secs(10);
 /// The pauses before each try to come back, in milliseconds. Places are usually kept for half a minute.
 const PAUSES_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 4000, 8000];
 
+/// Lines that Muster may say in a second. A queue says a few; what says more is not one, and nobody could read it.
+const LINES_PER_SECOND_MAX: u32 = 1_000;
+
 /// A place in the queue, over whatever connection.
 pub(crate) struct WaitingRoom<'a> {
     args: &'a Args,
@@ -24,6 +27,28 @@ pub(crate) struct WaitingRoom<'a> {
     key: Option<String>,
     /// The person has a match to accept.
     is_asked: bool,
+    chatter: Chatter,
+}
+
+/// How many lines came in a second.
+struct Chatter {
+    since: Instant,
+    lines: u32,
+}
+
+impl Chatter {
+    fn new() -> Self {
+        Self { since: Instant::now(), lines: 0 }
+    }
+
+    /// Counts a line; whether that is more than is listened to.
+    fn is_too_much(&mut self) -> bool {
+        if self.since.elapsed() >= Duration::from_secs(1) {
+            *self = Self::new();
+        }
+        self.lines += 1;
+        self.lines > LINES_PER_SECOND_MAX
+    }
 }
 
 impl<'a> WaitingRoom<'a> {
@@ -34,7 +59,7 @@ impl<'a> WaitingRoom<'a> {
         console.say(format_args!("connected to {address} (queues: {})", Visible(&queues)));
         let (queue, name) = (args.queue.clone(), args.name.clone());
         lobby.send(&Request::Ready { queue, name, skill: None, resume: None })?;
-        Ok(Self { args, lobby, key: None, is_asked: false })
+        Ok(Self { args, lobby, key: None, is_asked: false, chatter: Chatter::new() })
     }
 
     /// Waits for the assignment. `None` is a player who left.
@@ -79,6 +104,12 @@ impl<'a> WaitingRoom<'a> {
     /// Takes in what Muster has said.
     fn hear(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
         while let Some(reply) = self.lobby.poll_reply()? {
+            if self.chatter.is_too_much() {
+                return Err(PlayError::Chatter(
+                    self.lobby.address().to_owned(),
+                    LINES_PER_SECOND_MAX,
+                ));
+            }
             if let Some(text) = describe(&reply) {
                 console.say(text);
             }

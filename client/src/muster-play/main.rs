@@ -37,6 +37,8 @@ enum PlayError {
         "the game of match {0} is none that can be played here; --bot --game echo can try it out"
     )]
     OtherGame(String),
+    #[error("{0} says more than {1} lines in a second, which is no queue of Muster's")]
+    Chatter(String, u32),
     #[error("the game answered {0} of {1} words")]
     Echo(u32, u32),
 }

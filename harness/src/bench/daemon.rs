@@ -135,7 +135,8 @@ pub(crate) struct Daemon {
 impl Daemon {
     fn start(setup: &Setup) -> Result<Self, Failure> {
         let ports = PortBlock::take(setup.ports)?;
-        let directory = tempfile::tempdir().map_err(os("make a temporary directory"))?;
+        let directory = tempfile::tempdir_in(process::temporary_directory())
+            .map_err(os("make a temporary directory"))?;
         let config = directory.path().join("muster.toml");
         let (first, last) = (ports.range().start(), ports.range().end());
         let admin = directory.path().join("admin.sock");

@@ -16,7 +16,8 @@ use crate::roles::MEASURE;
 
 /// Runs the benchmark to its end, or until somebody ends it.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
-    let directory = tempfile::tempdir().map_err(os("make a temporary directory"))?;
+    let directory = tempfile::tempdir_in(process::temporary_directory())
+        .map_err(os("make a temporary directory"))?;
     nix::sys::prctl::set_child_subreaper(true)
         .map_err(|errno| os("become the reaper of what is left behind")(errno.into()))?;
     let signals = SigSet::from_iter([Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM]);

@@ -65,7 +65,8 @@ impl Report {
     pub(crate) fn begin() -> Self {
         Self {
             machine: proc::machine(),
-            commit: std::env::var("MUSTER_COMMIT").unwrap_or_else(|_| "unknown".into()),
+            commit: process::variable("MUSTER_COMMIT")
+                .map_or_else(|| "unknown".into(), |commit| commit.to_string_lossy().into_owned()),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
             load_averages: proc::load_averages(),
             figures: Vec::new(),

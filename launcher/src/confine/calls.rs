@@ -22,7 +22,6 @@ pub(super) struct Use {
 
 /// The filters of one mode, by use.
 pub(super) struct Calls {
-    profile: Profile,
     filters: Vec<(Use, BpfProgram)>,
 }
 
@@ -68,11 +67,7 @@ impl Calls {
                 filters.push((used, tree::lay_out(&allowed, MISSING, NEWER)));
             }
         }
-        Self { profile, filters }
-    }
-
-    pub(super) fn is_strict(&self) -> bool {
-        self.profile == Profile::Strict
+        Self { filters }
     }
 
     pub(super) fn filter(&self, used: Use) -> Option<&BpfProgram> {

@@ -1,5 +1,6 @@
 //! From the file's shape to values that are known to be good, with an error that names the line and the key.
 
+use std::cell::RefCell;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -28,50 +29,71 @@ const PORT_MIN: u16 = 1024;
 /// Clients that are kept only to be refused, where there are descriptors enough.
 const REFUSED_MAX: usize = 256;
 
+/// The most mistakes of a file that are told.
+pub(super) const MISTAKES_MAX: usize = 100;
+
 /// The longest duration that a key takes, so that no sum of durations can overflow.
 const DURATION_MAX: Duration = Duration::from_secs(365 * 24 * 3600);
 
 /// Reads and checks a whole file.
 pub(super) fn config(text: &str, path: &Path) -> Result<Config, ConfigError> {
-    let checker = Checker { text, path };
-    let mut file: raw::File = toml::from_str(text).map_err(|error| checker.syntax(&error))?;
+    let checker =
+        Checker { text, path, mistakes: RefCell::default(), left_out: RefCell::default() };
+    let Some(mut file) = checker.read(text) else { return Err(checker.into_error()) };
     if file.mode.is_empty() {
         let default: raw::File =
             toml::from_str(DEFAULT_MODE).map_err(|error| checker.syntax(&error))?;
         file.mode = default.mode;
     }
-    let ports = checker.ports(&file.ports)?;
-    let limits = checker.limits(&file.limits)?;
-    let modes = checker.modes(&file.mode, &file.confinement)?;
-    checker.queue_holds_a_match(&file.limits, &limits, &modes)?;
-    let drain = &file.shutdown.drain_timeout;
-    let mut config = Config {
-        listen: checker.listen(&file.listen)?,
-        shutdown: Shutdown {
-            drain_timeout: checker.duration("shutdown.drain_timeout", drain, 120_000)?,
-        },
-        crash_safe: file.state.crash_safe.unwrap_or(true),
-        reports: Reports {
-            keep: checker.number("reports.keep", &file.reports.keep, 1_000, 0..=100_000)?,
-        },
-        log_level: checker
-            .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
-            .unwrap_or(LevelFilter::Info),
-        first_user: checker.number(
-            "confinement.first_user",
-            &file.confinement.first_user,
-            DEFAULT_FIRST_USER,
-            1_000..=DEFAULT_FIRST_USER,
-        )?,
-        modes,
-        order: Vec::new(),
-        programs: Vec::new(),
-        positions: Positions::read(text, path),
-        ports,
-        limits,
-    };
-    config.take_places();
-    Ok(config)
+    let modes = checker.modes(&file.mode, &file.confinement);
+    let config = checker.whole(&file, modes);
+    let is_good = checker.mistakes.borrow().is_empty();
+    match (config, is_good) {
+        (Ok(mut config), true) => {
+            config.positions = Positions::read(text, path);
+            config.take_places();
+            Ok(config)
+        }
+        (config, _) => {
+            checker.kept(config);
+            Err(checker.into_error())
+        }
+    }
+}
+
+impl Checker<'_> {
+    /// All but the modes.
+    fn whole(&self, file: &raw::File, modes: Vec<Mode>) -> Result<Config, ConfigError> {
+        let ports = self.ports(&file.ports)?;
+        let limits = self.limits(&file.limits)?;
+        self.kept(self.queue_holds_a_match(&file.limits, &limits, &modes));
+        let drain = &file.shutdown.drain_timeout;
+        Ok(Config {
+            listen: self.listen(&file.listen)?,
+            shutdown: Shutdown {
+                drain_timeout: self.duration("shutdown.drain_timeout", drain, 120_000)?,
+            },
+            crash_safe: file.state.crash_safe.unwrap_or(true),
+            reports: Reports {
+                keep: self.number("reports.keep", &file.reports.keep, 1_000, 0..=100_000)?,
+            },
+            log_level: self
+                .parsed("log.level", &file.log.level, "off, error, warn, info, debug or trace")?
+                .unwrap_or(LevelFilter::Info),
+            first_user: self.number(
+                "confinement.first_user",
+                &file.confinement.first_user,
+                DEFAULT_FIRST_USER,
+                1_000..=DEFAULT_FIRST_USER,
+            )?,
+            modes,
+            order: Vec::new(),
+            programs: Vec::new(),
+            positions: Positions::default(),
+            ports,
+            limits,
+        })
+    }
 }
 
 /// `"20000-20099"`, or one port.
@@ -81,14 +103,19 @@ pub(super) fn port_range(text: &str) -> Result<RangeInclusive<u16>, String> {
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first >= PORT_MIN && first <= last => Ok(first..=last),
         _ => Err(format!(
-            "must be two ports from {PORT_MIN} to 65535, \"FIRST-LAST\", is \"{text}\""
+            "must be two ports from {PORT_MIN} to 65535, \"FIRST-LAST\", or one, is \"{text}\""
         )),
     }
 }
 
+/// Checks a file. Mistakes are noted, and a value that is none is taken for its default, so that one run finds all of
+/// them; a configuration is given only if there is none.
 pub(super) struct Checker<'a> {
     text: &'a str,
     path: &'a Path,
+    mistakes: RefCell<Vec<ConfigError>>,
+    /// Keys that are set and could not be read, by where the table begins that they are in.
+    left_out: RefCell<Vec<(usize, String)>>,
 }
 
 impl Checker<'_> {
@@ -96,7 +123,7 @@ impl Checker<'_> {
         let tcp = self.socket_address("listen.tcp", &listen.tcp)?;
         Ok(Listen {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
-            admin: self.admin(&listen.admin)?,
+            admin: self.kept(self.admin(&listen.admin)).unwrap_or(Accessory::Usual),
             metrics: self.metrics(&listen.metrics)?,
             proxy_from: self.prefixes("listen.proxy_from", &listen.proxy_from)?,
             bound: None,
@@ -106,17 +133,25 @@ impl Checker<'_> {
     fn ports(&self, ports: &raw::Ports) -> Result<Ports, ConfigError> {
         let range = match &ports.range {
             None => 20000..=20099,
-            Some(range) => port_range(range.get_ref())
-                .map_err(|problem| self.wrong("ports.range", range, problem))?,
+            Some(range) => self
+                .kept(
+                    port_range(range.get_ref())
+                        .map_err(|problem| self.wrong("ports.range", range, problem)),
+                )
+                .unwrap_or(20000..=20099),
         };
         let host = match &ports.public_host {
             None => Ipv4Addr::LOCALHOST.to_string(),
-            Some(host) => address::public_host(host.get_ref())
-                .map_err(|problem| self.wrong("ports.public_host", host, problem))?,
+            Some(host) => self
+                .kept(
+                    address::public_host(host.get_ref())
+                        .map_err(|problem| self.wrong("ports.public_host", host, problem)),
+                )
+                .unwrap_or_default(),
         };
         let bind: Option<IpAddr> = self.parsed("ports.bind", &ports.bind, "an IP address")?;
         if let (Some(address), Some(written)) = (bind, &ports.bind) {
-            self.can_be_bound("ports.bind", address, written)?;
+            self.kept(self.can_be_bound("ports.bind", address, written));
         }
         Ok(Ports {
             range,
@@ -205,7 +240,7 @@ impl Checker<'_> {
         let (Some(mut parsed), Some(written)) = (parsed, value) else { return Ok(None) };
         let has_zone = matches!(parsed, SocketAddr::V6(address) if address.scope_id() != 0);
         if !has_zone {
-            self.can_be_bound(key, parsed.ip(), written)?;
+            self.kept(self.can_be_bound(key, parsed.ip(), written));
             parsed.set_ip(address::canonical(parsed.ip()));
         }
         Ok(Some(parsed))
@@ -251,7 +286,7 @@ impl Checker<'_> {
         let Some(value) = value else { return Ok(None) };
         let parsed = value.get_ref().parse();
         let problem = || format!("must be {what}, is \"{}\"", value.get_ref());
-        parsed.map(Some).map_err(|_| self.wrong(key, value, problem()))
+        Ok(self.kept(parsed.map_err(|_| self.wrong(key, value, problem()))))
     }
 
     fn admin(&self, value: &Key<String>) -> Result<Accessory<PathBuf>, ConfigError> {
@@ -282,10 +317,11 @@ impl Checker<'_> {
     {
         let Some(value) = value else { return Ok(default) };
         let number = T::try_from(*value.get_ref()).ok().filter(|number| range.contains(number));
-        number.ok_or_else(|| {
+        let number = number.ok_or_else(|| {
             let (first, last) = (range.start(), range.end());
             self.wrong(key, value, format!("must be {first} to {last}, is {}", value.get_ref()))
-        })
+        });
+        Ok(self.kept(number).unwrap_or(default))
     }
 
     fn duration(
@@ -302,7 +338,8 @@ impl Checker<'_> {
                     "must be a duration of at most a year like \"5s\", \"250ms\" or \"10m\", is \"{}\"",
                     value.get_ref()
                 );
-                Err(self.wrong(key, value, problem))
+                self.note(self.wrong(key, value, problem));
+                Ok(Duration::from_millis(default_ms.max(1)))
             }
         }
     }
@@ -315,7 +352,10 @@ impl Checker<'_> {
     ) -> Result<Duration, ConfigError> {
         let duration = self.duration(key, value, default_ms)?;
         match value {
-            Some(value) if duration.is_zero() => Err(self.wrong(key, value, "must be over zero")),
+            Some(value) if duration.is_zero() => {
+                self.note(self.wrong(key, value, "must be over zero"));
+                Ok(Duration::from_millis(default_ms.max(1)))
+            }
             _ => Ok(duration),
         }
     }
@@ -331,6 +371,55 @@ impl Checker<'_> {
 
     // ---- Errors ----
 
+    /// Notes a mistake and goes on.
+    pub(super) fn note(&self, mistake: ConfigError) {
+        let mut mistakes = self.mistakes.borrow_mut();
+        if !matches!(mistake, ConfigError::Told) && mistakes.len() < MISTAKES_MAX {
+            mistakes.push(mistake);
+        }
+    }
+
+    /// A value if there is one; else its mistake is noted.
+    pub(super) fn kept<T>(&self, value: Result<T, ConfigError>) -> Option<T> {
+        value.map_err(|mistake| self.note(mistake)).ok()
+    }
+
+    /// Notes that a key of a table is set to something that cannot be read.
+    pub(super) fn leave_out(&self, table: usize, key: &str) {
+        self.left_out.borrow_mut().push((table, key.to_owned()));
+    }
+
+    /// A key that has to be there is not in a table; or what is there was told of.
+    pub(super) fn missing<T>(
+        &self,
+        key: &str,
+        table: &Spanned<T>,
+        problem: impl Into<String>,
+    ) -> ConfigError {
+        let (_, last) = key.rsplit_once('.').unwrap_or(("", key));
+        match self.is_left_out(table, last) {
+            true => ConfigError::Told,
+            false => self.wrong(key, table, problem),
+        }
+    }
+
+    /// Whether a key of a table is set to something that cannot be read.
+    pub(super) fn is_left_out<T>(&self, table: &Spanned<T>, key: &str) -> bool {
+        let begins = table.span().start;
+        let is_it = |(table, name): &(usize, String)| *table == begins && name == key;
+        self.left_out.borrow().iter().any(is_it)
+    }
+
+    /// All mistakes in the order of the file.
+    fn into_error(self) -> ConfigError {
+        let mut mistakes = self.mistakes.into_inner();
+        mistakes.sort_by_key(ConfigError::position);
+        match mistakes.len() {
+            1 => mistakes.remove(0),
+            _ => ConfigError::Several(mistakes),
+        }
+    }
+
     pub(super) fn wrong<T>(
         &self,
         key: &str,
@@ -341,18 +430,21 @@ impl Checker<'_> {
     }
 
     /// An error of the TOML reader: a key that does not exist, a value of another type, bad syntax.
-    fn syntax(&self, error: &toml::de::Error) -> ConfigError {
+    pub(super) fn syntax(&self, error: &toml::de::Error) -> ConfigError {
         let span = error.span().unwrap_or(0..0);
-        let start = span.start.min(self.text.len());
-        let line_start = self.text[..start].rfind('\n').map_or(0, |at| at + 1);
-        let line = self.text[line_start..].lines().next().unwrap_or_default();
-        let key = line.split('=').next().unwrap_or_default().trim();
+        let key = self.line_at(span.start).split('=').next().unwrap_or_default().trim();
         let key = if key.is_empty() { "(end of file)" } else { key };
         let problem = error.message().trim().replace('\n', "; ");
         self.at(span, key.to_owned(), suggestion(&problem).unwrap_or(problem))
     }
 
-    fn at(&self, span: Range<usize>, key: String, problem: String) -> ConfigError {
+    fn line_at(&self, at: usize) -> &str {
+        let at = self.text.floor_char_boundary(at);
+        let start = self.text[..at].rfind('\n').map_or(0, |at| at + 1);
+        self.text[start..].lines().next().unwrap_or_default()
+    }
+
+    pub(super) fn at(&self, span: Range<usize>, key: String, problem: String) -> ConfigError {
         let (line, column) = position(self.text, span.start);
         ConfigError::Key { path: self.path.to_owned(), line, column, key, problem }
     }

@@ -150,7 +150,8 @@ impl Checker<'_> {
             "off" => Ok(Profile::Off),
             other => {
                 let problem = format!("must be \"strict\", \"default\" or \"off\", is \"{other}\"");
-                Err(self.wrong("confinement.seccomp", word, problem))
+                self.note(self.wrong("confinement.seccomp", word, problem));
+                Ok(Profile::Default)
             }
         }
     }
@@ -224,10 +225,11 @@ impl Checker<'_> {
             raw::Amount::Text(text) => parse(text),
             raw::Amount::Number(number) => u64::try_from(*number).ok(),
         };
-        amount.filter(|amount| *amount > 0).map(Some).ok_or_else(|| {
+        let amount = amount.filter(|amount| *amount > 0).map(Some).ok_or_else(|| {
             let problem = "must be over zero, with its unit if it has one (\"512MiB\", \"30s\", \"150%\"), or \"unlimited\"";
             self.wrong(key, value, problem)
-        })
+        });
+        Ok(self.kept(amount).unwrap_or(default))
     }
 
     fn paths(
@@ -240,7 +242,8 @@ impl Checker<'_> {
             None => Ok(value.get_ref().clone()),
             Some(path) => {
                 let problem = format!("must be absolute paths, is \"{}\"", path.display());
-                Err(self.wrong(key, value, problem))
+                self.note(self.wrong(key, value, problem));
+                Ok(Vec::new())
             }
         }
     }

@@ -12,6 +12,7 @@ mod modes;
 mod places;
 mod positions;
 mod raw;
+mod reading;
 mod warnings;
 
 use std::collections::BTreeMap;
@@ -226,13 +227,33 @@ pub(crate) enum ConfigError {
     Key { path: PathBuf, line: usize, column: usize, key: String, problem: String },
     #[error("{name}: {problem}")]
     Flag { name: &'static str, problem: String },
+    /// All that is wrong with a file, each in a line of its own.
+    #[error("{}", lines(.0))]
+    Several(Vec<ConfigError>),
+    /// What is wrong was told before.
+    #[error("this was told before")]
+    Told,
+}
+
+fn lines(errors: &[ConfigError]) -> String {
+    errors.iter().map(ConfigError::to_string).collect::<Vec<_>>().join("\n")
+}
+
+impl ConfigError {
+    /// The line and the column of the file where it stands, where there are any.
+    fn position(&self) -> Option<(usize, usize)> {
+        match self {
+            Self::Key { line, column, .. } => Some((*line, *column)),
+            Self::Read { .. } | Self::Flag { .. } | Self::Several(_) | Self::Told => None,
+        }
+    }
 }
 
 impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ConfigError`] for the first thing that is wrong with it.
+    /// [`ConfigError`] for everything that is wrong with it.
     pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use launcher::Contract;
+use launcher::{Contract, placeholders};
 use matchmaker::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
 use matchmaker::{Skill, SkillRules};
 use regex_lite::Regex;
@@ -25,32 +25,40 @@ const WARM_MAX: usize = 65_535;
 /// The longest name of a mode, in bytes.
 const MODE_NAME_MAX: usize = 32;
 
+/// What depends on a mode's contract.
+struct ByContract {
+    contract: Contract,
+    ready_line: Option<Regex>,
+    template: Option<u64>,
+    transport: Transport,
+    rejoin: bool,
+    /// At least, and at most.
+    warm: (usize, usize),
+}
+
 impl Checker<'_> {
     /// All modes, each under a name of its own.
     pub(super) fn modes(
         &self,
         modes: &[Spanned<raw::Mode>],
         confinement: &raw::Confinement,
-    ) -> Result<Vec<Mode>, ConfigError> {
+    ) -> Vec<Mode> {
         if let Some(one_too_many) = modes.get(MODES_MAX) {
             let problem = format!("there are {}; {MODES_MAX} at most", modes.len());
-            return Err(self.wrong("mode", one_too_many, problem));
+            self.note(self.wrong("mode", one_too_many, problem));
         }
         let mut names = BTreeSet::new();
-        let mut checked = Vec::new();
         for mode in modes {
-            let mode = self.mode(mode, confinement)?;
-            checked.push(mode);
-        }
-        for (mode, raw) in checked.iter().zip(modes) {
-            if !names.insert(&mode.name) {
-                let problem = format!("two modes are called \"{}\"", mode.name);
-                return Err(self.wrong("mode.name", raw, problem));
+            let Some(name) = &mode.get_ref().name else { continue };
+            if !names.insert(name.get_ref()) {
+                let problem = format!("two modes are called \"{}\"", name.get_ref());
+                self.note(self.wrong("mode.name", mode, problem));
             }
         }
-        Ok(checked)
+        modes.iter().filter_map(|mode| self.kept(self.mode(mode, confinement))).collect()
     }
 
+    /// A mode. What is wrong with it is noted as far as it can be told apart from what follows from that.
     fn mode(
         &self,
         spanned: &Spanned<raw::Mode>,
@@ -58,51 +66,106 @@ impl Checker<'_> {
     ) -> Result<Mode, ConfigError> {
         let mode = spanned.get_ref();
         let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
-        let alive_timeout = self.duration_if_set("mode.alive_timeout", &mode.alive_timeout)?;
-        let accept_timeout = self.duration_if_set("mode.accept_timeout", &mode.accept_timeout)?;
-        let teams = self.teams(mode)?;
-        let players = self.players(mode, &teams)?;
+        let name = self.kept(self.mode_name(spanned));
+        let command = self.kept(self.command(spanned));
+        let teams = self.kept(self.teams(mode)).unwrap_or_default();
+        let players = self.kept(self.players(mode, &teams)).unwrap_or(PLAYERS_PER_MATCH_MAX);
         let squad_max = teams.concat().into_iter().max().unwrap_or(players).min(PARTY_MAX);
-        let command = self.command(spanned)?;
-        let contract = self.contract(mode)?;
-        let (warm_min, warm_max) = self.warm(mode, contract)?;
         let max_duration = time("mode.max_duration", &mode.max_duration, 600_000)?;
-        let is_ours = command[0] == OWN_GAMES;
-        Ok(Mode {
-            name: self.mode_name(spanned)?,
+        let is_ours = command.as_ref().is_some_and(|command| command[0] == OWN_GAMES);
+        let by_contract = self.kept(self.by_contract(spanned));
+        let env = self.kept(self.env(&mode.env));
+        let skill = mode.skill.as_ref().map(|skill| self.skill(skill)).transpose();
+        let longest = max_duration.as_secs();
+        let confinement =
+            self.kept(self.confinement(&mode.confinement, confinement, longest, is_ours));
+        let by_contract = by_contract.ok_or(ConfigError::Told)?;
+        let party_max = self.number("mode.party_max", &mode.party_max, 1, 1..=squad_max)?;
+        let checked = Mode {
+            name: name.unwrap_or_default(),
             is_closed: false,
             program: 0,
             players,
-            party_max: self.number("mode.party_max", &mode.party_max, 1, 1..=squad_max)?,
-            skill: mode.skill.as_ref().map(|skill| self.skill(skill)).transpose()?,
+            party_max,
+            skill: self.kept(skill).flatten(),
             max_wait: self.duration_if_set("mode.max_wait", &mode.max_wait)?,
             rounds: self.number("mode.rounds", &mode.rounds, 1, 1..=1_000)?,
             teams,
-            confinement: self.confinement(
-                &mode.confinement,
-                confinement,
-                max_duration.as_secs(),
-                is_ours,
-            )?,
-            command,
-            contract,
-            ready_line: self.ready_line(mode, contract)?,
-            template: self.template(mode, contract)?,
-            env: self.env(&mode.env)?,
-            transport: self.transport(&mode.transport, contract)?,
-            warm_min,
-            warm_max,
+            confinement: confinement.ok_or(ConfigError::Told)?,
+            command: command.unwrap_or_default(),
+            contract: by_contract.contract,
+            ready_line: by_contract.ready_line,
+            template: by_contract.template,
+            env: env.unwrap_or_default(),
+            transport: by_contract.transport,
+            warm_min: by_contract.warm.0,
+            warm_max: by_contract.warm.1,
             ready_timeout: time("mode.ready_timeout", &mode.ready_timeout, 5_000)?,
             start_timeout: time("mode.start_timeout", &mode.start_timeout, 2_000)?,
-            accept_timeout,
-            rejoin: self.rejoin(mode, contract)?,
+            accept_timeout: self.duration_if_set("mode.accept_timeout", &mode.accept_timeout)?,
+            rejoin: by_contract.rejoin,
             hello_timeout: time("mode.hello_timeout", &mode.hello_timeout, 10_000)?,
             max_duration,
-            alive_timeout,
+            alive_timeout: self.duration_if_set("mode.alive_timeout", &mode.alive_timeout)?,
             stop_grace: time("mode.stop_grace", &mode.stop_grace, 5_000)?,
             #[cfg(feature = "stub-games")]
             is_stub: mode.stub.as_ref().is_some_and(|stub| *stub.get_ref()),
+        };
+        Ok(checked)
+    }
+
+    /// What has to fit the mode's contract. Without a contract that is known nothing is said of it.
+    fn by_contract(&self, spanned: &Spanned<raw::Mode>) -> Result<ByContract, ConfigError> {
+        let mode = spanned.get_ref();
+        if ["contract", "bind"].iter().any(|key| self.is_left_out(spanned, key)) {
+            return Err(ConfigError::Told);
+        }
+        let contract = self.contract(mode)?;
+        self.placeholders(mode, contract);
+        Ok(ByContract {
+            contract,
+            ready_line: self.kept(self.ready_line(mode, contract)).flatten(),
+            template: self.kept(self.template(mode, contract)).flatten(),
+            transport: self
+                .kept(self.transport(&mode.transport, contract))
+                .unwrap_or(Transport::Plain),
+            rejoin: self.kept(self.rejoin(mode, contract)).unwrap_or_default(),
+            warm: self.kept(self.warm(mode, contract)).unwrap_or_default(),
         })
+    }
+
+    /// What looks like a placeholder in the command or in a variable is one that will be filled in.
+    fn placeholders(&self, mode: &raw::Mode, contract: Contract) {
+        let known = placeholders::known(contract);
+        if let Some(command) = &mode.command {
+            let words = command.get_ref().iter().skip(1);
+            for unknown in words.flat_map(|word| placeholders::unknown(word, known)) {
+                let problem = match known {
+                    [] => format!(
+                        "there is no placeholder {{{unknown}}}: a game of {} is told everything by its environment and \
+                         its channel; {{{{{unknown}}}}} stands for itself",
+                        protocol::GAME_PROTOCOL
+                    ),
+                    known => format!(
+                        "there is no placeholder {{{unknown}}}, only {}; {{{{{unknown}}}}} stands for itself",
+                        placeholders::list(known)
+                    ),
+                };
+                self.note(self.wrong("mode.command", command, problem));
+            }
+        }
+        if let Some(env) = &mode.env {
+            let values = env.get_ref().iter();
+            for (name, unknown) in values.flat_map(|(name, value)| {
+                placeholders::unknown(value, &[]).map(move |unknown| (name, unknown))
+            }) {
+                let problem = format!(
+                    "{name}: there is no placeholder {{{unknown}}} in a variable; MUSTER_PORT holds the port, and \
+                     {{{{{unknown}}}}} stands for itself"
+                );
+                self.note(self.wrong("mode.env", env, problem));
+            }
+        }
     }
 
     fn contract(&self, mode: &raw::Mode) -> Result<Contract, ConfigError> {
@@ -256,7 +319,7 @@ impl Checker<'_> {
 
     fn mode_name(&self, mode: &Spanned<raw::Mode>) -> Result<String, ConfigError> {
         let Some(name) = &mode.get_ref().name else {
-            return Err(self.wrong("mode.name", mode, "is missing: every mode needs a name"));
+            return Err(self.missing("mode.name", mode, "is missing: every mode needs a name"));
         };
         let fits = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
         if name.get_ref().is_empty()
@@ -272,7 +335,7 @@ impl Checker<'_> {
     fn command(&self, mode: &Spanned<raw::Mode>) -> Result<Vec<String>, ConfigError> {
         let Some(command) = &mode.get_ref().command else {
             let problem = "is missing: every mode needs the program that is its game";
-            return Err(self.wrong("mode.command", mode, problem));
+            return Err(self.missing("mode.command", mode, problem));
         };
         let words = command.get_ref();
         if words.first().is_none_or(String::is_empty)

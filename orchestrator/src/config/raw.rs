@@ -1,10 +1,12 @@
 //! The shape of the file. Every value knows where it stands, so that a later check can say so.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::net::IpAddr;
 use std::path::PathBuf;
 
-use serde::Deserialize;
+use serde::de::Visitor;
+use serde::{Deserialize, Deserializer};
 use toml::Spanned;
 
 pub(super) type Key<T> = Option<Spanned<T>>;
@@ -172,9 +174,32 @@ pub(super) enum User {
 }
 
 /// A limit, with its unit or without.
-#[derive(Debug, Deserialize)]
-#[serde(untagged)]
+#[derive(Debug)]
 pub(super) enum Amount {
     Number(i64),
     Text(String),
+}
+
+impl<'de> Deserialize<'de> for Amount {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct AnAmount;
+
+        impl Visitor<'_> for AnAmount {
+            type Value = Amount;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a number, or an amount in quotes: \"512MiB\", \"30s\", \"150%\" or \"unlimited\"")
+            }
+
+            fn visit_i64<E>(self, number: i64) -> Result<Amount, E> {
+                Ok(Amount::Number(number))
+            }
+
+            fn visit_str<E>(self, text: &str) -> Result<Amount, E> {
+                Ok(Amount::Text(text.to_owned()))
+            }
+        }
+
+        from.deserialize_any(AnAmount)
+    }
 }

@@ -7,24 +7,29 @@ use std::fmt;
 use std::net::IpAddr;
 use std::path::Path;
 
-use launcher::{Profile, User};
+use launcher::User;
 
 use super::confinement::left_out;
 use super::positions::Position;
 use super::{Config, Mode, Transport};
 use crate::address::{self, Prefix};
 
+/// Where games find another view than everybody else, or nothing.
+const HIDDEN: [&str; 3] = ["/proc", "/sys", "/run"];
+
 /// One warning: what is the matter, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
     text: String,
     position: Option<Position>,
+    /// Whether nothing can come of it as long as it is so.
+    is_mistake: bool,
 }
 
 impl Warning {
     /// A warning that belongs to no line of the file.
     pub(crate) fn new(text: impl Into<String>) -> Self {
-        Self { text: text.into(), position: None }
+        Self { text: text.into(), position: None, is_mistake: false }
     }
 
     /// The same, with the position of the first of some keys that the file sets, if it sets one. See
@@ -34,9 +39,23 @@ impl Warning {
         self
     }
 
-    /// Where in the file the cause stands, as far as it is known.
-    pub(crate) fn position(&self) -> Option<&Position> {
-        self.position.as_ref()
+    /// The same, of something that cannot go well: `muster check-config` takes it for an error. A daemon does not, as it
+    /// may be mended while the daemon runs.
+    fn as_mistake(self) -> Self {
+        Self { is_mistake: true, ..self }
+    }
+
+    /// Whether nothing can come of it as long as it is so.
+    pub(crate) fn is_mistake(&self) -> bool {
+        self.is_mistake
+    }
+
+    /// Where the cause stands in a file: line and column, or the file alone.
+    pub(crate) fn place(&self, file: &Path) -> String {
+        match &self.position {
+            Some(position) => position.to_string(),
+            None => file.display().to_string(),
+        }
     }
 }
 
@@ -58,11 +77,12 @@ impl Config {
         warnings.extend(self.warn_of_bind());
         warnings.extend(self.warn_of_proxies());
         for mode in self.modes.iter().filter(|mode| !mode.is_closed) {
+            warnings.extend(self.warn_of_program(mode));
+            warnings.extend(self.warn_of_named_paths(mode));
             warnings.extend(self.warn_of_transport(mode));
             warnings.extend(self.warn_of_open_walls(mode));
             warnings.extend(self.warn_of_root(mode));
             warnings.extend(self.warn_of_wide_paths(mode));
-            warnings.extend(self.warn_of_32_bits(mode));
         }
         warnings
     }
@@ -128,6 +148,34 @@ impl Config {
         Some(Warning::new(text).at(self, ["ports.range"]))
     }
 
+    fn warn_of_program(&self, mode: &Mode) -> Option<Warning> {
+        let error = launcher::check_program(&mode.as_program().run).err()?;
+        let text = format!("mode {}: cannot run {}: {error}", mode.name, mode.command[0]);
+        let key = format!("mode.{}.command", mode.name);
+        Some(Warning::new(text).at(self, [key]).as_mistake())
+    }
+
+    /// Files and directories that the arguments name and that games will not find.
+    fn warn_of_named_paths(&self, mode: &Mode) -> Vec<Warning> {
+        let is_path =
+            |word: &&String| word.starts_with('/') && !word.contains(['{', '*', '?', '\n']);
+        let why = |path: &Path| {
+            match path.try_exists() {
+            Ok(false) => Some("which does not exist".to_owned()),
+            _ => HIDDEN.iter().find(|hidden| path.starts_with(hidden)).map(|hidden| {
+                format!("and games see little of {hidden}: copy what they need into a directory of theirs")
+            }),
+        }
+        };
+        let words = mode.command.iter().skip(1).filter(is_path);
+        let warn = |word: &String| {
+            let why = why(Path::new(word))?;
+            let text = format!("mode {}: command names {word}, {why}", mode.name);
+            Some(Warning::new(text).at(self, [format!("mode.{}.command", mode.name)]))
+        };
+        words.filter_map(warn).collect()
+    }
+
     fn warn_of_transport(&self, mode: &Mode) -> Option<Warning> {
         let bind = self.ports.bind_address();
         (mode.transport == Transport::Plain && !bind.is_loopback()).then(|| {
@@ -190,21 +238,6 @@ impl Config {
                  a game's own files; name it in confinement.read, or one below it",
                 mode.name,
                 path.display()
-            );
-            Warning::new(text).at(self, [format!("mode.{}.command", mode.name)])
-        })
-    }
-
-    /// Programs that a filter of system calls leaves nothing of.
-    fn warn_of_32_bits(&self, mode: &Mode) -> Option<Warning> {
-        let program = Path::new(&mode.command[0]);
-        let is_filtered = mode.confinement.seccomp != Profile::Off;
-        (is_filtered && program.is_absolute() && launcher::is_32_bit(program)).then(|| {
-            let text = format!(
-                "mode {}: {} is a program of 32 bits and will not start, as confinement.seccomp cannot tell its \
-                 system calls apart; use a build for 64 bits, or set that to \"off\"",
-                mode.name,
-                program.display()
             );
             Warning::new(text).at(self, [format!("mode.{}.command", mode.name)])
         })

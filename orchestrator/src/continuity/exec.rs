@@ -98,7 +98,7 @@ pub(crate) fn is_handed_over() -> bool {
 /// # Errors
 /// When it cannot be read.
 pub(crate) fn handed_over() -> io::Result<Option<Vec<u8>>> {
-    let Some(number) = std::env::var_os(VARIABLE) else { return Ok(None) };
+    let Some(number) = process::variable(VARIABLE) else { return Ok(None) };
     let number = number.to_str().and_then(|number| number.parse().ok());
     let number: RawFd = number.ok_or(io::ErrorKind::InvalidInput)?;
     let mut text = Vec::new();

@@ -344,10 +344,8 @@ fn encode(record: &impl Serialize, into: &mut Vec<u8>) -> io::Result<()> {
 pub(crate) fn set_aside(file: OwnedFd) -> io::Result<PathBuf> {
     let mut file = File::from(file);
     file.rewind()?;
-    // systemd.exec(5): with several directories, their paths are separated by colons.
-    let given = std::env::var_os("STATE_DIRECTORY");
-    let first = given.as_ref().and_then(|paths| std::env::split_paths(paths).next());
-    let directory = first.unwrap_or_else(std::env::temp_dir);
+    let directory =
+        process::first_directory("STATE_DIRECTORY").unwrap_or_else(process::temporary_directory);
     let mut copy = tempfile::Builder::new().prefix("muster-state-").tempfile_in(directory)?;
     io::copy(&mut file, &mut copy)?;
     Ok(copy.keep()?.1)

@@ -7,6 +7,7 @@ use std::io::Write as _;
 pub(super) enum Status {
     Ok,
     BadRequest,
+    Forbidden,
     NotFound,
     MethodNotAllowed,
     RequestTimeout,
@@ -15,9 +16,10 @@ pub(super) enum Status {
 }
 
 impl Status {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Ok,
         Self::BadRequest,
+        Self::Forbidden,
         Self::NotFound,
         Self::MethodNotAllowed,
         Self::RequestTimeout,
@@ -29,6 +31,7 @@ impl Status {
         match self {
             Self::Ok => 200,
             Self::BadRequest => 400,
+            Self::Forbidden => 403,
             Self::NotFound => 404,
             Self::MethodNotAllowed => 405,
             Self::RequestTimeout => 408,
@@ -41,6 +44,7 @@ impl Status {
         match self {
             Self::Ok => "OK",
             Self::BadRequest => "Bad Request",
+            Self::Forbidden => "Forbidden",
             Self::NotFound => "Not Found",
             Self::MethodNotAllowed => "Method Not Allowed",
             Self::RequestTimeout => "Request Timeout",
@@ -54,6 +58,10 @@ impl Status {
         match self {
             Self::Ok => "ok\n",
             Self::BadRequest => "this is no HTTP request\n",
+            Self::Forbidden => {
+                "Host must name loopback, such as 127.0.0.1 or localhost, as that is where Muster listens; \
+                 a proxy has to send it so\n"
+            }
             Self::NotFound => {
                 "there is nothing here; there are /, /metrics, /healthz, /readyz and /status.json\n"
             }
@@ -70,6 +78,8 @@ impl Status {
 pub(super) struct Answer {
     pub(super) status: Status,
     content_type: &'static str,
+    /// Whether another Accept would have brought another answer.
+    is_negotiated: bool,
     body: Vec<u8>,
 }
 
@@ -82,7 +92,12 @@ const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src '
 impl Answer {
     /// Something that there is.
     pub(super) fn of(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
-        Self { status: Status::Ok, content_type, body: body.into() }
+        Self { status: Status::Ok, content_type, is_negotiated: false, body: body.into() }
+    }
+
+    /// The same, as one of several forms that there are.
+    pub(super) fn negotiated(self) -> Self {
+        Self { is_negotiated: true, ..self }
     }
 
     /// A word about why there is nothing else.
@@ -91,23 +106,24 @@ impl Answer {
     }
 
     pub(super) fn with_words(status: Status, words: &str) -> Self {
-        Self { status, content_type: TEXT, body: words.into() }
+        Self { status, content_type: TEXT, is_negotiated: false, body: words.into() }
     }
 
     /// The whole of it, or its head only.
     pub(super) fn into_bytes(self, is_head: bool) -> Vec<u8> {
-        let Self { status, content_type, body } = self;
+        let Self { status, content_type, is_negotiated, body } = self;
         let mut bytes = Vec::with_capacity(body.len() + 512);
         let allow = match status {
             Status::MethodNotAllowed => "Allow: GET, HEAD\r\n",
             _ => "",
         };
+        let vary = if is_negotiated { "Vary: Accept\r\n" } else { "" };
         // A vector takes whatever is written to it.
         let _ = write!(
             bytes,
             "HTTP/1.1 {} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\
              Cache-Control: no-store\r\nX-Content-Type-Options: nosniff\r\nReferrer-Policy: no-referrer\r\n\
-             Content-Security-Policy: {CONTENT_POLICY}\r\n{allow}\r\n",
+             Content-Security-Policy: {CONTENT_POLICY}\r\n{vary}{allow}\r\n",
             status.number(),
             status.reason(),
             body.len(),

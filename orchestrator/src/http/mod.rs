@@ -5,6 +5,7 @@
 //! over, ten times a second at most however many ask. Everything is bounded: connections, the size of a request, and the
 //! time from a connection to its end. One request for each connection is all there is.
 
+mod accept;
 mod answer;
 mod conversation;
 mod process;

@@ -1,5 +1,8 @@
 //! What somebody wants, read from the bytes of a request.
 
+use std::net::IpAddr;
+
+use super::accept::Format;
 use super::answer::Status;
 
 /// The longest request, in bytes, its headers included.
@@ -14,6 +17,10 @@ pub(super) struct Request {
     pub(super) path: Path,
     /// Whether only the head of the answer is wanted.
     pub(super) is_head: bool,
+    /// How metrics are wanted.
+    pub(super) format: Format,
+    /// Whether it names this machine by a name that no other can have, or names none.
+    pub(super) is_for_loopback: bool,
 }
 
 /// What there is.
@@ -79,10 +86,34 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
         return Err(Status::BadRequest);
     }
     let path = Path::parse(target).ok_or(Status::NotFound)?;
-    match method {
-        "GET" => Ok(Some(Request { path, is_head: false })),
-        "HEAD" => Ok(Some(Request { path, is_head: true })),
-        _ => Err(Status::MethodNotAllowed),
+    let is_head = match method {
+        "GET" => false,
+        "HEAD" => true,
+        _ => return Err(Status::MethodNotAllowed),
+    };
+    let values = |name: &'static str| {
+        let named = request.headers.iter().filter(move |it| it.name.eq_ignore_ascii_case(name));
+        named.filter_map(|it| std::str::from_utf8(it.value).ok())
+    };
+    let format = Format::wanted(values("accept"));
+    let is_for_loopback = hosts == 0 || values("host").any(is_loopback_name);
+    Ok(Some(Request { path, is_head, format, is_for_loopback }))
+}
+
+/// Whether the value of Host is an address or a name of loopback, with or without a port; RFC 6761, 6.3. An empty one
+/// names nobody.
+fn is_loopback_name(host: &str) -> bool {
+    let host = host.trim();
+    let without_port = match host.strip_prefix('[') {
+        Some(rest) => rest.split_once(']').map_or(rest, |(address, _)| address),
+        None => host.split_once(':').map_or(host, |(name, _)| name),
+    };
+    match without_port.parse::<IpAddr>() {
+        Ok(address) => address.to_canonical().is_loopback(),
+        Err(_) => {
+            let name = without_port.trim_end_matches('.').to_ascii_lowercase();
+            name.is_empty() || name == "localhost" || name.ends_with(".localhost")
+        }
     }
 }
 
@@ -92,13 +123,39 @@ mod tests {
 
     #[test]
     fn requests_are_read() {
-        let get = |path| Ok(Some(Request { path, is_head: false }));
-        assert_eq!(parse(b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n"), get(Path::Metrics));
+        let format = Format::Classic;
+        let get = |path| Ok(Some(Request { path, is_head: false, format, is_for_loopback: true }));
+        assert_eq!(parse(b"GET /metrics HTTP/1.1\r\nHost:\r\n\r\n"), get(Path::Metrics));
         assert_eq!(parse(b"GET /?a=b HTTP/1.0\r\n\r\n"), get(Path::Page));
-        let head = Request { path: Path::Healthz, is_head: true };
+        let head = Request { is_head: true, ..get(Path::Healthz).unwrap().unwrap() };
         assert_eq!(parse(b"HEAD /healthz HTTP/1.0\n\n"), Ok(Some(head)));
         assert_eq!(parse(b"GET /metrics HTTP/1.1\r\nHost"), Ok(None));
         assert_eq!(parse(b""), Ok(None));
+    }
+
+    #[test]
+    fn names_of_loopback_are_known() {
+        for (host, expected) in [
+            ("127.0.0.1:9107", true),
+            ("127.8.9.10", true),
+            ("localhost", true),
+            ("LocalHost.:80", true),
+            ("muster.localhost:9107", true),
+            ("[::1]:9107", true),
+            ("[::ffff:127.0.0.1]", true),
+            ("evil.example", false),
+            ("evil.example:9107", false),
+            ("localhost.evil.example", false),
+            ("notlocalhost", false),
+            ("127.0.0.1.evil.example", false),
+            ("192.0.2.1", false),
+            ("[2001:db8::1]:9107", false),
+            ("0.0.0.0", false),
+        ] {
+            let bytes = format!("GET / HTTP/1.1\r\nHost: {host}\r\n\r\n");
+            let request = parse(bytes.as_bytes()).unwrap().unwrap();
+            assert_eq!(request.is_for_loopback, expected, "{host}");
+        }
     }
 
     #[test]

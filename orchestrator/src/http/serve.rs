@@ -8,11 +8,12 @@ use std::time::{Duration, Instant};
 use mio::net::{TcpListener, TcpStream};
 use mio::{Events, Interest, Poll, Token, Waker};
 
+use super::accept::Format;
 use super::answer::{Answer, Status};
 use super::conversation::{Conversation, Next};
 use super::request::{Path, Request};
 use super::{process, status};
-use crate::metrics::{Snapshot, openmetrics};
+use crate::metrics::{Snapshot, classic, openmetrics};
 
 pub(super) const LISTENER: Token = Token(0);
 pub(super) const ANSWER: Token = Token(1);
@@ -44,6 +45,8 @@ const JSON: &str = "application/json";
 pub(super) struct Desk {
     poll: Poll,
     listener: TcpListener,
+    /// Whether nobody but this machine's programs can have meant it; others are lured here by a name of their own.
+    is_on_loopback: bool,
     /// Nobody could be let in: when to try again.
     accept_at: Option<Instant>,
     /// Asks the loop.
@@ -68,8 +71,10 @@ impl Desk {
         loop_waker: Arc<Waker>,
         given: Receiver<Snapshot>,
     ) -> Self {
+        let address = listener.local_addr();
         Self {
             poll,
+            is_on_loopback: address.is_ok_and(|it| it.ip().to_canonical().is_loopback()),
             listener,
             accept_at: None,
             loop_waker,
@@ -198,6 +203,9 @@ impl Desk {
     // ---- Requests ----
 
     fn serve(&mut self, place: usize, request: Request) {
+        if self.is_on_loopback && !request.is_for_loopback {
+            return self.answer(place, Answer::plain(Status::Forbidden), request.is_head);
+        }
         if !request.path.needs_figures() {
             let answer = page(request.path);
             return self.answer(place, answer, request.is_head);
@@ -207,7 +215,7 @@ impl Desk {
             && now.saturating_duration_since(*at) < SNAPSHOT_AGE_MAX
         {
             let snapshot = Arc::clone(snapshot);
-            let answer = self.tell(request.path, &snapshot);
+            let answer = self.tell(request, &snapshot);
             return self.answer(place, answer, request.is_head);
         }
         if let Some((_, conversation)) = &mut self.conversations[place] {
@@ -235,20 +243,20 @@ impl Desk {
             let waiting = self.conversations[place].as_ref();
             let Some(request) = waiting.and_then(|(_, it)| it.awaited()) else { continue };
             let answer = match snapshot {
-                Some(snapshot) => self.tell(request.path, snapshot),
+                Some(snapshot) => self.tell(request, snapshot),
                 None => Answer::plain(Status::Unavailable),
             };
             self.answer(place, answer, request.is_head);
         }
     }
 
-    fn tell(&self, path: Path, snapshot: &Arc<Snapshot>) -> Answer {
-        match path {
+    fn tell(&self, request: Request, snapshot: &Arc<Snapshot>) -> Answer {
+        match request.path {
             Path::Metrics => {
                 let process = process::read(self.started_seconds);
                 let responses = Status::ALL.map(Status::number).into_iter().zip(self.responses);
                 match openmetrics::write(Arc::clone(snapshot), process, responses.collect()) {
-                    Ok(text) => Answer::of(openmetrics::CONTENT_TYPE, text),
+                    Ok(text) => in_format(request.format, text).negotiated(),
                     Err(error) => {
                         log::error!("cannot write the metrics: {error}");
                         Answer::plain(Status::Unavailable)
@@ -263,8 +271,16 @@ impl Desk {
                 Answer::with_words(Status::Unavailable, "draining\n")
             }
             Path::Healthz | Path::Readyz => Answer::plain(Status::Ok),
-            Path::Page | Path::Style | Path::Script => page(path),
+            Path::Page | Path::Style | Path::Script => page(request.path),
         }
+    }
+}
+
+/// Metrics as they are wanted.
+fn in_format(format: Format, openmetrics: String) -> Answer {
+    match format {
+        Format::OpenMetrics => Answer::of(openmetrics::CONTENT_TYPE, openmetrics),
+        Format::Classic => Answer::of(classic::CONTENT_TYPE, classic::of(&openmetrics)),
     }
 }
 

@@ -54,7 +54,7 @@ impl Mailbox {
         let directory = builder
             .prefix("muster-keeper-")
             .permissions(Permissions::from_mode(0o700))
-            .tempdir()?;
+            .tempdir_in(process::temporary_directory())?;
         let address = directory.path().join("notify");
         let socket = UnixDatagram::bind(&address)?;
         set_socket_passcred(&socket, true)?;

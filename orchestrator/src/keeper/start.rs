@@ -98,7 +98,7 @@ pub(crate) fn run_as(name: &OsStr) -> Option<ExitCode> {
 
 fn become_daemon() -> io::Result<std::convert::Infallible> {
     close_inherited();
-    let count = std::env::var("LISTEN_FDS").ok().and_then(|count| count.parse().ok());
+    let count = process::variable("LISTEN_FDS").and_then(|count| count.to_str()?.parse().ok());
     receive(count.ok_or_else(|| io::Error::other("it is a part of muster serve --keep"))?)?;
     let pid = std::process::id().to_string();
     // By its path, as what executes itself anew looks for it under its name.

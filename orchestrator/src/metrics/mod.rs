@@ -1,9 +1,10 @@
 //! What is counted, and how it is told.
 //!
 //! The loop counts in plain numbers ([`Counts`]) and hands a copy over when it is asked ([`Snapshot`]): no lock, no
-//! text, nothing that a match would wait for. What becomes of that copy, [`openmetrics`] for machines, is the
-//! business of another thread.
+//! text, nothing that a match would wait for. What becomes of that copy, [`openmetrics`] or the [`classic`] text for
+//! machines, is the business of another thread.
 
+pub(crate) mod classic;
 mod counts;
 mod histogram;
 pub(crate) mod openmetrics;

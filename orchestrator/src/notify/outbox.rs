@@ -47,7 +47,7 @@ struct Message {
 impl Outbox {
     /// Finds the service manager by the environment: a path, or `@` and an abstract name.
     pub(crate) fn open() -> Self {
-        let address = std::env::var_os(NOTIFY_SOCKET);
+        let address = process::variable(NOTIFY_SOCKET);
         let way = address.as_ref().and_then(|address| {
             let way = way_to(address.as_bytes());
             let told = way.inspect_err(|error| {
