@@ -106,11 +106,15 @@ impl Matchmaker {
         for (slot, id) in seated {
             self.let_go(id, match_id, slot);
         }
+        self.await_arrivals(match_id);
+        self.review_accounts();
     }
 
     /// Puts a player into the slot of another, who went, and whose session ends with that.
     fn replace_player(&mut self, match_id: MatchId, slot: usize, id: PlayerId) {
         let before = std::mem::replace(&mut self.match_mut(match_id).players[slot], id);
+        // Whoever had the slot had its time to come: a slot is open only then.
+        self.release_seat(before);
         if let Some(gone) = self.players.remove(&before) {
             self.sessions.remove(&gone.resume_key, before);
         }

@@ -29,6 +29,16 @@ pub struct Config {
     pub resume_window: Duration,
     /// Games that may be launching at a time, in all modes together.
     pub launching_max: usize,
+    /// Places of players who are away that an account may have, in all modes together.
+    #[serde(default = "unbounded")]
+    pub away_per_account: usize,
+    /// Seats that an account may hold which nobody has come into, in all modes together; zero: as many as there are, and
+    /// nothing is held against anybody.
+    #[serde(default)]
+    pub seats_per_account: usize,
+    /// Parties that an account may have.
+    #[serde(default = "unbounded")]
+    pub parties_per_account: usize,
 }
 
 /// What is played in a queue.
@@ -86,6 +96,9 @@ pub struct Mode {
     /// Whether its games hear `stop`. A program that knows nothing of Muster hears signals alone.
     #[serde(default = "yes")]
     pub hears_stop: bool,
+    /// Whether its games say who comes in.
+    #[serde(default)]
+    pub tells_joined: bool,
 }
 
 /// How far apart in skill those may be who meet.
@@ -160,6 +173,10 @@ impl Config {
             assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
         }
     }
+}
+
+const fn unbounded() -> usize {
+    usize::MAX
 }
 
 const fn first_mode() -> ModeId {

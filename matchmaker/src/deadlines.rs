@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
+use crate::ids::{Account, GameId, MatchId, ModeId, PlayerId};
 
 /// Whose deadline it is. Each owner has one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -30,6 +30,10 @@ pub(crate) enum Owner {
     Ports,
     /// The drain has lasted.
     Drain,
+    /// The account's pause is over.
+    Pause(Account),
+    /// The players of the match had time to come in.
+    Arrivals(MatchId),
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

@@ -138,6 +138,8 @@ impl Matchmaker {
             unreachable!("{match_id:?} ends and was never assigned")
         };
         self.close_slots(ended.mode, Some(match_id));
+        self.deadlines.set(Owner::Arrivals(match_id), None);
+        self.settle_seats(&ended, end);
         for id in ended.players {
             if let Some(player) = self.players.remove(&id) {
                 self.sessions.remove(&player.resume_key, id);

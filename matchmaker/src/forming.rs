@@ -22,6 +22,7 @@ impl Matchmaker {
             let players = self.seat_by_squad(picked);
             for id in &players {
                 self.player_mut(*id).enter(PlayerPhase::Matched(match_id));
+                self.charge_seat(*id);
             }
             self.act(Action::Report(Event::MatchFormed {
                 match_id,
@@ -38,6 +39,7 @@ impl Matchmaker {
             }
             self.modes[mode.0].arrivals.note_match(self.now);
             self.note_match_step();
+            self.review_accounts();
         }
     }
 

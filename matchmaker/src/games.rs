@@ -355,6 +355,7 @@ impl Matchmaker {
         for (slot, id) in players.into_iter().enumerate() {
             self.let_go(id, match_id, slot);
         }
+        self.await_arrivals(match_id);
     }
 
     /// Tells a player where to play, for whom the game waits from now on. It waits for nothing here any more.
@@ -363,8 +364,10 @@ impl Matchmaker {
         let player = self.player_mut(id);
         player.enter(PlayerPhase::Assigned(match_id));
         player.assigned_at = now;
-        let (mode, ticket) = (player.mode, player.ticket);
+        let (mode, ticket, account) = (player.mode, player.ticket, player.account);
         let connection = player.connection.take();
+        self.charge_seat(id);
+        self.charges.remove_waiting(account, id);
         self.companies.remove(&ticket);
         self.modes[mode.0].players_waiting -= 1;
         self.totals.assigned += 1;
@@ -414,6 +417,7 @@ impl Matchmaker {
             game.present.insert(slot);
             let mode = game.mode;
             self.close_slot(mode, match_id, slot);
+            self.note_arrival(self.matches[&match_id].players[slot]);
         } else {
             game.present.remove(&slot);
         }

@@ -35,6 +35,24 @@ id! {
     GameId
 }
 
+/// Whom it is charged to what somebody uses: an address, or a prefix of addresses. Named by the body; the brain compares it,
+/// and no more.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+pub struct Account(pub u64);
+
+impl Account {
+    /// Of somebody of whom it is not known, as in a state that was written before accounts were kept. Nothing is charged
+    /// to it.
+    pub const UNKNOWN: Self = Self(0);
+
+    /// Whether something can be charged to it.
+    pub const fn is_known(self) -> bool {
+        self.0 != Self::UNKNOWN.0
+    }
+}
+
 /// A mode, by its place in the configuration, from 0.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct ModeId(pub usize);

@@ -45,7 +45,24 @@ impl Matchmaker {
                 format!("{ticket:?} is of {company:?}")
             })?;
         }
+        self.check_accounts()?;
         self.check_deadlines()
+    }
+
+    /// What is charged is what there is, and nobody has more than it may.
+    fn check_accounts(&self) -> Sweep {
+        holds(self.conducts.are_whole(), || "the conduct of accounts is out of order".into())?;
+        if !self.charges.are_counted {
+            return Ok(());
+        }
+        holds(self.charges.agree_with(&self.charges_of_players()), || {
+            format!("charged {:?}, and it is {:?}", self.charges, self.charges_of_players())
+        })?;
+        for (id, player) in &self.players {
+            let may_owe = player.phase() != PlayerPhase::Queued && player.account.is_known();
+            holds(may_owe || !player.owes_seat, || format!("{id:?} owes a seat that it has not"))?;
+        }
+        Ok(())
     }
 
     /// Each player is in exactly one place, and none is missing from the books.
@@ -103,9 +120,8 @@ impl Matchmaker {
             (PlayerPhase::Matched(_), None) => false,
             (PlayerPhase::Queued, None) => has_window && is_passed_over,
             (PlayerPhase::Queued, Some(connection)) => {
-                let is_away = |id: &PlayerId| self.players[id].connection.is_none();
-                let waits_for_others = self.members(player.ticket).iter().any(is_away);
-                speaks(connection) && !has_window && is_passed_over == waits_for_others
+                let is_present = self.is_present(player.ticket) || !self.charges.are_counted;
+                speaks(connection) && !has_window && is_passed_over != is_present
             }
             (PlayerPhase::Matched(_), Some(connection)) => speaks(connection) && !has_window,
         };
@@ -259,9 +275,9 @@ impl Matchmaker {
             let exists = match owner {
                 Owner::Game(id) => self.games.contains_key(&id),
                 Owner::Away(id) | Owner::Wait(id) => self.players.contains_key(&id),
-                Owner::Offer(id) => self.matches.contains_key(&id),
+                Owner::Offer(id) | Owner::Arrivals(id) => self.matches.contains_key(&id),
                 Owner::Mode(_) | Owner::Surplus(_) | Owner::Windows(_) => true,
-                Owner::Refill | Owner::Ports | Owner::Drain => true,
+                Owner::Refill | Owner::Ports | Owner::Drain | Owner::Pause(_) => true,
             };
             holds(exists, || format!("a deadline of {owner:?}, which is gone"))?;
         }

@@ -8,7 +8,7 @@ use protocol::{ErrorCode, EvictReason, Seat, Secret, WaitReason};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 /// Something that happened. An input about a thing that is gone, or that comes too late, changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -27,6 +27,9 @@ pub enum Input {
         resume_key: Secret,
         /// The token that will let the player into its game.
         token: Secret,
+        /// Whom it is charged to.
+        #[serde(default)]
+        account: Account,
     },
     /// The first of a party wants all of it to join a queue, on one ticket.
     ReadyParty {
@@ -48,6 +51,9 @@ pub enum Input {
         name: Option<String>,
         /// What the player is able to, if that is known.
         skill: Option<i32>,
+        /// Whom it is charged to.
+        #[serde(default)]
+        account: Account,
     },
     /// A player wants to be in a party.
     JoinParty {
@@ -59,6 +65,9 @@ pub enum Input {
         name: Option<String>,
         /// What the player is able to, if that is known.
         skill: Option<i32>,
+        /// Whom it is charged to.
+        #[serde(default)]
+        account: Account,
     },
     /// A player wants to be in its party no longer.
     LeaveParty {
@@ -73,6 +82,9 @@ pub enum Input {
         key: Option<Secret>,
         /// The token that will let the player into its game again, if it comes to that.
         token: Secret,
+        /// Whom it is charged to from now on.
+        #[serde(default)]
+        account: Account,
     },
     /// A player wants to leave.
     Leave {
@@ -322,6 +334,8 @@ pub enum Action {
         code: ErrorCode,
         /// For people.
         text: String,
+        /// When to try again, where there is a time; `None` is whenever the body thinks.
+        retry: Option<Duration>,
     },
     /// Make a game's process; answered by `Launched` or `LaunchFailed`.
     Launch {
@@ -421,6 +435,14 @@ pub enum Event {
         mode: ModeId,
         /// Why.
         reason: EvictReason,
+    },
+    /// The players of an account are passed over for a while: seats that it was given were not taken, or matches that were
+    /// offered to it came to nothing because of it.
+    AccountPaused {
+        /// Which.
+        account: Account,
+        /// For how long.
+        pause: Duration,
     },
     /// A match was formed.
     MatchFormed {

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::deadlines::Owner;
-use crate::ids::{ConnectionId, ModeId, PlayerId};
+use crate::ids::{Account, ConnectionId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::lineup::Group;
 use crate::matchmaker::{Matchmaker, Phase};
@@ -21,6 +21,9 @@ pub(crate) struct Profile {
     pub(crate) name: Option<String>,
     /// What the body believes of it; `None` is the mode's own.
     pub(crate) skill: Option<i32>,
+    /// Whom it is charged to.
+    #[serde(default)]
+    pub(crate) account: Account,
 }
 
 /// A session's resume key and token.
@@ -28,6 +31,10 @@ pub(crate) type Keys = (Secret, Secret);
 
 /// What a player reads while Muster goes down.
 pub(crate) const GOING_DOWN: &str = "the server is going down";
+
+/// What a player reads whose account pauses.
+const PAUSED: &str =
+    "players of your address did not come into their games, or declined too many matches; wait";
 
 /// What a player reads who says READY twice.
 pub(crate) const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";
@@ -45,18 +52,20 @@ impl Matchmaker {
             let text = "you are in a party; say READY party, or PARTY leave";
             return self.refuse(connection, ErrorCode::BadState, text);
         }
-        if let Some(mode) = self.find_open_mode(connection, queue, 1) {
+        if let Some(mode) = self.find_open_mode(connection, queue, &[profile.account]) {
             self.join(mode, vec![(connection, profile, keys)]);
         }
     }
 
-    /// The mode whose queue takes in so many on one ticket. If there is none, who asked is told why.
+    /// The mode whose queue takes in players of these accounts on one ticket. If there is none, who asked is told why.
+    /// Where the queue is full, those give way who are away.
     pub(crate) fn find_open_mode(
         &mut self,
         connection: ConnectionId,
         queue: Option<&str>,
-        size: usize,
+        accounts: &[Account],
     ) -> Option<ModeId> {
+        let size = accounts.len();
         let refusal = if self.connections.contains_key(&connection) {
             (ErrorCode::BadState, ALREADY_QUEUED)
         } else if self.phase != Phase::Serving {
@@ -67,10 +76,18 @@ impl Matchmaker {
                 Some(mode) if size > self.mode(mode).party_max => {
                     (ErrorCode::BadParty, "the party is too large for this queue")
                 }
-                Some(mode) if self.modes[mode.0].players_waiting + size > self.config.queue_max => {
+                Some(mode) => {
+                    let paused = accounts.iter().filter_map(|&account| self.pause_of(account));
+                    if let Some(until) = paused.max() {
+                        self.refuse_for(connection, until.saturating_sub(self.now), PAUSED);
+                        return None;
+                    }
+                    self.make_room(mode, size);
+                    if self.modes[mode.0].players_waiting + size <= self.config.queue_max {
+                        return Some(mode);
+                    }
                     (ErrorCode::QueueFull, "the queue is full")
                 }
-                Some(mode) => return Some(mode),
             }
         };
         self.refuse(connection, refusal.0, refusal.1);
@@ -98,7 +115,8 @@ impl Matchmaker {
             let name = profile.name.unwrap_or_else(|| format!("player-{id}"));
             let skill = profile.skill.unwrap_or(self.mode(mode).skill_default());
             let mut player = Player::new(connection, mode, ticket, name, keys, self.now);
-            player.skill = skill;
+            (player.skill, player.account) = (skill, profile.account);
+            self.charges.add_waiting(profile.account, id);
             self.players.insert(id, player);
             self.sessions.insert(&keys.0, id);
             self.connections.insert(connection, id);
@@ -111,7 +129,7 @@ impl Matchmaker {
         }
         let group = self.group_on(ticket);
         self.modes[mode.0].queue.insert(ticket, group);
-        self.modes[mode.0].fill_is_due = true;
+        self.refresh_presence(ticket);
         self.set_wait(ticket);
         for id in self.members(ticket) {
             self.tell_queued(id);
@@ -135,6 +153,7 @@ impl Matchmaker {
     pub(crate) fn requeue(&mut self, ticket: Ticket) {
         let members = self.members(ticket);
         for id in &members {
+            self.release_seat(*id);
             self.player_mut(*id).enter(PlayerPhase::Queued);
         }
         #[cfg(any(test, feature = "simulation"))]
@@ -149,11 +168,8 @@ impl Matchmaker {
     /// Puts a ticket into its queue, at its place.
     pub(crate) fn line_up(&mut self, mode: ModeId, ticket: Ticket) {
         let group = self.group_on(ticket);
-        let members = self.members(ticket);
-        let is_present = members.iter().all(|id| self.players[id].connection.is_some());
         self.modes[mode.0].queue.insert(ticket, group);
-        self.modes[mode.0].queue.set_present(ticket, is_present);
-        self.modes[mode.0].fill_is_due = true;
+        self.refresh_presence(ticket);
         self.set_wait(ticket);
     }
 
@@ -198,12 +214,14 @@ impl Matchmaker {
         };
         self.totals.left += 1;
         self.act(Action::TellLeft { connection });
+        self.note_if_offered(player);
         self.remove_waiting_player(player);
     }
 
     pub(crate) fn handle_quit(&mut self, connection: ConnectionId) {
         if let Some(player) = self.connections.get(&connection).copied() {
             self.totals.left += 1;
+            self.note_if_offered(player);
             self.remove_waiting_player(player);
         }
         self.leave_party(connection);
@@ -223,12 +241,17 @@ impl Matchmaker {
 
     /// An operator sends a player out who waits, and its party with it.
     pub(crate) fn handle_kick(&mut self, id: PlayerId) {
+        self.send_out(id, EvictReason::Kicked);
+    }
+
+    /// Sends a player out who waits, and its party with it.
+    pub(crate) fn send_out(&mut self, id: PlayerId, reason: EvictReason) {
         let Some(player) = self.players.get(&id) else { return };
         let (mode, ticket, phase) = (player.mode, player.ticket, player.phase());
         if matches!(phase, PlayerPhase::Assigned(_)) {
             return;
         }
-        self.evict(id, EvictReason::Kicked);
+        self.evict(id, reason);
         self.disband(ticket);
         match phase {
             PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
@@ -259,7 +282,15 @@ impl Matchmaker {
     /// Forgets a player who waits: its session, its connection, its deadlines. Its queue or its match is for the caller
     /// to see to.
     pub(crate) fn forget(&mut self, id: PlayerId) -> Option<Player> {
+        if !self.players.contains_key(&id) {
+            return None;
+        }
+        self.release_seat(id);
+        if self.players[&id].connection.is_none() {
+            self.release_away(id);
+        }
         let player = self.players.remove(&id)?;
+        self.charges.remove_waiting(player.account, id);
         self.sessions.remove(&player.resume_key, id);
         let mode = &mut self.modes[player.mode.0];
         mode.players_waiting -= 1;

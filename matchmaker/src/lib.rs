@@ -16,9 +16,11 @@
 
 #![forbid(unsafe_code)]
 
+mod accounts;
 mod arrivals;
 mod backfill;
 mod brief;
+mod conduct;
 mod config;
 mod deadlines;
 mod endings;
@@ -54,7 +56,7 @@ mod warmth;
 
 pub use config::{Config, Mode, Skill};
 pub use figures::{GameFigures, GameStage, ModeFigures, PlayerFigures, PortPlace};
-pub use ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+pub use ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 pub use lineup::SkillRules;

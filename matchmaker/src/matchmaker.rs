@@ -6,6 +6,7 @@ use std::time::Duration;
 use protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
+use crate::accounts::{Charges, Conducts};
 use crate::config::{Config, Mode};
 use crate::deadlines::{Deadlines, Owner};
 use crate::games::Game;
@@ -36,6 +37,12 @@ pub struct Matchmaker {
     /// Those who gather, to be queued together.
     #[serde(default)]
     pub(crate) parties: Parties,
+    /// How accounts have behaved.
+    #[serde(default)]
+    pub(crate) conducts: Conducts,
+    /// What accounts have; counted anew when the brain is read.
+    #[serde(skip)]
+    pub(crate) charges: Charges,
     /// By [`ModeId`].
     pub(crate) modes: Vec<ModeState>,
     pub(crate) matches: BTreeMap<MatchId, Match>,
@@ -123,6 +130,8 @@ impl Matchmaker {
             sessions: Sessions::default(),
             companies: BTreeMap::new(),
             parties: Parties::default(),
+            conducts: Conducts::default(),
+            charges: Charges::default(),
             modes: config.modes.iter().map(|mode| ModeState::new(mode.rules())).collect(),
             matches: BTreeMap::new(),
             games: BTreeMap::new(),
@@ -150,22 +159,22 @@ impl Matchmaker {
     pub fn handle(&mut self, now: Duration, input: Input) {
         self.advance_to(now);
         match input {
-            Input::Ready { connection, queue, name, skill, resume_key, token } => {
-                let keys = (resume_key, token);
-                self.handle_ready(connection, queue.as_deref(), Profile { name, skill }, keys);
+            Input::Ready { connection, queue, name, skill, resume_key, token, account } => {
+                let (keys, profile) = ((resume_key, token), Profile { name, skill, account });
+                self.handle_ready(connection, queue.as_deref(), profile, keys);
             }
             Input::ReadyParty { connection, queue, keys } => {
                 self.handle_ready_party(connection, queue.as_deref(), keys);
             }
-            Input::CreateParty { connection, code, name, skill } => {
-                self.handle_create_party(connection, &code, Profile { name, skill });
+            Input::CreateParty { connection, code, name, skill, account } => {
+                self.handle_create_party(connection, &code, Profile { name, skill, account });
             }
-            Input::JoinParty { connection, code, name, skill } => {
-                self.handle_join_party(connection, &code, Profile { name, skill });
+            Input::JoinParty { connection, code, name, skill, account } => {
+                self.handle_join_party(connection, &code, Profile { name, skill, account });
             }
             Input::LeaveParty { connection } => self.handle_leave_party(connection),
-            Input::Resume { connection, key, token } => {
-                self.handle_resume(connection, key, token);
+            Input::Resume { connection, key, token, account } => {
+                self.handle_resume(connection, key, token, account);
             }
             Input::Leave { connection } => self.handle_leave(connection),
             Input::Quit { connection } => self.handle_quit(connection),
@@ -221,6 +230,8 @@ impl Matchmaker {
                 Owner::Windows(mode) => self.modes[mode.0].fill_is_due = true,
                 Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
                 Owner::Drain => self.stop_games(),
+                Owner::Pause(account) => self.charges.note_changed(account),
+                Owner::Arrivals(match_id) => self.handle_arrivals_due(match_id),
             }
         }
         self.settle();
@@ -255,12 +266,14 @@ impl Matchmaker {
     fn advance_to(&mut self, now: Duration) {
         debug_assert!(now >= self.now, "the time went back from {:?} to {now:?}", self.now);
         self.now = self.now.max(now);
+        self.count_charges();
     }
 
     /// Brings everything that an input may have loosened back to rest: whoever can be matched is matched,
     /// whoever can have a game has one, and all who wait know what for.
     fn settle(&mut self) {
         self.ports.end_quarantine(self.now);
+        self.review_accounts();
         if self.phase == Phase::Serving {
             for mode in self.mode_ids() {
                 self.fill_open_slots(mode);
@@ -294,7 +307,13 @@ impl Matchmaker {
     }
 
     pub(crate) fn refuse(&mut self, connection: ConnectionId, code: ErrorCode, text: &str) {
-        self.act(Action::Refuse { connection, code, text: text.to_owned() });
+        self.act(Action::Refuse { connection, code, text: text.to_owned(), retry: None });
+    }
+
+    /// Refuses what may be asked again after a while.
+    pub(crate) fn refuse_for(&mut self, connection: ConnectionId, rest: Duration, text: &str) {
+        let (code, text) = (ErrorCode::TooMany, text.to_owned());
+        self.act(Action::Refuse { connection, code, text, retry: Some(rest) });
     }
 
     /// The time that comes `span` from now. A span of the configuration may be as long as for ever.

@@ -55,6 +55,7 @@ impl Matchmaker {
             self.tell_accepted(match_id, connection);
         }
         if is_agreed {
+            self.note_accepted(match_id);
             self.deadlines.set(Owner::Offer(match_id), None);
             self.match_mut(match_id).enter(MatchPhase::Waiting);
             self.await_game(match_id);
@@ -76,6 +77,7 @@ impl Matchmaker {
     fn evict_from(&mut self, match_id: MatchId, players: &[PlayerId], reason: EvictReason) {
         let tickets: Vec<Ticket> = players.iter().map(|id| self.players[id].ticket).collect();
         for player in players {
+            self.note_if_offered(*player);
             self.evict(*player, reason);
         }
         for ticket in tickets {

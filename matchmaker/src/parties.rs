@@ -4,15 +4,19 @@
 //! it stays on the ticket. It outlives its turns in a queue, and ends when the last of it goes.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use protocol::ErrorCode;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ConnectionId;
+use crate::ids::{Account, ConnectionId};
 use crate::io::Action;
 use crate::joining::{ALREADY_QUEUED, GOING_DOWN, Keys, Profile};
 use crate::limits::PARTY_MAX;
 use crate::matchmaker::{Matchmaker, Phase};
+
+/// When somebody whose account has too many parties may try again.
+const PARTY_REST: Duration = Duration::from_secs(10);
 
 /// All parties.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -28,6 +32,12 @@ struct Member {
     profile: Profile,
 }
 
+impl Member {
+    fn account(&self) -> Account {
+        self.profile.account
+    }
+}
+
 impl Parties {
     /// The party that a connection is in.
     pub(crate) fn code_of(&self, connection: ConnectionId) -> Option<&str> {
@@ -37,6 +47,16 @@ impl Parties {
     /// Everybody who is in a party.
     pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.by_connection.keys().copied()
+    }
+
+    /// The accounts that parties are charged to: those of whoever is first in each.
+    pub(crate) fn founders(&self) -> impl Iterator<Item = Account> {
+        self.by_code.values().filter_map(|members| members.first()).map(Member::account)
+    }
+
+    /// The account that a party is charged to.
+    fn founder(&self, code: &str) -> Option<Account> {
+        self.by_code.get(code).and_then(|members| members.first()).map(Member::account)
     }
 
     fn members_of(&self, connection: ConnectionId) -> &[Member] {
@@ -96,6 +116,15 @@ impl Matchmaker {
         if self.parties.by_code.contains_key(code) {
             return self.refuse(connection, ErrorCode::BadParty, "the code is taken; try again");
         }
+        let account = profile.account;
+        if !self.config.modes.iter().any(|mode| !mode.is_closed && mode.party_max > 1) {
+            let text = "no queue here takes parties; say READY alone";
+            return self.refuse(connection, ErrorCode::BadParty, text);
+        }
+        if self.charges.parties(account) >= self.config.parties_per_account {
+            return self.refuse_for(connection, PARTY_REST, "too many parties of your address");
+        }
+        self.charges.add_party(account);
         self.parties.add(code, Member { connection, profile });
         self.tell_party(code);
     }
@@ -109,8 +138,16 @@ impl Matchmaker {
         if !self.may_gather(connection) {
             return;
         }
+        let account = profile.account;
+        let rest = self.conducts.guess_rest(account, self.now);
+        if account.is_known() && !rest.is_zero() {
+            return self.refuse_for(connection, rest, "too many wrong codes from your address");
+        }
         let size = self.parties.by_code.get(code).map_or(0, Vec::len);
         if size == 0 {
+            if account.is_known() {
+                self.conducts.note_guess(account, self.now);
+            }
             return self.refuse(connection, ErrorCode::BadParty, "there is no such party");
         }
         if size == PARTY_MAX {
@@ -148,7 +185,12 @@ impl Matchmaker {
 
     /// Takes a connection out of its party, if it is in one. The others are told.
     pub(crate) fn leave_party(&mut self, connection: ConnectionId) {
+        let founder = self.parties.code_of(connection).and_then(|code| self.parties.founder(code));
         if let Some(code) = self.parties.remove(connection) {
+            // Whoever is first now is charged.
+            founder.into_iter().for_each(|account| self.charges.remove_party(account));
+            let founder = self.parties.founder(&code);
+            founder.into_iter().for_each(|account| self.charges.add_party(account));
             self.tell_party(&code);
         }
     }
@@ -186,7 +228,8 @@ impl Matchmaker {
             let text = "one of the party is queued still; LEAVE comes first";
             return self.refuse(connection, ErrorCode::BadState, text);
         }
-        let Some(mode) = self.find_open_mode(connection, queue, members.len()) else { return };
+        let accounts: Vec<Account> = members.iter().map(Member::account).collect();
+        let Some(mode) = self.find_open_mode(connection, queue, &accounts) else { return };
         let who = members.into_iter().zip(keys);
         let who = who.map(|(member, keys)| (member.connection, member.profile, keys));
         self.join(mode, who.collect());

@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::brief;
 use crate::config::one;
-use crate::ids::{ConnectionId, MatchId, ModeId};
+use crate::ids::{Account, ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
 
 /// One session of one person, from READY on.
@@ -31,6 +31,15 @@ pub(crate) struct Player {
     /// When it was told where to play.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) assigned_at: Duration,
+    /// Whom it is charged to what this player uses.
+    #[serde(default, skip_serializing_if = "brief::is_default")]
+    pub(crate) account: Account,
+    /// Since when it is away, if it is.
+    #[serde(default, skip_serializing_if = "brief::is_default")]
+    pub(crate) away_since: Duration,
+    /// Whether a seat is charged to its account that it has not come into.
+    #[serde(default, skip_serializing_if = "brief::is_default")]
+    pub(crate) owes_seat: bool,
     phase: PlayerPhase,
 }
 
@@ -67,6 +76,9 @@ impl Player {
             skill: 0,
             round: 1,
             assigned_at: Duration::ZERO,
+            account: Account::UNKNOWN,
+            away_since: Duration::ZERO,
+            owes_seat: false,
             phase,
         }
     }

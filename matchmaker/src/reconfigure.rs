@@ -63,6 +63,10 @@ impl Matchmaker {
                 Some(before) => self.change_mode(mode, before, &now),
             }
         }
+        self.count_charges();
+        for account in self.charges.accounts() {
+            self.charges.note_changed(account);
+        }
         Ok(())
     }
 

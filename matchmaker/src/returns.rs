@@ -14,7 +14,7 @@ use protocol::{ErrorCode, Secret, WaitReason};
 
 use crate::deadlines::Owner;
 use crate::games::GamePhase;
-use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
+use crate::ids::{Account, ConnectionId, GameId, MatchId, PlayerId};
 use crate::io::{Action, Event};
 use crate::joining::ALREADY_QUEUED;
 use crate::matches::MatchPhase;
@@ -27,6 +27,7 @@ impl Matchmaker {
     pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
         self.leave_party(connection);
         let Some(id) = self.connections.get(&connection).copied() else { return };
+        self.note_if_offered(id);
         if self.config.resume_window.is_zero() || self.phase != Phase::Serving {
             return self.expire(id);
         }
@@ -34,6 +35,8 @@ impl Matchmaker {
         let lost = self.player_mut(id);
         lost.connection = None;
         let (mode, ticket, phase) = (lost.mode, lost.ticket, lost.phase());
+        let account = lost.account;
+        self.charge_away(id);
         self.modes[mode.0].players_away += 1;
         let window = self.config.resume_window;
         self.deadlines.set(Owner::Away(id), Some(self.after(window)));
@@ -43,6 +46,7 @@ impl Matchmaker {
             PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
             PlayerPhase::Assigned(_) => unreachable!("an assigned player has no connection"),
         }
+        self.bound_away(account);
     }
 
     /// Forgets a player who is away for too long, or whose place is not kept.
@@ -58,6 +62,7 @@ impl Matchmaker {
         connection: ConnectionId,
         key: Option<Secret>,
         token: Secret,
+        account: Account,
     ) {
         if self.connections.contains_key(&connection) {
             return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
@@ -66,7 +71,7 @@ impl Matchmaker {
             return self.refuse(connection, ErrorCode::BadResume, "the key is unknown or expired");
         };
         match self.players[&id].phase() {
-            PlayerPhase::Queued | PlayerPhase::Matched(_) => self.take_up(id, connection),
+            PlayerPhase::Queued | PlayerPhase::Matched(_) => self.take_up(id, connection, account),
             PlayerPhase::Assigned(match_id) => self.assign_again(id, match_id, connection, token),
         }
     }
@@ -90,7 +95,11 @@ impl Matchmaker {
     }
 
     /// Lets a player who waits go on where it stands, on another connection.
-    fn take_up(&mut self, id: PlayerId, connection: ConnectionId) {
+    fn take_up(&mut self, id: PlayerId, connection: ConnectionId, account: Account) {
+        if self.players[&id].connection.is_none() {
+            self.release_away(id);
+        }
+        self.move_to(id, account);
         let player = self.player_mut(id);
         let older = player.connection.replace(connection);
         let (mode, ticket, phase) = (player.mode, player.ticket, player.phase());
@@ -102,13 +111,12 @@ impl Matchmaker {
             None => {
                 self.deadlines.set(Owner::Away(id), None);
                 self.modes[mode.0].players_away -= 1;
-                let is_here = |id: &PlayerId| self.players[id].connection.is_some();
-                let is_present = self.members(ticket).iter().all(is_here);
-                self.modes[mode.0].queue.set_present(ticket, is_present);
-                self.modes[mode.0].fill_is_due = true;
             }
         }
         self.connections.insert(connection, id);
+        if phase == PlayerPhase::Queued {
+            self.refresh_presence(ticket);
+        }
         self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
         self.tell_queued(id);
         if let PlayerPhase::Matched(match_id) = phase {

@@ -4,12 +4,14 @@ use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown};
 
 use bytes::{Buf as _, Bytes, BytesMut};
+use matchmaker::Account;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use protocol::proxy::{BadHeader, Header};
 use protocol::{CLIENT_LINE_MAX, LineBuffer, LineTooLong, Reply};
 use serde::{Deserialize, Serialize};
 
+use crate::account::account_of;
 use crate::clock::Instant;
 use crate::config::Limits;
 use crate::continuity::{Text, is_default};
@@ -248,6 +250,11 @@ impl Client {
 
     pub(crate) fn address(&self) -> IpAddr {
         self.address
+    }
+
+    /// Whom it is charged to what this client uses.
+    pub(crate) fn account(&self) -> Account {
+        account_of(self.address)
     }
 
     pub(crate) fn is_refused(&self) -> bool {

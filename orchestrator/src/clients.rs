@@ -4,13 +4,14 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use matchmaker::ConnectionId;
+use matchmaker::{Account, ConnectionId};
 use mio::Registry;
 use mio::net::TcpStream;
 use protocol::Reply;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
+use crate::account::account_of;
 use crate::client::{self, Client};
 use crate::clock::Instant;
 use crate::config::Limits;
@@ -23,7 +24,7 @@ pub(crate) struct Clients {
     slots: Slab<Slot>,
     generation: u32,
     /// Those who were taken in; who was refused may linger and takes no place of its address.
-    by_address: HashMap<IpAddr, usize>,
+    by_account: HashMap<Account, usize>,
     refused: usize,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
     /// Clients with more to do than their share of a turn.
@@ -72,7 +73,7 @@ impl Clients {
         Self {
             slots: Slab::new(),
             generation: 0,
-            by_address: HashMap::new(),
+            by_account: HashMap::new(),
             refused: 0,
             deadlines: BTreeSet::new(),
             ready: VecDeque::new(),
@@ -97,9 +98,10 @@ impl Clients {
         limits: &Limits,
         now: Instant,
     ) -> Result<Admission, TcpStream> {
-        let from_address = self.by_address.get(&address).copied().unwrap_or_default();
+        let account = account_of(address);
+        let of_account = self.by_account.get(&account).copied().unwrap_or_default();
         let refused = self.slots.len() - self.refused >= limits.clients
-            || !is_proxy && from_address >= limits.clients_per_address;
+            || !is_proxy && of_account >= limits.clients_per_address;
         if refused && self.refused >= limits.refused {
             return Err(stream);
         }
@@ -119,7 +121,7 @@ impl Clients {
         if is_proxy {
             return Ok(Admission::Unannounced(id));
         }
-        *self.by_address.entry(address).or_default() += 1;
+        *self.by_account.entry(account).or_default() += 1;
         Ok(Admission::Client(id))
     }
 
@@ -134,9 +136,9 @@ impl Clients {
         let slot = self.slots.get_mut(tokens::slot(id));
         let slot = slot.filter(|slot| slot.generation == tokens::generation(id)).ok_or(None)?;
         let address = source.unwrap_or(slot.client.address());
-        let from_address = self.by_address.entry(address).or_default();
-        if *from_address < limits.clients_per_address {
-            *from_address += 1;
+        let of_account = self.by_account.entry(account_of(address)).or_default();
+        if *of_account < limits.clients_per_address {
+            *of_account += 1;
             slot.client.set_announced(address, false);
             return Ok(Admission::Client(id));
         }
@@ -235,10 +237,10 @@ impl Clients {
             self.refused -= 1;
         } else if client.is_unannounced() {
             // It counts for nobody.
-        } else if let Some(count) = self.by_address.get_mut(&client.address()) {
+        } else if let Some(count) = self.by_account.get_mut(&client.account()) {
             *count -= 1;
             if *count == 0 {
-                self.by_address.remove(&client.address());
+                self.by_account.remove(&client.account());
             }
         }
         Some(client)
@@ -282,7 +284,7 @@ impl Clients {
             if client.is_refused() {
                 all.refused += 1;
             } else if !client.is_unannounced() {
-                *all.by_address.entry(client.address()).or_default() += 1;
+                *all.by_account.entry(client.account()).or_default() += 1;
             }
             let generation = tokens::generation(id);
             let slot = Slot { generation, deadline: None, is_ready, is_told, client };

@@ -28,6 +28,12 @@ const RETRY_AFTER: Duration = Duration::from_millis(100);
 /// What is read of a client that is turned away, so that the close does not reset its connection.
 const UNREAD_MAX: usize = 4096;
 
+/// What the kernel may hold for a client in each direction, in bytes; it counts its own bookkeeping with them and doubles the
+/// number for that (socket(7)). Without it each of those buffers grows to megabytes, for a client that does not read its
+/// answers or is not read because of that; all of them are of one pool, in which a host's other connections have their
+/// share. Lines are short: no client that reads needs more.
+const KERNEL_BUFFER: usize = 64 * 1024;
+
 /// The listening socket. Its edge comes once for any number of connections, so it remembers by itself that
 /// there may be more.
 pub(crate) struct Listener {
@@ -189,6 +195,9 @@ fn prepared(socket: OwnedFd, lost_timeout: Duration) -> io::Result<TcpListener> 
     let socket = Socket::from(socket);
     socket.set_nonblocking(true)?;
     socket.set_tcp_nodelay(true)?;
+    // Accepted sockets inherit the sizes, too, and keep them: what is set does not grow by itself (tcp(7), socket(7)).
+    socket.set_send_buffer_size(KERNEL_BUFFER)?;
+    socket.set_recv_buffer_size(KERNEL_BUFFER)?;
     // The kernel counts in seconds, and takes none for zero.
     let interval = (lost_timeout / (KEEPALIVE_PROBES + 1)).max(Duration::from_secs(1));
     let keepalive = TcpKeepalive::new()

@@ -8,6 +8,7 @@
 //! by [`http`], a thread of its own.
 
 mod accessories;
+mod account;
 mod activation;
 mod address;
 mod admin;

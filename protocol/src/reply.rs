@@ -149,12 +149,20 @@ pub enum EvictReason {
     Kicked,
     /// The mode that it is queued for is not played any more, or not by so many.
     ModeRemoved,
+    /// It was away, and its place went to somebody who is here, or to one of its address who went later.
+    Displaced,
 }
 
 impl EvictReason {
     /// Every reason there is.
-    pub const ALL: [Self; 5] =
-        [Self::Declined, Self::Timeout, Self::Party, Self::Kicked, Self::ModeRemoved];
+    pub const ALL: [Self; 6] = [
+        Self::Declined,
+        Self::Timeout,
+        Self::Party,
+        Self::Kicked,
+        Self::ModeRemoved,
+        Self::Displaced,
+    ];
 
     /// The word on the wire.
     pub const fn word(self) -> &'static str {
@@ -164,6 +172,7 @@ impl EvictReason {
             Self::Party => "party",
             Self::Kicked => "kicked",
             Self::ModeRemoved => "mode-removed",
+            Self::Displaced => "displaced",
         }
     }
 }

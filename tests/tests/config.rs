@@ -263,7 +263,10 @@ fn all_mistakes_of_a_file_are_told_at_once() {
         assert_eq!(output.status.code(), Some(78), "{said}");
         assert_eq!(said.lines().count(), expected.len(), "{said}");
         for (line, expected) in said.lines().zip(expected) {
-            assert!(line.starts_with(&format!("muster: {path}:{expected}")), "{line:?}: {expected:?}");
+            assert!(
+                line.starts_with(&format!("muster: {path}:{expected}")),
+                "{line:?}: {expected:?}"
+            );
         }
     }
 }
@@ -289,7 +292,10 @@ fn placeholders_that_are_unknown_are_refused_and_other_braces_are_not() {
         assert!(words.iter().all(|word| said.contains(word)), "{command}: {said}");
     }
     for (contract, command) in [
-        (plain, r#"["cat", "{port}", '{"a":1}', '{"a":{"b":{port}}}', "{{match}}", "${HOME}", "{}"]"#),
+        (
+            plain,
+            r#"["cat", "{port}", '{"a":1}', '{"a":{"b":{port}}}', "{{match}}", "${HOME}", "{}"]"#,
+        ),
         ("", r#"["cat", '{"a":1}', "{{port}}", "x{3}"]"#),
     ] {
         let (_directory, path) =

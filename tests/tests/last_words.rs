@@ -98,7 +98,9 @@ fn five_hundred_exits_at_once() {
 /// Games that say a result and exit when they are told to.
 fn ordered_games(ports: u16) -> Muster {
     let keys = "players = 1\nwarm = 0";
-    let setup = Setup::default().ports(ports).log("info");
+    // Their players are all of one address, and never come in.
+    let limits = "[limits]\nseats_per_address = 0";
+    let setup = Setup::default().ports(ports).log("info").config(limits);
     setup.hostile("ordered", &["last-words", "ordered"], keys).start()
 }
 

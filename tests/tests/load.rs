@@ -96,8 +96,7 @@ impl Ended {
 
 /// A daemon that has room for everybody.
 fn roomy() -> Setup {
-    let limits =
-        "[limits]\nclients_per_address = 20000\nhandshake_timeout = \"1s\"\nline_timeout = \"1s\"";
+    let limits = "[limits]\nclients_per_address = 20000\nseats_per_address = 0\nhandshake_timeout = \"1s\"\nline_timeout = \"1s\"";
     Setup::default().ports(128).config(limits).log("info")
 }
 

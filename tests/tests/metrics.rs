@@ -353,10 +353,13 @@ fn requests_get_what_the_standard_says() {
     assert_eq!(status("GET /nothing HTTP/1.1\r\nHost: localhost\r\n\r\n"), 404);
     assert_eq!(status("GET /metrics HTTP/1.1\r\n\r\n"), 400);
     assert_eq!(status("garbage\r\n\r\n"), 400);
-    let long = format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nA: {}\r\n\r\n", "x".repeat(10_000));
+    let long =
+        format!("GET /metrics HTTP/1.1\r\nHost: localhost\r\nA: {}\r\n\r\n", "x".repeat(10_000));
     assert_eq!(status(&long), 431);
-    let post =
-        http::send(&http, b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc");
+    let post = http::send(
+        &http,
+        b"POST /metrics HTTP/1.1\r\nHost: localhost\r\nContent-Length: 3\r\n\r\nabc",
+    );
     assert_eq!((post.status, post.header("Allow")), (405, Some("GET, HEAD")));
     let metrics = http::get(&http, "/metrics");
     let kind = "text/plain; version=0.0.4; charset=utf-8";

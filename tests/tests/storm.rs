@@ -20,7 +20,8 @@ const GRACE: Duration = Duration::from_secs(40);
 
 /// The limits and modes that are in force at one time or another; the first ones at the beginning and at the end.
 fn configs() -> [String; 3] {
-    let limits = "[limits]\nhandshake_timeout = \"2s\"\nline_timeout = \"4s\"\n";
+    let limits =
+        "[limits]\nseats_per_address = 0\nhandshake_timeout = \"2s\"\nline_timeout = \"4s\"\n";
     // A game that stands still is not waited for until the storm is over.
     let keys = "max_duration = \"10s\"\nhello_timeout = \"4s\"\nstop_grace = \"1s\"";
     let mode = |name: &str, game: &str, more: &str| {

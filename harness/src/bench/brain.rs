@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use matchmaker::{
-    Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, ModeId, Skill, SkillRules,
+    Account, Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, ModeId, Skill,
+    SkillRules,
 };
 use protocol::Secret;
 
@@ -92,6 +93,7 @@ fn mode(skill: Option<Skill>) -> Mode {
         alive_timeout: None,
         stop_grace: Duration::from_secs(1),
         hears_stop: true,
+        tells_joined: true,
     }
 }
 
@@ -123,6 +125,9 @@ impl Brain {
             queue_max: count + players,
             resume_window: Duration::ZERO,
             launching_max: 1,
+            away_per_account: usize::MAX,
+            seats_per_account: 0,
+            parties_per_account: usize::MAX,
         });
         let mut brain = Self {
             matchmaker,
@@ -181,7 +186,8 @@ impl Brain {
         self.next_connection += 1;
         let secret = Secret::from_bytes(u128::from(connection.0).to_be_bytes());
         let (resume_key, token, skill) = (secret, secret, self.skill);
-        self.say(Input::Ready { connection, queue: None, name: None, skill, resume_key, token });
+        let (queue, name, account) = (None, None, Account::UNKNOWN);
+        self.say(Input::Ready { connection, queue, name, skill, resume_key, token, account });
         connection
     }
 

@@ -146,7 +146,7 @@ impl Daemon {
             "[listen]\ntcp = \"127.0.0.1:0\"\nadmin = {admin:?}\nmetrics = \"off\"\n\
              [ports]\nrange = \"{first}-{last}\"\nquarantine = \"0s\"\n\
              [log]\nlevel = \"{level}\"\n[shutdown]\ndrain_timeout = \"1s\"\n\
-             [limits]\nclients_per_address = 20000\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\
+             [limits]\nclients_per_address = 20000\nseats_per_address = 0\nidle_timeout = \"10m\"\nhandshake_timeout = \"1m\"\n\
              lines_per_second = 1000000\nlines_burst = 1000000\n{}{}",
             setup.limits, setup.text
         );

@@ -13,7 +13,7 @@ use super::moment::Moment;
 use super::world::Tally;
 use crate::arrivals::WINDOW_SECONDS;
 use crate::config::{Config, Mode};
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Exit, Input, LaunchFault};
 use crate::limits;
 use crate::matchmaker::Totals;
@@ -25,6 +25,8 @@ pub(super) struct Person {
     pub(super) connection: Option<ConnectionId>,
     /// Since when it is away.
     pub(super) away_since: Option<Duration>,
+    /// Whom its place is charged to.
+    pub(super) account: Account,
     pub(super) key: Secret,
     pub(super) mode: ModeId,
     /// The number of its READY, from which its place follows for good. A party has one.

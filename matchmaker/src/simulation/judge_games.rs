@@ -288,6 +288,7 @@ impl Book {
             | Event::PlayerExpired { .. }
             | Event::PlayerTimedOut { .. }
             | Event::PlayerEvicted { .. }
+            | Event::AccountPaused { .. }
             | Event::MatchBackfilled { .. }
             | Event::MatchFormed { .. }
             | Event::MatchDissolved { .. }

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use protocol::{ErrorCode, EvictReason, Secret, WaitReason};
 
 use super::book::{Book, Party, PartyStand, Person, Step};
+use super::setup::account_of;
 use super::{Verdict, demand};
 use crate::ids::{ConnectionId, MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event, Input};
@@ -77,6 +78,9 @@ impl Book {
             | Event::PlayerExpired { .. }
             | Event::PlayerTimedOut { .. }
             | Event::PlayerEvicted { .. } => self.judge_player_event(event),
+            Event::AccountPaused { account, .. } => {
+                demand(false, || format!("{account:?} pauses, and nothing is held against anybody"))
+            }
             Event::MatchBackfilled { match_id, game, slots, players, .. } => {
                 self.judge_backfilled(*match_id, *game, slots, players)
             }
@@ -147,6 +151,7 @@ impl Book {
         let person = Person {
             connection: Some(connection),
             away_since: None,
+            account: account_of(connection),
             key,
             mode,
             rank,
@@ -377,8 +382,10 @@ impl Book {
             return Some(ErrorCode::Draining);
         }
         let Some(mode) = self.mode_named(queue) else { return Some(ErrorCode::NoSuchQueue) };
-        let waiting = self.people.values().filter(|person| person.mode == mode).count();
-        (waiting >= self.config.queue_max).then_some(ErrorCode::QueueFull)
+        let waiting = || self.people.values().filter(|person| person.mode == mode);
+        let away = waiting().filter(|person| person.connection.is_none()).count();
+        let missing = (waiting().count() + 1).saturating_sub(self.config.queue_max);
+        (missing > away).then_some(ErrorCode::QueueFull)
     }
 
     /// A player who waits is sent off because Muster goes down; its match, which has no game, goes with it.

@@ -1,12 +1,14 @@
 //! Judges how players are kept while they are away, how they come back, and who is asked to accept a match.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::{EvictReason, Seat, Secret};
 
 use super::book::{Book, PartyStand, Person, Step};
+use super::setup::account_of;
 use super::{Flaw, Verdict, Witness, demand};
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Event, Input};
 
 impl Book {
@@ -56,6 +58,9 @@ impl Book {
         if let (Some(before), EvictReason::Kicked | EvictReason::ModeRemoved) = (before, reason) {
             return self.judge_sent_out(id, &before, reason);
         }
+        if reason == EvictReason::Displaced {
+            return self.judge_displaced(id, &person);
+        }
         if reason == EvictReason::Party {
             self.tally.count("players whose party was out");
             let left = self.company(&person).count() + 1;
@@ -79,13 +84,54 @@ impl Book {
         let may = match reason {
             EvictReason::Declined => declined && until > self.now,
             EvictReason::Timeout => until <= self.now && !has_accepted,
-            EvictReason::Party | EvictReason::Kicked | EvictReason::ModeRemoved => false,
+            EvictReason::Party
+            | EvictReason::Kicked
+            | EvictReason::ModeRemoved
+            | EvictReason::Displaced => false,
         };
         self.tally.count(match reason {
             EvictReason::Declined => "players who declined",
             _ => "players who did not answer",
         });
         demand(may, || format!("{id:?} {person:?} is evicted: {}", reason.word()))
+    }
+
+    /// A player who is away gives way: to one of its account who went later, or to one who is here where the queue is full.
+    /// Nobody gives way who is here, and none of an account that has fewer such places than another.
+    fn judge_displaced(&mut self, id: PlayerId, person: &Person) -> Verdict {
+        self.tally.count("places given up");
+        let is_away = |it: &&Person| it.connection.is_none();
+        let place = (person.away_since, id);
+        let oldest = |mode: Option<ModeId>| {
+            let all =
+                self.people.iter().filter(|(_, it)| is_away(it) && it.account == person.account);
+            let of_mode = all.filter(move |(_, it)| mode.is_none_or(|mode| it.mode == mode));
+            of_mode.map(|(&id, it)| (it.away_since, id)).min()
+        };
+        let away = self.people.values().filter(is_away);
+        let is_oldest = |mode| oldest(mode).is_none_or(|other| place < other);
+        if matches!(self.moment.input, Some(Input::Lost { .. })) {
+            let of_account = 1 + away.filter(|it| it.account == person.account).count();
+            let may = of_account > self.config.away_per_account && is_oldest(None);
+            return demand(may && person.connection.is_none(), || {
+                format!("{id:?} {person:?} gives way to its own, who are {of_account}")
+            });
+        }
+        let of_mode = || self.people.values().filter(|it| it.mode == person.mode);
+        let mut by_account: BTreeMap<Account, usize> = BTreeMap::new();
+        of_mode().filter(is_away).for_each(|it| *by_account.entry(it.account).or_default() += 1);
+        let own = 1 + by_account.remove(&person.account).unwrap_or_default();
+        let has_most = by_account.values().all(|&others| others <= own);
+        let asked = match &self.moment.input {
+            Some(Input::Ready { .. }) => 1,
+            Some(Input::ReadyParty { keys, .. }) => keys.len(),
+            _ => 0,
+        };
+        let is_full = asked > 0 && of_mode().count() + 1 + asked > self.config.queue_max;
+        let may = is_full && has_most && is_oldest(Some(person.mode));
+        demand(may && person.connection.is_none(), || {
+            format!("{id:?} {person:?} gives way and need not: {own} of {by_account:?}")
+        })
     }
 
     pub(super) fn judge_found(
@@ -139,6 +185,7 @@ impl Book {
         self.tally.count("players returned");
         let Some(person) = self.people.get_mut(&id) else { return Ok(()) };
         person.connection = Some(connection);
+        person.account = account_of(connection);
         person.away_since = None;
         // On its new connection it has heard nothing yet.
         person.told = None;

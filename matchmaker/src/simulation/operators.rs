@@ -49,6 +49,13 @@ impl World<'_> {
             config.launching_max = [1, 2, 4][self.choices.index(3)];
             return config;
         }
+        let mut waiting = self.book.people.values().filter(|person| person.party.is_none());
+        let company = waiting.find(|person| person.company > 1);
+        let company = company.map(|person| (person.mode, person.company));
+        if let Some((mode, size)) = company.filter(|_| self.choices.one_in(2)) {
+            config.modes[mode.0].party_max = size - 1;
+            return config;
+        }
         let index = self.choices.index(config.modes.len());
         let mode = &mut config.modes[index];
         match self.choices.below(6) {

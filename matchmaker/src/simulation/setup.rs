@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::Choices;
 use crate::config::{Config, Mode, Skill};
+use crate::ids::{Account, ConnectionId};
 use crate::lineup::SkillRules;
 
 /// How often processes are of a bad kind: one in so many; never at 0.
@@ -44,6 +45,10 @@ pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
         queue_max: largest_match + choices.index(12),
         resume_window: [Duration::ZERO, SECOND / 100, 3 * SECOND, 30 * SECOND][choices.index(4)],
         launching_max: [1, 2, 4, 8][choices.index(4)],
+        away_per_account: [usize::MAX, 1, 3][choices.index(3)],
+        // Whom that passes over is judged by the scenarios.
+        seats_per_account: 0,
+        parties_per_account: usize::MAX,
     }
 }
 
@@ -86,10 +91,19 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
         stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],
         hears_stop: true,
+        tells_joined: true,
     };
     // A program that knows nothing of Muster is seated at launch, and hears no `stop`.
     Mode { hears_stop: !mode.seat_at_launch, ..mode }
 }
+
+/// Whom it is charged to what comes from a connection.
+pub(super) fn account_of(connection: ConnectionId) -> Account {
+    Account(1 + connection.0 % ACCOUNTS)
+}
+
+/// How many accounts there are.
+const ACCOUNTS: u64 = 3;
 
 fn draw_skill(choices: &mut dyn Choices) -> Option<Skill> {
     let window = 50 * choices.below(3);

@@ -145,7 +145,7 @@ fn no_seed_finds_a_flaw() {
 }
 
 /// What all worlds together must have seen.
-const LANDMARKS: [&str; 56] = [
+const LANDMARKS: [&str; 57] = [
     "crashes",
     "daemons replaced",
     "games broken early",
@@ -184,6 +184,7 @@ const LANDMARKS: [&str; 56] = [
     "players asked to accept",
     "players assigned",
     "players away",
+    "places given up",
     "players expired",
     "players left",
     "players queued",

@@ -7,7 +7,7 @@ use protocol::Secret;
 
 use super::book::{Book, Person, Process, Step};
 use super::crashes::WrittenDown;
-use super::setup::{MODE_NAMES, Temper, draw_config};
+use super::setup::{MODE_NAMES, Temper, account_of, draw_config};
 use super::trace::{Entry, Trace};
 use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
 use crate::arrivals::WINDOW_SECONDS;
@@ -129,10 +129,10 @@ impl<'a> World<'a> {
     }
 
     fn step(&mut self) -> Verdict {
-        match self.choices.below(102) {
+        match self.choices.below(104) {
             0..=15 => self.somebody_joins(),
             16..=17 => self.some_join_at_once(),
-            18 => self.some_gather(),
+            18 | 102..=103 => self.some_gather(),
             19..=20 => self.somebody_is_impatient(),
             21..=26 => self.somebody_goes(),
             27..=30 => self.somebody_returns(),
@@ -270,8 +270,8 @@ impl<'a> World<'a> {
         let is_named = self.choices.one_in(2);
         let name = is_named.then(|| format!("ada {connection}\n"));
         let (resume_key, token) = (self.new_secret(), self.new_secret());
-        let skill = self.draw_skill();
-        self.tell(Input::Ready { connection, queue, name, skill, resume_key, token })
+        let (skill, account) = (self.draw_skill(), account_of(connection));
+        self.tell(Input::Ready { connection, queue, name, skill, resume_key, token, account })
     }
 
     fn draw_skill(&mut self) -> Option<i32> {
@@ -295,12 +295,15 @@ impl<'a> World<'a> {
             3 => self.say_ready_party(member, queue),
             _ => {
                 let (connection, skill) = (member, self.draw_skill());
-                let (code_of_first, name) = (code.clone(), None);
-                self.tell(Input::CreateParty { connection, code: code_of_first, name, skill })?;
+                let (code_of_first, name, account) = (code.clone(), None, account_of(connection));
+                let founds =
+                    Input::CreateParty { connection, code: code_of_first, name, skill, account };
+                self.tell(founds)?;
                 for _ in 0..self.choices.below(4) {
                     let (connection, skill) = (self.new_connection(), self.draw_skill());
                     let (code, name) = (code.clone(), Some("bob".to_owned()));
-                    self.tell(Input::JoinParty { connection, code, name, skill })?;
+                    let account = account_of(connection);
+                    self.tell(Input::JoinParty { connection, code, name, skill, account })?;
                 }
                 self.say_ready_party(member, queue)
             }
@@ -385,7 +388,8 @@ impl<'a> World<'a> {
             count => Some(keys[self.choices.index(count)]),
         };
         let key = key.filter(|_| !self.choices.one_in(16));
-        self.tell(Input::Resume { connection, key, token })
+        let account = account_of(connection);
+        self.tell(Input::Resume { connection, key, token, account })
     }
 
     /// Somebody comes back, or takes a session over that is spoken for.
@@ -404,8 +408,8 @@ impl<'a> World<'a> {
         let away = away.filter_map(|person| Some((person.away_since? + window, person.key)));
         let Some((end, key)) = away.min_by_key(|&(end, _)| end) else { return Ok(()) };
         self.now = self.now.max(end);
-        let token = self.new_secret();
-        self.tell(Input::Resume { connection, key: Some(key), token })
+        let (token, account) = (self.new_secret(), account_of(connection));
+        self.tell(Input::Resume { connection, key: Some(key), token, account })
     }
 
     fn somebody_goes(&mut self) -> Verdict {

@@ -1,6 +1,8 @@
 //! What the brain does, told as stories: an input, and what it wants done about it.
 
 #[cfg(test)]
+mod accounts;
+#[cfg(test)]
 mod backfill;
 #[cfg(test)]
 mod figures;

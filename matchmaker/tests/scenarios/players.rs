@@ -152,14 +152,14 @@ fn a_full_queue_refuses_until_there_is_room() {
     let mut story = Story::begin(config, vec![mode("duel", 2, 0), mode("arena", 2, 0)]);
     story.ready(1, "duel");
     story.ready(2, "duel");
-    // Those whose match waits for a game count: they wait as well. So do those who are away.
+    // Those whose match waits for a game count: they wait as well. Those who are away do until their place is needed.
     assert_eq!(story.ready(3, "duel"), ["3: ERR 452 QUEUE_FULL"]);
     assert_eq!(story.ready(3, "arena"), ["3: QUEUED 1/2"]);
     story.lost(2);
-    assert_eq!(story.ready(4, "duel"), ["4: ERR 452 QUEUE_FULL"]);
-    story.leave(1);
-    story.resume(5, 2);
     assert_eq!(for_players(&story.ready(4, "duel"))[0], "4: QUEUED 2/2");
+    assert_eq!(story.resume(5, 2), ["5: ERR 505 BAD_RESUME"]);
+    story.leave(1);
+    assert_eq!(for_players(&story.ready(6, "duel"))[0], "6: QUEUED 2/2");
 }
 
 #[test]

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use matchmaker::{
-    Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker, Mode,
-    ModeId, PlayerId, limits,
+    Account, Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker,
+    Mode, ModeId, PlayerId, limits,
 };
 use protocol::Secret;
 
@@ -20,10 +20,12 @@ pub(crate) struct Story {
     pub(crate) brain: Matchmaker,
     pub(crate) events: Vec<Event>,
     now: Duration,
-    secrets: u8,
+    secrets: u128,
     /// By connection: the key that it was told, or resumed with.
     keys: BTreeMap<u64, Secret>,
     mode_names: Vec<String>,
+    /// Whom it is charged to what comes from here on.
+    pub(crate) account: Account,
 }
 
 /// A configuration with ports from 20000 on, and no mode yet.
@@ -37,6 +39,9 @@ pub(crate) fn ports(count: u16) -> Config {
         queue_max: 100,
         resume_window: Duration::from_secs(30),
         launching_max: 16,
+        away_per_account: usize::MAX,
+        seats_per_account: 0,
+        parties_per_account: usize::MAX,
     }
 }
 
@@ -64,6 +69,7 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         alive_timeout: None,
         stop_grace: Duration::from_secs(4),
         hears_stop: true,
+        tells_joined: true,
     }
 }
 
@@ -80,6 +86,7 @@ impl Story {
             secrets: 0,
             keys: BTreeMap::new(),
             mode_names,
+            account: Account::UNKNOWN,
         }
     }
 
@@ -148,6 +155,7 @@ impl Story {
             skill: None,
             resume_key,
             token,
+            account: self.account,
         })
     }
 
@@ -162,6 +170,7 @@ impl Story {
             skill: Some(skill),
             resume_key,
             token,
+            account: self.account,
         })
     }
 
@@ -170,13 +179,20 @@ impl Story {
         let mut wishes = Vec::new();
         for (index, &connection) in connections.iter().enumerate() {
             let (connection, code) = (ConnectionId(connection), code.to_owned());
-            let (name, skill) = (None, None);
+            let (name, skill, account) = (None, None, self.account);
             wishes = self.tell(match index {
-                0 => Input::CreateParty { connection, code, name, skill },
-                _ => Input::JoinParty { connection, code, name, skill },
+                0 => Input::CreateParty { connection, code, name, skill, account },
+                _ => Input::JoinParty { connection, code, name, skill, account },
             });
         }
         wishes
+    }
+
+    /// One on a connection wants to be in a party.
+    pub(crate) fn join_party(&mut self, connection: u64, code: &str) -> Wishes {
+        let (connection, code) = (ConnectionId(connection), code.to_owned());
+        let (name, skill, account) = (None, None, self.account);
+        self.tell(Input::JoinParty { connection, code, name, skill, account })
     }
 
     pub(crate) fn leave_party(&mut self, connection: u64) -> Wishes {
@@ -197,19 +213,20 @@ impl Story {
         let key = self.keys[&earlier];
         self.keys.insert(connection, key);
         let token = self.new_secret();
-        self.tell(Input::Resume { connection: ConnectionId(connection), key: Some(key), token })
+        let (connection, account) = (ConnectionId(connection), self.account);
+        self.tell(Input::Resume { connection, key: Some(key), token, account })
     }
 
     /// READY with a key that nobody was told.
     pub(crate) fn resume_with_a_guess(&mut self, connection: u64) -> Wishes {
         let (guess, token) = (self.new_secret(), self.new_secret());
         let connection = ConnectionId(connection);
-        self.tell(Input::Resume { connection, key: Some(guess), token })
+        self.tell(Input::Resume { connection, key: Some(guess), token, account: self.account })
     }
 
     fn new_secret(&mut self) -> Secret {
         self.secrets += 1;
-        Secret::from_bytes([self.secrets; Secret::BYTES])
+        Secret::from_bytes((self.secrets << 64 | self.secrets).to_be_bytes())
     }
 
     pub(crate) fn accept(&mut self, connection: u64) -> Wishes {

@@ -164,12 +164,32 @@ impl Checker<'_> {
 
     fn limits(&self, limits: &raw::Limits) -> Result<Limits, ConfigError> {
         let time = |key, value, default_ms| self.duration_over_zero(key, value, default_ms);
+        let clients_per_address = self.number(
+            "limits.clients_per_address",
+            &limits.clients_per_address,
+            1_000,
+            1..=1_000_000,
+        )?;
         Ok(Limits {
             clients: self.number("limits.clients", &limits.clients, 20_000, 1..=1_000_000)?,
-            clients_per_address: self.number(
-                "limits.clients_per_address",
-                &limits.clients_per_address,
-                1_000,
+            clients_per_address,
+            // Whoever may be here may be away.
+            away_per_address: self.number(
+                "limits.away_per_address",
+                &limits.away_per_address,
+                clients_per_address,
+                1..=1_000_000,
+            )?,
+            seats_per_address: self.number(
+                "limits.seats_per_address",
+                &limits.seats_per_address,
+                64,
+                0..=1_000_000,
+            )?,
+            parties_per_address: self.number(
+                "limits.parties_per_address",
+                &limits.parties_per_address,
+                100,
                 1..=1_000_000,
             )?,
             refused: REFUSED_MAX,

@@ -117,6 +117,12 @@ pub(crate) struct Ports {
 pub(crate) struct Limits {
     pub(crate) clients: usize,
     pub(crate) clients_per_address: usize,
+    /// Places of players who are away, that are kept for one address.
+    pub(crate) away_per_address: usize,
+    /// Seats that one address may hold which nobody has come into; zero: any number.
+    pub(crate) seats_per_address: usize,
+    /// Parties of one address.
+    pub(crate) parties_per_address: usize,
     /// Clients beyond the bounds that are kept for a moment, to be told so in a way that reaches them. No key.
     pub(crate) refused: usize,
     pub(crate) queue: usize,
@@ -316,6 +322,7 @@ impl Config {
             alive_timeout: mode.alive_timeout,
             stop_grace: mode.stop_grace,
             hears_stop: mode.contract == Contract::Muster,
+            tells_joined: matches!(mode.contract, Contract::Muster),
         };
         matchmaker::Config {
             modes: self.modes.iter().map(mode).collect(),
@@ -326,6 +333,9 @@ impl Config {
             queue_max: self.limits.queue,
             resume_window: self.limits.resume_window,
             launching_max: self.limits.launching,
+            away_per_account: self.limits.away_per_address,
+            seats_per_account: self.limits.seats_per_address,
+            parties_per_account: self.limits.parties_per_address,
         }
     }
 }

@@ -48,6 +48,9 @@ pub(super) struct Ports {
 pub(super) struct Limits {
     pub(super) clients: Key<i64>,
     pub(super) clients_per_address: Key<i64>,
+    pub(super) away_per_address: Key<i64>,
+    pub(super) seats_per_address: Key<i64>,
+    pub(super) parties_per_address: Key<i64>,
     pub(super) queue: Key<i64>,
     pub(super) handshake_timeout: Key<String>,
     pub(super) line_timeout: Key<String>,

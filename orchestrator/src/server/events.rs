@@ -5,6 +5,7 @@ use std::time::Duration;
 use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
+use crate::account::Shown;
 use crate::units::Span;
 
 /// A match that ends with an error sooner than this has hardly been played.
@@ -28,6 +29,12 @@ impl Server {
             | Event::PlayerLeft { .. }
             | Event::MatchResult { .. }
             | Event::MatchEnded { .. } => self.report_match(event),
+            Event::AccountPaused { account, pause } => log::info!(
+                "address paused address={} for={}s: its players did not come into their games, or let matches that were \
+                 offered to them come to nothing; see limits.seats_per_address",
+                Shown(*account),
+                pause.as_secs()
+            ),
             Event::GameWarm { game, mode } => {
                 log::info!("game ready game={game} mode={}{}", name(mode), pid(game));
             }
@@ -55,7 +62,7 @@ impl Server {
     }
 
     /// Its process, where it has one.
-    fn with_pid(&self, game: GameId) -> String {
+    pub(super) fn with_pid(&self, game: GameId) -> String {
         self.games.get(game).map_or_else(String::new, |game| format!(" pid={}", game.pid))
     }
 
@@ -71,10 +78,16 @@ impl Server {
             }
             Event::MatchFormed { match_id, mode, players } => {
                 let players = listed(players);
-                log::info!("match formed match={match_id} mode={} players={players}", name(mode));
+                // A match that is offered may come to nothing by a word of each of its players, as often as they like.
+                let level = match self.mode(*mode).accept_timeout {
+                    Some(_) => log::Level::Debug,
+                    None => log::Level::Info,
+                };
+                let mode = name(mode);
+                log::log!(level, "match formed match={match_id} mode={mode} players={players}");
             }
             Event::MatchDissolved { match_id, mode, player } => {
-                log::info!("match dissolved match={match_id} mode={} player={player}", name(mode));
+                log::debug!("match dissolved match={match_id} mode={} player={player}", name(mode));
             }
             Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
                 "match assigned match={match_id} mode={} game={game}{} port={port} waited={}",

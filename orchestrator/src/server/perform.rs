@@ -58,7 +58,9 @@ impl Server {
                 });
                 self.assign(connection, reply);
             }
-            Action::Refuse { connection, code, text } => self.refuse(connection, code, &text),
+            Action::Refuse { connection, code, text, retry } => {
+                self.refuse_until(connection, code, &text, retry.map(millis));
+            }
             Action::Launch { game, mode, port, seated } => self.launch(game, mode, port, seated),
             Action::Start { game, mode, match_id, seats } => {
                 if let Some(game) = self.games.get_mut(game) {
@@ -116,6 +118,9 @@ impl Server {
                 (connection, Reply::Expired { waited_ms, round, rounds })
             }
             Action::TellParty { connection, ref code, size } => {
+                if size == 1 {
+                    self.begin_idle(connection);
+                }
                 (connection, Reply::Party { code: code.clone(), size })
             }
             Action::TellEvicted { connection, reason } => {

@@ -1,6 +1,6 @@
 //! What clients ask, and the answers. What concerns queues and matches is for the brain to say.
 
-use matchmaker::{ConnectionId, Input, ModeId};
+use matchmaker::{Account, ConnectionId, Input, ModeId};
 use protocol::{ErrorCode, LineError, Member, Reply, Request, ResumeKey, Secret};
 
 use super::Server;
@@ -57,19 +57,21 @@ impl Server {
     }
 
     fn handle_request(&mut self, connection: ConnectionId, request: Request) {
+        let account =
+            self.clients.get_mut(connection).map_or(Account::UNKNOWN, |client| client.account());
         match request {
             Request::Ready { resume: Some(key), .. } => self.tell_drawn(connection, |draw| {
                 let key = match key {
                     ResumeKey::Key(key) => Some(key),
                     ResumeKey::Malformed => None,
                 };
-                Ok(Input::Resume { connection, key, token: draw()? })
+                Ok(Input::Resume { connection, key, token: draw()?, account })
             }),
             Request::Ready { queue, name, skill, resume: None } => {
                 let skill = self.believed_skill(connection, skill);
                 self.tell_drawn(connection, |draw| {
                     let (resume_key, token) = (draw()?, draw()?);
-                    Ok(Input::Ready { connection, queue, name, skill, resume_key, token })
+                    Ok(Input::Ready { connection, queue, name, skill, resume_key, token, account })
                 });
             }
             Request::ReadyParty { queue } => {
@@ -84,12 +86,12 @@ impl Server {
                 let skill = self.believed_skill(connection, skill);
                 self.tell_drawn(connection, |draw| {
                     let code = party_code(&draw()?);
-                    Ok(Input::CreateParty { connection, code, name, skill })
+                    Ok(Input::CreateParty { connection, code, name, skill, account })
                 });
             }
             Request::JoinParty { code, member: Member { name, skill } } => {
                 let skill = self.believed_skill(connection, skill);
-                self.tell_brain(Input::JoinParty { connection, code, name, skill });
+                self.tell_brain(Input::JoinParty { connection, code, name, skill, account });
             }
             Request::LeaveParty => self.tell_brain(Input::LeaveParty { connection }),
             Request::Leave => self.tell_brain(Input::Leave { connection }),
@@ -149,11 +151,11 @@ impl Server {
 /// What is drawn of the system's random bytes.
 type Drawn = Result<Secret, getrandom::Error>;
 
-/// What others join a party by: short enough to be said aloud, and without letters that look alike; 40 random bits, so
-/// that nobody guesses one by trying.
+/// What others join a party by: short enough to be said aloud, and without letters that look alike; 60 random bits, so
+/// that nobody guesses one by trying, from however many addresses.
 fn party_code(secret: &Secret) -> String {
     const LETTERS: &[u8; 32] = b"ABCDEFGHJKLMNPQRSTUVWXYZ23456789";
     let bits = secret.first_half();
     let letter = |place: usize| char::from(LETTERS[(bits >> (5 * place)) as usize % LETTERS.len()]);
-    (0..8).map(letter).collect()
+    (0..12).map(letter).collect()
 }

@@ -159,9 +159,10 @@ impl Server {
         }
     }
 
-    /// Whether a client may say nothing for as long as it likes: who waits for a match, or for others of its party.
+    /// Whether a client may say nothing for as long as it likes: who waits for a match, or is in a party with others.
+    /// Whoever is alone in one has the time of anybody who waits for nothing: a party costs nothing to make.
     fn has_patience(&self, id: ConnectionId) -> bool {
-        self.brain.is_waiting(id) || self.brain.is_in_party(id)
+        self.brain.is_waiting(id) || self.brain.party_size(id) > 1
     }
 
     pub(super) fn set_client_deadline(&mut self, id: ConnectionId) {
@@ -181,8 +182,19 @@ impl Server {
 
     /// Tells a client that something cannot be done, and closes where the protocol says so.
     pub(super) fn refuse(&mut self, id: ConnectionId, code: ErrorCode, text: &str) {
+        self.refuse_until(id, code, text, None);
+    }
+
+    /// As [`refuse`](Self::refuse), where it is known when it may be tried again.
+    pub(super) fn refuse_until(
+        &mut self,
+        id: ConnectionId,
+        code: ErrorCode,
+        text: &str,
+        retry_ms: Option<u64>,
+    ) {
         self.counts.note_error(code);
-        let retry_ms = (code.number() < 500).then_some(RETRY_MS);
+        let retry_ms = (code.number() < 500).then_some(retry_ms.unwrap_or(RETRY_MS));
         let reply = Reply::error(code, text, retry_ms);
         if code.closes() {
             return self.close_with(id, &reply);
