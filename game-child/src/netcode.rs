@@ -25,7 +25,7 @@ use std::time::Duration;
 
 use netcode::{ClientIndex, Server, ServerConfig, Transceiver};
 use protocol::datagram;
-use protocol::netcode::{FromPlayer, PAYLOAD_MAX, PLAYERS_MAX, slot_of};
+use protocol::netcode::{FromPlayer, PAYLOAD_MAX, PLAYERS_MAX, in_token, slot_of};
 
 use crate::transport::Arrival;
 
@@ -85,7 +85,7 @@ impl Netcode {
         players: usize,
         setup: &protocol::netcode::Netcode,
     ) -> Box<Self> {
-        let wire = Wire::new(setup.address);
+        let wire = Wire::new(in_token(setup.address));
         let config = ServerConfig::with_context(wire.clone())
             .keep_alive_send_rate(KEEP_ALIVE.as_secs_f64())
             .num_disconnect_packets(GOODBYES)

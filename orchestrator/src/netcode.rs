@@ -12,7 +12,7 @@ use std::time::Duration;
 use matchmaker::{GameId, MatchId};
 use netcode::ConnectToken;
 use protocol::Secret;
-use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
+use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, in_token, token_to_text, user_data};
 use serde::{Deserialize, Serialize};
 
 /// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
@@ -141,7 +141,7 @@ impl Doors {
         }
         let lives = hello_timeout.saturating_add(HELLO_SPARE + TOKEN_SPARE);
         let addresses = std::iter::once(door.address).chain(door.others.iter().copied());
-        let addresses: Vec<SocketAddr> = addresses.collect();
+        let addresses: Vec<SocketAddr> = addresses.map(in_token).collect();
         let id = client_id(slot);
         let builder = ConnectToken::build(addresses.as_slice(), PROTOCOL_ID, id, key.bytes())
             .expire_seconds(i32::try_from(lives.as_secs()).unwrap_or(i32::MAX))

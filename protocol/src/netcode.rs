@@ -7,6 +7,7 @@
 //! no business going that way or a number of a length that does not exist must not get as far as arithmetic.
 
 use std::fmt;
+use std::net::{Ipv6Addr, SocketAddr};
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD as BASE64;
@@ -56,7 +57,7 @@ pub struct Netcode {
     /// What the match's connect tokens are encrypted with.
     pub key: Key,
     /// The game's address as the connect tokens name it.
-    pub address: std::net::SocketAddr,
+    pub address: SocketAddr,
     /// How long after `started` a connect token opens the door for the first time, in milliseconds. The tokens'
     /// own time, which is of the wall clock, runs out much later.
     pub expires_ms: u64,
@@ -127,6 +128,19 @@ pub fn token_to_text(token: &[u8; CONNECT_TOKEN_BYTES]) -> String {
 /// Reads the connect token of an assignment. `None` when it is not one by its length or its letters.
 pub fn token_from_text(text: &str) -> Option<Box<[u8; CONNECT_TOKEN_BYTES]>> {
     BASE64.decode(text).ok()?.into_boxed_slice().try_into().ok()
+}
+
+/// An address as the crate `netcode-rs` has to be told it, for connect tokens to hold it as the standard says: the crate
+/// (1.4.0) writes and reads the bytes of an IPv6 address in their order, and the standard has words of 16 bits there, each
+/// with its low byte first. Done twice it is the address again.
+pub fn in_token(address: SocketAddr) -> SocketAddr {
+    match address {
+        SocketAddr::V4(_) => address,
+        SocketAddr::V6(v6) => {
+            let words = v6.ip().segments().map(u16::swap_bytes);
+            SocketAddr::new(Ipv6Addr::from(words).into(), address.port())
+        }
+    }
 }
 
 /// The client id of a slot in its connect token. Zero stays free, as some take it for nobody's.

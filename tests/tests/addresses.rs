@@ -151,7 +151,11 @@ fn addresses(assignment: &Assignment) -> Vec<SocketAddr> {
         let text = &token[at + 1..at + 1 + bytes];
         let ip = match bytes {
             4 => IpAddr::from(<[u8; 4]>::try_from(text).unwrap()),
-            _ => IpAddr::from(<[u8; 16]>::try_from(text).unwrap()),
+            // Words, each with its low byte first.
+            _ => {
+                let words = text.chunks(2).map(|word| u16::from_le_bytes([word[0], word[1]]));
+                IpAddr::from(<[u16; 8]>::try_from(words.collect::<Vec<_>>()).unwrap())
+            }
         };
         at += 1 + bytes;
         let port = u16::from_le_bytes([token[at], token[at + 1]]);
