@@ -277,7 +277,7 @@ impl Checker<'_> {
             let problem = || format!("must be {what}, is \"{}\"", value.get_ref());
             value.get_ref().parse().map_err(|()| self.wrong(key, value, problem()))
         };
-        values.map(prefix).collect()
+        Ok(values.filter_map(|value| self.kept(prefix(value))).collect())
     }
 
     /// Makes sure of an address to listen on: all addresses of the machine, or one at which it can be reached.
