@@ -24,8 +24,8 @@ const UNSENT_MAX: usize = 2 * CONTROL_LINE_MAX;
 
 /// Lines that a game may say at once, and each second in the long run. A full game says two for each player, and then one
 /// every few seconds. Who says more waits, as the channel is a stream.
-const LINES_AT_ONCE: u32 = 1024;
-const LINES_PER_SECOND: u32 = 250;
+const LINES_AT_ONCE: u32 = 4096;
+const LINES_PER_SECOND: u32 = 4000;
 
 /// The daemon's end.
 pub(crate) struct Control {

@@ -115,7 +115,9 @@ impl Games {
             is_child: true,
             ended: None,
             control: Control::new(id, control, registry),
-            output: Output::new(output, token, registry, lines_per_second, now).on_screen(),
+            output: Output::new(output, token, registry, lines_per_second, now)
+                .on_screen()
+                .bounded(now),
             is_out_of_memory: false,
             is_ready: false,
             is_end_unknown: false,
@@ -171,7 +173,8 @@ impl Games {
                 match_id: saved.match_id,
                 ended: saved.ended,
                 control: Control::restore(saved.control, id, registry)?,
-                output: Output::restore(&saved.output, tokens::output(id), registry)?,
+                output: Output::restore(&saved.output, tokens::output(id), registry)?
+                    .bounded(Instant::now()),
                 is_out_of_memory: false,
                 is_ready: true,
                 is_end_unknown: saved.is_end_unknown,
@@ -212,7 +215,8 @@ impl Games {
             ended: None,
             control: Control::adopt(id, control.map(Into::into), registry),
             output: Output::new(output, token, registry, lines_per_second, Instant::now())
-                .on_screen(),
+                .on_screen()
+                .bounded(Instant::now()),
             is_out_of_memory: false,
             is_ready: true,
             is_end_unknown: false,
@@ -315,7 +319,8 @@ impl Games {
 
     /// Reads no more of a game until then.
     pub(crate) fn set_resting(&mut self, id: GameId, until: Instant) {
-        self.resting.insert(id, until);
+        let earliest = self.resting.entry(id).or_insert(until);
+        *earliest = until.min(*earliest);
     }
 
     /// When a game that has said too much is heard again.

@@ -11,6 +11,7 @@ use protocol::LineBuffer;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
+use crate::allowance::Allowance;
 use crate::clock::Instant;
 use crate::continuity::{Kept, StateError, Text, take};
 use crate::rest::Rest;
@@ -19,6 +20,11 @@ use crate::screen::{PAUSE, Screen};
 /// A line of a game's output, in bytes; a longer one is cut.
 const OUTPUT_LINE_MAX: usize = 1024;
 
+/// Bytes that a game may print at once, and each second in the long run, most of which are too many for the log anyway.
+/// Who prints more waits.
+const BYTES_AT_ONCE: u32 = 16 * 1024 * 1024;
+const BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
+
 /// The daemon's end of the pipe behind stdout and stderr.
 pub(crate) struct Output {
     pipe: Option<pipe::Receiver>,
@@ -26,6 +32,8 @@ pub(crate) struct Output {
     /// Whether what comes next is the rest of a line that was cut.
     is_cut: bool,
     rate: Rate,
+    /// How much is read. `None`: all of it.
+    allowance: Option<Allowance>,
     /// Whether the poll told that nobody can write any more.
     end_is_near: bool,
     /// Of a game that has not started.
@@ -81,6 +89,7 @@ impl Output {
             lines: LineBuffer::new(OUTPUT_LINE_MAX),
             is_cut: false,
             rate: Rate::new(lines_per_second, now),
+            allowance: None,
             end_is_near: false,
             screen: None,
             has_found: false,
@@ -92,6 +101,13 @@ impl Output {
     #[must_use]
     pub(crate) fn on_screen(self) -> Self {
         Self { screen: blank(), ..self }
+    }
+
+    /// Reads no more than a game may print.
+    #[must_use]
+    pub(crate) fn bounded(self, now: Instant) -> Self {
+        let allowance = Allowance::new(BYTES_AT_ONCE, BYTES_PER_SECOND, now);
+        Self { allowance: Some(allowance), ..self }
     }
 
     /// The pipe, to be stored.
@@ -143,6 +159,11 @@ impl Output {
     ) -> (Vec<Printed>, Rest) {
         let mut printed = Vec::new();
         let Some(pipe) = &mut self.pipe else { return (printed, Rest::Nothing) };
+        // What is left at the end is little.
+        let due = self.allowance.filter(|_| !self.end_is_near).and_then(|it| it.wait(now));
+        if let Some(due) = due {
+            return (printed, Rest::Later(due));
+        }
         let mut rest = Rest::More;
         match pipe.read(chunk) {
             Ok(0) => {
@@ -151,6 +172,9 @@ impl Output {
             }
             Ok(read) => {
                 self.lines.extend(&chunk[..read]);
+                if let Some(allowance) = &mut self.allowance {
+                    allowance.take(u32::try_from(read).unwrap_or(u32::MAX), now);
+                }
                 rest = Rest::after(read, chunk.len(), self.end_is_near);
                 if let Some(screen) = &mut self.screen {
                     self.has_found |= screen.print(&chunk[..read], wanted);

@@ -138,8 +138,8 @@ fn is_clean_game(who: &str, pid: i32, launcher: i32) {
     assert!(own.parse::<u32>().is_ok() || own.len() <= processors(pid).len(), "{who}: {own}");
     assert_eq!(stat(pid, 19), if is_root { 0 } else { 7 }, "{who}: nice");
     let beyond: Vec<i32> = proc::descriptors(pid).into_iter().filter(|fd| *fd > 4).collect();
-    // A game of a template has what its template opened: its channel.
-    assert!(beyond.len() <= 1, "{who}: {beyond:?}");
+    // The others open some of their own.
+    assert!(beyond.is_empty() || !who.contains("still"), "{who}: {beyond:?}");
 }
 
 fn plays_and_is_clean(setup: Setup) {

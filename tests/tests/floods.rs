@@ -29,7 +29,7 @@ fn a_flood_of_messages() {
     let said = muster.log().wait_for_count(3, &["messages said"]).remove(2);
     let number = |key: &str| Log::field(&said, key).parse::<u64>().unwrap();
     // At once, each second, and what the kernel holds of a channel.
-    let most = 1024 + 250 * number("millis").div_ceil(1000) + 1500;
+    let most = 4096 + 4000 * number("millis").div_ceil(1000) + 1500;
     assert!(number("count") <= most, "more than {most}: {said}");
     ends_by_force(&muster);
 }

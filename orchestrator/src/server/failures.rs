@@ -8,6 +8,7 @@ use nix::sys::signal::Signal;
 use super::Server;
 use super::events::pause;
 use crate::launches::Remains;
+use crate::units::Span;
 
 impl Server {
     /// Tells of a game that failed, and remembers why it did for those who ask how its mode is.
@@ -95,12 +96,12 @@ impl Server {
         let ready_line = program.ready_line.as_ref().map(|line| line.as_str());
         match (fault, ready_line) {
             (GameFault::NotReady | GameFault::NotStarted, Some(ready_line)) => {
-                let within = self.mode(mode).ready_timeout;
+                let within = Span(self.mode(mode).ready_timeout);
                 let lines = last_lines();
                 // What is written to a pipe is buffered in blocks, unless a program says otherwise; setbuf(3).
                 let hint = if lines.starts_with("last") { "" } else { STDBUF };
                 format!(
-                    "no line matched ready_line \"{ready_line}\" within {within:?}; {lines}{hint}"
+                    "no line matched ready_line \"{ready_line}\" within {within}; {lines}{hint}"
                 )
             }
             (GameFault::Ended(exit), Some(ready_line)) => format!(

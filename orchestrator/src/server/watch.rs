@@ -178,9 +178,8 @@ impl Server {
     }
 
     pub(super) fn read_output(&mut self, id: GameId) {
-        if self.hear_output(id) == Rest::More {
-            self.games.set_ready(id);
-        }
+        let rest = self.hear_output(id);
+        self.come_back_to(id, rest);
     }
 
     /// Reads what a game printed for the log and, as long as it has not started, for its ready line.
@@ -254,6 +253,7 @@ impl Server {
         // one who handed them to a process that is not its own.
         for _ in 0..LAST_WORDS_MAX {
             let Some(game) = self.games.get_mut(id) else { return };
+            game.output.note_end();
             let (control, control_rest) = game.control.read_last(&mut self.chunk);
             for said in control {
                 self.handle_said(id, said);
