@@ -203,11 +203,11 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
         // SAFETY: setns(2) takes numbers; 0 takes a namespace of any kind.
         check(ENTER_NAMESPACE, unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
     }
+    // SAFETY: chdir(2) reads a C string.
+    check(ENTER_DIRECTORY, unsafe { libc::chdir(plan.directory.as_ptr()) })?;
     if plan.has_tmp {
         cover_tmp(plan.directory)?;
     }
-    // SAFETY: chdir(2) reads a C string.
-    check(ENTER_DIRECTORY, unsafe { libc::chdir(plan.directory.as_ptr()) })?;
     let program = limit(plan)?;
     if let Some(ruleset) = plan.ruleset.filter(|_| plan.sees_itself) {
         open_own_proc(ruleset);

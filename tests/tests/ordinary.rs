@@ -123,6 +123,9 @@ fn a_program_finds_it_where_muster_is_not_root() {
     if is_root() {
         let user = 40_000 + std::process::id() % 20_000;
         look(Setup::default().beside(directory.path()).user(user), &[]);
+        // The same with the games' directories in memory, as they are by default, and a /tmp of their own.
+        let setup = Setup::default().beside(directory.path()).user(user);
+        look(setup.env("TMPDIR", "/dev/shm"), &["tmp"]);
     }
 }
 
