@@ -43,6 +43,9 @@ pub(crate) struct Maker {
     beside: Option<PathBuf>,
 }
 
+/// A port that a game binds itself, and the addresses on which it may.
+pub(crate) type OwnPort = (Vec<IpAddr>, u16);
+
 /// A game to be made.
 pub(crate) struct Request {
     pub(crate) game: u64,
@@ -125,13 +128,28 @@ impl Maker {
     /// Makes what a game has besides its process. Its port's socket is bound before the process exists, so that no
     /// player ever learns a port that is not receiving.
     pub(crate) fn make_ends(&mut self, request: &Request) -> Result<Ends, Fault> {
-        let binds = self.program(request.mode).contract == Contract::Plain { binds: true };
-        // Where a game binds its port itself is its own affair: the port has to be free on all addresses.
-        let all = request.bind.iter().position(|address| binds && address.is_unspecified());
-        let socket = bind_game_socket(&request.bind[all.unwrap_or_default()..], request.port)?;
+        let socket = bind_game_socket(self.addresses(request), request.port)?;
         self.lacks_spare = true;
         let channels = self.spare.take().map_or_else(Channels::new, Ok)?;
         Ok(Ends { socket, channels })
+    }
+
+    /// The addresses that are to be free for a game, the first of them that there is.
+    fn addresses<'a>(&self, request: &'a Request) -> &'a [IpAddr] {
+        // Where a game binds its port itself is its own affair: the port has to be free on all addresses.
+        let binds = self.binds_itself(request.mode);
+        let all = request.bind.iter().position(|address| binds && address.is_unspecified());
+        &request.bind[all.unwrap_or_default()..]
+    }
+
+    /// Where a game binds its port itself: that port, and the addresses that are to be free for it.
+    pub(crate) fn own_port(&self, request: &Request) -> Option<OwnPort> {
+        let addresses = || self.addresses(request).to_vec();
+        self.binds_itself(request.mode).then(|| (addresses(), request.port))
+    }
+
+    fn binds_itself(&self, mode: usize) -> bool {
+        self.program(mode).contract == (Contract::Plain { binds: true })
     }
 
     /// Whether there is something to prepare for the next game.
@@ -173,6 +191,10 @@ impl Maker {
         let Ends { socket, channels } = self.make_ends(request)?;
         channels.tell(guests)?;
         let contract = self.program(mode).contract;
+        if self.binds_itself(mode) {
+            // It may be one that speaks TCP. A server that reuses addresses gets along with old connections.
+            bind_tcp(self.addresses(request), port, true).map_err(|_| Fault::PortBusy)?;
+        }
         let (has_socket, has_control) = match contract {
             Contract::Muster => (true, true),
             Contract::Plain { binds } => (!binds, false),
@@ -371,6 +393,41 @@ impl Channels {
     }
 }
 
+/// Binds a port of TCP, and lets go of it. Without `reuse` connections that are over but not forgotten are in the way as
+/// well; tcp(7), TIME_WAIT.
+///
+/// # Errors
+/// When the port is taken. Whatever else is wrong the game will say.
+fn bind_tcp(addresses: &[IpAddr], port: u16, reuse: bool) -> io::Result<()> {
+    let bind = |address: SocketAddr| -> io::Result<()> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        socket.set_reuse_address(reuse)?;
+        if address.is_ipv6() && address.ip().is_unspecified() {
+            socket.set_only_v6(false)?;
+        }
+        socket.bind(&address.into())
+    };
+    for address in addresses {
+        match bind(SocketAddr::new(*address, port)) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse => return Err(error),
+            Err(error) if is_missing(&error) => {}
+            Ok(()) | Err(_) => return Ok(()),
+        }
+    }
+    Ok(())
+}
+
+/// Whether a program that takes no precautions would find its port taken, by UDP or TCP.
+pub(crate) fn is_taken((addresses, port): &OwnPort) -> bool {
+    matches!(bind_game_socket(addresses, *port), Err(Fault::PortBusy))
+        || bind_tcp(addresses, *port, false).is_err()
+}
+
+/// Whether the machine does not have an address, or not this family of addresses; it may have the next.
+fn is_missing(error: &io::Error) -> bool {
+    matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT))
+}
+
 /// A fresh socket for each game, on the first of some addresses that this machine has, with no flag that would let
 /// another share the port: what was sent to the last one is gone with it.
 fn bind_game_socket(addresses: &[IpAddr], port: u16) -> Result<OwnedFd, Fault> {
@@ -393,10 +450,7 @@ fn bind_game_socket(addresses: &[IpAddr], port: u16) -> Result<OwnedFd, Fault> {
             Err(error) => error,
         };
         fault = Fault::Other(format!("cannot bind {address}: {error}"));
-        // The machine does not have this address, or not this family of addresses; it may have the next.
-        let is_missing =
-            matches!(error.raw_os_error(), Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT));
-        if !is_missing {
+        if !is_missing(&error) {
             break;
         }
     }

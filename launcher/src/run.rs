@@ -14,7 +14,7 @@ use nix::sys::signal::SigSet;
 use process::start::{self, Part};
 
 use crate::adrift::Adrift;
-use crate::birth::{Born, Maker, Request};
+use crate::birth::{Born, Maker, OwnPort, Request, is_taken};
 use crate::confine::{self, NAMESPACES_NAME};
 use crate::directories::{Directories, workplace};
 use crate::grace::Grace;
@@ -73,6 +73,8 @@ struct Launcher {
     /// Games that a template did not bring about, and why: whatever it made instead holds their ports.
     unborn: BTreeMap<u64, Fault>,
     grace: Grace,
+    /// The ports of games that bind them themselves.
+    own_ports: BTreeMap<u64, OwnPort>,
     /// Games that ended since the last look, or whose grace is over.
     ended: Vec<u64>,
     /// Of games that ended: how many processes were left, and whether their memory was used up.
@@ -119,6 +121,7 @@ impl Launcher {
             workplaces,
             unborn: BTreeMap::new(),
             grace,
+            own_ports: BTreeMap::new(),
             ended: Vec::new(),
             ends: BTreeMap::new(),
             is_to_look: false,
@@ -292,6 +295,8 @@ impl Launcher {
     fn tell_born(&mut self, request: &Request, directory: PathBuf, born: Born) -> io::Result<()> {
         let Born { pid, control, output, user, group } = born;
         self.leftovers.note_launch(request.game, pid, user, group);
+        let own_port = self.maker.own_port(request);
+        self.own_ports.extend(own_port.map(|port| (request.game, port)));
         self.workplaces.insert(request.game, directory);
         let attached = [Some(output.as_fd()), control.as_ref().map(|it| it.as_fd())];
         let attached: Vec<_> = attached.into_iter().flatten().collect();
@@ -352,9 +357,11 @@ impl Launcher {
                 self.directories.discard(&directory);
             }
             let (left, is_out_of_memory) = self.ends.remove(&game).unwrap_or_default();
+            let port = self.own_ports.remove(&game);
+            let is_port_taken = port.is_some_and(|port| is_taken(&port));
             let answer = match self.unborn.remove(&game) {
                 Some(fault) => Answer::Failed { game, fault },
-                None => Answer::CleanedUp { game, left, is_out_of_memory },
+                None => Answer::CleanedUp { game, left, is_out_of_memory, is_port_taken },
             };
             self.daemon.send(&answer, &[])?;
         }

@@ -142,6 +142,8 @@ pub enum Answer {
         left: usize,
         /// Whether the kernel has killed a process of it for want of memory.
         is_out_of_memory: bool,
+        /// Whether it was to bind its port itself and the port is not free although it is gone.
+        is_port_taken: bool,
     },
     /// A mode has a new template. With it comes the daemon's end of its log pipe.
     Template {

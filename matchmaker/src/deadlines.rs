@@ -34,6 +34,8 @@ pub(crate) enum Owner {
     Pause(Account),
     /// The players of the match had time to come in.
     Arrivals(MatchId),
+    /// Players who wait in the mode may be told something.
+    Telling(ModeId),
 }
 
 #[derive(Debug, Clone, Default, Deserialize)]

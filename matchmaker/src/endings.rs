@@ -117,7 +117,6 @@ impl Matchmaker {
     pub(crate) fn take_back(&mut self, match_id: MatchId) {
         let Some(found) = self.matches.get_mut(&match_id) else { return };
         found.enter(MatchPhase::Waiting);
-        found.told = None;
         let (mode, players) = (found.mode, found.players.clone());
         self.await_game(match_id);
         if self.phase != Phase::Serving {

@@ -38,6 +38,12 @@ pub(crate) struct Game {
     /// Those whose player is in the game now.
     #[serde(default)]
     present: BTreeSet<usize>,
+    /// Whether something else holds its port now that it is gone.
+    #[serde(default)]
+    is_port_taken: bool,
+    /// How long its port is to rest, on which it failed.
+    #[serde(default)]
+    port_rest: Duration,
     phase: GamePhase,
 }
 
@@ -100,6 +106,8 @@ impl Game {
             joined: BTreeSet::new(),
             arrived: BTreeSet::new(),
             present: BTreeSet::new(),
+            is_port_taken: false,
+            port_rest: Duration::ZERO,
             phase: GamePhase::Launching,
         }
     }
@@ -232,7 +240,8 @@ impl Matchmaker {
         let back = match fault {
             LaunchFault::PortBusy => {
                 let rest = self.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
-                self.act(Action::Report(Event::PortBusy { port, rest }));
+                let is_news = self.ports.is_busy_news(port, self.now);
+                self.act(Action::Report(Event::PortBusy { port, rest, is_news }));
                 Return::Busy(self.after(rest))
             }
             #[cfg(any(test, feature = "simulation"))]
@@ -255,6 +264,12 @@ impl Matchmaker {
             }
         };
         self.remove_game(id, back);
+    }
+
+    pub(crate) fn handle_port_taken(&mut self, id: GameId) {
+        if let Some(game) = self.games.get_mut(&id) {
+            game.is_port_taken = true;
+        }
     }
 
     pub(crate) fn handle_game_exited(&mut self, id: GameId, exit: Exit) {
@@ -282,6 +297,7 @@ impl Matchmaker {
         #[cfg(any(test, feature = "simulation"))]
         let was_told = was_told && !self.is_planted(Defect::QuarantineSkipped);
         let rest = if was_told { self.config.quarantine } else { Duration::ZERO };
+        let rest = rest.max(self.games[&id].port_rest);
         self.act(Action::Report(Event::PortReturned { port, rest }));
         let back = if rest.is_zero() { Return::Free } else { Return::Resting(self.after(rest)) };
         self.remove_game(id, back);
@@ -335,7 +351,8 @@ impl Matchmaker {
         let Some(game) = self.games.get_mut(&id).filter(|game| game.has_process) else { return };
         let GamePhase::Starting(match_id) = game.phase else { return };
         game.was_told = true;
-        let mode = game.mode;
+        let (mode, port) = (game.mode, game.port);
+        self.ports.clear(port);
         let until = self.after(self.mode(mode).max_duration);
         let next = GamePhase::Running { match_id, until };
         self.move_game(id, next, Some(self.running_deadline(mode, until)));
@@ -540,17 +557,40 @@ impl Matchmaker {
         };
         let is_soon = lasted < limits::MATCH_MIN && has_died && !has_result;
         let mode = self.games[&id].mode;
-        if !is_soon {
+        if is_soon && self.games[&id].is_port_taken {
+            // It could not have its port, and is not to blame.
+            self.rest_port_of(id);
+        } else if !is_soon {
             self.modes[mode.0].note_good_match();
         } else if self.modes[mode.0].note_early_end() {
             self.note_failure(id, GameFault::EndedSoon { exit, lasted });
         }
     }
 
+    /// Takes note of a game that failed. Where games of its mode start elsewhere, that may be the fault of its port: the port
+    /// rests, and if it was suspected already, the mode is not to blame.
     fn note_failure(&mut self, id: GameId, fault: GameFault) {
-        let mode = self.games[&id].mode;
-        let retry_in = self.modes[mode.0].note_failure(self.now);
+        let game = &self.games[&id];
+        let (mode, port, is_taken) = (game.mode, game.port, game.is_port_taken);
+        let had_port =
+            matches!(fault, GameFault::Ended(_) | GameFault::NotReady | GameFault::NotStarted);
+        let has_better = self.ports.has_better(port);
+        let is_suspect = self.ports.is_suspect(port) && has_better;
+        let is_failing = self.modes[mode.0].is_failing();
+        let is_of_port = had_port && !is_failing && (is_taken || is_suspect);
+        let retry_in = match is_of_port {
+            true => Duration::ZERO,
+            false => self.modes[mode.0].note_failure(self.now),
+        };
+        if had_port && (is_taken || (has_better && !self.modes[mode.0].is_failing())) {
+            self.rest_port_of(id);
+        }
         self.act(Action::Report(Event::GameFailed { game: id, mode, fault, retry_in }));
+    }
+
+    fn rest_port_of(&mut self, id: GameId) {
+        let Some(game) = self.games.get_mut(&id) else { return };
+        game.port_rest = self.ports.suspect(game.port);
     }
 
     /// A planted defect: `ready` is believed whatever the game's phase.

@@ -17,7 +17,8 @@ impl Matchmaker {
         }
         self.phase = Phase::Draining;
         for mode in self.mode_ids() {
-            for owner in [Owner::Mode(mode), Owner::Surplus(mode), Owner::Windows(mode)] {
+            let telling = Owner::Telling(mode);
+            for owner in [Owner::Mode(mode), Owner::Surplus(mode), Owner::Windows(mode), telling] {
                 self.deadlines.set(owner, None);
             }
         }

@@ -276,7 +276,7 @@ impl Matchmaker {
                 Owner::Game(id) => self.games.contains_key(&id),
                 Owner::Away(id) | Owner::Wait(id) => self.players.contains_key(&id),
                 Owner::Offer(id) | Owner::Arrivals(id) => self.matches.contains_key(&id),
-                Owner::Mode(_) | Owner::Surplus(_) | Owner::Windows(_) => true,
+                Owner::Mode(_) | Owner::Surplus(_) | Owner::Windows(_) | Owner::Telling(_) => true,
                 Owner::Refill | Owner::Ports | Owner::Drain | Owner::Pause(_) => true,
             };
             holds(exists, || format!("a deadline of {owner:?}, which is gone"))?;

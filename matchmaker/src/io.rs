@@ -177,6 +177,12 @@ pub enum Input {
         /// How.
         exit: Exit,
     },
+    /// Nothing of a game is left, and something else holds its port, or a connection of its own that is not forgotten yet.
+    /// `GameExited` follows.
+    PortTaken {
+        /// The game.
+        game: GameId,
+    },
     /// Send a player out who waits.
     Kick {
         /// The player.
@@ -238,6 +244,8 @@ pub enum Action {
         mode: ModeId,
         /// What for.
         reason: WaitReason,
+        /// How many matches wait before it, in all modes, where it waits for a port.
+        ahead: Option<usize>,
     },
     /// Tell a player that a match was found, which it has to accept.
     TellFound {
@@ -574,6 +582,8 @@ pub enum Event {
         port: u16,
         /// How long Muster leaves it alone.
         rest: Duration,
+        /// Whether it was not told for a while.
+        is_news: bool,
     },
     /// A port came back from a game.
     PortReturned {

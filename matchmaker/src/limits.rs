@@ -39,6 +39,26 @@ pub const EARLY_ENDS_MAX: u32 = 3;
 /// How long a port rests at least when something outside Muster holds it, however short the quarantine.
 pub const BUSY_PORT_REST_MIN: Duration = Duration::from_secs(1);
 
+/// The longest rest of a port whose games fail one after another while others start. The first is
+/// [`BUSY_PORT_REST_MIN`]; it doubles with each.
+pub const SUSPECT_PORT_REST_MAX: Duration = Duration::from_secs(32);
+
+/// How often it is said, at most, that something outside Muster holds a port.
+pub const BUSY_PORT_TOLD_EVERY: Duration = Duration::from_secs(60);
+
+/// How long those who wait are told nothing more after they were told that they wait for another thing, although it changes again.
+/// It doubles with each change that they are told.
+pub const TELL_PAUSE_MIN: Duration = Duration::from_secs(1);
+
+/// The longest such time.
+pub const TELL_PAUSE_MAX: Duration = Duration::from_secs(30);
+
+/// How often it is looked, where matches wait for a port, whether there are fewer ahead of them than they were told.
+pub const AHEAD_PAUSE: Duration = Duration::from_secs(2);
+
+/// The matches of a mode that are told how many are ahead of them, from the first on, and those of which it is counted.
+pub(crate) const AHEAD_COUNTED_MAX: usize = 1_000;
+
 /// How long a game may outlive SIGKILL before it gets another, and the operator a word.
 pub const KILL_AGAIN_AFTER: Duration = Duration::from_secs(2);
 

@@ -27,6 +27,17 @@ pub(crate) struct Match {
     pub(crate) accepted: BTreeSet<PlayerId>,
     /// What the players were last told that they wait for.
     pub(crate) told: Option<WaitReason>,
+    /// When they were told that, and for how long they are told nothing more.
+    #[serde(default)]
+    pub(crate) told_at: Duration,
+    #[serde(default)]
+    pub(crate) told_pause: Duration,
+    /// How many matches they were told to be ahead of them.
+    #[serde(default)]
+    pub(crate) told_ahead: Option<usize>,
+    /// What they wait for by now, if that is another thing.
+    #[serde(default)]
+    pub(crate) untold: Option<WaitReason>,
     pub(crate) has_result: bool,
     phase: MatchPhase,
 }
@@ -62,6 +73,10 @@ impl Match {
             formed_at,
             accepted: BTreeSet::new(),
             told: None,
+            told_at: Duration::ZERO,
+            told_pause: Duration::ZERO,
+            told_ahead: None,
+            untold: None,
             has_result: false,
             phase,
         }

@@ -191,6 +191,7 @@ impl Matchmaker {
             Input::GameResult { game, result } => self.handle_game_result(game, result),
             Input::GameBroken { game, what } => self.handle_game_broken(game, what),
             Input::GameExited { game, exit } => self.handle_game_exited(game, exit),
+            Input::PortTaken { game } => self.handle_port_taken(game),
             Input::Kick { player } => self.handle_kick(player),
             Input::EndGame { game, now } => self.handle_end_game(game, now),
             Input::Reconfigure(config) => drop(self.reconfigure(*config)),
@@ -228,7 +229,7 @@ impl Matchmaker {
                 Owner::Mode(mode) => self.modes[mode.0].end_pause(self.now),
                 // `settle` looks at the queues, at the ring and at the warm games in any case.
                 Owner::Windows(mode) => self.modes[mode.0].fill_is_due = true,
-                Owner::Ports | Owner::Surplus(_) | Owner::Refill => {}
+                Owner::Ports | Owner::Surplus(_) | Owner::Refill | Owner::Telling(_) => {}
                 Owner::Drain => self.stop_games(),
                 Owner::Pause(account) => self.charges.note_changed(account),
                 Owner::Arrivals(match_id) => self.handle_arrivals_due(match_id),

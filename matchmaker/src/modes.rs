@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Arrivals;
 use crate::ids::{GameId, MatchId};
-use crate::limits::{BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN, EARLY_ENDS_MAX, MATCH_MIN};
+use crate::limits::{
+    AHEAD_COUNTED_MAX, BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN, EARLY_ENDS_MAX, MATCH_MIN,
+};
 use crate::lineup::{Lineup, Rules};
 use crate::queue::Ticket;
 
@@ -42,6 +44,12 @@ pub(crate) struct ModeState {
     /// Those of them who are away.
     #[serde(default)]
     pub(crate) players_away: usize,
+    /// Matches whose players are told something else when their pause is over.
+    #[serde(default)]
+    pub(crate) held_back: BTreeSet<(Duration, MatchId)>,
+    /// When to look whether there are fewer matches ahead of those that wait for a port.
+    #[serde(default)]
+    pub(crate) looks_ahead_at: Option<Duration>,
     /// How many of the first waiting matches were told that a game is starting for them.
     pub(crate) told_starting: usize,
     /// Whether those who wait were told that the mode's games keep failing.
@@ -65,6 +73,8 @@ impl ModeState {
             fill_is_due: false,
             waiting: BTreeMap::new(),
             untold: Vec::new(),
+            held_back: BTreeSet::new(),
+            looks_ahead_at: None,
             warm: BTreeSet::new(),
             arrivals: Arrivals::default(),
             surplus_since: None,
@@ -161,6 +171,16 @@ impl ModeState {
     pub(crate) fn may_launch(&self) -> bool {
         let is_trying = self.is_failing() && self.launching + self.launching_seated > 0;
         !self.is_pausing() && !is_trying
+    }
+
+    /// How many matches wait before a ticket for which no game is launching; in the middle of a long line, about so many.
+    pub(crate) fn waiting_before(&self, ticket: Ticket) -> usize {
+        let behind = self.waiting.range(ticket..).take(AHEAD_COUNTED_MAX).count();
+        let before = match behind < AHEAD_COUNTED_MAX {
+            true => self.waiting.len() - behind,
+            false => self.waiting.range(..ticket).take(AHEAD_COUNTED_MAX).count(),
+        };
+        before.saturating_sub(self.launching)
     }
 
     /// Waiting matches for which no game is launching.

@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::figures::PortPlace;
 use crate::ids::GameId;
+use crate::limits::{BUSY_PORT_REST_MIN, BUSY_PORT_TOLD_EVERY, SUSPECT_PORT_REST_MAX};
 
 /// Every port of the ring is in exactly one of three places: `free`, in the order in which it came back, so
 /// that the least recently used is leased first; `leased` to one game; or quarantined until a time.
@@ -19,6 +20,12 @@ pub(crate) struct PortRing {
     resting: BTreeSet<(Duration, u16)>,
     /// Quarantined because something outside Muster holds them: nobody knows when they will be of use.
     busy: BTreeSet<(Duration, u16)>,
+    /// Ports on which a game failed although others start, and how often since one started there.
+    #[serde(default)]
+    suspects: BTreeMap<u16, u32>,
+    /// When it was last said that something outside Muster holds a port.
+    #[serde(default)]
+    told_busy: BTreeMap<u16, Duration>,
     size: usize,
 }
 
@@ -38,7 +45,8 @@ impl PortRing {
         let free: VecDeque<u16> = ports.collect();
         let size = free.len();
         let (resting, busy) = (BTreeSet::new(), BTreeSet::new());
-        Self { free, leased: BTreeMap::new(), resting, busy, size }
+        let (suspects, told_busy) = (BTreeMap::new(), BTreeMap::new());
+        Self { free, leased: BTreeMap::new(), resting, busy, suspects, told_busy, size }
     }
 
     pub(crate) fn lease(&mut self, game: GameId) -> Option<u16> {
@@ -57,6 +65,41 @@ impl PortRing {
             Return::Resting(until) => drop(self.resting.insert((until, port))),
             Return::Busy(until) => drop(self.busy.insert((until, port))),
         }
+    }
+
+    /// A game failed on a port, which may be the port's fault. Gives how long the port is to rest.
+    pub(crate) fn suspect(&mut self, port: u16) -> Duration {
+        let failures = self.suspects.entry(port).or_default();
+        *failures = failures.saturating_add(1);
+        let doublings = (*failures - 1).min(16);
+        BUSY_PORT_REST_MIN.saturating_mul(1 << doublings).min(SUSPECT_PORT_REST_MAX)
+    }
+
+    /// Whether a game failed on a port before, and none has started there since.
+    pub(crate) fn is_suspect(&self, port: u16) -> bool {
+        self.suspects.contains_key(&port)
+    }
+
+    /// Whether there are other ports, on which no game failed.
+    pub(crate) fn has_better(&self, port: u16) -> bool {
+        let others = self.suspects.len() - usize::from(self.is_suspect(port));
+        others + 1 < self.size
+    }
+
+    /// A game started on a port: nothing is wrong with it.
+    pub(crate) fn clear(&mut self, port: u16) {
+        self.suspects.remove(&port);
+        self.told_busy.remove(&port);
+    }
+
+    /// Something outside Muster holds a port. Whether that is worth telling: it was not for a while.
+    pub(crate) fn is_busy_news(&mut self, port: u16, now: Duration) -> bool {
+        let told = self.told_busy.get(&port);
+        let is_news = told.is_none_or(|told| *told + BUSY_PORT_TOLD_EVERY <= now);
+        if is_news {
+            self.told_busy.insert(port, now);
+        }
+        is_news
     }
 
     /// Frees the ports whose quarantine is over.

@@ -137,6 +137,7 @@ impl Matchmaker {
     fn tell_stand(&mut self, id: PlayerId, match_id: MatchId, connection: ConnectionId) {
         let found = &self.matches[&match_id];
         let (mode, has_accepted) = (found.mode, found.accepted.contains(&id));
+        let ahead = found.told_ahead;
         let reason = match found.phase() {
             MatchPhase::Offered { until } => {
                 let accept_within = until.saturating_sub(self.now);
@@ -147,11 +148,12 @@ impl Matchmaker {
                 None
             }
             MatchPhase::Waiting => found.told,
-            MatchPhase::Starting(_) => Some(WaitReason::GameStarting),
+            MatchPhase::Starting(_) => Some(found.told.unwrap_or(WaitReason::GameStarting)),
             MatchPhase::Assigned { .. } => None,
         };
         if let Some(reason) = reason {
-            self.act(Action::TellWaiting { connection, mode, reason });
+            let ahead = ahead.filter(|_| reason == WaitReason::NoPort);
+            self.act(Action::TellWaiting { connection, mode, reason, ahead });
         }
     }
 

@@ -73,6 +73,8 @@ pub(crate) struct Remains {
     pub(crate) left: usize,
     /// Whether the kernel has killed a process of it for want of memory.
     pub(crate) is_out_of_memory: bool,
+    /// Whether its port, which it was to bind itself, is not free although it is gone.
+    pub(crate) is_port_taken: bool,
 }
 
 /// A process that was just made, with our ends of its channels. One that is missing was lost for want of
@@ -411,7 +413,7 @@ impl Launcher {
                 self.ordered.remove(&game)?;
                 Answer::Failed { game, fault: fault_of(fault) }
             }
-            Told::CleanedUp { game, left, is_out_of_memory } => {
+            Told::CleanedUp { game, left, is_out_of_memory, is_port_taken } => {
                 let game = GameId(game);
                 if let Some(fault) = self.lost.remove(&game) {
                     return Some(Answer::Failed { game, fault });
@@ -420,7 +422,10 @@ impl Launcher {
                     return None;
                 }
                 self.awaited.remove(&game);
-                Answer::CleanedUp { game, remains: Remains { left, is_out_of_memory } }
+                Answer::CleanedUp {
+                    game,
+                    remains: Remains { left, is_out_of_memory, is_port_taken },
+                }
             }
             Told::Template { mode, pid } => {
                 Answer::Template { program: mode, pid, output: attached.next() }

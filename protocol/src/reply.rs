@@ -104,6 +104,8 @@ pub enum Reply {
         queue: String,
         /// For what.
         reason: WaitReason,
+        /// How many matches wait before it, where it waits for a port.
+        ahead: Option<usize>,
     },
     /// Where to play: the last line of a connection.
     Assign {
@@ -284,6 +286,7 @@ impl Reply {
                 Self::Waiting {
                     queue: fields.text("queue")?,
                     reason: fields.text("reason")?.parse()?,
+                    ahead: fields.get("ahead").ok().and_then(|ahead| ahead.parse().ok()),
                 }
             }
             "ASSIGN" => parse_assign(&fields?)?,
@@ -389,8 +392,9 @@ impl fmt::Display for Reply {
             }
             Self::Party { code, size } => write!(f, "PARTY code={} size={size}", encode(code)),
             Self::Evicted { reason } => write!(f, "EVICTED reason={}", encode(reason)),
-            Self::Waiting { queue, reason } => {
-                write!(f, "WAITING queue={} reason={}", encode(queue), reason.word())
+            Self::Waiting { queue, reason, ahead } => {
+                write!(f, "WAITING queue={} reason={}", encode(queue), reason.word())?;
+                ahead.map_or(Ok(()), |ahead| write!(f, " ahead={ahead}"))
             }
             Self::Assign { match_id, host, port, slot, players, token, transport } => write!(
                 f,
@@ -437,7 +441,8 @@ mod tests {
             Reply::Expired { waited_ms: 120_000, round: 1, rounds: 2 },
             Reply::Party { code: "K7Q2".into(), size: 3 },
             Reply::Evicted { reason: EvictReason::Timeout.word().into() },
-            Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort },
+            Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort, ahead: None },
+            Reply::Waiting { queue: "duel".into(), reason: WaitReason::NoPort, ahead: Some(3) },
             Reply::Assign {
                 match_id: "17".into(),
                 host: "127.0.0.1".into(),

@@ -1,6 +1,7 @@
 //! `contract = "plain"`: programs that know nothing of Muster.
 
-use std::net::{Ipv4Addr, UdpSocket};
+use std::io::Read as _;
+use std::net::{Ipv4Addr, TcpListener, TcpStream, UdpSocket};
 use std::path::Path;
 
 use client::Assignment;
@@ -202,6 +203,95 @@ fn a_port_that_is_not_free_to_bind() {
     // Nothing was sent there.
     foreign.set_nonblocking(true).unwrap();
     assert!(foreign.recv(&mut [0; 10]).is_err());
+}
+
+/// A program in Python that listens with TCP, greets one player, hangs up first, and ends.
+const GREETS: &str = "
+import socket, sys
+game = socket.socket()
+if sys.argv[2] == 'reuse': game.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+game.bind(('127.0.0.1', int(sys.argv[1])))
+game.listen()
+print('listening', flush=True)
+player, _ = game.accept()
+player.sendall(b'hello')
+player.close()
+";
+
+fn greets(setup: Setup, how: &str) -> Setup {
+    let keys = format!(
+        "{PLAIN}\nbind = \"game\"\nready_line = \"^listening\"\nready_timeout = \"1m\"\n\
+         [mode.confinement]\nlandlock = false"
+    );
+    setup.mode("greets", &["/usr/bin/python3", "-c", GREETS, "{port}", how], &keys)
+}
+
+fn greet(muster: &Muster) -> u16 {
+    let port = assigned(muster, "greets").port;
+    let mut heard = String::new();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap().read_to_string(&mut heard).unwrap();
+    assert_eq!(heard, "hello");
+    port
+}
+
+/// Row 51: somebody listens with TCP on a port that a program is to bind. It is not even started there.
+#[test]
+fn a_port_on_which_somebody_listens_with_tcp() {
+    let muster = greets(Setup::default().ports(2), "reuse").start();
+    let first = *muster.ports().start();
+    let _foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
+    // Its own connections that are over are in nobody's way.
+    for _ in 0..3 {
+        assert_eq!(greet(&muster), first + 1);
+    }
+    muster.log().wait_for(&["WARN", "port busy", &format!("port={first}:")]);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
+}
+
+/// Row 51: connections that are over are in the way of a program that does not reuse addresses; tcp(7), TIME_WAIT. Its port
+/// rests, and its mode is not to blame.
+#[test]
+fn a_port_with_connections_that_are_just_over() {
+    let muster = greets(Setup::default().ports(1), "plain").start();
+    let port = greet(&muster);
+    muster.wait_until_calm("greets", 0);
+    let mut ada = muster.join("greets", "ada");
+    wait_for_reason(&mut ada, WaitReason::NoPort);
+    muster.log().wait_for(&["game failed", "its port is taken"]);
+    muster.log().wait_for(&["port returned", &format!("port={port} "), "rests=1s"]);
+    let status = muster.operate(&["status"]).unwrap();
+    assert!(!status.contains("failing"), "{status}");
+}
+
+/// Row 51: whatever is wrong with one port of the ring, players get another, and the bad one is left alone for longer each
+/// time.
+#[test]
+fn a_port_on_which_a_program_fails() {
+    let muster_of = |bad: &Path| {
+        let script = format!(
+            "test \"$1\" = \"$(cat {})\" && exit 1; echo ready; exec sleep 3600",
+            bad.display()
+        );
+        let keys = format!(
+            "{PLAIN}\nbind = \"game\"\nready_line = \"ready\"\nready_timeout = \"1m\"\n[mode.confinement]\nread = [{bad:?}]"
+        );
+        Setup::default().ports(4).mode("picky", &["/bin/sh", "-c", &script, "sh", "{port}"], &keys)
+    };
+    let directory = public_directory();
+    let bad = directory.path().join("bad");
+    std::fs::write(&bad, "0").unwrap();
+    let muster = muster_of(&bad).start();
+    let first = *muster.ports().start();
+    std::fs::write(&bad, first.to_string()).unwrap();
+    for _ in 0..3 {
+        assert_ne!(assigned(&muster, "picky").port, first);
+    }
+    // Nothing else is left: it is tried once in a while, and no reason to keep a player from a good port.
+    let mut ada = muster.join("picky", "ada");
+    muster.log().wait_for_count(3, &["game failed", "exit status 1", "next try at once"]);
+    assert!(!muster.operate(&["status"]).unwrap().contains("failing"));
+    muster.operate(&["kill", "2", "--now"]).unwrap();
+    assert_ne!(ada.assignment(SOON).unwrap().port, first);
 }
 
 /// A directory in which a game finds things, though it is a user of its own.

@@ -208,8 +208,9 @@ fn describe(reply: &Reply) -> Option<String> {
         Reply::Requeued { queue, position } => {
             Some(format!("back in queue {}: position {position}", Visible(queue)))
         }
-        Reply::Waiting { queue, reason } => {
-            Some(format!("waiting in {}: {}", Visible(queue), reason.word()))
+        Reply::Waiting { queue, reason, ahead } => {
+            let ahead = ahead.map_or_else(String::new, |ahead| format!(", {ahead} ahead"));
+            Some(format!("waiting in {}: {}{ahead}", Visible(queue), reason.word()))
         }
         Reply::Found { match_id, .. } => Some(format!("match {} is found", Visible(match_id))),
         Reply::Accepted { count, of } => Some(format!("{count} of {of} have accepted")),

@@ -43,6 +43,8 @@ pub(super) struct Person {
     pub(super) party: Option<MatchId>,
     /// What it was told that its match waits for.
     pub(super) told: Option<WaitReason>,
+    /// How many matches it was told to be ahead of its own.
+    pub(super) told_ahead: Option<usize>,
     /// The match that it was asked to accept.
     pub(super) asked: Option<MatchId>,
 }
@@ -239,6 +241,8 @@ impl Book {
             Some(Input::GameBroken { game, .. }) => {
                 self.moment.moves_on = self.games.get(game).map(|process| (*game, process.step));
             }
+            // Nobody here takes a port from a game that had it.
+            Some(Input::PortTaken { .. }) => {}
             Some(Input::GameExited { game, exit }) => self.note_exited(*game, *exit),
             Some(
                 Input::Ready { .. }
@@ -481,15 +485,10 @@ impl Book {
         self.heals_at[mode.0] = None;
     }
 
-    /// A match lost its game before its players were told: it waits again, and has to be told anew.
+    /// A match lost its game before its players were told: it waits again.
     pub(super) fn take_back(&mut self, match_id: MatchId) {
         let Some(party) = self.parties.get_mut(&match_id) else { return };
         party.stand = PartyStand::Waiting;
-        for id in &party.players {
-            if let Some(person) = self.people.get_mut(id) {
-                person.told = None;
-            }
-        }
         self.tally.count("matches taken back");
     }
 

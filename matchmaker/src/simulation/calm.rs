@@ -24,7 +24,7 @@ impl World<'_> {
         self.tell(Input::Drain)?;
         self.settle_down("the drain is over", |world| world.book.is_drained)?;
         // Nothing is held for ever, except by the outsiders, who are asked for no more.
-        let rest = self.book.config.quarantine.max(limits::BUSY_PORT_REST_MIN);
+        let rest = self.book.config.quarantine.max(limits::SUSPECT_PORT_REST_MAX);
         self.now += rest;
         self.let_time_pass()?;
         let (free, ring) = (self.book.free_ports(), self.book.config.ports.len());
@@ -59,7 +59,7 @@ impl World<'_> {
         let longest = |mode: &crate::Mode| {
             mode.ready_timeout + mode.start_timeout + mode.max_duration + mode.stop_grace
         };
-        let rest = config.quarantine.max(limits::BUSY_PORT_REST_MIN);
+        let rest = config.quarantine.max(limits::SUSPECT_PORT_REST_MAX);
         let turn = config.modes.iter().map(longest).max().unwrap_or_default() + rest;
         let turns = self.book.parties.len() + self.book.games.len() + 2;
         let turns_max = u32::try_from(turns).unwrap_or(u32::MAX);

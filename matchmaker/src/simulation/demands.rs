@@ -2,8 +2,6 @@
 
 use std::time::Duration;
 
-use protocol::WaitReason;
-
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Flaw, Verdict, Witness, demand};
 use crate::ids::{GameId, ModeId, PlayerId};
@@ -144,7 +142,8 @@ impl Book {
     /// Players who are seated in a game that is launched know that it is.
     fn demand_seated_are_told(&self, party: &Party, game: GameId) -> Verdict {
         let is_seated = self.games.get(&game).is_some_and(|process| process.is_seated);
-        let knows = |id: &PlayerId| self.people[id].told == Some(WaitReason::GameStarting);
+        // What changes within a moment is not told.
+        let knows = |id: &PlayerId| self.people[id].told.is_some();
         demand(!is_seated || party.players.iter().all(knows), || {
             format!("{party:?} is seated in {game:?} and was not told")
         })

@@ -277,6 +277,13 @@ impl Book {
                 demand(is_busy, || format!("{port} is not busy"))
             }
             Event::PortReturned { port, rest } => {
+                // A game that failed may have failed because of its port.
+                let ended = self.moment.ended.as_ref();
+                let has_failed = ended.is_some_and(|(_, process)| process.told_at.is_none());
+                if has_failed && !rest.is_zero() && *rest <= limits::SUSPECT_PORT_REST_MAX {
+                    self.resting.insert(*port, self.now + *rest);
+                    self.tally.count("ports suspected");
+                }
                 let until = self.resting.get(port).copied().unwrap_or(self.now);
                 let due = self.moment.return_due.take();
                 demand(due == Some(*port) && self.now + *rest == until, || {

@@ -22,8 +22,8 @@ impl Book {
             Action::TellRequeued { connection, mode, position } => {
                 self.judge_requeued(*connection, *mode, *position)
             }
-            Action::TellWaiting { connection, mode, reason } => {
-                self.judge_waiting(*connection, *mode, *reason)
+            Action::TellWaiting { connection, mode, reason, ahead } => {
+                self.judge_waiting(*connection, (*mode, *reason, *ahead))
             }
             Action::TellFound { connection, match_id, accept_within } => {
                 self.judge_found(*connection, *match_id, *accept_within)
@@ -164,6 +164,7 @@ impl Book {
             token,
             party: None,
             told: None,
+            told_ahead: None,
             asked: None,
         };
         self.people.insert(id, person.clone());
@@ -238,16 +239,21 @@ impl Book {
     fn judge_waiting(
         &mut self,
         connection: ConnectionId,
-        mode: ModeId,
-        reason: WaitReason,
+        what: (ModeId, WaitReason, Option<usize>),
     ) -> Verdict {
+        let (mode, reason, ahead) = what;
         let id = self.person_on(connection);
         let Some(person) = id.and_then(|id| self.people.get_mut(&id)) else {
             return demand(false, || format!("{connection:?} is gone and told {reason:?}"));
         };
-        let is_news = person.told.replace(reason) != Some(reason);
+        let was_ahead = std::mem::replace(&mut person.told_ahead, ahead);
+        let is_news = person.told.replace(reason) != Some(reason)
+            || ahead.zip(was_ahead).is_some_and(|(ahead, was)| ahead < was);
         let (own_mode, party) = (person.mode, person.party);
-        demand(is_news, || format!("{connection:?} is told {reason:?} again"))?;
+        demand(is_news, || format!("{connection:?} is told {reason:?} {ahead:?} again"))?;
+        demand(ahead.is_some() == (reason == WaitReason::NoPort), || {
+            format!("{connection:?} waits for {reason:?} behind {ahead:?}")
+        })?;
         let stand = party.and_then(|id| self.parties.get(&id)).map(|party| party.stand);
         self.tally.count(match reason {
             WaitReason::NoPort => "matches told no-port",
@@ -259,7 +265,7 @@ impl Book {
         let waits = match &stand {
             Some(PartyStand::Waiting) => true,
             Some(PartyStand::Starting(game)) => {
-                (is_seated(game) || resumes) && reason == WaitReason::GameStarting
+                is_seated(game) || (resumes && reason == WaitReason::GameStarting)
             }
             Some(PartyStand::Offered { .. } | PartyStand::Assigned { .. }) | None => false,
         };

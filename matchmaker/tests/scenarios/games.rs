@@ -38,11 +38,13 @@ fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
     assert_eq!(story.launch_failed(1), ["launch g2 solo :20000"]);
     assert_eq!(story.launch_failed(2), ["1: WAITING game-failing"]);
     assert_eq!(story.after_ms(249), NOTHING);
-    // A try gives hope.
-    assert_eq!(story.after_ms(1), ["launch g3 solo :20000", "1: WAITING game-starting"]);
-    assert_eq!(story.launch_failed(3), ["1: WAITING game-failing"]);
+    // A try gives hope, which is told if it lasts.
+    assert_eq!(story.after_ms(1), ["launch g3 solo :20000"]);
+    assert_eq!(story.launch_failed(3), NOTHING);
     assert_eq!(story.after_ms(499), NOTHING);
-    assert_eq!(story.after_ms(1), ["launch g4 solo :20000", "1: WAITING game-starting"]);
+    assert_eq!(story.after_ms(1), ["launch g4 solo :20000"]);
+    assert_eq!(story.after_ms(249), NOTHING);
+    assert_eq!(story.after_ms(1), ["1: WAITING game-starting"]);
     story.launched(4);
     story.says_ready(4);
     assert_eq!(story.says_started(4), ["1: ASSIGN m1 :20000 slot 0/1"]);
@@ -51,6 +53,52 @@ fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
     story.after_ms(5000);
     story.ready(2, "solo");
     assert_eq!(story.launch_failed(5), ["launch g6 solo :20000"]);
+}
+
+/// Matches that die at once, one after another, are failures of their mode, though each game started.
+#[test]
+fn matches_that_die_at_once_count_as_failures() {
+    let mut story = Story::begin(ports(8), vec![mode("solo", 1, 0)]);
+    let dies = |story: &mut Story, game: u64| {
+        story.launched(game);
+        story.says_ready(game);
+        assert_eq!(story.says_started(game).len(), 1, "g{game} plays");
+        story.after_ms(10);
+        story.crashes(game);
+    };
+    let failures = |story: &Story| {
+        let is_failure = |event: &&Event| {
+            matches!(event, Event::GameFailed { fault: GameFault::EndedSoon { .. }, .. })
+        };
+        story.events.iter().filter(is_failure).count()
+    };
+    for game in 1..=3 {
+        assert_eq!(
+            for_games(&story.ready(game, "solo")),
+            [format!("launch g{game} solo :{}", 19_999 + game)]
+        );
+        dies(&mut story, game);
+    }
+    assert_eq!(failures(&story), 1);
+    assert!(story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);
+    // Who comes now waits for a pause to end.
+    assert_eq!(story.ready(4, "solo"), ["4: QUEUED 1/1", "4: WAITING game-failing"]);
+    assert_eq!(for_games(&story.after_ms(250)), ["launch g4 solo :20003"]);
+    dies(&mut story, 4);
+    assert_eq!(failures(&story), 2);
+    story.ready(5, "solo");
+    assert_eq!(for_games(&story.after_ms(499)), NOTHING);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g5 solo :20004"]);
+    // This one lasts: all is well again, while it is played.
+    story.launched(5);
+    story.says_ready(5);
+    story.says_started(5);
+    story.after_ms(999);
+    assert!(story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);
+    story.after_ms(1);
+    assert!(!story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);
+    story.crashes(5);
+    assert_eq!(failures(&story), 2);
 }
 
 #[test]

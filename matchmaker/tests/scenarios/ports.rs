@@ -17,7 +17,7 @@ fn matches_wait_for_the_one_port_in_their_order() {
     let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
     play(&mut story, 1, "solo", 1);
     assert_eq!(story.ready(2, "solo"), ["2: QUEUED 1/1", "2: WAITING no-port"]);
-    assert_eq!(story.ready(3, "solo"), ["3: QUEUED 1/1", "3: WAITING no-port"]);
+    assert_eq!(story.ready(3, "solo"), ["3: QUEUED 1/1", "3: WAITING no-port behind 1"]);
     // The port rests, for late datagrams would reach the next game.
     assert_eq!(story.exits(1), NOTHING);
     assert_eq!(story.after_ms(4999), NOTHING);
@@ -107,4 +107,91 @@ fn games_launch_a_few_at_a_time() {
     assert_eq!(story.after_ms(0), ["launch g1 solo :20000", "launch g2 solo :20001"]);
     assert_eq!(story.launched(1), NOTHING);
     assert_eq!(story.says_ready(1), ["launch g3 solo :20002"]);
+}
+
+/// A program that holds one port of the ring makes no mode fail: the port rests, longer each time, and others are taken.
+#[test]
+fn a_port_on_which_games_fail_rests_and_the_mode_is_well() {
+    let mut story = Story::begin(ports(3), vec![mode("solo", 1, 0)]);
+    let is_failing = |story: &Story| story.brain.mode_figures(matchmaker::ModeId(0)).is_failing;
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    story.launched(1);
+    // It ends before it is ready. The next try is elsewhere, at once.
+    assert_eq!(for_games(&story.crashes(1)), ["launch g2 solo :20001"]);
+    story.launched(2);
+    story.says_ready(2);
+    story.says_started(2);
+    play(&mut story, 2, "solo", 3);
+    // The bad one alone is left. It fails again, which is no news of the mode.
+    assert_eq!(story.ready(3, "solo"), ["3: QUEUED 1/1", "3: WAITING no-port"]);
+    let mut game = 3;
+    for rest in [1000, 2000, 4000, 8000] {
+        assert_eq!(for_games(&story.after_ms(rest - 1)), NOTHING);
+        game += 1;
+        assert_eq!(for_games(&story.after_ms(1)), [format!("launch g{game} solo :20000")]);
+        story.launched(game);
+        story.crashes(game);
+        assert!(!is_failing(&story));
+    }
+    // A good one comes back, and is taken at once.
+    story.exits(2);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g8 solo :20001"]);
+}
+
+#[test]
+fn a_port_that_something_else_holds_at_the_end_of_a_launch_is_to_blame() {
+    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
+    story.ready(1, "solo");
+    for (game, rest) in [(1, 1000), (2, 2000), (3, 4000)] {
+        story.launched(game);
+        story.port_taken(game);
+        assert_eq!(for_games(&story.crashes(game)), NOTHING);
+        assert_eq!(for_games(&story.after_ms(rest - 1)), NOTHING);
+        let next = format!("launch g{} solo :20000", game + 1);
+        assert_eq!(for_games(&story.after_ms(1)), [next]);
+    }
+    assert!(!story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);
+}
+
+#[test]
+fn a_busy_port_is_told_of_once_in_a_while() {
+    let mut config = ports(1);
+    config.quarantine = Duration::ZERO;
+    let mut story = Story::begin(config, vec![mode("solo", 1, 0)]);
+    let wishes: usize = story.ready(1, "solo").len();
+    let mut told = wishes;
+    for game in 1..=61 {
+        told += for_players(&story.port_busy(game)).len();
+        told += for_players(&story.after_ms(1000)).len();
+    }
+    let news = |event: &&matchmaker::Event| {
+        matches!(event, matchmaker::Event::PortBusy { is_news: true, .. })
+    };
+    assert_eq!(story.events.iter().filter(news).count(), 2, "in a minute");
+    assert!(told < 12, "{told} lines for a player in a minute");
+}
+
+#[test]
+fn who_waits_for_a_port_hears_that_there_are_fewer_ahead() {
+    let mut config = ports(1);
+    config.quarantine = Duration::ZERO;
+    let mut story = Story::begin(config, vec![mode("solo", 1, 0), mode("duel", 2, 0)]);
+    play(&mut story, 1, "solo", 1);
+    for connection in 2..=9 {
+        story.ready(connection, if connection == 3 || connection == 4 { "duel" } else { "solo" });
+    }
+    let last = story.ready(10, "solo");
+    assert_eq!(last, ["10: QUEUED 1/1", "10: WAITING no-port behind 7"]);
+    let mut heard = Vec::new();
+    for game in 1..=7 {
+        heard.extend(story.exits(game));
+        heard.extend(story.launched(game + 1));
+        heard.extend(story.says_ready(game + 1));
+        heard.extend(story.says_started(game + 1));
+        heard.extend(story.after_ms(2000));
+    }
+    heard.retain(|wish| wish.starts_with("10: "));
+    let ahead = [5, 3, 2, 1].map(|ahead| format!("10: WAITING no-port behind {ahead}"));
+    assert_eq!(heard[..4], ahead, "{heard:?}");
+    assert!(heard.len() <= 6, "{heard:?}");
 }

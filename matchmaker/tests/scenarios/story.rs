@@ -304,6 +304,15 @@ impl Story {
         self.tell(Input::GameExited { game: GameId(game), exit: Exit::Status(0) })
     }
 
+    pub(crate) fn crashes(&mut self, game: u64) -> Wishes {
+        self.tell(Input::GameExited { game: GameId(game), exit: Exit::Signal(11) })
+    }
+
+    /// A game is gone and its port is not free.
+    pub(crate) fn port_taken(&mut self, game: u64) {
+        self.tell(Input::PortTaken { game: GameId(game) });
+    }
+
     // ---- The operator ----
 
     pub(crate) fn drain(&mut self) -> Wishes {
@@ -346,8 +355,11 @@ fn short(modes: &[String], action: &Action) -> String {
         Action::TellRequeued { connection, position, .. } => {
             format!("{connection}: REQUEUED {position}")
         }
-        Action::TellWaiting { connection, reason, .. } => {
+        Action::TellWaiting { connection, reason, ahead: None | Some(0), .. } => {
             format!("{connection}: WAITING {}", reason.word())
+        }
+        Action::TellWaiting { connection, reason, ahead: Some(ahead), .. } => {
+            format!("{connection}: WAITING {} behind {ahead}", reason.word())
         }
         Action::TellFound { connection, match_id, accept_within } => {
             format!("{connection}: FOUND m{match_id} {accept_within:?}")

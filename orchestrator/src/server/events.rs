@@ -43,8 +43,10 @@ impl Server {
             }
             // Told with what the kernel knows of it when it was recorded, and with what the game printed.
             Event::GameEnded { .. } | Event::GameFailed { .. } => {}
-            Event::PortBusy { port, rest } => {
-                log::warn!(
+            Event::PortBusy { port, rest, is_news } => {
+                let level = if *is_news { log::Level::Warn } else { log::Level::Debug };
+                log::log!(
+                    level,
                     "port busy port={port}: another program holds it; trying again in {}",
                     Span(*rest)
                 );

@@ -14,7 +14,10 @@ impl Server {
     /// Tells of a game that failed, and remembers why it did for those who ask how its mode is.
     pub(super) fn note_failure(&mut self, event: &Event) {
         let Event::GameFailed { game, mode, fault, retry_in } = event else { return };
-        let why = self.describe_failure(*game, *mode, fault);
+        let mut why = self.describe_failure(*game, *mode, fault);
+        if self.games.get(*game).is_some_and(|game| game.is_port_taken) {
+            why.push_str(PORT_TAKEN);
+        }
         log::log!(
             // That a mode waits for an address was told once.
             if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
@@ -55,6 +58,7 @@ impl Server {
     pub(super) fn note_remains(&mut self, id: GameId, remains: Remains) {
         let Some(game) = self.games.get_mut(id) else { return };
         game.is_out_of_memory = remains.is_out_of_memory;
+        game.is_port_taken = remains.is_port_taken;
         let (left, mode) = (remains.left, game.mode);
         if left == 0 {
             return;
@@ -123,3 +127,6 @@ impl Server {
 /// What helps a program that holds back what it prints.
 const STDBUF: &str =
     " (a program that buffers its output may need \"stdbuf\", \"-oL\" before its command)";
+
+/// What may be behind a failure where a game binds its port itself.
+const PORT_TAKEN: &str = "; its port is taken by another program or, with TCP, by connections that are just over (TIME_WAIT), and rests";

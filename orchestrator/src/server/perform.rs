@@ -72,10 +72,7 @@ impl Server {
             Action::Stop { game, grace } => {
                 self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
             }
-            Action::Terminate { game } => {
-                let has_group_heard = self.games.terminate(game);
-                self.launcher.terminate(game, has_group_heard);
-            }
+            Action::Terminate { game } => self.terminate_game(game),
             Action::Kill { game } => {
                 self.signal_game(game, Signal::SIGKILL);
                 self.launcher.purge(game);
@@ -102,8 +99,8 @@ impl Server {
             Action::TellRequeued { connection, mode, position } => {
                 (connection, Reply::Requeued { queue: self.queue_name(mode), position })
             }
-            Action::TellWaiting { connection, mode, reason } => {
-                (connection, Reply::Waiting { queue: self.queue_name(mode), reason })
+            Action::TellWaiting { connection, mode, reason, ahead } => {
+                (connection, Reply::Waiting { queue: self.queue_name(mode), reason, ahead })
             }
             Action::TellFound { connection, match_id, accept_within } => {
                 let (match_id, accept_ms) = (match_id.to_string(), millis(accept_within));
@@ -263,6 +260,12 @@ impl Server {
         if let Some(client) = self.clients.get_mut(connection) {
             client.begin_idle(self.now);
         }
+    }
+
+    /// Asks all processes of a game to end.
+    fn terminate_game(&mut self, id: GameId) {
+        let has_group_heard = self.games.terminate(id);
+        self.launcher.terminate(id, has_group_heard);
     }
 
     fn signal_game(&mut self, id: GameId, signal: Signal) {

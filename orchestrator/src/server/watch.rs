@@ -271,6 +271,9 @@ impl Server {
             return log::error!("game {id} was cleaned up before it was reaped");
         };
         self.note_remains(id, remains);
+        if remains.is_port_taken {
+            self.tell_brain(Input::PortTaken { game: id });
+        }
         self.tell_brain(Input::GameExited { game: id, exit });
         self.games.remove(id);
         self.forget_stored_game(id);
