@@ -476,3 +476,25 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
     let found = std::fs::symlink_metadata(path)?;
     Ok((found.dev(), found.ino()))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Whoever may read a directory can lock it.
+    #[test]
+    fn a_lock_on_the_directory_keeps_nobody_from_listening() {
+        let directory = tempfile::tempdir().unwrap();
+        let held = File::open(directory.path()).unwrap();
+        held.lock().unwrap();
+        let path = directory.path().join("admin.sock");
+        let socket = AdminSocket::bind(&path, Duration::ZERO).unwrap();
+        let entries = std::fs::read_dir(directory.path()).unwrap().flatten();
+        let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
+        assert_eq!(names, ["admin.sock"], "its own lock is gone");
+        drop(socket);
+        // Two who begin at once: the second waits for the first, and no longer than it may.
+        let _first = lock(&path, Duration::ZERO).unwrap();
+        assert!(lock(&path, LOCK_RETRY).is_err());
+    }
+}
