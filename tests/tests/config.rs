@@ -341,7 +341,8 @@ fn a_program_that_cannot_be_run_is_an_error_to_check_config_and_a_warning_to_a_d
     }
     assert_eq!(check(&format!("[{good:?}]")).0, Some(0));
     let (code, said) = check(&format!("[{good:?}, \"/no/such/maps\"]"));
-    let warning = format!("{}:3:11: warning: mode a: command names /no/such/maps", path.display());
+    let warning =
+        format!("{}:3:11: warning: mode a: its command names /no/such/maps", path.display());
     assert!(code == Some(0) && said.contains(&warning), "{said}");
     let ports = PortBlock::take(1);
     let range = ports.range().start().to_string();

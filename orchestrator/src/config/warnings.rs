@@ -14,9 +14,6 @@ use super::positions::Position;
 use super::{Config, Mode, Transport};
 use crate::address::{self, Prefix};
 
-/// Where games find another view than everybody else, or nothing.
-const HIDDEN: [&str; 3] = ["/proc", "/sys", "/run"];
-
 /// One warning: what is the matter, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
@@ -41,7 +38,7 @@ impl Warning {
 
     /// The same, of something that cannot go well: `muster check-config` takes it for an error. A daemon does not, as it
     /// may be mended while the daemon runs.
-    fn as_mistake(self) -> Self {
+    fn into_mistake(self) -> Self {
         Self { is_mistake: true, ..self }
     }
 
@@ -152,28 +149,21 @@ impl Config {
         let error = launcher::check_program(&mode.as_program().run).err()?;
         let text = format!("mode {}: cannot run {}: {error}", mode.name, mode.command[0]);
         let key = format!("mode.{}.command", mode.name);
-        Some(Warning::new(text).at(self, [key]).as_mistake())
+        Some(Warning::new(text).at(self, [key]).into_mistake())
     }
 
-    /// Files and directories that the arguments name and that games will not find.
+    /// Files and directories that the arguments name and that are not there.
     fn warn_of_named_paths(&self, mode: &Mode) -> Vec<Warning> {
         let is_path =
             |word: &&String| word.starts_with('/') && !word.contains(['{', '*', '?', '\n']);
-        let why = |path: &Path| {
-            match path.try_exists() {
-            Ok(false) => Some("which does not exist".to_owned()),
-            _ => HIDDEN.iter().find(|hidden| path.starts_with(hidden)).map(|hidden| {
-                format!("and games see little of {hidden}: copy what they need into a directory of theirs")
-            }),
-        }
-        };
         let words = mode.command.iter().skip(1).filter(is_path);
+        let gone = words.filter(|word| matches!(Path::new(word).try_exists(), Ok(false)));
         let warn = |word: &String| {
-            let why = why(Path::new(word))?;
-            let text = format!("mode {}: command names {word}, {why}", mode.name);
-            Some(Warning::new(text).at(self, [format!("mode.{}.command", mode.name)]))
+            let text =
+                format!("mode {}: its command names {word}, which does not exist", mode.name);
+            Warning::new(text).at(self, [format!("mode.{}.command", mode.name)])
         };
-        words.filter_map(warn).collect()
+        gone.map(warn).collect()
     }
 
     fn warn_of_transport(&self, mode: &Mode) -> Option<Warning> {

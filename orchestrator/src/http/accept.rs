@@ -32,7 +32,7 @@ enum Exactness {
 
 impl Format {
     /// The format for a request with these values of Accept, none included.
-    pub(super) fn wanted<'a>(accept: impl Iterator<Item = &'a str> + Clone) -> Self {
+    pub(super) fn wanted<'a>(accept: &(impl Iterator<Item = &'a str> + Clone)) -> Self {
         let ranges = || accept.clone().flat_map(|value| value.split(','));
         let classic = quality(&CLASSIC, ranges()).map_or(0, |(_, quality)| quality);
         match quality(&OPENMETRICS, ranges()) {
@@ -108,7 +108,7 @@ mod tests {
             "application/openmetrics-text;version=1.0.0,application/openmetrics-text;version=0.0.1;q=0.75,\
              text/plain;version=0.0.4;q=0.5,*/*;q=0.1",
         ] {
-            assert_eq!(Format::wanted([accept].into_iter()), Format::OpenMetrics, "{accept}");
+            assert_eq!(Format::wanted(&[accept].into_iter()), Format::OpenMetrics, "{accept}");
         }
         let telegraf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;\
                         encoding=delimited;q=0.7,text/plain;version=0.0.4;q=0.3";
@@ -130,10 +130,10 @@ mod tests {
             "application/json",
             ",;q=1,/,application",
         ] {
-            assert_eq!(Format::wanted([accept].into_iter()), Format::Classic, "{accept}");
+            assert_eq!(Format::wanted(&[accept].into_iter()), Format::Classic, "{accept}");
         }
-        assert_eq!(Format::wanted(std::iter::empty()), Format::Classic);
+        assert_eq!(Format::wanted(&std::iter::empty()), Format::Classic);
         let in_two_lines = ["text/plain;q=0.5", "application/openmetrics-text"];
-        assert_eq!(Format::wanted(in_two_lines.into_iter()), Format::OpenMetrics);
+        assert_eq!(Format::wanted(&in_two_lines.into_iter()), Format::OpenMetrics);
     }
 }

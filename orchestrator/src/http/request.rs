@@ -95,7 +95,7 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
         let named = request.headers.iter().filter(move |it| it.name.eq_ignore_ascii_case(name));
         named.filter_map(|it| std::str::from_utf8(it.value).ok())
     };
-    let format = Format::wanted(values("accept"));
+    let format = Format::wanted(&values("accept"));
     let is_for_loopback = hosts == 0 || values("host").any(is_loopback_name);
     Ok(Some(Request { path, is_head, format, is_for_loopback }))
 }
