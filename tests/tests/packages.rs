@@ -136,8 +136,8 @@ fn an_installation_stays_under_its_prefix() {
     let unit = fs::read_to_string(prefix.join("lib/systemd/system/muster.service")).unwrap();
     assert!(unit.contains(&format!("--config {}", config.display())), "{unit}");
     install(&prefix, "", Some("--remove"));
-    assert_eq!(tree(&prefix), [PathBuf::new(); 0]);
-    assert_eq!(tree(&home), [PathBuf::new(); 0]);
+    assert_eq!(tree(&prefix), Vec::<PathBuf>::new());
+    assert_eq!(tree(&home), Vec::<PathBuf>::new());
     // What an operator has changed stays.
     install(&prefix, "", None);
     fs::write(&config, "[log]\nlevel = \"debug\"\n").unwrap();
@@ -151,7 +151,7 @@ fn an_installation_stays_under_its_prefix() {
         assert!(root.join("etc/muster/muster.toml").is_file(), "{prefix}");
         install(Path::new(prefix), root.to_str().unwrap(), Some("--remove"));
         let left: Vec<PathBuf> = tree(&root).into_iter().filter(|path| path.is_file()).collect();
-        assert_eq!(left, [PathBuf::new(); 0], "{prefix}");
+        assert_eq!(left, Vec::<PathBuf>::new(), "{prefix}");
     }
 }
 
