@@ -93,11 +93,6 @@ impl Parties {
 }
 
 impl Matchmaker {
-    /// Whether somebody on this connection gathers with others.
-    pub fn is_in_party(&self, connection: ConnectionId) -> bool {
-        self.parties.code_of(connection).is_some()
-    }
-
     /// How many resume keys and tokens it takes to queue the party that somebody on this connection is in; zero: there is
     /// none.
     pub fn party_size(&self, connection: ConnectionId) -> usize {
