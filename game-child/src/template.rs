@@ -13,24 +13,27 @@
 //! until a game draws them.
 
 mod channel;
+mod walls;
 
 use std::error::Error;
 use std::ffi::OsString;
 use std::io::{self, ErrorKind, Write, stdout};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::path::Path;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use process::{Forked, can_fork_sibling, fork_sibling};
 use protocol::{FromTemplate, GAME_SOCKET_FD};
 use rustix::io::fcntl_dupfd_cloexec;
-use rustix::process::{DumpableBehavior, set_dumpable_behavior, setpgid};
+use rustix::process::{DumpableBehavior, set_dumpable_behavior, setsid};
 use rustix::stdio::{dup2_stderr, dup2_stdout};
 
 use crate::RunError;
 use crate::inherit::Inherited;
 use crate::rehearsal::rehearse;
 use channel::{Channel, Request};
+use walls::Walls;
 
 /// How long the load's thread may take to be gone after it was joined: the kernel wakes who waits a little early.
 const THREAD_END_MAX: Duration = Duration::from_secs(1);
@@ -74,6 +77,8 @@ struct Birth {
 ///   protector's value. Who learns them in one game knows them in all games of this template.
 /// - Files that it leaves open are open in every fork, with one position for all of them.
 /// - The environment in a fork is the template's. What differs, [`variable`] tells.
+/// - Each fork enters a Landlock domain of its own, where Muster's confinement has that layer: other forks'
+///   directories, signals to them and their descriptors are out of its reach.
 /// - No core is dumped, and no process of the same user can trace a game or read its memory: template and forks
 ///   are not dumpable, see PR_SET_DUMPABLE(2const).
 ///
@@ -96,8 +101,9 @@ where
     let _ = stdout().flush();
     rehearse();
     set_dumpable_behavior(DumpableBehavior::NotDumpable).map_err(os("become untraceable"))?;
+    let walls = Walls::prepare();
     channel.say(&FromTemplate::Ready)?;
-    serve(channel)?;
+    serve(channel, walls)?;
     Ok(loaded)
 }
 
@@ -143,12 +149,12 @@ fn wait_until_alone() -> Result<(), RunError> {
 }
 
 /// Forks a game for each request. Returns in a fork, in its place; in the template, only when it cannot go on.
-fn serve(mut channel: Channel) -> Result<(), RunError> {
+fn serve(mut channel: Channel, walls: Option<Walls>) -> Result<(), RunError> {
     while let Some(request) = channel.hear()? {
         let Request { game, port, directory, descriptors } = request;
         let answer = match fork(descriptors, channel.number()) {
             Ok((Forked::Child, inherited, log)) => {
-                let inherited = take_place(channel, &directory, inherited, log)?;
+                let inherited = take_place(channel, walls, &directory, inherited, log)?;
                 let birth = Birth { game, port, inherited: Mutex::new(Some(inherited)) };
                 // A process is born once.
                 let _ = BIRTH.set(birth);
@@ -179,14 +185,19 @@ fn fork(
 /// Puts everything where a game has it. The log comes first, so that what goes wrong then is read.
 fn take_place(
     channel: Channel,
+    walls: Option<Walls>,
     directory: &str,
     inherited: Inherited,
     log: OwnedFd,
 ) -> Result<Inherited, RunError> {
     dup2_stdout(&log).and_then(|()| dup2_stderr(&log)).map_err(os("print to the log"))?;
     drop(log);
-    setpgid(None, None).map_err(os("lead a process group"))?;
+    // A session, and with it a process group, that no other game can join.
+    setsid().map_err(os("lead a session"))?;
     std::env::set_current_dir(directory).map_err(os("enter the game's directory"))?;
+    if let Some(walls) = walls {
+        walls.raise(Path::new(directory)).map_err(os("shut itself in"))?;
+    }
     let control_number = channel.number();
     drop(channel);
     let socket = put_at(inherited.socket.into(), GAME_SOCKET_FD)?.into();

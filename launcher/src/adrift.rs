@@ -8,10 +8,10 @@
 
 use std::collections::HashMap;
 use std::fs;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nix::libc;
+use process::Pidfd;
 
 use crate::leftovers::parent;
 use crate::wire::INSTANCE;
@@ -23,13 +23,16 @@ const ANCESTORS_MAX: usize = 64;
 pub(crate) struct Adrift {
     /// What stands in their environment.
     mark: Vec<u8>,
+    /// Those who are stopped, so that they make nobody else, and are killed next.
+    stopped: HashMap<i32, Pidfd>,
     /// Those who were killed, and may hold something still.
-    dying: Vec<OwnedFd>,
+    dying: Vec<Pidfd>,
 }
 
 impl Adrift {
     pub(crate) fn new(instance: &str) -> Self {
-        Self { mark: format!("{INSTANCE}={instance}").into_bytes(), dying: Vec::new() }
+        let mark = format!("{INSTANCE}={instance}").into_bytes();
+        Self { mark, stopped: HashMap::new(), dying: Vec::new() }
     }
 
     /// Those who were killed: readable once they are dead; pidfd_open(2).
@@ -39,7 +42,7 @@ impl Adrift {
 
     /// Whether somebody who was killed is not dead yet.
     pub(crate) fn has_dying(&mut self) -> bool {
-        self.dying.retain(|process| !is_dead(process));
+        self.dying.retain(Pidfd::is_alive);
         !self.dying.is_empty()
     }
 
@@ -51,19 +54,35 @@ impl Adrift {
         pids.filter(|pid| self.is_marked(*pid) && !descends(*pid, &known, &mut parents)).collect()
     }
 
-    /// Kills a process of this Muster. Its number may have come to mean another one since the list was read; a pidfd
-    /// holds on to the one that is looked at.
-    pub(crate) fn kill(&mut self, pid: i32) {
-        let Some(process) = Pid::from_raw(pid) else { return };
-        let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
-        if !self.is_marked(pid) {
-            return;
+    /// Stops processes of this Muster that run still. Whether there was one. A number may have come to mean another
+    /// process since the list was read; a pidfd holds on to the one that is looked at.
+    pub(crate) fn stop(&mut self, pids: &[i32]) -> bool {
+        let before = self.stopped.len();
+        for &pid in pids {
+            if !self.is_dying(pid)
+                && let Ok(process) = Pidfd::open(pid)
+                && self.is_marked(pid)
+                && signal(&process, libc::SIGSTOP)
+            {
+                self.stopped.entry(pid).or_insert(process);
+            }
         }
-        match pidfd_send_signal(&process, Signal::KILL) {
-            Ok(()) => self.dying.push(process),
-            Err(rustix::io::Errno::SRCH) => {}
-            Err(error) => log::error!("cannot kill process {pid}, which a crash left: {error}"),
+        self.stopped.len() > before
+    }
+
+    /// Kills those who were stopped. Whether there were any.
+    pub(crate) fn kill_stopped(&mut self) -> bool {
+        let were_any = !self.stopped.is_empty();
+        for (_, process) in self.stopped.drain() {
+            if signal(&process, libc::SIGKILL) {
+                self.dying.push(process);
+            }
         }
+        were_any
+    }
+
+    fn is_dying(&self, pid: i32) -> bool {
+        self.dying.iter().any(|process| process.pid() == pid)
     }
 
     fn is_marked(&self, pid: i32) -> bool {
@@ -88,7 +107,10 @@ fn descends(pid: i32, known: &impl Fn(i32) -> bool, parents: &mut HashMap<i32, i
     false
 }
 
-fn is_dead(process: &OwnedFd) -> bool {
-    let mut its_end = [PollFd::new(process, PollFlags::IN)];
-    poll(&mut its_end, Some(&Timespec::default())).is_ok_and(|ended| ended > 0)
+/// Whether it was there.
+fn signal(process: &Pidfd, signal: i32) -> bool {
+    process.signal(signal).unwrap_or_else(|error| {
+        log::error!("cannot signal process {}, which a crash left: {error}", process.pid());
+        false
+    })
 }

@@ -27,6 +27,8 @@ const PROGRAMS_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 
 /// The language and character set of games: no language's own, and UTF-8.
 const LANGUAGE: &str = "C.UTF-8";
+/// The variable from which a template learns what its forks leave open when they shut themselves in.
+const LANDLOCK_PATHS: &str = "MUSTER_LANDLOCK_PATHS";
 
 /// What makes processes.
 pub(crate) struct Maker {
@@ -266,7 +268,16 @@ impl Maker {
                 .ruleset(make.directory, executable.run_files(), program.named_paths(), make.port)
                 .map_err(|error| Fault::Other(format!("cannot list its files: {error}")))?,
         };
-        let environment = environment(make, program).map_err(failed)?;
+        let landlock_paths = match &walls.paths {
+            Some(paths) if make.is_template && walls.no_new_privileges => {
+                let named = executable.run_files().chain(program.named_paths());
+                let all = paths.names().chain(named.map(Path::to_owned));
+                let names: Vec<_> = all.map(|path| path.display().to_string()).collect();
+                Some((LANDLOCK_PATHS, names.join(":")))
+            }
+            _ => None,
+        };
+        let environment = environment(make, program, landlock_paths.as_ref()).map_err(failed)?;
         let arguments = make.arguments.iter().map(|word| c_string(word.as_bytes()));
         let arguments = executable.words.iter().cloned().map(Ok).chain(arguments);
         let arguments = arguments.collect::<io::Result<Vec<_>>>().map_err(failed)?;
@@ -285,6 +296,7 @@ impl Maker {
             limits: &walls.limits,
             files_max: walls.files_max,
             identity: make.identity,
+            own_namespace: self.confiner.own_namespace(walls),
             gives_up_rights: walls.gives_up_rights,
             sees_itself: walls.paths.as_ref().is_some_and(Paths::are_to_show_itself),
             no_new_privileges: walls.no_new_privileges,
@@ -348,11 +360,16 @@ impl Maker {
 
 /// The environment of a process: what ordinary programs expect to find ([`usual_environment`]), then what the contract
 /// promises, then what the mode's `env` says, which goes before all of it.
-fn environment(make: &Make<'_>, program: &Program) -> io::Result<Vec<CString>> {
+fn environment(
+    make: &Make<'_>,
+    program: &Program,
+    landlock_paths: Option<&(&'static str, String)>,
+) -> io::Result<Vec<CString>> {
     let mut variables: BTreeMap<&str, &OsStr> = BTreeMap::new();
     let usual = usual_environment(make);
     variables.extend(usual.iter().map(|(name, value)| (*name, value.as_os_str())));
-    variables.extend(make.environment.iter().map(|(name, value)| (*name, OsStr::new(value))));
+    let ours = make.environment.iter().chain(landlock_paths);
+    variables.extend(ours.map(|(name, value)| (*name, OsStr::new(value))));
     let literal = |value: &String| placeholders::fill(value, |_| None);
     let theirs: Vec<(&str, String)> =
         program.env.iter().map(|(name, value)| (name.as_str(), literal(value))).collect();

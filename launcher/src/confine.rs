@@ -11,23 +11,26 @@ mod namespaces;
 mod paths;
 
 use std::collections::BTreeSet;
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 use std::path::Path;
 use std::sync::{Mutex, PoisonError};
 
 use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
-use nix::unistd::geteuid;
-use seccompiler::BpfProgram;
+use nix::unistd::{getegid, geteuid};
 
 use crate::directories::of_mode;
 use crate::launch_step::{
     CHANGE_USER, COVER_TMP, ENTER_CGROUP, ENTER_DIRECTORY, ENTER_NAMESPACE, GIVE_UP_RIGHTS,
-    RESTRICT_CALLS, RESTRICT_FILES, ResourceKind, Stumble,
+    OwnNamespace, RESTRICT_CALLS, RESTRICT_FILES, ResourceKind, Stumble,
 };
 use crate::program::{Limits, Profile, Program, User};
 use crate::trial::{MAKE_DIRECTORY, cure};
 use crate::wire::Setup;
+pub(crate) use calls::Filter;
 use calls::{Besides, Calls, Use};
 pub(crate) use cgroups::Group;
 use cgroups::Tree;
@@ -46,8 +49,11 @@ const TMP: &str = "/tmp";
 /// Users for templates, of whom there is one a mode, come after those for ports.
 const PORTS: u32 = 1 << 16;
 
-/// The user as whom games' processes are killed comes after those for templates, of whom there are fewer.
+/// Templates, of whom there are fewer.
 const TEMPLATES: u32 = 1024;
+
+/// Users of games, for ports and for templates.
+pub const USERS: u32 = PORTS + TEMPLATES;
 
 /// The first user in a namespace that has only 65,536, as containers have that root did not start. No system's own users
 /// and nobody who logs in is here, and the games on ports up to 35,000 fit in.
@@ -67,6 +73,15 @@ pub(crate) struct Confiner {
     has_landlock: bool,
     has_seccomp: bool,
     gives_up_rights: bool,
+    /// What a user namespace for each game takes, where games share the user of Muster.
+    own_namespaces: Option<OwnNamespaces>,
+}
+
+/// What is the same of all user namespaces that are one game's; see [`OwnNamespace`].
+struct OwnNamespaces {
+    proc: OwnedFd,
+    user: CString,
+    group: CString,
 }
 
 /// The users that nobody else is, by what they are for.
@@ -81,11 +96,6 @@ struct Users {
 impl Users {
     fn from(first: u32) -> Self {
         Self { first, templates: first + PORTS }
-    }
-
-    /// As whom games' processes are killed.
-    fn killer(self) -> u32 {
-        self.templates + TEMPLATES
     }
 }
 
@@ -118,6 +128,8 @@ pub(crate) struct Walls {
     calls: Option<Calls>,
     has_cgroup: bool,
     pub(crate) limits: Vec<(ResourceKind, u64)>,
+    /// Those that a game has in a user namespace of its own.
+    own_limits: Vec<(ResourceKind, u64)>,
     pub(crate) files_max: u64,
     wanted: Limits,
 }
@@ -138,17 +150,20 @@ impl Confiner {
             .then(|| Tree::find(setup.is_another))
             .flatten();
         let is_root = geteuid().is_root();
+        let namespaces = Namespaces::make(namespaces, setup);
+        let own_namespaces = namespaces.user.as_ref().and_then(|_| OwnNamespaces::new().ok());
         Self {
             users: is_root.then(|| Users::from(setup.first_user)),
             may_be_named: is_root,
             ports: setup.ports,
-            namespaces: Namespaces::make(namespaces, setup),
+            namespaces,
             tree,
             files_hard,
             may_have_tmp: true,
             has_landlock: true,
             has_seccomp: true,
             gives_up_rights: true,
+            own_namespaces,
         }
     }
 
@@ -195,7 +210,7 @@ impl Confiner {
     fn take_few(&mut self) -> bool {
         let Some(users) = &mut self.users else { return false };
         let (first, last) = self.ports;
-        let is_default = users.first == DEFAULT_FIRST_USER;
+        let is_default = users.first >= DEFAULT_FIRST_USER;
         let fits = u32::from(first) > TEMPLATES && (!is_default || u32::from(last) <= FEW_PORTS);
         let takes = fits && users.templates != users.first;
         if takes {
@@ -242,15 +257,26 @@ impl Confiner {
         };
         let has_mounts = wanted.mount && self.namespaces.mount.is_some();
         let has_tmp = has_mounts && self.has_tmp(program, place);
+        let proc = self.namespaces.proc.as_ref().filter(|_| wanted.mount);
+        let proc = proc.and_then(|proc| proc.try_clone().ok());
+        let paths = (wanted.landlock && self.has_landlock)
+            .then(|| Paths::new(program, shared, proc, has_tmp))
+            .flatten();
         let besides = Besides {
             internet: program.reaches_network(),
+            tcp: !wanted.network || paths.as_ref().is_some_and(|it| it.has_tcp_rules),
             // /run and /dev/shm are covered by namespaces, /tmp is the game's own.
             unix: has_tmp && !shares_user,
             naming: !shares_user || (named_user.is_some() && has_mounts),
             own_threads: !shares_user,
+            signals: !shares_user || paths.as_ref().is_some_and(|it| it.has_signal_scope),
         };
-        let proc = self.namespaces.proc.as_ref().filter(|_| wanted.mount);
-        let proc = proc.and_then(|proc| proc.try_clone().ok());
+        let processes_max = match (wanted.limits.processes_max, program.template) {
+            (Some(max), Some(_)) => {
+                Some(max.saturating_mul(TEMPLATE_SHARES).max(TEMPLATE_PROCESSES))
+            }
+            (max, _) => max,
+        };
         Walls {
             namespaces,
             has_user,
@@ -258,16 +284,15 @@ impl Confiner {
             has_tmp,
             no_new_privileges: wanted.no_new_privileges,
             gives_up_rights: wanted.no_new_privileges && self.gives_up_rights,
-            paths: (wanted.landlock && self.has_landlock)
-                .then(|| Paths::new(program, shared, proc, has_tmp))
-                .flatten(),
+            paths,
             calls: match wanted.seccomp {
                 _ if !self.has_seccomp => None,
                 Profile::Off => None,
                 profile => Some(Calls::new(profile, files_max, besides)),
             },
             has_cgroup,
-            limits: resource_limits(&wanted.limits, !shares_user),
+            limits: resource_limits(&wanted.limits, processes_max.filter(|_| has_user)),
+            own_limits: processes_max.into_iter().map(limit_of_processes).collect(),
             files_max,
             wanted: wanted.limits.clone(),
         }
@@ -300,9 +325,15 @@ impl Confiner {
         self.users.filter(|_| walls.has_user).map(|users| users.templates + mode)
     }
 
-    /// The user as whom all processes of another are killed.
-    pub(crate) fn killer(&self) -> Option<u32> {
-        self.users.map(Users::killer)
+    /// The user namespace for a game alone, where it has no user of its own, and counts what it has by that.
+    pub(crate) fn own_namespace<'a>(&'a self, walls: &'a Walls) -> Option<OwnNamespace<'a>> {
+        let own = self.own_namespaces.as_ref().filter(|_| !walls.own_limits.is_empty())?;
+        (!walls.namespaces.is_empty()).then(|| OwnNamespace {
+            proc: own.proc.as_fd(),
+            user: &own.user,
+            group: &own.group,
+            limits: &walls.own_limits,
+        })
     }
 
     /// The daemon is gone; another one may come.
@@ -320,13 +351,24 @@ impl Confiner {
     }
 }
 
+impl OwnNamespaces {
+    fn new() -> io::Result<Self> {
+        let line = |id: u32| CString::new(format!("{id} {id} 1"));
+        Ok(Self {
+            proc: File::open("/proc")?.into(),
+            user: line(geteuid().as_raw())?,
+            group: line(getegid().as_raw())?,
+        })
+    }
+}
+
 impl Walls {
     pub(crate) fn namespaces(&self) -> Vec<BorrowedFd<'_>> {
         self.namespaces.iter().map(OwnedFd::as_fd).collect()
     }
 
     /// The filter of system calls.
-    pub(crate) fn filter(&self, is_dynamic: bool, is_template: bool) -> Option<&BpfProgram> {
+    pub(crate) fn filter(&self, is_dynamic: bool, is_template: bool) -> Option<&Filter> {
         let used = Use { is_dynamic, is_template };
         self.calls.as_ref().and_then(|calls| calls.filter(used))
     }
@@ -337,10 +379,13 @@ fn wants_network(program: &Program) -> bool {
     !program.reaches_network()
 }
 
+/// Processes of a template and all its games, which count as one user's, in those of one game, and at least.
+const TEMPLATE_SHARES: u64 = 64;
+const TEMPLATE_PROCESSES: u64 = 4096;
+
 /// The kernel's resource limits. Processes are counted by user: a game that shares one would be refused for what
 /// others have. More than Muster itself may use nobody can be given.
-fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(ResourceKind, u64)> {
-    let processes_max = limits.processes_max.filter(|_| has_own_user);
+fn resource_limits(limits: &Limits, processes_max: Option<u64>) -> Vec<(ResourceKind, u64)> {
     let all = [
         (Resource::RLIMIT_DATA, limits.memory_max),
         (Resource::RLIMIT_CPU, limits.cpu_time_max),
@@ -356,6 +401,12 @@ fn resource_limits(limits: &Limits, has_own_user: bool) -> Vec<(ResourceKind, u6
         Some((resource as ResourceKind, at_most(resource, max?)))
     };
     all.into_iter().filter_map(limit).collect()
+}
+
+/// The limit to the processes of a user, of which nobody can be given more than Muster may have.
+fn limit_of_processes(max: u64) -> (ResourceKind, u64) {
+    let hard = getrlimit(Resource::RLIMIT_NPROC).map_or(max, |(_, hard)| hard);
+    (libc::RLIMIT_NPROC, max.min(hard))
 }
 
 /// Says that a layer is not to be had; once, however many modes want it.

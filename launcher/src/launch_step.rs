@@ -20,7 +20,7 @@ use process::{Stack, spawn_and_wait, spawn_sibling};
 use protocol::{GAME_CONTROL_FD, GAME_SOCKET_FD};
 use seccompiler::BpfProgram;
 
-use crate::confine::Identity;
+use crate::confine::{Filter, Identity};
 
 /// The descriptors below this one are the launcher's own for good: what it passes on is above, so that no place
 /// is taken before it is read.
@@ -71,15 +71,30 @@ pub(crate) struct Plan<'a> {
     pub(crate) files_max: u64,
     /// The user and group that it becomes.
     pub(crate) identity: Option<Identity>,
+    /// A user namespace of its own, where it keeps the user that it shares with others.
+    pub(crate) own_namespace: Option<OwnNamespace<'a>>,
     /// Whether it gives up all rights that a process of root has, if it stays one.
     pub(crate) gives_up_rights: bool,
     /// Whether its ruleset is its alone, and to be opened to what the kernel tells about itself in /proc.
     pub(crate) sees_itself: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) ruleset: Option<BorrowedFd<'a>>,
-    pub(crate) filter: Option<&'a BpfProgram>,
+    pub(crate) filter: Option<&'a Filter>,
     /// Whether it is told its own process id in `LISTEN_PID`, as who inherits a socket is.
     pub(crate) listens: bool,
+}
+
+/// A user namespace for one game, in which the same user and group are: the kernel counts processes by user and
+/// user namespace (from Linux 5.14), so that one game's do not count against another's limit.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnNamespace<'a> {
+    /// `/proc`, as it is outside: in the game's mount namespace it is read-only.
+    pub(crate) proc: BorrowedFd<'a>,
+    /// The lines that say which user and which group are in it; user_namespaces(7).
+    pub(crate) user: &'a CStr,
+    pub(crate) group: &'a CStr,
+    /// Limits that are for such a namespace alone.
+    pub(crate) limits: &'a [(ResourceKind, u64)],
 }
 
 /// What could not be done, and why.
@@ -109,10 +124,20 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
     let mut listen_pid = *b"LISTEN_PID=0000000000\0";
     let environment = pointers(plan.environment, plan.listens.then(|| listen_pid.as_ptr().cast()));
     let digits = &mut listen_pid["LISTEN_PID=".len()..];
+    // Likewise its filter of system calls, in which its own id is missing.
+    let mut filter = plan.filter.map(|filter| filter.program.clone());
     let mut stumble = None;
     let mut child = || {
-        write_pid(digits, std::process::id());
-        let failed = become_game(plan, &arguments, &environment);
+        let pid = std::process::id();
+        write_pid(digits, pid);
+        let own_pid_at = plan.filter.iter().flat_map(|filter| &filter.own_pid_at);
+        let instructions = filter.as_deref_mut().unwrap_or_default();
+        for at in own_pid_at {
+            if let Some(instruction) = instructions.get_mut(*at) {
+                instruction.k = pid;
+            }
+        }
+        let failed = become_game(plan, &arguments, &environment, filter.as_ref());
         stumble = Some(failed);
         CANNOT_RUN
     };
@@ -140,7 +165,7 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
 pub(crate) fn try_out(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<Result<(), Stumble>> {
     let mut result = Ok(());
     let mut child = || {
-        result = prepare(plan).map(drop);
+        result = prepare(plan, plan.filter.map(|filter| &filter.program)).map(drop);
         0
     };
     // SAFETY: as in `launch`; the child ends where that one runs its program.
@@ -173,8 +198,9 @@ fn become_game(
     plan: &Plan<'_>,
     arguments: &[*const c_char],
     environment: &[*const c_char],
+    filter: Option<&BpfProgram>,
 ) -> Stumble {
-    match prepare(plan) {
+    match prepare(plan, filter) {
         Ok(program) => {
             // SAFETY: execveat(2) reads arrays of C strings that end with a null pointer; all outlive the call.
             unsafe {
@@ -193,9 +219,10 @@ fn become_game(
     }
 }
 
-fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
-    // SAFETY: setpgid(2) takes numbers.
-    check("give it a process group", unsafe { libc::setpgid(0, 0) })?;
+fn prepare(plan: &Plan<'_>, filter: Option<&BpfProgram>) -> Result<RawFd, Stumble> {
+    // A session, and so a process group, of its own: setpgid(2) joins groups of the caller's session alone.
+    // SAFETY: setsid(2) takes nothing.
+    check("give it a session", unsafe { libc::setsid() })?;
     be_nice_as_others()?;
     enter_cgroup(plan)?;
     place_descriptors(plan)?;
@@ -208,6 +235,7 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     if plan.has_tmp {
         cover_tmp(plan.directory)?;
     }
+    enter_own_namespace(plan)?;
     let program = limit(plan)?;
     if let Some(ruleset) = plan.ruleset.filter(|_| plan.sees_itself) {
         open_own_proc(ruleset);
@@ -231,7 +259,7 @@ fn prepare(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
         check(RESTRICT_FILES, result)?;
     }
     unblock_signals()?;
-    if let Some(filter) = plan.filter {
+    if let Some(filter) = filter {
         // No system call but execveat(2) comes after this one.
         seccompiler::apply_filter(filter).map_err(|_| stumble(RESTRICT_CALLS))?;
     }
@@ -250,6 +278,29 @@ fn be_nice_as_others() -> Result<(), Stumble> {
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
     // To have less precedence takes no rights; to have more does, and without them the game runs as it is.
     if inherited > 0 { Ok(()) } else { check("give up its precedence", result) }
+}
+
+/// Where there are too many user namespaces, or none are allowed, a game goes without, and without the limits.
+fn enter_own_namespace(plan: &Plan<'_>) -> Result<(), Stumble> {
+    let Some(own) = &plan.own_namespace else { return Ok(()) };
+    // SAFETY: unshare(2) takes numbers.
+    if unsafe { libc::unshare(libc::CLONE_NEWUSER) } < 0 {
+        return Ok(());
+    }
+    for (file, line) in [(c"self/uid_map", own.user), (c"self/gid_map", own.group)] {
+        // SAFETY: openat(2) reads a C string and gives a new descriptor.
+        let map = unsafe { libc::openat(own.proc.as_raw_fd(), file.as_ptr(), libc::O_WRONLY) };
+        check("open the map of its users", map)?;
+        let text = line.to_bytes();
+        // SAFETY: write(2) reads as many bytes as `text` has; close(2) closes what was opened above.
+        let written = unsafe {
+            let written = libc::write(map, text.as_ptr().cast(), text.len());
+            libc::close(map);
+            written
+        };
+        check("map its user", i64::try_from(written).unwrap_or(-1))?;
+    }
+    set_limits(own.limits)
 }
 
 fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
@@ -286,13 +337,18 @@ fn limit(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     // SAFETY: fcntl(2), F_DUPFD_CLOEXEC touches no descriptor that exists.
     let program = unsafe { libc::fcntl(plan.program.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) };
     check("keep its program open", program)?;
-    let files = (libc::RLIMIT_NOFILE, plan.files_max);
-    for (resource, max) in plan.limits.iter().chain([&files]) {
+    set_limits(plan.limits)?;
+    set_limits(&[(libc::RLIMIT_NOFILE, plan.files_max)])?;
+    Ok(program)
+}
+
+fn set_limits(limits: &[(ResourceKind, u64)]) -> Result<(), Stumble> {
+    for (resource, max) in limits {
         let limit = libc::rlimit { rlim_cur: *max, rlim_max: *max };
         // SAFETY: setrlimit(2) reads a structure that outlives the call.
         check("limit what it uses", unsafe { libc::setrlimit(*resource, &raw const limit) })?;
     }
-    Ok(program)
+    Ok(())
 }
 
 /// Makes a copy of the mount namespace that all games share, in which the working directory is /tmp as well.

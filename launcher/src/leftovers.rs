@@ -5,15 +5,22 @@
 //! its own parent has died, and is told from games by its pid. Whose it is, its user says where games have users
 //! of their own, and else its environment. Who is in a dead game's control group is the game's in any case.
 //! Where a daemon has crashed, what it made is not among this one's children, and found by way of [`Adrift`].
+//!
+//! Nobody is killed for the user that he runs as: users are numbers, which a container, or another Muster, may use
+//! as well.
+//!
+//! Whoever reads a list and then kills is outrun by processes that fork and end. So they are stopped first: a
+//! stopped process makes no other, and counts against its game's limit of processes. When nobody is found any more
+//! who runs, all are killed.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fs::{self, File};
 use std::os::fd::BorrowedFd;
 use std::os::unix::fs::{FileExt as _, MetadataExt as _};
+use std::time::{Duration, Instant};
 
-use process::{Pidfd, Stack};
-use rustix::io::Errno;
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nix::libc;
+use process::Pidfd;
 
 use crate::adrift::Adrift;
 use crate::confine::Group;
@@ -25,6 +32,13 @@ const READINGS_MAX: usize = 8;
 
 /// Processes of a game that are looked at.
 const MEMBERS_MAX: usize = 4096;
+/// How long one look may go on stopping processes, while launches wait. It is gone on with at the next look.
+const LOOK_MAX: Duration = Duration::from_millis(20);
+
+/// How soon there is another look while processes are found that run; and while there was anybody at all, should
+/// nobody tell of his end.
+const LOOK_AGAIN: Duration = Duration::from_millis(1);
+const LOOK_LATER: Duration = Duration::from_millis(50);
 
 /// Knows the games that live, and those that died and may have left something.
 pub(crate) struct Leftovers {
@@ -34,8 +48,10 @@ pub(crate) struct Leftovers {
     unclean: BTreeMap<u64, Game>,
     /// Children of the daemon that are no games: templates, the launcher itself, and those that it was born with.
     others: HashSet<i32>,
-    /// The user as whom all processes of a game's user are killed.
-    killer: Option<u32>,
+    /// Processes that were left behind and are stopped, to be killed when nobody else runs.
+    caught: HashMap<i32, Pidfd>,
+    /// When there is another look, whoever asks for one: there was somebody at the last one.
+    next_look: Option<Duration>,
     /// Whether the daemon makes a child that is not known yet.
     is_held: bool,
     /// Where a daemon has crashed.
@@ -60,7 +76,6 @@ impl Leftovers {
     pub(crate) fn new(
         daemon: i32,
         others: impl IntoIterator<Item = i32>,
-        killer: Option<u32>,
         adrift: Option<Adrift>,
     ) -> Self {
         let own = i32::try_from(std::process::id()).ok();
@@ -75,7 +90,8 @@ impl Leftovers {
             games,
             unclean,
             others,
-            killer,
+            caught: HashMap::new(),
+            next_look: None,
             is_held,
             adrift,
             is_to_look_around,
@@ -129,19 +145,19 @@ impl Leftovers {
 
     /// Kills what games that ended left behind, and gives those that are clean: nothing of them was found. The
     /// others are looked for again when what was killed has died.
-    pub(crate) fn kill(&mut self, stack: &mut Stack) -> Vec<u64> {
+    pub(crate) fn kill(&mut self) -> Vec<u64> {
         if (self.unclean.is_empty() && !self.is_to_look_around) || self.is_held {
             // Whoever is there belongs to a game that lives, although it may not say so yet: a process shows no
             // environment while it is between two programs.
             return Vec::new();
         }
         let mut held_up = self.kill_adrift();
-        for pid in self.strays() {
-            let owner = self.owner(pid);
-            if owner.is_some_and(|game| self.games.contains_key(&game)) {
-                // A helper of a game that lives.
-                continue;
-            }
+        let (owners, is_over) = self.stop_strays();
+        self.next_look = match is_over {
+            false => Some(LOOK_AGAIN),
+            true => (!owners.is_empty()).then_some(LOOK_LATER),
+        };
+        for owner in owners {
             // One that does not say whose it is gets no benefit of the doubt: no game is clean before it is
             // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment. One that is
             // dead says nothing either, and while it was dying its children may have become the daemon's.
@@ -149,10 +165,11 @@ impl Leftovers {
                 Some(game) => drop(held_up.insert(game, ())),
                 None => held_up.extend(self.unclean.keys().map(|game| (*game, ()))),
             }
-            self.kill_stray(pid);
-            if let Some(user) = owner.and_then(|game| self.unclean.get(&game)?.user) {
-                self.kill_user(stack, user);
-            }
+        }
+        if is_over {
+            self.kill_caught();
+        } else {
+            held_up.extend(self.unclean.keys().map(|game| (*game, ())));
         }
         for (game, ended) in &self.unclean {
             if let Some(group) = ended.group.as_ref().filter(|group| group.is_populated()) {
@@ -226,6 +243,91 @@ impl Leftovers {
         counts
     }
 
+    /// When there is to be another look, although nobody asks for one.
+    pub(crate) fn next_look(&self) -> Option<Duration> {
+        self.next_look.filter(|_| !self.is_held)
+    }
+
+    /// Stops those whom games that ended left behind, and whom they made, until nobody is found who is not
+    /// stopped, or it takes too long. Gives the games that those found belong to, and whether these were all.
+    fn stop_strays(&mut self) -> (HashSet<Option<u64>>, bool) {
+        let mut owners = HashSet::new();
+        if !self.caught.is_empty() {
+            // They were found at an earlier look, whoever they belong to.
+            owners.insert(None);
+        }
+        // Helpers of games that live.
+        let mut spared = HashSet::new();
+        let end = Instant::now() + LOOK_MAX;
+        let mut is_first = true;
+        loop {
+            let mut has_changed = false;
+            // One who loses the rest of its process group is continued by the kernel; setpgid(2), "orphaned".
+            self.caught.values().for_each(stop);
+            // The kernel stops a process that makes another only when that is made: so first there is nobody who
+            // runs, and then nobody who is found.
+            let all_stand_still = !self.caught.keys().any(|pid| is_running(*pid));
+            for pid in self.strays() {
+                if self.caught.contains_key(&pid) || spared.contains(&pid) {
+                    continue;
+                }
+                has_changed = true;
+                let Some(stray) = self.open_stray(pid, self.daemon) else {
+                    // It was reaped meanwhile, and cannot say any more whose it was, or whom it left.
+                    owners.insert(None);
+                    continue;
+                };
+                // Who came up just now may be gone as quickly: he is asked whose he is when he stands still.
+                if !is_first {
+                    stop(&stray);
+                }
+                let owner = self.owner(pid);
+                if owner.is_some_and(|game| self.games.contains_key(&game)) {
+                    if !is_first {
+                        signal(&stray, libc::SIGCONT);
+                    }
+                    spared.insert(pid);
+                    continue;
+                }
+                stop(&stray);
+                owners.insert(owner);
+                self.caught.insert(pid, stray);
+            }
+            has_changed |= self.stop_offspring();
+            is_first = false;
+            if all_stand_still && !has_changed {
+                return (owners, true);
+            }
+            if Instant::now() >= end {
+                return (owners, false);
+            }
+        }
+    }
+
+    /// Stops the children of those who are stopped, and theirs. Whether there were any.
+    fn stop_offspring(&mut self) -> bool {
+        let begun = self.caught.len();
+        let mut parents: Vec<i32> = self.caught.keys().copied().collect();
+        while let Some(of) = parents.pop() {
+            for pid in children(of) {
+                if self.caught.contains_key(&pid) {
+                    continue;
+                }
+                let Some(child) = self.open_stray(pid, of) else { continue };
+                stop(&child);
+                self.caught.insert(pid, child);
+                parents.push(pid);
+            }
+        }
+        self.caught.len() > begun
+    }
+
+    fn kill_caught(&mut self) {
+        for (_, stray) in self.caught.drain() {
+            signal(&stray, libc::SIGKILL);
+        }
+    }
+
     /// Those who were killed and are waited for, before there is another look.
     pub(crate) fn dying(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
         self.adrift.iter().filter(|_| !self.is_held).flat_map(Adrift::dying)
@@ -240,46 +342,35 @@ impl Leftovers {
             return BTreeMap::new();
         }
         let Some(mut adrift) = self.adrift.take() else { return BTreeMap::new() };
-        self.is_to_look_around = true;
         for _ in 0..READINGS_MAX {
             let found = adrift.list(|pid| self.knows(pid));
             // A helper of a game that lives is spared, although its own parent does not.
             let is_stray =
                 |pid: &i32| self.owner(*pid).is_none_or(|it| !self.games.contains_key(&it));
             let strays: Vec<i32> = found.into_iter().filter(is_stray).collect();
-            strays.iter().for_each(|pid| adrift.kill(*pid));
-            // While somebody is dying it is too early to look again.
-            let is_over = strays.is_empty();
-            self.is_to_look_around = adrift.has_dying() || !is_over;
-            if adrift.has_dying() || is_over {
+            if !adrift.stop(&strays) {
                 break;
             }
         }
+        // While somebody is dying it is too early to look again.
+        self.is_to_look_around = adrift.kill_stopped() | adrift.has_dying();
         self.adrift = Some(adrift);
         if self.is_to_look_around { are } else { BTreeMap::new() }
     }
 
     /// Kills everybody who belongs to a game, and everybody who does not say whose he is: a process that traces
     /// the game, for one, would keep it from being reaped.
-    pub(crate) fn purge(&self, game: u64, stack: &mut Stack) {
+    pub(crate) fn purge(&self, game: u64) {
         let purged = self.games.get(&game);
         if let Some(group) = purged.and_then(|purged| purged.group.as_ref()) {
             group.kill();
         }
-        if let Some(user) = purged.and_then(|purged| purged.user) {
-            self.kill_user(stack, user);
-        }
         for pid in if self.is_held { Vec::new() } else { self.strays() } {
-            if self.owner(pid).is_none_or(|of| of == game || !self.games.contains_key(&of)) {
-                self.kill_stray(pid);
+            if self.owner(pid).is_none_or(|of| of == game || !self.games.contains_key(&of))
+                && let Some(stray) = self.open_stray(pid, self.daemon)
+            {
+                signal(&stray, libc::SIGKILL);
             }
-        }
-    }
-
-    fn kill_user(&self, stack: &mut Stack, user: u32) {
-        let Some(killer) = self.killer else { return };
-        if let Err(error) = process::kill_all_of(stack, user, killer) {
-            log::error!("cannot kill the processes of a game: {error}");
         }
     }
 
@@ -297,23 +388,22 @@ impl Leftovers {
         by_user.map(|(game, _)| *game).or_else(|| game_of(pid))
     }
 
-    /// Kills a child of the daemon. Its number may have come to mean another process since the list was read; a
-    /// pidfd holds on to the one that is looked at.
-    fn kill_stray(&self, pid: i32) {
-        let Some(process) = Pid::from_raw(pid) else { return };
-        let kill = || {
-            let stray = pidfd_open(process, PidfdFlags::empty())?;
-            match parent(pid) == Some(self.daemon) {
-                true => pidfd_send_signal(stray, Signal::KILL),
-                false => Ok(()),
-            }
-        };
-        match kill() {
-            Ok(()) | Err(Errno::SRCH) => {}
-            Err(error) => {
-                log::error!("cannot kill process {pid}, which a game left behind: {error}");
-            }
-        }
+    /// Holds on to a process, if it is a child of `of` still. Its number may have come to mean another process since
+    /// the list was read; a pidfd means the one that is looked at.
+    fn open_stray(&self, pid: i32, of: i32) -> Option<Pidfd> {
+        let stray = Pidfd::open(pid).ok()?;
+        (parent(pid) == Some(of)).then_some(stray)
+    }
+}
+
+fn stop(stray: &Pidfd) {
+    signal(stray, libc::SIGSTOP);
+}
+
+fn signal(stray: &Pidfd, signal: i32) {
+    // `false`: it is gone.
+    if let Err(error) = stray.signal(signal) {
+        log::error!("cannot signal process {}, which a game left behind: {error}", stray.pid());
     }
 }
 
@@ -324,11 +414,21 @@ fn user_of(pid: i32) -> Option<u32> {
     users.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// The parent of a process; proc_pid_stat(5). Its name, in brackets, may hold anything.
+/// The parent of a process; proc_pid_stat(5).
 pub(crate) fn parent(pid: i32) -> Option<i32> {
+    stat(pid, 1)?.parse().ok()
+}
+
+/// Whether a process does something, or waits for something that a signal ends: it is not stopped, and not dead.
+fn is_running(pid: i32) -> bool {
+    stat(pid, 0).is_some_and(|state| matches!(state.as_str(), "R" | "S"))
+}
+
+/// A field of `/proc/pid/stat` behind the name, which is in brackets and may hold anything.
+fn stat(pid: i32, field: usize) -> Option<String> {
     let stat = fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
     let (_, after_name) = stat.rsplit_once(')')?;
-    after_name.split_ascii_whitespace().nth(1)?.parse().ok()
+    after_name.split_ascii_whitespace().nth(field).map(str::to_owned)
 }
 
 /// The children of a process, whichever of its threads made them.

@@ -28,7 +28,7 @@ mod templates;
 mod trial;
 mod wire;
 
-pub use confine::DEFAULT_FIRST_USER;
+pub use confine::{DEFAULT_FIRST_USER, USERS};
 pub use executable::check as check_program;
 pub use leftovers::children;
 pub use program::{Confinement, Contract, Limits, Profile, Program, User};

@@ -89,8 +89,7 @@ impl Launcher {
         let (daemon_pid, inherited) = (setup.daemon, setup.inherited.clone());
         let adrift = setup.has_crashed.then(|| Adrift::new(instance(&setup.place)));
         let maker = Maker::new(setup);
-        let killer = maker.confiner.killer();
-        let mut leftovers = Leftovers::new(daemon_pid, inherited, killer, adrift);
+        let mut leftovers = Leftovers::new(daemon_pid, inherited, adrift);
         let place = maker.setup.place.clone();
         let mut workplaces = BTreeMap::new();
         for it in living {
@@ -147,6 +146,7 @@ impl Launcher {
             for game in self.grace.over(&self.leftovers) {
                 self.note_end(game);
             }
+            self.is_to_look |= self.leftovers.next_look().is_some();
             // One look at the daemon's children serves all games of the batch that ended, and comes last: players
             // may be waiting for the launches.
             if std::mem::take(&mut self.is_to_look) {
@@ -160,7 +160,8 @@ impl Launcher {
     fn wait(&mut self) -> io::Result<bool> {
         loop {
             let has_chores = self.directories.has_discarded() || self.maker.lacks_spare();
-            let look = self.grace.next_look().map(|pause| Instant::now() + pause);
+            let pauses = [self.grace.next_look(), self.leftovers.next_look()];
+            let look = pauses.into_iter().flatten().min().map(|pause| Instant::now() + pause);
             let due = self.templates.next_deadline().into_iter().chain(look).min();
             let timeout = match due {
                 _ if has_chores => PollTimeout::ZERO,
@@ -207,7 +208,7 @@ impl Launcher {
             }
             Order::LookAgain => self.is_to_look = true,
             Order::Purge { game } if self.grace.end(game) => self.note_end(game),
-            Order::Purge { game } => self.leftovers.purge(game, &mut self.maker.stack),
+            Order::Purge { game } => self.leftovers.purge(game),
             Order::Renew { templates } => {
                 let mut outcomes = Vec::new();
                 self.templates.retire_all_but(&templates, &mut outcomes);
@@ -352,7 +353,7 @@ impl Launcher {
             self.ends.insert(game, (left.remove(&game).unwrap_or_default(), is_out_of_memory));
             self.leftovers.note_end(game);
         }
-        for game in self.leftovers.kill(&mut self.maker.stack) {
+        for game in self.leftovers.kill() {
             if let Some(directory) = self.workplaces.remove(&game) {
                 self.directories.discard(&directory);
             }

@@ -170,6 +170,12 @@ impl Templates {
         let problem = match loading.channel.receive::<FromTemplate>() {
             Ok(Some((FromTemplate::Ready, _))) => {
                 log::debug!("template ready mode={mode} pid={}", loading.pid);
+                if loading.is_traceable() {
+                    log::warn!(
+                        "the template of mode {mode} can be traced by its own games, and they by each other; it \
+                         is to call prctl(PR_SET_DUMPABLE, 0) before it says ready"
+                    );
+                }
                 give_up(slot.serving.take(), outcomes);
                 slot.serving = slot.loading.take();
                 return;
@@ -315,6 +321,14 @@ impl Template {
         }
         let answer = self.channel.receive()?;
         answer.map(|(answer, _)| answer).ok_or_else(|| io::Error::other("it ended"))
+    }
+
+    /// Whether processes of its user may look into it, and so into its forks; proc(5): then its files in /proc are its
+    /// user's. Of one that runs as root there is nothing to see.
+    fn is_traceable(&self) -> bool {
+        use std::os::unix::fs::MetadataExt as _;
+        let owner = std::fs::metadata(format!("/proc/{}/stat", self.pid)).map(|it| it.uid());
+        owner.is_ok_and(|owner| owner != 0)
     }
 
     /// Whether something is there to hear although nothing was asked.

@@ -77,8 +77,7 @@ fn identities(
         Some(_) => vec![confiner.user_of_template(walls, mode)],
         None => vec![confiner.user_of_port(walls, first), confiner.user_of_port(walls, last)],
     };
-    let killer = confiner.killer().filter(|_| own.iter().any(Option::is_some));
-    let own: Vec<_> = own.into_iter().chain([killer]).flatten().map(Identity::own).collect();
+    let own: Vec<_> = own.into_iter().flatten().map(Identity::own).collect();
     match own.is_empty() {
         true => vec![confiner.named_user(walls)],
         false => own.into_iter().map(Some).collect(),
@@ -135,6 +134,7 @@ fn try_in(
         limits: &walls.limits,
         files_max: walls.files_max,
         identity,
+        own_namespace: None,
         gives_up_rights: walls.gives_up_rights,
         sees_itself: false,
         no_new_privileges: walls.no_new_privileges,

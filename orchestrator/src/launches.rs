@@ -36,6 +36,7 @@ use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
 use crate::tokens;
 use crate::units;
+use crate::users::Claim;
 
 /// The shortest time between two launchers; doubled for each one that lived no longer than [`LIFE_MIN`].
 const RESTART_MIN: Duration = Duration::from_millis(50);
@@ -103,6 +104,8 @@ pub(crate) struct Launcher {
     setup: Setup,
     /// Where the games work. Removed when the daemon is.
     place: Place,
+    /// The games' users are this daemon's.
+    _users: Option<Claim>,
     running: Option<Running>,
     /// When another one may be started, while there is none.
     restart_at: Option<Instant>,
@@ -168,13 +171,13 @@ impl Launcher {
     ///
     /// # Errors
     /// When there is no place for the games' working directories, or no process to be had.
-    pub(crate) fn start(config: &Config) -> io::Result<Self> {
+    pub(crate) fn start(config: &Config, users: Option<Claim>) -> io::Result<Self> {
         let place = make_place()?;
         // Each game's own directory is closed to all others; on the way there all may pass.
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o711))?;
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
-        let mut this = Self::new(config, place, launcher::children(daemon));
+        let mut this = Self::new(config, place, launcher::children(daemon), users);
         this.running = Some(this.spawn()?);
         this.setup.is_another = true;
         this.watchdog.begin(Instant::now());
@@ -187,7 +190,8 @@ impl Launcher {
         if let Some(pid) = saved.pid {
             end_launcher(pid);
         }
-        let mut this = Self::new(config, Place(saved.place), saved.inherited);
+        let users = Claim::retake(config.first_user);
+        let mut this = Self::new(config, Place(saved.place), saved.inherited, users);
         (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
         this.awaited = saved.awaited;
         this.setup.has_crashed = saved.has_crashed;
@@ -211,7 +215,7 @@ impl Launcher {
         }
     }
 
-    fn new(config: &Config, place: Place, inherited: Vec<i32>) -> Self {
+    fn new(config: &Config, place: Place, inherited: Vec<i32>, users: Option<Claim>) -> Self {
         let setup = Setup {
             daemon: i32::try_from(std::process::id()).unwrap_or_default(),
             programs: programs_of(config),
@@ -230,6 +234,7 @@ impl Launcher {
         Self {
             setup,
             place,
+            _users: users,
             running: None,
             restart_at: None,
             pause: RESTART_MIN,

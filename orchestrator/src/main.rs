@@ -45,6 +45,7 @@ mod store;
 mod templates;
 mod tokens;
 mod units;
+mod users;
 mod watch;
 
 use std::fs::File;
@@ -66,6 +67,7 @@ use crate::operate::say;
 use crate::server::{Back, Server};
 use crate::signals::Signals;
 use crate::store::{Store, TakeError};
+use crate::users::Claim;
 
 /// Descriptors that the daemon needs besides its clients and games.
 const OWN_DESCRIPTORS: usize = 64;
@@ -132,6 +134,8 @@ enum Failure {
     #[error(transparent)]
     Admin(#[from] BindError),
     #[error(transparent)]
+    Users(#[from] users::Taken),
+    #[error(transparent)]
     Ask(#[from] AskError),
     #[error(transparent)]
     State(#[from] StateError),
@@ -151,6 +155,7 @@ impl Failure {
             Self::Listen(ListenError::WrongType { .. } | ListenError::TooMany { .. }) => 78,
             Self::Listen(_)
             | Self::Admin(_)
+            | Self::Users(_)
             | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
             // A file that is there and cannot be read now: a full table, a network that does not answer.
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
@@ -245,7 +250,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     }
     let back = Back::find(&mut given, &mut store);
     // First of all, while this process is small; or with what is known of the games.
-    let launcher = if back.is_none() { Some(start_launcher(&config)?) } else { None };
+    let launcher = if back.is_none() { Some(start_launcher(&mut config)?) } else { None };
     let listener = activation::listener(&config, &mut given, &mut store, back.is_some())?;
     store.discard(given);
     let admin = open_admin(&config, back.is_some())?;
@@ -263,7 +268,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
         Some(revived) => Server::recover(config, signals, store, listener, admin, revived)
             .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
         None => {
-            let launcher = launcher.map_or_else(|| start_launcher(&config), Ok)?;
+            let launcher = launcher.map_or_else(|| start_launcher(&mut config), Ok)?;
             Server::new(config, signals, listener, admin, launcher, store)
                 .map_err(Failure::run("start the loop"))?
         }
@@ -306,8 +311,9 @@ fn is_passing(error: &io::Error) -> bool {
     error.raw_os_error().is_some_and(|number| PASSING.contains(&number))
 }
 
-fn start_launcher(config: &Config) -> Result<Launcher, Failure> {
-    Launcher::start(config).map_err(Failure::run("start the launcher"))
+fn start_launcher(config: &mut Config) -> Result<Launcher, Failure> {
+    let users = Claim::take(config)?;
+    Launcher::start(config, users).map_err(Failure::run("start the launcher"))
 }
 
 /// Goes on where another program left off.

@@ -29,4 +29,4 @@ pub use inherited::{set_inherited, take_inherited};
 pub use mounts::{seal_mounts, unseal_mount};
 pub use pidfd::{Pidfd, is_gone};
 pub use reap::{Ended, reap};
-pub use spawn::{Stack, kill_all_of, spawn_and_wait, spawn_sibling};
+pub use spawn::{Stack, spawn_and_wait, spawn_sibling};

@@ -47,43 +47,6 @@ pub unsafe fn spawn_sibling(stack: &mut Stack, child: &mut dyn FnMut() -> i32) -
     unsafe { spawn(stack, flags, child) }
 }
 
-/// Ends every process of a user, those that are just being made included: kill(2) with -1, as that user, reaches
-/// all of them at once, while one who reads a list and then kills is outrun by whoever forks. Only root can.
-///
-/// `as_user` is a user whom nobody else is. The process that kills is `user` in effect only: by kill(2) a process is
-/// reached by who is its real or its saved user, so that those who are to die cannot stop the one who kills.
-///
-/// # Errors
-/// When there is no room for the process that does it, or it may not become that user.
-///
-/// # Panics
-/// When one of the users is root or the one who asks: it would be the end of more than a game.
-pub fn kill_all_of(stack: &mut Stack, user: u32, as_user: u32) -> io::Result<()> {
-    // SAFETY: geteuid(2) only tells.
-    let own = unsafe { libc::geteuid() };
-    let is_harmless = |user: u32| user != 0 && user != own;
-    assert!(is_harmless(user) && is_harmless(as_user), "asked to kill everything of user {user}");
-    let mut become_and_kill = || {
-        // SAFETY: setresuid(2) and kill(2) take numbers. The raw call changes this process alone; the C
-        // library's would also tell threads that it believes to have.
-        unsafe {
-            if libc::syscall(libc::SYS_setresuid, as_user, user, as_user) != 0 {
-                return 1;
-            }
-            libc::kill(-1, libc::SIGKILL);
-        }
-        0
-    };
-    // SAFETY: the closure is two system calls; callers are single-threaded as `Stack` is theirs alone, and what
-    // is shared meanwhile is not written to.
-    let ended_well = unsafe { spawn_and_wait(stack, &mut become_and_kill)? };
-    match ended_well {
-        // kill(2): "-1" reaches everybody but the one who kills.
-        true => Ok(()),
-        false => Err(io::Error::other(format!("cannot act as user {user}"))),
-    }
-}
-
 /// Makes a child of this process, has it run `child`, which is not to become another program, and waits for its end.
 /// Whether that was an exit with the status 0.
 ///

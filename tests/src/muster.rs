@@ -2,6 +2,7 @@
 
 use std::io::Write as _;
 use std::net::{Ipv4Addr, UdpSocket};
+use std::ops::RangeInclusive;
 use std::os::fd::OwnedFd;
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
@@ -24,6 +25,7 @@ pub struct Setup {
     quarantine: &'static str,
     admin: Option<PathBuf>,
     listen: String,
+    others_ports: Option<RangeInclusive<u16>>,
     config: String,
     log: &'static str,
     metrics: bool,
@@ -44,6 +46,7 @@ impl Default for Setup {
             quarantine: "0s",
             admin: None,
             listen: String::new(),
+            others_ports: None,
             config: String::new(),
             log: "debug",
             metrics: false,
@@ -63,6 +66,13 @@ impl Setup {
     #[must_use]
     pub fn ports(mut self, count: u16) -> Self {
         self.ports = count;
+        self
+    }
+
+    /// Takes the ports of another daemon, to be bound on another address.
+    #[must_use]
+    pub fn ports_of(mut self, other: &Muster) -> Self {
+        self.others_ports = Some(other.ports());
         self
     }
 
@@ -207,6 +217,20 @@ impl Setup {
     pub fn start(self) -> Muster {
         Muster::start(self)
     }
+
+    /// Starts a daemon that is to end at once. Its exit code, and what it said.
+    pub fn start_in_vain(self) -> (Option<i32>, String) {
+        let directory = tempfile::tempdir().unwrap();
+        let file = directory.path().join("muster.toml");
+        let text = format!("[listen]\ntcp = \"127.0.0.1:0\"\nmetrics = \"off\"\n{}", self.config);
+        std::fs::write(&file, text).unwrap();
+        let mut command = Command::new(&self.program);
+        command.args(["serve", "--config"]).arg(&file);
+        command.arg("--admin").arg(directory.path().join("admin.sock"));
+        command.env("TMPDIR", directory.path()).stdin(Stdio::null());
+        let output = command.output().unwrap();
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    }
 }
 
 /// A running daemon. Dropped, it is stopped, and nothing of it is left.
@@ -227,7 +251,7 @@ impl Muster {
         let ports = PortBlock::take(setup.ports);
         let directory = tempfile::tempdir().unwrap();
         let file = directory.path().join("muster.toml");
-        let range = ports.range();
+        let range = setup.others_ports.clone().unwrap_or_else(|| ports.range());
         let (first, last) = (range.start(), range.end());
         let mut config = std::fs::File::create(&file).unwrap();
         let quarantine = setup.quarantine;

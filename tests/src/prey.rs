@@ -4,7 +4,7 @@ use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
 use std::os::linux::net::SocketAddrExt as _;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixDatagram, UnixListener};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
@@ -17,7 +17,8 @@ use crate::hostile_game;
 /// What is there to be got at.
 #[derive(Debug)]
 pub struct Prey {
-    /// A directory that is open to all, and so is what is in it: a `secret`, a `socket`, and `mine`, which is not.
+    /// A directory that is open to all, and so is what is in it: a `secret`, a `socket`, a socket for `datagrams`, and
+    /// `mine`, which is not.
     pub directory: TempDir,
     /// A copy of the game that is nobody else's.
     pub program: PathBuf,
@@ -29,6 +30,7 @@ pub struct Prey {
     pub abstract_name: String,
     queue: Queue,
     _listeners: [UnixListener; 2],
+    _datagrams: UnixDatagram,
 }
 
 /// A message queue of the host's.
@@ -56,6 +58,9 @@ impl Prey {
         let path = directory.path().join("socket");
         let listener = UnixListener::bind(&path).unwrap();
         set_mode(&path, 0o777);
+        let path = directory.path().join("datagrams");
+        let datagrams = UnixDatagram::bind(&path).unwrap();
+        set_mode(&path, 0o777);
         let abstract_name = directory.path().to_str().unwrap().replace('/', "-");
         let address = SocketAddr::from_abstract_name(&abstract_name).unwrap();
         Self {
@@ -64,6 +69,7 @@ impl Prey {
             udp: UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap(),
             queue: Queue::make(&format!("/{abstract_name}")),
             _listeners: [listener, UnixListener::bind_addr(&address).unwrap()],
+            _datagrams: datagrams,
             abstract_name,
             directory,
         }

@@ -108,6 +108,9 @@ fn files(stage: &Stage) -> Vec<Probe> {
         probe(format!("move {program}"), &[Landlock, Mount, Strict]),
         probe(format!("chmod {program}"), &[Mount, User, Default, Strict]),
         probe(format!("chmod {others}"), &[User, Default, Strict]),
+        // Landlock does not look at what is only watched.
+        probe("watch /etc", &[Default, Strict]),
+        probe(format!("watch {}", stage.prey.path("")), &[Default, Strict]),
         probe("device disk", &[User, Rights, Default, Strict]),
     ]
 }
@@ -138,6 +141,11 @@ fn network(stage: &Stage) -> Vec<Probe> {
         probe("socket tcp6", &[Inside, Strict]),
         probe("socket udp", &[Inside, Strict]),
         probe("socket unix", &[Default, Strict]),
+        probe("socket mptcp", &[Default, Strict]),
+        probe(format!("datagrams {}", stage.prey.path("datagrams")), &[Default, Strict]),
+        probe("option device", &[Default, Strict]),
+        probe("option group", &[Default, Strict]),
+        probe("interface lo", &[Default, Strict]),
         probe("socket netlink", &[Inside, Strict]),
         probe("socket raw", &[User, Rights, Default, Strict]),
         probe("socket packet", &[User, Rights, Default, Strict]),
@@ -155,7 +163,7 @@ fn processes(stage: &Stage) -> Vec<Probe> {
     let address = stage.victim.address();
     let mut probes = vec![
         // Its process group.
-        probe(format!("signal -{victim}"), &[Landlock, User, Strict]),
+        probe(format!("signal -{victim}"), &[Landlock, User, Default, Strict]),
         probe(format!("peek {victim} {address}"), &[Landlock, User, Default, Strict]),
     ];
     for pid in [daemon, launcher, victim] {
@@ -165,11 +173,15 @@ fn processes(stage: &Stage) -> Vec<Probe> {
             false => &[User, Rights, Default, Strict],
         };
         probes.extend([
-            probe(format!("signal {pid}"), &[Landlock, User, Strict]),
+            probe(format!("signal {pid}"), &[Landlock, User, Default, Strict]),
             probe(format!("trace {pid}"), &[Landlock, User, Default, Strict]),
             probe(
                 format!("descriptor {pid} 1"),
-                if pid == victim { &[Landlock, User] } else { &[Landlock, User, Rights] },
+                if pid == victim {
+                    &[Landlock, User, Strict]
+                } else {
+                    &[Landlock, User, Rights, Strict]
+                },
             ),
             probe(format!("limit {pid}"), &[User, Default, Strict]),
             probe(format!("slow {pid}"), slowed),
@@ -279,6 +291,15 @@ fn behind_all_walls(setup: Setup, prey: Prey, profile: &str) {
     let ask = |words: &str| game.ask(&stage.muster, words);
     assert_eq!(ask("descriptors"), Answer::Done("[0, 1, 2, 3, 4]".to_owned()));
     assert!(ask("raise-limit").is_denied());
+    assert!(ask(&format!("join-group {}", stage.victim.pid)).is_denied());
+    // What ordinary programs do with sockets and signals of their own they may.
+    let is_ordinary = profile == "default";
+    for words in ["pair stream", "pair packets", "signal-own"] {
+        assert_eq!(ask(words).is_denied(), !is_ordinary, "{words}");
+    }
+    for words in ["option broadcast", "option buffer"] {
+        assert!(!ask(words).is_denied(), "{words}");
+    }
     // The kernel says that it was done, whoever was not signalled.
     ask("signal-all");
     assert!(!stage.victim.is_signalled());
@@ -332,6 +353,62 @@ fn everybody_of_a_user_is_signalled_without_walls() {
     }
 }
 
+/// Where the kernel's Landlock has no scope for signals, the list of calls has to do: a game that shares its user
+/// signals itself and nobody else.
+#[test]
+fn without_landlock_a_game_that_shares_its_user_signals_nobody_else() {
+    let prey = Prey::lay_out();
+    let stage = Stage::of(unprivileged(&prey), prey, "landlock = false");
+    let ask = |words: &str| stage.victim.ask(&stage.muster, words);
+    let other = Game::start(&stage.muster, "bad");
+    for pid in [other.pid, stage.muster.pid(), stage.muster.launcher()] {
+        assert!(ask(&format!("signal {pid}")).is_denied(), "{pid}");
+        assert!(ask(&format!("signal -{pid}")).is_denied(), "{pid}");
+    }
+    ask("signal-all");
+    assert!(!other.is_signalled());
+    assert!(!ask("signal-own").is_denied());
+}
+
+/// A program that binds its port makes sockets for UDP, and for TCP where Landlock says which ports; no others.
+#[test]
+fn a_program_that_binds_its_port_makes_no_other_kind_of_socket() {
+    let keys = "players = 1\nwarm = 0\ncontract = \"plain\"\nbind = \"game\"";
+    let python = "/usr/bin/python3";
+    if !Path::new(python).exists() {
+        return println!("skipped: no {python}");
+    }
+    let script = "\
+import os, socket as s
+def attempt(name, *kind):
+    try: s.socket(*kind); print(name, 'made', flush=True)
+    except OSError as error: print(name, 'error', error.errno, flush=True)
+attempt('udp', s.AF_INET, s.SOCK_DGRAM)
+attempt('udp6', s.AF_INET6, s.SOCK_DGRAM, s.IPPROTO_UDP)
+attempt('tcp', s.AF_INET, s.SOCK_STREAM)
+attempt('mptcp', s.AF_INET, s.SOCK_STREAM, 262)
+attempt('sctp', s.AF_INET, s.SOCK_STREAM, 132)
+attempt('ping', s.AF_INET, s.SOCK_DGRAM, s.IPPROTO_ICMP)
+game = s.socket(s.AF_INET, s.SOCK_DGRAM)
+game.bind(('127.0.0.1', int(os.environ['MUSTER_PORT'])))
+print('done', flush=True)
+game.recv(100)
+";
+    let muster = Setup::default().mode("bad", &[python, "-c", script], keys).start();
+    muster.join("bad", "ada").assignment(SOON).unwrap();
+    muster.log().wait_for(&["output game=", ": done"]);
+    for (name, end) in [
+        ("udp", "made"),
+        ("udp6", "made"),
+        ("mptcp", "error 1"),
+        ("sctp", "error 1"),
+        ("ping", "error 1"),
+    ] {
+        let words = format!(": {name} {end}");
+        assert_eq!(muster.log().lines_with(&["output game=", &words]).len(), 1, "{words}");
+    }
+}
+
 /// A program that makes root of whoever runs it makes nothing of a game.
 #[test]
 fn no_new_privileges_alone() {
@@ -375,6 +452,14 @@ fn calls_that_are_not_on_the_default_list() {
         assert_eq!(&error_of(&walls), if is_missing { &missing } else { &denied }, "{call}");
         assert_ne!(error_of(&free), denied, "{call}");
     }
+    // abort(3) signals a thread by this call; which thread that is it names itself.
+    let daemon = walls.muster.pid();
+    let words = |of: i32| {
+        format!("spawn {PERL} -e print(syscall({},{of},{of},0)<0?$!+0:0)", libc::SYS_tgkill)
+    };
+    let ask = |stage: &Stage, of: i32| stage.victim.ask(&stage.muster, &words(of));
+    assert_eq!(ask(&walls, daemon), Answer::Done(denied));
+    assert_eq!(ask(&free, free.muster.pid()), Answer::Done("0".to_owned()));
 }
 
 /// Each of them is answered with another error than EPERM where it may be made.

@@ -112,3 +112,36 @@ fn limits_alone() {
     game.tell("spin");
     stage.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
 }
+
+/// Processes that make two and end, as fast as they can and without a program to load, outlive no game: neither where
+/// each has a user of its own, nor where Muster is not root and all share one.
+#[test]
+fn a_hydra_is_gone_with_its_game() {
+    let Some(prey) = rustix::process::getuid().is_root().then(tests::Prey::lay_out) else { return };
+    let other = 40_000 + std::process::id() % 20_000;
+    let unprivileged = Setup::default().beside(prey.directory.path()).user(other);
+    for setup in [Setup::default(), unprivileged] {
+        let program = prey.program.to_str().unwrap();
+        let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\
+                    processes_max = 24";
+        let setup = setup.ports(2).mode("greedy", &[program, "leaves-hydra"], keys);
+        let muster = setup.mode("honest", &[program, "probes"], keys).start();
+        let honest = Game::start(&muster, "honest");
+        for number in 1..=3 {
+            let game = Game::start(&muster, "greedy");
+            muster.log().wait_for_count(number, &["output game=", ": grown"]);
+            // It counts against nobody else's limit.
+            plays(&muster, &honest);
+            game.end(&muster);
+            muster.log().wait_for_count(number, &["port free"]);
+            let left: Vec<i32> = tests::proc::children(muster.pid())
+                .into_iter()
+                .filter(|pid| proc::is_alive(*pid))
+                .collect();
+            // The launcher, and the honest game.
+            assert_eq!(left.len(), 2, "{left:?}");
+        }
+        honest.end(&muster);
+        assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
+    }
+}

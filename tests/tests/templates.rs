@@ -494,3 +494,52 @@ fn leftovers_die_before_the_port_comes_back() {
         no_match_was_harmed(&muster);
     }
 }
+
+/// Forks of one template have one user. Each is in a Landlock domain of its own: none reads or writes in another's
+/// directory, signals it, or takes its descriptors.
+#[test]
+fn forks_of_one_template_are_out_of_each_others_reach() {
+    let prey = tests::Prey::lay_out();
+    let orders = prey.path("orders");
+    let program = prey.program.to_str().unwrap();
+    let keys = format!(
+        "players = 1\ntemplate = true\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\nread = [\"{}\"]",
+        prey.directory.path().display()
+    );
+    let command = [program, "template-probes", &orders];
+    let muster = Setup::default().mode("bad", &command, &keys).start();
+    let start = |number| {
+        let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();
+        muster.log().wait_for_count(number, &["output game=", ": tried all"]);
+        let of_match = format!("match={} ", assigned.match_id);
+        pid(&muster.log().wait_for(&["match assigned", &of_match]))
+    };
+    let victim = start(1);
+    let directory = std::fs::read_link(format!("/proc/{victim}/cwd")).unwrap();
+    let directory = directory.to_str().unwrap();
+    let (daemon, template) = (muster.pid(), template(&muster, 1));
+    let mut words = vec![
+        format!("read {directory}/secret"),
+        format!("write {directory}/secret"),
+        format!("list {directory}"),
+        format!("create {directory}/new"),
+    ];
+    for pid in [victim, template, daemon] {
+        words.push(format!("signal {pid}"));
+        words.push(format!("signal -{pid}"));
+        words.push(format!("join-group {pid}"));
+        words.push(format!("descriptor {pid} 4"));
+        words.push(format!("limit {pid}"));
+    }
+    let allowed = [format!("read {orders}"), "create own".to_owned()];
+    std::fs::write(&orders, [&words[..], &allowed].concat().join("\n")).unwrap();
+    start(2);
+    let answer = |words: &str| muster.log().wait_for(&["output game=", &format!(": {words}: ")]);
+    for words in words {
+        assert!(answer(&words).contains(": denied "), "{}", answer(&words));
+    }
+    for words in allowed {
+        assert!(answer(&words).contains(": done "), "{}", answer(&words));
+    }
+    assert!(proc::is_alive(victim) && proc::is_alive(template));
+}

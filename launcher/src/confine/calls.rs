@@ -22,7 +22,25 @@ pub(super) struct Use {
 
 /// The filters of one mode, by use.
 pub(super) struct Calls {
-    filters: Vec<(Use, BpfProgram)>,
+    filters: Vec<(Use, Filter)>,
+}
+
+/// A filter that is complete but for the id of the process that installs it.
+pub(crate) struct Filter {
+    pub(crate) program: BpfProgram,
+    /// The instructions that compare with that id.
+    pub(crate) own_pid_at: Vec<usize>,
+}
+
+/// Stands in a filter for the id of the process that installs it. No process has such an id: PID_MAX_LIMIT is 2^22.
+const OWN_PID: u32 = 0x4D75_7374;
+
+impl Filter {
+    fn new(allowed: &[Allowed]) -> Self {
+        let program = tree::lay_out(allowed, MISSING, NEWER);
+        let own_pid_at = (0..program.len()).filter(|at| program[*at].k == OWN_PID).collect();
+        Self { program, own_pid_at }
+    }
 }
 
 /// What the games of a mode are allowed besides what all are.
@@ -30,6 +48,8 @@ pub(super) struct Calls {
 pub(super) struct Besides {
     /// Sockets of the internet: they are in the host's network.
     pub(super) internet: bool,
+    /// And TCP among them: Landlock says on which ports, or the operator gave them the network as it is.
+    pub(super) tcp: bool,
     /// Unix sockets to connect to by name: every place is covered where those of other programs are, and those that
     /// are elsewhere are closed to its user.
     pub(super) unix: bool,
@@ -38,6 +58,22 @@ pub(super) struct Besides {
     pub(super) naming: bool,
     /// To set how its threads run, by their numbers: nobody else has its user.
     pub(super) own_threads: bool,
+    /// To signal processes by their numbers: Landlock keeps a game's signals inside, or nobody else has its user.
+    pub(super) signals: bool,
+}
+
+#[cfg(test)]
+impl Besides {
+    fn everything(is_allowed: bool) -> Self {
+        Self {
+            internet: is_allowed,
+            tcp: is_allowed,
+            unix: is_allowed,
+            naming: is_allowed,
+            own_threads: is_allowed,
+            signals: is_allowed,
+        }
+    }
 }
 
 /// What a condition says of one argument of a call.
@@ -57,20 +93,20 @@ impl Calls {
                 let used = Use { is_dynamic, is_template };
                 let mut allowed = match profile {
                     Profile::Off => Vec::new(),
-                    Profile::Default => default_calls(besides),
-                    Profile::Strict => strict_calls(used),
+                    Profile::Default => default_calls(used, besides),
+                    Profile::Strict => strict_calls(used, besides),
                 };
                 if is_template {
                     allowed.extend(template_calls());
                 }
                 allowed.push(run_program(program_fd));
-                filters.push((used, tree::lay_out(&allowed, MISSING, NEWER)));
+                filters.push((used, Filter::new(&allowed)));
             }
         }
         Self { filters }
     }
 
-    pub(super) fn filter(&self, used: Use) -> Option<&BpfProgram> {
+    pub(super) fn filter(&self, used: Use) -> Option<&Filter> {
         self.filters.iter().find(|(of, _)| *of == used).map(|(_, filter)| filter)
     }
 }
@@ -106,6 +142,26 @@ fn freely(calls: &[c_long]) -> Vec<Allowed> {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
+fn is(index: u8, value: i32) -> Argument {
+    Argument(index, Op::Eq, u64::from(value.unsigned_abs()))
+}
+
+fn is_not(index: u8, value: i32) -> Argument {
+    Argument(index, Op::Ne, u64::from(value.unsigned_abs()))
+}
+
+/// The argument is the id of the process that installs the filter.
+fn is_itself(index: u8) -> Argument {
+    Argument(index, Op::Eq, u64::from(OWN_PID))
+}
+
+/// A socket's type, whatever the flags that come with it.
+fn is_type(index: u8, kind: i32) -> Argument {
+    let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
+    let beyond = !u64::from(flags.unsigned_abs()) & 0xFFFF_FFFF;
+    Argument(index, Op::MaskedEq(beyond), u64::from(kind.unsigned_abs()))
+}
+
 /// Reading, writing and waiting on what is open; memory; time; an end.
 const PLAIN: &[c_long] = &[
     libc::SYS_read,
@@ -138,7 +194,6 @@ const PLAIN: &[c_long] = &[
     libc::SYS_getsockname,
     libc::SYS_getpeername,
     libc::SYS_getsockopt,
-    libc::SYS_setsockopt,
     libc::SYS_shutdown,
     libc::SYS_munmap,
     libc::SYS_mremap,
@@ -198,26 +253,27 @@ const OLD_PLAIN: &[c_long] = &[
 const OLD_PLAIN: &[c_long] = &[];
 
 /// Playing, with what is there at birth: nothing is opened, made, run or told to others.
-fn strict_calls(used: Use) -> Vec<Allowed> {
-    let mut calls = [freely(PLAIN), freely(OLD_PLAIN)].concat();
-    let equal = |index, value: i32| Argument(index, Op::Eq, u64::from(value.unsigned_abs()));
+fn strict_calls(used: Use, besides: Besides) -> Vec<Allowed> {
+    let mut calls = [freely(PLAIN), freely(OLD_PLAIN), socket_options(besides)].concat();
     for command in
         [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC]
     {
-        calls.push((libc::SYS_fcntl, vec![equal(1, command)]));
+        calls.push((libc::SYS_fcntl, vec![is(1, command)]));
     }
     calls.push((libc::SYS_ioctl, vec![Argument(1, Op::Eq, u64::from(libc::FIONBIO as u32))]));
     // Names and its own readability by others; nothing that gives a right.
     for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_VMA] {
-        calls.push((libc::SYS_prctl, vec![equal(0, option)]));
+        calls.push((libc::SYS_prctl, vec![is(0, option)]));
     }
     // Limits of its own are asked, and lowered; what was lowered for it cannot be raised.
-    calls.push((libc::SYS_prlimit64, vec![equal(0, 0)]));
-    // How a program aborts, which is the only signal that it can send.
-    calls.push((libc::SYS_tgkill, vec![equal(2, libc::SIGABRT)]));
-    // How a program in safe Rust can take what it inherited; others' descriptors are out of reach of its user, and of
-    // its Landlock domain.
-    calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_pidfd_getfd]));
+    calls.push((libc::SYS_prlimit64, vec![is(0, 0)]));
+    if !used.is_template {
+        // How a program aborts, which is the only signal that it can send.
+        calls.push((libc::SYS_tgkill, vec![is_itself(0), is(2, libc::SIGABRT)]));
+    }
+    // How a program in safe Rust can take what it inherited. It can name nobody but itself, or its template.
+    calls.push((libc::SYS_pidfd_open, vec![is_itself(0)]));
+    calls.extend(freely(&[libc::SYS_pidfd_getfd]));
     if used.is_dynamic {
         calls.extend(freely(LOADING));
         calls.push(read_only(libc::SYS_openat, 2));
@@ -295,17 +351,14 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_pipe2,
     libc::SYS_memfd_create,
     libc::SYS_inotify_init1,
-    libc::SYS_inotify_add_watch,
     libc::SYS_inotify_rm_watch,
     libc::SYS_fcntl,
-    libc::SYS_ioctl,
     libc::SYS_fgetxattr,
     libc::SYS_getxattr,
     libc::SYS_lgetxattr,
     libc::SYS_listxattr,
     libc::SYS_llistxattr,
     libc::SYS_flistxattr,
-    libc::SYS_socketpair,
     libc::SYS_bind,
     libc::SYS_listen,
     libc::SYS_accept4,
@@ -327,19 +380,11 @@ const ORDINARY: &[c_long] = &[
     libc::SYS_getitimer,
     libc::SYS_setitimer,
     libc::SYS_futex_waitv,
-    libc::SYS_kill,
-    libc::SYS_tkill,
-    libc::SYS_tgkill,
-    libc::SYS_rt_sigqueueinfo,
-    libc::SYS_rt_tgsigqueueinfo,
     libc::SYS_execve,
     libc::SYS_execveat,
     libc::SYS_wait4,
     libc::SYS_waitid,
-    libc::SYS_pidfd_open,
     libc::SYS_pidfd_getfd,
-    libc::SYS_pidfd_send_signal,
-    libc::SYS_setpgid,
     libc::SYS_getpgid,
     libc::SYS_setsid,
     libc::SYS_getsid,
@@ -421,15 +466,127 @@ const NAMING: &[c_long] = &[
 const OWN_THREADS: &[c_long] =
     &[libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
 
-/// The part of a socket's type that is not its flags; linux/net.h.
-const SOCKET_KIND: u64 = 0xF;
-
 /// Policies for threads that wait their turn; sched(7).
 const TURNS: [i32; 3] = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
 
-fn default_calls(besides: Besides) -> Vec<Allowed> {
+/// What an ordinary program asks of what it has open. Others tell about the host's network, or put words into
+/// terminals.
+const REQUESTS: &[libc::Ioctl] = &[
+    libc::FIONBIO,
+    libc::FIONREAD,
+    libc::FIOCLEX,
+    libc::FIONCLEX,
+    libc::TIOCOUTQ,
+    libc::TIOCGWINSZ,
+    libc::TCGETS,
+];
+
+/// Options of a socket. Not those that make it hear what others are sent, or bind it to a device of the host; and
+/// one that Muster bound cannot share its port.
+fn socket_options(besides: Besides) -> Vec<Allowed> {
+    /// Joining a group, from any source or from one; the same numbers in linux/in.h and linux/in6.h.
+    const MCAST_JOIN_GROUP: i32 = 42;
+    const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
+    let mut of_socket = vec![
+        is(1, libc::SOL_SOCKET),
+        is_not(2, libc::SO_BINDTODEVICE),
+        is_not(2, libc::SO_BINDTOIFINDEX),
+        is_not(2, libc::SO_ATTACH_FILTER),
+        is_not(2, libc::SO_ATTACH_BPF),
+    ];
+    if !besides.internet {
+        of_socket.push(is_not(2, libc::SO_REUSEPORT));
+    }
+    let of_ipv4 = vec![
+        is(1, libc::IPPROTO_IP),
+        is_not(2, libc::IP_ADD_MEMBERSHIP),
+        is_not(2, libc::IP_ADD_SOURCE_MEMBERSHIP),
+        is_not(2, MCAST_JOIN_GROUP),
+        is_not(2, MCAST_JOIN_SOURCE_GROUP),
+    ];
+    let of_ipv6 = vec![
+        is(1, libc::IPPROTO_IPV6),
+        is_not(2, libc::IPV6_ADD_MEMBERSHIP),
+        is_not(2, libc::IPV6_JOIN_ANYCAST),
+        is_not(2, MCAST_JOIN_GROUP),
+        is_not(2, MCAST_JOIN_SOURCE_GROUP),
+    ];
+    let of_transport = [libc::IPPROTO_TCP, libc::IPPROTO_UDP].map(|level| vec![is(1, level)]);
+    let all = [of_socket, of_ipv4, of_ipv6].into_iter().chain(of_transport);
+    all.map(|arguments| (libc::SYS_setsockopt, arguments)).collect()
+}
+
+/// Sockets of a game's own making. A pair of datagrams would reach every socket that the file system shows, and
+/// other protocols of TCP's type pass by Landlock.
+fn sockets(besides: Besides) -> Vec<Allowed> {
+    let mut calls = Vec::new();
+    for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
+        let arguments = vec![is(0, libc::AF_UNIX), is_type(1, kind), is(2, 0)];
+        calls.push((libc::SYS_socketpair, arguments.clone()));
+        if besides.unix {
+            calls.push((libc::SYS_socket, arguments));
+        }
+    }
+    if besides.internet {
+        let udp = (libc::SOCK_DGRAM, libc::IPPROTO_UDP);
+        let tcp = besides.tcp.then_some((libc::SOCK_STREAM, libc::IPPROTO_TCP));
+        for (kind, protocol) in [udp].into_iter().chain(tcp) {
+            for family in [libc::AF_INET, libc::AF_INET6] {
+                for protocol in [0, protocol] {
+                    let arguments = vec![is(0, family), is_type(1, kind), is(2, protocol)];
+                    calls.push((libc::SYS_socket, arguments));
+                }
+            }
+        }
+        // How C libraries list the addresses of the host (getifaddrs(3)). To change them is a right that no game has.
+        let netlink = vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)];
+        calls.push((libc::SYS_socket, netlink));
+    }
+    calls
+}
+
+/// Signals, and process groups. `kill` with 0 is for the caller's own group, which no other game can be in: each
+/// leads a session of its own.
+///
+/// A fork of a template has an id that nobody knows before, and siblings that the kernel would let it signal: it
+/// signals nobody. Where nothing else keeps games apart that share a user, a game signals only itself.
+fn signals(used: Use, besides: Besides) -> Vec<Allowed> {
+    let mut calls = vec![(libc::SYS_kill, vec![is(0, 0)])];
+    if used.is_template {
+        calls.push((libc::SYS_pidfd_open, vec![is_itself(0)]));
+        calls.push((libc::SYS_setpgid, vec![is(0, 0), is(1, 0)]));
+        return calls;
+    }
+    calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_setpgid]));
+    if !besides.signals {
+        let at_itself = SIGNALS.iter().map(|call| (*call, vec![is_itself(0)]));
+        calls.extend(at_itself);
+        return calls;
+    }
+    calls.extend(freely(SIGNALS));
+    calls.extend(freely(&[libc::SYS_pidfd_send_signal]));
+    calls
+}
+
+/// Calls that signal a process, which their first argument names.
+const SIGNALS: &[c_long] = &[
+    libc::SYS_kill,
+    libc::SYS_tkill,
+    libc::SYS_tgkill,
+    libc::SYS_rt_sigqueueinfo,
+    libc::SYS_rt_tgsigqueueinfo,
+];
+
+fn default_calls(used: Use, besides: Besides) -> Vec<Allowed> {
     let mut calls =
         [freely(PLAIN), freely(OLD_PLAIN), freely(ORDINARY), freely(OLD_ORDINARY)].concat();
+    calls.extend(socket_options(besides));
+    calls.extend(sockets(besides));
+    calls.extend(signals(used, besides));
+    calls.extend(REQUESTS.iter().map(|request| {
+        // The kernel takes the number of a request as 32 bits.
+        (libc::SYS_ioctl, vec![Argument(1, Op::Eq, u64::from(*request as u32))])
+    }));
     // Threads and processes, but no namespaces, in which a process has rights that it has not here.
     let namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
@@ -468,32 +625,21 @@ fn default_calls(besides: Besides) -> Vec<Allowed> {
     for (calls_of, is_allowed) in [(NAMING, besides.naming), (OWN_THREADS, besides.own_threads)] {
         calls.extend(freely(if is_allowed { calls_of } else { &[] }));
     }
-    if besides.unix {
-        // Streams and packets alone.
-        for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
-            let kind = u64::from(kind.unsigned_abs());
-            let is_kind = Op::MaskedEq(SOCKET_KIND);
-            let family = Argument(0, Op::Eq, u64::from(libc::AF_UNIX.unsigned_abs()));
-            calls.push((libc::SYS_socket, vec![family, Argument(1, is_kind, kind)]));
-        }
-    }
-    if besides.internet {
-        for family in [libc::AF_INET, libc::AF_INET6] {
-            let family = u64::from(family.unsigned_abs());
-            calls.push((libc::SYS_socket, vec![Argument(0, Op::Eq, family)]));
-        }
-        // How C libraries list the addresses of the host (getifaddrs(3)). To change them is a right that no game has.
-        let (family, route) = (libc::AF_NETLINK, libc::NETLINK_ROUTE);
-        let netlink = [(0, family), (2, route)]
-            .map(|(at, value)| Argument(at, Op::Eq, u64::from(value.unsigned_abs())));
-        calls.push((libc::SYS_socket, netlink.to_vec()));
-    }
     calls
 }
 
 /// What a template does besides: it forks siblings, which take their places.
 fn template_calls() -> Vec<Allowed> {
-    let mut calls = freely(&[libc::SYS_setpgid, libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
+    let mut calls = freely(&[libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
+    // A fork leads a process group, and a session; it joins nobody else's.
+    calls.push((libc::SYS_setpgid, vec![is(0, 0), is(1, 0)]));
+    calls.extend(freely(&[libc::SYS_setsid]));
+    // It shuts itself in, with nothing but its own directory beside what all forks have.
+    calls.extend(freely(&[
+        libc::SYS_landlock_create_ruleset,
+        libc::SYS_landlock_add_rule,
+        libc::SYS_landlock_restrict_self,
+    ]));
     // What it loads it reads.
     calls.extend(freely(LOADING));
     calls.push(read_only(libc::SYS_openat, 2));
@@ -531,10 +677,10 @@ mod tests {
     fn all_filters_compile() {
         for profile in [Profile::Default, Profile::Strict] {
             for all in [false, true] {
-                let besides = Besides { internet: all, unix: all, naming: all, own_threads: all };
-                let calls = Calls::new(profile, 1024, besides);
+                let calls = Calls::new(profile, 1024, Besides::everything(all));
                 for (used, filter) in &calls.filters {
-                    assert!(!filter.is_empty(), "{used:?}");
+                    assert!(!filter.program.is_empty(), "{used:?}");
+                    assert!(!filter.own_pid_at.is_empty(), "{used:?} names itself nowhere");
                 }
             }
         }
@@ -542,10 +688,11 @@ mod tests {
 
     #[test]
     fn what_is_strict_is_less_than_the_default() {
-        let all = Besides { internet: false, unix: false, naming: true, own_threads: true };
-        let ordinary = default_calls(all);
+        let used = |is_dynamic| Use { is_dynamic, is_template: false };
+        let all = Besides { internet: false, ..Besides::everything(true) };
+        let ordinary = default_calls(used(true), all);
         for is_dynamic in [false, true] {
-            for (call, _) in strict_calls(Use { is_dynamic, is_template: false }) {
+            for (call, _) in strict_calls(used(is_dynamic), all) {
                 assert!(ordinary.iter().any(|(of, _)| *of == call), "call {call}");
             }
         }

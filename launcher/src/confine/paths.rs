@@ -1,7 +1,7 @@
 //! Which files a game may reach, and which TCP ports; landlock(7).
 
 use std::cell::RefCell;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
 use std::path::{Path, PathBuf};
 use std::rc::Rc;
 
@@ -75,6 +75,10 @@ pub(crate) struct Paths {
     proc: Option<OwnedFd>,
     /// Whether games are to see themselves in the host's /proc, for want of their own.
     sees_itself: bool,
+    /// Whether the kernel keeps a game's signals inside the game (Landlock's ABI 6, Linux 6.12).
+    pub(super) has_signal_scope: bool,
+    /// Whether the kernel forbids TCP ports (Landlock's ABI 4, Linux 6.7).
+    pub(super) has_tcp_rules: bool,
 }
 
 /// What a game may do over TCP, in whatever network it is.
@@ -159,6 +163,8 @@ impl Paths {
             tcp,
             proc,
             sees_itself,
+            has_signal_scope: scopes_signals(),
+            has_tcp_rules: rules_tcp(),
         })
     }
 
@@ -197,6 +203,15 @@ impl Paths {
         let made = self.make_ruleset(place, &files, None)?.map(Rc::new);
         *self.shared.borrow_mut() = made.clone().map(|made| (identities, made));
         Ok(made)
+    }
+
+    /// The names of what is open to all games, besides their directories: what a template's forks leave open when they
+    /// shut themselves in. Those with a colon cannot be told in the variable that it is for.
+    pub(crate) fn names(&self) -> impl Iterator<Item = PathBuf> {
+        let opened = self.allowed.iter().map(|(path, _)| path.as_fd().as_raw_fd());
+        let names =
+            opened.filter_map(|number| std::fs::read_link(format!("/proc/self/fd/{number}")).ok());
+        names.chain(self.proc.as_ref().map(|_| PathBuf::from("/proc")))
     }
 
     fn make_ruleset(
@@ -244,6 +259,16 @@ fn runtimes() -> impl Iterator<Item = PathBuf> {
         let name = path.file_name().and_then(|name| name.to_str()).unwrap_or_default();
         RUNTIMES.iter().any(|runtime| name.starts_with(runtime)) && path.is_dir()
     })
+}
+
+fn scopes_signals() -> bool {
+    let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    strictly.scope(Scope::Signal).is_ok()
+}
+
+fn rules_tcp() -> bool {
+    let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
+    strictly.handle_access(AccessNet::from_all(NEWEST)).is_ok()
 }
 
 fn identity(file: &PathFd) -> Identity {

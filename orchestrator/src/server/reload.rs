@@ -5,7 +5,7 @@ use matchmaker::Input;
 use super::{Server, talk};
 use crate::admin::Done;
 use crate::config::{Config, Listen, Warning};
-use crate::logging;
+use crate::{logging, users};
 
 /// Reads the configuration as the daemon did at its start.
 pub(crate) type Source = Box<dyn Fn() -> Result<Config, String>>;
@@ -95,7 +95,7 @@ fn keep_what_cannot_change(config: &mut Config, before: &Config) -> Vec<&'static
     keep("ports.bind", config.ports.bind == before.ports.bind);
     keep("ports.public_host", config.ports.public_host == before.ports.public_host);
     keep("limits.lost_timeout", config.limits.lost_timeout == before.limits.lost_timeout);
-    keep("confinement.first_user", config.first_user == before.first_user);
+    keep("confinement.first_user", users::is_choice(config.first_user, before.first_user));
     keep("state.crash_safe", config.crash_safe == before.crash_safe);
     let quarantine = config.ports.quarantine;
     let proxy_from = std::mem::take(&mut config.listen.proxy_from);

@@ -59,6 +59,8 @@ fn misbehave(way: &[&str]) {
         ["executed"] => println!("executed"),
         ["bombs"] => probes::greed::bomb(),
         ["bomb", generations] => probes::greed::explode(generations.parse().unwrap()),
+        ["leaves-hydra"] => probes::greed::leave_hydra(),
+        ["template-probes", orders] => template::probe_from_a_fork(Path::new(orders)),
         ["leaves-fugitives"] => probes::greed::leave_fugitives(),
         ["flees", until] => probes::greed::flee(until.parse().unwrap()),
         ["hogs"] => probes::greed::hog(),

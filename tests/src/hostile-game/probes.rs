@@ -18,7 +18,7 @@ use nix::sys::signal::{SigSet, Signal};
 use crate::contract::Game;
 
 /// What could be done, or why not.
-type Outcome = io::Result<String>;
+pub(crate) type Outcome = io::Result<String>;
 
 /// Tries what datagrams name, until one says `end`.
 pub(crate) fn answer() {
@@ -34,6 +34,8 @@ pub(crate) fn answer() {
         let outcome = match words[..] {
             ["end"] => return,
             ["descriptors"] => Ok(format!("{open:?}")),
+            ["option", name] => network::set_option(&game.socket, name),
+            ["interface", name] => network::ask_for_interface(&game.socket, name),
             ["send", port] => network::send(&game.socket, port.parse().unwrap()),
             ref words => attempt(words),
         };
@@ -45,7 +47,7 @@ pub(crate) fn answer() {
     }
 }
 
-fn attempt(words: &[&str]) -> Outcome {
+pub(crate) fn attempt(words: &[&str]) -> Outcome {
     match *words {
         ["read", path] => files::read(path),
         ["list", path] => files::list(path),
@@ -54,6 +56,7 @@ fn attempt(words: &[&str]) -> Outcome {
         ["move", path] => files::rename(path),
         ["chmod", path] => files::change_mode(path),
         ["fill", path, bytes] => files::fill(path, bytes.parse().unwrap()),
+        ["watch", path] => files::watch(path),
         ["device", path] => files::make_device(path),
 
         ["exec", program, ref arguments @ ..] => programs::exec(program, arguments),
@@ -65,9 +68,13 @@ fn attempt(words: &[&str]) -> Outcome {
         ["tcp", port] => network::connect_tcp(port.parse().unwrap()),
         ["udp", port] => network::send_anew(port.parse().unwrap()),
         ["unix", path] => network::connect_unix(path),
+        ["datagrams", path] => network::send_by_pair(path),
+        ["pair", kind] => network::pair(kind),
         ["abstract", name] => network::connect_abstract(name),
 
         ["signal", pid] => processes::signal(pid.parse().unwrap()),
+        ["signal-own"] => processes::signal_own(),
+        ["join-group", pid] => processes::join_group(pid.parse().unwrap()),
         ["signal-all"] => processes::signal_all(),
         ["trace", pid] => processes::trace(pid.parse().unwrap()),
         ["peek", pid, address] => processes::peek(pid.parse().unwrap(), address.parse().unwrap()),

@@ -134,6 +134,26 @@ fn leave(what: &str, descriptors: Vec<OwnedFd>) {
     println!("left pid={}", pid.trim());
 }
 
+/// A game of a template that keeps its part of the contract, and tries as soon as its match starts what a file names,
+/// a line each. What came of it is printed.
+pub(crate) fn probe_from_a_fork(orders: &Path) {
+    game_child::template(|| Ok::<_, std::convert::Infallible>(())).unwrap();
+    let options = game_child::Options::default();
+    let played = game_child::run(&options, |setup| {
+        for order in std::fs::read_to_string(orders).unwrap_or_default().lines() {
+            let words: Vec<&str> = order.split(' ').collect();
+            match crate::probes::attempt(&words) {
+                Ok(what) => println!("{order}: done {what}"),
+                Err(why) => println!("{order}: denied {why}"),
+            }
+        }
+        std::fs::write("secret", "this game's own").unwrap();
+        println!("tried all");
+        Ok(game_child::echo::Echo::new(setup))
+    });
+    played.unwrap();
+}
+
 /// The template's end of its channel.
 struct Template {
     channel: OwnedFd,

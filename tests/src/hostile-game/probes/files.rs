@@ -60,3 +60,11 @@ pub(super) fn make_device(path: &str) -> Outcome {
     let removed = fs::remove_file(path);
     Ok(format!("made it, removed it: {removed:?}"))
 }
+
+/// Asks to be told what is done in a directory.
+pub(super) fn watch(path: &str) -> Outcome {
+    use rustix::fs::inotify;
+    let watches = inotify::init(inotify::CreateFlags::CLOEXEC)?;
+    inotify::add_watch(&watches, path, inotify::WatchFlags::CREATE)?;
+    Ok("watches it".to_owned())
+}

@@ -7,6 +7,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use nix::unistd::setsid;
+use process::{Forked, fork_sibling};
 
 use crate::contract::{Game, hang};
 
@@ -55,6 +56,38 @@ pub(crate) fn leave_fugitives() {
         insist(&mut again(&["flees", &seconds.to_string()]), seconds);
     }
     game.await_order("end");
+}
+
+/// Leaves processes that make two others and end, without running a program, and ends when it is told to.
+pub(crate) fn leave_hydra() {
+    let game = Game::started();
+    let until = SystemTime::now() + FLIGHT;
+    if let Ok(Forked::Child) = fork_sibling() {
+        grow(until);
+    }
+    // Whoever of them comes first takes what is free of the limit; all are there within this time.
+    std::thread::sleep(Duration::from_millis(100));
+    println!("grown");
+    game.await_order("end");
+}
+
+/// Makes two, as far as that is not refused, and is gone; or stays to try again where it cannot.
+fn grow(until: SystemTime) -> ! {
+    while SystemTime::now() < until {
+        let _ = setsid();
+        let mut made = 0;
+        for _ in 0..2 {
+            match fork_sibling() {
+                Ok(Forked::Child) => grow(until),
+                Ok(Forked::Parent(_)) => made += 1,
+                Err(_) => {}
+            }
+        }
+        if made > 0 {
+            break;
+        }
+    }
+    std::process::exit(0)
 }
 
 /// Has a successor in a session of its own that says nothing of whose it is, and is gone.

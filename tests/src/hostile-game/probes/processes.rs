@@ -35,6 +35,19 @@ pub(super) fn signal(pid: i32) -> Outcome {
     Ok("may send it signals".to_owned())
 }
 
+/// What programs do to themselves: garbage collectors, and whoever raises a signal.
+pub(super) fn signal_own() -> Outcome {
+    nix::sys::signal::raise(Signal::SIGURG)?;
+    kill(Pid::this(), None)?;
+    kill(Pid::from_raw(0), None)?;
+    Ok("signalled itself".to_owned())
+}
+
+pub(super) fn join_group(pid: i32) -> Outcome {
+    nix::unistd::setpgid(Pid::from_raw(0), Pid::from_raw(pid))?;
+    Ok("joined its group".to_owned())
+}
+
 /// A signal that does nothing where it is not waited for. Whether anybody got it the kernel does not say.
 pub(super) fn signal_all() -> Outcome {
     kill(Pid::from_raw(-1), Signal::SIGURG)?;

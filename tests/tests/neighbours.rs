@@ -1,0 +1,106 @@
+//! Two daemons on one host, and others who happen to have the same numbers (row 44): none touches what is another's.
+
+use std::os::unix::process::CommandExt as _;
+use std::process::{Child, Command};
+
+use tests::{Game, Muster, SOON, Setup, proc};
+
+fn is_root() -> bool {
+    let is_root = rustix::process::getuid().is_root();
+    if !is_root {
+        println!("skipped: only root has users to give to games");
+    }
+    is_root
+}
+
+/// Games that leave a process behind, and games that stay, on one port of an address.
+fn neighbour(setup: Setup, address: &str) -> Muster {
+    let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"";
+    let address = format!("bind = \"{address}\"\npublic_host = \"{address}\"");
+    let setup = setup.ports(1).config(&address);
+    let setup = setup.confined_hostile("leaves", &["leaves", "daemon"], keys);
+    setup.confined_hostile("stays", &["probes"], keys).start()
+}
+
+/// A process of a user who is none of Muster's.
+struct Bystander(Child);
+
+impl Bystander {
+    fn of(user: u32) -> Self {
+        Self(Command::new("sleep").arg("60").uid(user).gid(user).spawn().unwrap())
+    }
+
+    fn is_alive(&self) -> bool {
+        proc::is_alive(i32::try_from(self.0.id()).unwrap())
+    }
+}
+
+impl Drop for Bystander {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}
+
+/// Same ports on two addresses, same configuration of users: the games are those of different users, and what becomes
+/// of one daemon's games is nothing to the other's.
+#[test]
+fn two_daemons_with_the_same_ports_give_their_games_different_users() {
+    if !is_root() {
+        return;
+    }
+    let one = neighbour(Setup::default(), "127.0.0.2");
+    let other = neighbour(Setup::default().ports_of(&one), "127.0.0.3");
+    let stays = Game::start(&other, "stays");
+    for number in 1..=2 {
+        one.join("leaves", "ada").assignment(SOON).unwrap();
+        one.log().wait_for_count(number, &["port free"]);
+    }
+    assert!(proc::is_alive(stays.pid), "{}", other.log().text());
+    let mine = Game::start(&one, "stays");
+    assert_ne!(mine.user(), stays.user());
+}
+
+/// Nobody is killed for the number of his user.
+#[test]
+fn a_process_that_runs_as_a_games_user_is_no_leftover() {
+    if !is_root() {
+        return;
+    }
+    let muster = neighbour(Setup::default(), "127.0.0.1");
+    let game = Game::start(&muster, "stays");
+    let bystander = Bystander::of(game.user());
+    game.end(&muster);
+    muster.log().wait_for_count(1, &["port free"]);
+    muster.join("leaves", "ada").assignment(SOON).unwrap();
+    muster.log().wait_for_count(2, &["port free"]);
+    assert!(bystander.is_alive());
+}
+
+/// The users stay those of the daemon over an upgrade and a crash, as its games run as them; when it is gone for good
+/// they are free. Who asks for users that are another's is refused, and told whose they are.
+#[test]
+fn users_are_claimed_for_as_long_as_there_is_the_daemon() {
+    if !is_root() {
+        return;
+    }
+    // No other test has these.
+    let first = 1_000_000_000 + (std::process::id() % 1_000) * 200_000;
+    let users = format!("[confinement]\nfirst_user = {first}\n");
+    let setup =
+        || Setup::default().config(&users).mode("echo", &["muster-game", "echo"], "warm = 0");
+    let refused = |pid: i32| {
+        let (code, said) = setup().start_in_vain();
+        assert_eq!(code, Some(69), "{said}");
+        assert!(said.contains(&format!("(pid {pid})")) && said.contains("first_user"), "{said}");
+    };
+    let muster = setup().kept("10s").start();
+    refused(muster.pid());
+    muster.upgrade(None).unwrap();
+    refused(muster.pid());
+    muster.crash();
+    muster.log().wait_for_count(2, &["listening tcp="]);
+    refused(muster.pid());
+    drop(muster);
+    drop(setup().start());
+}
