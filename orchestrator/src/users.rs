@@ -26,7 +26,7 @@ const USERS_PER_CLAIM: u32 = 1 << 16;
 
 /// From one block of users to the next that may be chosen.
 const BLOCK: u32 = 1 << 17;
-const _: () = assert!(launcher::USERS <= BLOCK && BLOCK % USERS_PER_CLAIM == 0);
+const _: () = assert!(launcher::USERS <= BLOCK && BLOCK.is_multiple_of(USERS_PER_CLAIM));
 
 /// Blocks that are tried, from the default on.
 const BLOCKS_MAX: u32 = 256;

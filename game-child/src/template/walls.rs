@@ -3,7 +3,7 @@
 //! its siblings are not; and which its signals, and connections to abstract sockets, do not leave. landlock(7).
 
 use std::env;
-use std::ffi::OsString;
+use std::ffi::OsStr;
 use std::io;
 use std::path::Path;
 
@@ -27,11 +27,11 @@ pub(super) struct Walls {
 impl Walls {
     /// Opens what Muster names. `None`: no walls are wanted.
     pub(super) fn prepare() -> Option<Self> {
-        Some(Self::of(env::var_os(PATHS)?))
+        Some(Self::of(&env::var_os(PATHS)?))
     }
 
-    fn of(paths: OsString) -> Self {
-        let paths = env::split_paths(&paths).filter(|path| path.is_absolute());
+    fn of(paths: &OsStr) -> Self {
+        let paths = env::split_paths(paths).filter(|path| path.is_absolute());
         Self { shared: paths.filter_map(|path| PathFd::new(path).ok()).collect() }
     }
 
