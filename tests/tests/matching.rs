@@ -164,6 +164,8 @@ fn who_hangs_up_after_the_assignment_is_still_in_the_match() {
 #[test]
 fn nobody_waits_for_a_ghost() {
     let muster = Setup::default()
+        // All are of one address, and nobody plays.
+        .config("[limits]\nseats_per_address = 0")
         .mode("duel", &["muster-game", "echo"], "warm = 2\nhello_timeout = \"20ms\"")
         .log("info")
         .start();
@@ -205,6 +207,8 @@ fn whoever_stays_is_assigned_whatever_others_do() {
     for seed in 0..6 {
         let muster = Setup::default()
             .ports(2)
+            // All are of one address, and nobody plays.
+            .config("[limits]\nseats_per_address = 0")
             .mode("duel", &["muster-game", "echo"], "warm = 1\nhello_timeout = \"10ms\"")
             .log("info")
             .start();
