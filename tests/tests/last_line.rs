@@ -13,8 +13,7 @@ use tests::{Dice, Muster, Setup, Wire};
 
 /// Games that wait for nobody: a match is over soon after it began.
 fn muster() -> Muster {
-    let limits =
-        "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000\nclose_timeout = \"1m\"";
+    let limits = "[limits]\nseats_per_address = 0\nlines_burst = 1000000\nlines_per_second = 1000000\nclose_timeout = \"1m\"";
     Setup::default()
         .config(limits)
         .mode("duel", &["muster-game", "echo"], "warm = 2\nhello_timeout = \"20ms\"")
