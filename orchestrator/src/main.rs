@@ -108,15 +108,21 @@ fn main() -> ExitCode {
     match run(cli) {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) if is_service => {
-            logging::last_words(&format!("muster: {failure}"));
+            logging::last_words(&in_lines(&failure));
             ExitCode::from(failure.exit_code())
         }
         Err(failure) => {
-            // A configuration has a line for each mistake.
-            failure.to_string().lines().for_each(|line| eprintln!("muster: {line}"));
+            eprintln!("{}", in_lines(&failure));
             ExitCode::from(failure.exit_code())
         }
     }
+}
+
+/// A failure as it is told: a configuration has a line for each mistake.
+fn in_lines(failure: &Failure) -> String {
+    let lines =
+        failure.to_string().lines().map(|line| format!("muster: {line}")).collect::<Vec<_>>();
+    lines.join("\n")
 }
 
 /// Why the daemon could not run, by exit code.
