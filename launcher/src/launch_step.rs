@@ -287,6 +287,20 @@ fn enter_own_namespace(plan: &Plan<'_>) -> Result<(), Stumble> {
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } < 0 {
         return Ok(());
     }
+    // The launcher, whose memory this still is, is not dumpable: then its files in /proc are root's; proc(5). The
+    // program that comes next has memory of its own.
+    // SAFETY: prctl(2), PR_GET_DUMPABLE and PR_SET_DUMPABLE take numbers.
+    let was_dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
+    // SAFETY: as above.
+    check("be seen in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) })?;
+    let mapped = map_user(own);
+    // SAFETY: as above.
+    check("be hidden in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, was_dumpable) })?;
+    mapped?;
+    set_limits(own.limits)
+}
+
+fn map_user(own: &OwnNamespace<'_>) -> Result<(), Stumble> {
     for (file, line) in [(c"self/uid_map", own.user), (c"self/gid_map", own.group)] {
         // SAFETY: openat(2) reads a C string and gives a new descriptor.
         let map = unsafe { libc::openat(own.proc.as_raw_fd(), file.as_ptr(), libc::O_WRONLY) };
@@ -300,7 +314,7 @@ fn enter_own_namespace(plan: &Plan<'_>) -> Result<(), Stumble> {
         };
         check("map its user", i64::try_from(written).unwrap_or(-1))?;
     }
-    set_limits(own.limits)
+    Ok(())
 }
 
 fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
