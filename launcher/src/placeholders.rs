@@ -2,7 +2,8 @@
 //!
 //! A name in braces is a placeholder: a letter or `_`, then letters, digits, `_`, `.`, `+` and `-`. The same in two pairs
 //! of braces, `{{port}}`, stands for itself in one. All other braces are what they are, so that JSON, `{}` and a shell's
-//! `${NAME}` need no thought.
+//! `${NAME}` need no thought. A word of several lines is a script in a language with braces of its own: known
+//! placeholders are filled in, and nothing else in it is changed or refused.
 
 use crate::Contract;
 
@@ -25,7 +26,7 @@ pub fn list(known: &[&str]) -> String {
 /// The placeholders of a word that are not known.
 pub fn unknown<'w>(word: &'w str, known: &[&str]) -> impl Iterator<Item = &'w str> {
     pieces(word).filter_map(move |piece| match piece {
-        Piece::Placeholder(name) if !known.contains(&name) => Some(name),
+        Piece::Placeholder(name) if !is_script(word) && !known.contains(&name) => Some(name),
         Piece::Placeholder(_) | Piece::Text(_) | Piece::Name(_) => None,
     })
 }
@@ -34,6 +35,7 @@ pub fn unknown<'w>(word: &'w str, known: &[&str]) -> impl Iterator<Item = &'w st
 pub(crate) fn fill(word: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let fill = |piece| match piece {
         Piece::Text(text) => text.to_owned(),
+        Piece::Name(name) if is_script(word) => format!("{{{{{name}}}}}"),
         Piece::Name(name) => format!("{{{name}}}"),
         Piece::Placeholder(name) => value(name).unwrap_or_else(|| format!("{{{name}}}")),
     };
@@ -43,6 +45,10 @@ pub(crate) fn fill(word: &str, value: impl Fn(&str) -> Option<String>) -> String
 /// The value of a placeholder for a game on a port.
 pub(crate) fn value(name: &str, contract: Contract, port: u16) -> Option<String> {
     (name == PORT && known(contract).contains(&PORT)).then(|| port.to_string())
+}
+
+fn is_script(word: &str) -> bool {
+    word.contains('\n')
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -118,6 +124,7 @@ mod tests {
             ("x{2}{,3}{ port }{}", "x{2}{,3}{ port }{}", vec![]),
             ("{port", "{port", vec![]),
             ("{é}{", "{é}{", vec![]),
+            ("n=1\nprint(f'{n} {{n}} {port}')", "n=1\nprint(f'{n} {{n}} 7')", vec![]),
             ("", "", vec![]),
         ] {
             assert_eq!(fill(word, |name| value(name, plain, 7)), filled);

@@ -21,7 +21,7 @@ for number in range(1, 65):
 signal.pthread_sigmask(signal.SIG_BLOCK, signal.valid_signals())
 attempt(os.sched_setscheduler, 0, os.SCHED_BATCH, os.sched_param(0))
 attempt(os.sched_setscheduler, 0, os.SCHED_FIFO, os.sched_param(1))
-attempt(os.nice, 7)
+attempt(os.setpriority, os.PRIO_PROCESS, 0, 7)
 attempt(os.sched_setaffinity, 0, {min(os.sched_getaffinity(0))})
 idle = 3 << 13
 ioprio_set = {"x86_64": 251, "aarch64": 30}.get(platform.machine())

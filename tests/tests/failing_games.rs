@@ -120,13 +120,14 @@ fn no_process_to_be_had() {
     set_mode(directory.path(), 0o755);
     fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();
     let setup = Setup::default().beside(directory.path()).ports(2);
-    let setup = setup.mode("bad", &["muster-game", "echo"], "warm = 0");
+    let setup = beside_a_healthy_mode(setup.mode("bad", &["muster-game", "echo"], "warm = 0"));
     // The limit does not bind root, and binds a user with all processes that run in its name.
     let setup = match rustix::process::getuid().is_root() {
         true => setup.user(40_000 + std::process::id() % 20_000),
         false => setup,
     };
     let muster = setup.start();
+    wait_for_the_launcher(&muster);
     limit(&muster, "nproc", "1");
     let waiting = wait_in_vain(&muster);
     muster.log().wait_for(&["game failed", "could not be launched", "Resource temporarily"]);
@@ -141,11 +142,18 @@ fn no_process_to_be_had() {
 fn no_memory_to_be_had() {
     let setup = Setup::default().hostile("bad", &["needs-memory", "1073741824"], "warm = 0");
     let muster = beside_a_healthy_mode(setup).start();
+    wait_for_the_launcher(&muster);
     let size = proc::status(muster.launcher(), "VmSize").unwrap();
     let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
     limit(&muster, "as", &(size * 1024 + 512 * 1024 * 1024).to_string());
     costs_nobody_anything(&muster, || limit(&muster, "as", &usual(Resource::As)));
     muster.log().wait_for(&["output game=", "memory allocation of 1073741824 bytes failed"]);
+}
+
+/// A launcher that begins puts its own limits in order; one that has launched a game has done so.
+fn wait_for_the_launcher(muster: &Muster) {
+    play(&mut muster.join("fine", "zoe"));
+    muster.wait_until_calm("fine", 0);
 }
 
 /// Sets what the running launcher, and each game that it makes, may use. The bound up to which that can be

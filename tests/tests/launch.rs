@@ -261,7 +261,7 @@ fn games_have_no_precedence_over_others() {
     let muster = Setup::default()
         .duel("warm = 1")
         .mode("forked", &["muster-game", "tictactoe"], "warm = 1\ntemplate = true")
-        .after("/bin/sh", "exec nice -n -5 \"$0\" \"$@\"")
+        .after("/bin/sh", "renice -n -5 -p $$ >&2; exec \"$0\" \"$@\"")
         .start();
     muster.log().wait_for_count(2, &["game ready"]);
     let nice = |pid: i32| {

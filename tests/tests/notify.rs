@@ -158,7 +158,10 @@ fn a_manager_that_does_not_read_is_waited_for_by_nobody() {
 fn a_manager_that_is_gone_or_was_never_there_does_no_harm() {
     for address in ["/nowhere/notify", "@nobody-is-here", "vsock:2:1234", ""] {
         let mut muster = Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", address).start();
-        muster.log().wait_for(&["cannot notify"]);
+        // An empty variable is no manager.
+        if !address.is_empty() {
+            muster.log().wait_for(&["cannot notify"]);
+        }
         muster.signal(Signal::SIGTERM);
         let status = muster.wait_for_exit();
         assert_eq!((status.code(), status.signal()), (Some(0), None));

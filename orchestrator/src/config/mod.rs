@@ -25,6 +25,7 @@ use std::time::Duration;
 use launcher::{Confinement, Contract};
 use log::LevelFilter;
 use matchmaker::{ModeId, Skill};
+use protocol::Visible;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
@@ -229,7 +230,7 @@ pub(crate) enum Transport {
 pub(crate) enum ConfigError {
     #[error("cannot read the configuration {}: {source}", path.display())]
     Read { path: PathBuf, source: std::io::Error },
-    #[error("{}:{line}:{column}: {key}: {problem}", path.display())]
+    #[error("{}:{line}:{column}: {key}: {}", path.display(), Visible(problem))]
     Key { path: PathBuf, line: usize, column: usize, key: String, problem: String },
     #[error("{name}: {problem}")]
     Flag { name: &'static str, problem: String },

@@ -289,7 +289,7 @@ mod tests {
             " games: 1 launching, 1 running, 1 warm ",
             "ada, b\\u{1b}[31mb",
             "event 9",
-            "q: quit   the daemon: cpu -  memory -  longest turn 1.5ms",
+            "q: quit   the daemon: cpu -  memory -  longest turn 1.50ms",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
