@@ -264,7 +264,6 @@ impl Confiner {
             .flatten();
         let besides = Besides {
             internet: program.reaches_network(),
-            tcp: !wanted.network || paths.as_ref().is_some_and(|it| it.has_tcp_rules),
             // /run and /dev/shm are covered by namespaces, /tmp is the game's own.
             unix: has_tmp && !shares_user,
             naming: !shares_user || (named_user.is_some() && has_mounts),

@@ -6,7 +6,7 @@ use std::os::unix::process::CommandExt as _;
 use std::path::Path;
 use std::process::Command;
 
-use client::{GameSocket, Lobby};
+use client::{Assignment, GameSocket, Lobby};
 use protocol::WaitReason;
 use rustix::process::{Resource, getrlimit};
 use tests::{Cure, Log, Muster, SOON, Setup, binary, proc, wait_for_reason, wait_until};
@@ -36,8 +36,10 @@ fn wait_in_vain(muster: &Muster) -> [Lobby; 4] {
 
 fn are_served_in_order(mut waiting: [Lobby; 4]) {
     let assigned = waiting.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
-    let places = assigned.each_ref().map(|it| (it.match_id.as_str(), it.slot));
-    assert_eq!(places, [("1", 0), ("1", 1), ("2", 0), ("2", 1)], "the order of their coming");
+    let number = |it: &Assignment| it.match_id.parse::<u64>().unwrap();
+    let first = number(&assigned[0]);
+    let places = assigned.each_ref().map(|it| (number(it) - first, it.slot));
+    assert_eq!(places, [(0, 0), (0, 1), (1, 0), (1, 1)], "the order of their coming");
     let mut games = assigned.map(|assignment| GameSocket::enter(&assignment, SOON).unwrap());
     for game in &mut games {
         game.ping("x", SOON).unwrap();

@@ -46,10 +46,8 @@ impl Filter {
 /// What the games of a mode are allowed besides what all are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Besides {
-    /// Sockets of the internet: they are in the host's network.
+    /// Sockets of the internet: they are in the host's network. On which TCP ports is for Landlock to say, where it is there.
     pub(super) internet: bool,
-    /// And TCP among them: Landlock says on which ports, or the operator gave them the network as it is.
-    pub(super) tcp: bool,
     /// Unix sockets to connect to by name: every place is covered where those of other programs are, and those that
     /// are elsewhere are closed to its user.
     pub(super) unix: bool,
@@ -67,7 +65,6 @@ impl Besides {
     fn everything(is_allowed: bool) -> Self {
         Self {
             internet: is_allowed,
-            tcp: is_allowed,
             unix: is_allowed,
             naming: is_allowed,
             own_threads: is_allowed,
@@ -529,8 +526,8 @@ fn sockets(besides: Besides) -> Vec<Allowed> {
     }
     if besides.internet {
         let udp = (libc::SOCK_DGRAM, libc::IPPROTO_UDP);
-        let tcp = besides.tcp.then_some((libc::SOCK_STREAM, libc::IPPROTO_TCP));
-        for (kind, protocol) in [udp].into_iter().chain(tcp) {
+        let tcp = (libc::SOCK_STREAM, libc::IPPROTO_TCP);
+        for (kind, protocol) in [udp, tcp] {
             for family in [libc::AF_INET, libc::AF_INET6] {
                 for protocol in [0, protocol] {
                     let arguments = vec![is(0, family), is_type(1, kind), is(2, protocol)];

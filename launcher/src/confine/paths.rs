@@ -77,8 +77,6 @@ pub(crate) struct Paths {
     sees_itself: bool,
     /// Whether the kernel keeps a game's signals inside the game (Landlock's ABI 6, Linux 6.12).
     pub(super) has_signal_scope: bool,
-    /// Whether the kernel forbids TCP ports (Landlock's ABI 4, Linux 6.7).
-    pub(super) has_tcp_rules: bool,
 }
 
 /// What a game may do over TCP, in whatever network it is.
@@ -164,7 +162,6 @@ impl Paths {
             proc,
             sees_itself,
             has_signal_scope: scopes_signals(),
-            has_tcp_rules: rules_tcp(),
         })
     }
 
@@ -264,11 +261,6 @@ fn runtimes() -> impl Iterator<Item = PathBuf> {
 fn scopes_signals() -> bool {
     let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
     strictly.scope(Scope::Signal).is_ok()
-}
-
-fn rules_tcp() -> bool {
-    let strictly = Ruleset::default().set_compatibility(CompatLevel::HardRequirement);
-    strictly.handle_access(AccessNet::from_all(NEWEST)).is_ok()
 }
 
 fn identity(file: &PathFd) -> Identity {
