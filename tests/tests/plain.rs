@@ -257,8 +257,8 @@ fn a_port_with_connections_that_are_just_over() {
     muster.wait_until_calm("greets", 0);
     let mut ada = muster.join("greets", "ada");
     wait_for_reason(&mut ada, WaitReason::NoPort);
-    muster.log().wait_for(&["game failed", "its port is taken"]);
-    muster.log().wait_for(&["port returned", &format!("port={port} "), "rests=1s"]);
+    muster.log().wait_for(&["port busy", &format!("port={port}:")]);
+    assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
     let status = muster.operate(&["status"]).unwrap();
     assert!(!status.contains("failing"), "{status}");
 }

@@ -678,7 +678,7 @@ mod tests {
                 for (used, filter) in &calls.filters {
                     assert!(!filter.program.is_empty(), "{used:?}");
                     // Who may signal others needs no number of its own.
-                    let names_itself = used.is_template || !all;
+                    let names_itself = profile == Profile::Strict || used.is_template || !all;
                     assert_eq!(!filter.own_pid_at.is_empty(), names_itself, "{used:?}");
                 }
             }
