@@ -8,7 +8,7 @@
 //! A request becomes a game in `birth`: `executable`, socket, channel, directory, environment, then the `launch_step`,
 //! with the walls that `confine` prepared and `trial` tried. Modes with a template have their games forked by `templates`
 //! instead. What a dead game left is found and ended by `leftovers`, and its files go with
-//! `directories`. `wire` is what daemon and launcher say to each other, `program` what a mode asks for.
+//! `directories`; how many they are while it runs is measured by `meter`. `wire` is what daemon and launcher say to each other, `program` what a mode asks for.
 //!
 //! The launcher has one thread and does one thing after another. So it never mistakes a process that is just
 //! being made for one that was left behind.
@@ -21,6 +21,7 @@ mod executable;
 mod grace;
 mod launch_step;
 mod leftovers;
+mod meter;
 pub mod placeholders;
 mod program;
 mod run;

@@ -59,6 +59,13 @@ impl Program {
         program.into_iter().chain(self.words_that_are_paths()).chain(listed.map(PathBuf::as_path))
     }
 
+    /// The bound for what a game's working directory holds, if there is one to be watched: who opens nothing writes
+    /// nothing.
+    pub(crate) fn directory_max(&self) -> Option<u64> {
+        let confinement = &self.confinement;
+        confinement.limits.directory_max.filter(|_| confinement.seccomp != Profile::Strict)
+    }
+
     /// Whether its games reach the network where players are: they bind their own port there, or are to see all of it.
     pub fn reaches_network(&self) -> bool {
         !self.confinement.network || !self.contract.inherits_socket()
@@ -168,6 +175,9 @@ pub struct Limits {
     pub files_max: u64,
     /// Bytes in a file that it writes.
     pub file_size_max: Option<u64>,
+    /// Bytes in its working directory, and files by them.
+    #[serde(default)]
+    pub directory_max: Option<u64>,
     /// Processes and threads. Counted where the game has a user or a control group of its own.
     pub processes_max: Option<u64>,
 }

@@ -20,6 +20,7 @@ use crate::directories::{Directories, workplace};
 use crate::grace::Grace;
 use crate::launch_step;
 use crate::leftovers::Leftovers;
+use crate::meter::{Excess, Meter};
 use crate::templates::{Outcome, Templates};
 use crate::wire::{Answer, Channel, Fault, Order, Setup, instance};
 
@@ -70,6 +71,8 @@ struct Launcher {
     leftovers: Leftovers,
     /// Where each game works that is not cleaned up.
     workplaces: BTreeMap<u64, PathBuf>,
+    /// What lies there.
+    meter: Meter,
     /// Games that a template did not bring about, and why: whatever it made instead holds their ports.
     unborn: BTreeMap<u64, Fault>,
     grace: Grace,
@@ -91,7 +94,7 @@ impl Launcher {
         let maker = Maker::new(setup);
         let mut leftovers = Leftovers::new(daemon_pid, inherited, adrift);
         let place = maker.setup.place.clone();
-        let mut workplaces = BTreeMap::new();
+        let (mut workplaces, mut meter) = (BTreeMap::new(), Meter::default());
         for it in living {
             // Of a game of a template the user is not its alone.
             let is_forked = maker.program(it.mode).template.is_some();
@@ -99,7 +102,10 @@ impl Launcher {
             let group = maker.make_group(it.mode, &group_of(it.game));
             leftovers.note_launch(it.game, it.pid, user, group);
             let template_of = is_forked.then_some(it.mode);
-            workplaces.insert(it.game, workplace(&place, it.game, template_of));
+            let directory = workplace(&place, it.game, template_of);
+            let max = maker.program(it.mode).directory_max();
+            max.into_iter().for_each(|max| meter.watch(it.game, &directory, max));
+            workplaces.insert(it.game, directory);
         }
         for game in unclean {
             leftovers.note_end(game);
@@ -118,6 +124,7 @@ impl Launcher {
             directories,
             leftovers,
             workplaces,
+            meter,
             unborn: BTreeMap::new(),
             grace,
             own_ports: BTreeMap::new(),
@@ -139,6 +146,7 @@ impl Launcher {
                     Err(error) => return Err(error),
                 }
             }
+            self.measure()?;
             let mut outcomes = Vec::new();
             self.templates.look_after(&mut self.maker, &self.directories, &mut outcomes);
             self.tell(outcomes)?;
@@ -162,7 +170,8 @@ impl Launcher {
             let has_chores = self.directories.has_discarded() || self.maker.lacks_spare();
             let pauses = [self.grace.next_look(), self.leftovers.next_look()];
             let look = pauses.into_iter().flatten().min().map(|pause| Instant::now() + pause);
-            let due = self.templates.next_deadline().into_iter().chain(look).min();
+            let due = self.templates.next_deadline().into_iter().chain(look);
+            let due = due.chain(self.meter.next_look()).min();
             let timeout = match due {
                 _ if has_chores => PollTimeout::ZERO,
                 None => PollTimeout::NONE,
@@ -179,6 +188,7 @@ impl Launcher {
                 .map(|fd| PollFd::new(fd, PollFlags::POLLIN))
                 .collect();
             match poll(&mut fds, timeout) {
+                Ok(0) if self.meter.is_due() => return Ok(true),
                 Ok(0) if self.maker.lacks_spare() => self.maker.prepare(),
                 Ok(0) if has_chores => self.directories.remove_some(),
                 Ok(_) => return Ok(true),
@@ -186,6 +196,15 @@ impl Launcher {
                 Err(error) => return Err(error.into()),
             }
         }
+    }
+
+    /// Tells the daemon of games whose directories hold too much.
+    fn measure(&mut self) -> io::Result<()> {
+        for Excess { game, held } in self.meter.look(&self.maker.setup.place) {
+            let (bytes, entries) = (held.bytes, held.entries);
+            self.daemon.send(&Answer::DirectoryFull { game, bytes, entries }, &[])?;
+        }
+        Ok(())
     }
 
     fn handle(&mut self, order: Order) -> io::Result<()> {
@@ -298,6 +317,8 @@ impl Launcher {
         self.leftovers.note_launch(request.game, pid, user, group);
         let own_port = self.maker.own_port(request);
         self.own_ports.extend(own_port.map(|port| (request.game, port)));
+        let max = self.maker.program(request.mode).directory_max();
+        max.into_iter().for_each(|max| self.meter.watch(request.game, &directory, max));
         self.workplaces.insert(request.game, directory);
         let attached = [Some(output.as_fd()), control.as_ref().map(|it| it.as_fd())];
         let attached: Vec<_> = attached.into_iter().flatten().collect();
@@ -354,6 +375,7 @@ impl Launcher {
             self.leftovers.note_end(game);
         }
         for game in self.leftovers.kill() {
+            self.meter.forget(game);
             if let Some(directory) = self.workplaces.remove(&game) {
                 self.directories.discard(&directory);
             }

@@ -145,6 +145,15 @@ pub enum Answer {
         /// Whether it was to bind its port itself and the port is not free although it is gone.
         is_port_taken: bool,
     },
+    /// A game's working directory holds more than it may. Told once of a game.
+    DirectoryFull {
+        /// The game.
+        game: u64,
+        /// Bytes that were found in it.
+        bytes: u64,
+        /// Files and directories that were.
+        entries: u64,
+    },
     /// A mode has a new template. With it comes the daemon's end of its log pipe.
     Template {
         /// The mode.

@@ -55,6 +55,8 @@ pub(crate) struct Game {
     pub(crate) output: Output,
     /// Whether the kernel has killed a process of it for want of memory; known at its end.
     pub(crate) is_out_of_memory: bool,
+    /// Whether it was killed for what its working directory held.
+    pub(crate) is_directory_full: bool,
     /// Whether something else holds its port; known at its end.
     pub(crate) is_port_taken: bool,
     is_ready: bool,
@@ -121,6 +123,7 @@ impl Games {
                 .on_screen()
                 .bounded(now),
             is_out_of_memory: false,
+            is_directory_full: false,
             is_port_taken: false,
             is_ready: false,
             is_end_unknown: false,
@@ -179,6 +182,7 @@ impl Games {
                 output: Output::restore(&saved.output, tokens::output(id), registry)?
                     .bounded(Instant::now()),
                 is_out_of_memory: false,
+                is_directory_full: false,
                 is_port_taken: false,
                 is_ready: true,
                 is_end_unknown: saved.is_end_unknown,
@@ -222,6 +226,7 @@ impl Games {
                 .on_screen()
                 .bounded(Instant::now()),
             is_out_of_memory: false,
+            is_directory_full: false,
             is_port_taken: false,
             is_ready: true,
             is_end_unknown: false,

@@ -59,6 +59,8 @@ pub(crate) enum Answer {
     Failed { game: GameId, fault: LaunchFault },
     /// Nothing of the game is left.
     CleanedUp { game: GameId, remains: Remains },
+    /// The working directory of a game holds more than it may: how many bytes, and files and directories.
+    DirectoryFull { game: GameId, bytes: u64, entries: u64 },
     /// A program has a new template.
     Template { program: usize, pid: i32, output: Option<OwnedFd> },
     /// Nobody is killed for having been left behind, until [`release`](Launcher::release).
@@ -431,6 +433,9 @@ impl Launcher {
                     game,
                     remains: Remains { left, is_out_of_memory, is_port_taken },
                 }
+            }
+            Told::DirectoryFull { game, bytes, entries } => {
+                Answer::DirectoryFull { game: GameId(game), bytes, entries }
             }
             Told::Template { mode, pid } => {
                 Answer::Template { program: mode, pid, output: attached.next() }

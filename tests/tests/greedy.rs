@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use tests::{Answer, Game, Muster, Setup, Stage, proc};
+use tests::{Answer, Game, Log, Muster, SOON, Setup, Stage, proc};
 
 /// A daemon with greedy games, and honest ones of another mode. Who has no users to give away has no limit to the
 /// number of a game's processes either, unless a tree of control groups was delegated to him: what is counted by
@@ -111,6 +111,50 @@ fn limits_alone() {
     }
     game.tell("spin");
     stage.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
+}
+
+/// A game that fills its directory, with bytes or with files, would fill that of all others. It is ended and named, and
+/// others write and start meanwhile.
+#[test]
+fn a_full_directory_ends_its_own_match_alone() {
+    let bytes = "dd if=/dev/zero of=$i bs=64k count=1 2>/dev/null";
+    let files = ": > $i";
+    for (fill, max) in [(bytes, 64), (files, 2048)] {
+        let script = format!(
+            "echo up; i=0; while [ $i -lt {max} ]; do {fill}; i=$((i+1)); done; echo filled; sleep 3600"
+        );
+        let plain = "players = 1\ncontract = \"plain\"\nready_line = \"^up\"";
+        let keys = format!("{plain}\n[mode.confinement]\ndirectory_max = \"1MiB\"");
+        let modest =
+            "echo up; while :; do echo saved > save && echo saved || exit 7; sleep 0.1; done";
+        let setup = Setup::default().mode("greedy", &["/bin/sh", "-c", &script], &keys);
+        let muster = setup.mode("modest", &["/bin/sh", "-c", modest], plain).start();
+        muster.join("modest", "ada").assignment(SOON).unwrap();
+        muster.join("greedy", "bob").assignment(SOON).unwrap();
+        let full = muster.log().wait_for(&["game has filled its directory", "mode=greedy"]);
+        assert!(full.contains("confinement.directory_max = 1.0 MiB"), "{full}");
+        let ended = muster.log().wait_for(&["match finished", "mode=greedy", "directory_max"]);
+        assert!(ended.contains("WARN"), "{ended}");
+        let game = Log::field(&ended, "game").to_owned();
+        let report = muster.log().wait_for(&["game ended", &format!("game={game} ")]);
+        assert!(report.contains("limit=directory_max"), "{report}");
+        assert!(muster.operate(&["games"]).unwrap().contains("directory_max"));
+        muster.join("modest", "cyd").assignment(SOON).unwrap();
+        let before = muster.log().lines_with(&["mode=modest", ": saved"]).len();
+        muster.log().wait_for_count(before + 5, &["mode=modest", ": saved"]);
+        assert_eq!(muster.log().lines_with(&["mode=modest", "exit status 7"]), [""; 0]);
+        assert_eq!(muster.log().lines_with(&["filled its directory", "mode=modest"]), [""; 0]);
+    }
+}
+
+/// A file that may be as large as the directory is ended by the kernel, and the same key is named.
+#[test]
+fn a_file_as_large_as_the_directory_fills_it() {
+    let script = "trap - XFSZ; exec dd if=/dev/zero of=world bs=64k count=64";
+    let keys = "players = 1\ncontract = \"plain\"\n[mode.confinement]\ndirectory_max = \"1MiB\"";
+    let muster = Setup::default().mode("greedy", &["/bin/sh", "-c", script], keys).start();
+    muster.join("greedy", "bob").assignment(SOON).unwrap();
+    muster.log().wait_for(&["match finished", "mode=greedy", "confinement.directory_max"]);
 }
 
 /// Processes that make two and end, as fast as they can and without a program to load, outlive no game: neither where

@@ -222,6 +222,7 @@ mod tests {
             cpu_max: Some(150),
             files_max: 16,
             file_size_max: None,
+            directory_max: None,
             processes_max: Some(7),
         };
         let group = tree.make("game-1", &limits).unwrap();

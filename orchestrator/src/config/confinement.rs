@@ -15,6 +15,7 @@ const UNLIMITED: &str = "unlimited";
 const MEMORY_MAX: u64 = 1 << 30;
 const FILES_MAX: u64 = 1_024;
 const FILE_SIZE_MAX: u64 = 1 << 30;
+const DIRECTORY_MAX: u64 = 1 << 30;
 const PROCESSES_MAX: u64 = 256;
 
 /// The most open files that a key takes; the system's own limit may be lower.
@@ -181,6 +182,15 @@ impl Checker<'_> {
             count("confinement.files_max", &mode.files_max, &all.files_max, Some(FILES_MAX))?;
         let cpu_time_max = mode.cpu_time_max.as_ref().or(all.cpu_time_max.as_ref());
         let cpu_max = mode.cpu_max.as_ref().or(all.cpu_max.as_ref());
+        let directory_max = bytes(
+            "confinement.directory_max",
+            &mode.directory_max,
+            &all.directory_max,
+            default(DIRECTORY_MAX),
+        )?;
+        // No file is larger than all that a game may have, unless the operator says so of what it writes elsewhere.
+        let file_size_max =
+            default(directory_max.map_or(FILE_SIZE_MAX, |max| max.min(FILE_SIZE_MAX)));
         Ok(Limits {
             memory_max: bytes(
                 "confinement.memory_max",
@@ -200,8 +210,9 @@ impl Checker<'_> {
                 "confinement.file_size_max",
                 &mode.file_size_max,
                 &all.file_size_max,
-                default(FILE_SIZE_MAX),
+                file_size_max,
             )?,
+            directory_max,
             processes_max: count(
                 "confinement.processes_max",
                 &mode.processes_max,

@@ -156,6 +156,7 @@ pub(super) struct Confinement {
     pub(super) cpu_max: Key<Amount>,
     pub(super) files_max: Key<Amount>,
     pub(super) file_size_max: Key<Amount>,
+    pub(super) directory_max: Key<Amount>,
     pub(super) processes_max: Key<Amount>,
 }
 

@@ -35,6 +35,9 @@ impl Server {
         let ended = game.ended.as_ref()?;
         let limits = &self.config.programs.get(game.program)?.run.confinement.limits;
         let bytes = |limit: Option<u64>| limit.map(|bytes| ByteSize(bytes).to_string());
+        if game.is_directory_full {
+            return Some((DIRECTORY_MAX, bytes(limits.directory_max)?));
+        }
         // A shell says of a child that a signal has killed 128 and the signal's number.
         let signal = match exit {
             Exit::Signal(signal) => signal,
@@ -46,12 +49,37 @@ impl Server {
         let cpu_time = limits.cpu_time_max.filter(has_used_up).map(|seconds| format!("{seconds}s"));
         // Where both bounds of the time are one, the kernel sends SIGKILL; setrlimit(2).
         let limit = match Signal::try_from(signal).ok()? {
+            // A file that may be as large as the directory fills it.
+            Signal::SIGXFSZ if limits.file_size_max == limits.directory_max => {
+                (DIRECTORY_MAX, bytes(limits.directory_max)?)
+            }
             Signal::SIGXFSZ => ("file_size_max", bytes(limits.file_size_max)?),
             Signal::SIGXCPU | Signal::SIGKILL if cpu_time.is_some() => ("cpu_time_max", cpu_time?),
             Signal::SIGKILL if game.is_out_of_memory => ("memory_max", bytes(limits.memory_max)?),
             _ => return None,
         };
         Some(limit).filter(|_| !self.brain.is_stopping(id) || signal != Signal::SIGKILL as i32)
+    }
+
+    /// Ends a game whose working directory holds too much: all games' lie in one file system, which it would fill.
+    pub(super) fn end_full(&mut self, id: GameId, bytes: u64, entries: u64) {
+        let Some(game) = self.games.get_mut(id).filter(|game| game.ended.is_none()) else { return };
+        game.is_directory_full = true;
+        let (mode, program) = (game.mode, game.program);
+        let limits = self.config.programs.get(program).map(|it| &it.run.confinement.limits);
+        let max = limits.and_then(|limits| limits.directory_max).unwrap_or_default();
+        log::warn!(
+            "game has filled its directory, killed game={id} mode={}{}: {} in {entries} files or more; \
+             confinement.directory_max = {}, of which each 16 KiB allow one file, and no more than half of what there \
+             is in {}",
+            self.mode(mode).name,
+            self.with_pid(id),
+            ByteSize(bytes),
+            ByteSize(max),
+            self.launcher.place().display(),
+        );
+        self.signal_game(id, Signal::SIGKILL);
+        self.launcher.purge(id);
     }
 
     /// Tells of processes that a game has left behind.
@@ -96,6 +124,10 @@ impl Server {
                 ),
             }
         };
+        let by = |exit: &Exit| match self.limit_hit(game, *exit) {
+            Some((key, value)) => format!(" (by confinement.{key} = {value})"),
+            None => String::new(),
+        };
         let program = self.program(game, mode);
         let ready_line = program.ready_line.as_ref().map(|line| line.as_str());
         match (fault, ready_line) {
@@ -109,20 +141,23 @@ impl Server {
                 )
             }
             (GameFault::Ended(exit), Some(ready_line)) => format!(
-                "it ended with {exit} before a line matched ready_line \"{ready_line}\"; {}",
+                "it ended with {exit}{} before a line matched ready_line \"{ready_line}\"; {}",
+                by(exit),
                 last_lines()
             ),
-            (GameFault::Ended(_), None) if program.run.contract == Contract::Muster => {
-                format!("it {fault}; {}", last_lines())
+            (GameFault::Ended(exit), None) if program.run.contract == Contract::Muster => {
+                format!("it {fault}{}; {}", by(exit), last_lines())
             }
-            (GameFault::EndedSoon { exit, .. }, _) => match self.limit_hit(game, *exit) {
-                Some((key, value)) => format!("it {fault} (by confinement.{key} = {value})"),
-                None => format!("it {fault}"),
-            },
+            (GameFault::EndedSoon { exit, .. } | GameFault::Ended(exit), _) => {
+                format!("it {fault}{}", by(exit))
+            }
             _ => format!("it {fault}"),
         }
     }
 }
+
+/// The key of the bound for what a game's working directory holds.
+const DIRECTORY_MAX: &str = "directory_max";
 
 /// What helps a program that holds back what it prints.
 const STDBUF: &str =

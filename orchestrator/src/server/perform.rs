@@ -268,7 +268,7 @@ impl Server {
         self.launcher.terminate(id, has_group_heard);
     }
 
-    fn signal_game(&mut self, id: GameId, signal: Signal) {
+    pub(super) fn signal_game(&mut self, id: GameId, signal: Signal) {
         if !self.games.signal(id, signal) {
             self.clean_up(id);
         }

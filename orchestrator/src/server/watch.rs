@@ -34,6 +34,9 @@ impl Server {
                     self.tell_brain(Input::LaunchFailed { game, fault });
                 }
                 Answer::CleanedUp { game, remains } => self.handle_cleaned_up(game, remains),
+                Answer::DirectoryFull { game, bytes, entries } => {
+                    self.end_full(game, bytes, entries);
+                }
                 Answer::Template { program, pid, output } => {
                     if let Some(mode) = self.config.mode_of_program(program) {
                         self.handle_template(mode, pid, output);
