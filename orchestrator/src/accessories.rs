@@ -1,7 +1,7 @@
 //! The admin socket and the HTTP listener, which the daemon can do without.
 //!
 //! Where the configuration says nothing, both are at their usual places if these are free; where they are not, the daemon
-//! starts without, and says so in one line. Operators' commands look for the socket in the same [places](places).
+//! starts without, and says so in one line. Operators' commands look for the socket in the same [places].
 
 use std::ffi::OsString;
 use std::fs::DirBuilder;
