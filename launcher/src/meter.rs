@@ -31,6 +31,9 @@ const PAUSE_MAX: Duration = Duration::from_secs(1);
 /// Entries in a turn: a few milliseconds.
 const ENTRIES_PER_TURN: usize = 2048;
 
+/// Entries that are looked at when a game has ended, whose directory is about to go.
+const ENTRIES_AT_END: usize = 16 * 1024;
+
 /// Bytes of a directory for each file or directory in it, and how many of these it may have at least. On tmpfs one with
 /// nothing in it takes about a thousand bytes of the kernel's memory.
 const BYTES_PER_ENTRY: u64 = 16 * 1024;
@@ -144,6 +147,18 @@ impl Meter {
         let pause = pause.max((begun.elapsed() * PAUSE_OF_TURNS).min(PAUSE_MAX));
         self.next_look = (!self.games.is_empty()).then(|| Instant::now() + pause);
         over
+    }
+
+    /// Whether a game has ended with a directory that holds too much, of which nothing was told: what it could not write
+    /// may have ended it.
+    pub(crate) fn is_full_at_end(&self, game: u64, place: &Path) -> bool {
+        let Some(metered) = self.games.get(&game) else { return false };
+        let Ok(system) = statvfs(place) else { return false };
+        let most = Held::most(metered.max, &system);
+        let mut walk = Walk::of(game);
+        Held::of_system(&system).reaches(most)
+            && walk.go_on(&metered.directory, most, &mut ENTRIES_AT_END.clone())
+            && walk.held.reaches(most)
     }
 
     /// Goes on with a round, or begins one. Whether it is over.

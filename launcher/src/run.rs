@@ -375,6 +375,7 @@ impl Launcher {
             self.leftovers.note_end(game);
         }
         for game in self.leftovers.kill() {
+            let is_directory_full = self.meter.is_full_at_end(game, &self.maker.setup.place);
             self.meter.forget(game);
             if let Some(directory) = self.workplaces.remove(&game) {
                 self.directories.discard(&directory);
@@ -384,7 +385,13 @@ impl Launcher {
             let is_port_taken = port.is_some_and(|port| is_taken(&port));
             let answer = match self.unborn.remove(&game) {
                 Some(fault) => Answer::Failed { game, fault },
-                None => Answer::CleanedUp { game, left, is_out_of_memory, is_port_taken },
+                None => Answer::CleanedUp {
+                    game,
+                    left,
+                    is_out_of_memory,
+                    is_port_taken,
+                    is_directory_full,
+                },
             };
             self.daemon.send(&answer, &[])?;
         }

@@ -144,6 +144,8 @@ pub enum Answer {
         is_out_of_memory: bool,
         /// Whether it was to bind its port itself and the port is not free although it is gone.
         is_port_taken: bool,
+        /// Whether its working directory held more than it may, and nothing was told of it.
+        is_directory_full: bool,
     },
     /// A game's working directory holds more than it may. Told once of a game.
     DirectoryFull {

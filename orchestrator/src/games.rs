@@ -55,7 +55,7 @@ pub(crate) struct Game {
     pub(crate) output: Output,
     /// Whether the kernel has killed a process of it for want of memory; known at its end.
     pub(crate) is_out_of_memory: bool,
-    /// Whether it was killed for what its working directory held.
+    /// Whether its working directory holds more than it may: it is killed for that, or may have failed by it.
     pub(crate) is_directory_full: bool,
     /// Whether something else holds its port; known at its end.
     pub(crate) is_port_taken: bool,

@@ -78,6 +78,8 @@ pub(crate) struct Remains {
     pub(crate) is_out_of_memory: bool,
     /// Whether its port, which it was to bind itself, is not free although it is gone.
     pub(crate) is_port_taken: bool,
+    /// Whether its working directory held more than it may.
+    pub(crate) is_directory_full: bool,
 }
 
 /// A process that was just made, with our ends of its channels. One that is missing was lost for want of
@@ -420,7 +422,7 @@ impl Launcher {
                 self.ordered.remove(&game)?;
                 Answer::Failed { game, fault: fault_of(fault) }
             }
-            Told::CleanedUp { game, left, is_out_of_memory, is_port_taken } => {
+            Told::CleanedUp { game, left, is_out_of_memory, is_port_taken, is_directory_full } => {
                 let game = GameId(game);
                 if let Some(fault) = self.lost.remove(&game) {
                     return Some(Answer::Failed { game, fault });
@@ -431,7 +433,7 @@ impl Launcher {
                 self.awaited.remove(&game);
                 Answer::CleanedUp {
                     game,
-                    remains: Remains { left, is_out_of_memory, is_port_taken },
+                    remains: Remains { left, is_out_of_memory, is_port_taken, is_directory_full },
                 }
             }
             Told::DirectoryFull { game, bytes, entries } => {

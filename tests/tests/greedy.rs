@@ -1,6 +1,7 @@
 //! What a game that takes all that it can get does to others: nothing (row 27). And what a mode's limits come to.
 
 use std::fs;
+use std::process::Command;
 
 use tests::{Answer, Game, Log, Muster, SOON, Setup, Stage, proc};
 
@@ -144,6 +145,37 @@ fn a_full_directory_ends_its_own_match_alone() {
         muster.log().wait_for_count(before + 5, &["mode=modest", ": saved"]);
         assert_eq!(muster.log().lines_with(&["mode=modest", "exit status 7"]), [""; 0]);
         assert_eq!(muster.log().lines_with(&["filled its directory", "mode=modest"]), [""; 0]);
+    }
+}
+
+/// Where the file system of all directories is smaller than what a mode allows one game, no game may fill it either.
+#[test]
+fn a_small_file_system_is_not_filled_by_one_game() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bytes = "head -c 100000000 /dev/zero > $i";
+    for (options, fill) in [("size=16m", bytes), ("size=16m,nr_inodes=400", ": > $i")] {
+        let place = tempfile::tempdir().unwrap();
+        fs::set_permissions(place.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let place = place.path().display();
+        let mount = format!("mount -t tmpfs -o mode=755,{options} none {place}");
+        let can = Command::new("unshare").args(["--mount", "sh", "-c", &mount]).status();
+        if !can.is_ok_and(|status| status.success()) {
+            return eprintln!("left out: nothing can be mounted here");
+        }
+        let steps =
+            format!("exec unshare --mount sh -c '{mount} && exec \"$0\" \"$@\"' \"$0\" \"$@\"");
+        let script =
+            format!("echo up; i=0; while {fill}; do i=$((i+1)); done; echo filled; sleep 3600");
+        let keys = "players = 1\ncontract = \"plain\"\nready_line = \"^up\"";
+        let setup = Setup::default().after("sh", steps.leak()).env("TMPDIR", &place.to_string());
+        let setup = setup.mode("greedy", &["/bin/sh", "-c", &script], keys);
+        let modest = "echo up; echo saved > save && echo saved; sleep 3600";
+        let muster = setup.mode("modest", &["/bin/sh", "-c", modest], keys).start();
+        muster.join("greedy", "bob").assignment(SOON).unwrap();
+        // A shell that cannot create a file ends by itself, perhaps before it is measured.
+        muster.log().wait_for(&["match finished", "mode=greedy", "directory_max"]);
+        muster.join("modest", "cyd").assignment(SOON).unwrap();
+        muster.log().wait_for(&["mode=modest", ": saved"]);
     }
 }
 

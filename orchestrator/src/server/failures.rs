@@ -35,7 +35,7 @@ impl Server {
         let ended = game.ended.as_ref()?;
         let limits = &self.config.programs.get(game.program)?.run.confinement.limits;
         let bytes = |limit: Option<u64>| limit.map(|bytes| ByteSize(bytes).to_string());
-        if game.is_directory_full {
+        if game.is_directory_full && exit != Exit::Status(0) {
             return Some((DIRECTORY_MAX, bytes(limits.directory_max)?));
         }
         // A shell says of a child that a signal has killed 128 and the signal's number.
@@ -86,6 +86,7 @@ impl Server {
     pub(super) fn note_remains(&mut self, id: GameId, remains: Remains) {
         let Some(game) = self.games.get_mut(id) else { return };
         game.is_out_of_memory = remains.is_out_of_memory;
+        game.is_directory_full |= remains.is_directory_full;
         game.is_port_taken = remains.is_port_taken;
         let (left, mode) = (remains.left, game.mode);
         if left == 0 {
