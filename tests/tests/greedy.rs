@@ -132,7 +132,7 @@ fn a_full_directory_ends_its_own_match_alone() {
         let muster = setup.mode("modest", &["/bin/sh", "-c", modest], plain).start();
         muster.join("modest", "ada").assignment(SOON).unwrap();
         muster.join("greedy", "bob").assignment(SOON).unwrap();
-        let full = muster.log().wait_for(&["game has filled its directory", "mode=greedy"]);
+        let full = muster.log().wait_for(&["game killed", "mode=greedy", "its directory holds"]);
         assert!(full.contains("confinement.directory_max = 1.0 MiB"), "{full}");
         let ended = muster.log().wait_for(&["match finished", "mode=greedy", "directory_max"]);
         assert!(ended.contains("WARN"), "{ended}");

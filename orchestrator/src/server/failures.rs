@@ -69,9 +69,8 @@ impl Server {
         let limits = self.config.programs.get(program).map(|it| &it.run.confinement.limits);
         let max = limits.and_then(|limits| limits.directory_max).unwrap_or_default();
         log::warn!(
-            "game has filled its directory, killed game={id} mode={}{}: {} in {entries} files or more; \
-             confinement.directory_max = {}, of which each 16 KiB allow one file, and no more than half of what there \
-             is in {}",
+            "game killed game={id} mode={}{}: its directory holds {} in {entries} files, or more; the bounds are \
+             confinement.directory_max = {}, one file for each 16 KiB of that, and half of the file system of {}",
             self.mode(mode).name,
             self.with_pid(id),
             ByteSize(bytes),
