@@ -206,7 +206,24 @@ impl Leftovers {
 
     /// The living processes of a game that counts as living: the first, those whose parent has died, and all who descend
     /// from them. Who is in the process group of `leader` is the game's as well.
+    ///
+    /// Looks until it finds the same ones twice: who loses its parent during a look is missed by it, as it is neither
+    /// that one's child any more nor was a stray before.
     pub(crate) fn members(&self, game: u64, leader: Option<i32>) -> Vec<Pidfd> {
+        let mut found = self.look_for_members(game, leader);
+        for _ in 0..READINGS_MAX {
+            let again = self.look_for_members(game, leader);
+            if again == found {
+                break;
+            }
+            found = again;
+        }
+        // Who is dead holds nothing any more, and is its parent's to reap.
+        let living = found.into_iter().filter_map(|pid| Pidfd::open(pid).ok());
+        living.filter(Pidfd::is_alive).take(MEMBERS_MAX).collect()
+    }
+
+    fn look_for_members(&self, game: u64, leader: Option<i32>) -> HashSet<i32> {
         let first = self.pid(game);
         let belongs = |pid: &i32| {
             self.owner(*pid) == Some(game)
@@ -217,15 +234,12 @@ impl Leftovers {
         let mut found: HashSet<i32> = first.into_iter().chain(strays).collect();
         found.extend(adrift.filter(|pid| self.owner(*pid) == Some(game)));
         let mut queue: Vec<i32> = found.iter().copied().collect();
-        let mut members = Vec::new();
         while let Some(pid) = queue.pop()
-            && members.len() < MEMBERS_MAX
+            && found.len() < MEMBERS_MAX
         {
             queue.extend(children(pid).into_iter().filter(|child| found.insert(*child)));
-            // Who is dead holds nothing any more, and is its parent's to reap.
-            members.extend(Pidfd::open(pid).ok().filter(Pidfd::is_alive));
         }
-        members
+        found
     }
 
     /// How many processes are left of each of some games, which count as living although their first processes have

@@ -10,13 +10,14 @@ use tests::{Log, Muster, SOON, Setup, proc, wait_until};
 const PATIENT: &str = "players = 1\ncontract = \"plain\"\nready_line = \"^up\"\nready_timeout = \"1m\"\nstop_grace = \"1m\"";
 
 /// A server that saves for as long as the test lets it: until there is a file. Each signal that it gets is in the log,
-/// and may come while it prints, when Python's `print` cannot be called again.
+/// and may come while it prints, when Python's `print` cannot be called again, or just before it sleeps, which then is
+/// not interrupted.
 fn server(cue: &Path) -> String {
     format!(
         "import os, signal, sys, time\n\
          def stop(number, _):\n    os.write(1, b'got %d\\n' % number)\n    while not os.path.exists({cue:?}): time.sleep(0.01)\n    \
          os.write(1, b'saved\\n')\n    sys.exit(0)\n\
-         signal.signal(signal.SIGTERM, stop)\nprint('up', os.getpid(), flush=True)\ntime.sleep(3600)\n"
+         signal.signal(signal.SIGTERM, stop)\nprint('up', os.getpid(), flush=True)\nwhile True: time.sleep(0.01)\n"
     )
 }
 
