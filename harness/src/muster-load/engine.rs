@@ -16,6 +16,9 @@ use crate::view::View;
 const SIGNALS: Token = Token(PLACES_MAX + 1);
 const ALARM: Token = Token(PLACES_MAX + 2);
 
+/// The shortest time that the last sample is of.
+const SAMPLE_SHORTEST: Duration = Duration::from_millis(100);
+
 /// When things happen in a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timetable {
@@ -228,7 +231,11 @@ impl Engine {
         let now = self.players.stage.now();
         self.players.stage.oracle.handle_timeout(now);
         self.players.stage.oracle.finish(now);
-        self.sample(now);
+        // Over a moment, a share of the processor says nothing.
+        let last = self.samples.last().map(|sample| Duration::from_secs_f64(sample.at));
+        if last.is_none_or(|last| now.saturating_sub(last) >= SAMPLE_SHORTEST) {
+            self.sample(now);
+        }
         view.finish();
         let used = self.processor.used();
         let start = self.used_at_start;
