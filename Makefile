@@ -61,8 +61,7 @@ check:           ## format, lints, docs and systemd units, warnings denied
 fmt:             ## format the code
 	cargo fmt --all
 
-audit:           ## advisories, licences, bans and sources of what Muster depends on; installs cargo-deny
-	@command -v cargo-deny >/dev/null || cargo install --locked cargo-deny
+audit:           ## advisories, licences, bans and sources of what Muster depends on
 	@scripts/audit
 
 fuzz:            ## fuzz every target for FUZZ_SECONDS
