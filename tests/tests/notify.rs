@@ -75,7 +75,10 @@ fn what_was_wrong_with_a_reload_is_one_line() {
     muster.configure("[[mode]]\nname = \"duel\"\ncommand = [\"x\"]\ntransport = \"a\\nMAINPID=1\"");
     muster.operate(&["reload"]).unwrap_err();
     let told = manager.wait_for_value("STATUS=");
-    assert!(told.contains("the last reload was refused") && told.contains("nMAINPID=1"), "{told}");
+    assert!(
+        told.contains("the last reload was refused") && told.contains(r"a\\nMAINPID=1"),
+        "{told}"
+    );
 }
 
 #[test]
