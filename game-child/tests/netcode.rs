@@ -134,7 +134,7 @@ fn a_player_comes_in_speaks_and_goes() {
     assert_eq!(table.told(), [FromGame::Left { slot: 0 }]);
 }
 
-/// Row 31 of the faults: a request that was seen on its way, said again from other addresses, also after other tokens
+/// Faults row 31: a request that was seen on its way, said again from other addresses, also after other tokens
 /// were shown, and a request from an address that is another player's.
 #[test]
 fn a_token_is_good_for_the_address_that_shows_it_first() {

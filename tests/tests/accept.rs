@@ -41,7 +41,7 @@ fn descriptors_in_use(muster: &Muster) -> u64 {
         .unsigned_abs()
 }
 
-/// Row 1: more clients than descriptors: each is let in or told that there are too many, none waits; and when
+/// Faults row 1: more clients than descriptors: each is let in or told that there are too many, none waits; and when
 /// they go, as many can come.
 #[test]
 fn with_few_descriptors_every_client_is_let_in_or_told() {
@@ -64,7 +64,7 @@ fn with_few_descriptors_every_client_is_let_in_or_told() {
     assert_eq!(again.len(), let_in);
 }
 
-/// Row 1: the kernel gives no descriptor any more. Each client is told so by way of the one held in reserve;
+/// Faults row 1: the kernel gives no descriptor any more. Each client is told so by way of the one held in reserve;
 /// who leaves makes room for one, at once.
 #[test]
 fn without_a_descriptor_clients_are_told_by_way_of_the_reserve() {
@@ -89,7 +89,7 @@ fn without_a_descriptor_clients_are_told_by_way_of_the_reserve() {
     assert!(is_let_in(&mut Wire::open(muster.address())));
 }
 
-/// Row 1: not even the reserve can be had. Clients wait at the door, nothing spins, and nobody is forgotten
+/// Faults row 1: not even the reserve can be had. Clients wait at the door, nothing spins, and nobody is forgotten
 /// when there is room again.
 #[test]
 fn without_a_reserve_clients_wait_and_are_served_later() {
@@ -122,7 +122,7 @@ fn clients_in_all_are_bounded_and_slots_come_back() {
     wait_until_let_in(&muster);
 }
 
-/// Row 3: the cap of an address is the harm of that address alone.
+/// Faults row 3: the cap of an address is the harm of that address alone.
 #[test]
 fn clients_of_an_address_are_bounded_and_others_are_not_concerned() {
     let limits = "[limits]\nclients_per_address = 3\nclose_timeout = \"1h\"";
@@ -142,7 +142,7 @@ fn clients_of_an_address_are_bounded_and_others_are_not_concerned() {
     wait_until("the slot that came back", || is_let_in(&mut open(many)));
 }
 
-/// Row 3: a flood of connections from one address; a client from another comes in and is answered.
+/// Faults row 3: a flood of connections from one address; a client from another comes in and is answered.
 #[test]
 fn a_flood_of_connections_keeps_nobody_else_out() {
     let limits = "[limits]\nclients_per_address = 10";
@@ -180,7 +180,7 @@ enum Deed {
     Reset,
 }
 
-/// Row 11: old clients speak, close and reset, and new ones come, all in one batch of events. Descriptors and
+/// Faults row 11: old clients speak, close and reset, and new ones come, all in one batch of events. Descriptors and
 /// slots of the old are the new ones' at once, and nobody gets what is meant for another.
 #[test]
 fn events_of_those_who_went_reach_nobody_who_came() {

@@ -30,7 +30,8 @@ fn field<'a>(line: &'a str, key: &str) -> &'a str {
     fields.find(|(its, _)| *its == key).unwrap_or_else(|| panic!("no {key} in {line}")).1
 }
 
-/// Row 45: somebody says READY and goes, again and again, from one address or from many. Whoever is here gets in.
+/// Faults row 45: somebody says READY and goes, again and again, from one address or from many. Whoever is here gets
+/// in.
 #[test]
 fn places_of_those_who_went_give_way() {
     let limits = "[limits]\nqueue = 50\nclients_per_address = 2";

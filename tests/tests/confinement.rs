@@ -1,4 +1,4 @@
-//! What a game that means harm can do: nothing (row 26, one probe a denial).
+//! What a game that means harm can do: nothing (faults row 26, one probe a denial).
 //!
 //! A hostile game tries what the test asks of it, with facts that it would not have by itself. What each layer
 //! denies is written beside the probe ([`probes`]), and is tried with that layer alone; with all of them; and
@@ -488,7 +488,7 @@ const RAW_CALLS: &[(libc::c_long, &str)] = &[
     (0x4000_0000 + libc::SYS_socket, "-1,0,0"),
 ];
 
-/// Rows 20 and 21 behind walls: the daemon's reach into a game that has a user of its own is no shorter.
+/// Faults rows 20 and 21 behind walls: the daemon's reach into a game that has a user of its own is no shorter.
 #[test]
 fn stubborn_games_and_leftovers_end_behind_walls_too() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"\n\

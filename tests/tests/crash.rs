@@ -33,7 +33,7 @@ fn join(muster: &Muster, queue: &str, name: &str) -> (Lobby, String) {
     (lobby, place.resume)
 }
 
-/// Row 37: games play on, players return to their places in their order, and what games say is heard.
+/// Faults row 37: games play on, players return to their places in their order, and what games say is heard.
 #[test]
 fn games_play_on_and_players_return() {
     let muster = kept()
@@ -213,8 +213,8 @@ fn a_game_that_ends_meanwhile_gives_its_port_back() {
     wait_until("every port back", || muster.status("pair") == (0, 0, 6));
 }
 
-/// Row 37: killed at any moment of starts and assignments. In the end everybody who returns is served, and every port
-/// comes back.
+/// Faults row 37: killed at any moment of starts and assignments. In the end everybody who returns is served, and every
+/// port comes back.
 #[test]
 fn killed_at_any_moment_it_recovers() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();

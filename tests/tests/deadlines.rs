@@ -63,7 +63,7 @@ fn arrive<const COUNT: usize>(muster: &Muster, said: [&str; COUNT]) -> [Wire; CO
     wires
 }
 
-/// Row 2: who says nothing, or nothing whole, is told so and let go, however it fills its time.
+/// Faults row 2: who says nothing, or nothing whole, is told so and let go, however it fills its time.
 #[test]
 fn silence_half_a_line_and_a_line_byte_by_byte_have_their_deadline() {
     let muster = Setup::default().config(SHORT).duel("warm = 0").start();
@@ -78,7 +78,7 @@ fn silence_half_a_line_and_a_line_byte_by_byte_have_their_deadline() {
     }
 }
 
-/// Row 2: a queued player has said what it wants and may be silent for good, but not in the middle of a line.
+/// Faults row 2: a queued player has said what it wants and may be silent for good, but not in the middle of a line.
 #[test]
 fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
     let muster = Setup::default().config(SHORT);
@@ -103,7 +103,7 @@ fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
     assert_timed_out(&patient.rest());
 }
 
-/// Row 2: who is held back until it has read its answers has finished its lines, however long it takes to read.
+/// Faults row 2: who is held back until it has read its answers has finished its lines, however long it takes to read.
 #[test]
 fn whole_lines_that_wait_are_no_unfinished_line() {
     const QUESTIONS: usize = 30_000;
@@ -124,7 +124,7 @@ fn whole_lines_that_wait_are_no_unfinished_line() {
     assert_eq!(answers.last().unwrap(), "BYE reason=quit");
 }
 
-/// Row 2: good clients are served while slow ones hold every other slot, and all slots come back.
+/// Faults row 2: good clients are served while slow ones hold every other slot, and all slots come back.
 #[test]
 fn slow_clients_hold_their_slots_no_longer_than_their_deadlines() {
     const SLOW: usize = 300;
@@ -147,7 +147,7 @@ fn slow_clients_hold_their_slots_no_longer_than_their_deadlines() {
     arrive(&muster, [""; SLOW + 2]);
 }
 
-/// Row 2: who was told its last line and does not hang up is hung up on.
+/// Faults row 2: who was told its last line and does not hang up is hung up on.
 #[test]
 fn who_does_not_close_is_closed() {
     let muster = Setup::default()
@@ -163,7 +163,7 @@ fn who_does_not_close_is_closed() {
     drop(wire);
 }
 
-/// Row 2: who closed its side before its last line was out is not waited for any more.
+/// Faults row 2: who closed its side before its last line was out is not waited for any more.
 #[test]
 fn who_closed_already_is_not_waited_for() {
     let limits = "[limits]\nclients = 1\nclose_timeout = \"1h\"";
@@ -179,7 +179,7 @@ fn who_closed_already_is_not_waited_for() {
     }
 }
 
-/// Row 6: who asks and never reads is bounded, and then dropped; who asks beside it is answered.
+/// Faults row 6: who asks and never reads is bounded, and then dropped; who asks beside it is answered.
 #[test]
 fn clients_that_never_read_are_bounded_and_dropped() {
     const CLIENTS: usize = 10;
@@ -208,7 +208,7 @@ fn clients_that_never_read_are_bounded_and_dropped() {
     assert!(grown < CLIENTS as u64 * (128 << 10) + (4 << 20), "grown by {grown} bytes");
 }
 
-/// Row 7: who floods lines, of whatever kind, takes nobody's answers and no memory.
+/// Faults row 7: who floods lines, of whatever kind, takes nobody's answers and no memory.
 #[test]
 fn a_firehose_does_not_keep_others_from_their_answers() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";

@@ -55,7 +55,7 @@ fn play(lobby: &mut Lobby) {
 
 // ---- Games that cannot be started ----
 
-/// Row 18: no such file, by a path. It is there later.
+/// Faults row 18: no such file, by a path. It is there later.
 #[test]
 fn a_program_that_does_not_exist() {
     let directory = tempfile::tempdir().unwrap();
@@ -66,7 +66,7 @@ fn a_program_that_does_not_exist() {
     muster.log().wait_for(&["game failed", "cannot run", "No such file"]);
 }
 
-/// Row 18: no such file, by a name that is nowhere in `PATH`.
+/// Faults row 18: no such file, by a name that is nowhere in `PATH`.
 #[test]
 fn a_name_that_is_nowhere() {
     let directory = tempfile::tempdir().unwrap();
@@ -80,7 +80,7 @@ fn a_name_that_is_nowhere() {
     muster.log().wait_for(&["game failed", "could not be launched", "cannot run lost-game"]);
 }
 
-/// Row 18: a file that nobody may execute.
+/// Faults row 18: a file that nobody may execute.
 #[test]
 fn a_program_that_is_not_executable() {
     let directory = tempfile::tempdir().unwrap();
@@ -93,7 +93,7 @@ fn a_program_that_is_not_executable() {
     muster.log().wait_for(&["game failed", "cannot run", "not executable"]);
 }
 
-/// Row 18: a file that is no program, and that no shell can make sense of either.
+/// Faults row 18: a file that is no program, and that no shell can make sense of either.
 #[test]
 fn a_program_in_no_format() {
     let directory = tempfile::tempdir().unwrap();
@@ -114,7 +114,7 @@ fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }
 
-/// Row 18: EAGAIN. The system lets the daemon make no process; when it does again, the match that waited gets
+/// Faults row 18: EAGAIN. The system lets the daemon make no process; when it does again, the match that waited gets
 /// its game.
 #[test]
 fn no_process_to_be_had() {
@@ -139,7 +139,7 @@ fn no_process_to_be_had() {
     muster.wait_until_calm("bad", 0);
 }
 
-/// Row 18: out of memory. A game gets less than it needs; the daemon and other games have enough.
+/// Faults row 18: out of memory. A game gets less than it needs; the daemon and other games have enough.
 #[test]
 fn no_memory_to_be_had() {
     let setup = Setup::default().hostile("bad", &["needs-memory", "1073741824"], "warm = 0");
@@ -178,7 +178,7 @@ fn usual(resource: Resource) -> String {
 
 // ---- Games that are late ----
 
-/// Row 19: a game that never says `ready` is killed at its deadline, and costs its players nothing.
+/// Faults row 19: a game that never says `ready` is killed at its deadline, and costs its players nothing.
 #[test]
 fn never_ready() {
     let cure = Cure::prepare();
@@ -192,7 +192,7 @@ fn never_ready() {
     each_that_failed_is_dead(&muster, "did not say ready in time");
 }
 
-/// Row 19: a game that is ready and never says `started` is killed at its deadline; its players keep their
+/// Faults row 19: a game that is ready and never says `started` is killed at its deadline; its players keep their
 /// places and are told of no port.
 #[test]
 fn never_started() {
@@ -215,13 +215,13 @@ fn each_that_failed_is_dead(muster: &Muster, fault: &str) {
     }
 }
 
-/// Row 25: `ready` that comes after its deadline is ignored.
+/// Faults row 25: `ready` that comes after its deadline is ignored.
 #[test]
 fn ready_too_late() {
     too_late("ready", "ready_timeout = \"200ms\"");
 }
 
-/// Row 25: `started` that comes after its deadline is ignored.
+/// Faults row 25: `started` that comes after its deadline is ignored.
 #[test]
 fn started_too_late() {
     too_late("started", "start_timeout = \"200ms\"");
@@ -249,7 +249,7 @@ fn too_late(word: &str, keys: &str) {
     }
 }
 
-/// Row 19: a game that hangs later is found out by its missing heartbeat. As long as it gives one, it lives.
+/// Faults row 19: a game that hangs later is found out by its missing heartbeat. As long as it gives one, it lives.
 #[test]
 fn a_heart_that_stops() {
     let keys = "players = 1\nwarm = 0\nalive_timeout = \"1s\"";

@@ -6,14 +6,14 @@ use tests::{Log, Muster, SOON, Setup, proc, wait_for};
 /// How much the daemon's memory may grow while a game floods it, in kilobytes. The flood is many times as much.
 const GROWTH_MAX: u64 = 16 * 1024;
 
-/// Row 23: a flood of lines on stdout. The log takes some of them each second and says how many it did not.
+/// Faults row 23: a flood of lines on stdout. The log takes some of them each second and says how many it did not.
 #[test]
 fn a_flood_of_lines() {
     let muster = flooded_by("lines", "lines were too many for the log)");
     ends_by_force(&muster);
 }
 
-/// Row 23: a line on stdout that never ends is cut into lines, and those are limited as others are.
+/// Faults row 23: a line on stdout that never ends is cut into lines, and those are limited as others are.
 #[test]
 fn a_line_without_an_end() {
     let muster = flooded_by("endless-line", "lines were too many for the log)");
@@ -22,7 +22,7 @@ fn a_line_without_an_end() {
     ends_by_force(&muster);
 }
 
-/// Row 23: a flood of valid messages on the control channel is read no faster than a game may speak; it waits.
+/// Faults row 23: a flood of valid messages on the control channel is read no faster than a game may speak; it waits.
 #[test]
 fn a_flood_of_messages() {
     let muster = flooded_by("control", "messages said");
@@ -82,19 +82,19 @@ fn play_a_match(muster: &Muster) {
 
 // ---- Garbage ----
 
-/// Row 23: bytes that are no text.
+/// Faults row 23: bytes that are no text.
 #[test]
 fn garbage_ends_a_game() {
     ends_at("garbage", "is no message of the contract");
 }
 
-/// Row 23: JSON that is none.
+/// Faults row 23: JSON that is none.
 #[test]
 fn bad_json_ends_a_game() {
     ends_at("bad-json", "is not JSON");
 }
 
-/// Row 23: JSON that is no message.
+/// Faults row 23: JSON that is no message.
 #[test]
 fn json_that_is_no_message_ends_a_game() {
     ends_at("no-type", "is no message of the contract");
@@ -108,19 +108,19 @@ fn garbage_is_not_quoted() {
     assert_eq!(muster.log().lines_with(&["0123456789abcdef"]), [""; 0]);
 }
 
-/// Row 23: a line that is longer than lines may be. Its end is not waited for.
+/// Faults row 23: a line that is longer than lines may be. Its end is not waited for.
 #[test]
 fn an_over_long_line_ends_a_game() {
     ends_at("long-line", "line longer than 65536 bytes");
 }
 
-/// Row 23: JSON so deep that a reader which follows it would have no stack left.
+/// Faults row 23: JSON so deep that a reader which follows it would have no stack left.
 #[test]
 fn deep_nesting_ends_a_game() {
     ends_at("deep-nesting", "is not JSON");
 }
 
-/// Row 23: slots that are no numbers of slots.
+/// Faults row 23: slots that are no numbers of slots.
 #[test]
 fn impossible_slots_end_a_game() {
     ends_at("negative-slot", "is no message of the contract");
@@ -143,7 +143,7 @@ fn ends_at(what: &str, why: &str) -> Muster {
     muster
 }
 
-/// Row 23: a slot that is a number, but nobody's, is nobody's. The game plays on.
+/// Faults row 23: a slot that is a number, but nobody's, is nobody's. The game plays on.
 #[test]
 fn slots_of_nobody_change_nothing() {
     let (muster, bad) = beside_a_match(&["says", "foreign-slots"]);
@@ -154,7 +154,7 @@ fn slots_of_nobody_change_nothing() {
     assert_eq!(muster.log().lines_with(&["game stopping"]), [""; 0]);
 }
 
-/// Row 23: a game that never reads its control channel gets its players all the same.
+/// Faults row 23: a game that never reads its control channel gets its players all the same.
 #[test]
 fn a_game_that_does_not_listen() {
     let setup = Setup::default().hostile("bad", &["deaf"], "players = 1\nwarm = 1");
@@ -171,7 +171,7 @@ fn a_game_that_does_not_listen() {
     plays_on(&assigned);
 }
 
-/// Row 5: hostile bytes in what a game prints and in its result. One event is one line, and no byte of it is
+/// Faults row 5: hostile bytes in what a game prints and in its result. One event is one line, and no byte of it is
 /// one that a terminal would obey.
 #[test]
 fn hostile_bytes_in_output_and_result() {

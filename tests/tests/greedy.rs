@@ -1,4 +1,5 @@
-//! What a game that takes all that it can get does to others: nothing (row 27). And what a mode's limits come to.
+//! What a game that takes all that it can get does to others: nothing (faults row 27). And what a mode's limits come
+//! to.
 
 use std::fs;
 use std::process::Command;
@@ -35,8 +36,8 @@ fn processes_of(user: u32) -> Vec<i32> {
     pids.filter(is_his).collect()
 }
 
-/// Row 27: while a fork bomb goes off, the game of others is played on, and new ones start. At the end of its match
-/// nothing is left of it.
+/// Faults row 27: while a fork bomb goes off, the game of others is played on, and new ones start. At the end of its
+/// match nothing is left of it.
 #[test]
 fn a_fork_bomb_harms_its_own_match_alone() {
     let Some(muster) = with_greed(Setup::default(), "bombs") else { return };
@@ -58,7 +59,8 @@ fn a_fork_bomb_harms_its_own_match_alone() {
     muster.wait_until_calm("greedy", 0);
 }
 
-/// Rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game ends.
+/// Faults rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game
+/// ends.
 #[test]
 fn those_who_never_stay_are_ended_with_their_user() {
     let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
@@ -73,7 +75,7 @@ fn those_who_never_stay_are_ended_with_their_user() {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// Row 27: a game that takes all the memory that there is gets no more than its mode allows, and ends by that.
+/// Faults row 27: a game that takes all the memory that there is gets no more than its mode allows, and ends by that.
 #[test]
 fn a_memory_hog_ends_its_own_match_alone() {
     let Some(muster) = with_greed(Setup::default(), "hogs") else { return };

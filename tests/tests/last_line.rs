@@ -1,4 +1,4 @@
-//! Row 10: `ASSIGN` is a connection's last line, and it arrives, whatever the player sent meanwhile and whatever
+//! Faults row 10: `ASSIGN` is a connection's last line, and it arrives, whatever the player sent meanwhile and whatever
 //! the network loses.
 //!
 //! A close with unread input makes the kernel send a reset, which overtakes what was lost on the way. To lose a

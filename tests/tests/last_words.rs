@@ -8,13 +8,13 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tests::{Log, Muster, SOON, Setup, proc, wait_until};
 
-/// Row 22: a result, then the exit at once. 1,000 of 1,000 are kept.
+/// Faults row 22: a result, then the exit at once. 1,000 of 1,000 are kept.
 #[test]
 fn a_thousand_results_are_kept() {
     results_are_kept(1000, "exit", "exit status 0");
 }
 
-/// Row 22: a result, then death by the game's own hand.
+/// Faults row 22: a result, then death by the game's own hand.
 #[test]
 fn results_of_games_that_kill_themselves_are_kept() {
     results_are_kept(100, "signal", "signal 9");
@@ -39,7 +39,7 @@ fn results_are_kept(count: usize, end: &str, how: &str) {
     assert_eq!((results.len(), matches.len()), (count, count), "each result once");
 }
 
-/// Row 22: the order in which the daemon hears of a result and of the exit does not matter. It stands still
+/// Faults row 22: the order in which the daemon hears of a result and of the exit does not matter. It stands still
 /// while both happen: first with the exits' signal pending before there was a result, then with the result
 /// first.
 #[test]
@@ -67,7 +67,7 @@ fn a_result_is_kept_whatever_is_heard_first() {
     muster.wait_until_calm("ordered", 0);
 }
 
-/// Row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
+/// Faults row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
 /// comes back.
 #[test]
 fn five_hundred_exits_at_once() {

@@ -2,38 +2,38 @@
 
 use tests::{Log, Muster, SOON, Setup, proc, wait_until};
 
-/// Row 21: a process that did nothing to hide.
+/// Faults row 21: a process that did nothing to hide.
 #[test]
 fn a_child() {
     nothing_is_left("child", 1);
 }
 
-/// Row 21: a double fork with a session of its own between.
+/// Faults row 21: a double fork with a session of its own between.
 #[test]
 fn a_daemon() {
     nothing_is_left("daemon", 1);
 }
 
-/// Row 21: a daemon that closed everything except for the port.
+/// Faults row 21: a daemon that closed everything except for the port.
 #[test]
 fn one_that_holds_only_the_port() {
     nothing_is_left("only-socket", 1);
 }
 
-/// Row 21: a daemon whose environment does not say whose it is.
+/// Faults row 21: a daemon whose environment does not say whose it is.
 #[test]
 fn one_without_an_environment() {
     nothing_is_left("nameless", 1);
 }
 
-/// Row 21: a process, its child, the child of that and so on, in sessions of their own. When one dies, the next
+/// Faults row 21: a process, its child, the child of that and so on, in sessions of their own. When one dies, the next
 /// loses its parent.
 #[test]
 fn several_generations() {
     nothing_is_left("generations", 4);
 }
 
-/// Row 21: processes that get a child and die while the game's death is looked into: whoever looks at a list of
+/// Faults row 21: processes that get a child and die while the game's death is looked into: whoever looks at a list of
 /// processes looks too late.
 #[test]
 fn those_who_flee_when_the_game_dies() {
@@ -71,7 +71,7 @@ fn nothing_is_left(what: &str, count: usize) {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// Row 21: a helper of a game that lives lives with it, whatever other games end meanwhile, even if nobody is
+/// Faults row 21: a helper of a game that lives lives with it, whatever other games end meanwhile, even if nobody is
 /// its parent any more; and it dies with its game.
 #[test]
 fn a_helper_of_a_living_game_is_no_leftover() {

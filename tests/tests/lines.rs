@@ -160,7 +160,7 @@ fn ten_bad_lines_end_the_conversation_and_nine_do_not() {
     assert_eq!(wire.rest(), ["BYE reason=bad-lines"]);
 }
 
-/// Row 4: a line over 512 bytes is refused as soon as that is certain, with or without its end.
+/// Faults row 4: a line over 512 bytes is refused as soon as that is certain, with or without its end.
 #[test]
 fn the_longest_line_is_served_and_a_longer_one_ends_the_conversation() {
     let muster = muster();
@@ -182,7 +182,7 @@ fn the_longest_line_is_served_and_a_longer_one_ends_the_conversation() {
     while endless.try_say([0; 4096]).is_ok() {}
 }
 
-/// Row 4: whatever comes, in whatever pieces, the answers are the same.
+/// Faults row 4: whatever comes, in whatever pieces, the answers are the same.
 #[test]
 fn the_answers_do_not_depend_on_how_the_stream_is_cut() {
     let muster = muster();
@@ -233,7 +233,7 @@ fn the_answers_do_not_depend_on_how_the_stream_is_cut() {
     muster.wait_until_calm("duel", 0);
 }
 
-/// Row 8: one big write, then silence: all lines are served, in order, on both sides of what fits a turn.
+/// Faults row 8: one big write, then silence: all lines are served, in order, on both sides of what fits a turn.
 #[test]
 fn all_lines_of_one_write_are_served_in_order() {
     let muster = muster();
@@ -251,7 +251,7 @@ fn all_lines_of_one_write_are_served_in_order() {
     }
 }
 
-/// Row 8: a player who joins and leaves thousands of times in one write ends where the last line says.
+/// Faults row 8: a player who joins and leaves thousands of times in one write ends where the last line says.
 #[test]
 fn joining_and_leaving_in_one_write_comes_to_what_was_said_last() {
     let muster = muster();
@@ -293,8 +293,8 @@ fn a_client_that_closes_only_its_own_side_still_gets_its_answers() {
     assert_eq!((rest[1].as_str(), rest[4].as_str(), rest.len()), ("PONG a", "PONG b", 5));
 }
 
-/// Row 8: far more answers than all buffers on the way hold, asked for by who has already closed its side. Muster
-/// stops reading its questions until it reads the answers, and says all of them.
+/// Faults row 8: far more answers than all buffers on the way hold, asked for by who has already closed its side.
+/// Muster stops reading its questions until it reads the answers, and says all of them.
 #[test]
 fn answers_by_the_megabyte_wait_for_who_closed_its_side() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
@@ -320,7 +320,7 @@ fn answers_by_the_megabyte_wait_for_who_closed_its_side() {
     assert_eq!(count, 30_000 * help.len());
 }
 
-/// Row 5: whatever players say, an event is one line of the log, and nothing in it obeys them.
+/// Faults row 5: whatever players say, an event is one line of the log, and nothing in it obeys them.
 #[test]
 fn nothing_that_players_say_acts_on_the_log() {
     // A game that prints what it is told, names as they are; and one that is careful itself.
@@ -360,7 +360,7 @@ fn nothing_that_players_say_acts_on_the_log() {
     }
 }
 
-/// Row 4: nothing of all this makes the daemon grow.
+/// Faults row 4: nothing of all this makes the daemon grow.
 #[test]
 fn garbage_by_the_megabyte_leaves_nothing_behind() {
     let muster = Setup::default().duel("warm = 0").log("info").start();

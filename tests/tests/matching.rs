@@ -85,7 +85,7 @@ fn with_the_port_taken() -> Muster {
     muster
 }
 
-/// Row 12: one of those who wait for a match goes; the others are matched in their order, without it.
+/// Faults row 12: one of those who wait for a match goes; the others are matched in their order, without it.
 #[test]
 fn who_leaves_the_queue_is_not_matched() {
     let muster = Setup::default().puppet("raid", &[], "players = 3\nwarm = 1").start();
@@ -99,8 +99,9 @@ fn who_leaves_the_queue_is_not_matched() {
     }
 }
 
-/// Row 12: one of a match that waits for a port goes; the other goes back to its old place, before all who came
-/// later and stand in line already, and is told so. Row 30: the line waits in order, without a spin, and goes on when the port is back.
+/// Faults row 12: one of a match that waits for a port goes; the other goes back to its old place, before all who came
+/// later and stand in line already, and is told so. Faults row 30: the line waits in order, without a spin, and goes on
+/// when the port is back.
 #[test]
 fn who_leaves_a_match_that_waits_takes_nobody_along() {
     for way in WAYS {
@@ -123,7 +124,7 @@ fn who_leaves_a_match_that_waits_takes_nobody_along() {
     }
 }
 
-/// Row 12: one of a match whose game was sent its players goes before the game has started. The other is matched
+/// Faults row 12: one of a match whose game was sent its players goes before the game has started. The other is matched
 /// with the next in line, in another game, and keeps its place before all others.
 #[test]
 fn who_leaves_a_match_that_starts_takes_nobody_along() {
@@ -145,7 +146,7 @@ fn who_leaves_a_match_that_starts_takes_nobody_along() {
     }
 }
 
-/// Row 12: after the assignment a connection is nobody's concern: the match goes on.
+/// Faults row 12: after the assignment a connection is nobody's concern: the match goes on.
 #[test]
 fn who_hangs_up_after_the_assignment_is_still_in_the_match() {
     let muster = Setup::default().duel("warm = 1").start();
@@ -159,8 +160,8 @@ fn who_hangs_up_after_the_assignment_is_still_in_the_match() {
     }
 }
 
-/// Row 13: players who say READY and are gone before Muster has read it, by the hundred, among honest ones. Every
-/// honest player plays with an honest one.
+/// Faults row 13: players who say READY and are gone before Muster has read it, by the hundred, among honest ones.
+/// Every honest player plays with an honest one.
 #[test]
 fn nobody_waits_for_a_ghost() {
     let muster = Setup::default()
@@ -200,7 +201,7 @@ fn assert_paired(players: &mut [Wire]) {
     }
 }
 
-/// Rows 12 and 13: players come and go in every way at every moment; whoever stays is assigned, with another who
+/// Faults rows 12 and 13: players come and go in every way at every moment; whoever stays is assigned, with another who
 /// stayed, and nothing is left over at the end.
 #[test]
 fn whoever_stays_is_assigned_whatever_others_do() {
@@ -303,7 +304,7 @@ fn a_hundred_players_share_five_ports_in_order() {
     wait_until("every port back", || muster.status("duel") == (0, 1, 4));
 }
 
-/// Row 30: with every port taken, all are told so, and the first in line is served the moment a port is back.
+/// Faults row 30: with every port taken, all are told so, and the first in line is served the moment a port is back.
 #[test]
 fn the_first_in_line_gets_the_port_that_comes_back() {
     let muster = Setup::default().ports(2).puppet("duel", &[], "players = 2\nwarm = 0").start();

@@ -1,4 +1,5 @@
-//! Two daemons on one host, and others who happen to have the same numbers (row 44): none touches what is another's.
+//! Two daemons on one host, and others who happen to have the same numbers (faults row 44): none touches what is
+//! another's.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};

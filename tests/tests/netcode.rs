@@ -103,8 +103,8 @@ fn bots_play_whole_matches() {
     muster.log().wait_for_count(3, &["port free port="]);
 }
 
-/// Row 31: a request that was seen on its way, from another address, before its player has come in and after; and
-/// the whole assignment, which no stranger has, once it has let its player in.
+/// Faults row 31: a request that was seen on its way, from another address, before its player has come in and after;
+/// and the whole assignment, which no stranger has, once it has let its player in.
 #[test]
 fn a_token_replayed_from_another_address() {
     let muster = echo(2, 2, "");
@@ -132,8 +132,9 @@ fn a_token_replayed_from_another_address() {
     assert_never_logged(&muster, &[&ada.token, &bob.token]);
 }
 
-/// Rows 31 to 33: a token of another match, requests that were changed on their way, garbage, and sequence numbers
-/// near the end of their range, from strangers and from the player's own address: no answer, and the match goes on.
+/// Faults rows 31 to 33: a token of another match, requests that were changed on their way, garbage, and sequence
+/// numbers near the end of their range, from strangers and from the player's own address: no answer, and the match goes
+/// on.
 #[test]
 fn what_is_not_genuine_changes_nothing() {
     let muster = echo(1, 2, "");
@@ -180,7 +181,7 @@ fn what_is_not_genuine_changes_nothing() {
     assert_never_logged(&muster, &[&ada.token, &bob.token]);
 }
 
-/// Row 31: a token that is shown for the first time too late, by the game's clock; the match is still played.
+/// Faults row 31: a token that is shown for the first time too late, by the game's clock; the match is still played.
 #[test]
 fn a_token_that_has_expired() {
     let muster = echo(2, 1, "hello_timeout = \"1s\"");
@@ -200,7 +201,7 @@ fn a_token_that_has_expired() {
     game.bye(SOON).unwrap();
 }
 
-/// Row 32: a request is answered with less than itself, and only when its token is genuine.
+/// Faults row 32: a request is answered with less than itself, and only when its token is genuine.
 #[test]
 fn the_answer_is_shorter_than_the_question() {
     let muster = echo(1, 1, "");

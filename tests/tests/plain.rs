@@ -142,8 +142,8 @@ game.sendto(b'bound', game.recvfrom(1200)[1])
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
 }
 
-/// Rows 18 and 19: a program that never prints its ready line is killed at its deadline, as often as it is tried. The
-/// players are told, and keep their places: with a program that is well they are served in their order.
+/// Faults rows 18 and 19: a program that never prints its ready line is killed at its deadline, as often as it is
+/// tried. The players are told, and keep their places: with a program that is well they are served in their order.
 #[test]
 fn a_ready_line_that_never_comes() {
     let directory = public_directory();
@@ -164,7 +164,7 @@ fn a_ready_line_that_never_comes() {
     assert_eq!(served.each_ref().map(|it| it.match_id.as_str()), ["1", "2"]);
 }
 
-/// Row 18: a program that exits before its ready line has failed, and its players wait for another.
+/// Faults row 18: a program that exits before its ready line has failed, and its players wait for another.
 #[test]
 fn a_program_that_exits_before_it_is_ready() {
     let keys = format!("{PLAIN}\nready_line = \"ready\"");
@@ -187,8 +187,8 @@ fn a_program_that_exits_at_once() {
     muster.wait_until_calm("brief", 0);
 }
 
-/// Row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players get
-/// another port.
+/// Faults row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players
+/// get another port.
 #[test]
 fn a_port_that_is_not_free_to_bind() {
     let modes = std::fs::read_to_string(example("plain.toml")).unwrap();
@@ -234,7 +234,7 @@ fn greet(muster: &Muster) -> u16 {
     port
 }
 
-/// Row 51: somebody listens with TCP on a port that a program is to bind. It is not even started there.
+/// Faults row 51: somebody listens with TCP on a port that a program is to bind. It is not even started there.
 #[test]
 fn a_port_on_which_somebody_listens_with_tcp() {
     let muster = greets(Setup::default().ports(2), "reuse").start();
@@ -248,8 +248,8 @@ fn a_port_on_which_somebody_listens_with_tcp() {
     assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
 }
 
-/// Row 51: connections that are over are in the way of a program that does not reuse addresses; tcp(7), TIME_WAIT. Its port
-/// rests, and its mode is not to blame.
+/// Faults row 51: connections that are over are in the way of a program that does not reuse addresses; tcp(7),
+/// TIME_WAIT. Its port rests, and its mode is not to blame.
 #[test]
 fn a_port_with_connections_that_are_just_over() {
     let muster = greets(Setup::default().ports(1), "plain").start();
@@ -263,8 +263,8 @@ fn a_port_with_connections_that_are_just_over() {
     assert!(!status.contains("failing"), "{status}");
 }
 
-/// Row 51: whatever is wrong with one port of the ring, players get another, and the bad one is left alone for longer each
-/// time.
+/// Faults row 51: whatever is wrong with one port of the ring, players get another, and the bad one is left alone for
+/// longer each time.
 #[test]
 fn a_port_on_which_a_program_fails() {
     let muster_of = |bad: &Path| {

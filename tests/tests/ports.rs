@@ -14,7 +14,7 @@ fn setup(ports: u16) -> Setup {
     Setup::default().ports(ports).puppet("one", &[], ONE)
 }
 
-/// Row 30: with a ring of two, matches wait in the order of their players, and each goes on as soon as a port is
+/// Faults row 30: with a ring of two, matches wait in the order of their players, and each goes on as soon as a port is
 /// back: those before it first.
 #[test]
 fn a_ring_of_two_serves_in_order() {
@@ -46,7 +46,7 @@ fn told_nothing_but_waiting(lobby: &mut Lobby) {
     }
 }
 
-/// Row 30: who waits for ports costs nothing: while both ports rest, the daemon sleeps.
+/// Faults row 30: who waits for ports costs nothing: while both ports rest, the daemon sleeps.
 #[test]
 fn waiting_for_a_port_is_no_work() {
     let muster = setup(2).quarantine("1s").log("info").start();
@@ -74,7 +74,7 @@ fn work(muster: &Muster) -> u128 {
     fields[11..=12].iter().map(|ticks| ticks.parse::<u128>().unwrap() * 10).sum()
 }
 
-/// Row 28: a port that players were told of rests. Meanwhile no match gets it, though one waits.
+/// Faults row 28: a port that players were told of rests. Meanwhile no match gets it, though one waits.
 #[test]
 fn a_port_rests_after_its_players() {
     let muster = setup(1).quarantine("1s").start();
@@ -90,8 +90,8 @@ fn a_port_rests_after_its_players() {
     muster.order(second.port, "exit 0");
 }
 
-/// Row 29: another program sits on the next port of the ring. It is left alone, the operator is told, the players
-/// get another port at once, and the port is tried again later.
+/// Faults row 29: another program sits on the next port of the ring. It is left alone, the operator is told, the
+/// players get another port at once, and the port is tried again later.
 #[test]
 fn a_port_that_somebody_else_holds_is_skipped() {
     let muster = setup(3).start();
@@ -116,7 +116,7 @@ fn a_port_that_somebody_else_holds_is_skipped() {
     muster.wait_until_calm("one", 0);
 }
 
-/// Row 29: another program sits on every port of the ring, on all addresses. Matches wait, in order; when the
+/// Faults row 29: another program sits on every port of the ring, on all addresses. Matches wait, in order; when the
 /// ports are free again, they are served.
 #[test]
 fn a_ring_that_somebody_else_holds() {

@@ -158,7 +158,7 @@ fn an_offer_is_told_again_on_another_connection() {
     assert_assigned([&mut again, &mut bob]);
 }
 
-/// Row 17 of the faults.
+/// Faults row 17.
 #[test]
 fn two_answers_at_once_have_one_outcome() {
     let muster = duel("1m", "");

@@ -86,7 +86,7 @@ fn time_on_the_processor_and_memory_are_reported() {
     assert!(figure(greedy, "lived_ms") >= 299, "{greedy}");
 }
 
-/// Row 22: a result, then the exit at once. 1,000 of 1,000 are in the reports.
+/// Faults row 22: a result, then the exit at once. 1,000 of 1,000 are in the reports.
 #[test]
 fn a_thousand_results_are_in_the_reports() {
     let game = hostile_game();

@@ -137,7 +137,7 @@ fn who_does_not_read_is_dropped_and_keeps_its_place() {
     assert!(answer.starts_with("QUEUED queue=party position=1 "), "{answer}");
 }
 
-/// Row 14 of the faults.
+/// Faults row 14.
 #[test]
 fn the_newer_of_two_connections_has_the_session() {
     let muster = party(2, "", "");
@@ -163,7 +163,7 @@ fn the_newer_of_two_connections_has_the_session() {
     assert_eq!((count("ASSIGN "), count("BYE reason=replaced")), (1, 19), "{ends:?}");
 }
 
-/// Row 15 of the faults.
+/// Faults row 15.
 #[test]
 fn keys_that_take_up_nothing_are_refused() {
     let muster = party(3, "", "");
@@ -319,7 +319,7 @@ fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
     assert_eq!(muster.log().lines_with(&["match result"]), Vec::<String>::new());
 }
 
-/// Row 13 of the faults.
+/// Faults row 13.
 #[test]
 fn nobody_waits_for_those_who_come_and_vanish() {
     let muster = party(2, "resume_window = \"1s\"", "");
@@ -363,7 +363,7 @@ fn a_match_that_waits_is_formed_anew() {
     muster.log().wait_for_count(2, &["match formed"]);
 }
 
-/// Row 9 of the faults: a client whose machine is gone says nothing of it. In a network of its own that is taken down,
+/// Faults row 9: a client whose machine is gone says nothing of it. In a network of its own that is taken down,
 /// where that is to be had.
 #[test]
 fn a_client_whose_machine_is_gone_is_found_out_and_keeps_its_place() {

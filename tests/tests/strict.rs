@@ -27,7 +27,7 @@ int main(void) {
 }
 "#;
 
-/// Row 26: a strict game that is linked statically runs no program, makes none of data, and opens nothing.
+/// Faults row 26: a strict game that is linked statically runs no program, makes none of data, and opens nothing.
 #[test]
 fn a_static_game_runs_nothing_and_opens_nothing() {
     let directory = tempfile::tempdir().unwrap();

@@ -12,7 +12,7 @@ const LONG: &str = "players = 1\nwarm = 0\nstop_grace = \"2s\"";
 /// How a daemon is told to wait for nobody.
 const IMPATIENT: &str = "[shutdown]\ndrain_timeout = \"100ms\"";
 
-/// Row 20: a game that ignores `stop` and SIGTERM is told `stop` at the end of its time, gets SIGTERM halfway
+/// Faults row 20: a game that ignores `stop` and SIGTERM is told `stop` at the end of its time, gets SIGTERM halfway
 /// through its grace, and SIGKILL after it.
 #[test]
 fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
@@ -21,7 +21,7 @@ fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
     is_told_then_killed(&muster, "its time is over");
 }
 
-/// Row 20: as above, at the end of a drain.
+/// Faults row 20: as above, at the end of a drain.
 #[test]
 fn one_that_ignores_everything_does_not_hold_up_a_drain() {
     let setup = Setup::default().hostile("bad", &["stubborn"], LONG).config(IMPATIENT);
@@ -32,7 +32,7 @@ fn one_that_ignores_everything_does_not_hold_up_a_drain() {
     assert!(muster.wait_for_exit().success());
 }
 
-/// Row 20: a game cannot leave its process group, which is where signals are sent to: it leads a session.
+/// Faults row 20: a game cannot leave its process group, which is where signals are sent to: it leads a session.
 #[test]
 fn one_that_would_leave_its_process_group_is_killed_too() {
     let muster = Setup::default().ports(1).hostile("bad", &["leaves-group"], SHORT).start();
@@ -42,7 +42,7 @@ fn one_that_would_leave_its_process_group_is_killed_too() {
     muster.wait_until_calm("bad", 0);
 }
 
-/// Row 20: a game that is dead and cannot be reaped, as another process traces it. That one is killed with it.
+/// Faults row 20: a game that is dead and cannot be reaped, as another process traces it. That one is killed with it.
 #[test]
 fn one_whose_end_is_kept_by_a_tracer_is_reaped_all_the_same() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"100ms\"";
@@ -66,7 +66,7 @@ fn is_told_then_killed(muster: &Muster, why: &str) {
     wait_until("its end", || !proc::is_alive(pid));
 }
 
-/// Row 20: a game that was stopped by SIGSTOP handles no signal and reads nothing. SIGKILL ends it, at the end
+/// Faults row 20: a game that was stopped by SIGSTOP handles no signal and reads nothing. SIGKILL ends it, at the end
 /// of its time.
 #[test]
 fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
@@ -77,7 +77,7 @@ fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
     assert!(muster.log().lines_with(&["goes on"]).is_empty());
 }
 
-/// Row 20: as above, at the end of a drain.
+/// Faults row 20: as above, at the end of a drain.
 #[test]
 fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
     let setup = Setup::default().hostile("bad", &["stopped", "started"], LONG).config(IMPATIENT);
@@ -91,7 +91,7 @@ fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
     wait_until("its end", || !proc::is_alive(pid));
 }
 
-/// Row 20: a warm game that was stopped by SIGSTOP says nothing when its players are sent to it. They keep
+/// Faults row 20: a warm game that was stopped by SIGSTOP says nothing when its players are sent to it. They keep
 /// their places and get another.
 #[test]
 fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
@@ -108,7 +108,7 @@ fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
     wait_until("its end", || !proc::is_alive(pid));
 }
 
-/// Row 20: a warm game that was stopped by SIGSTOP does not hold up a drain.
+/// Faults row 20: a warm game that was stopped by SIGSTOP does not hold up a drain.
 #[test]
 fn a_warm_one_stopped_by_sigstop_does_not_hold_up_a_drain() {
     let keys = "players = 1\nwarm = 1\nstop_grace = \"300ms\"";

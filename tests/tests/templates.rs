@@ -475,7 +475,7 @@ fn litters() {
 
 // ---- What games of a template leave behind ----
 
-/// Row 21, for forks, whose environment names no game: who holds the port is dead before it comes back.
+/// Faults row 21, for forks, whose environment names no game: who holds the port is dead before it comes back.
 #[test]
 fn leftovers_die_before_the_port_comes_back() {
     for what in ["still", "daemon", "nameless"] {

@@ -69,7 +69,7 @@ fn enter(assignment: &Assignment) -> GameSocket {
     GameSocket::enter(assignment, SOON).unwrap()
 }
 
-/// Row 31: a token that was said is good for the address that said it, and for no other.
+/// Faults row 31: a token that was said is good for the address that said it, and for no other.
 #[test]
 fn a_token_replayed_from_another_address() {
     let muster = echo(1, 2);
@@ -91,7 +91,7 @@ fn a_token_replayed_from_another_address() {
     muster.log().wait_for(&["match result match=1 ", "\"echoed\":[0]"]);
 }
 
-/// Row 31: a token of another match, the right token with another match's id, and both together.
+/// Faults row 31: a token of another match, the right token with another match's id, and both together.
 #[test]
 fn a_token_of_another_match() {
     let muster = echo(1, 2);
@@ -112,7 +112,7 @@ fn a_token_of_another_match() {
     }
 }
 
-/// Row 31: a player who has gone does not come in again, from its own address or another.
+/// Faults row 31: a player who has gone does not come in again, from its own address or another.
 #[test]
 fn a_token_whose_player_has_left() {
     let muster = echo(2, 1);
@@ -131,7 +131,7 @@ fn a_token_whose_player_has_left() {
     stayer.bye(SOON).unwrap();
 }
 
-/// Row 28: datagrams of a match that is over come to the port while the next match is played there. They get no
+/// Faults row 28: datagrams of a match that is over come to the port while the next match is played there. They get no
 /// answer, and they are not delivered: the next game's result knows nothing of them.
 #[test]
 fn late_datagrams_of_the_match_before() {
@@ -170,7 +170,7 @@ fn drain(stranger: &Stranger) {
     }
 }
 
-/// Row 31: after the end nobody is there to answer.
+/// Faults row 31: after the end nobody is there to answer.
 #[test]
 fn a_token_after_the_end() {
     let muster = Setup::default()
@@ -188,7 +188,7 @@ fn a_token_after_the_end() {
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
-/// Row 31: a hello that comes too late finds nobody: the game that nobody joined has ended.
+/// Faults row 31: a hello that comes too late finds nobody: the game that nobody joined has ended.
 #[test]
 fn a_token_that_has_expired() {
     let keys = "players = 1\nwarm = 0\nhello_timeout = \"100ms\"";
@@ -201,8 +201,8 @@ fn a_token_that_has_expired() {
     stranger.has_no_answer();
 }
 
-/// Row 33: a flood of datagrams before the start. A warm game does not look at them, and does not grow; it starts
-/// in the middle of the flood, and plays when the flood is over.
+/// Faults row 33: a flood of datagrams before the start. A warm game does not look at them, and does not grow; it
+/// starts in the middle of the flood, and plays when the flood is over.
 #[test]
 fn a_flood_before_the_start() {
     let setup = Setup::default().ports(1);

@@ -21,8 +21,8 @@ fn upgrade(muster: &Muster) {
     assert!(told.contains(&format!("pid {} as before", muster.pid())), "{told}");
 }
 
-/// Row 34: players who wait, lines half said, answers not read, games that run, begin and end, and new connections all
-/// the while. Nobody is lost, nobody is overtaken, nobody is refused.
+/// Faults row 34: players who wait, lines half said, answers not read, games that run, begin and end, and new
+/// connections all the while. Nobody is lost, nobody is overtaken, nobody is refused.
 #[test]
 fn twenty_upgrades_lose_nobody() {
     let muster = Setup::default()
@@ -82,7 +82,7 @@ fn visit_until(muster: &Muster, is_over: &AtomicBool) -> usize {
     visits
 }
 
-/// Row 35: whatever cannot go on is refused, with the reason, and nothing changes.
+/// Faults row 35: whatever cannot go on is refused, with the reason, and nothing changes.
 #[test]
 fn a_bad_program_is_refused() {
     let muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();
@@ -154,7 +154,7 @@ fn a_configuration_with_another_ring_is_refused() {
     }
 }
 
-/// Row 36: games that end at the moment of an upgrade are reaped, and their ports come back.
+/// Faults row 36: games that end at the moment of an upgrade are reaped, and their ports come back.
 #[test]
 fn a_game_s_end_in_the_middle_is_not_lost() {
     let muster = Setup::default().ports(4).puppet("pair", &[], "players = 2\nwarm = 1").start();
@@ -173,7 +173,7 @@ fn a_game_s_end_in_the_middle_is_not_lost() {
     muster.wait_until_calm("pair", 1);
 }
 
-/// Row 36: a signal that comes in the middle of an upgrade is heard, by the old program or by the new one.
+/// Faults row 36: a signal that comes in the middle of an upgrade is heard, by the old program or by the new one.
 #[test]
 fn a_signal_in_the_middle_is_not_lost() {
     let mut muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();

@@ -543,7 +543,7 @@ mod tests {
         assert_eq!(parse(&bytes).unwrap().1, whole as u64);
     }
 
-    /// Row 38: whatever is done to the bytes, nothing panics, and nothing that was not written is believed.
+    /// Faults row 38: whatever is done to the bytes, nothing panics, and nothing that was not written is believed.
     #[test]
     fn damage_is_found() {
         let (journal, _) = journal(20);
