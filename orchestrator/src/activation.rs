@@ -7,7 +7,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 use socket2::{SockRef, Type};
 
 use crate::config::Config;
-use crate::listener::Listener;
+use crate::players::listener::Listener;
 use crate::store::{Given, Store};
 
 /// How the socket is called that a socket unit gives: by `FileDescriptorName=`, by default the unit's own name; and

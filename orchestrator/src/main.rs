@@ -8,41 +8,30 @@
 //! by [`http`], a thread of its own.
 
 mod accessories;
-mod account;
 mod activation;
 mod address;
 mod admin;
 mod allowance;
 mod backoff;
 mod cli;
-mod client;
-mod clients;
 mod clock;
 mod config;
-mod continuity;
-mod control;
 mod games;
+mod handoff;
 mod http;
 mod keeper;
-mod launches;
-mod listener;
 mod logging;
 mod lookup;
 mod metrics;
-mod netcode;
 mod notify;
 mod operate;
-mod output;
-mod reports;
+mod players;
 mod rest;
-mod screen;
-mod secrets;
 mod seldom;
 mod server;
 mod signals;
 mod start;
 mod store;
-mod templates;
 mod tokens;
 mod units;
 mod users;
@@ -60,9 +49,9 @@ use crate::admin::ask::AskError;
 use crate::admin::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 use crate::cli::{Cli, Command, Serve};
 use crate::config::{Accessory, Config, ConfigError, Warning};
-use crate::continuity::StateError;
-use crate::continuity::exec::handed_over;
-use crate::launches::Launcher;
+use crate::games::launcher::Launcher;
+use crate::handoff::descriptors::StateError;
+use crate::handoff::exec::handed_over;
 use crate::operate::say;
 use crate::server::{Back, Server};
 use crate::signals::Signals;
@@ -230,8 +219,8 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
     let config = configure(flags)?;
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
-    continuity::try_out(&text, config)?;
-    say(continuity::preflight::passed())
+    handoff::snapshot::try_out(&text, config)?;
+    say(handoff::preflight::passed())
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {

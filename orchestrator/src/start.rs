@@ -8,7 +8,7 @@ use std::path::Path;
 
 use process::start::{self, Flaw, Part};
 
-use crate::continuity::exec::is_handed_over;
+use crate::handoff::exec::is_handed_over;
 use crate::store;
 
 /// What could not be put in order.

@@ -10,7 +10,7 @@ use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::{Done, END, Games, OneGame, Players, Refusal, Request, Status, Upgraded};
-use crate::reports::Report;
+use crate::games::reports::Report;
 
 /// How long a daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);

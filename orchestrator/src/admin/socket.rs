@@ -21,7 +21,8 @@ use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
 use super::REQUEST_MAX;
-use crate::continuity::{Kept, StateError, Text, take};
+use crate::handoff::descriptors::{InheritedFds, StateError, take};
+use crate::handoff::text::Text;
 use crate::tokens;
 
 /// Operators who can be connected at a time.
@@ -151,7 +152,7 @@ impl AdminSocket {
     }
 
     /// What is to be known of it, for the program that goes on with its conversations.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         let listener = kept.keep(&self.listener);
         let all = self.conversations.iter().enumerate();
         let save = |(place, it): (usize, &Conversation)| SavedConversation {

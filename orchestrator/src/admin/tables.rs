@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{
     Done, Games, LivingGame, OneGame, Players, QueueStatus, Status, Upgraded, WaitingPlayer,
 };
-use crate::reports::{Player, Report};
+use crate::games::reports::{Player, Report};
 use crate::units::Span;
 
 /// So much of a result is shown in a table, in characters.

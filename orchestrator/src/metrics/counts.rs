@@ -6,7 +6,7 @@ use matchmaker::{Exit, GameFault, LaunchFault, ModeId};
 use protocol::{ErrorCode, EvictReason};
 
 use super::Histogram;
-use crate::client::Traffic;
+use crate::players::connection::Traffic;
 
 /// Since the daemon's start.
 #[derive(Debug, Clone)]

@@ -12,8 +12,8 @@ use crate::admin::{
     Done, END, Games, LivingGame, OneGame, PORT_LETTERS, Players, PortStatus, QueueStatus, Refusal,
     ReportStatus, Request, Status, TemplateStatus, Turns, WaitingPlayer, Watch,
 };
+use crate::games::reports::{Draft, Report};
 use crate::logging;
-use crate::reports::{Draft, Report};
 
 /// A page of games is full when it has so many bytes, about: less than the loop needs a millisecond for.
 const PAGE_BYTES: usize = 128 * 1024;

@@ -5,7 +5,7 @@ use std::time::Duration;
 use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
-use crate::account::Shown;
+use crate::players::account::Shown;
 use crate::units::Span;
 
 /// A match that ends with an error sooner than this has hardly been played.

@@ -7,7 +7,7 @@ use nix::sys::signal::Signal;
 
 use super::Server;
 use super::events::pause;
-use crate::launches::Remains;
+use crate::games::launcher::Remains;
 use crate::units::Span;
 
 impl Server {

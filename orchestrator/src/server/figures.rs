@@ -5,10 +5,10 @@ use std::time::Duration;
 use matchmaker::{Action, Event, GameId, GameStage, LaunchFault, MatchEnd, ModeId, PortPlace};
 
 use super::Server;
+use crate::games::reports::Draft;
 use crate::metrics::{
     ExitCause, FailedLaunch, GAMES_MAX, GameNow, GameSource, ModeNow, Snapshot, fault_index,
 };
-use crate::reports::Draft;
 
 impl Server {
     /// Counts what is about to be done, before it is recorded.

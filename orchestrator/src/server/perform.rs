@@ -10,8 +10,8 @@ use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
 
 use super::Server;
 use crate::config::{Mode, Program, Transport};
-use crate::launches::Ordered;
-use crate::netcode::DoorError;
+use crate::games::keys::DoorError;
+use crate::games::launcher::Ordered;
 
 impl Server {
     /// Does one thing. What fails comes back to the brain as an input.

@@ -6,7 +6,7 @@ use launcher::Contract;
 use matchmaker::{Action, Event, GameId};
 
 use super::Server;
-use crate::reports::{Ending, Player, Report};
+use crate::games::reports::{Ending, Player, Report};
 use crate::units::Span;
 
 impl Server {

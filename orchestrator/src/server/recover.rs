@@ -19,19 +19,19 @@ use rustix::process::{Signal, pidfd_send_signal};
 
 use super::{Parts, Server, names};
 use crate::admin::socket::AdminSocket;
-use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::continuity::FORMAT;
-use crate::continuity::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
-use crate::games::{Games, Kind, Stored};
-use crate::launches::{self, Launcher};
-use crate::listener::Listener;
-use crate::netcode::Doors;
-use crate::reports::Reports;
+use crate::games::keys::Doors;
+use crate::games::launcher::{self, Launcher};
+use crate::games::processes::{Games, Kind, Stored};
+use crate::games::reports::Reports;
+use crate::games::templates::Templates;
+use crate::handoff::descriptors::FORMAT;
+use crate::handoff::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
+use crate::players::connections::Clients;
+use crate::players::listener::Listener;
 use crate::signals::Signals;
 use crate::store::{Given, Store};
-use crate::templates::Templates;
 
 /// How the names in the store begin under which games' descriptors are.
 const GAME: &str = "game-";
@@ -190,7 +190,7 @@ impl Server {
         let is_lost = |game, has_process: bool| !has_process && games.get(game).is_none();
         let lost = known.iter().filter(|(game, has_process)| is_lost(*game, *has_process));
         let lost = lost.map(|(game, _)| *game);
-        let launcher = launches::Saved::after_a_crash(crashed.snapshot.place.clone(), lost);
+        let launcher = launcher::Saved::after_a_crash(crashed.snapshot.place.clone(), lost);
         let stop_was_asked = crashed.snapshot.stop_was_asked;
         let parts = Parts {
             poll,
@@ -548,9 +548,9 @@ mod tests {
             places: None,
             stop_was_asked: false,
             games: Vec::new(),
-            doors: crate::netcode::Saved::new(),
+            doors: crate::games::keys::Saved::new(),
             place: "/nowhere".into(),
-            reports: crate::reports::Saved::default(),
+            reports: crate::games::reports::Saved::default(),
             resolved: None,
         };
         Crashed::replay(snapshot, records, 0)

@@ -8,10 +8,10 @@ use protocol::{ErrorCode, Reply};
 
 use super::Server;
 use crate::address;
-use crate::client::{Overdue, Step};
-use crate::clients::Admission;
 use crate::config::Config;
-use crate::listener::turn_away;
+use crate::players::connection::{Overdue, Step};
+use crate::players::connections::Admission;
+use crate::players::listener::turn_away;
 use crate::tokens;
 
 /// When a client is told to try again after a 4xx, in milliseconds.

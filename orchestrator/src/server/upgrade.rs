@@ -11,21 +11,22 @@ use mio::{Poll, Waker};
 use super::{Parts, Server, names};
 use crate::admin::socket::{AdminSocket, Asker};
 use crate::admin::{Done, Refusal, Upgraded};
-use crate::clients::Clients;
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::continuity::exec::Program;
-use crate::continuity::journal::Journal;
-use crate::continuity::preflight::{Aim, Preflight, Step};
-use crate::continuity::{self, FORMAT, Halves, Kept, State, StateError, side_by_side};
-use crate::games::Games;
-use crate::launches::Launcher;
-use crate::listener::Listener;
-use crate::netcode::Doors;
-use crate::reports::Reports;
+use crate::games::keys::Doors;
+use crate::games::launcher::Launcher;
+use crate::games::processes::Games;
+use crate::games::reports::Reports;
+use crate::games::templates::Templates;
+use crate::handoff::descriptors::{FORMAT, InheritedFds, StateError, take};
+use crate::handoff::exec::Program;
+use crate::handoff::journal::Journal;
+use crate::handoff::preflight::{Aim, Preflight, Step};
+use crate::handoff::snapshot::{Halves, State, read_brain, side_by_side};
+use crate::players::connections::Clients;
+use crate::players::listener::Listener;
 use crate::signals::Signals;
 use crate::store::Store;
-use crate::templates::Templates;
 use crate::tokens;
 use crate::units::Span;
 
@@ -86,7 +87,7 @@ impl Server {
             return Err("another upgrade is under way".to_owned());
         }
         let program = Program::open(binary)?;
-        let state = self.write_down(&mut Kept::default(), None);
+        let state = self.write_down(&mut InheritedFds::default(), None);
         let what = match aim {
             Aim::Execute => "upgrade",
             Aim::HandOver => "handover",
@@ -162,7 +163,7 @@ impl Server {
         if aim == Aim::HandOver {
             self.hand_over(asked_by);
         }
-        let mut kept = Kept::default();
+        let mut kept = InheritedFds::default();
         let state = self.write_down(&mut kept, asked_by);
         let error = program.execute(&state, &self.brain, &kept);
         self.refuse_upgrade(&program, asked_by, &format!("it cannot be executed: {error}"));
@@ -182,7 +183,7 @@ impl Server {
         std::process::exit(HANDED_OVER)
     }
 
-    fn write_down(&self, kept: &mut Kept, asked_by: Option<Asker>) -> State {
+    fn write_down(&self, kept: &mut InheritedFds, asked_by: Option<Asker>) -> State {
         State {
             format: FORMAT,
             version: VERSION.to_owned(),
@@ -224,7 +225,7 @@ impl Server {
                 let clients = std::mem::take(&mut state.clients);
                 Ok::<_, StateError>((Clients::restore(clients, registry)?, state))
             },
-            || continuity::read_brain(halves),
+            || read_brain(halves),
         );
         let (mut brain, (clients, state)) = (brain?, others?);
         state.fit(&mut brain, &mut config)?;
@@ -232,7 +233,7 @@ impl Server {
         let lost_timeout = config.limits.lost_timeout;
         let listener = match state.listener {
             Some(listener) => {
-                Listener::take(continuity::take(listener, "the listening socket")?, lost_timeout)?
+                Listener::take(take(listener, "the listening socket")?, lost_timeout)?
             }
             None => Listener::absent(config.listen.tcp, lost_timeout),
         };

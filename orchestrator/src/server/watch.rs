@@ -11,13 +11,13 @@ use process::Ended;
 use protocol::FromGame;
 
 use super::Server;
-use crate::continuity::preflight::Preflight;
-use crate::control::Said;
-use crate::games::{self, Game, Reaped};
-use crate::launches::{Answer, Process, Remains};
-use crate::output::Printed;
+use crate::games::control::Said;
+use crate::games::launcher::{Answer, Process, Remains};
+use crate::games::output::Printed;
+use crate::games::processes::{self, Game, Reaped};
+use crate::games::templates::Heard;
+use crate::handoff::preflight::Preflight;
 use crate::rest::Rest;
-use crate::templates::Heard;
 
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
 const LAST_WORDS_MAX: usize = 256;
@@ -72,7 +72,7 @@ impl Server {
         let (pid, mode, program) = (process.pid, process.ordered.mode, process.ordered.program);
         let rate = self.config.limits.output_lines_per_second;
         // Who lives has that number now, and did not die then.
-        let is_child = games::is_child(pid);
+        let is_child = processes::is_child(pid);
         let early_end = self.unclaimed.remove(&pid).filter(|_| !is_child);
         let is_ours = early_end.is_some() || is_child;
         if !is_ours || !self.games.insert(game, process, self.poll.registry(), rate, self.now) {
@@ -121,7 +121,7 @@ impl Server {
         self.templates.insert(mode, pid, output, self.poll.registry(), rate, self.now);
         // It may have been reaped before it was known.
         let early_end = self.unclaimed.remove(&pid);
-        if !games::is_child(pid) {
+        if !processes::is_child(pid) {
             self.handle_template_end(pid, early_end.map(|(ended, _)| ended).as_ref());
         }
     }
@@ -337,7 +337,8 @@ impl Server {
             return false;
         };
         self.log_template_output(&heard);
-        let exit = ended.map_or_else(|| "not known".into(), |it| games::exit_of(it).to_string());
+        let exit =
+            ended.map_or_else(|| "not known".into(), |it| processes::exit_of(it).to_string());
         log::warn!("template ended mode={} pid={pid} end=\"{exit}\"", self.mode(heard.mode).name);
         self.counts.mode(heard.mode).templates_ended += 1;
         self.closed_a_descriptor = true;

@@ -11,10 +11,11 @@ use protocol::proxy::{BadHeader, Header};
 use protocol::{CLIENT_LINE_MAX, LineBuffer, LineTooLong, Reply};
 use serde::{Deserialize, Serialize};
 
-use crate::account::account_of;
 use crate::clock::Instant;
 use crate::config::Limits;
-use crate::continuity::{Text, is_default};
+use crate::handoff::descriptors::is_default;
+use crate::handoff::text::Text;
+use crate::players::account::account_of;
 use crate::rest::Rest;
 
 /// How much is read at a time. The buffer is one for all clients and games, so that who is silent owns none.

@@ -22,11 +22,12 @@ use mio::Waker;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::{FORMAT, Kept, StateError, take, without_values};
+use super::descriptors::{FORMAT, InheritedFds, StateError, take, without_values};
+use super::snapshot::Head;
 use crate::clock::{Instant, NOT_YET};
 use crate::config::Places;
+use crate::games::{keys, reports};
 use crate::lookup::Resolved;
-use crate::{netcode, reports};
 
 /// The files' names in the store.
 pub(crate) const NAMES: [&str; 2] = ["state-0", "state-1"];
@@ -56,7 +57,7 @@ pub(crate) struct Snapshot {
     #[serde(default)]
     pub(crate) stop_was_asked: bool,
     pub(crate) games: Vec<Played>,
-    pub(crate) doors: netcode::Saved,
+    pub(crate) doors: keys::Saved,
     /// Where the games work.
     pub(crate) place: PathBuf,
     pub(crate) reports: reports::Saved,
@@ -90,7 +91,7 @@ pub(crate) enum Record {
     /// Nothing of a game is left.
     Gone { game: GameId },
     /// A game that speaks netcode got its key, or gave a token.
-    Door { game: GameId, door: netcode::Door },
+    Door { game: GameId, door: keys::Door },
     /// A signal told the daemon to stop.
     StopAsked,
     /// The daemon has ended for the next one to go on.
@@ -198,7 +199,7 @@ impl Journal {
     }
 
     /// What is to be known of it, for the program that goes on with it.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         let files = self.files.each_ref().map(|file| kept.keep(file));
         Saved { files, current: self.current, sequence: self.sequence }
     }
@@ -392,7 +393,7 @@ fn read_file(file: &File) -> Result<(Found, u64), Damage> {
 fn parse(bytes: &[u8]) -> Result<(Found, u64), Damage> {
     let mut at = 0;
     let snapshot = next_body(bytes, &mut at)?.ok_or(Damage::Empty)?;
-    let head: super::Head = serde_json::from_slice(snapshot)?;
+    let head: Head = serde_json::from_slice(snapshot)?;
     if head.format > FORMAT {
         return Err(Damage::Format(head.format));
     }
@@ -438,7 +439,7 @@ mod tests {
             places: None,
             stop_was_asked: false,
             games: Vec::new(),
-            doors: netcode::Saved::new(),
+            doors: keys::Saved::new(),
             place: "/nowhere".into(),
             reports: reports::Saved::default(),
             resolved: None,

@@ -16,11 +16,11 @@ use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::continuity::journal::Played;
-use crate::continuity::{Kept, StateError, take};
-use crate::control::{self, Control};
-use crate::launches::Process;
-use crate::output::{self, Output};
+use crate::games::control::{self, Control};
+use crate::games::launcher::Process;
+use crate::games::output::{self, Output};
+use crate::handoff::descriptors::{InheritedFds, StateError, take};
+use crate::handoff::journal::Played;
 use crate::tokens;
 
 /// All processes of games, found by game and by pid.
@@ -134,7 +134,7 @@ impl Games {
     }
 
     /// What is to be known of them, for the program that goes on with their channels.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Vec<Saved> {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Vec<Saved> {
         let save = |(id, game): (&GameId, &Game)| Saved {
             game: *id,
             pid: game.pid,

@@ -16,7 +16,8 @@ use std::path::{Path, PathBuf};
 use matchmaker::Matchmaker;
 use rustix::fs::{MemfdFlags, memfd_create};
 
-use super::{Kept, Mind, State, side_by_side};
+use super::descriptors::InheritedFds;
+use super::snapshot::{Mind, State, side_by_side};
 use crate::{logging, store};
 
 /// The environment variable that tells a program where its state is: the number of a descriptor.
@@ -47,7 +48,12 @@ impl Program {
 
     /// Executes it with this process's own arguments, and hands it the state. Returns only if that fails; then
     /// everything is as it was.
-    pub(crate) fn execute(&self, state: &State, brain: &Matchmaker, kept: &Kept) -> io::Error {
+    pub(crate) fn execute(
+        &self,
+        state: &State,
+        brain: &Matchmaker,
+        kept: &InheritedFds,
+    ) -> io::Error {
         let execute = || -> io::Result<Infallible> {
             let state = write_down(state, brain)?;
             let numbers = || kept.numbers().iter().copied().chain([state.as_raw_fd()]);

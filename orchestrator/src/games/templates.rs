@@ -14,9 +14,9 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::continuity::{Kept, StateError};
-use crate::games;
-use crate::output::{self, Output, Printed};
+use crate::games::output::{self, Output, Printed};
+use crate::games::processes;
+use crate::handoff::descriptors::{InheritedFds, StateError};
 use crate::rest::Rest;
 use crate::tokens;
 
@@ -85,7 +85,7 @@ impl Templates {
     }
 
     /// What is to be known of them, for the program that goes on listening to them.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         let save = |(number, template): (&u64, &Template)| SavedTemplate {
             number: *number,
             mode: template.mode,
@@ -183,7 +183,7 @@ impl Drop for Templates {
     fn drop(&mut self) {
         let deadline = Instant::now() + END_MAX;
         for (_, pid) in self.living() {
-            let Some(process) = Pid::from_raw(pid).filter(|_| games::is_child(pid)) else {
+            let Some(process) = Pid::from_raw(pid).filter(|_| processes::is_child(pid)) else {
                 continue;
             };
             let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { continue };

@@ -11,11 +11,11 @@ use protocol::Reply;
 use serde::{Deserialize, Serialize};
 use slab::Slab;
 
-use crate::account::account_of;
-use crate::client::{self, Client};
 use crate::clock::Instant;
 use crate::config::Limits;
-use crate::continuity::{self, Kept, StateError, is_default};
+use crate::handoff::descriptors::{InheritedFds, StateError, is_default, take};
+use crate::players::account::account_of;
+use crate::players::connection::{self, Client};
 use crate::tokens;
 
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
@@ -54,7 +54,7 @@ struct SavedSlot {
     socket: RawFd,
     #[serde(default, skip_serializing_if = "is_default")]
     is_ready: bool,
-    client: client::Saved,
+    client: connection::Saved,
 }
 
 /// What a new connection is.
@@ -252,7 +252,7 @@ impl Clients {
     }
 
     /// What is to be known of them, for the program that goes on with their sockets.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         let save = |(slot, held): (usize, &Slot)| SavedSlot {
             id: tokens::connection_id(slot, held.generation),
             socket: kept.keep(held.client.stream()),
@@ -271,7 +271,7 @@ impl Clients {
         let mut all = Self { generation: saved.generation, ..Self::new() };
         let mut slots = Vec::with_capacity(saved.clients.len());
         for SavedSlot { id, socket, is_ready, client } in saved.clients {
-            let socket = continuity::take(socket, "a client's socket")?;
+            let socket = take(socket, "a client's socket")?;
             let mut client = Client::restore(client, TcpStream::from_std(socket.into()));
             client.register(registry, tokens::client(id))?;
             let is_told = client.has_output();

@@ -15,7 +15,8 @@ use serde_json::error::Category;
 
 use crate::allowance::Allowance;
 use crate::clock::Instant;
-use crate::continuity::{Kept, StateError, Text, take};
+use crate::handoff::descriptors::{InheritedFds, StateError, take};
+use crate::handoff::text::Text;
 use crate::rest::Rest;
 use crate::tokens;
 
@@ -88,7 +89,7 @@ impl Control {
     }
 
     /// What is to be known of it, for the program that goes on with the channel.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         Saved {
             socket: self.socket.as_ref().map(|socket| kept.keep(socket)),
             lines: self.lines.as_bytes().into(),

@@ -10,29 +10,21 @@
 //! Nobody is answered while it is written and read. So the brain is an object of its own behind the other, and two
 //! threads write and read them side by side.
 
-pub(crate) mod exec;
-pub(crate) mod journal;
-pub(crate) mod preflight;
-mod text;
-
-use std::os::fd::{AsRawFd, OwnedFd, RawFd};
-use std::{io, panic, thread};
+use std::os::fd::RawFd;
+use std::{panic, thread};
 
 use matchmaker::Matchmaker;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
-use serde_json::error::Category;
 
-pub(crate) use text::Text;
-
+use super::descriptors::{FORMAT, StateError};
+use super::journal;
 use crate::admin::socket;
-use crate::clock::{Instant, NOT_YET};
+use crate::clock::Instant;
 use crate::config::{Config, Places};
+use crate::games::{keys, launcher, processes, reports, templates};
 use crate::lookup::Resolved;
-use crate::{clients, games, launches, netcode, reports, templates};
-
-/// The version of the state. Another one is only needed where fields come to mean something else.
-pub(crate) const FORMAT: u32 = 1;
+use crate::players::connections;
 
 /// All that another process needs to go on, but for the brain.
 #[derive(Serialize, Deserialize)]
@@ -51,10 +43,10 @@ pub(crate) struct State {
     #[serde(default)]
     pub(crate) listener: Option<RawFd>,
     pub(crate) admin: Option<socket::Saved>,
-    pub(crate) clients: clients::Saved,
-    pub(crate) games: Vec<games::Saved>,
-    pub(crate) doors: netcode::Saved,
-    pub(crate) launcher: launches::Saved,
+    pub(crate) clients: connections::Saved,
+    pub(crate) games: Vec<processes::Saved>,
+    pub(crate) doors: keys::Saved,
+    pub(crate) launcher: launcher::Saved,
     pub(crate) templates: templates::Saved,
     pub(crate) reports: reports::Saved,
     #[serde(default)]
@@ -72,47 +64,16 @@ pub(crate) struct State {
     pub(crate) asked_by: Option<socket::Asker>,
 }
 
-/// Why a state cannot be gone on with.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum StateError {
-    #[error("cannot read the state: {0}")]
-    Read(#[from] io::Error),
-    #[error("the state is not understood: {}", without_values(.0))]
-    Parse(#[from] serde_json::Error),
-    #[error("the state has format {0}, and this version reads {FORMAT}")]
-    Format(u32),
-    #[error("the state goes on to {NOT_YET}")]
-    Future,
-    #[error("the configuration changes {0}, which takes a stop and a start")]
-    Config(&'static str),
-    #[error("the configuration has {0}")]
-    Places(String),
-    #[error("descriptor {number}, {what}, was not handed over: {source}")]
-    Descriptor { number: RawFd, what: &'static str, source: io::Error },
-}
-
-/// What is wrong with JSON that holds keys and tokens, without a word of it.
-fn without_values(error: &serde_json::Error) -> String {
-    let (line, column) = (error.line(), error.column());
-    let told = error.to_string();
-    match error.classify() {
-        // What is missing is named by the program alone, and a time is no secret.
-        Category::Data if told.starts_with("missing field") || told.starts_with(NOT_YET) => told,
-        Category::Data => format!("an unfit value at line {line} column {column}"),
-        _ => format!("no whole JSON at line {line} column {column}"),
-    }
-}
-
 /// Just enough of a state to see whether the rest can be read.
 #[derive(Deserialize)]
-struct Head {
-    format: u32,
+pub(super) struct Head {
+    pub(super) format: u32,
 }
 
 /// The brain's half of a state.
 #[derive(Serialize, Deserialize)]
-struct Mind<B> {
-    brain: B,
+pub(super) struct Mind<B> {
+    pub(super) brain: B,
 }
 
 /// What a brain's object begins with where it stands behind the rest: no text in JSON holds such an end of a line.
@@ -217,52 +178,20 @@ pub(crate) fn side_by_side<A: Send, B>(
     })
 }
 
-/// Whether a value need not be written.
-pub(crate) fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
-}
-
-/// The descriptors that a state names, collected when it is written.
-#[derive(Default)]
-pub(crate) struct Kept(Vec<RawFd>);
-
-impl Kept {
-    /// Keeps a descriptor; its number, which it has in the next program, too.
-    pub(crate) fn keep(&mut self, descriptor: &impl AsRawFd) -> RawFd {
-        let number = descriptor.as_raw_fd();
-        self.0.push(number);
-        number
-    }
-
-    pub(crate) fn numbers(&self) -> &[RawFd] {
-        &self.0
-    }
-}
-
-/// Takes a descriptor that the program before this one has kept.
-///
-/// # Errors
-/// [`StateError::Descriptor`] when there is none, or it was taken already.
-pub(crate) fn take(number: RawFd, what: &'static str) -> Result<OwnedFd, StateError> {
-    process::take_inherited(number).map_err(|source| StateError::Descriptor {
-        number,
-        what,
-        source,
-    })
-}
-
 #[cfg(test)]
 mod tests {
-    use std::io::Write as _;
+    use std::io::{self, Write as _};
 
     use matchmaker::ModeId;
     use serde_json::{Value, json};
 
+    use super::super::exec;
     use super::*;
+    use crate::clock::NOT_YET;
 
     /// A state as version 0.1.0 wrote it: two players in a game, one who waits for two others, a half-read line.
     /// Written by hand-off to a program that kept it; never to be changed, as the versions out there are not.
-    const GOLDEN: &str = include_str!("continuity/golden/state-1.json");
+    const GOLDEN: &str = include_str!("golden/state-1.json");
 
     const CONFIG: &str = r#"
 [ports]

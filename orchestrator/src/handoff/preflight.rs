@@ -19,11 +19,11 @@ use process::Ended;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::State;
 use super::exec::{Program, write_down};
+use super::snapshot::State;
 use crate::admin::socket::Asker;
 use crate::clock::Instant;
-use crate::games;
+use crate::games::processes;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
@@ -153,7 +153,7 @@ impl Preflight {
             return None;
         }
         let verdict = self.verdict.take()?.map_err(|words| match ended {
-            Some(ended) => format!("{words} ({})", games::exit_of(ended)),
+            Some(ended) => format!("{words} ({})", processes::exit_of(ended)),
             None => words,
         });
         Some(Step::Over { pid, verdict })

@@ -5,8 +5,6 @@
 //! is asked of the next one. Until that one has looked whether anything came of it, nobody is told that it failed,
 //! so that no port returns while somebody may hold it.
 
-mod watchdog;
-
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::io::{self, PipeReader, Seek as _, Write as _};
 use std::net::IpAddr;
@@ -27,10 +25,10 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
-use self::watchdog::{Verdict, Watchdog};
+use super::watchdog::{Verdict, Watchdog};
 use crate::clock::Instant;
 use crate::config::Config;
-use crate::games;
+use crate::games::processes;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::store;
@@ -610,7 +608,7 @@ impl Drop for Place {
 
 /// Kills a launcher, and waits until it can make no process any more.
 fn end_launcher(pid: i32) {
-    let Some(process) = Pid::from_raw(pid).filter(|_| games::is_child(pid)) else { return };
+    let Some(process) = Pid::from_raw(pid).filter(|_| processes::is_child(pid)) else { return };
     let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
     // ESRCH: it is dead.
     let _ = pidfd_send_signal(&process, Signal::KILL);

@@ -13,7 +13,7 @@ use std::time::Duration;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
 
-use crate::continuity::Text;
+use crate::handoff::text::Text;
 
 /// Bytes of a line that are looked at. What is beyond is not seen.
 const LINE_MAX: usize = 32 * 1024;

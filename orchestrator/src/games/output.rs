@@ -13,9 +13,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::allowance::Allowance;
 use crate::clock::Instant;
-use crate::continuity::{Kept, StateError, Text, take};
+use crate::games::screen::{PAUSE, Screen};
+use crate::handoff::descriptors::{InheritedFds, StateError, take};
+use crate::handoff::text::Text;
 use crate::rest::Rest;
-use crate::screen::{PAUSE, Screen};
 
 /// A line of a game's output, in bytes; a longer one is cut.
 const OUTPUT_LINE_MAX: usize = 1024;
@@ -116,7 +117,7 @@ impl Output {
     }
 
     /// What is to be known of it, for the program that goes on with the pipe.
-    pub(crate) fn save(&self, kept: &mut Kept) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         Saved {
             pipe: self.pipe.as_ref().map(|pipe| kept.keep(pipe)),
             lines: self.lines.as_bytes().into(),
