@@ -1,9 +1,9 @@
 //! The simulated world around the brain, with every choice in it made by the fuzzer's bytes. What must hold
-//! is demanded after every step; see `matchmaker::simulation`.
+//! is demanded after every step; see `simulation`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
-use matchmaker::simulation::{ByteChoices, Trace, World};
+use simulation::{ByteChoices, Trace, World};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = ByteChoices::new(bytes);

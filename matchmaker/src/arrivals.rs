@@ -9,12 +9,14 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-/// The matches formed in one mode during the last [`WINDOW_SECONDS`].
+use crate::limits::ARRIVALS_WINDOW_SECONDS;
+
+/// The matches formed in one mode during the last [`ARRIVALS_WINDOW_SECONDS`].
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Arrivals {
     /// Matches by second, modulo the length of the window; right for the window that ends with `newest`.
     #[serde(with = "counts")]
-    counts: [u32; WINDOW_SECONDS as usize],
+    counts: [u32; ARRIVALS_WINDOW_SECONDS as usize],
     /// The second of the last match.
     newest: u64,
     /// How long the last launch took, in whole seconds.
@@ -23,7 +25,7 @@ pub(crate) struct Arrivals {
 
 impl Default for Arrivals {
     fn default() -> Self {
-        Self { counts: [0; WINDOW_SECONDS as usize], newest: 0, stretch_seconds: 1 }
+        Self { counts: [0; ARRIVALS_WINDOW_SECONDS as usize], newest: 0, stretch_seconds: 1 }
     }
 }
 
@@ -32,7 +34,7 @@ impl Arrivals {
     pub(crate) fn note_match(&mut self, now: Duration) {
         let second = now.as_secs();
         debug_assert!(second >= self.newest, "matches come in the order of time");
-        for passed in (self.newest + 1..=second).take(WINDOW_SECONDS as usize) {
+        for passed in (self.newest + 1..=second).take(ARRIVALS_WINDOW_SECONDS as usize) {
             self.counts[slot(passed)] = 0;
         }
         // Where more than the window has passed, the loop has emptied all of it.
@@ -44,7 +46,7 @@ impl Arrivals {
     /// Takes note of how long a launch took, from the order to `ready`.
     pub(crate) fn note_launch(&mut self, took: Duration) {
         let seconds = took.as_secs() + u64::from(took.subsec_nanos() > 0);
-        self.stretch_seconds = seconds.clamp(1, WINDOW_SECONDS);
+        self.stretch_seconds = seconds.clamp(1, ARRIVALS_WINDOW_SECONDS);
     }
 
     /// The most matches that came in a stretch of the last minute.
@@ -56,12 +58,12 @@ impl Arrivals {
     /// did not at `now`.
     pub(crate) fn busy_until(&self, now: Duration, matches_min: usize) -> Option<Duration> {
         let (start, _) = self.stretches(now).find(|&(_, matches)| matches >= matches_min)?;
-        Some(Duration::from_secs(start + WINDOW_SECONDS))
+        Some(Duration::from_secs(start + ARRIVALS_WINDOW_SECONDS))
     }
 
     /// The second in which each stretch of the last minute starts, and the matches in it, latest first.
     fn stretches(&self, now: Duration) -> impl Iterator<Item = (u64, usize)> {
-        let oldest = now.as_secs().saturating_sub(WINDOW_SECONDS - 1);
+        let oldest = now.as_secs().saturating_sub(ARRIVALS_WINDOW_SECONDS - 1);
         let mut matches = 0;
         (oldest..=self.newest).rev().map(move |start| {
             matches += self.count(start);
@@ -79,7 +81,7 @@ impl Arrivals {
 }
 
 fn slot(second: u64) -> usize {
-    (second % WINDOW_SECONDS) as usize
+    (second % ARRIVALS_WINDOW_SECONDS) as usize
 }
 
 /// The counts as they are saved: serde knows no array of this length.
@@ -87,7 +89,7 @@ mod counts {
     use serde::de::{Deserialize as _, Deserializer, Error};
     use serde::ser::{Serialize as _, Serializer};
 
-    type Counts = [u32; super::WINDOW_SECONDS as usize];
+    type Counts = [u32; crate::limits::ARRIVALS_WINDOW_SECONDS as usize];
 
     pub(super) fn serialize<S: Serializer>(counts: &Counts, to: S) -> Result<S::Ok, S::Error> {
         counts.as_slice().serialize(to)
@@ -98,9 +100,6 @@ mod counts {
         counts.try_into().map_err(|_| D::Error::custom("arrivals of another length of time"))
     }
 }
-
-/// How far back one looks.
-pub(crate) const WINDOW_SECONDS: u64 = 60;
 
 #[cfg(test)]
 mod tests {
@@ -169,7 +168,7 @@ mod tests {
             let mut arrivals = arrivals(ms(60_000), &[500, 3_000, 59_000]);
             let now = Duration::from_secs(59 + silence);
             arrivals.note_match(now);
-            let expected = if silence < WINDOW_SECONDS { 2 } else { 1 };
+            let expected = if silence < ARRIVALS_WINDOW_SECONDS { 2 } else { 1 };
             assert_eq!(arrivals.busiest(now), expected, "after {silence} s");
         }
     }
@@ -183,7 +182,7 @@ mod tests {
                 let second = step * step / 300;
                 came.push(second);
                 arrivals.note_match(Duration::from_secs(second));
-                let from = second.saturating_sub(WINDOW_SECONDS - 1);
+                let from = second.saturating_sub(ARRIVALS_WINDOW_SECONDS - 1);
                 let within =
                     |start| came.iter().filter(|&&at| at >= start && at < start + stretch).count();
                 let busiest = (from..=second).map(within).max();

@@ -122,7 +122,7 @@ fn yes() -> bool {
 
 impl Mode {
     /// How many players are in each squad, team by team.
-    pub(crate) fn squads(&self) -> Vec<usize> {
+    pub fn squads(&self) -> Vec<usize> {
         if self.teams.is_empty() { vec![self.players] } else { self.teams.concat() }
     }
 
@@ -130,13 +130,14 @@ impl Mode {
         Rules { squads: self.squads(), skill: self.skill.map(|skill| skill.rules) }
     }
 
-    pub(crate) fn skill_default(&self) -> i32 {
+    /// The skill of a player of whom nothing is known.
+    pub fn skill_default(&self) -> i32 {
         self.skill.map_or(0, |skill| skill.default)
     }
 
     /// Whether those who come first always play first. Elsewhere who fits together does; and who has accepted a match is
     /// not taken out of it for one who came back later.
-    pub(crate) fn is_first_come_first_served(&self) -> bool {
+    pub fn is_first_come_first_served(&self) -> bool {
         self.teams.is_empty()
             && self.party_max == 1
             && self.skill.is_none()

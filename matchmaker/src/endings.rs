@@ -16,10 +16,10 @@ use crate::io::{Action, Event, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
-#[cfg(any(test, feature = "simulation"))]
+#[cfg(feature = "simulation")]
+use crate::planted::Defect;
+#[cfg(feature = "simulation")]
 use crate::ports::Return;
-#[cfg(any(test, feature = "simulation"))]
-use crate::simulation::Defect;
 
 impl Matchmaker {
     /// Asks a game to end. One that hears `stop` is told so now, and gets SIGTERM when half the grace is over; any other
@@ -86,7 +86,7 @@ impl Matchmaker {
         if has_process {
             self.send_kill(id);
         }
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::PortReturnedBeforeExit) && match_id.is_none() {
             self.remove_game(id, Return::Free);
         }

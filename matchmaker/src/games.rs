@@ -11,10 +11,10 @@ use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
+#[cfg(feature = "simulation")]
+use crate::planted::Defect;
 use crate::players::PlayerPhase;
 use crate::ports::Return;
-#[cfg(any(test, feature = "simulation"))]
-use crate::simulation::Defect;
 
 /// One process on one port.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -244,12 +244,12 @@ impl Matchmaker {
                 self.act(Action::Report(Event::PortBusy { port, rest, is_news }));
                 Return::Busy(self.after(rest))
             }
-            #[cfg(any(test, feature = "simulation"))]
+            #[cfg(feature = "simulation")]
             LaunchFault::Interrupted if self.is_planted(Defect::InterruptedPortKept) => {
                 Return::Busy(self.after(limits::BUSY_PORT_REST_MIN))
             }
             LaunchFault::Interrupted => {
-                #[cfg(any(test, feature = "simulation"))]
+                #[cfg(feature = "simulation")]
                 if self.is_planted(Defect::InterruptionCounted) {
                     self.note_failure(id, GameFault::NotLaunched("interrupted".to_owned()));
                 }
@@ -294,7 +294,7 @@ impl Matchmaker {
             GamePhase::Stopping { match_id: None, .. } => {}
         }
         self.report_ended(id, match_id, exit);
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         let was_told = was_told && !self.is_planted(Defect::QuarantineSkipped);
         let rest = if was_told { self.config.quarantine } else { Duration::ZERO };
         let rest = rest.max(self.games[&id].port_rest);
@@ -330,7 +330,7 @@ impl Matchmaker {
     // ---- What the game says ----
 
     pub(crate) fn handle_game_ready(&mut self, id: GameId) {
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::StaleReadyAccepted) {
             self.accept_stale_ready(id);
         }
@@ -537,11 +537,11 @@ impl Matchmaker {
         let seats = self.seats_of(match_id);
         self.act(Action::Start { game, mode, match_id, seats });
         self.note_match_step();
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::AssignedBeforeStarted) {
             self.handle_game_started(game);
         }
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::StartTimeoutForgotten) {
             self.deadlines.set(Owner::Game(game), None);
         }
@@ -594,7 +594,7 @@ impl Matchmaker {
     }
 
     /// A planted defect: `ready` is believed whatever the game's phase.
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "simulation")]
     fn accept_stale_ready(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(&id) else { return };
         if matches!(game.phase, GamePhase::Stopping { match_id: None, .. }) {

@@ -156,7 +156,7 @@ impl Matchmaker {
             self.release_seat(*id);
             self.player_mut(*id).enter(PlayerPhase::Queued);
         }
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         let ticket = self.lose_place_if_planted(ticket, &members);
         let mode = self.players[&members[0]].mode;
         match self.is_too_large(mode, &members) {
@@ -173,9 +173,9 @@ impl Matchmaker {
         self.set_wait(ticket);
     }
 
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "simulation")]
     fn lose_place_if_planted(&mut self, ticket: Ticket, members: &[PlayerId]) -> Ticket {
-        if !self.is_planted(crate::simulation::Defect::PlaceLostOnTheWayBack) {
+        if !self.is_planted(crate::planted::Defect::PlaceLostOnTheWayBack) {
             return ticket;
         }
         self.companies.remove(&ticket);

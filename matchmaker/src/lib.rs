@@ -40,6 +40,8 @@ mod modes;
 mod offers;
 mod order;
 mod parties;
+#[cfg(feature = "simulation")]
+mod planted;
 mod players;
 mod ports;
 pub mod queue;
@@ -49,8 +51,6 @@ mod refills;
 mod returns;
 mod seating;
 mod sessions;
-#[cfg(any(test, feature = "simulation"))]
-pub mod simulation;
 mod supply;
 mod warmth;
 
@@ -61,4 +61,6 @@ pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 pub use lineup::SkillRules;
 pub use matchmaker::{Matchmaker, ModeStatus, Totals};
+#[cfg(feature = "simulation")]
+pub use planted::Defect;
 pub use reconfigure::Unchangeable;

@@ -27,6 +27,9 @@ pub const REFILL_PAUSE: Duration = Duration::from_millis(5);
 /// that are missing are launched after this time, so that those who come then find some.
 pub const REFILL_DELAY_MAX: Duration = Duration::from_millis(50);
 
+/// The seconds during which the matches of a mode are counted, to find out how many warm games it needs.
+pub const ARRIVALS_WINDOW_SECONDS: u64 = 60;
+
 /// How long a mode has to have too many warm games before the oldest of them is stopped, then the next.
 pub const SURPLUS_PAUSE: Duration = Duration::from_secs(1);
 

@@ -66,9 +66,9 @@ pub struct Matchmaker {
     pub(crate) next_player: u64,
     pub(crate) next_match: u64,
     next_game: u64,
-    #[cfg(any(test, feature = "simulation"))]
+    #[cfg(feature = "simulation")]
     #[serde(skip)]
-    pub(crate) planted: Option<crate::simulation::Defect>,
+    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 /// What the whole is doing.
@@ -148,7 +148,7 @@ impl Matchmaker {
             next_match: 1,
             next_game: 1,
             config,
-            #[cfg(any(test, feature = "simulation"))]
+            #[cfg(feature = "simulation")]
             planted: None,
         };
         brain.note_missing();

@@ -19,9 +19,9 @@ use crate::io::{Action, Event};
 use crate::joining::ALREADY_QUEUED;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
+#[cfg(feature = "simulation")]
+use crate::planted::Defect;
 use crate::players::PlayerPhase;
-#[cfg(any(test, feature = "simulation"))]
-use crate::simulation::Defect;
 
 impl Matchmaker {
     pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
@@ -81,7 +81,7 @@ impl Matchmaker {
         let id = self.sessions.candidates(key).find(|id| self.players[id].resume_key == *key)?;
         let is_due = |until: Option<Duration>| until.is_some_and(|until| until <= self.now);
         let is_away_for_too_long = is_due(self.deadlines.of(Owner::Away(id)));
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         let is_away_for_too_long =
             is_away_for_too_long && !self.is_planted(Defect::WindowOverstayed);
         if is_away_for_too_long {
@@ -126,7 +126,7 @@ impl Matchmaker {
 
     /// Whatever comes from an older connection is about nobody.
     fn fence(&mut self, older: ConnectionId) {
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::OlderConnectionNotFenced) {
             return;
         }

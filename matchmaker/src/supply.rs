@@ -13,8 +13,8 @@ use crate::limits;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 use crate::modes::ModeState;
-#[cfg(any(test, feature = "simulation"))]
-use crate::simulation::Defect;
+#[cfg(feature = "simulation")]
+use crate::planted::Defect;
 
 impl Matchmaker {
     /// Gives a mode's warm games to the matches that wait for them, first to first.
@@ -35,7 +35,7 @@ impl Matchmaker {
 
     /// Launches games for matches that wait, in their order over all modes.
     pub(crate) fn supply_games(&mut self) {
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::RefillBeforeDemand) {
             self.refill();
         }

@@ -13,8 +13,8 @@ use crate::games::GamePhase;
 use crate::ids::{GameId, ModeId};
 use crate::limits;
 use crate::matchmaker::Matchmaker;
-#[cfg(any(test, feature = "simulation"))]
-use crate::simulation::Defect;
+#[cfg(feature = "simulation")]
+use crate::planted::Defect;
 
 impl Matchmaker {
     /// How many games of a mode are to be warm.
@@ -26,7 +26,7 @@ impl Matchmaker {
     /// Stops the oldest warm game of a mode that has had too many for a while, and looks again when that may
     /// change.
     pub(crate) fn stop_surplus(&mut self, mode: ModeId) {
-        #[cfg(any(test, feature = "simulation"))]
+        #[cfg(feature = "simulation")]
         if self.is_planted(Defect::SurplusKept) {
             return;
         }

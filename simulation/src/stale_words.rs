@@ -4,8 +4,8 @@ use super::book::Step;
 use super::trace::Entry;
 use super::world::World;
 use super::{Verdict, demand};
-use crate::ids::{ConnectionId, GameId};
-use crate::io::{Exit, Input, LaunchFault};
+use matchmaker::{ConnectionId, GameId};
+use matchmaker::{Exit, Input, LaunchFault};
 
 impl World<'_> {
     /// A word about something that is gone, or out of turn, changes nothing at all.
@@ -45,8 +45,7 @@ impl World<'_> {
                 0 => Some(Input::Lost { connection: self.new_connection() }),
                 1 => {
                     // Who has left its queue may still be in a party, whose others are told.
-                    let is_in_no_party =
-                        |on: &&ConnectionId| self.brain.parties.code_of(**on).is_none();
+                    let is_in_no_party = |on: &&ConnectionId| self.brain.party_size(**on) == 0;
                     let quiet = self.quiet.iter().rfind(is_in_no_party);
                     quiet.map(|&connection| Input::Lost { connection })
                 }

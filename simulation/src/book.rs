@@ -11,12 +11,11 @@ use protocol::{Secret, WaitReason};
 
 use super::moment::Moment;
 use super::world::Tally;
-use crate::arrivals::WINDOW_SECONDS;
-use crate::config::{Config, Mode};
-use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
-use crate::io::{Exit, Input, LaunchFault};
-use crate::limits;
-use crate::matchmaker::Totals;
+use matchmaker::Totals;
+use matchmaker::limits;
+use matchmaker::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use matchmaker::{Config, Mode};
+use matchmaker::{Exit, Input, LaunchFault};
 
 /// A player who was told QUEUED, and not to go.
 #[derive(Debug, Clone)]
@@ -200,7 +199,7 @@ impl Book {
     pub(super) fn begin(&mut self, now: Duration, input: Option<&Input>) {
         self.now = now;
         self.resting.retain(|_, until| *until > now);
-        let oldest = now.as_secs().saturating_sub(WINDOW_SECONDS - 1);
+        let oldest = now.as_secs().saturating_sub(limits::ARRIVALS_WINDOW_SECONDS - 1);
         self.formed.iter_mut().for_each(|formed| formed.retain(|second| *second >= oldest));
         self.moment = Moment {
             input: input.cloned(),

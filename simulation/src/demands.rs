@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Flaw, Verdict, Witness, demand};
-use crate::ids::{GameId, ModeId, PlayerId};
-use crate::io::Input;
-use crate::limits;
-use crate::matchmaker::Matchmaker;
+use matchmaker::Input;
+use matchmaker::Matchmaker;
+use matchmaker::limits;
+use matchmaker::{GameId, ModeId, PlayerId};
 
 impl Book {
     /// Demands what must hold once all actions of an input are out.

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::book::{Process, Step};
-use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
-use crate::io::{Exit, Input};
+use matchmaker::{ConnectionId, GameId, MatchId, PlayerId};
+use matchmaker::{Exit, Input};
 
 /// What an input did, and what has to come of it.
 #[derive(Debug, Default)]

@@ -8,8 +8,8 @@ use protocol::Seat;
 
 use super::book::{Book, PartyStand, Person, Step};
 use super::{Verdict, demand};
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
-use crate::io::Input;
+use matchmaker::Input;
+use matchmaker::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 impl Book {
     /// A match is of the first who wait; or else of whole tickets that are there, each in one squad, near in skill.

@@ -8,8 +8,8 @@ use protocol::{EvictReason, Seat, Secret};
 use super::book::{Book, PartyStand, Person, Step};
 use super::setup::account_of;
 use super::{Flaw, Verdict, Witness, demand};
-use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
-use crate::io::{Event, Input};
+use matchmaker::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
+use matchmaker::{Event, Input};
 
 impl Book {
     pub(super) fn judge_player_event(&mut self, event: &Event) -> Verdict {

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use crate::io::{Action, Input};
+use matchmaker::{Action, Input};
 
 /// One line of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::{Choices, Defect, Tally, Trace, Witness, World};
+use simulation::{Choices, Defect, Tally, Trace, Witness, World};
 
 /// Choices made by a generator whose stream is the same on every machine and in every version.
 struct SeededChoices(ChaCha8Rng);
@@ -83,7 +83,7 @@ impl Run {
         self.go().unwrap_or_else(|found| {
             panic!(
                 "{}\n{:?} found in seed {}: {}\n\
-                 MUSTER_SIM_SEED={} MUSTER_SIM_STEPS={} cargo test -p muster-matchmaker --lib \
+                 MUSTER_SIM_SEED={} MUSTER_SIM_STEPS={} cargo test -p muster-simulation --test seeds \
                  one_seed -- --nocapture",
                 found.story, found.by, self.seed, found.what, self.seed, self.steps
             )

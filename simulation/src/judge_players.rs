@@ -7,8 +7,8 @@ use protocol::{ErrorCode, EvictReason, Secret, WaitReason};
 use super::book::{Book, Party, PartyStand, Person, Step};
 use super::setup::account_of;
 use super::{Verdict, demand};
-use crate::ids::{ConnectionId, MatchId, ModeId, PlayerId};
-use crate::io::{Action, Event, Input};
+use matchmaker::{Action, Event, Input};
+use matchmaker::{ConnectionId, MatchId, ModeId, PlayerId};
 
 impl Book {
     /// Judges an action and writes down what follows from it.

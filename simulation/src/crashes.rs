@@ -7,10 +7,9 @@ use std::time::Duration;
 use super::trace::Entry;
 use super::world::World;
 use super::{Defect, Verdict, demand};
-use crate::deadlines::Deadlines;
-use crate::ids::ConnectionId;
-use crate::io::Input;
-use crate::matchmaker::Matchmaker;
+use matchmaker::ConnectionId;
+use matchmaker::Input;
+use matchmaker::Matchmaker;
 
 /// What a brain can be made of again.
 pub(super) struct WrittenDown {
@@ -33,10 +32,7 @@ impl WrittenDown {
         let read = serde_json::from_str(&self.snapshot);
         let mut brain: Matchmaker =
             read.unwrap_or_else(|error| unreachable!("a snapshot: {error}"));
-        brain.planted = planted;
-        if brain.is_planted(Defect::DeadlinesNotWrittenDown) {
-            brain.deadlines = Deadlines::default();
-        }
+        brain.plant(planted);
         for (now, input) in self.journal.clone() {
             match input {
                 Some(input) => brain.handle(now, input),
@@ -51,7 +47,7 @@ impl WrittenDown {
 impl World<'_> {
     /// Another daemon takes over. Where the old one crashed, its connections are lost, and so are its orders.
     pub(super) fn the_daemon_is_replaced(&mut self) -> Verdict {
-        let restored = self.written_down.restore(self.brain.planted);
+        let restored = self.written_down.restore(self.brain.planted());
         let (before, after) = (text_of(&self.brain), text_of(&restored));
         demand(before == after, || format!("written down was {before}, restored {after}"))?;
         self.brain = restored;

@@ -10,11 +10,11 @@ use super::crashes::WrittenDown;
 use super::setup::{MODE_NAMES, Temper, account_of, draw_config};
 use super::trace::{Entry, Trace};
 use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
-use crate::arrivals::WINDOW_SECONDS;
-use crate::config::Config;
-use crate::ids::{ConnectionId, GameId, MatchId, PlayerId};
-use crate::io::{Action, Exit, Input, LaunchFault};
-use crate::matchmaker::Matchmaker;
+use matchmaker::Config;
+use matchmaker::Matchmaker;
+use matchmaker::limits;
+use matchmaker::{Action, Exit, Input, LaunchFault};
+use matchmaker::{ConnectionId, GameId, MatchId, PlayerId};
 
 /// A brain, and all that is outside of it.
 pub struct World<'a> {
@@ -35,6 +35,7 @@ pub struct World<'a> {
     pub(super) quiet: Vec<ConnectionId>,
     /// Connections whose session was taken over by another, and who do not know it yet.
     fenced: Vec<ConnectionId>,
+    newest_player: PlayerId,
     next_connection: u64,
     next_secret: u128,
 }
@@ -72,7 +73,7 @@ impl<'a> World<'a> {
         let config = draw_config(choices);
         let temper = Temper::draw(choices);
         let mut brain = Matchmaker::new(config.clone());
-        brain.planted = planted;
+        brain.plant(planted);
         Self {
             written_down: WrittenDown::new(&brain),
             brain,
@@ -86,6 +87,7 @@ impl<'a> World<'a> {
             trace,
             quiet: Vec::new(),
             fenced: Vec::new(),
+            newest_player: PlayerId(0),
             next_connection: 1,
             next_secret: 1,
         }
@@ -167,11 +169,21 @@ impl<'a> World<'a> {
         self.written_down.note(self.now, Some(input.clone()));
         self.brain.handle(self.now, input);
         if joining > 0 {
-            let newest = self.brain.players.keys().rev().take(joining).copied();
-            self.book.moment.newcomers = newest.collect();
-            self.book.moment.newcomers.reverse();
+            self.note_newcomers(joining);
         }
         self.do_what_it_wants()
+    }
+
+    /// The brain numbers its players one after another.
+    fn note_newcomers(&mut self, joining: usize) {
+        for _ in 0..joining {
+            let next = PlayerId(self.newest_player.0 + 1);
+            if self.brain.joined_at(next).is_none() {
+                return;
+            }
+            self.newest_player = next;
+            self.book.moment.newcomers.push(next);
+        }
     }
 
     fn do_what_it_wants(&mut self) -> Verdict {
@@ -598,7 +610,7 @@ impl<'a> World<'a> {
 
     /// A minute or so in which games do their part and nothing else happens.
     fn nobody_comes_for_a_while(&mut self) -> Verdict {
-        let end = self.now + 2 * Duration::from_secs(WINDOW_SECONDS);
+        let end = self.now + 2 * Duration::from_secs(limits::ARRIVALS_WINDOW_SECONDS);
         for _ in 0..QUIET_ROUNDS_MAX {
             self.all_games_proceed()?;
             let Some(next) = self.brain.next_deadline().filter(|next| *next < end) else { break };

@@ -7,9 +7,9 @@ use protocol::Seat;
 
 use super::book::{Book, Party, PartyStand, Process, Step};
 use super::{Verdict, demand};
-use crate::ids::{GameId, MatchId, ModeId};
-use crate::io::{Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
-use crate::limits;
+use matchmaker::limits;
+use matchmaker::{Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
+use matchmaker::{GameId, MatchId, ModeId};
 
 impl Book {
     pub(super) fn judge_launch(

@@ -6,9 +6,9 @@ use protocol::EvictReason;
 use super::book::{Book, PartyStand, Person, Process, Step};
 use super::world::World;
 use super::{Verdict, demand};
-use crate::config::Config;
-use crate::ids::{GameId, ModeId, PlayerId};
-use crate::io::Input;
+use matchmaker::Config;
+use matchmaker::Input;
+use matchmaker::{GameId, ModeId, PlayerId};
 
 impl World<'_> {
     /// An operator does something.

@@ -6,8 +6,8 @@ use super::book::Step;
 use super::setup::Temper;
 use super::world::World;
 use super::{Verdict, demand};
-use crate::io::Input;
-use crate::limits;
+use matchmaker::Input;
+use matchmaker::limits;
 
 impl World<'_> {
     /// Faults stop. Processes that are bad already stay so, and have to be dealt with; an outsider may stay
@@ -56,7 +56,7 @@ impl World<'_> {
     /// How many rounds and how much time everything that is still to be done may take.
     fn patience(&self) -> (usize, Duration) {
         let config = &self.book.config;
-        let longest = |mode: &crate::Mode| {
+        let longest = |mode: &matchmaker::Mode| {
             mode.ready_timeout + mode.start_timeout + mode.max_duration + mode.stop_grace
         };
         let rest = config.quarantine.max(limits::SUSPECT_PORT_REST_MAX);
