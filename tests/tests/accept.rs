@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
-use tests::{Dice, Muster, Setup, Wire, Work, proc, wait_until};
+use testkit::{CpuComparison, Dice, Muster, Setup, Wire, proc, wait_until};
 
 /// Whether a new client is let in; if not, that it is told why, and let go in a way that reaches it.
 fn is_let_in(wire: &mut Wire) -> bool {
@@ -18,7 +18,7 @@ fn is_let_in(wire: &mut Wire) -> bool {
 }
 
 fn wait_until_let_in(muster: &Muster) -> Wire {
-    tests::wait_for("a slot", || {
+    testkit::wait_for("a slot", || {
         let mut wire = Wire::open(muster.address());
         is_let_in(&mut wire).then_some(wire)
     })
@@ -50,7 +50,7 @@ fn with_few_descriptors_every_client_is_let_in_or_told() {
     let refused = wires.extract_if(.., |wire| !is_let_in(wire)).count();
     let let_in = wires.len();
     assert!(let_in >= 100 && refused >= 300, "{let_in} let in, {refused} refused");
-    Work::of(muster.pid()).assert_little();
+    CpuComparison::of(muster.pid()).assert_idle();
     // Players have the game that they were promised, with all slots taken.
     let mut players = wires.split_off(let_in - 2);
     for player in &mut players {
@@ -78,7 +78,7 @@ fn without_a_descriptor_clients_are_told_by_way_of_the_reserve() {
     let open = || (0..50).map(|_| Wire::open(muster.address())).collect::<Vec<_>>();
     let mut batch = muster.while_frozen(open);
     assert!(batch.iter_mut().all(|wire| !is_let_in(wire)));
-    Work::of(muster.pid()).assert_little();
+    CpuComparison::of(muster.pid()).assert_idle();
     for wire in &mut inside {
         assert!(wire.is_open());
     }
@@ -98,7 +98,7 @@ fn without_a_reserve_clients_wait_and_are_served_later() {
     let before = limit_descriptors(&muster, 3);
     let mut waiting: Vec<Wire> = (0..20).map(|_| Wire::open(muster.address())).collect();
     muster.log().wait_for(&["cannot accept"]);
-    Work::of(muster.pid()).assert_little();
+    CpuComparison::of(muster.pid()).assert_idle();
     assert!(inside.is_open());
     limit_descriptors(&muster, before);
     // Nothing else happens: the daemon has to come back to them by itself.

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use tests::{Muster, SOON, Setup, Wire, wait_until};
+use testkit::{Muster, SOON, Setup, Wire, wait_until};
 
 /// The end of a connection at `127.0.0.last`.
 fn from(muster: &Muster, last: u8) -> Wire {

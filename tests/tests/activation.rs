@@ -6,7 +6,7 @@ use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixListener;
 use std::process::{Command, Output, Stdio};
 
-use tests::{Setup, Wire, binary, proc};
+use testkit::{Setup, Wire, binary, proc};
 
 fn listener() -> (OwnedFd, String) {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();

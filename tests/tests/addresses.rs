@@ -8,7 +8,7 @@ use std::process::Command;
 use client::{Assignment, GameSocket};
 use protocol::netcode::token_from_text;
 use tempfile::TempDir;
-use tests::{Muster, SOON, Setup, wait_for_reason, wait_until};
+use testkit::{Muster, SOON, Setup, wait_for_reason, wait_until};
 
 const ECHO: &str = "players = 1\nwarm = 0";
 const NETCODE: &str = "players = 1\nwarm = 0\ntransport = \"netcode\"";
@@ -306,8 +306,11 @@ fn players_who_are_sent_to_themselves_are_warned_of() {
     let check = |text: &str| {
         let file = directory.path().join("muster.toml");
         std::fs::write(&file, text).unwrap();
-        let output =
-            Command::new(tests::binary("muster")).arg("check-config").arg(&file).output().unwrap();
+        let output = Command::new(testkit::binary("muster"))
+            .arg("check-config")
+            .arg(&file)
+            .output()
+            .unwrap();
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };

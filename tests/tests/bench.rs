@@ -4,7 +4,7 @@ use std::fs;
 use std::process::Command;
 
 use serde_json::Value;
-use tests::benchmark;
+use testkit::benchmark;
 
 #[test]
 fn every_figure_is_measured() {

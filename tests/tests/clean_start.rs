@@ -6,7 +6,7 @@ use std::process::Command;
 
 use client::GameSocket;
 use nix::sys::signal::Signal;
-use tests::{Muster, SOON, Setup, proc, wait_until};
+use testkit::{Muster, SOON, Setup, proc, wait_until};
 
 /// Does to itself what careless parents do, as far as it may, and becomes Muster.
 const ODD_PARENT: &str = r#"

@@ -8,7 +8,7 @@ use std::process::{Child, Command, Output, Stdio};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
-use tests::{Log, PortBlock, Wire, binary, wait_for};
+use testkit::{Log, PortBlock, Wire, binary, wait_for};
 
 /// The daemon's program, with nothing of this process's environment that it would hear.
 fn muster(arguments: &[&str]) -> Command {

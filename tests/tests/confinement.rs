@@ -9,7 +9,7 @@ use std::path::Path;
 
 use nix::libc;
 use nix::sys::statvfs::FsFlags;
-use tests::{Answer, Game, Prey, SOON, Setup, Stage, set_mode};
+use testkit::{AttackTargets, ConfinementFixture, ProbeGame, ProbeResult, SOON, Setup, set_mode};
 
 use Layer::{Default, Inside, Ipc, Landlock, Mount, Network, Rights, Strict, User};
 
@@ -46,46 +46,46 @@ impl Probe {
 }
 
 /// Has every probe tried; `is_due` says whether its denial is.
-fn try_all(stage: &Stage, is_due: impl Fn(&Probe) -> bool) {
-    let mut game = Game::start(&stage.muster, "bad");
+fn try_all(fixture: &ConfinementFixture, is_due: impl Fn(&Probe) -> bool) {
+    let mut game = ProbeGame::start(&fixture.muster, "bad");
     let mut wrong = Vec::new();
-    for probe in probes(stage) {
-        let answer = game.ask(&stage.muster, &probe.words);
+    for probe in probes(fixture) {
+        let answer = game.ask(&fixture.muster, &probe.words);
         if answer.is_denied() != is_due(&probe) {
             wrong.push(format!("{}: {answer:?}", probe.words));
         }
-        if probe.is_last && matches!(answer, Answer::Done(_)) {
-            game.end(&stage.muster);
-            game = Game::start(&stage.muster, "bad");
+        if probe.is_last && matches!(answer, ProbeResult::Done(_)) {
+            game.end(&fixture.muster);
+            game = ProbeGame::start(&fixture.muster, "bad");
         }
     }
-    game.end(&stage.muster);
-    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), stage.muster.log().text());
+    game.end(&fixture.muster);
+    assert!(wrong.is_empty(), "{}\n{}", wrong.join("\n"), fixture.muster.log().text());
 }
 
-fn probes(stage: &Stage) -> Vec<Probe> {
-    let mut probes = files(stage);
-    probes.extend(programs(stage));
-    probes.extend(network(stage));
-    probes.extend(processes(stage));
-    probes.extend(rights(stage));
+fn probes(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let mut probes = files(fixture);
+    probes.extend(programs(fixture));
+    probes.extend(network(fixture));
+    probes.extend(processes(fixture));
+    probes.extend(rights(fixture));
     probes
 }
 
-fn files(stage: &Stage) -> Vec<Probe> {
-    let prey = |name: &str| stage.prey.path(name);
-    let daemon = stage.muster.pid();
-    let victim = stage.victim.pid;
-    let others = stage.victim.directory();
+fn files(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let targets = |name: &str| fixture.targets.path(name);
+    let daemon = fixture.muster.pid();
+    let victim = fixture.victim.pid;
+    let others = fixture.victim.directory();
     let others = others.to_str().unwrap();
     let config = config_of(daemon);
-    let program = stage.prey.program.to_str().unwrap();
+    let program = fixture.targets.program.to_str().unwrap();
     vec![
         probe("read /etc/passwd", &[Landlock]),
         probe("read /etc/shadow", &[Landlock, User]),
-        probe(format!("read {}", prey("secret")), &[Landlock]),
-        probe(format!("read {}", prey("mine")), &[Landlock, User]),
-        probe(format!("read /proc/self/root{}", prey("secret")), &[Landlock]),
+        probe(format!("read {}", targets("secret")), &[Landlock]),
+        probe(format!("read {}", targets("mine")), &[Landlock, User]),
+        probe(format!("read /proc/self/root{}", targets("secret")), &[Landlock]),
         probe(format!("read {config}"), &[Landlock]),
         probe(format!("read {others}/kept"), &[Landlock, User]),
         probe(format!("read /proc/{daemon}/environ"), &[Landlock, User, Rights]),
@@ -98,9 +98,9 @@ fn files(stage: &Stage) -> Vec<Probe> {
         probe("list /tmp", &[Landlock, Strict]),
         probe(format!("list {others}"), &[Landlock, User, Strict]),
         probe(format!("list /proc/{daemon}/fd"), &[Landlock, User, Strict]),
-        probe(format!("write {}", prey("secret")), &[Landlock, Mount, Strict]),
+        probe(format!("write {}", targets("secret")), &[Landlock, Mount, Strict]),
         probe(format!("write {others}/kept"), &[Landlock, User, Strict]),
-        probe(format!("create {}", prey("new")), &[Landlock, Mount, Strict]),
+        probe(format!("create {}", targets("new")), &[Landlock, Mount, Strict]),
         probe("create /usr/muster-probe", &[Landlock, Mount, User, Strict]),
         probe("create /etc/muster-probe", &[Landlock, Mount, User, Strict]),
         probe("create /dev/shm/muster-probe", &[Landlock, Mount, Strict]),
@@ -110,14 +110,14 @@ fn files(stage: &Stage) -> Vec<Probe> {
         probe(format!("chmod {others}"), &[User, Default, Strict]),
         // Landlock does not look at what is only watched.
         probe("watch /etc", &[Default, Strict]),
-        probe(format!("watch {}", stage.prey.path("")), &[Default, Strict]),
+        probe(format!("watch {}", fixture.targets.path("")), &[Default, Strict]),
         probe("device disk", &[User, Rights, Default, Strict]),
     ]
 }
 
-fn programs(stage: &Stage) -> Vec<Probe> {
-    let program = stage.prey.program.to_str().unwrap();
-    let other = stage.prey.path("other");
+fn programs(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let program = fixture.targets.program.to_str().unwrap();
+    let other = fixture.targets.path("other");
     let _ = fs::copy("/bin/echo", &other);
     vec![
         last("exec /bin/sh -c echo${IFS}executed", &[Strict]),
@@ -131,18 +131,18 @@ fn programs(stage: &Stage) -> Vec<Probe> {
     ]
 }
 
-fn network(stage: &Stage) -> Vec<Probe> {
-    let tcp = stage.prey.tcp.local_addr().unwrap().port();
-    let udp = stage.prey.udp.local_addr().unwrap().port();
-    let socket = stage.prey.path("socket");
-    let name = &stage.prey.abstract_name;
+fn network(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let tcp = fixture.targets.tcp.local_addr().unwrap().port();
+    let udp = fixture.targets.udp.local_addr().unwrap().port();
+    let socket = fixture.targets.path("socket");
+    let name = &fixture.targets.abstract_name;
     vec![
         probe("socket tcp", &[Inside, Strict]),
         probe("socket tcp6", &[Inside, Strict]),
         probe("socket udp", &[Inside, Strict]),
         probe("socket unix", &[Default, Strict]),
         probe("socket mptcp", &[Default, Strict]),
-        probe(format!("datagrams {}", stage.prey.path("datagrams")), &[Default, Strict]),
+        probe(format!("datagrams {}", fixture.targets.path("datagrams")), &[Default, Strict]),
         probe("option device", &[Default, Strict]),
         probe("option group", &[Default, Strict]),
         probe("interface lo", &[Default, Strict]),
@@ -156,11 +156,11 @@ fn network(stage: &Stage) -> Vec<Probe> {
     ]
 }
 
-fn processes(stage: &Stage) -> Vec<Probe> {
-    let daemon = stage.muster.pid();
-    let launcher = stage.muster.launcher();
-    let victim = stage.victim.pid;
-    let address = stage.victim.address();
+fn processes(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let daemon = fixture.muster.pid();
+    let launcher = fixture.muster.launcher();
+    let victim = fixture.victim.pid;
+    let address = fixture.victim.address();
     let mut probes = vec![
         // Its process group.
         probe(format!("signal -{victim}"), &[Landlock, User, Default, Strict]),
@@ -191,9 +191,9 @@ fn processes(stage: &Stage) -> Vec<Probe> {
     probes
 }
 
-fn rights(stage: &Stage) -> Vec<Probe> {
-    let daemon = stage.muster.pid();
-    let queue = stage.prey.queue();
+fn rights(fixture: &ConfinementFixture) -> Vec<Probe> {
+    let daemon = fixture.muster.pid();
+    let queue = fixture.targets.queue();
     vec![
         probe("become-root", &[User, Strict]),
         probe(format!("queue {queue}"), &[Ipc, Landlock, Default, Strict]),
@@ -233,7 +233,7 @@ fn loader() -> String {
 /// Tries the probes with one layer and no other. Where the test is not root's, much of it is denied by that.
 fn alone(keys: &str, is_due: impl Fn(&Probe) -> bool) {
     if rustix::process::getuid().is_root() {
-        try_all(&Stage::with(keys), is_due);
+        try_all(&ConfinementFixture::with(keys), is_due);
     }
 }
 
@@ -284,14 +284,14 @@ fn the_default_list_of_calls_alone() {
 
 /// Tries everything behind all walls. With the default list of calls a game runs programs of the system, and has
 /// threads and children: those are the probes that only the strict list denies.
-fn behind_all_walls(setup: Setup, prey: Prey, profile: &str) {
-    let stage = Stage::of(setup, prey, &format!("seccomp = \"{profile}\""));
-    try_all(&stage, |probe| profile == "strict" || probe.denied_by != [Strict]);
-    let game = Game::start(&stage.muster, "bad");
-    let ask = |words: &str| game.ask(&stage.muster, words);
-    assert_eq!(ask("descriptors"), Answer::Done("[0, 1, 2, 3, 4]".to_owned()));
+fn behind_all_walls(setup: Setup, targets: AttackTargets, profile: &str) {
+    let fixture = ConfinementFixture::of(setup, targets, &format!("seccomp = \"{profile}\""));
+    try_all(&fixture, |probe| profile == "strict" || probe.denied_by != [Strict]);
+    let game = ProbeGame::start(&fixture.muster, "bad");
+    let ask = |words: &str| game.ask(&fixture.muster, words);
+    assert_eq!(ask("descriptors"), ProbeResult::Done("[0, 1, 2, 3, 4]".to_owned()));
     assert!(ask("raise-limit").is_denied());
-    assert!(ask(&format!("join-group {}", stage.victim.pid)).is_denied());
+    assert!(ask(&format!("join-group {}", fixture.victim.pid)).is_denied());
     // What ordinary programs do with sockets and signals of their own they may.
     let is_ordinary = profile == "default";
     for words in ["pair stream", "pair packets", "signal-own"] {
@@ -302,54 +302,54 @@ fn behind_all_walls(setup: Setup, prey: Prey, profile: &str) {
     }
     // The kernel says that it was done, whoever was not signalled.
     ask("signal-all");
-    assert!(!stage.victim.is_signalled());
+    assert!(!fixture.victim.is_signalled());
     // Playing it may: with its socket, and where files are made with its own.
-    let udp = stage.prey.udp.local_addr().unwrap().port();
+    let udp = fixture.targets.udp.local_addr().unwrap().port();
     assert!(profile == "strict" || !ask("create own").is_denied());
     assert!(!ask(&format!("send {udp}")).is_denied());
-    game.end(&stage.muster);
+    game.end(&fixture.muster);
 }
 
 /// Who is not root has no users to give away: the games share his with each other, and with the daemon.
-fn unprivileged(prey: &Prey) -> Setup {
+fn unprivileged(targets: &AttackTargets) -> Setup {
     let setup = Setup::default();
     match rustix::process::getuid().is_root() {
-        true => setup.beside(prey.directory.path()).user(40_000 + std::process::id() % 20_000),
+        true => setup.beside(targets.directory.path()).user(40_000 + std::process::id() % 20_000),
         false => setup,
     }
 }
 
 #[test]
 fn nothing_can_be_done_behind_all_walls_with_the_default_list() {
-    behind_all_walls(Setup::default(), Prey::lay_out(), "default");
+    behind_all_walls(Setup::default(), AttackTargets::create(), "default");
 }
 
 #[test]
 fn nothing_can_be_done_behind_all_walls_with_the_strict_list() {
-    behind_all_walls(Setup::default(), Prey::lay_out(), "strict");
+    behind_all_walls(Setup::default(), AttackTargets::create(), "strict");
 }
 
 #[test]
 fn nothing_can_be_done_with_the_default_list_where_muster_is_not_root() {
-    let prey = Prey::lay_out();
-    behind_all_walls(unprivileged(&prey), prey, "default");
+    let targets = AttackTargets::create();
+    behind_all_walls(unprivileged(&targets), targets, "default");
 }
 
 #[test]
 fn nothing_can_be_done_with_the_strict_list_where_muster_is_not_root() {
-    let prey = Prey::lay_out();
-    behind_all_walls(unprivileged(&prey), prey, "strict");
+    let targets = AttackTargets::create();
+    behind_all_walls(unprivileged(&targets), targets, "strict");
 }
 
 /// What is not seen behind walls is seen without them: a signal to everybody. It is the daemon's user that keeps
 /// it from everybody else.
 #[test]
 fn everybody_of_a_user_is_signalled_without_walls() {
-    let prey = Prey::lay_out();
+    let targets = AttackTargets::create();
     if rustix::process::getuid().is_root() {
-        let stage = Stage::of(unprivileged(&prey), prey, "enabled = false");
-        Game::start(&stage.muster, "bad").ask(&stage.muster, "signal-all");
-        assert!(stage.victim.is_signalled());
+        let fixture = ConfinementFixture::of(unprivileged(&targets), targets, "enabled = false");
+        ProbeGame::start(&fixture.muster, "bad").ask(&fixture.muster, "signal-all");
+        assert!(fixture.victim.is_signalled());
     }
 }
 
@@ -357,11 +357,11 @@ fn everybody_of_a_user_is_signalled_without_walls() {
 /// signals itself and nobody else.
 #[test]
 fn without_landlock_a_game_that_shares_its_user_signals_nobody_else() {
-    let prey = Prey::lay_out();
-    let stage = Stage::of(unprivileged(&prey), prey, "landlock = false");
-    let ask = |words: &str| stage.victim.ask(&stage.muster, words);
-    let other = Game::start(&stage.muster, "bad");
-    for pid in [other.pid, stage.muster.pid(), stage.muster.launcher()] {
+    let targets = AttackTargets::create();
+    let fixture = ConfinementFixture::of(unprivileged(&targets), targets, "landlock = false");
+    let ask = |words: &str| fixture.victim.ask(&fixture.muster, words);
+    let other = ProbeGame::start(&fixture.muster, "bad");
+    for pid in [other.pid, fixture.muster.pid(), fixture.muster.launcher()] {
         assert!(ask(&format!("signal {pid}")).is_denied(), "{pid}");
         assert!(ask(&format!("signal -{pid}")).is_denied(), "{pid}");
     }
@@ -413,23 +413,24 @@ game.recv(100)
 /// A program that makes root of whoever runs it makes nothing of a game.
 #[test]
 fn no_new_privileges_alone() {
-    let prey = Prey::lay_out();
-    let place = nix::sys::statvfs::statvfs(prey.directory.path()).unwrap();
+    let targets = AttackTargets::create();
+    let place = nix::sys::statvfs::statvfs(targets.directory.path()).unwrap();
     if !rustix::process::getuid().is_root() || place.flags().contains(FsFlags::ST_NOSUID) {
         return;
     }
-    let id = prey.path("id");
+    let id = targets.path("id");
     fs::copy("/usr/bin/id", &id).unwrap();
     set_mode(Path::new(&id), 0o4755);
-    let ask = |prey: Prey, keys: &str| {
-        let stage = Stage::of(Setup::default(), prey, &format!("enabled = false\n{keys}"));
-        let answer = stage.victim.ask(&stage.muster, &format!("spawn {id} -u"));
-        (answer, stage.victim.user(), stage.prey)
+    let ask = |targets: AttackTargets, keys: &str| {
+        let fixture =
+            ConfinementFixture::of(Setup::default(), targets, &format!("enabled = false\n{keys}"));
+        let answer = fixture.victim.ask(&fixture.muster, &format!("spawn {id} -u"));
+        (answer, fixture.victim.user(), fixture.targets)
     };
-    let (answer, _, prey) = ask(prey, "user = true");
-    assert_eq!(answer, Answer::Done("0".to_owned()));
-    let (answer, user, _prey) = ask(prey, "user = true\nno_new_privileges = true");
-    assert_eq!(answer, Answer::Done(user.to_string()));
+    let (answer, _, targets) = ask(targets, "user = true");
+    assert_eq!(answer, ProbeResult::Done("0".to_owned()));
+    let (answer, user, _targets) = ask(targets, "user = true\nno_new_privileges = true");
+    assert_eq!(answer, ProbeResult::Done(user.to_string()));
 }
 
 /// System calls that no library offers to safe code, with arguments that do no harm. Perl makes them, where there is
@@ -440,27 +441,29 @@ fn calls_that_are_not_on_the_default_list() {
     if !rustix::process::getuid().is_root() || !Path::new(PERL).exists() {
         return;
     }
-    let walls = Stage::with("seccomp = \"default\"\nno_new_privileges = true");
-    let free = Stage::with("");
+    let confined = ConfinementFixture::with("seccomp = \"default\"\nno_new_privileges = true");
+    let free = ConfinementFixture::with("");
     let (denied, missing) = (libc::EPERM.to_string(), libc::ENOSYS.to_string());
     for (call, arguments) in RAW_CALLS {
         let words = format!("spawn {PERL} -e print(syscall({call},{arguments})<0?$!+0:0)");
-        let error_of = |stage: &Stage| match stage.victim.ask(&stage.muster, &words) {
-            Answer::Done(error) => error,
-            Answer::Denied(why) => panic!("{words}: {why}"),
-        };
+        let error_of =
+            |fixture: &ConfinementFixture| match fixture.victim.ask(&fixture.muster, &words) {
+                ProbeResult::Done(error) => error,
+                ProbeResult::Denied(why) => panic!("{words}: {why}"),
+            };
         let is_missing = [libc::SYS_clone3, libc::SYS_io_uring_setup].contains(call);
-        assert_eq!(&error_of(&walls), if is_missing { &missing } else { &denied }, "{call}");
+        assert_eq!(&error_of(&confined), if is_missing { &missing } else { &denied }, "{call}");
         assert_ne!(error_of(&free), denied, "{call}");
     }
     // abort(3) signals a thread by this call; which thread that is it names itself.
-    let daemon = walls.muster.pid();
+    let daemon = confined.muster.pid();
     let words = |of: i32| {
         format!("spawn {PERL} -e print(syscall({},{of},{of},0)<0?$!+0:0)", libc::SYS_tgkill)
     };
-    let ask = |stage: &Stage, of: i32| stage.victim.ask(&stage.muster, &words(of));
-    assert_eq!(ask(&walls, daemon), Answer::Done(denied));
-    assert_eq!(ask(&free, free.muster.pid()), Answer::Done("0".to_owned()));
+    let ask =
+        |fixture: &ConfinementFixture, of: i32| fixture.victim.ask(&fixture.muster, &words(of));
+    assert_eq!(ask(&confined, daemon), ProbeResult::Done(denied));
+    assert_eq!(ask(&free, free.muster.pid()), ProbeResult::Done("0".to_owned()));
 }
 
 /// Each of them is answered with another error than EPERM where it may be made.

@@ -4,7 +4,7 @@ use client::Lobby;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::Reply;
-use tests::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().kept("30s").ports(6)
@@ -80,7 +80,7 @@ fn what_was_reloaded_holds_after_a_crash() {
     let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
     let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
     let mode = |name: &str| {
-        let game = tests::binary("puppet-game");
+        let game = testkit::binary("puppet-game");
         format!("[[mode]]\nname = \"{name}\"\ncommand = [{game:?}]\nwarm = 0\n")
     };
     muster.configure(&(mode("new") + &mode("pair")));
@@ -146,7 +146,7 @@ fn whatever_the_file_says_by_then_games_play_on_after_a_crash() {
     let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
     let trio = ["cyd", "dan"].map(|name| join(&muster, "trio", name));
     let mode = |name: &str, players: usize| {
-        let game = tests::binary("puppet-game");
+        let game = testkit::binary("puppet-game");
         format!(
             "[[mode]]\nname = \"{name}\"\ncommand = [{game:?}]\nplayers = {players}\nwarm = 2\n"
         )

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use client::Assignment;
 use socket2::Socket;
-use tests::{Muster, SOON, Setup, Wire, proc, wait_until};
+use testkit::{Muster, SOON, Setup, Wire, proc, wait_until};
 
 /// Every deadline is short but the one that a test is not about.
 const SHORT: &str = "[limits]

@@ -6,7 +6,7 @@ use std::process::{Command, Output, Stdio};
 
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::binary;
+use testkit::binary;
 
 /// The daemon's directory, log and commands, in namespaces of their own. `None`: they cannot be made here.
 struct Host(TempDir);
@@ -83,7 +83,7 @@ fn pid(status: &str) -> u64 {
 /// The pid with which a daemon says that it listens.
 fn pid_of(log: &str) -> u64 {
     let line = log.lines().find(|line| line.contains("listening tcp=")).unwrap();
-    tests::Log::field(line, "pid").parse().unwrap()
+    testkit::Log::field(line, "pid").parse().unwrap()
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use serde_json::Value;
-use tests::{Muster, SOON, Setup, wait_until};
+use testkit::{Muster, SOON, Setup, wait_until};
 
 const RULES: &str = include_str!("../../deploy/prometheus/muster.rules.yml");
 const DASHBOARD: &str = include_str!("../../deploy/grafana/muster.json");

@@ -3,7 +3,7 @@
 use std::os::unix::process::ExitStatusExt as _;
 
 use nix::sys::signal::Signal;
-use tests::{Muster, Setup, Wire, proc, wait_until};
+use testkit::{Muster, Setup, Wire, proc, wait_until};
 
 /// A player who has joined.
 fn join(muster: &Muster) -> Wire {

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::process::Command;
 use std::time::Duration;
 
-use tests::{Log, Muster, Setup, example, set_mode, wait_until};
+use testkit::{Log, Muster, Setup, example, set_mode, wait_until};
 
 /// How long a server may take that loads all it has, on a machine that does other things.
 const LOADING: Duration = Duration::from_secs(60);
@@ -319,7 +319,8 @@ fn every_example_is_a_good_configuration() {
     let mut count = 0;
     for entry in fs::read_dir(example("games")).unwrap() {
         let path = entry.unwrap().path();
-        let checked = Command::new(tests::binary("muster")).arg("check-config").arg(&path).output();
+        let checked =
+            Command::new(testkit::binary("muster")).arg("check-config").arg(&path).output();
         let checked = checked.unwrap();
         let said = String::from_utf8_lossy(&checked.stderr);
         // Whether the program is here is another matter.

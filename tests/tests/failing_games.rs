@@ -9,7 +9,7 @@ use std::process::Command;
 use client::{Assignment, GameSocket, Lobby};
 use protocol::WaitReason;
 use rustix::process::{Resource, getrlimit};
-use tests::{Cure, Log, Muster, SOON, Setup, binary, proc, wait_for_reason, wait_until};
+use testkit::{FaultToggle, Log, Muster, SOON, Setup, binary, proc, wait_for_reason, wait_until};
 
 /// A mode for two players whose games fail, and one that is well.
 fn beside_a_healthy_mode(setup: Setup) -> Setup {
@@ -18,10 +18,10 @@ fn beside_a_healthy_mode(setup: Setup) -> Setup {
 
 /// Four players wait for a mode whose games fail, and are told so. Meanwhile another mode is played. Then the
 /// games are cured, and the four are served in the order in which they came. In the end every port is back.
-fn costs_nobody_anything(muster: &Muster, cure: impl FnOnce()) {
+fn costs_nobody_anything(muster: &Muster, toggle: impl FnOnce()) {
     let waiting = wait_in_vain(muster);
     play(&mut muster.join("fine", "eve"));
-    cure();
+    toggle();
     are_served_in_order(waiting);
     muster.wait_until_calm("bad", 0);
 }
@@ -181,14 +181,14 @@ fn usual(resource: Resource) -> String {
 /// Faults row 19: a game that never says `ready` is killed at its deadline, and costs its players nothing.
 #[test]
 fn never_ready() {
-    let cure = Cure::prepare();
+    let toggle = FaultToggle::new();
     let setup = Setup::default().hostile(
         "bad",
-        &cure.until(&["never-ready"]),
+        &toggle.until_fixed(&["never-ready"]),
         "warm = 0\nready_timeout = \"200ms\"",
     );
     let muster = beside_a_healthy_mode(setup).start();
-    costs_nobody_anything(&muster, || cure.give());
+    costs_nobody_anything(&muster, || toggle.fix());
     each_that_failed_is_dead(&muster, "did not say ready in time");
 }
 
@@ -196,14 +196,14 @@ fn never_ready() {
 /// places and are told of no port.
 #[test]
 fn never_started() {
-    let cure = Cure::prepare();
+    let toggle = FaultToggle::new();
     let setup = Setup::default().hostile(
         "bad",
-        &cure.until(&["never-started"]),
+        &toggle.until_fixed(&["never-started"]),
         "warm = 0\nstart_timeout = \"200ms\"",
     );
     let muster = beside_a_healthy_mode(setup).start();
-    costs_nobody_anything(&muster, || cure.give());
+    costs_nobody_anything(&muster, || toggle.fix());
     each_that_failed_is_dead(&muster, "did not say started in time");
 }
 
@@ -229,14 +229,14 @@ fn started_too_late() {
 
 /// The word is said when the game was already killed for not having said it, and before all of it is gone.
 fn too_late(word: &str, keys: &str) {
-    let cure = Cure::prepare();
+    let toggle = FaultToggle::new();
     let keys = format!("warm = 0\n{keys}");
-    let setup = Setup::default().hostile("bad", &cure.until(&["too-late", word]), &keys);
+    let setup = Setup::default().hostile("bad", &toggle.until_fixed(&["too-late", word]), &keys);
     let muster = beside_a_healthy_mode(setup).start();
     let mut waiting = ["ada", "bob"].map(|name| muster.join("bad", name));
     let late = muster.log().wait_for(&["output game=", &format!("said {word} too late")]);
     let game = format!("game={}", Log::field(&late, "game").trim_end_matches(':'));
-    cure.give();
+    toggle.fix();
     let [ada, bob] = waiting.each_mut().map(|lobby| lobby.assignment(SOON).unwrap());
     assert_eq!((ada.match_id, ada.slot, bob.slot), (bob.match_id, 0, 1));
     let fault = format!("did not say {word} in time");

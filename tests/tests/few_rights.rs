@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::{SOON, Setup, binary};
+use testkit::{SOON, Setup, binary};
 
 /// Becomes the daemon as root of a user namespace with so many users, as containers have it; the users are those
 /// outside, so that all files are where they were.

@@ -1,7 +1,7 @@
 //! Games that say too much, or what no game should say; and one that does not listen.
 
 use client::{Assignment, GameSocket};
-use tests::{Log, Muster, SOON, Setup, proc, wait_for};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_for};
 
 /// How much the daemon's memory may grow while a game floods it, in kilobytes. The flood is many times as much.
 const GROWTH_MAX: u64 = 16 * 1024;

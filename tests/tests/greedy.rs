@@ -4,7 +4,7 @@
 use std::fs;
 use std::process::Command;
 
-use tests::{Answer, Game, Log, Muster, SOON, Setup, Stage, proc};
+use testkit::{ConfinementFixture, Log, Muster, ProbeGame, ProbeResult, SOON, Setup, proc};
 
 /// A daemon with greedy games, and honest ones of another mode. Who has no users to give away has no limit to the
 /// number of a game's processes either, unless a tree of control groups was delegated to him: what is counted by
@@ -17,11 +17,11 @@ fn with_greed(setup: Setup, behaviour: &str) -> Option<Muster> {
     rustix::process::getuid().is_root().then(|| setup.start())
 }
 
-fn plays(muster: &Muster, game: &Game) {
+fn plays(muster: &Muster, game: &ProbeGame) {
     // A thread and a process of its own: nobody else's count against it.
-    assert_eq!(game.ask(muster, "thread"), Answer::Done("ran".to_owned()));
+    assert_eq!(game.ask(muster, "thread"), ProbeResult::Done("ran".to_owned()));
     let spawned = game.ask(muster, "spawn /bin/echo spawned");
-    assert_eq!(spawned, Answer::Done("spawned".to_owned()));
+    assert_eq!(spawned, ProbeResult::Done("spawned".to_owned()));
 }
 
 /// The living processes of a user.
@@ -41,14 +41,14 @@ fn processes_of(user: u32) -> Vec<i32> {
 #[test]
 fn a_fork_bomb_harms_its_own_match_alone() {
     let Some(muster) = with_greed(Setup::default(), "bombs") else { return };
-    let before = Game::start(&muster, "honest");
-    let greedy = Game::start(&muster, "greedy");
+    let before = ProbeGame::start(&muster, "honest");
+    let greedy = ProbeGame::start(&muster, "greedy");
     let user = greedy.user();
     muster.log().wait_for(&[&format!("output game={} ", greedy.number), "refused"]);
     let count = processes_of(user).len();
     assert!((2..=24).contains(&count), "{count} processes");
     plays(&muster, &before);
-    let after = Game::start(&muster, "honest");
+    let after = ProbeGame::start(&muster, "honest");
     plays(&muster, &after);
     greedy.end(&muster);
     muster.log().wait_for(&["port free"]);
@@ -65,7 +65,7 @@ fn a_fork_bomb_harms_its_own_match_alone() {
 fn those_who_never_stay_are_ended_with_their_user() {
     let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
     for number in 1..=10 {
-        let game = Game::start(&muster, "greedy");
+        let game = ProbeGame::start(&muster, "greedy");
         muster.log().wait_for_count(8 * number, &["output game=", ": fled"]);
         game.end(&muster);
         muster.log().wait_for_count(number, &["port free"]);
@@ -79,8 +79,8 @@ fn those_who_never_stay_are_ended_with_their_user() {
 #[test]
 fn a_memory_hog_ends_its_own_match_alone() {
     let Some(muster) = with_greed(Setup::default(), "hogs") else { return };
-    let honest = Game::start(&muster, "honest");
-    let greedy = Game::start(&muster, "greedy");
+    let honest = ProbeGame::start(&muster, "honest");
+    let greedy = ProbeGame::start(&muster, "greedy");
     greedy.end(&muster);
     let output = format!("output game={} ", greedy.number);
     muster.log().wait_for(&[&output, "has 32 MB"]);
@@ -98,22 +98,25 @@ fn limits_alone() {
     }
     let keys = "user = true\nmemory_max = \"64MiB\"\nfile_size_max = \"1MiB\"\nfiles_max = 32\n\
                 cpu_time_max = \"1s\"";
-    let stage = Stage::with(keys);
-    let game = Game::start(&stage.muster, "bad");
-    let ask = |words: &str| game.ask(&stage.muster, words);
+    let fixture = ConfinementFixture::with(keys);
+    let game = ProbeGame::start(&fixture.muster, "bad");
+    let ask = |words: &str| game.ask(&fixture.muster, words);
     let (enough, too_much) = (["memory 16777216", "open 10"], ["memory 67108864", "open 40"]);
     assert_eq!(enough.map(|words| ask(words).is_denied()), [false; 2]);
     assert_eq!(too_much.map(|words| ask(words).is_denied()), [true; 2]);
-    assert_eq!(ask("fill own 1048576"), Answer::Denied("File too large (os error 27)".to_owned()));
+    assert_eq!(
+        ask("fill own 1048576"),
+        ProbeResult::Denied("File too large (os error 27)".to_owned())
+    );
     assert!(ask("raise-limit").is_denied());
     // Of all this without limits there is plenty.
-    let free = Stage::with("files_max = \"unlimited\"");
-    let unlimited = Game::start(&free.muster, "bad");
+    let free = ConfinementFixture::with("files_max = \"unlimited\"");
+    let unlimited = ProbeGame::start(&free.muster, "bad");
     for words in too_much.into_iter().chain(["fill own 1048576"]) {
         assert!(!unlimited.ask(&free.muster, words).is_denied(), "{words}");
     }
-    game.tell("spin");
-    stage.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
+    game.send("spin");
+    fixture.muster.log().wait_for(&["game ended", &format!("game={} ", game.number), "signal"]);
 }
 
 /// A game that fills its directory, with bytes or with files, would fill that of all others. It is ended and named, and
@@ -195,24 +198,27 @@ fn a_file_as_large_as_the_directory_fills_it() {
 /// each has a user of its own, nor where Muster is not root and all share one.
 #[test]
 fn a_hydra_is_gone_with_its_game() {
-    let Some(prey) = rustix::process::getuid().is_root().then(tests::Prey::lay_out) else { return };
+    let Some(targets) = rustix::process::getuid().is_root().then(testkit::AttackTargets::create)
+    else {
+        return;
+    };
     let other = 40_000 + std::process::id() % 20_000;
-    let unprivileged = Setup::default().beside(prey.directory.path()).user(other);
+    let unprivileged = Setup::default().beside(targets.directory.path()).user(other);
     for setup in [Setup::default(), unprivileged] {
-        let program = prey.program.to_str().unwrap();
+        let program = targets.program.to_str().unwrap();
         let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\
                     processes_max = 24";
         let setup = setup.ports(2).mode("greedy", &[program, "leaves-hydra"], keys);
         let muster = setup.mode("honest", &[program, "probes"], keys).start();
-        let honest = Game::start(&muster, "honest");
+        let honest = ProbeGame::start(&muster, "honest");
         for number in 1..=3 {
-            let game = Game::start(&muster, "greedy");
+            let game = ProbeGame::start(&muster, "greedy");
             muster.log().wait_for_count(number, &["output game=", ": grown"]);
             // It counts against nobody else's limit.
             plays(&muster, &honest);
             game.end(&muster);
             muster.log().wait_for_count(number, &["port free"]);
-            let left: Vec<i32> = tests::proc::children(muster.pid())
+            let left: Vec<i32> = testkit::proc::children(muster.pid())
                 .into_iter()
                 .filter(|pid| proc::is_alive(*pid))
                 .collect();

@@ -1,16 +1,16 @@
 //! Waiting costs nothing: a daemon for which there is nothing to do is not woken.
 
-use tests::{Muster, Setup, Wire, Work, wait_for, wait_until};
+use testkit::{CpuComparison, Muster, Setup, Wire, wait_for, wait_until};
 
 /// Fails unless there comes a time in which a daemon is not woken once, while another is thousands of times.
 /// What happened before may still be on its way at first; what comes again and again stays.
 fn assert_asleep(muster: &Muster) {
     let work = wait_for("a sound sleep", || {
-        let work = Work::of(muster.pid());
+        let work = CpuComparison::of(muster.pid());
         (work.wakeups == 0).then_some(work)
     });
-    work.assert_little();
-    assert!(work.questions > 100, "{work:?}");
+    work.assert_idle();
+    assert!(work.requests > 100, "{work:?}");
 }
 
 #[test]
@@ -26,7 +26,7 @@ fn a_queued_player_and_warm_games_cost_nothing() {
     drop(idle);
     assert_asleep(&muster);
     for game in muster.games() {
-        assert_eq!(Work::of(game).wakeups, 0, "a warm game was woken");
+        assert_eq!(CpuComparison::of(game).wakeups, 0, "a warm game was woken");
     }
 }
 

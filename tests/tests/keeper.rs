@@ -9,7 +9,7 @@ use std::time::Instant;
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::{Log, Muster, PortBlock, Setup, Wire, binary, proc, wait_for, wait_until};
+use testkit::{Log, Muster, PortBlock, Setup, Wire, binary, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
     Setup::default().duel("warm = 0").kept("30s")
@@ -112,7 +112,7 @@ fn games_outlive_the_daemon_and_leave_no_zombie() {
     let setup = Setup::default().mode("duel", &["/bin/sleep", "60"], keys);
     let muster = setup.kept("30s").start();
     let first = muster.pid();
-    let _ada = muster.join("duel", "ada").assignment(tests::SOON).unwrap();
+    let _ada = muster.join("duel", "ada").assignment(testkit::SOON).unwrap();
     let game: i32 = Log::field(&muster.log().wait_for(&["match assigned"]), "pid").parse().unwrap();
     muster.signal(Signal::SIGKILL);
     next_daemon(&muster, first);
@@ -140,7 +140,7 @@ fn it_drains_and_a_second_signal_is_in_a_hurry() {
     let keys = "players = 1\nwarm = 0\nstop_grace = \"400ms\"";
     let mut muster =
         Setup::default().ports(1).puppet("duel", &["stubborn"], keys).kept("30s").start();
-    let _ada = muster.join("duel", "ada").assignment(tests::SOON).unwrap();
+    let _ada = muster.join("duel", "ada").assignment(testkit::SOON).unwrap();
     signal_keeper(&muster, Signal::SIGTERM);
     muster.log().wait_for(&["draining"]);
     signal_keeper(&muster, Signal::SIGTERM);

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use client::GameSocket;
 use tempfile::TempDir;
-use tests::{Muster, SOON, Setup, example};
+use testkit::{Muster, SOON, Setup, example};
 
 /// What somebody reads who has never seen Muster.
 const FIRST_STEPS: &str = include_str!("../../docs/your-game.md");

@@ -9,7 +9,7 @@
 use std::io::Write as _;
 
 use socket2::{SockFilter, SockRef};
-use tests::{Dice, Muster, Setup, Wire};
+use testkit::{Dice, Muster, Setup, Wire};
 
 /// Games that wait for nobody: a match is over soon after it began.
 fn muster() -> Muster {

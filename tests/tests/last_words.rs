@@ -6,7 +6,7 @@ use std::net::Ipv4Addr;
 use client::Assignment;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// Faults row 22: a result, then the exit at once. 1,000 of 1,000 are kept.
 #[test]

@@ -5,7 +5,7 @@ use std::fs;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use tests::{Log, Muster, Setup, proc, wait_for, wait_until};
+use testkit::{Log, Muster, Setup, proc, wait_for, wait_until};
 
 /// A daemon with one `sleep` as a game that is never ready, and the game's pid.
 fn with_sleep(keys: &str) -> (Muster, i32) {

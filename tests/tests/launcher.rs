@@ -9,7 +9,9 @@ use client::{GameSocket, Lobby};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use rustix::process::{Resource, getrlimit};
-use tests::{Dice, Log, Muster, SOON, Setup, Wire, Work, binary, proc, wait_for, wait_until};
+use testkit::{
+    CpuComparison, Dice, Log, Muster, SOON, Setup, Wire, binary, proc, wait_for, wait_until,
+};
 
 /// How often a launcher is killed in a storm: each one that lived for a short time makes the next one wait longer.
 const KILLS: usize = 5;
@@ -401,7 +403,7 @@ fn no_launcher_to_be_had() {
     send(muster.launcher(), Signal::SIGKILL);
     muster.log().wait_for(&["cannot start the launcher", "no game can start meanwhile"]);
     let mut bob = muster.join("echo", "bob");
-    Work::of(muster.pid()).assert_little();
+    CpuComparison::of(muster.pid()).assert_idle();
     assert_eq!(muster.status("echo"), (1, 2, 6), "waiting, games, free ports");
     limit_processes(&muster, &usual.map_or("unlimited".to_owned(), |count| count.to_string()));
     play(enter(&mut bob));

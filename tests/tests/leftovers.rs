@@ -1,6 +1,6 @@
 //! What games leave behind when they die.
 
-use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// Faults row 21: a process that did nothing to hide.
 #[test]

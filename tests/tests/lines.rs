@@ -2,7 +2,7 @@
 
 use std::io::Write as _;
 
-use tests::{Dice, Muster, Setup, Wire, proc};
+use testkit::{Dice, Muster, Setup, Wire, proc};
 
 /// Two queues, and no game unless somebody needs one.
 fn muster() -> Muster {
@@ -138,7 +138,7 @@ fn a_full_queue_refuses_and_the_connection_can_try_again() {
     // The cap is each queue's own.
     assert!(late.ask("READY queue=duel\n").starts_with("QUEUED queue=duel position=1 "));
     assert_eq!(late.ask("LEAVE\n"), "LEFT");
-    waiting[1].quit(tests::SOON).unwrap();
+    waiting[1].quit(testkit::SOON).unwrap();
     assert!(late.ask("READY queue=raid\n").starts_with("QUEUED queue=raid position=3 "));
 }
 

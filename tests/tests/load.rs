@@ -9,7 +9,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{Setup, binary, wait_for};
+use testkit::{Setup, binary, wait_for};
 
 /// A run of the program.
 struct Load {

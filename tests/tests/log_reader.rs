@@ -7,7 +7,7 @@ use client::GameSocket;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
-use tests::{Muster, SOON, Setup, proc, wait_for, wait_until};
+use testkit::{Muster, SOON, Setup, proc, wait_for, wait_until};
 
 /// Puts a reader between Muster's stderr and the test: a pipe of one page, and a process of its own that passes on what it
 /// reads. It is nobody's child that the test or Muster knows, and tells its pid in a file.

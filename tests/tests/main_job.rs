@@ -2,7 +2,7 @@
 
 use std::process::{Child, Command, Stdio};
 
-use tests::{Log, Muster, Setup, binary, wait_for};
+use testkit::{Log, Muster, Setup, binary, wait_for};
 
 fn bot(muster: &Muster, name: &str) -> Child {
     Command::new(binary("muster-play"))

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use client::{GameSocket, Lobby};
 use protocol::{Reply, Request};
-use tests::{Dice, Log, Muster, SOON, Setup, Wire, Work, wait_until};
+use testkit::{CpuComparison, Dice, Log, Muster, SOON, Setup, Wire, wait_until};
 
 /// How a player goes.
 #[derive(Debug, Clone, Copy)]
@@ -110,7 +110,7 @@ fn who_leaves_a_match_that_waits_takes_nobody_along() {
         for player in [&mut ada, &mut cy, &mut dan] {
             hear(player, "WAITING queue=duel reason=no-port");
         }
-        Work::of(muster.pid()).assert_little();
+        CpuComparison::of(muster.pid()).assert_idle();
         let _open = go(bob, way);
         assert_eq!(hear(&mut ada, "REQUEUED "), "REQUEUED queue=duel position=1");
         let mut eve = join(&muster, "duel");

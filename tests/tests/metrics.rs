@@ -11,8 +11,8 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::{WaitPidFlag, waitpid};
 use nix::unistd::Pid;
 use protocol::{Reply, Request};
-use tests::http::{self, Response};
-use tests::{Dice, Muster, SOON, Scrape, Setup, binary, wait_for, wait_until};
+use testkit::http::{self, Response};
+use testkit::{Dice, Muster, SOON, Scrape, Setup, binary, wait_for, wait_until};
 
 /// What every metric means, for people.
 const PAGE: &str = include_str!("../../docs/metrics.md");

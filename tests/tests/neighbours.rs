@@ -4,7 +4,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 
-use tests::{Game, Muster, SOON, Setup, proc};
+use testkit::{Muster, ProbeGame, SOON, Setup, proc};
 
 fn is_root() -> bool {
     let is_root = rustix::process::getuid().is_root();
@@ -52,13 +52,13 @@ fn two_daemons_with_the_same_ports_give_their_games_different_users() {
     }
     let one = neighbour(Setup::default(), "127.0.0.2");
     let other = neighbour(Setup::default().ports_of(&one), "127.0.0.3");
-    let stays = Game::start(&other, "stays");
+    let stays = ProbeGame::start(&other, "stays");
     for number in 1..=2 {
         one.join("leaves", "ada").assignment(SOON).unwrap();
         one.log().wait_for_count(number, &["port free"]);
     }
     assert!(proc::is_alive(stays.pid), "{}", other.log().text());
-    let mine = Game::start(&one, "stays");
+    let mine = ProbeGame::start(&one, "stays");
     assert_ne!(mine.user(), stays.user());
 }
 
@@ -69,7 +69,7 @@ fn a_process_that_runs_as_a_games_user_is_no_leftover() {
         return;
     }
     let muster = neighbour(Setup::default(), "127.0.0.1");
-    let game = Game::start(&muster, "stays");
+    let game = ProbeGame::start(&muster, "stays");
     let bystander = Bystander::of(game.user());
     game.end(&muster);
     muster.log().wait_for_count(1, &["port free"]);

@@ -3,7 +3,7 @@
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
-use tests::{Log, Setup, wait_for};
+use testkit::{Log, Setup, wait_for};
 
 /// netcat, as the package `netcat-openbsd` has it, and what it says and hears.
 struct Netcat {

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use client::{Assignment, GameSocket, Link, Machine as _};
 use protocol::netcode::{CONNECT_TOKEN_BYTES, SEQUENCE_MAX, token_from_text};
-use tests::{Muster, SOON, Setup, binary, wait_for};
+use testkit::{Muster, SOON, Setup, binary, wait_for};
 
 const NETCODE: &str = "transport = \"netcode\"\nwarm = 1";
 

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use nix::sys::signal::Signal;
 use socket2::Socket;
-use tests::{Manager, Muster, Setup, Wire, proc, wait_until};
+use testkit::{Manager, Muster, Setup, Wire, proc, wait_until};
 
 fn managed(manager: &Manager) -> Setup {
     Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", manager.address())
@@ -62,7 +62,7 @@ fn it_says_that_it_reloads_with_the_time_and_when_it_has() {
     let message = manager.wait_for("RELOADING=1");
     let time: u64 = message.lines[1].strip_prefix("MONOTONIC_USEC=").unwrap().parse().unwrap();
     let now = Duration::from(monotonic_now());
-    assert!(now - Duration::from_micros(time) < tests::SOON, "{now:?} {time}");
+    assert!(now - Duration::from_micros(time) < testkit::SOON, "{now:?} {time}");
     manager.wait_for("READY=1");
 }
 
@@ -89,7 +89,7 @@ fn it_says_that_it_stops_and_asks_for_the_time_that_its_games_take() {
         .puppet("duel", &[], "players = 1\nwarm = 0")
         .env("NOTIFY_SOCKET", manager.address())
         .start();
-    let _ada = muster.join("duel", "ada").assignment(tests::SOON).unwrap();
+    let _ada = muster.join("duel", "ada").assignment(testkit::SOON).unwrap();
     muster.signal(Signal::SIGTERM);
     manager.wait_for("STOPPING=1");
     manager.wait_for("EXTEND_TIMEOUT_USEC=30000000");

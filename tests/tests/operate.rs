@@ -8,7 +8,7 @@ use std::io::{BufRead as _, BufReader, Write as _};
 use std::os::unix::net::UnixStream;
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
-use tests::{Muster, SOON, Setup, binary, evicted_because, proc, wait_until};
+use testkit::{Muster, SOON, Setup, binary, evicted_because, proc, wait_until};
 
 fn json(muster: &Muster, command: &[&str]) -> Value {
     let command: Vec<&str> = command.iter().copied().chain(["--json"]).collect();

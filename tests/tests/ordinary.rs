@@ -4,7 +4,7 @@ use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, chown};
 use std::path::Path;
 
-use tests::{Muster, SOON, Setup, set_mode};
+use testkit::{Muster, SOON, Setup, set_mode};
 
 /// A mode for one player whose game binds its port itself and knows nothing of Muster.
 const PLAIN: &str = "players = 1\ncontract = \"plain\"\nbind = \"game\"\nready_line = \"^ready$\"\n\

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use tests::{PortBlock, binary};
+use testkit::{PortBlock, binary};
 
 const PAGES: [&str; 5] =
     ["muster.1", "muster-game.1", "muster-play.1", "muster-load.1", "muster.toml.5"];

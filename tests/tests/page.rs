@@ -1,8 +1,8 @@
 //! The page that shows how the daemon is, in a real browser.
 
 use serde_json::Value;
-use tests::http;
-use tests::{Browser, Muster, SOON, Setup};
+use testkit::http;
+use testkit::{Browser, Muster, SOON, Setup};
 
 fn start() -> Muster {
     Setup::default()
@@ -147,7 +147,7 @@ fn names_are_never_markup() {
 fn what_it_shows_can_be_read_as_json() {
     let muster = start();
     let _eve = muster.join("duel", "eve");
-    let status = tests::wait_for("the player in the figures", || {
+    let status = testkit::wait_for("the player in the figures", || {
         let answer = http::get(&muster.http(), "/status.json");
         assert_eq!(answer.header("Content-Type"), Some("application/json"));
         let status: Value = serde_json::from_str(&answer.body).unwrap();

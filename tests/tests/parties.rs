@@ -2,7 +2,7 @@
 
 use client::{Assignment, GameSocket, Lobby};
 use protocol::{Member, Reply, Request};
-use tests::{Muster, SOON, Setup};
+use testkit::{Muster, SOON, Setup};
 
 /// The next reply that is of the kind that is looked for.
 fn wait_for<T>(lobby: &mut Lobby, mut what: impl FnMut(Reply) -> Option<T>) -> T {

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use client::Assignment;
 use protocol::WaitReason;
-use tests::{Log, Muster, SOON, Setup, example, wait_for_reason, wait_until};
+use testkit::{Log, Muster, SOON, Setup, example, wait_for_reason, wait_until};
 
 /// A mode for one player whose game knows nothing of Muster.
 const PLAIN: &str = "players = 1\ncontract = \"plain\"";

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use client::{Assignment, Lobby};
 use protocol::{Reply, WaitReason};
-use tests::{Log, Muster, SOON, Setup, proc, wait_for_reason};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_for_reason};
 
 /// A mode for one player whose game ends when it is told to.
 const ONE: &str = "players = 1\nwarm = 0";

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-use tests::{Muster, SOON, Setup, Wire, wait_until};
+use testkit::{Muster, SOON, Setup, Wire, wait_until};
 
 const SIGNATURE: &[u8] = b"\r\n\r\n\0\r\nQUIT\n";
 

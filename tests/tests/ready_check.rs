@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use tests::{Muster, Setup, Wire, wait_until};
+use testkit::{Muster, Setup, Wire, wait_until};
 
 /// A daemon whose queue `duel` asks its players, and gives them so much time.
 fn duel(accept_timeout: &str, limits: &str) -> Muster {

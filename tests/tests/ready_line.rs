@@ -1,7 +1,7 @@
 //! The ready line of plain programs: found however a program prints it, and told of where it is missed.
 
 use protocol::WaitReason;
-use tests::{Muster, SOON, Setup, wait_for_reason};
+use testkit::{Muster, SOON, Setup, wait_for_reason};
 
 /// A mode of programs in Python that print something and stay.
 fn prints(setup: Setup, name: &str, ready_line: &str, program: &str, timeout: &str) -> Setup {

@@ -1,6 +1,6 @@
 //! Exits that are rare, and must not keep the daemon from reaping.
 
-use tests::Setup;
+use testkit::Setup;
 
 /// Real-time signals have no names, and not every library knows that they end a process too.
 #[test]
@@ -12,5 +12,5 @@ fn a_game_killed_by_a_real_time_signal_is_reaped_like_any_other() {
     muster.log().wait_for(&["game failed", "mode=odd", "ended with signal 34"]);
     let mut ada = muster.join("duel", "ada");
     let _bob = muster.join("duel", "bob");
-    ada.assignment(tests::SOON).unwrap();
+    ada.assignment(testkit::SOON).unwrap();
 }

@@ -3,7 +3,7 @@
 use client::{Assignment, GameSocket};
 use nix::sys::signal::Signal;
 use protocol::{Reply, Request};
-use tests::{Muster, SOON, Setup, binary, evicted_because, wait_for, wait_until};
+use testkit::{Muster, SOON, Setup, binary, evicted_because, wait_for, wait_until};
 
 /// What a client is told when it comes.
 fn queues(muster: &Muster) -> Vec<String> {

@@ -13,7 +13,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use serde_json::Value;
 use tempfile::TempDir;
-use tests::{PortBlock, SOON, binary, hostile_game, proc, wait_for, wait_until};
+use testkit::{PortBlock, SOON, binary, hostile_game, proc, wait_for, wait_until};
 
 /// More than the daemon keeps, which is eight.
 const MANY_OPERATORS: usize = 12;
@@ -378,7 +378,7 @@ impl Daemon {
         let mut daemon =
             Self { child, address: String::new(), lines, admin, directory, _ports: ports };
         let listening = daemon.next_line_with("listening tcp=");
-        tests::Log::field(&listening, "tcp").clone_into(&mut daemon.address);
+        testkit::Log::field(&listening, "tcp").clone_into(&mut daemon.address);
         daemon
     }
 

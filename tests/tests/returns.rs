@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use client::{Assignment, GameSocket, Lobby, Place};
 use protocol::Reply;
-use tests::{Muster, SOON, Setup, Wire, wait_for, wait_until};
+use testkit::{Muster, SOON, Setup, Wire, wait_for, wait_until};
 
 /// A daemon whose queue `party` lets so many play an echo; `limits` are lines of the table, `keys` of the mode.
 fn party(players: usize, limits: &str, keys: &str) -> Muster {

@@ -4,7 +4,7 @@ use std::fs;
 use std::path::Path;
 
 use nix::sys::signal::Signal;
-use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// A plain mode with a grace that outlasts what its games do, however slow the machine is.
 const PATIENT: &str = "players = 1\ncontract = \"plain\"\nready_line = \"^up\"\nready_timeout = \"1m\"\nstop_grace = \"1m\"";

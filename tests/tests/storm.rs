@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use tests::{Muster, SOON, Setup, Weather, binary, proc, wait_until};
+use testkit::{ChaosMonkey, Muster, SOON, Setup, binary, proc, wait_until};
 
 /// The ring, and the games that are warm when nobody plays.
 const PORTS: u16 = 12;
@@ -53,20 +53,20 @@ fn nobody_is_lost_in_a_storm() {
     let before = holdings_at_rest(&muster);
 
     let more = std::env::var("MUSTER_STORM_ARGS").unwrap_or_default();
-    let mut weather = Weather::new(&muster, seed, &configs);
+    let mut monkey = ChaosMonkey::new(&muster, seed, &configs);
     let mut load = Load::start(muster.address(), length, seed, &more);
     let over_at = Instant::now() + length;
     let mut next_at = Instant::now();
     while Instant::now() < over_at && !load.has_ended() {
         std::thread::sleep(next_at.saturating_duration_since(Instant::now()));
-        weather.blow();
-        next_at = Instant::now() + weather.pause();
+        monkey.strike();
+        next_at = Instant::now() + monkey.pause();
     }
     let (report, is_clean) = load.end();
     let count = |part| muster.log().lines_with(&[part]).len();
     println!(
         "storm of {length:?}, seed {seed}: {}; {} crashes, {} upgrades, {} launchers lost\n{report}",
-        weather.story(),
+        monkey.summary(),
         count("back after a crash"),
         count("upgraded from="),
         count("the launcher is gone"),

@@ -2,7 +2,7 @@
 
 use std::process::Command;
 
-use tests::Setup;
+use testkit::Setup;
 
 /// Each attempt prints `denied`, or what it came to.
 const SOURCE: &str = r#"

@@ -1,7 +1,7 @@
 //! Games that do not end when they are told to.
 
 use nix::sys::signal::Signal;
-use tests::{Cure, Log, Muster, Setup, proc, wait_until};
+use testkit::{FaultToggle, Log, Muster, Setup, proc, wait_until};
 
 /// A short life, and a grace after it that is long enough for a busy machine to let a game hear of it.
 const SHORT: &str = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"2s\"";
@@ -26,7 +26,7 @@ fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
 fn one_that_ignores_everything_does_not_hold_up_a_drain() {
     let setup = Setup::default().hostile("bad", &["stubborn"], LONG).config(IMPATIENT);
     let mut muster = setup.start();
-    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     muster.signal(Signal::SIGTERM);
     is_told_then_killed(&muster, "the drain time is over");
     assert!(muster.wait_for_exit().success());
@@ -36,7 +36,7 @@ fn one_that_ignores_everything_does_not_hold_up_a_drain() {
 #[test]
 fn one_that_would_leave_its_process_group_is_killed_too() {
     let muster = Setup::default().ports(1).hostile("bad", &["leaves-group"], SHORT).start();
-    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     muster.log().wait_for(&["left its group: Err(EPERM)"]);
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
     muster.wait_until_calm("bad", 0);
@@ -47,7 +47,7 @@ fn one_that_would_leave_its_process_group_is_killed_too() {
 fn one_whose_end_is_kept_by_a_tracer_is_reaped_all_the_same() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"100ms\"";
     let muster = Setup::default().ports(1).hostile("bad", &["traced"], keys).start();
-    muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     let tracer = muster.log().wait_for(&["left pid="]);
     muster.log().wait_for(&["match stopped match=1"]);
     assert!(!proc::is_alive(Log::field(&tracer, "pid").parse().unwrap()));
@@ -95,14 +95,15 @@ fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
 /// their places and get another.
 #[test]
 fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
-    let cure = Cure::prepare();
+    let toggle = FaultToggle::new();
     let keys = "players = 1\nwarm = 1\nstart_timeout = \"200ms\"";
-    let muster = Setup::default().hostile("bad", &cure.until(&["stopped", "ready"]), keys).start();
+    let muster =
+        Setup::default().hostile("bad", &toggle.until_fixed(&["stopped", "ready"]), keys).start();
     let ready = muster.log().wait_for(&["game ready game=1"]);
     let pid = Log::field(&ready, "pid").parse().unwrap();
     wait_until("its standstill", || proc::state(pid) == Some('T'));
-    cure.give();
-    let assigned = muster.join("bad", "ada").assignment(tests::SOON).unwrap();
+    toggle.fix();
+    let assigned = muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     assert_eq!(assigned.match_id, "1");
     muster.log().wait_for(&["game failed game=1 ", "did not say started in time"]);
     wait_until("its end", || !proc::is_alive(pid));

@@ -4,7 +4,7 @@ use std::net::UdpSocket;
 
 use client::{Closed, GameSocket, Link};
 use nix::sys::signal::Signal;
-use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 fn pid_of_match(muster: &Muster, number: u32) -> i32 {
     let line = muster.log().wait_for(&["match assigned", &format!("match={number} ")]);

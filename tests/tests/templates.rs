@@ -7,7 +7,7 @@ use client::{Assignment, GameSocket};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use protocol::WaitReason;
-use tests::{Cure, Log, Muster, SOON, Setup, proc, wait_for_reason, wait_until};
+use testkit::{FaultToggle, Log, Muster, SOON, Setup, proc, wait_for_reason, wait_until};
 
 /// A mode for two, whose games come from a template.
 fn pairs(keys: &str) -> Setup {
@@ -321,10 +321,10 @@ fn a_template_that_nobody_keeps_ends_with_the_daemon() {
 /// ports, by who came before and by who comes now. Then the template is cured, and the four are served in the order
 /// in which they came. In the end every port is back, and none was ever given out while somebody held it.
 fn costs_nobody_anything(way: &[&str], fault: &str) {
-    let cure = Cure::prepare();
+    let toggle = FaultToggle::new();
     let way = [&["template"], way].concat();
     let keys = "warm = 0\ntemplate = true\nready_timeout = \"2s\"";
-    let setup = Setup::default().ports(3).hostile("bad", &cure.until(&way), keys);
+    let setup = Setup::default().ports(3).hostile("bad", &toggle.until_fixed(&way), keys);
     let setup = setup.mode("fine", &["muster-game", "echo"], "players = 1\nwarm = 0");
     let muster = setup.start();
     let launcher = muster.launcher();
@@ -339,7 +339,7 @@ fn costs_nobody_anything(way: &[&str], fault: &str) {
     fay.bye(SOON).unwrap();
     eve.ping("x", SOON).unwrap();
     eve.bye(SOON).unwrap();
-    cure.give();
+    toggle.fix();
     let assigned = waiting.map(|mut lobby| lobby.assignment(SOON).unwrap());
     let slots = assigned.each_ref().map(|it| it.slot);
     assert_eq!(slots, [0, 1, 0, 1], "the order of their coming");
@@ -499,12 +499,12 @@ fn leftovers_die_before_the_port_comes_back() {
 /// directory, signals it, or takes its descriptors.
 #[test]
 fn forks_of_one_template_are_out_of_each_others_reach() {
-    let prey = tests::Prey::lay_out();
-    let orders = prey.path("orders");
-    let program = prey.program.to_str().unwrap();
+    let targets = testkit::AttackTargets::create();
+    let orders = targets.path("orders");
+    let program = targets.program.to_str().unwrap();
     let keys = format!(
         "players = 1\ntemplate = true\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\nread = [\"{}\"]",
-        prey.directory.path().display()
+        targets.directory.path().display()
     );
     let command = [program, "template-probes", &orders];
     let muster = Setup::default().mode("bad", &command, &keys).start();

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use client::{Assignment, GameSocket, Link};
-use tests::{Muster, SOON, Setup, proc, wait_until};
+use testkit::{Muster, SOON, Setup, proc, wait_until};
 
 /// A daemon with the reference game for so many players.
 fn echo(players: usize, ports: u16) -> Muster {

@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use client::Lobby;
 use nix::sys::signal::Signal;
-use tests::{Muster, SOON, Setup, Wire, binary, proc, wait_until};
+use testkit::{Muster, SOON, Setup, Wire, binary, proc, wait_until};
 
 /// Enough for every kind of luck, and few enough for a slow machine.
 const UPGRADES: usize = 20;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use tests::{Log, Muster, SOON, Setup, proc, wait_until};
+use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// The processes of the games that said `ready`, in the order of their launch.
 fn warm_pids(muster: &Muster, count: usize) -> Vec<String> {

@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use process::{Forked, fork_sibling};
 use protocol::{FromGame, FromTemplate, GAME_CONTROL_FD, TEMPLATE_PACKET_MAX, ToTemplate};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendFlags, recvmsg, send};
-use tests::proc;
+use testkit::proc;
 
 use crate::contract::{hang, inherited};
 

@@ -1,4 +1,4 @@
-//! What hostile games are let loose at.
+//! Files, sockets and a message queue that hostile games try to reach.
 
 use std::fs;
 use std::net::{Ipv4Addr, TcpListener, UdpSocket};
@@ -14,35 +14,35 @@ use tempfile::TempDir;
 
 use crate::hostile_game;
 
-/// What is there to be got at.
+/// Targets of a confined game's attacks. Dropping the value removes them.
 #[derive(Debug)]
-pub struct Prey {
-    /// A directory that is open to all, and so is what is in it: a `secret`, a `socket`, a socket for `datagrams`, and
-    /// `mine`, which is not.
+pub struct AttackTargets {
+    /// A directory that everyone may read and write, with files that everyone may read and write: a `secret`, a
+    /// `socket`, a socket for `datagrams`; and `mine`, which only its owner may read.
     pub directory: TempDir,
-    /// A copy of the game that is nobody else's.
+    /// A copy of the hostile game, used by one test alone.
     pub program: PathBuf,
-    /// A server.
+    /// A TCP server.
     pub tcp: TcpListener,
-    /// Another.
+    /// A UDP server.
     pub udp: UdpSocket,
-    /// The abstract name of a Unix socket that listens.
+    /// The abstract name of a listening Unix socket.
     pub abstract_name: String,
     queue: Queue,
     _listeners: [UnixListener; 2],
     _datagrams: UnixDatagram,
 }
 
-/// A message queue of the host's.
+/// A POSIX message queue of the host, mq_overview(7).
 #[derive(Debug)]
 struct Queue {
     name: String,
     _open: MqdT,
 }
 
-impl Prey {
-    /// Lays it out; dropped, it is gone.
-    pub fn lay_out() -> Self {
+impl AttackTargets {
+    /// Creates all targets.
+    pub fn create() -> Self {
         let directory = tempfile::tempdir().unwrap();
         set_mode(directory.path(), 0o777);
         let secret = directory.path().join("secret");
@@ -52,7 +52,7 @@ impl Prey {
         fs::write(&mine, "root's alone\n").unwrap();
         set_mode(&mine, 0o600);
         let program = directory.path().join("hostile-game");
-        // A process of its own copies: what is open for writing cannot be run.
+        // A separate process copies it: a file that is open for writing cannot be executed.
         let status = Command::new("cp").arg(hostile_game()).arg(&program).status();
         assert!(status.unwrap().success());
         let path = directory.path().join("socket");
@@ -75,12 +75,12 @@ impl Prey {
         }
     }
 
-    /// The path of something in the directory.
+    /// The path of a file in the directory.
     pub fn path(&self, name: &str) -> String {
         self.directory.path().join(name).to_str().unwrap().to_owned()
     }
 
-    /// The name of a message queue.
+    /// The name of the message queue.
     pub fn queue(&self) -> &str {
         &self.queue.name
     }
@@ -101,7 +101,7 @@ impl Drop for Queue {
     }
 }
 
-/// Sets who may do what with a file.
+/// Sets the permissions of a file.
 pub fn set_mode(path: &Path, mode: u32) {
     fs::set_permissions(path, fs::Permissions::from_mode(mode)).unwrap();
 }

@@ -1,44 +1,44 @@
-//! What the end-to-end tests share: a real daemon, ports of its own, its log, and facts to wait for.
+//! What tests and benchmarks share: a daemon under test, with ports of its own, its log, and facts to wait for.
 //!
 //! A test starts a [`Muster`], speaks to it through the `client` library or a bare socket, and waits for facts
-//! with [`wait_until`] or [`Log::wait_for`]; nothing sleeps and nothing has a fixed port. When the value is
-//! dropped, the daemon and all its games are gone.
+//! with [`wait_until`] or [`Log::wait_for`]; nothing sleeps and nothing has a fixed port. Dropping the value stops
+//! the daemon and all its games.
 
 #![forbid(unsafe_code)]
 
+mod attack_targets;
 mod binaries;
 mod browser;
-mod cure;
+mod chaos_monkey;
+mod cpu_comparison;
 mod dice;
+mod fault_toggle;
 pub mod http;
 mod log;
 mod manager;
 mod muster;
 mod ports;
-mod prey;
+mod probe_game;
 pub mod proc;
 mod scrape;
-mod stage;
-mod weather;
 mod wire;
-mod work;
 
 use std::time::{Duration, Instant};
 
+pub use attack_targets::{AttackTargets, set_mode};
 pub use binaries::{benchmark, binary, example, hostile_game};
 pub use browser::Browser;
-pub use cure::Cure;
+pub use chaos_monkey::ChaosMonkey;
+pub use cpu_comparison::CpuComparison;
 pub use dice::Dice;
+pub use fault_toggle::FaultToggle;
 pub use log::Log;
 pub use manager::{Manager, Message};
 pub use muster::{Muster, Setup};
 pub use ports::PortBlock;
-pub use prey::{Prey, set_mode};
+pub use probe_game::{ConfinementFixture, ProbeGame, ProbeResult};
 pub use scrape::Scrape;
-pub use stage::{Answer, Game, Stage};
-pub use weather::Weather;
 pub use wire::Wire;
-pub use work::Work;
 
 /// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must
 /// not fail a test, and a test that fails may take its time.

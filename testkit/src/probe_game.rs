@@ -1,4 +1,4 @@
-//! A daemon whose games do what they are asked, and may not.
+//! Games that attempt what a test asks, to see whether their confinement denies it.
 
 use std::net::{Ipv4Addr, UdpSocket};
 use std::path::PathBuf;
@@ -7,57 +7,57 @@ use std::{fs, io};
 
 use nix::sys::signal::Signal;
 
-use crate::{Log, Muster, Prey, SOON, Setup, proc, wait_until};
+use crate::{AttackTargets, Log, Muster, SOON, Setup, proc, wait_until};
 
 /// A daemon with hostile games of a mode `bad`.
 #[derive(Debug)]
-pub struct Stage {
-    /// What they are let loose at.
-    pub prey: Prey,
+pub struct ConfinementFixture {
+    /// What the games attack.
+    pub targets: AttackTargets,
     /// The daemon.
     pub muster: Muster,
-    /// A game that is there to be got at, too; in its directory a file `kept`.
-    pub victim: Game,
+    /// A running game that other games attack; its directory holds a file `kept`.
+    pub victim: ProbeGame,
 }
 
-/// A hostile game that does what it is asked; see `hostile-game`, `probes`.
+/// A hostile game that attempts what it is asked; see `hostile-game`, `probes`.
 #[derive(Debug)]
-pub struct Game {
-    /// Its number.
+pub struct ProbeGame {
+    /// Its id in the log.
     pub number: String,
-    /// Its process.
+    /// Its process id.
     pub pid: i32,
     socket: UdpSocket,
 }
 
-/// What a game says of a probe.
+/// A game's answer to a probe.
 #[derive(Debug, PartialEq, Eq)]
-pub enum Answer {
-    /// It was done, and this came of it.
+pub enum ProbeResult {
+    /// It succeeded, with this output.
     Done(String),
-    /// It was not, and why.
+    /// It failed, with this error.
     Denied(String),
 }
 
-impl Stage {
-    /// With games that are confined as `keys` say, and everything else off.
+impl ConfinementFixture {
+    /// A fixture whose games have only the confinement that `keys` set.
     pub fn with(keys: &str) -> Self {
-        Self::of(Setup::default(), Prey::lay_out(), &format!("enabled = false\n{keys}"))
+        Self::of(Setup::default(), AttackTargets::create(), &format!("enabled = false\n{keys}"))
     }
 
-    /// With games at this prey whose `[mode.confinement]` is `keys`.
-    pub fn of(setup: Setup, prey: Prey, keys: &str) -> Self {
+    /// A fixture with these targets, whose `[mode.confinement]` is `keys`.
+    pub fn of(setup: Setup, targets: AttackTargets, keys: &str) -> Self {
         let keys = format!("players = 1\nwarm = 0\n[mode.confinement]\n{keys}");
-        let program = prey.program.to_str().unwrap();
+        let program = targets.program.to_str().unwrap();
         let muster = setup.mode("bad", &[program, "probes"], &keys).start();
-        let victim = Game::start(&muster, "bad");
-        fs::write(victim.directory().join("kept"), "the game's own").unwrap();
-        Self { prey, muster, victim }
+        let victim = ProbeGame::start(&muster, "bad");
+        fs::write(victim.directory().join("kept"), "kept").unwrap();
+        Self { targets, muster, victim }
     }
 }
 
-impl Game {
-    /// Has one of a mode start, whose games play `probes`.
+impl ProbeGame {
+    /// Starts a game of a mode that runs `hostile-game probes`.
     pub fn start(muster: &Muster, mode: &str) -> Self {
         let assigned = muster.join(mode, "ada").assignment(SOON).unwrap();
         let of_match = format!("match={} ", assigned.match_id);
@@ -69,9 +69,9 @@ impl Game {
         Self { number, pid: Log::field(&line, "pid").parse().unwrap(), socket }
     }
 
-    /// Asks for a probe; a game that became another program cannot answer, which says so in the log.
-    pub fn ask(&self, muster: &Muster, words: &str) -> Answer {
-        self.tell(words);
+    /// Asks for a probe. A game that executed another program cannot answer; that program logs `: executed`.
+    pub fn ask(&self, muster: &Muster, words: &str) -> ProbeResult {
+        self.send(words);
         let output = format!("output game={} ", self.number);
         let mut datagram = [0; 60_000];
         let mut answer = None;
@@ -88,41 +88,41 @@ impl Game {
         });
         let answer = answer.unwrap();
         match answer.split_once(' ').unwrap() {
-            ("done", what) => Answer::Done(what.to_owned()),
-            (_, why) => Answer::Denied(why.to_owned()),
+            ("done", what) => ProbeResult::Done(what.to_owned()),
+            (_, why) => ProbeResult::Denied(why.to_owned()),
         }
     }
 
-    /// Tells it something that is not answered.
-    pub fn tell(&self, words: &str) {
+    /// Sends a request that has no answer.
+    pub fn send(&self, words: &str) {
         self.socket.send(words.as_bytes()).unwrap();
     }
 
-    /// Has it end, if it has not yet, and waits for its port.
+    /// Ends the game, if it runs, and waits until its port is free.
     pub fn end(&self, muster: &Muster) {
         let _ = self.socket.send(b"end");
         muster.log().wait_for(&["game ended", &format!("game={} ", self.number)]);
     }
 
-    /// Whether it got the signal that a game sends to everybody.
+    /// Whether it received the signal that `signal-all` sends.
     pub fn is_signalled(&self) -> bool {
         let pending = proc::status(self.pid, "ShdPnd").unwrap();
         let bit = 1 << (Signal::SIGURG as u32 - 1);
         u64::from_str_radix(&pending, 16).unwrap() & bit != 0
     }
 
-    /// As whom it runs.
+    /// Its user id.
     pub fn user(&self) -> u32 {
         let users = proc::status(self.pid, "Uid").unwrap();
         users.split_ascii_whitespace().next().unwrap().parse().unwrap()
     }
 
-    /// Where it works.
+    /// Its working directory.
     pub fn directory(&self) -> PathBuf {
         fs::read_link(format!("/proc/{}/cwd", self.pid)).unwrap()
     }
 
-    /// An address in its memory where there is something.
+    /// A mapped address of its memory.
     pub fn address(&self) -> usize {
         let maps = fs::read_to_string(format!("/proc/{}/maps", self.pid)).unwrap();
         let heap = maps.lines().find(|line| line.ends_with("[heap]")).unwrap();
@@ -130,8 +130,8 @@ impl Game {
     }
 }
 
-impl Answer {
-    /// Whether it was not done.
+impl ProbeResult {
+    /// Whether it failed.
     pub fn is_denied(&self) -> bool {
         matches!(self, Self::Denied(_))
     }
