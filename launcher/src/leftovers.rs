@@ -153,10 +153,7 @@ impl Leftovers {
         }
         let mut held_up = self.kill_adrift();
         let (owners, is_over) = self.stop_strays();
-        self.next_look = match is_over {
-            false => Some(LOOK_AGAIN),
-            true => (!owners.is_empty()).then_some(LOOK_LATER),
-        };
+        let was_anybody_left = !owners.is_empty();
         for owner in owners {
             // One that does not say whose it is gets no benefit of the doubt: no game is clean before it is
             // gone. A helper that is to outlive its parent keeps MUSTER_GAME in its environment. One that is
@@ -178,7 +175,14 @@ impl Leftovers {
             }
         }
         let is_clean = |game: &u64, _: &mut Game| !held_up.contains_key(game);
-        self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect()
+        let clean = self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect();
+        // A process that was killed may be dead by now, and then nothing reports its end: as long as anything is unclean,
+        // another look is due, whatever else may ask for one.
+        let is_unreported = self.is_to_look_around && self.dying().next().is_none();
+        let is_unclean = !self.unclean.is_empty() || self.is_to_look_around || was_anybody_left;
+        let pause = if is_over && !is_unreported { LOOK_LATER } else { LOOK_AGAIN };
+        self.next_look = is_unclean.then_some(pause);
+        clean
     }
 
     /// The first process of a game, as long as it has not ended.
