@@ -14,26 +14,18 @@ mod admin;
 mod allowance;
 mod backoff;
 mod cli;
-mod clock;
 mod config;
 mod games;
 mod handoff;
 mod http;
-mod keeper;
-mod logging;
 mod lookup;
 mod metrics;
-mod notify;
 mod operate;
 mod players;
 mod rest;
 mod seldom;
 mod server;
-mod signals;
-mod start;
-mod store;
 mod tokens;
-mod units;
 mod users;
 mod watch;
 
@@ -42,7 +34,8 @@ use std::io::{self, Read as _};
 use std::process::ExitCode;
 use std::time::Duration;
 
-use nix::sys::resource::{Resource, getrlimit, setrlimit};
+use nix::sys::resource::{Resource, getrlimit};
+use service::{clock, logging, notify, signals, start, store, units};
 
 use crate::activation::ListenError;
 use crate::admin::ask::AskError;
@@ -51,7 +44,7 @@ use crate::cli::{Cli, Command, Serve};
 use crate::config::{Accessory, Config, ConfigError, Warning};
 use crate::games::launcher::Launcher;
 use crate::handoff::descriptors::StateError;
-use crate::handoff::exec::handed_over;
+use crate::handoff::exec::{handed_over, is_handed_over};
 use crate::operate::say;
 use crate::server::{Back, Server};
 use crate::signals::Signals;
@@ -224,8 +217,8 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {
-    let flaws = start::begin(flags.config.as_deref());
-    raise_descriptor_limit();
+    let flaws = start::begin(flags.config.as_deref(), is_handed_over());
+    service::raise_descriptor_limit();
     let mut config = configure(flags.clone())?;
     logging::start(config.log_level);
     die_of_panics();
@@ -360,14 +353,6 @@ fn die_of_panics() {
         logging::finish();
         std::process::abort();
     }));
-}
-
-/// Takes as many descriptors as the system allows, before any is received.
-fn raise_descriptor_limit() {
-    if let Ok((_, hard)) = getrlimit(Resource::RLIMIT_NOFILE) {
-        // Raising the soft limit up to the hard one is always allowed; setrlimit(2).
-        let _ = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
-    }
 }
 
 /// Waits until the system has descriptors for what a daemon begins with: a recovery is tried once, and a table that is

@@ -66,7 +66,6 @@ use crate::tokens::{self, Source};
 
 pub(crate) use recover::Back;
 pub(crate) use talk::RETRY_MS;
-pub(crate) use upgrade::HANDED_OVER;
 
 /// Events taken from the kernel at a time: few enough for a turn to be over in a millisecond, so that who is served first
 /// is answered first, and nobody waits for all who come after.

@@ -36,9 +36,6 @@ const VERSION: &str = env!("CARGO_PKG_VERSION");
 /// How long an upgrade waits for the store.
 const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// The exit code of a daemon that has handed over: whoever keeps it is to start the next one. `EX_TEMPFAIL` of sysexits.h.
-pub(crate) const HANDED_OVER: i32 = 75;
-
 /// A program that has passed its preflight.
 pub(super) struct Due {
     aim: Aim,
@@ -180,7 +177,7 @@ impl Server {
             admin.keep_promise(asker, &answer);
         }
         // Not by way of main: nothing that the games work in is to be taken away.
-        std::process::exit(HANDED_OVER)
+        std::process::exit(service::HANDED_OVER)
     }
 
     fn write_down(&self, kept: &mut InheritedFds, asked_by: Option<Asker>) -> State {

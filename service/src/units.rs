@@ -6,7 +6,7 @@ use std::time::Duration;
 /// A duration in one unit, rounded to three digits: `10.0s`, `31.9s`, `250ms`, `1.25ms`, `80us`. From 100 seconds on it is in
 /// whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Span(pub(crate) Duration);
+pub struct Span(pub Duration);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -33,7 +33,7 @@ impl fmt::Display for Span {
 }
 
 /// When something is done that is done after a pause: `now`, or `in 250ms`.
-pub(crate) fn after(pause: Duration) -> String {
+pub fn after(pause: Duration) -> String {
     if pause.is_zero() { "now".to_owned() } else { format!("in {}", Span(pause)) }
 }
 

@@ -20,20 +20,20 @@ use rustix::net::{
 use sd_notify::NotifyState;
 
 /// The variable that names the socket.
-pub(crate) const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
+pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
 /// Descriptors in a message, at most; unix(7), `SCM_MAX_FD`.
-pub(crate) const DESCRIPTORS_MAX: usize = 253;
+pub const DESCRIPTORS_MAX: usize = 253;
 
 /// Messages that wait, at most. A manager that hears nothing for so long has other troubles.
 const UNSENT_MAX: usize = 1024;
 
 /// When to try again what the other side had no room for.
-pub(crate) const RETRY_AFTER: Duration = Duration::from_millis(20);
+pub const RETRY_AFTER: Duration = Duration::from_millis(20);
 
 /// The way to the service manager. Without one, all that is sent is dropped.
 #[derive(Debug)]
-pub(crate) struct Outbox {
+pub struct Outbox {
     way: Option<(UnixDatagram, SocketAddrUnix)>,
     unsent: VecDeque<Message>,
 }
@@ -46,7 +46,7 @@ struct Message {
 
 impl Outbox {
     /// Finds the service manager by the environment: a path, or `@` and an abstract name.
-    pub(crate) fn open() -> Self {
+    pub fn open() -> Self {
         let address = process::variable(NOTIFY_SOCKET);
         let way = address.as_ref().and_then(|address| {
             let way = way_to(address.as_bytes());
@@ -59,7 +59,7 @@ impl Outbox {
     }
 
     /// Whether there is a service manager.
-    pub(crate) fn has_manager(&self) -> bool {
+    pub fn has_manager(&self) -> bool {
         self.way.is_some()
     }
 
@@ -67,7 +67,7 @@ impl Outbox {
     ///
     /// # Errors
     /// When the service manager is gone, or has had no room for too long.
-    pub(crate) fn send(
+    pub fn send(
         &mut self,
         states: &[NotifyState<'_>],
         descriptors: &[BorrowedFd<'_>],
@@ -97,7 +97,7 @@ impl Outbox {
     ///
     /// # Errors
     /// As for [`send`](Self::send); what could not be sent is then given up.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         let Some((socket, address)) = &self.way else { return Ok(()) };
         while let Some(message) = self.unsent.front() {
             let descriptors: Vec<_> = message.descriptors.iter().map(OwnedFd::as_fd).collect();
@@ -113,7 +113,7 @@ impl Outbox {
     }
 
     /// Whether something waits, to be tried again after [`RETRY_AFTER`].
-    pub(crate) fn has_unsent(&self) -> bool {
+    pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 }

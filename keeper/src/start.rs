@@ -21,15 +21,15 @@ use rustix::net::{
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::stored::{STORED_MAX, Stored};
-use crate::notify::outbox::{DESCRIPTORS_MAX, NOTIFY_SOCKET};
-use crate::store::{FIRST_GIVEN, ROOM_VARIABLE};
+use service::notify::outbox::{DESCRIPTORS_MAX, NOTIFY_SOCKET};
+use service::store::{FIRST_GIVEN, ROOM_VARIABLE};
 
 /// The name by which this binary knows that it is to become a daemon that is kept. The keeper of one version starts the
 /// daemon of the next: what is agreed on here does not change.
-pub(crate) const NAME: &str = "muster-kept";
+pub const NAME: &str = "muster-kept";
 
 /// Starts a daemon. Gives its pid, and what that means, whoever has that number later.
-pub(super) fn start(
+pub(crate) fn start(
     stored: &Stored,
     notify: &Path,
     silence: Duration,
@@ -85,7 +85,7 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
 }
 
 /// Becomes the daemon, in a process that was started under this name. `None`: it was not.
-pub(crate) fn run_as(name: &OsStr) -> Option<ExitCode> {
+pub fn run_as(name: &OsStr) -> Option<ExitCode> {
     (name == NAME).then(|| {
         let error = match become_daemon() {
             Ok(never) => match never {},

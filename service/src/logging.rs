@@ -32,11 +32,11 @@ struct Held {
 }
 
 /// Holds lines back for as long as it lives.
-pub(crate) struct Turn(());
+pub struct Turn(());
 
 /// Holds back what is logged until the turn is over: a call to the kernel for each line would cost a busy loop more
 /// than all else that it does for a match.
-pub(crate) fn hold_for_a_turn() -> Turn {
+pub fn hold_for_a_turn() -> Turn {
     held().is_holding = true;
     Turn(())
 }
@@ -54,12 +54,12 @@ fn held() -> MutexGuard<'static, Held> {
 }
 
 /// The last lines that were logged, debugging aside; the newest last.
-pub(crate) fn recent() -> Vec<String> {
+pub fn recent() -> Vec<String> {
     held().recent.iter().cloned().collect()
 }
 
 /// Logs so much from here on.
-pub(crate) fn set_level(level: LevelFilter) {
+pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
 
@@ -113,11 +113,11 @@ impl Write for Lines {
 const LAST_LINES_MAX: Duration = Duration::from_millis(500);
 
 /// How many lines a program has lost that this one goes on for, in the same process.
-pub(crate) const LOST_VARIABLE: &str = "MUSTER_LOG_LOST";
+pub const LOST_VARIABLE: &str = "MUSTER_LOG_LOST";
 
 /// Has a thread write the log, so that whoever reads it holds up nothing. Comes after the signals were taken over: the
 /// thread inherits what is blocked.
-pub(crate) fn write_in_background() {
+pub fn write_in_background() {
     if let Err(error) = sink::start_thread() {
         log::warn!("cannot start a thread for the log: {error}; lines may be lost that way");
     }
@@ -125,18 +125,18 @@ pub(crate) fn write_in_background() {
 
 /// Waits for the lines that were logged to be written, for a short time only: to be called before the process ends or
 /// becomes another program. Gives how many lines are lost then.
-pub(crate) fn finish() -> u64 {
+pub fn finish() -> u64 {
     sink::flush(LAST_LINES_MAX)
 }
 
 /// Says why the process ends, as the last thing of all, on stderr without a frame.
-pub(crate) fn last_words(words: &str) {
+pub fn last_words(words: &str) {
     sink::push(format!("{words}\n").as_bytes());
     finish();
 }
 
 /// Starts the log. Under journald a line begins with its priority and has no time, as journald adds its own.
-pub(crate) fn start(level: LevelFilter) {
+pub fn start(level: LevelFilter) {
     let to_journal = is_read_by_journald();
     let lost = std::env::var(LOST_VARIABLE).ok().and_then(|lost| lost.parse().ok());
     sink::prepare(framed, lost.unwrap_or_default());

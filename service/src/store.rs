@@ -21,17 +21,17 @@ use sd_notify::NotifyState;
 use crate::notify::outbox::{DESCRIPTORS_MAX, Outbox};
 
 /// Bytes in a name, at most; systemd's own bound.
-pub(crate) const NAME_MAX: usize = 255;
+pub const NAME_MAX: usize = 255;
 
 /// What tells a process of the descriptors that it was given; sd_listen_fds(3). It is for the first image of a process
 /// alone: whoever starts another program, or executes a new one in its place, takes it out of the environment.
-pub(crate) const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
+pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
 /// The first descriptor that is given.
-pub(crate) const FIRST_GIVEN: i32 = 3;
+pub const FIRST_GIVEN: i32 = 3;
 
 /// Where the service manager says how many descriptors it stores; systemd.exec(5), from version 254 on.
-pub(crate) const ROOM_VARIABLE: &str = "FDSTORE";
+pub const ROOM_VARIABLE: &str = "FDSTORE";
 
 /// What is stored for each port of the ring at most, and for everything else.
 const STORED_PER_PORT: usize = 3;
@@ -42,23 +42,23 @@ const NAMELESS: &str = "unknown";
 
 /// The way to the store.
 #[derive(Debug)]
-pub(crate) struct Store {
+pub struct Store {
     outbox: Outbox,
 }
 
 impl Store {
     /// Finds the store by the environment.
-    pub(crate) fn open() -> Self {
+    pub fn open() -> Self {
         Self { outbox: Outbox::open() }
     }
 
     /// Whether there is one.
-    pub(crate) fn is_there(&self) -> bool {
+    pub fn is_there(&self) -> bool {
         self.outbox.has_manager()
     }
 
     /// How many descriptors it has room for, if it says so and that is too few for a ring of so many ports.
-    pub(crate) fn is_short_for(&self, ports: usize) -> Option<usize> {
+    pub fn is_short_for(&self, ports: usize) -> Option<usize> {
         let room: usize = process::variable(ROOM_VARIABLE)?.to_str()?.parse().ok()?;
         (self.is_there() && room < STORED_PER_PORT * ports + STORED_BESIDES).then_some(room)
     }
@@ -69,7 +69,7 @@ impl Store {
     /// # Errors
     /// When the name is empty, longer than [`NAME_MAX`], or not printable ASCII without `:`; or when the service manager
     /// is gone.
-    pub(crate) fn put(&mut self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
+    pub fn put(&mut self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         check_name(name)?;
         let name = format!("FDNAME={name}");
         // Without the last word systemd would drop a channel as soon as its other end is closed, unread words included.
@@ -84,14 +84,14 @@ impl Store {
     ///
     /// # Errors
     /// As for [`put`](Self::put).
-    pub(crate) fn remove(&mut self, name: &str) -> io::Result<()> {
+    pub fn remove(&mut self, name: &str) -> io::Result<()> {
         check_name(name)?;
         let name = format!("FDNAME={name}");
         self.outbox.send(&["FDSTOREREMOVE=1", &name].map(NotifyState::Custom), &[])
     }
 
     /// Gives up what nobody has claimed: another version of Muster stored it.
-    pub(crate) fn discard(&mut self, given: Given) {
+    pub fn discard(&mut self, given: Given) {
         let mut names: Vec<String> = given.descriptors.into_iter().map(|(name, _)| name).collect();
         names.dedup();
         for name in names {
@@ -105,37 +105,57 @@ impl Store {
     ///
     /// # Errors
     /// When the service manager is gone.
-    pub(crate) fn flush(&mut self) -> io::Result<()> {
+    pub fn flush(&mut self) -> io::Result<()> {
         self.outbox.flush()
     }
 
     /// Whether something waits to be sent; if so the loop comes back soon.
-    pub(crate) fn has_unsent(&self) -> bool {
+    pub fn has_unsent(&self) -> bool {
         self.outbox.has_unsent()
     }
 }
 
 /// What this process was given at its start, by the store or by a socket unit, and nobody has claimed yet.
 #[derive(Debug, Default)]
-pub(crate) struct Given {
+pub struct Given {
     descriptors: Vec<(String, OwnedFd)>,
 }
 
 /// Why nothing can be made of what the environment says.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum TakeError {
+pub enum TakeError {
+    /// A variable of sd_listen_fds(3) is not a number.
     #[error(
         "cannot take the descriptors that were given: {variable}={value} is not what sd_listen_fds(3) says; unset it"
     )]
-    Variable { variable: &'static str, value: String },
+    Variable {
+        /// Its name.
+        variable: &'static str,
+        /// Its value.
+        value: String,
+    },
+    /// There are more or fewer names than descriptors.
     #[error(
         "cannot take the descriptors that were given: {names} names (LISTEN_FDNAMES) for {count} descriptors (LISTEN_FDS)"
     )]
-    Names { names: usize, count: usize },
+    Names {
+        /// Names in `LISTEN_FDNAMES`.
+        names: usize,
+        /// Descriptors by `LISTEN_FDS`.
+        count: usize,
+    },
+    /// A descriptor that the environment announces is not open.
     #[error(
         "cannot take descriptor {number}, which was given according to LISTEN_FDS={count}: {source}"
     )]
-    Descriptor { number: i32, count: usize, source: io::Error },
+    Descriptor {
+        /// The descriptor.
+        number: i32,
+        /// Descriptors by `LISTEN_FDS`.
+        count: usize,
+        /// The kernel's error.
+        source: io::Error,
+    },
 }
 
 /// Takes what this process was given. They are marked to be closed at an exec. Comes before anything else is opened, and
@@ -143,7 +163,7 @@ pub(crate) enum TakeError {
 ///
 /// # Errors
 /// When the environment and the descriptors do not agree.
-pub(crate) fn take() -> Result<Given, TakeError> {
+pub fn take() -> Result<Given, TakeError> {
     let Some(pid) = number_in("LISTEN_PID")? else { return Ok(Given::default()) };
     let Some(count) = number_in("LISTEN_FDS")? else { return Ok(Given::default()) };
     // They are another process's, of which this one inherited the environment alone.
@@ -168,7 +188,7 @@ pub(crate) fn take() -> Result<Given, TakeError> {
 
 /// The numbers of the descriptors that this process was given, by its environment alone. `None`: it was given none, or
 /// says so in a way that [`take`] refuses.
-pub(crate) fn given_numbers() -> Option<RangeInclusive<RawFd>> {
+pub fn given_numbers() -> Option<RangeInclusive<RawFd>> {
     let pid = number_in("LISTEN_PID").ok()??;
     let count = number_in("LISTEN_FDS").ok()??;
     let is_own = u32::try_from(pid) == Ok(std::process::id()) && count > 0;
@@ -185,18 +205,18 @@ fn number_in(variable: &'static str) -> Result<Option<usize>, TakeError> {
 
 impl Given {
     /// Gives all descriptors of a name, in the order in which they were given.
-    pub(crate) fn claim(&mut self, name: &str) -> Vec<OwnedFd> {
+    pub fn claim(&mut self, name: &str) -> Vec<OwnedFd> {
         self.claim_if(|it| it == name).into_iter().map(|(_, descriptor)| descriptor).collect()
     }
 
     /// Gives all descriptors whose name is wanted, each with its name.
-    pub(crate) fn claim_if(&mut self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
+    pub fn claim_if(&mut self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
         self.descriptors.extract_if(.., |(name, _)| is_wanted(name)).collect()
     }
 }
 
 /// Whether a name can be one in the store; sd_pid_notify_with_fds(3), `FDNAME=`.
-pub(crate) fn is_name(name: &str) -> bool {
+pub fn is_name(name: &str) -> bool {
     let is_printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     (1..=NAME_MAX).contains(&name.len())
         && name.bytes().all(|byte| is_printable(byte) && byte != b':')

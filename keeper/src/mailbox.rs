@@ -12,14 +12,14 @@ use rustix::net::sockopt::set_socket_passcred;
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, ReturnFlags, recvmsg};
 use tempfile::TempDir;
 
-use crate::notify::outbox::DESCRIPTORS_MAX;
+use service::notify::outbox::DESCRIPTORS_MAX;
 
 /// Bytes in a message, at most; as systemd has it.
 const MESSAGE_MAX: usize = 4096;
 
 /// The socket.
 #[derive(Debug)]
-pub(super) struct Mailbox {
+pub(crate) struct Mailbox {
     socket: UnixDatagram,
     address: PathBuf,
     _directory: TempDir,
@@ -27,16 +27,16 @@ pub(super) struct Mailbox {
 
 /// What somebody sent.
 #[derive(Debug)]
-pub(super) struct Message {
+pub(crate) struct Message {
     /// Who, by the kernel's word.
-    pub(super) pid: Option<i32>,
-    pub(super) descriptors: Vec<OwnedFd>,
+    pub(crate) pid: Option<i32>,
+    pub(crate) descriptors: Vec<OwnedFd>,
     text: String,
 }
 
 /// What it means, as far as the keeper is concerned.
 #[derive(Debug, PartialEq, Eq)]
-pub(super) enum Word<'a> {
+pub(crate) enum Word<'a> {
     Ready,
     Stopping,
     Watchdog,
@@ -48,7 +48,7 @@ pub(super) enum Word<'a> {
 impl Mailbox {
     /// # Errors
     /// When the directory or the socket cannot be had.
-    pub(super) fn open() -> io::Result<Self> {
+    pub(crate) fn open() -> io::Result<Self> {
         // Whoever may write there could take the socket's place, and would be sent the games.
         let mut builder = tempfile::Builder::new();
         let directory = builder
@@ -62,12 +62,12 @@ impl Mailbox {
     }
 
     /// What `NOTIFY_SOCKET` is to be.
-    pub(super) fn address(&self) -> &Path {
+    pub(crate) fn address(&self) -> &Path {
         &self.address
     }
 
     /// The next message that is there. One that is too long is empty.
-    pub(super) fn next(&mut self) -> Option<Message> {
+    pub(crate) fn next(&mut self) -> Option<Message> {
         let mut text = [0; MESSAGE_MAX];
         let mut space = [MaybeUninit::uninit();
             rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX), ScmCredentials(1))];
@@ -107,7 +107,7 @@ impl AsFd for Mailbox {
 
 impl Message {
     /// What it means. Of several words the daemon sends only those together that belong together.
-    pub(super) fn word(&self) -> Word<'_> {
+    pub(crate) fn word(&self) -> Word<'_> {
         let has = |line: &str| self.text.lines().any(|it| it == line);
         let name = self.text.lines().find_map(|line| line.strip_prefix("FDNAME="));
         match name {

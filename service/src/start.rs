@@ -8,19 +8,19 @@ use std::path::Path;
 
 use process::start::{self, Flaw, Part};
 
-use crate::handoff::exec::is_handed_over;
 use crate::store;
 
 /// What could not be put in order.
 #[must_use]
-pub(crate) struct Flaws(Vec<Flaw>);
+pub struct Flaws(Vec<Flaw>);
 
-/// Puts in order what this process inherited. Comes before anything is opened. What it was given on purpose stays open:
-/// descriptors of the service manager, and a configuration that is one (`/dev/fd/63`).
-pub(crate) fn begin(config: Option<&Path>) -> Flaws {
+/// Cleans up what this process inherited. Must be called before anything is opened. Descriptors that it was given on
+/// purpose stay open: those of the service manager, and a configuration that is one (`/dev/fd/63`). After an upgrade in
+/// place no descriptor is closed.
+pub fn begin(config: Option<&Path>, is_upgrade: bool) -> Flaws {
     let mut flaws = start::begin(Part::Service);
-    // A daemon that goes on in place has only what the one before it kept on purpose.
-    if !is_handed_over() {
+    // After an upgrade the process has only the descriptors that the program before it kept on purpose.
+    if !is_upgrade {
         let config = config.and_then(descriptor_of).map(|number| number..=number);
         let kept: Vec<RangeInclusive<RawFd>> =
             store::given_numbers().into_iter().chain(config).collect();
@@ -32,7 +32,7 @@ pub(crate) fn begin(config: Option<&Path>) -> Flaws {
 
 impl Flaws {
     /// Says in the log what is not in order, and that it goes on.
-    pub(crate) fn tell(self) {
+    pub fn tell(self) {
         for (attempt, error) in self.0 {
             if error.kind() == io::ErrorKind::PermissionDenied {
                 log::info!("cannot {attempt}: {error}; going on with it");

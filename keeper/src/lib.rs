@@ -8,10 +8,12 @@
 //! One thread, one poll, and everything is bounded, as nobody watches over the keeper. A daemon that is replaced in
 //! place (exec) has the same pid, and the keeper need not know.
 
-pub(crate) mod mailbox;
+#![forbid(unsafe_code)]
+
+mod mailbox;
 mod restarts;
-pub(crate) mod start;
-pub(crate) mod stored;
+pub mod start;
+mod stored;
 
 use std::io;
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
@@ -23,14 +25,13 @@ use nix::sys::signal::Signal;
 use process::Ended;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::pidfd_send_signal;
+use service::notify::outbox::NOTIFY_SOCKET;
+use service::signals::Signals;
+use service::{HANDED_OVER, logging, store, units};
 
 use self::mailbox::{Mailbox, Word};
 use self::restarts::Restarts;
 use self::stored::Stored;
-use crate::notify::outbox::NOTIFY_SOCKET;
-use crate::server::HANDED_OVER;
-use crate::signals::Signals;
-use crate::{logging, store, units};
 
 /// How long a daemon may take until it listens, and to end once it said that it stops, whatever the watchdog is.
 const GRACE: Duration = Duration::from_secs(60);
@@ -53,21 +54,29 @@ const NAME: &std::ffi::CStr = c"muster-keeper";
 
 /// Why the keeper could not keep.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum KeepError {
+pub enum KeepError {
+    /// A service manager runs this process already.
     #[error(
         "cannot keep the daemon: {NOTIFY_SOCKET} is set, so a service manager keeps this process \
          already; leave --keep out"
     )]
     Managed,
+    /// The environment and the inherited descriptors do not agree.
     #[error(transparent)]
     Take(#[from] store::TakeError),
+    /// A system call failed.
     #[error("cannot {attempt}: {source}")]
-    Run { attempt: &'static str, source: io::Error },
+    Run {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The kernel's error.
+        source: io::Error,
+    },
 }
 
 impl KeepError {
     /// The codes of sysexits(3) where there is one.
-    pub(crate) fn exit_code(&self) -> u8 {
+    pub fn exit_code(&self) -> u8 {
         match self {
             Self::Managed => 2,
             Self::Take(_) => 78,
@@ -123,17 +132,13 @@ struct Daemon {
 ///
 /// # Errors
 /// When there is a service manager already, or what it takes cannot be had.
-pub(crate) fn run(
-    silence: Duration,
-    level: LevelFilter,
-    config: Option<&Path>,
-) -> Result<u8, KeepError> {
+pub fn run(silence: Duration, level: LevelFilter, config: Option<&Path>) -> Result<u8, KeepError> {
     if process::variable(NOTIFY_SOCKET).is_some() {
         return Err(KeepError::Managed);
     }
-    let flaws = crate::start::begin(config);
+    let flaws = service::start::begin(config, false);
     // It holds what the daemon stores, whose limit is higher than that of most processes.
-    crate::raise_descriptor_limit();
+    service::raise_descriptor_limit();
     let stored = Stored::of(store::take()?);
     logging::start(level);
     flaws.tell();

@@ -16,13 +16,13 @@ const DEATHS_MAX: u32 = 8;
 
 /// Counts the daemons that died soon.
 #[derive(Debug, Default)]
-pub(super) struct Restarts {
+pub(crate) struct Restarts {
     deaths: u32,
 }
 
 impl Restarts {
     /// A daemon ended that had lived for so long. How long to wait before the next one.
-    pub(super) fn after(&mut self, lived: Duration) -> Duration {
+    pub(crate) fn after(&mut self, lived: Duration) -> Duration {
         self.deaths = if lived < LIFE_MIN { self.deaths.saturating_add(1) } else { 1 };
         match self.deaths {
             // Players wait.
@@ -32,7 +32,7 @@ impl Restarts {
     }
 
     /// Whether so many ended soon that another one will do no better, by what they died of.
-    pub(super) fn are_many(&self) -> bool {
+    pub(crate) fn are_many(&self) -> bool {
         self.deaths >= DEATHS_MAX
     }
 }

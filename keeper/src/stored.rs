@@ -2,7 +2,7 @@
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
-use crate::store::{self, Given};
+use service::store::{self, Given};
 
 /// Descriptors in the store, at most.
 pub(crate) const STORED_MAX: usize = 4096;
@@ -13,7 +13,7 @@ const NAMES_MAX: usize = 120 * 1024;
 
 /// The store.
 #[derive(Debug, Default)]
-pub(super) struct Stored {
+pub(crate) struct Stored {
     descriptors: Vec<(String, OwnedFd)>,
     name_bytes: usize,
     is_full: bool,
@@ -21,13 +21,13 @@ pub(super) struct Stored {
 
 impl Stored {
     /// What was given to the keeper is for the daemon.
-    pub(super) fn of(mut given: Given) -> Self {
+    pub(crate) fn of(mut given: Given) -> Self {
         let descriptors = given.claim_if(|_| true);
         let name_bytes = descriptors.iter().map(|(name, _)| name.len() + 1).sum();
         Self { descriptors, name_bytes, is_full: false }
     }
 
-    pub(super) fn put(&mut self, name: &str, descriptors: Vec<OwnedFd>) {
+    pub(crate) fn put(&mut self, name: &str, descriptors: Vec<OwnedFd>) {
         if !store::is_name(name) {
             return log::warn!("cannot store descriptors under the name \"{name}\"");
         }
@@ -49,23 +49,23 @@ impl Stored {
         }
     }
 
-    pub(super) fn remove(&mut self, name: &str) {
+    pub(crate) fn remove(&mut self, name: &str) {
         self.descriptors.retain(|(it, _)| it != name);
         self.name_bytes = self.descriptors.iter().map(|(name, _)| name.len() + 1).sum();
         self.is_full = false;
     }
 
-    pub(super) fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.descriptors.len()
     }
 
     /// All names, as `LISTEN_FDNAMES` has them.
-    pub(super) fn names(&self) -> String {
+    pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.descriptors.iter().map(|(name, _)| name.as_str()).collect();
         names.join(":")
     }
 
-    pub(super) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
         self.descriptors.iter().map(|(_, descriptor)| descriptor.as_fd()).collect()
     }
 }

@@ -4,7 +4,7 @@
 //! All of it is called by the loop, and nothing blocks. Without a service manager nothing is done, and the loop is not
 //! woken for it.
 
-pub(crate) mod outbox;
+pub mod outbox;
 
 use std::io;
 use std::time::Duration;
@@ -16,7 +16,7 @@ use self::outbox::{Outbox, RETRY_AFTER};
 use crate::clock::Instant;
 
 /// What tells a process that it is watched; sd_watchdog_enabled(3).
-pub(crate) const WATCHDOG_VARIABLES: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
+pub const WATCHDOG_VARIABLES: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
 /// The shortest time between two sentences on how the daemon is.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
@@ -28,7 +28,7 @@ const EXTEND_BY_US: u32 = 30_000_000;
 
 /// The daemon's word to its service manager.
 #[derive(Debug)]
-pub(crate) struct Notifier {
+pub struct Notifier {
     outbox: Outbox,
     watchdog: Option<Periodic>,
     /// While it stops.
@@ -49,7 +49,7 @@ struct Periodic {
 
 impl Notifier {
     /// Finds the service manager by the environment, and whether it watches.
-    pub(crate) fn open(now: Instant) -> Self {
+    pub fn open(now: Instant) -> Self {
         let outbox = Outbox::open();
         // sd_watchdog_enabled(3): twice in the time that is allowed.
         let period = sd_notify::watchdog_enabled().filter(|_| outbox.has_manager());
@@ -65,12 +65,12 @@ impl Notifier {
     }
 
     /// The daemon listens, or has reloaded.
-    pub(crate) fn ready(&mut self) {
+    pub fn ready(&mut self) {
         self.tell(&[NotifyState::Ready]);
     }
 
     /// The daemon reloads; [`ready`](Self::ready) follows.
-    pub(crate) fn reloading(&mut self) {
+    pub fn reloading(&mut self) {
         // systemd 253 and later want the time; earlier ones skip what they do not know.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
@@ -79,12 +79,12 @@ impl Notifier {
     }
 
     /// The sentence on how the daemon is may have changed at once.
-    pub(crate) fn look_again(&mut self) {
+    pub fn look_again(&mut self) {
         self.is_stale = true;
     }
 
     /// The daemon goes down, as soon as its games let it.
-    pub(crate) fn stopping(&mut self, now: Instant) {
+    pub fn stopping(&mut self, now: Instant) {
         if self.outbox.has_manager() && self.extension.is_none() {
             self.extension = Some(Periodic { period: EXTEND_PERIOD, at: now });
             self.tell(&[NotifyState::Stopping]);
@@ -92,7 +92,7 @@ impl Notifier {
     }
 
     /// A turn of the loop is over: says what is due. `status` is one sentence.
-    pub(crate) fn handle_turn(&mut self, now: Instant, status: impl FnOnce() -> String) {
+    pub fn handle_turn(&mut self, now: Instant, status: impl FnOnce() -> String) {
         if !self.outbox.has_manager() {
             return;
         }
@@ -118,7 +118,7 @@ impl Notifier {
     }
 
     /// When the loop has to turn again.
-    pub(crate) fn next_deadline(&self) -> Option<Instant> {
+    pub fn next_deadline(&self) -> Option<Instant> {
         if !self.outbox.has_manager() {
             return None;
         }

@@ -12,10 +12,10 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// A time since the machine was booted, suspension not counted; clock_gettime(2), `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct Instant(Duration);
+pub struct Instant(Duration);
 
 /// How the error begins for a time that has not come yet.
-pub(crate) const NOT_YET: &str = "a time in the future";
+pub const NOT_YET: &str = "a time in the future";
 
 /// What is written down is always in the past. A time that has not come yet was written before the machine was booted, or
 /// by another machine, and means nothing here.
@@ -41,18 +41,20 @@ impl Serialize for Instant {
 }
 
 impl Instant {
-    pub(crate) fn now() -> Self {
+    /// The current time.
+    pub fn now() -> Self {
         let now = clock_gettime(ClockId::Monotonic);
         let seconds = u64::try_from(now.tv_sec).unwrap_or_default();
         Self(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
     }
 
     /// The time from `earlier` to this one; none if it is not earlier.
-    pub(crate) fn saturating_duration_since(self, earlier: Self) -> Duration {
+    pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
 
-    pub(crate) fn elapsed(self) -> Duration {
+    /// The time from this instant to now.
+    pub fn elapsed(self) -> Duration {
         Self::now().saturating_duration_since(self)
     }
 }

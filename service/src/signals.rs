@@ -6,7 +6,7 @@ use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
 /// The signals that Muster hears, none of which interrupts anything: they wait until the loop reads them.
-pub(crate) struct Signals {
+pub struct Signals {
     descriptor: SignalFd,
 }
 
@@ -16,7 +16,7 @@ impl Signals {
     ///
     /// # Errors
     /// When the kernel refuses; there is no descriptor left, for example.
-    pub(crate) fn take_over() -> io::Result<Self> {
+    pub fn take_over() -> io::Result<Self> {
         let heard =
             [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD];
         let set = SigSet::from_iter(heard);
@@ -27,7 +27,7 @@ impl Signals {
     }
 
     /// The next signal that came, until there is none.
-    pub(crate) fn next(&self) -> Option<Signal> {
+    pub fn next(&self) -> Option<Signal> {
         loop {
             match self.descriptor.read_signal() {
                 Ok(Some(info)) => {
