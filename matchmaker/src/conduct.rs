@@ -116,7 +116,7 @@ impl Matchmaker {
 
     /// Whether it is counted who comes into the seats of a mode.
     fn counts_seats(&self, mode: ModeId) -> bool {
-        self.config.seats_per_account > 0 && self.mode(mode).tells_joined
+        self.config.seats_per_account > 0 && self.mode(mode).has_control
     }
 
     /// A player is given a seat that nobody has come into.

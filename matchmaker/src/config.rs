@@ -15,7 +15,6 @@ pub struct Config {
     /// The modes, by [`ModeId`]. A mode keeps its place for as long as there is this brain, whatever else changes.
     pub modes: Vec<Mode>,
     /// The mode of who names none.
-    #[serde(default = "first_mode")]
     pub default_mode: ModeId,
     /// The ports of the ring.
     pub ports: RangeInclusive<u16>,
@@ -30,14 +29,11 @@ pub struct Config {
     /// Games that may be launching at a time, in all modes together.
     pub launching_max: usize,
     /// Places of players who are away that an account may have, in all modes together.
-    #[serde(default = "unbounded")]
     pub away_per_account: usize,
     /// Seats that an account may hold which nobody has come into, in all modes together; zero: as many as there are, and
     /// nothing is held against anybody.
-    #[serde(default)]
     pub seats_per_account: usize,
     /// Parties that an account may have.
-    #[serde(default = "unbounded")]
     pub parties_per_account: usize,
 }
 
@@ -47,34 +43,25 @@ pub struct Mode {
     /// The mode's name, which is its queue's name.
     pub name: String,
     /// Whether it is not played any more: nobody is taken in, and what is played there already is played to its end.
-    #[serde(default)]
     pub is_closed: bool,
-    /// Which program is its game, by the body's count: with another one, games that have no players are of no use. `None`
-    /// where a brain was written down before it was counted.
-    #[serde(default)]
-    pub program: Option<usize>,
+    /// The program that the mode runs, as numbered by the body. When it changes, games without players are stopped.
+    pub program: usize,
     /// Players in a match.
     pub players: usize,
     /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.
-    #[serde(default)]
     pub teams: Vec<Vec<usize>>,
     /// Players who may be queued together, on one ticket.
-    #[serde(default = "one")]
     pub party_max: usize,
     /// Who may meet whom; `None`: whoever comes next.
     pub skill: Option<Skill>,
     /// How long a ticket may wait for others in one round; `None`: as long as it takes.
     pub max_wait: Option<Duration>,
     /// In how many rounds it may wait.
-    #[serde(default = "one")]
     pub rounds: u32,
     /// Games to keep warm, however few matches come.
     pub warm_min: usize,
     /// Games to keep warm, however many matches come.
     pub warm_max: usize,
-    /// Whether a game that is launched because a match waits gets that match's players at birth. A program that
-    /// knows nothing of Muster needs it so; to any other it saves two trips.
-    pub seat_at_launch: bool,
     /// From the launch to `ready`.
     pub ready_timeout: Duration,
     /// From `start` to `started`. Where players are seated at launch, from `ready` on.
@@ -90,15 +77,12 @@ pub struct Mode {
     pub max_duration: Duration,
     /// The longest silence between two heartbeats, where the mode asks for them.
     pub alive_timeout: Option<Duration>,
-    /// How long a game may take to end once it is asked to, until SIGKILL. One that hears `stop` gets SIGTERM halfway,
-    /// any other gets it at once.
+    /// How long a game may take to end once it is asked to, until SIGKILL. A game with a control channel gets SIGTERM
+    /// halfway, any other gets it at once.
     pub stop_grace: Duration,
-    /// Whether its games hear `stop`. A program that knows nothing of Muster hears signals alone.
-    #[serde(default = "yes")]
-    pub hears_stop: bool,
-    /// Whether its games say who comes in.
-    #[serde(default)]
-    pub tells_joined: bool,
+    /// Whether its games have a control channel: they receive `stop` and report which players join. Any other program
+    /// receives signals only.
+    pub has_control: bool,
 }
 
 /// How far apart in skill those may be who meet.
@@ -108,16 +92,6 @@ pub struct Skill {
     pub default: i32,
     /// How far from its own skill a ticket accepts others, and how that widens as it waits.
     pub rules: SkillRules,
-}
-
-/// What a state that was written before there was such a number meant.
-pub(crate) fn one<T: From<u8>>() -> T {
-    1.into()
-}
-
-/// What a state that was written before there was such a choice meant.
-fn yes() -> bool {
-    true
 }
 
 impl Mode {
@@ -174,12 +148,4 @@ impl Config {
             assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
         }
     }
-}
-
-const fn unbounded() -> usize {
-    usize::MAX
-}
-
-const fn first_mode() -> ModeId {
-    ModeId(0)
 }

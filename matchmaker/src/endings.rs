@@ -22,8 +22,8 @@ use crate::planted::Defect;
 use crate::ports::Return;
 
 impl Matchmaker {
-    /// Asks a game to end. One that hears `stop` is told so now, and gets SIGTERM when half the grace is over; any other
-    /// gets SIGTERM now. SIGKILL comes after the grace.
+    /// Asks a game to end. One with a control channel receives `stop` now, and SIGTERM when half the grace is over; any
+    /// other gets SIGTERM now. SIGKILL comes after the grace.
     pub(crate) fn stop(&mut self, id: GameId, why: &'static str) {
         self.stop_by(id, why.into(), None);
     }
@@ -44,9 +44,9 @@ impl Matchmaker {
         }
         let match_id = self.detach_match(id);
         let mode = self.mode(self.games[&id].mode);
-        let (grace, hears_stop) = (mode.stop_grace, mode.hears_stop);
+        let (grace, has_control) = (mode.stop_grace, mode.has_control);
         let kill_at = self.after(grace);
-        let (next, due, action) = match hears_stop {
+        let (next, due, action) = match has_control {
             true => {
                 let next = StopStep::Terminate { kill_at };
                 (next, self.after(grace / 2), Action::Stop { game: id, grace })

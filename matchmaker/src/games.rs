@@ -23,7 +23,8 @@ pub(crate) struct Game {
     pub(crate) port: u16,
     /// When its launch was ordered.
     pub(crate) ordered_at: Duration,
-    purpose: Purpose,
+    /// Whether it was launched with the players of a match. Any other game is launched to be warm.
+    is_seated: bool,
     /// Whether the body said that the process exists.
     has_process: bool,
     /// Whether it said `ready` although it had its players already.
@@ -33,29 +34,14 @@ pub(crate) struct Game {
     /// The slots of the players who came in; no more than there are players in the match.
     joined: BTreeSet<usize>,
     /// Those whose present player came in since it was last told where to play.
-    #[serde(default)]
     arrived: BTreeSet<usize>,
     /// Those whose player is in the game now.
-    #[serde(default)]
     present: BTreeSet<usize>,
     /// Whether something else holds its port now that it is gone.
-    #[serde(default)]
     is_port_taken: bool,
     /// How long its port is to rest, on which it failed.
-    #[serde(default)]
     port_rest: Duration,
     phase: GamePhase,
-}
-
-/// What a game was launched for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Purpose {
-    /// To be warm.
-    Warmth,
-    /// For the line of its mode: whichever match is the first by the time it is ready.
-    Line,
-    /// For one match, whose players it got at birth.
-    Match,
 }
 
 /// Where a game stands. One that is gone has no phase.
@@ -93,13 +79,13 @@ pub(crate) enum StopStep {
 }
 
 impl Game {
-    /// A game that is launched for warmth or a line.
-    pub(crate) fn new(mode: ModeId, port: u16, purpose: Purpose, now: Duration) -> Self {
+    /// A game that is launched to be warm.
+    pub(crate) fn new(mode: ModeId, port: u16, now: Duration) -> Self {
         Self {
             mode,
             port,
             ordered_at: now,
-            purpose,
+            is_seated: false,
             has_process: false,
             said_ready: false,
             was_told: false,
@@ -112,15 +98,15 @@ impl Game {
         }
     }
 
-    /// A game that is born with the players of a match.
+    /// A game that is launched with the players of a match.
     pub(crate) fn seated(mode: ModeId, port: u16, match_id: MatchId, now: Duration) -> Self {
         let phase = GamePhase::Starting(match_id);
-        Self { phase, ..Self::new(mode, port, Purpose::Match, now) }
+        Self { phase, is_seated: true, ..Self::new(mode, port, now) }
     }
 
     /// Whether the game was ordered to be warm and has no process yet.
     pub(crate) fn is_ordered_refill(&self) -> bool {
-        self.purpose == Purpose::Warmth && !self.has_process
+        !self.is_seated && !self.has_process
     }
 
     pub(crate) fn phase(&self) -> GamePhase {
@@ -133,7 +119,7 @@ impl Game {
 
     /// Whether the game got its players at birth and has not said `started`.
     pub(crate) fn is_launching_seated(&self) -> bool {
-        self.purpose == Purpose::Match && matches!(self.phase, GamePhase::Starting(_))
+        self.is_seated && matches!(self.phase, GamePhase::Starting(_))
     }
 
     /// Whether a player came in since it was last told where to play, and perhaps went again.

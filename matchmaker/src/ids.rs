@@ -43,8 +43,7 @@ id! {
 pub struct Account(pub u64);
 
 impl Account {
-    /// Of somebody of whom it is not known, as in a state that was written before accounts were kept. Nothing is charged
-    /// to it.
+    /// The account of a player whose account is unknown. Nothing is charged to it.
     pub const UNKNOWN: Self = Self(0);
 
     /// Whether something can be charged to it.

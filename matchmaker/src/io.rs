@@ -28,7 +28,6 @@ pub enum Input {
         /// The token that will let the player into its game.
         token: Secret,
         /// Whom it is charged to.
-        #[serde(default)]
         account: Account,
     },
     /// The first of a party wants all of it to join a queue, on one ticket.
@@ -52,7 +51,6 @@ pub enum Input {
         /// What the player is able to, if that is known.
         skill: Option<i32>,
         /// Whom it is charged to.
-        #[serde(default)]
         account: Account,
     },
     /// A player wants to be in a party.
@@ -66,7 +64,6 @@ pub enum Input {
         /// What the player is able to, if that is known.
         skill: Option<i32>,
         /// Whom it is charged to.
-        #[serde(default)]
         account: Account,
     },
     /// A player wants to be in its party no longer.
@@ -83,7 +80,6 @@ pub enum Input {
         /// The token that will let the player into its game again, if it comes to that.
         token: Secret,
         /// Whom it is charged to from now on.
-        #[serde(default)]
         account: Account,
     },
     /// A player wants to leave.

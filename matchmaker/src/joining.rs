@@ -22,7 +22,6 @@ pub(crate) struct Profile {
     /// What the body believes of it; `None` is the mode's own.
     pub(crate) skill: Option<i32>,
     /// Whom it is charged to.
-    #[serde(default)]
     pub(crate) account: Account,
 }
 

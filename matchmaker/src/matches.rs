@@ -18,7 +18,6 @@ pub(crate) struct Match {
     /// there was room.
     pub(crate) players: Vec<PlayerId>,
     /// How many players each squad has: what its mode had when it was formed.
-    #[serde(default)]
     squads: Vec<usize>,
     /// The lowest ticket among them: the match's place among those that wait.
     pub(crate) ticket: Ticket,
@@ -28,15 +27,11 @@ pub(crate) struct Match {
     /// What the players were last told that they wait for.
     pub(crate) told: Option<WaitReason>,
     /// When they were told that, and for how long they are told nothing more.
-    #[serde(default)]
     pub(crate) told_at: Duration,
-    #[serde(default)]
     pub(crate) told_pause: Duration,
     /// How many matches they were told to be ahead of them.
-    #[serde(default)]
     pub(crate) told_ahead: Option<usize>,
     /// What they wait for by now, if that is another thing.
-    #[serde(default)]
     pub(crate) untold: Option<WaitReason>,
     pub(crate) has_result: bool,
     phase: MatchPhase,
@@ -84,10 +79,7 @@ impl Match {
 
     /// The slots of each squad.
     pub(crate) fn squads(&self) -> impl Iterator<Item = Range<usize>> {
-        // One that was written down before it had squads is of one.
-        let all = [self.players.len()];
-        let sizes = if self.squads.is_empty() { all.to_vec() } else { self.squads.clone() };
-        sizes.into_iter().scan(0, |first, size| {
+        self.squads.iter().scan(0, |first, size| {
             let slots = *first..*first + size;
             *first = slots.end;
             Some(slots)

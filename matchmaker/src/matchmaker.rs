@@ -32,13 +32,10 @@ pub struct Matchmaker {
     pub(crate) connections: BTreeMap<ConnectionId, PlayerId>,
     pub(crate) sessions: Sessions,
     /// Who is on a ticket with others; who is not in here came alone.
-    #[serde(default)]
     pub(crate) companies: BTreeMap<Ticket, Vec<PlayerId>>,
     /// Those who gather, to be queued together.
-    #[serde(default)]
     pub(crate) parties: Parties,
     /// How accounts have behaved.
-    #[serde(default)]
     pub(crate) conducts: Conducts,
     /// What accounts have; counted anew when the brain is read.
     #[serde(skip)]
@@ -94,7 +91,6 @@ pub struct Totals {
     /// Away for longer than their place is kept.
     pub expired: u64,
     /// Waited for longer than their mode lets anybody wait.
-    #[serde(default)]
     pub timed_out: u64,
     /// Out because of what they did, or did not do, or what one of their party did.
     pub evicted: u64,

@@ -18,10 +18,8 @@ pub(crate) struct ModeState {
     /// Tickets that wait for a match.
     pub(crate) queue: Lineup,
     /// Matches whose games ask for players, and for which slots.
-    #[serde(default)]
     pub(crate) open_matches: BTreeMap<MatchId, BTreeSet<usize>>,
     /// Whether somebody may fit into them who did not when it was last looked at.
-    #[serde(default)]
     pub(crate) fill_is_due: bool,
     /// Matches that wait for a game, in the order of their tickets.
     pub(crate) waiting: BTreeMap<Ticket, MatchId>,
@@ -42,13 +40,10 @@ pub(crate) struct ModeState {
     /// Players who joined and were not assigned yet: queued, or in a match without a game.
     pub(crate) players_waiting: usize,
     /// Those of them who are away.
-    #[serde(default)]
     pub(crate) players_away: usize,
     /// Matches whose players are told something else when their pause is over.
-    #[serde(default)]
     pub(crate) held_back: BTreeSet<(Duration, MatchId)>,
     /// When to look whether there are fewer matches ahead of those that wait for a port.
-    #[serde(default)]
     pub(crate) looks_ahead_at: Option<Duration>,
     /// How many of the first waiting matches were told that a game is starting for them.
     pub(crate) told_starting: usize,
@@ -56,10 +51,8 @@ pub(crate) struct ModeState {
     pub(crate) told_failing: bool,
     failures: u32,
     /// Matches that died as soon as their players were sent to them, one after another.
-    #[serde(default)]
     early_ends: u32,
     /// When the mode's games count as well again, if the match that began last lasts so long: many have died before it.
-    #[serde(default)]
     heals_at: Option<Duration>,
     retry_at: Option<Duration>,
 }

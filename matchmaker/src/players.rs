@@ -6,7 +6,6 @@ use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::brief;
-use crate::config::one;
 use crate::ids::{Account, ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
 
@@ -26,7 +25,7 @@ pub(crate) struct Player {
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) skill: i32,
     /// The round that its ticket waits in, from 1; kept by the first on it.
-    #[serde(default = "one", skip_serializing_if = "brief::is_one")]
+    #[serde(default = "first_round", skip_serializing_if = "brief::is_one")]
     pub(crate) round: u32,
     /// When it was told where to play.
     #[serde(default, skip_serializing_if = "brief::is_default")]
@@ -53,6 +52,11 @@ pub(crate) enum PlayerPhase {
     Matched(MatchId),
     /// Told where to play; gone when the match ends.
     Assigned(MatchId),
+}
+
+/// The round in which a ticket begins.
+fn first_round() -> u32 {
+    1
 }
 
 impl Player {

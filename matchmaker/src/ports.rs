@@ -21,10 +21,8 @@ pub(crate) struct PortRing {
     /// Quarantined because something outside Muster holds them: nobody knows when they will be of use.
     busy: BTreeSet<(Duration, u16)>,
     /// Ports on which a game failed although others start, and how often since one started there.
-    #[serde(default)]
     suspects: BTreeMap<u16, u32>,
     /// When it was last said that something outside Muster holds a port.
-    #[serde(default)]
     told_busy: BTreeMap<u16, Duration>,
     size: usize,
 }

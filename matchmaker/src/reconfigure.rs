@@ -71,7 +71,7 @@ impl Matchmaker {
     }
 
     fn change_mode(&mut self, mode: ModeId, before: &Mode, now: &Mode) {
-        if now.is_closed || (before.program.is_some() && now.program != before.program) {
+        if now.is_closed || now.program != before.program {
             self.stop_games_without_players(mode);
         }
         if now.is_closed {

@@ -8,7 +8,6 @@
 use std::time::Duration;
 
 use crate::deadlines::Owner;
-use crate::games::Purpose;
 use crate::ids::ModeId;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
@@ -66,7 +65,7 @@ impl Matchmaker {
     fn launch_missing(&mut self) {
         while self.launching < self.config.launching_max && self.may_order_refill() {
             let Some(mode) = self.coldest_mode() else { return };
-            if !self.launch(mode, Purpose::Warmth) {
+            if !self.launch_warm(mode) {
                 return;
             }
         }

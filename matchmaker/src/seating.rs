@@ -1,12 +1,12 @@
 //! Games that are born with their players.
 //!
-//! A program that knows nothing of Muster can be told nothing once it runs: whom it plays with has to be in what it
-//! gets at birth. So where a mode seats players at launch, a game that is launched because a match waits is
-//! bound to that match at once, and no `start` follows. Whatever befalls such a game before it said `started`,
-//! its match stands where it stood. A match that finds a warm game takes it as in any other mode.
+//! A program without a control channel learns its players from its environment, so they have to be known when it is
+//! launched. To any other program it saves two round trips. A game that is launched because a match waits is therefore
+//! bound to that match at once, and no `start` follows. If such a game fails before it reports `started`, its match
+//! keeps its position. A match that finds a warm game takes that game.
 //!
-//! The first match in the line takes the seats, whichever game of the mode is launched already to be warm: that one
-//! goes to the next in line. So matches are seated in their order, and may begin to play in another one.
+//! The first match in the line is seated, even if a game of the mode is already launching to be warm: that game goes to
+//! the next match in the line. So matches are seated in their order, and may start in another order.
 
 use protocol::Seat;
 
@@ -24,6 +24,7 @@ impl Matchmaker {
             unreachable!("{mode:?} is in need of a game and no match waits")
         };
         self.match_mut(match_id).enter(MatchPhase::Starting(game));
+        self.note_match_step();
         self.games.insert(game, Game::seated(mode, port, match_id, self.now));
         self.modes[mode.0].launching_seated += 1;
         self.launching += 1;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use protocol::WaitReason;
 
 use crate::deadlines::Owner;
-use crate::games::{Game, Purpose};
+use crate::games::Game;
 use crate::ids::{GameId, MatchId, ModeId};
 use crate::io::Action;
 use crate::limits;
@@ -42,17 +42,14 @@ impl Matchmaker {
         while self.launching < self.config.launching_max {
             self.order_lines_to_seat();
             let Some(mode) = self.first_mode_in_need() else { break };
-            let purpose = match self.mode(mode).seat_at_launch {
-                true => Purpose::Match,
-                false => Purpose::Line,
-            };
-            if !self.launch(mode, purpose) {
-                return self.reclaim_warm_games();
+            match self.lease_port(mode) {
+                Some((game, port)) => self.launch_seated(game, mode, port),
+                None => return self.reclaim_warm_games(),
             }
         }
     }
 
-    /// Whoever is seated at launch has to be the first. Without a port nobody is, and the lines are left alone.
+    /// The match that is seated at launch has to be the first in its line. Without a port none is seated, and the lines are left alone.
     fn order_lines_to_seat(&mut self) {
         if self.ports.free_count() == 0 {
             return;
@@ -60,7 +57,7 @@ impl Matchmaker {
         for mode in self.mode_ids() {
             let state = &self.modes[mode.0];
             let is_in_need = state.may_launch() && state.unmet() > 0;
-            if self.mode(mode).seat_at_launch && is_in_need {
+            if is_in_need {
                 self.order_line(mode);
             }
         }
@@ -76,24 +73,23 @@ impl Matchmaker {
         self.mode_ids().filter_map(in_need).min().map(|(_, mode)| mode)
     }
 
-    /// Asks for a game, if there is a port for it.
-    pub(crate) fn launch(&mut self, mode: ModeId, purpose: Purpose) -> bool {
+    /// Draws the id of a new game and leases a port for it, if one is free. Without a port no id is drawn: waiting for a
+    /// port leaves no trace.
+    fn lease_port(&mut self, mode: ModeId) -> Option<(GameId, u16)> {
         if self.ports.free_count() == 0 {
-            // No id is drawn for a game that cannot be: waiting for a port leaves no trace.
-            return false;
+            return None;
         }
         let game = self.next_game_id();
-        let Some(port) = self.ports.lease(game) else { return false };
+        let port = self.ports.lease(game)?;
         self.modes[mode.0].games += 1;
-        if purpose != Purpose::Warmth {
-            self.note_match_step();
-        }
-        if purpose == Purpose::Match {
-            self.launch_seated(game, mode, port);
-            return true;
-        }
-        self.games.insert(game, Game::new(mode, port, purpose, self.now));
-        self.refills_ordered += usize::from(purpose == Purpose::Warmth);
+        Some((game, port))
+    }
+
+    /// Launches a game that will be warm, if a port is free.
+    pub(crate) fn launch_warm(&mut self, mode: ModeId) -> bool {
+        let Some((game, port)) = self.lease_port(mode) else { return false };
+        self.games.insert(game, Game::new(mode, port, self.now));
+        self.refills_ordered += 1;
         self.launching += 1;
         self.modes[mode.0].launching += 1;
         let deadline = self.after(self.mode(mode).ready_timeout);

@@ -39,7 +39,7 @@ impl Book {
         if is_refill && self.games_at(mode, Step::Warm) >= self.mode(mode).warm_min {
             self.tally.count("games launched for a busy time");
         }
-        let must_seat = self.mode(mode).seat_at_launch && first.is_some();
+        let must_seat = first.is_some();
         demand(must_seat == seated.is_some(), || format!("{game:?} is launched with {seated:?}"))?;
         let process = Process {
             mode,
@@ -171,7 +171,7 @@ impl Book {
         demand(may, || format!("{game:?} {before:?} is told to stop"))?;
         let mode = self.mode(before.mode);
         demand(grace == mode.stop_grace, || format!("a grace of {grace:?}"))?;
-        demand(mode.hears_stop != is_by_signal, || {
+        demand(mode.has_control != is_by_signal, || {
             format!("{game:?} is stopped by a signal: {is_by_signal}")
         })?;
         self.tally.count("games stopped");
@@ -205,7 +205,7 @@ impl Book {
 
     pub(super) fn judge_terminate(&mut self, game: GameId) -> Verdict {
         let of_a_mode = self.games.get(&game).map(|process| self.mode(process.mode));
-        let grace = of_a_mode.filter(|mode| !mode.hears_stop).map(|mode| mode.stop_grace);
+        let grace = of_a_mode.filter(|mode| !mode.has_control).map(|mode| mode.stop_grace);
         if let Some(grace) = grace {
             // It hears nothing else: this is how it is asked.
             self.judge_ask_to_end(game, grace, true)?;

@@ -68,7 +68,7 @@ impl World<'_> {
                 (mode.warm_min, mode.warm_max) = (0, 0);
             }
             2 => mode.party_max = 1 + self.choices.index(mode.party_max),
-            3 => mode.program = mode.program.map(|program| program + 1),
+            3 => mode.program += 1,
             _ if mode.is_closed => mode.is_closed = false,
             _ => {
                 mode.warm_min = self.choices.index(4);

@@ -69,10 +69,10 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
     };
     let warm_min = choices.index(4);
     let warm_max = warm_min + [0, 0, 1, 4][choices.index(4)];
-    let mode = Mode {
+    Mode {
         name: name.to_owned(),
         is_closed: false,
-        program: Some(0),
+        program: 0,
         players,
         teams,
         party_max,
@@ -81,7 +81,6 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         rounds: 1 + choices.below(3),
         warm_min,
         warm_max,
-        seat_at_launch: choices.one_in(3),
         ready_timeout: [SECOND / 1000, SECOND, 5 * SECOND][choices.index(3)],
         start_timeout: [SECOND / 1000, SECOND, 2 * SECOND][choices.index(3)],
         accept_timeout: [None, None, Some(SECOND / 1000), Some(10 * SECOND)][choices.index(4)],
@@ -90,11 +89,8 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
         max_duration: [SECOND / 1000, 10 * SECOND, 60 * SECOND][choices.index(3)],
         alive_timeout: [None, None, Some(SECOND), Some(4 * SECOND)][choices.index(4)],
         stop_grace: [Duration::ZERO, SECOND, 5 * SECOND][choices.index(3)],
-        hears_stop: true,
-        tells_joined: true,
-    };
-    // A program that knows nothing of Muster is seated at launch, and hears no `stop`.
-    Mode { hears_stop: !mode.seat_at_launch, ..mode }
+        has_control: !choices.one_in(3),
+    }
 }
 
 /// Whom it is charged to what comes from a connection.

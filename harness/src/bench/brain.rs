@@ -73,7 +73,7 @@ fn mode(skill: Option<Skill>) -> Mode {
     let long = Duration::from_secs(3600);
     Mode {
         is_closed: false,
-        program: None,
+        program: 0,
         name: "duel".into(),
         players: 2,
         teams: Vec::new(),
@@ -83,7 +83,6 @@ fn mode(skill: Option<Skill>) -> Mode {
         rounds: 1,
         warm_min: 0,
         warm_max: 0,
-        seat_at_launch: false,
         ready_timeout: long,
         start_timeout: long,
         accept_timeout: None,
@@ -92,8 +91,7 @@ fn mode(skill: Option<Skill>) -> Mode {
         max_duration: long,
         alive_timeout: None,
         stop_grace: Duration::from_secs(1),
-        hears_stop: true,
-        tells_joined: true,
+        has_control: true,
     }
 }
 

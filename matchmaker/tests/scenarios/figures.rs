@@ -43,7 +43,7 @@ fn the_oldest_wait_is_that_of_who_joined_first() {
 fn games_and_ports_are_where_they_are() {
     let mut story = Story::begin(ports(3), vec![mode("solo", 1, 0)]);
     story.ready(1, "solo");
-    assert_eq!(stages(&story), [(GameStage::Launching, 0)]);
+    assert_eq!(stages(&story), [(GameStage::Starting, 1)], "it is launched with its player");
     story.launched(1);
     story.says_ready(1);
     assert_eq!(stages(&story), [(GameStage::Starting, 1)]);

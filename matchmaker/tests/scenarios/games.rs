@@ -34,15 +34,15 @@ fn a_game_that_launches_for_warmth_serves_the_match_that_comes_first() {
 #[test]
 fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
     let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
-    assert_eq!(story.launch_failed(1), ["launch g2 solo :20000"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000 for m1"]);
+    assert_eq!(story.launch_failed(1), ["launch g2 solo :20000 for m1"]);
     assert_eq!(story.launch_failed(2), ["1: WAITING game-failing"]);
     assert_eq!(story.after_ms(249), NOTHING);
     // A try gives hope, which is told if it lasts.
-    assert_eq!(story.after_ms(1), ["launch g3 solo :20000"]);
+    assert_eq!(story.after_ms(1), ["launch g3 solo :20000 for m1"]);
     assert_eq!(story.launch_failed(3), NOTHING);
     assert_eq!(story.after_ms(499), NOTHING);
-    assert_eq!(story.after_ms(1), ["launch g4 solo :20000"]);
+    assert_eq!(story.after_ms(1), ["launch g4 solo :20000 for m1"]);
     assert_eq!(story.after_ms(249), NOTHING);
     assert_eq!(story.after_ms(1), ["1: WAITING game-starting"]);
     story.launched(4);
@@ -52,7 +52,7 @@ fn the_first_failure_is_forgiven_and_the_next_ones_are_told() {
     story.exits(4);
     story.after_ms(5000);
     story.ready(2, "solo");
-    assert_eq!(story.launch_failed(5), ["launch g6 solo :20000"]);
+    assert_eq!(story.launch_failed(5), ["launch g6 solo :20000 for m2"]);
 }
 
 /// Matches that die at once, one after another, are failures of their mode, though each game started.
@@ -75,7 +75,7 @@ fn matches_that_die_at_once_count_as_failures() {
     for game in 1..=3 {
         assert_eq!(
             for_games(&story.ready(game, "solo")),
-            [format!("launch g{game} solo :{}", 19_999 + game)]
+            [format!("launch g{game} solo :{} for m{game}", 19_999 + game)]
         );
         dies(&mut story, game);
     }
@@ -83,12 +83,12 @@ fn matches_that_die_at_once_count_as_failures() {
     assert!(story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);
     // Who comes now waits for a pause to end.
     assert_eq!(story.ready(4, "solo"), ["4: QUEUED 1/1", "4: WAITING game-failing"]);
-    assert_eq!(for_games(&story.after_ms(250)), ["launch g4 solo :20003"]);
+    assert_eq!(for_games(&story.after_ms(250)), ["launch g4 solo :20003 for m4"]);
     dies(&mut story, 4);
     assert_eq!(failures(&story), 2);
     story.ready(5, "solo");
     assert_eq!(for_games(&story.after_ms(499)), NOTHING);
-    assert_eq!(for_games(&story.after_ms(1)), ["launch g5 solo :20004"]);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g5 solo :20004 for m5"]);
     // This one lasts: all is well again, while it is played.
     story.launched(5);
     story.says_ready(5);
@@ -118,7 +118,7 @@ fn a_pause_is_kept_by_a_loop_that_wakes_late() {
     assert_eq!(for_games(&story.after_ms(8_250)), ["SIGKILL g1"]);
     story.exits(1);
     assert_eq!(for_games(&story.after_ms(3_999)), NOTHING);
-    assert_eq!(for_games(&story.after_ms(1)), ["launch g7 solo :20001"]);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g7 solo :20001 for m1"]);
 }
 
 #[test]
@@ -127,7 +127,7 @@ fn a_game_that_is_never_ready_is_killed_and_what_it_says_then_is_ignored() {
     story.ready(1, "solo");
     story.launched(1);
     assert_eq!(story.after_ms(4999), NOTHING);
-    assert_eq!(story.after_ms(1), ["SIGKILL g1", "launch g2 solo :20001"]);
+    assert_eq!(story.after_ms(1), ["SIGKILL g1", "launch g2 solo :20001 for m1"]);
     assert_eq!(story.says_ready(1), NOTHING);
     assert_eq!(story.says_started(1), NOTHING);
     assert_eq!(story.exits(1), NOTHING);
@@ -157,7 +157,7 @@ fn a_game_that_never_starts_gives_its_players_back() {
         story.ready(connection, "duel");
     }
     story.launched(2);
-    assert_eq!(story.says_ready(2), ["start g2 m2"]);
+    assert_eq!(story.says_ready(2), NOTHING);
     assert_eq!(story.after_a_quiet_moment(), ["launch g3 duel :20002"]);
     // The first match was started first, fails first, and comes before all others again.
     let wishes = story.after_ms(1995);
@@ -264,7 +264,7 @@ fn the_end_of_every_game_is_reported_once_with_who_came() {
 #[test]
 fn a_game_that_hears_no_stop_gets_its_signal_at_once_and_its_whole_grace() {
     let mut plain = mode("solo", 1, 1);
-    plain.hears_stop = false;
+    plain.has_control = false;
     let mut story = Story::begin_warm(ports(1), vec![plain]);
     story.ready(1, "solo");
     story.says_started(1);

@@ -108,7 +108,7 @@ fn another_program_rolls_the_games_that_nobody_plays() {
     story.ready(1, "solo");
     story.says_started(1);
     story.after_a_quiet_moment();
-    let config = changed(&story, |config| config.modes[0].program = Some(1));
+    let config = changed(&story, |config| config.modes[0].program = 1);
     let wishes = story.reconfigure(config);
     assert_eq!(for_players(&wishes), NOTHING);
     assert!(for_games(&wishes).contains(&"stop g2"), "{wishes:?}");

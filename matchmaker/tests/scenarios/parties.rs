@@ -83,7 +83,7 @@ fn a_party_waits_for_one_who_is_away() {
     assert_eq!(for_games(&story.ready(4, "four")), NOTHING);
     let wishes = story.resume(5, 2);
     assert_eq!(for_players(&wishes)[0], "5: QUEUED 1/4");
-    assert_eq!(for_games(&wishes), ["launch g1 four :20000"]);
+    assert_eq!(for_games(&wishes), ["launch g1 four :20000 for m1"]);
     // And no longer than its window.
     story.lost(5);
     assert_eq!(story.after_ms(30_000)[..1], ["1: EVICTED party"]);

@@ -14,13 +14,13 @@ fn a_match_of_two_from_the_first_word_to_the_last() {
         story.ready(2, "duel"),
         [
             "2: QUEUED 2/2",
-            "launch g1 duel :20000",
+            "launch g1 duel :20000 for m1",
             "1: WAITING game-starting",
             "2: WAITING game-starting"
         ]
     );
     assert_eq!(story.launched(1), NOTHING);
-    assert_eq!(story.says_ready(1), ["start g1 m1"]);
+    assert_eq!(story.says_ready(1), NOTHING);
     // Nobody is told of a port that may not answer yet.
     assert_eq!(
         story.says_started(1),
@@ -89,10 +89,9 @@ fn who_goes_back_is_not_overtaken_by_those_who_stand_in_line() {
     assert_eq!(story.leave(3), ["3: LEFT", "4: REQUEUED 1"]);
     story.ready(7, "duel");
     story.exits(1);
-    story.after_ms(5000);
-    story.launched(2);
     // 4 plays with 5, who came next; 6 is to play with 7. Nobody is left who could play.
-    assert_eq!(for_games(&story.says_ready(2)), ["start g2 m5"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 duel :20000 for m5"]);
+    story.launched(2);
     let assigned = story.says_started(2);
     assert_eq!(assigned, ["4: ASSIGN m5 :20000 slot 0/2", "5: ASSIGN m5 :20000 slot 1/2"]);
     story.exits(2);
@@ -110,11 +109,12 @@ fn the_last_in_line_waits_when_one_is_missing() {
         story.ready(connection, "duel");
     }
     story.lost(1);
-    story.launched(1);
-    let wishes = story.says_ready(1);
-    assert_eq!(for_players(&wishes), ["4: REQUEUED 1"]);
+    assert_eq!(story.launched(1), ["SIGKILL g1"]);
+    let wishes = story.exits(1);
+    assert_eq!(for_players(&wishes)[0], "4: REQUEUED 1");
+    story.launched(2);
     assert_eq!(
-        story.says_started(1),
+        story.says_started(2),
         ["2: ASSIGN m3 :20000 slot 0/2", "3: ASSIGN m3 :20000 slot 1/2"]
     );
 }

@@ -21,12 +21,12 @@ fn matches_wait_for_the_one_port_in_their_order() {
     // The port rests, for late datagrams would reach the next game.
     assert_eq!(story.exits(1), NOTHING);
     assert_eq!(story.after_ms(4999), NOTHING);
-    assert_eq!(story.after_ms(1), ["launch g2 solo :20000", "2: WAITING game-starting"]);
+    assert_eq!(story.after_ms(1), ["launch g2 solo :20000 for m2", "2: WAITING game-starting"]);
     story.launched(2);
-    assert_eq!(story.says_ready(2), ["start g2 m2"]);
+    assert_eq!(story.says_ready(2), NOTHING);
     assert_eq!(story.says_started(2), ["2: ASSIGN m2 :20000 slot 0/1"]);
     story.exits(2);
-    assert_eq!(story.after_ms(5000), ["launch g3 solo :20000", "3: WAITING game-starting"]);
+    assert_eq!(story.after_ms(5000), ["launch g3 solo :20000 for m3", "3: WAITING game-starting"]);
 }
 
 #[test]
@@ -38,7 +38,7 @@ fn the_port_goes_to_whoever_came_first_in_whatever_mode() {
     story.ready(4, "duel");
     story.exits(1);
     // 2 came before 3, though its match was formed later.
-    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 duel :20000"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 duel :20000 for m3"]);
 }
 
 #[test]
@@ -46,7 +46,7 @@ fn a_warm_game_gives_up_its_port_for_those_who_wait() {
     let mut story = Story::begin_warm(ports(1), vec![mode("duel", 2, 1), mode("solo", 1, 0)]);
     assert_eq!(story.ready(1, "solo"), ["1: QUEUED 1/1", "stop g1", "1: WAITING no-port"]);
     // Nobody was told of the port: it needs no rest.
-    assert_eq!(story.exits(1), ["launch g2 solo :20000", "1: WAITING game-starting"]);
+    assert_eq!(story.exits(1), ["launch g2 solo :20000 for m1", "1: WAITING game-starting"]);
 }
 
 #[test]
@@ -55,17 +55,17 @@ fn a_warm_game_is_left_alone_while_a_port_is_on_its_way_back() {
     play(&mut story, 1, "solo", 2);
     story.exits(2);
     assert_eq!(story.ready(2, "solo"), ["2: QUEUED 1/1", "2: WAITING no-port"]);
-    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20001"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20001 for m2"]);
 }
 
 #[test]
 fn a_port_that_is_busy_is_skipped_and_tried_again() {
     let mut story = Story::begin(ports(2), vec![mode("solo", 1, 0)]);
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
-    assert_eq!(story.port_busy(1), ["launch g2 solo :20001"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000 for m1"]);
+    assert_eq!(story.port_busy(1), ["launch g2 solo :20001 for m1"]);
     assert_eq!(story.port_busy(2), ["1: WAITING no-port"]);
     // It is no fault of the game: no pause, and no word of failing.
-    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20000"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g3 solo :20000 for m1"]);
 }
 
 #[test]
@@ -76,16 +76,16 @@ fn a_busy_port_rests_even_where_ports_do_not() {
     story.ready(1, "solo");
     assert_eq!(story.port_busy(1), ["1: WAITING no-port"]);
     assert_eq!(story.after_ms(999), NOTHING);
-    assert_eq!(for_games(&story.after_ms(1)), ["launch g2 solo :20000"]);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g2 solo :20000 for m1"]);
 }
 
 #[test]
 fn a_busy_port_is_no_reason_to_keep_a_warm_game_from_those_who_wait() {
     let mut story = Story::begin_warm(ports(2), vec![mode("duel", 2, 1), mode("solo", 1, 0)]);
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g2 solo :20001"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g2 solo :20001 for m1"]);
     // Whoever holds 20001 may hold it for ever.
     assert_eq!(for_games(&story.port_busy(2)), ["stop g1"]);
-    assert_eq!(for_games(&story.exits(1)), ["launch g3 solo :20000"]);
+    assert_eq!(for_games(&story.exits(1)), ["launch g3 solo :20000 for m1"]);
 }
 
 #[test]
@@ -96,7 +96,7 @@ fn waiting_for_a_port_draws_no_ids() {
         story.ready(connection, "solo");
     }
     story.exits(1);
-    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 solo :20000"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g2 solo :20000 for m2"]);
 }
 
 #[test]
@@ -114,10 +114,10 @@ fn games_launch_a_few_at_a_time() {
 fn a_port_on_which_games_fail_rests_and_the_mode_is_well() {
     let mut story = Story::begin(ports(3), vec![mode("solo", 1, 0)]);
     let is_failing = |story: &Story| story.brain.mode_figures(matchmaker::ModeId(0)).is_failing;
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000 for m1"]);
     story.launched(1);
     // It ends before it is ready. The next try is elsewhere, at once.
-    assert_eq!(for_games(&story.crashes(1)), ["launch g2 solo :20001"]);
+    assert_eq!(for_games(&story.crashes(1)), ["launch g2 solo :20001 for m1"]);
     story.launched(2);
     story.says_ready(2);
     story.says_started(2);
@@ -128,14 +128,14 @@ fn a_port_on_which_games_fail_rests_and_the_mode_is_well() {
     for rest in [1000, 2000, 4000, 8000] {
         assert_eq!(for_games(&story.after_ms(rest - 1)), NOTHING);
         game += 1;
-        assert_eq!(for_games(&story.after_ms(1)), [format!("launch g{game} solo :20000")]);
+        assert_eq!(for_games(&story.after_ms(1)), [format!("launch g{game} solo :20000 for m3")]);
         story.launched(game);
         story.crashes(game);
         assert!(!is_failing(&story));
     }
     // A good one comes back, and is taken at once.
     story.exits(2);
-    assert_eq!(for_games(&story.after_ms(5000)), ["launch g8 solo :20001"]);
+    assert_eq!(for_games(&story.after_ms(5000)), ["launch g8 solo :20001 for m3"]);
 }
 
 #[test]
@@ -147,7 +147,7 @@ fn a_port_that_something_else_holds_at_the_end_of_a_launch_is_to_blame() {
         story.port_taken(game);
         assert_eq!(for_games(&story.crashes(game)), NOTHING);
         assert_eq!(for_games(&story.after_ms(rest - 1)), NOTHING);
-        let next = format!("launch g{} solo :20000", game + 1);
+        let next = format!("launch g{} solo :20000 for m1", game + 1);
         assert_eq!(for_games(&story.after_ms(1)), [next]);
     }
     assert!(!story.brain.mode_figures(matchmaker::ModeId(0)).is_failing);

@@ -20,11 +20,14 @@ fn every_step_of_a_match_in_whatever_mode_is_waited_for() {
     assert_eq!(for_games(&story.ready(1, "solo")), ["start g1 m1"]);
     story.ready(2, "duel");
     story.after_ms(3);
-    assert_eq!(for_games(&story.ready(3, "duel")), ["launch g2 duel :20001"], "who waits is first");
+    assert_eq!(
+        for_games(&story.ready(3, "duel")),
+        ["launch g2 duel :20001 for m2"],
+        "who waits is first"
+    );
     story.launched(2);
-    assert_eq!(story.after_ms(3), NOTHING, "a match was formed");
-    assert_eq!(story.says_ready(2), ["start g2 m2"]);
-    assert_eq!(story.after_ms(3), NOTHING, "it was sent to its game");
+    assert_eq!(story.after_ms(4), NOTHING, "a match was formed, and its game ordered");
+    assert_eq!(story.says_ready(2), NOTHING);
     assert_eq!(for_players(&story.says_started(2)).len(), 2);
     assert_eq!(story.after_ms(4), NOTHING, "it was assigned");
     assert_eq!(story.after_ms(1), ["launch g3 solo :20002"]);

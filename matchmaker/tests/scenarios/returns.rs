@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use matchmaker::Mode;
 
-use crate::story::{NOTHING, Story, for_players, mode, ports};
+use crate::story::{NOTHING, Story, for_games, for_players, mode, ports};
 
 const WINDOW_MS: u64 = 30_000;
 
@@ -34,7 +34,7 @@ fn who_is_away_keeps_its_place_and_is_passed_over() {
     assert_eq!(story.ready(3, "party"), ["3: QUEUED 2/3"]);
     assert_eq!(story.resume(4, 1)[0], "4: QUEUED 1/3");
     story.launched(1);
-    assert_eq!(story.says_ready(1), ["start g1 m1"]);
+    assert_eq!(story.says_ready(1), NOTHING);
     assert_eq!(story.says_started(1)[0], "4: ASSIGN m1 :20000 slot 0/3");
 }
 
@@ -120,9 +120,10 @@ fn who_is_lost_in_a_match_that_waits_goes_back_to_its_place_and_so_do_the_others
     assert_eq!(story.lost(1), ["2: REQUEUED 1"]);
     let wishes = story.resume(3, 1);
     assert_eq!(for_players(&wishes)[0], "3: QUEUED 1/2");
-    story.launched(1);
-    story.says_ready(1);
-    let assigned = story.says_started(1);
+    assert_eq!(story.launched(1), ["SIGKILL g1"]);
+    assert_eq!(for_games(&story.exits(1)), ["launch g2 duel :20000 for m2"]);
+    story.launched(2);
+    let assigned = story.says_started(2);
     assert_eq!(assigned, ["3: ASSIGN m2 :20000 slot 0/2", "2: ASSIGN m2 :20000 slot 1/2"]);
 }
 

@@ -42,7 +42,7 @@ fn a_window_widens_as_its_ticket_waits() {
     story.ready_with_skill(2, "duel", 1_190);
     story.after_ms(9_999);
     assert!(formed(&story).is_empty());
-    assert_eq!(for_games(&story.after_ms(1)), ["launch g1 duel :20000"]);
+    assert_eq!(for_games(&story.after_ms(1)), ["launch g1 duel :20000 for m1"]);
     assert_eq!(formed(&story), [[1, 2]]);
     // And no farther than it may.
     story.ready_with_skill(3, "duel", 1_000);

@@ -24,6 +24,8 @@ pub(crate) struct Story {
     /// By connection: the key that it was told, or resumed with.
     keys: BTreeMap<u64, Secret>,
     mode_names: Vec<String>,
+    /// The names of the players with whom the last game was launched, by slot.
+    pub(crate) seated: Vec<String>,
     /// Whom it is charged to what comes from here on.
     pub(crate) account: Account,
 }
@@ -49,7 +51,7 @@ pub(crate) fn ports(count: u16) -> Config {
 pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
     Mode {
         is_closed: false,
-        program: Some(0),
+        program: 0,
         name: name.to_owned(),
         players,
         teams: Vec::new(),
@@ -59,7 +61,6 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         rounds: 1,
         warm_min: warm,
         warm_max: warm,
-        seat_at_launch: false,
         ready_timeout: Duration::from_secs(5),
         start_timeout: Duration::from_secs(2),
         accept_timeout: None,
@@ -68,8 +69,7 @@ pub(crate) fn mode(name: &str, players: usize, warm: usize) -> Mode {
         max_duration: Duration::from_secs(600),
         alive_timeout: None,
         stop_grace: Duration::from_secs(4),
-        hears_stop: true,
-        tells_joined: true,
+        has_control: true,
     }
 }
 
@@ -86,6 +86,7 @@ impl Story {
             secrets: 0,
             keys: BTreeMap::new(),
             mode_names,
+            seated: Vec::new(),
             account: Account::UNKNOWN,
         }
     }
@@ -115,6 +116,10 @@ impl Story {
                 Action::Report(event) => self.events.push(event),
                 Action::TellQueued { connection, resume_key, .. } => {
                     self.keys.insert(connection.0, resume_key);
+                    wishes.push(short(&self.mode_names, &action));
+                }
+                Action::Launch { seated: Some(ref seated), .. } => {
+                    self.seated = seated.seats.iter().map(|seat| seat.name.clone()).collect();
                     wishes.push(short(&self.mode_names, &action));
                 }
                 action => wishes.push(short(&self.mode_names, &action)),
@@ -390,9 +395,7 @@ fn short(modes: &[String], action: &Action) -> String {
             format!("launch g{game} {} :{port}", name(mode))
         }
         Action::Launch { game, mode, port, seated: Some(seated) } => {
-            let names: Vec<&str> = seated.seats.iter().map(|seat| seat.name.as_str()).collect();
-            let (match_id, names) = (seated.match_id, names.join(", "));
-            format!("launch g{game} {} :{port} for m{match_id}: {names}", name(mode))
+            format!("launch g{game} {} :{port} for m{}", name(mode), seated.match_id)
         }
         Action::Start { game, match_id, .. } => format!("start g{game} m{match_id}"),
         Action::Stop { game, .. } => format!("stop g{game}"),

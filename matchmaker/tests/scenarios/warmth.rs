@@ -21,7 +21,7 @@ fn few_warm_games_are_ordered_at_a_time() {
     let mut story = Story::begin(ports(9), vec![mode("duel", 2, 5), mode("solo", 1, 0)]);
     assert_eq!(story.after_ms(0), ["launch g1 duel :20000", "launch g2 duel :20001"]);
     // Whoever waits stands behind no more than these.
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g3 solo :20002"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g3 solo :20002 for m1"]);
     assert_eq!(story.launched(3), NOTHING);
     assert_eq!(story.after_a_quiet_moment(), NOTHING);
     // The next is ordered when a process exists, or will not: no game has to be ready for that.
@@ -38,9 +38,10 @@ fn warm_games_come_after_all_who_wait() {
     assert_eq!(story.after_ms(0), ["launch g1 duel :20000"]);
     story.ready(1, "solo");
     story.ready(2, "solo");
-    assert_eq!(gets_ready(&mut story, 1), ["launch g2 solo :20001"]);
+    assert_eq!(gets_ready(&mut story, 1), ["launch g2 solo :20001 for m1"]);
     story.launched(2);
-    assert_eq!(for_games(&story.says_ready(2)), ["start g2 m1", "launch g3 solo :20002"]);
+    assert_eq!(for_games(&story.says_ready(2)), NOTHING);
+    assert_eq!(for_games(&story.says_started(2)), ["launch g3 solo :20002 for m2"]);
 }
 
 #[test]
@@ -48,9 +49,9 @@ fn as_many_are_warm_as_matches_came_while_one_was_launched() {
     let mut story = Story::begin(ports(20), vec![adaptive(0, 3)]);
     assert_eq!(story.after_ms(0), NOTHING);
     // One for the match, and one for the next.
-    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000"]);
+    assert_eq!(for_games(&story.ready(1, "solo")), ["launch g1 solo :20000 for m1"]);
     assert_eq!(story.after_a_quiet_moment(), ["launch g2 solo :20001"]);
-    assert_eq!(gets_ready(&mut story, 1), ["start g1 m1"]);
+    assert_eq!(gets_ready(&mut story, 1), NOTHING);
     assert_eq!(gets_ready(&mut story, 2), NOTHING);
     // Two in one second: one takes the warm game, and two are to be warm.
     assert_eq!(for_games(&story.ready(2, "solo")), ["start g2 m2"]);
@@ -120,16 +121,16 @@ fn it_gets_colder_one_by_one_when_nobody_comes() {
 }
 
 #[test]
-fn a_game_whose_match_came_to_nothing_is_kept_for_a_moment() {
-    for comes_back in [true, false] {
-        let mut story = Story::begin(ports(1), vec![mode("duel", 2, 0)]);
+fn a_warm_game_that_is_one_too_many_is_kept_for_a_moment() {
+    for is_taken in [true, false] {
+        let mut story = Story::begin_warm(ports(1), vec![mode("duel", 2, 1)]);
+        let mut config = story.brain.config().clone();
+        (config.modes[0].warm_min, config.modes[0].warm_max) = (0, 0);
+        assert_eq!(story.reconfigure(config), NOTHING);
         story.ready(1, "duel");
-        story.ready(2, "duel");
-        story.leave(1);
-        assert_eq!(gets_ready(&mut story, 1), NOTHING);
         assert_eq!(story.after_ms(999), NOTHING);
-        if comes_back {
-            assert_eq!(for_games(&story.ready(3, "duel")), ["start g1 m2"]);
+        if is_taken {
+            assert_eq!(for_games(&story.ready(2, "duel")), ["start g1 m1"]);
             assert_eq!(story.after_ms(1), NOTHING);
             assert_eq!(for_players(&story.says_started(1)).len(), 2);
         } else {
@@ -140,11 +141,14 @@ fn a_game_whose_match_came_to_nothing_is_kept_for_a_moment() {
 
 #[test]
 fn a_drain_looks_at_no_surplus() {
-    let mut story = Story::begin(ports(1), vec![mode("solo", 1, 0)]);
+    let mut story = Story::begin(ports(2), vec![adaptive(0, 1)]);
     story.ready(1, "solo");
+    story.after_a_quiet_moment();
+    gets_ready(&mut story, 2);
     story.leave(1);
-    gets_ready(&mut story, 1);
-    assert_eq!(story.drain(), ["stop g1"]);
-    assert_eq!(story.exits(1), ["drained"]);
+    story.launch_failed(1);
+    assert!(story.brain.next_deadline().is_some(), "the warm game is one too many before long");
+    assert_eq!(story.drain(), ["stop g2"]);
+    assert_eq!(story.exits(2), ["drained"]);
     assert_eq!(story.brain.next_deadline(), None);
 }

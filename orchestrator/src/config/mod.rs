@@ -304,7 +304,7 @@ impl Config {
         let mode = |mode: &Mode| matchmaker::Mode {
             name: mode.name.clone(),
             is_closed: mode.is_closed,
-            program: Some(mode.program),
+            program: mode.program,
             players: mode.players,
             teams: mode.teams.clone(),
             party_max: mode.party_max,
@@ -313,7 +313,6 @@ impl Config {
             rounds: mode.rounds,
             warm_min: mode.warm_min,
             warm_max: mode.warm_max,
-            seat_at_launch: true,
             ready_timeout: mode.ready_timeout,
             start_timeout: mode.start_timeout,
             accept_timeout: mode.accept_timeout,
@@ -322,8 +321,7 @@ impl Config {
             max_duration: mode.max_duration,
             alive_timeout: mode.alive_timeout,
             stop_grace: mode.stop_grace,
-            hears_stop: mode.contract == Contract::Muster,
-            tells_joined: matches!(mode.contract, Contract::Muster),
+            has_control: mode.contract == Contract::Muster,
         };
         matchmaker::Config {
             modes: self.modes.iter().map(mode).collect(),
