@@ -1,4 +1,4 @@
-# Every command a person needs, one line each.
+# All commands for developers, one line each.
 FUZZ_SECONDS ?= 30
 STORM_SECONDS ?= 300
 STORM_SEED ?= 1
@@ -11,14 +11,14 @@ TARGET := $(or $(CARGO_TARGET_DIR),target)
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
 
-demo:            ## play a whole match between two bots, with what happens on screen
+demo:            ## play a whole match between two bots, and show each step
 	@cargo build --locked --workspace --bins && scripts/demo
 
 run:             ## run the daemon with its defaults; ARGS="--config FILE" for others
 	@cargo build --locked --workspace --bins
 	@$(TARGET)/debug/muster serve $(ARGS)
 
-load:            ## many players for a daemon that runs; ARGS="--players 1000"; docs/load.md
+load:            ## simulate many players for a running daemon; ARGS="--players 1000"; docs/load.md
 	cargo run --locked --quiet --release --bin muster-load -- $(ARGS)
 
 test: tools      ## run all tests
@@ -26,33 +26,33 @@ test: tools      ## run all tests
 	cargo build --locked --workspace --bins
 	cargo test --locked --workspace --no-fail-fast
 
-bench:           ## how far Muster is from the machine's limit, beside bare programs; ARGS="--quick" for less
+bench:           ## compare Muster with bare programs; ARGS="--quick" for less; docs/performance.md
 	@scripts/bench $(ARGS)
 
-bench-games:     ## the part of it that is about games as processes
+bench-games:     ## the benchmarks of games as processes alone
 	@scripts/bench --only start,rate,memory,ticks,confinement,stall $(ARGS)
 
-bench-smoke:     ## all of it in under a minute, to see that it works; its numbers say nothing
+bench-smoke:     ## all benchmarks in under a minute, to check that they work; the numbers mean nothing
 	@scripts/bench --smoke $(ARGS)
 
-soak:            ## 19,000 players for ten minutes: nobody is lost, memory is flat; ARGS="--players 5000 --duration 2m"
+soak:            ## 19,000 players for ten minutes: none is lost, memory is flat; ARGS="--players 5000 --duration 2m"
 	@scripts/soak $(ARGS)
 
-storm:           ## for STORM_SECONDS (300), a daemon that crashes, hangs and is upgraded: nobody is lost; STORM_SEED=7
+storm:           ## for STORM_SECONDS (300), crashes, hangs and upgrades: no player is lost; STORM_SEED=7
 	@MUSTER_STORM_SECONDS=$(STORM_SECONDS) MUSTER_STORM_SEED=$(STORM_SEED) MUSTER_STORM_ARGS="$(ARGS)" \
 		cargo test --locked --quiet -p muster-tests --test storm -- --nocapture
 
-try-systemd:     ## the units under a real systemd, in namespaces of its own; takes root
+try-systemd:     ## test the units under a real systemd, in separate namespaces; requires root
 	cargo build --locked --quiet --workspace --bins
 	scripts/try-systemd
 
-try-readme:      ## every command of README.md, in a fresh clone of the last commit
+try-readme:      ## run every command of README.md, in a fresh clone of the last commit
 	scripts/try-readme
 
-try-clocks:      ## the tests of stored states on a machine booted a minute ago, and years ago
+try-clocks:      ## run the tests of stored states as if the machine booted a minute ago, and years ago
 	scripts/try-clocks
 
-check:           ## format, lints, docs and systemd units, warnings denied
+check:           ## check format, lints, docs and systemd units; warnings are errors
 	@scripts/check-units
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets --all-features -- -D warnings
@@ -61,36 +61,36 @@ check:           ## format, lints, docs and systemd units, warnings denied
 fmt:             ## format the code
 	cargo fmt --all
 
-audit:           ## advisories, licences, bans and sources of what Muster depends on
+audit:           ## check the dependencies: advisories, licences, bans and sources
 	@scripts/audit
 
 fuzz:            ## fuzz every target for FUZZ_SECONDS
 	scripts/fuzz $(FUZZ_SECONDS)
 
-build:           ## the programs as they are installed
+build:           ## build the programs as they are installed
 	cargo build --locked --release --workspace --bins
 
-man: build       ## the manual pages, into target/man
+man: build       ## build the manual pages, into target/man
 	scripts/man $(TARGET)/release $(TARGET)/man
 
-install:         ## install what `make build` built, all under PREFIX=/usr/local; DESTDIR= for packages
+install:         ## install what `make build` built, under PREFIX=/usr/local; DESTDIR= for packages
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release
 
-uninstall:       ## remove that, except a configuration that was changed
+uninstall:       ## remove it, except a changed configuration
 	PREFIX=$(PREFIX) DESTDIR=$(DESTDIR) scripts/install $(TARGET)/release --remove
 
-static:          ## statically linked programs, for any Linux on this processor
+static:          ## build statically linked programs, for any Linux on this processor
 	@rustup target add $(STATIC)
 	cargo build --locked --release --target $(STATIC) --bins -p muster-orchestrator -p muster-game-child -p muster-client -p muster-harness
 
-deb: build       ## a Debian package, into target
+deb: build       ## build a Debian package, into target
 	scripts/build-deb $(TARGET)/release $(TARGET)
 
-tools:           ## the programs that the tests need besides Rust
+tools:           ## install the programs that the tests need besides Rust
 	@scripts/need nc:netcat-openbsd python3:python3 node:nodejs cc:gcc socat:socat
 
 diagrams:        ## render the README's diagram; needs mmdc
 	scripts/diagrams
 
-clean:           ## remove what was built
+clean:           ## remove everything that was built
 	cargo clean

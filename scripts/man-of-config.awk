@@ -3,7 +3,7 @@
 function escaped(text) {
     gsub(/\\/, "\\e", text)
     gsub(/-/, "\\-", text)
-    # Macros take quotation marks away.
+    # Macros remove quotation marks.
     gsub(/"/, "\\(dq", text)
     sub(/^[.']/, "\\\\\\&&", text)
     return text
@@ -26,5 +26,5 @@ function escaped(text) {
     next
 }
 /^# / { comment = comment (comment ? "\n" : "") escaped(substr($0, 3)); next }
-# A comment that stands for itself, and a line between its paragraphs.
+# A comment of its own, with a line between its paragraphs.
 comment { print (started++ ? ".P\n" : "") comment; comment = "" }

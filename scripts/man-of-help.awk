@@ -1,10 +1,10 @@
-# Turns what a program says to --help into a part of a manual page, man(7).
-# -v of=NAME: the program, or the program and one of its commands, for which the headings are one level lower.
+# Turns the --help of a program into a part of a manual page, man(7).
+# -v of=NAME: the program, or the program and one of its commands, whose headings are one level lower.
 
 function escaped(text) {
     gsub(/\\/, "\\e", text)
     gsub(/-/, "\\-", text)
-    # Macros take quotation marks away.
+    # Macros remove quotation marks.
     gsub(/"/, "\\(dq", text)
     sub(/^[.']/, "\\\\\\&&", text)
     return text
@@ -15,7 +15,7 @@ function heading(name) {
     else print ".SH " toupper(name)
 }
 
-# From a line that is not indented on, what follows it is of one kind.
+# A line that is not indented determines the kind of the lines after it.
 /^Usage:/ {
     sub(/^Usage: */, "")
     if (of ~ / /) print ".P"
@@ -62,9 +62,9 @@ kind == "list" && /^ ? ? ? ? ? ?[^ ]/ {
 }
 kind == "list" && /^ / { sub(/^ +/, ""); if (/^- /) print ".br"; print escaped($0); next }
 /^$/ { paragraph = 1; kind = ""; next }
-# The first line is in the page's head, or says what a command does.
+# The first line is in the page's head, or describes a command.
 !seen++ { if (of ~ / /) print escaped($0); next }
-# What follows it comes after the usage, where readers of manuals look for it.
+# The lines after it go behind the usage, as in other manuals.
 !used { about = about (about == "" ? "" : paragraph ? "\n.P\n" : "\n") escaped($0); paragraph = 0; next }
 { if (paragraph) print ".P"; paragraph = 0; print escaped($0) }
 END { if (kind == "literal") print ".EE"; if (kind == "usage") print ".fi" }

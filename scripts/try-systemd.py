@@ -1,4 +1,4 @@
-"""What try-systemd does to the units from within: each step is printed, and the first that fails ends it."""
+"""The steps of try-systemd, inside the namespaces: each step is printed, and the first failure ends the script."""
 
 import socket
 import subprocess
@@ -15,7 +15,7 @@ def run(command):
 def wait_for(what, holds):
     until = time.monotonic() + 30
     while not holds():
-        assert time.monotonic() < until, f"waited for {what}"
+        assert time.monotonic() < until, f"timed out waiting for {what}"
         time.sleep(0.02)
 
 
@@ -43,7 +43,7 @@ class Player:
     def hear(self, verb):
         while True:
             line = self.lines.readline().strip()
-            assert line, f"waited for {verb}"
+            assert line, f"the connection ended before {verb}"
             if line.startswith(verb):
                 return dict(it.split("=", 1) for it in line.split()[1:] if "=" in it)
 
@@ -77,7 +77,7 @@ key = ada.hear("QUEUED")["resume"]
 def returns():
     back = Player(f"READY resume={key}")
     assert back.hear("QUEUED")["position"] == "1"
-    assert player.is_alive(), "the game is over"
+    assert player.is_alive(), "the game has ended"
     return back
 
 
@@ -98,7 +98,7 @@ since = time.monotonic()
 run(f"kill -KILL {pid}")
 pid = next_daemon(pid)
 ada = returns()
-print(f"killed; back after {time.monotonic() - since:.1f} s")
+print(f"killed; recovered after {time.monotonic() - since:.1f} s")
 
 since = time.monotonic()
 run(f"kill -STOP {pid}")
@@ -114,7 +114,7 @@ print(f"restarted, with its game and its players, in {time.monotonic() - since:.
 
 stop = subprocess.Popen(["systemctl", "stop", "muster.socket", "muster.service"])
 ada.hear("ERR")
-assert player.is_alive(), "a stop waits for games"
+assert player.is_alive(), "the stop did not wait for the game"
 plays = False
 player.join()
 game.send(b"BYE")
@@ -122,4 +122,4 @@ assert stop.wait(30) == 0
 assert run("systemctl show -P Result muster") == "success"
 left = run("ps -e -o args=")
 assert "muster" not in left.replace("try-systemd", ""), left
-print("stopped, when the game was over")
+print("stopped after the game had ended")
