@@ -6,7 +6,7 @@ PREFIX ?= /usr/local
 STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help try-systemd try-readme try-clocks demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools diagrams clean build man install uninstall static deb
+.PHONY: help try-systemd try-readme try-clocks demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -88,9 +88,6 @@ deb: build       ## build a Debian package, into target
 
 tools:           ## install the programs that the tests need besides Rust
 	@scripts/need nc:netcat-openbsd python3:python3 node:nodejs cc:gcc socat:socat
-
-diagrams:        ## render the README's diagram; needs mmdc
-	scripts/diagrams
 
 clean:           ## remove everything that was built
 	cargo clean
