@@ -7,45 +7,42 @@
 //! them is kept by [`reports`], and told to operators through [`admin`]. What happens is counted by [`metrics`], and shown
 //! by [`http`], a thread of its own.
 
-mod accessories;
 mod activation;
 mod address;
-mod admin;
 mod allowance;
 mod backoff;
 mod cli;
 mod config;
 mod games;
 mod handoff;
-mod http;
 mod lookup;
-mod metrics;
-mod operate;
+mod operators;
 mod players;
 mod rest;
 mod seldom;
 mod server;
 mod tokens;
 mod users;
-mod watch;
 
+use std::fmt::Display;
 use std::fs::File;
 use std::io::{self, Read as _};
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::CommandFactory as _;
 use nix::sys::resource::{Resource, getrlimit};
+use service::endpoint::Endpoint;
 use service::{clock, logging, notify, signals, start, store, units};
 
 use crate::activation::ListenError;
-use crate::admin::ask::AskError;
-use crate::admin::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 use crate::cli::{Cli, Command, Serve};
-use crate::config::{Accessory, Config, ConfigError, Warning};
+use crate::config::{Config, ConfigError, Warning};
 use crate::games::launcher::Launcher;
 use crate::handoff::descriptors::StateError;
 use crate::handoff::exec::{handed_over, is_handed_over};
-use crate::operate::say;
+use crate::operators::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 use crate::server::{Back, Server};
 use crate::signals::Signals;
 use crate::store::{Store, TakeError};
@@ -124,13 +121,9 @@ enum Failure {
     #[error(transparent)]
     Users(#[from] users::Taken),
     #[error(transparent)]
-    Ask(#[from] AskError),
-    #[error(transparent)]
     State(#[from] StateError),
-    #[error("{0}")]
-    Operate(String),
-    #[error("{0}")]
-    Usage(&'static str),
+    #[error(transparent)]
+    Operator(#[from] operator::Error),
     #[error("cannot {attempt}: {source}")]
     Run { attempt: &'static str, source: io::Error },
 }
@@ -141,14 +134,11 @@ impl Failure {
         match self {
             // Another start would not mend what was given.
             Self::Listen(ListenError::WrongType { .. } | ListenError::TooMany { .. }) => 78,
-            Self::Listen(_)
-            | Self::Admin(_)
-            | Self::Users(_)
-            | Self::Ask(AskError::Connect { .. } | AskError::Nowhere(_)) => 69,
+            Self::Listen(_) | Self::Admin(_) | Self::Users(_) => 69,
             // A file that is there and cannot be read now: a full table, a network that does not answer.
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
-            Self::Run { .. } | Self::Ask(_) | Self::State(_) | Self::Operate(_) => 1,
-            Self::Usage(_) => 2,
+            Self::Operator(error) => error.exit_code(),
+            Self::Run { .. } | Self::State(_) => 1,
             Self::Config(_) | Self::Check(_) | Self::Take(_) => 78,
         }
     }
@@ -177,14 +167,28 @@ fn run(cli: Cli) -> Result<(), Failure> {
             if let Some(problem) = name.and_then(lookup::problem_with) {
                 eprintln!("{}: note: ports.public_host: {problem}", file.display());
             }
-            say(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
+            print(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
         Command::Preflight(flags) => preflight(flags),
-        command => operate::run(command),
+        Command::Completions { shell } => {
+            let mut script = Vec::new();
+            clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);
+            print(String::from_utf8_lossy(&script))
+        }
+        Command::Operator(command) => operator::run(command, admin_of),
     }
 }
 
-/// The configuration as flags, environment and file have it.
+/// The admin socket that a configuration names.
+fn admin_of(file: &Path) -> Result<Endpoint<PathBuf>, Failure> {
+    Ok(Config::from_file(file)?.listen.admin)
+}
+
+fn print(text: impl Display) -> Result<(), Failure> {
+    Ok(operator::print(text)?)
+}
+
+/// The configuration by flags, environment and file.
 fn configure(flags: Serve) -> Result<Config, Failure> {
     let mut config = match &flags.config {
         Some(file) => Config::from_file(file)?,
@@ -213,7 +217,7 @@ fn preflight(flags: Serve) -> Result<(), Failure> {
     let mut text = Vec::new();
     io::stdin().read_to_end(&mut text).map_err(Failure::run("read the state"))?;
     handoff::snapshot::try_out(&text, config)?;
-    say(handoff::preflight::passed())
+    print(handoff::preflight::passed())
 }
 
 fn serve(flags: Serve) -> Result<(), Failure> {
@@ -273,7 +277,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
 /// Opens the admin socket. A path that is wrong is told at a start by whoever started it; all else is tried again by the
 /// loop, as players can be served meanwhile.
 fn open_admin(config: &Config, is_recovery: bool) -> Result<Option<AdminSocket>, BindError> {
-    let Accessory::At(path) = &config.listen.admin else { return Ok(None) };
+    let Endpoint::At(path) = &config.listen.admin else { return Ok(None) };
     match AdminSocket::bind(path, LOCK_TIMEOUT) {
         Ok(admin) => Ok(Some(admin)),
         Err(error) if is_recovery || error.is_passing() => Ok(None),

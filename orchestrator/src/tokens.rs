@@ -3,7 +3,7 @@
 use matchmaker::{ConnectionId, GameId};
 use mio::Token;
 
-use crate::admin::socket::CONVERSATIONS_MAX;
+use crate::operators::socket::CONVERSATIONS_MAX;
 
 const KIND_SHIFT: u32 = 62;
 const ID_MASK: u64 = (1 << KIND_SHIFT) - 1;

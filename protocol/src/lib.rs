@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod admin;
 pub mod arena;
 pub mod control;
 pub mod datagram;

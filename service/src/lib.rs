@@ -2,14 +2,16 @@
 //!
 //! [`start`] cleans up what a process inherited, [`signals`] turns signals into input of a loop, and [`logging`] writes
 //! the log without ever blocking. [`notify`] and [`store`] speak the service manager's protocol (sd_notify(3),
-//! sd_listen_fds(3)); the keeper answers in the same protocol where there is no systemd. [`clock`] has the time that
-//! survives an upgrade, [`units`] shows durations to people.
+//! sd_listen_fds(3)); the keeper answers in the same protocol where there is no systemd. [`endpoint`] knows the
+//! default locations of optional listeners. [`clock`] has the time that survives an upgrade, [`units`] shows durations
+//! to people.
 //!
 //! Nothing here knows the daemon.
 
 #![forbid(unsafe_code)]
 
 pub mod clock;
+pub mod endpoint;
 pub mod logging;
 pub mod notify;
 pub mod signals;

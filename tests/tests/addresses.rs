@@ -293,7 +293,7 @@ fn what_is_not_there_yet_is_taken_up_later() {
     muster.log().wait_for(&["WARN", "no HTTP: cannot serve HTTP on 192.0.2.1:0"]);
     assigned(&muster, "echo");
     std::fs::create_dir(path.parent().unwrap()).unwrap();
-    muster.log().wait_for(&["the admin socket is there now"]);
+    muster.log().wait_for(&["the admin socket is open now"]);
     assert!(muster.operate(&["status"]).is_ok());
     assert_eq!(muster.log().lines_with(&["no admin socket:"]).len(), 1);
 }

@@ -31,11 +31,11 @@ fn who_waits_is_shown_without_keys_and_may_be_kicked() {
     assert!(!players.to_string().contains("resume"), "{players}");
     let number = player["player"].as_str().unwrap();
     let told = muster.operate(&["kick", number]).unwrap();
-    assert!(told.contains("is out") && !told.contains('\u{1b}'), "{told}");
+    assert!(told.contains("removed player") && !told.contains('\u{1b}'), "{told}");
     assert_eq!(evicted_because(&mut eve), "kicked");
     let refused = muster.operate(&["kick", number]).unwrap_err();
-    assert!(refused.contains("does not wait"), "{refused}");
-    assert_eq!(muster.operate(&["players"]).unwrap(), "nobody waits\n");
+    assert!(refused.contains("is not waiting"), "{refused}");
+    assert_eq!(muster.operate(&["players"]).unwrap(), "no players waiting\n");
 }
 
 #[test]
@@ -51,9 +51,9 @@ fn a_game_is_shown_and_ended() {
         assert!(ended["ended"]["exit"].is_object() && ended["living"].is_null(), "{ended}");
     }
     let refused = muster.operate(&["kill", "99"]).unwrap_err();
-    assert!(refused.contains("game 99 does not live"), "{refused}");
+    assert!(refused.contains("game 99 is not running"), "{refused}");
     let refused = muster.operate(&["game", "99"]).unwrap_err();
-    assert!(refused.contains("nothing is known of game 99"), "{refused}");
+    assert!(refused.contains("game 99 is unknown"), "{refused}");
 }
 
 #[test]
@@ -67,7 +67,7 @@ fn a_drain_is_taken_back_or_waited_for() {
     let mut wait = Command::new(binary("muster"));
     wait.args(["drain", "--wait", "--admin"]).arg(muster.directory().join("admin.sock"));
     let mut wait = wait.stdout(Stdio::null()).spawn().unwrap();
-    muster.log().wait_for_count(2, &["draining, as an operator asked"]);
+    muster.log().wait_for_count(2, &["draining, as requested by an operator"]);
     muster.order(playing.port, "exit 0");
     muster.order(again.port, "exit 0");
     assert!(muster.wait_for_exit().success());
@@ -79,7 +79,7 @@ fn wait_for_drain(muster: &Muster) -> Child {
     let mut wait = Command::new(binary("muster"));
     wait.args(["drain", "--wait", "--admin"]).arg(muster.directory().join("admin.sock"));
     let wait = wait.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap();
-    muster.log().wait_for(&["draining, as an operator asked"]);
+    muster.log().wait_for(&["draining, as requested by an operator"]);
     wait
 }
 
@@ -100,7 +100,7 @@ fn who_waits_for_a_drain_hears_that_it_was_taken_back() {
     let output = wait.wait_with_output().unwrap();
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(1), "{words}");
-    assert!(words.contains("the drain was taken back"), "{words}");
+    assert!(words.contains("the drain was cancelled"), "{words}");
 }
 
 /// A daemon that crashes while it drains is no drained one, and the one that comes back drains on.

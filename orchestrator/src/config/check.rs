@@ -9,11 +9,12 @@ use std::time::Duration;
 
 use launcher::DEFAULT_FIRST_USER;
 use log::LevelFilter;
+use service::endpoint::Endpoint;
 use toml::Spanned;
 
 use super::positions::{Positions, position};
 use super::raw::{self, Key};
-use super::{Accessory, Config, ConfigError, Limits, Listen, Mode, OFF, Ports, Reports, Shutdown};
+use super::{Config, ConfigError, Limits, Listen, Mode, Ports, Reports, Shutdown};
 use crate::address::{self, Prefix};
 
 /// What is played when nothing is configured.
@@ -123,7 +124,7 @@ impl Checker<'_> {
         let tcp = self.socket_address("listen.tcp", &listen.tcp)?;
         Ok(Listen {
             tcp: tcp.unwrap_or_else(|| SocketAddr::from((Ipv4Addr::LOCALHOST, 7000))),
-            admin: self.kept(self.admin(&listen.admin)).unwrap_or(Accessory::Usual),
+            admin: self.kept(self.admin(&listen.admin)).unwrap_or(Endpoint::Default),
             metrics: self.metrics(&listen.metrics)?,
             proxy_from: self.prefixes("listen.proxy_from", &listen.proxy_from)?,
             bound: None,
@@ -309,20 +310,20 @@ impl Checker<'_> {
         Ok(self.kept(parsed.map_err(|_| self.wrong(key, value, problem()))))
     }
 
-    fn admin(&self, value: &Key<String>) -> Result<Accessory<PathBuf>, ConfigError> {
-        let Some(value) = value else { return Ok(Accessory::Usual) };
+    fn admin(&self, value: &Key<String>) -> Result<Endpoint<PathBuf>, ConfigError> {
+        let Some(value) = value else { return Ok(Endpoint::Default) };
         value
             .get_ref()
             .parse()
             .map_err(|problem: String| self.wrong("listen.admin", value, problem))
     }
 
-    fn metrics(&self, value: &Key<String>) -> Result<Accessory<SocketAddr>, ConfigError> {
-        if value.as_ref().is_some_and(|it| it.get_ref() == OFF) {
-            return Ok(Accessory::Off);
+    fn metrics(&self, value: &Key<String>) -> Result<Endpoint<SocketAddr>, ConfigError> {
+        if value.as_ref().is_some_and(|it| it.get_ref() == "off") {
+            return Ok(Endpoint::Off);
         }
         let address = self.socket_address("listen.metrics", value)?;
-        Ok(address.map_or(Accessory::Usual, Accessory::At))
+        Ok(address.map_or(Endpoint::Default, Endpoint::At))
     }
 
     pub(super) fn number<T>(

@@ -19,7 +19,6 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
-use std::str::FromStr;
 use std::time::Duration;
 
 use launcher::{Confinement, Contract};
@@ -28,6 +27,8 @@ use matchmaker::{ModeId, Skill};
 use protocol::Visible;
 use regex_lite::Regex;
 use serde::{Deserialize, Serialize};
+
+use service::endpoint::Endpoint;
 
 use crate::address::{self, Prefix};
 
@@ -67,9 +68,9 @@ pub(crate) struct Listen {
     /// For players. Port 0 lets the kernel choose one.
     pub(crate) tcp: SocketAddr,
     /// For operators.
-    pub(crate) admin: Accessory<PathBuf>,
+    pub(crate) admin: Endpoint<PathBuf>,
     /// For figures, over HTTP. Port 0 lets the kernel choose one.
-    pub(crate) metrics: Accessory<SocketAddr>,
+    pub(crate) metrics: Endpoint<SocketAddr>,
     /// Who passes connections on and says whose they are, in the PROXY protocol.
     pub(crate) proxy_from: Vec<Prefix>,
     /// Where the socket for players listens, once there is one: it may have been given.
@@ -86,18 +87,6 @@ impl Listen {
     pub(crate) fn is_proxy(&self, address: IpAddr) -> bool {
         self.proxy_from.iter().any(|proxies| proxies.contains(address))
     }
-}
-
-/// Where something listens that the daemon can do without.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(crate) enum Accessory<T> {
-    /// At the usual place, if that is free.
-    #[default]
-    Usual,
-    /// Nowhere.
-    Off,
-    /// Here, as soon as it can be had.
-    At(T),
 }
 
 /// The ring of UDP ports.
@@ -335,43 +324,6 @@ impl Config {
             away_per_account: self.limits.away_per_address,
             seats_per_account: self.limits.seats_per_address,
             parties_per_account: self.limits.parties_per_address,
-        }
-    }
-}
-
-impl<T> Accessory<T> {
-    /// What a flag or a variable says goes before what the file says.
-    pub(crate) fn or(self, other: Self) -> Self {
-        match self {
-            Self::Usual => other,
-            Self::Off | Self::At(_) => self,
-        }
-    }
-}
-
-/// The word that turns an accessory off. A file of this name is written `./off`.
-const OFF: &str = "off";
-
-impl FromStr for Accessory<PathBuf> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        match text {
-            OFF => Ok(Self::Off),
-            "" => Err("must be a path, or \"off\"".to_owned()),
-            path => Ok(Self::At(path.into())),
-        }
-    }
-}
-
-impl FromStr for Accessory<SocketAddr> {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let problem = || format!("must be an address and port, or \"off\", is \"{text}\"");
-        match text {
-            OFF => Ok(Self::Off),
-            address => address.parse().map(Self::At).map_err(|_| problem()),
         }
     }
 }

@@ -10,6 +10,7 @@ use std::time::{Duration, SystemTime};
 use matchmaker::{Action, Event, Exit, GameId, GameStage, MatchId, ModeId};
 use process::Ended;
 use protocol::Seat;
+use protocol::admin::{ExitWord, Report, ReportedPlayer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
@@ -20,63 +21,6 @@ const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 
 /// The reports that are handed over to another program, in bytes: it writes and reads them in some milliseconds.
 const SAVED_BYTES_MAX: usize = 1024 * 1024;
-
-/// What a player in a report takes besides the name.
-const PLAYER_BYTES: usize = size_of::<Player>();
-
-/// The end of a game, as operators see it.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Report {
-    /// Counts the games that ended, from 1.
-    pub(crate) number: u64,
-    /// When, by the wall clock: RFC 3339, in UTC.
-    pub(crate) ended_at: String,
-    pub(crate) game: String,
-    pub(crate) mode: String,
-    /// What was played, if its players were told of the game.
-    #[serde(rename = "match")]
-    pub(crate) match_id: Option<String>,
-    pub(crate) pid: i32,
-    pub(crate) port: u16,
-    pub(crate) exit: ExitWord,
-    /// The key of the configuration whose limit ended it, if one did and is known.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) limit: Option<String>,
-    /// From the order to launch it.
-    pub(crate) lived_ms: u64,
-    /// Time on the processor in its own code, its reaped children included.
-    pub(crate) cpu_user_us: u64,
-    /// The same in the kernel.
-    pub(crate) cpu_system_us: u64,
-    /// The most memory it ever had resident.
-    pub(crate) memory_peak_kib: u64,
-    /// By slot.
-    pub(crate) players: Vec<Player>,
-    /// Whether the game says who joined. One with `contract = "plain"` says nothing.
-    #[serde(default = "yes")]
-    pub(crate) joined_known: bool,
-    /// The result's own fields, as the game said them.
-    pub(crate) result: Option<Box<RawValue>>,
-}
-
-/// A player of a match that is over.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Player {
-    pub(crate) slot: usize,
-    pub(crate) name: String,
-    /// Whether the game said that it came.
-    pub(crate) joined: bool,
-}
-
-/// How a process ended: `{"status":0}` or `{"signal":9}`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub(crate) enum ExitWord {
-    Status(i32),
-    Signal(i32),
-    /// Nobody saw it: the daemon was not there.
-    Unknown,
-}
 
 /// A game that was ordered and has not ended.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -260,7 +204,8 @@ impl Reports {
         self.ended += 1;
         // Players who were never told of the game are not its players.
         let names = if ending.match_id.is_some() { draft.names } else { Vec::new() };
-        let player = |(slot, name)| Player { slot, name, joined: ending.joined.contains(&slot) };
+        let player =
+            |(slot, name)| ReportedPlayer { slot, name, joined: ending.joined.contains(&slot) };
         Some(Report {
             number: self.ended,
             ended_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
@@ -314,30 +259,6 @@ impl Reports {
     pub(crate) fn ended(&self) -> u64 {
         self.ended
     }
-}
-
-impl Report {
-    /// The memory that it takes, about.
-    pub(crate) fn bytes(&self) -> usize {
-        let names: usize = self.players.iter().map(|it| it.name.len() + PLAYER_BYTES).sum();
-        let result = self.result.as_ref().map_or(0, |result| result.get().len());
-        size_of::<Self>() + names + result + self.mode.len()
-    }
-}
-
-impl std::fmt::Display for ExitWord {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match *self {
-            Self::Status(status) => Exit::Status(status).fmt(f),
-            Self::Signal(signal) => Exit::Signal(signal).fmt(f),
-            Self::Unknown => Exit::Unknown.fmt(f),
-        }
-    }
-}
-
-/// What reports mean that an earlier version wrote.
-const fn yes() -> bool {
-    true
 }
 
 fn millis(duration: Duration) -> u64 {

@@ -21,11 +21,11 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::exec::{Program, write_down};
 use super::snapshot::State;
-use crate::admin::socket::Asker;
 use crate::clock::Instant;
 use crate::games::processes;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
+use crate::operators::socket::PendingReply;
 use crate::store;
 use crate::units::Span;
 
@@ -54,7 +54,7 @@ pub(crate) enum Aim {
 pub(crate) struct Preflight {
     pub(crate) aim: Aim,
     pub(crate) program: Program,
-    pub(crate) asked_by: Option<Asker>,
+    pub(crate) asked_by: Option<PendingReply>,
     events: Receiver<Event>,
     held: Option<Sender<()>>,
     pid: Option<i32>,
@@ -85,7 +85,7 @@ impl Preflight {
     pub(crate) fn begin(
         aim: Aim,
         program: Program,
-        asked_by: Option<Asker>,
+        asked_by: Option<PendingReply>,
         state: State,
         brain: Matchmaker,
         waker: Arc<Waker>,

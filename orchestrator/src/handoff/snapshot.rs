@@ -19,11 +19,11 @@ use serde::{Deserialize, Serialize};
 
 use super::descriptors::{FORMAT, StateError};
 use super::journal;
-use crate::admin::socket;
 use crate::clock::Instant;
 use crate::config::{Config, Places};
 use crate::games::{keys, launcher, processes, reports, templates};
 use crate::lookup::Resolved;
+use crate::operators::socket;
 use crate::players::connections;
 
 /// All that another process needs to go on, but for the brain.
@@ -61,7 +61,7 @@ pub(crate) struct State {
     pub(crate) resolved: Option<Resolved>,
     /// The operator who asked for this upgrade.
     #[serde(default)]
-    pub(crate) asked_by: Option<socket::Asker>,
+    pub(crate) asked_by: Option<socket::PendingReply>,
 }
 
 /// Just enough of a state to see whether the rest can be read.

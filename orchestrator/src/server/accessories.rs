@@ -1,19 +1,26 @@
-//! What the daemon can do without: the admin socket and HTTP. Where one cannot be had now, players are served all the same,
-//! the operator is told once, and it is tried again until it works.
+//! The admin socket and HTTP, which the daemon can run without. While one cannot be opened, players are served; the log
+//! has one warning, and the daemon retries until it works.
+//!
+//! Without a setting both are at their default locations if these are free; if not, the daemon runs without, with one
+//! line in the log.
 
 use std::io;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
 
+use service::endpoint::{Endpoint, default_admin_socket};
+
 use super::Server;
-use crate::accessories;
-use crate::admin::socket::{AdminSocket, BindError};
 use crate::backoff::Backoff;
 use crate::clock::Instant;
-use crate::config::Accessory;
-use crate::http::{Door, Http};
+use crate::operators::http::{Http, HttpListener};
+use crate::operators::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
 
-/// When each of them is tried again.
+/// HTTP is served here unless `listen.metrics` is set.
+const DEFAULT_HTTP: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9107);
+
+/// The retries of each.
 #[derive(Debug, Default)]
 pub(super) struct Accessories {
     admin: Backoff,
@@ -21,7 +28,7 @@ pub(super) struct Accessories {
 }
 
 impl Server {
-    /// Opens what is configured and is not there, if it is time.
+    /// Opens what is configured and not open, when a try is due.
     pub(super) fn open_accessories(&mut self, is_start: bool) {
         let now = Instant::now();
         if self.admin.is_none() && (is_start || self.accessories.admin.take_due(now)) {
@@ -30,11 +37,11 @@ impl Server {
                 Ok(admin) => {
                     self.admin = admin;
                     if self.accessories.admin.succeed() {
-                        log::info!("the admin socket is there now");
+                        log::info!("the admin socket is open now");
                     }
                 }
                 Err(error) if self.accessories.admin.fail(now) => {
-                    log::warn!("no admin socket: {error}; trying again until it works");
+                    log::warn!("no admin socket: {error}; retrying until it works");
                 }
                 Err(error) => log::debug!("no admin socket yet: {error}"),
             }
@@ -47,7 +54,7 @@ impl Server {
                     self.accessories.http.succeed();
                 }
                 Err(error) if self.accessories.http.fail(now) => {
-                    log::warn!("no HTTP: {error}; trying again until it works");
+                    log::warn!("no HTTP: {error}; retrying until it works");
                 }
                 Err(error) => log::debug!("no HTTP yet: {error}"),
             }
@@ -61,10 +68,10 @@ impl Server {
 
     fn open_admin(&self, is_start: bool) -> Result<Option<AdminSocket>, BindError> {
         let mut admin = match &self.config.listen.admin {
-            // The loop waits for nobody who holds the directory locked.
-            Accessory::At(path) => Some(AdminSocket::bind(path, Duration::ZERO)?),
-            Accessory::Usual if is_start => accessories::usual_admin(),
-            Accessory::Usual | Accessory::Off => None,
+            // The loop does not wait for another process that holds the lock.
+            Endpoint::At(path) => Some(AdminSocket::bind(path, Duration::ZERO)?),
+            Endpoint::Default if is_start => default_admin(),
+            Endpoint::Default | Endpoint::Off => None,
         };
         if let Some(admin) = &mut admin {
             admin.register(self.poll.registry()).map_err(BindError::Watch)?;
@@ -73,8 +80,8 @@ impl Server {
     }
 
     fn open_http(&self, is_start: bool) -> Result<Option<Http>, String> {
-        let door = match self.config.listen.metrics {
-            Accessory::At(address) => Some(Door::bind(address).map_err(|error| {
+        let listener = match self.config.listen.metrics {
+            Endpoint::At(address) => Some(HttpListener::bind(address).map_err(|error| {
                 let why = match error.kind() {
                     io::ErrorKind::AddrInUse => "; another program listens there",
                     io::ErrorKind::AddrNotAvailable => "; the address is not this machine's now",
@@ -82,10 +89,31 @@ impl Server {
                 };
                 format!("cannot serve HTTP on {address}, listen.metrics: {error}{why}")
             })?),
-            Accessory::Usual if is_start => accessories::usual_metrics(),
-            Accessory::Usual | Accessory::Off => None,
+            Endpoint::Default if is_start => default_http(),
+            Endpoint::Default | Endpoint::Off => None,
         };
-        let opened = door.map(|door| door.open(Arc::clone(&self.waker))).transpose();
+        let opened = listener.map(|listener| listener.open(Arc::clone(&self.waker))).transpose();
         opened.map_err(|error| format!("cannot serve it: {error}"))
     }
+}
+
+/// Opens the admin socket at its default location, if it is free.
+fn default_admin() -> Option<AdminSocket> {
+    let without = |why: &dyn std::fmt::Display| {
+        log::info!("no admin socket (listen.admin or --admin sets one): {why}");
+    };
+    let path = default_admin_socket().inspect_err(|why| without(why)).ok()?;
+    let socket = AdminSocket::bind(&path, LOCK_TIMEOUT).inspect_err(|error| without(error)).ok()?;
+    log::info!("serving operators admin={}", path.display());
+    Some(socket)
+}
+
+/// Opens the HTTP listener at its default address, if it is free.
+fn default_http() -> Option<HttpListener> {
+    let without = |error: &io::Error| {
+        log::info!(
+            "no HTTP (listen.metrics or --metrics sets an address): cannot listen on {DEFAULT_HTTP}: {error}"
+        );
+    };
+    HttpListener::bind(DEFAULT_HTTP).inspect_err(without).ok()
 }

@@ -3,17 +3,18 @@
 use std::time::Duration;
 
 use log::LevelFilter;
-use matchmaker::{GameId, Input, ModeId, PlayerId};
+use matchmaker::{GameId, GameStage, Input, ModeId, PlayerId, PortPlace};
 use serde::Serialize;
 
 use super::Server;
-use crate::admin::socket::{Asker, CONVERSATIONS_MAX};
-use crate::admin::{
-    Done, END, Games, LivingGame, OneGame, PORT_LETTERS, Players, PortStatus, QueueStatus, Refusal,
-    ReportStatus, Request, Status, TemplateStatus, Turns, WaitingPlayer, Watch,
-};
-use crate::games::reports::{Draft, Report};
+use crate::games::reports::Draft;
 use crate::logging;
+use crate::operators::socket::{CONVERSATIONS_MAX, PendingReply};
+use protocol::admin::{
+    Done, GamePhase, Games, ID_END, LivingGame, LoopStats, OneGame, Players, PortState, PortStatus,
+    QueueStatus, Refusal, Report, ReportStatus, Request, Status, TemplateStatus, WaitingPlayer,
+    Watch,
+};
 
 /// A page of games is full when it has so many bytes, about: less than the loop needs a millisecond for.
 const PAGE_BYTES: usize = 128 * 1024;
@@ -22,7 +23,7 @@ const PAGE_BYTES: usize = 128 * 1024;
 const PAGE_PLAYERS: usize = 512;
 
 /// The levels of the log.
-const LEVELS: &str = "off, error, warn, info, debug and trace";
+const LEVELS: &str = "off, error, warn, info, debug or trace";
 
 /// What a living game takes of a page, besides names.
 const LIVING_BYTES: usize = 256;
@@ -36,7 +37,7 @@ impl Server {
         for place in 0..CONVERSATIONS_MAX {
             let Some(request) = admin.next_request(place, &mut self.chunk) else { continue };
             let answer = match request {
-                Ok(line) => self.answer_operator(&line, || admin.promise(place)),
+                Ok(line) => self.answer_operator(&line, || admin.defer_reply(place)),
                 Err(error) => Some(refusal(error)),
             };
             if let Some(answer) = answer {
@@ -50,13 +51,15 @@ impl Server {
     fn answer_operator(
         &mut self,
         line: &[u8],
-        promise: impl FnOnce() -> Option<Asker>,
+        promise: impl FnOnce() -> Option<PendingReply>,
     ) -> Option<String> {
         Some(match serde_json::from_slice(line) {
             Ok(Request::Games { last, before, from }) => json(&self.games_page(last, before, from)),
             Ok(Request::Game { game }) => match self.one_game(GameId(game)) {
                 Some(found) => json(&found),
-                None => refusal(format!("nothing is known of game {game}, living or reported")),
+                None => refusal(format!(
+                    "game {game} is unknown: it is not running, and no report of it is kept"
+                )),
             },
             Ok(Request::Players { from }) => json(&self.players_page(PlayerId(from))),
             Ok(Request::Log { level }) => done(set_log_level(&level)),
@@ -77,7 +80,7 @@ impl Server {
                 status.watch = watch.then(|| self.watch());
                 let status = json(&status);
                 if reset_turns {
-                    self.turns = Turns::default();
+                    self.loop_stats = LoopStats::default();
                 }
                 status
             }
@@ -112,7 +115,7 @@ impl Server {
                     last: last - page.ended.len(),
                     before: report.number + 1,
                     // After all living games.
-                    from: END,
+                    from: ID_END,
                 });
                 return page;
             }
@@ -127,7 +130,7 @@ impl Server {
             game: game.to_string(),
             mode: self.config.modes[draft.mode.0].name.clone(),
             match_id: draft.match_id.map(|id| id.to_string()),
-            phase: draft.phase,
+            phase: phase(draft.phase),
             pid: self.games.get(game).map(|game| game.pid),
             port: draft.port,
             age_ms: millis(self.now.saturating_duration_since(draft.ordered)),
@@ -157,7 +160,7 @@ impl Server {
             launcher: self.launcher.pid(),
             templates: self.templates.living().into_iter().map(template).collect(),
             reports: ReportStatus { ended: self.reports.ended(), kept, bytes },
-            turns: self.turns,
+            turns: self.loop_stats,
             matches_assigned: self.counts.modes.iter().map(|mode| mode.matches_assigned).sum(),
             watch: None,
         }
@@ -182,24 +185,32 @@ impl Server {
     /// What only who watches wants to know.
     fn watch(&self) -> Watch {
         let first = *self.config.ports.range.start();
-        let mut letters = vec![PORT_LETTERS[0].0; self.config.ports.range.len()];
-        let mut set = |port: u16, word: &str| {
-            let letter = PORT_LETTERS.iter().find(|(_, it)| *it == word);
-            let slot = letters.get_mut(usize::from(port.saturating_sub(first)));
-            if let (Some(slot), Some((letter, _))) = (slot, letter) {
-                *slot = *letter;
+        let mut states = vec![PortState::Free; self.config.ports.range.len()];
+        let mut set = |port: u16, state: PortState| {
+            if let Some(slot) = states.get_mut(usize::from(port.saturating_sub(first))) {
+                *slot = state;
             }
         };
-        self.brain.ports_taken().for_each(|(port, place)| set(port, place.word()));
-        self.brain.games_figures().for_each(|game| set(game.port, game.stage.word()));
-        Watch { ports: letters.into_iter().collect(), events: logging::recent() }
+        for (port, place) in self.brain.ports_taken() {
+            match place {
+                PortPlace::Resting => set(port, PortState::Quarantined),
+                PortPlace::Busy => set(port, PortState::Busy),
+                // Leased ones follow with the phases of their games.
+                PortPlace::Free | PortPlace::Leased => {}
+            }
+        }
+        self.brain
+            .games_figures()
+            .for_each(|game| set(game.port, PortState::Leased(phase(game.stage))));
+        let ports = states.iter().map(|state| state.letter()).collect();
+        Watch { ports, events: logging::recent() }
     }
 
     fn one_game(&self, game: GameId) -> Option<OneGame<&Report>> {
         let living = self.reports.living(game).next().filter(|(id, _)| *id == game);
         let living = living.map(|(game, draft)| self.living_game(game, draft));
         let name = game.to_string();
-        let ended = self.reports.newest(END).find(|report| report.game == name);
+        let ended = self.reports.newest(ID_END).find(|report| report.game == name);
         (living.is_some() || ended.is_some()).then_some(OneGame { living, ended })
     }
 
@@ -224,35 +235,37 @@ impl Server {
 
     fn undrain_as_asked(&mut self) -> Result<String, String> {
         if self.brain.is_serving() {
-            return Ok("players are taken in already".to_owned());
+            return Ok("players are accepted already".to_owned());
         }
         if self.stop_was_asked {
-            return Err("a signal told the daemon to stop, which cannot be taken back".to_owned());
+            return Err("a signal stops the daemon, which cannot be cancelled".to_owned());
         }
-        log::info!("taking players in again, as an operator asked");
+        log::info!("accepting players again, as requested by an operator");
         self.tell_brain(Input::Undrain);
         match self.brain.is_serving() {
-            true => Ok("players are taken in again".to_owned()),
-            false => Err("no game is left already: the daemon ends".to_owned()),
+            true => Ok("players are accepted again".to_owned()),
+            false => Err("no game is left: the daemon exits".to_owned()),
         }
     }
 
     fn kick(&mut self, player: PlayerId) -> Result<String, String> {
         let found = self.brain.players_figures(player).next().filter(|it| it.player == player);
         let Some(name) = found.map(|it| it.name.to_owned()) else {
-            return Err(format!("player {player} does not wait; `muster players` shows who does"));
+            return Err(format!(
+                "player {player} is not waiting; `muster players` lists waiting players"
+            ));
         };
         log::info!("player kicked player={player}");
         self.tell_brain(Input::Kick { player });
-        Ok(format!("player {player}, {name}, is out"))
+        Ok(format!("removed player {player} ({name})"))
     }
 
     fn end_game(&mut self, game: GameId, now: bool) -> Result<String, String> {
         if self.reports.living(game).next().is_none_or(|(id, _)| id != game) {
-            return Err(format!("game {game} does not live; `muster games` shows which do"));
+            return Err(format!("game {game} is not running; `muster games` lists running games"));
         }
         self.tell_brain(Input::EndGame { game, now });
-        let how = if now { "is killed" } else { "is told to stop" };
+        let how = if now { "is being killed" } else { "is being stopped" };
         Ok(format!("game {game} {how}"))
     }
 
@@ -261,24 +274,35 @@ impl Server {
         if !self.brain.is_serving() {
             return Ok("draining already".to_owned());
         }
-        log::info!("draining, as an operator asked");
+        log::info!("draining, as requested by an operator");
         self.tell_brain(Input::Drain);
         // Games without players are stopped at once, and hold nobody up.
         let played = |(_, draft): (GameId, &Draft)| draft.match_id.is_some();
         Ok(match self.reports.living(GameId(0)).any(played) {
             true => "draining: no new players; the daemon exits when its games have ended",
-            false => "draining: no game is played, so the daemon exits now",
+            false => "draining: no game has players, so the daemon exits now",
         }
         .to_owned())
     }
 }
 
+/// The phase of a game in the admin contract.
+const fn phase(stage: GameStage) -> GamePhase {
+    match stage {
+        GameStage::Launching => GamePhase::Launching,
+        GameStage::Warm => GamePhase::Warm,
+        GameStage::Starting => GamePhase::Starting,
+        GameStage::Running => GamePhase::Running,
+        GameStage::Stopping => GamePhase::Stopping,
+    }
+}
+
 fn set_log_level(level: &str) -> Result<String, String> {
     let parsed: Result<LevelFilter, _> = level.parse();
-    let parsed = parsed.map_err(|_| format!("\"{level}\" is none of {LEVELS}"))?;
-    log::info!("logging at level {parsed} from here on");
+    let parsed = parsed.map_err(|_| format!("\"{level}\" is not a level: {LEVELS}"))?;
+    log::info!("the log level is {parsed} now");
     logging::set_level(parsed);
-    Ok(format!("logging at level {}", parsed.as_str().to_lowercase()))
+    Ok(format!("the log level is {} now", parsed.as_str().to_lowercase()))
 }
 
 fn done(outcome: Result<String, String>) -> String {

@@ -9,8 +9,8 @@ use protocol::Secret;
 use serde_json::Value;
 
 use super::Server;
-use crate::admin::Refusal;
-use crate::admin::socket::Asker;
+use crate::operators::socket::PendingReply;
+use protocol::admin::Refusal;
 
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
@@ -20,7 +20,7 @@ const HIDDEN_PARTS: [&str; 2] = ["sessions", "parties"];
 
 /// A dump that is being written.
 pub(super) struct Dump {
-    asked_by: Option<Asker>,
+    asked_by: Option<PendingReply>,
     written: Receiver<String>,
 }
 
@@ -29,7 +29,7 @@ impl Server {
     ///
     /// # Errors
     /// When it cannot be.
-    pub(super) fn begin_dump(&mut self, asked_by: Option<Asker>) -> Result<(), String> {
+    pub(super) fn begin_dump(&mut self, asked_by: Option<PendingReply>) -> Result<(), String> {
         if self.dump.is_some() {
             return Err("another dump is under way".to_owned());
         }
@@ -52,7 +52,7 @@ impl Server {
         let error = "another program goes on; ask that one".to_owned();
         let refusal = serde_json::to_string(&Refusal { error }).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
-            admin.keep_promise(asker, &refusal);
+            admin.send_deferred(asker, &refusal);
         }
     }
 
@@ -69,7 +69,7 @@ impl Server {
         };
         let asked_by = self.dump.take().and_then(|dump| dump.asked_by);
         if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
-            admin.keep_promise(asker, &text);
+            admin.send_deferred(asker, &text);
         }
     }
 }

@@ -6,7 +6,7 @@ use matchmaker::{Action, Event, GameId, GameStage, LaunchFault, MatchEnd, ModeId
 
 use super::Server;
 use crate::games::reports::Draft;
-use crate::metrics::{
+use crate::operators::metrics::{
     ExitCause, FailedLaunch, GAMES_MAX, GameNow, GameSource, ModeNow, Snapshot, fault_index,
 };
 

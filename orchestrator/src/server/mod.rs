@@ -39,8 +39,6 @@ use protocol::Reply;
 
 use self::accessories::Accessories;
 use crate::activation;
-use crate::admin::Turns;
-use crate::admin::socket::AdminSocket;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::keys::Doors;
@@ -50,11 +48,12 @@ use crate::games::reports::Reports;
 use crate::games::templates::Templates;
 use crate::handoff::journal::Journal;
 use crate::handoff::preflight::Preflight;
-use crate::http::Http;
 use crate::logging;
 use crate::lookup::Lookup;
-use crate::metrics::Counts;
 use crate::notify::Notifier;
+use crate::operators::http::Http;
+use crate::operators::metrics::Counts;
+use crate::operators::socket::AdminSocket;
 use crate::players::connection::READ_CHUNK;
 use crate::players::connections::Clients;
 use crate::players::listener::Listener;
@@ -63,6 +62,7 @@ use crate::seldom::Seldom;
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::tokens::{self, Source};
+use protocol::admin::LoopStats;
 
 pub(crate) use recover::Back;
 pub(crate) use talk::RETRY_MS;
@@ -89,7 +89,7 @@ pub(crate) struct Server {
     secrets: Secrets,
     signals: Signals,
     reports: Reports,
-    turns: Turns,
+    loop_stats: LoopStats,
     counts: Counts,
     /// Where it is configured.
     http: Option<Http>,
@@ -218,7 +218,7 @@ impl Server {
             secrets: Secrets::default(),
             signals,
             reports: parts.reports,
-            turns: Turns::default(),
+            loop_stats: LoopStats::default(),
             counts: Counts::new(config.modes.len()),
             http: None,
             accessories: Accessories::default(),
@@ -287,7 +287,7 @@ impl Server {
             self.look_after_journal();
             self.tell_manager();
             let took = self.now.elapsed();
-            self.turns.note(took);
+            self.loop_stats.note(took);
             self.counts.turns.observe(took);
         }
         self.say_goodbye();

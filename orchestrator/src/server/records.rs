@@ -5,8 +5,10 @@ use std::time::Duration;
 use launcher::Contract;
 use matchmaker::{Action, Event, GameId};
 
+use protocol::admin::{Report, ReportedPlayer};
+
 use super::Server;
-use crate::games::reports::{Ending, Player, Report};
+use crate::games::reports::Ending;
 use crate::units::Span;
 
 impl Server {
@@ -55,7 +57,7 @@ fn log_end(report: &Report, lived: Duration) {
         Some(_) => log::Level::Info,
         None => log::Level::Debug,
     };
-    let slots = |player: &Player| player.joined.then(|| player.slot.to_string());
+    let slots = |player: &ReportedPlayer| player.joined.then(|| player.slot.to_string());
     let joined: Vec<String> = report.players.iter().filter_map(slots).collect();
     let joined = match report.joined_known {
         false => "unknown".to_owned(),

@@ -18,7 +18,6 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
 use super::{Parts, Server, names};
-use crate::admin::socket::AdminSocket;
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::keys::Doors;
@@ -28,6 +27,7 @@ use crate::games::reports::Reports;
 use crate::games::templates::Templates;
 use crate::handoff::descriptors::FORMAT;
 use crate::handoff::journal::{self, Damage, Found, Journal, NAMES, Played, Record, Snapshot};
+use crate::operators::socket::AdminSocket;
 use crate::players::connections::Clients;
 use crate::players::listener::Listener;
 use crate::signals::Signals;

@@ -3,9 +3,9 @@
 use matchmaker::Input;
 
 use super::{Server, talk};
-use crate::admin::Done;
 use crate::config::{Config, Listen, Warning};
 use crate::{logging, users};
+use protocol::admin::Done;
 
 /// Reads the configuration as the daemon did at its start.
 pub(crate) type Source = Box<dyn Fn() -> Result<Config, String>>;

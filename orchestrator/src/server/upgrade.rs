@@ -9,8 +9,6 @@ use matchmaker::ConnectionId;
 use mio::{Poll, Waker};
 
 use super::{Parts, Server, names};
-use crate::admin::socket::{AdminSocket, Asker};
-use crate::admin::{Done, Refusal, Upgraded};
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::keys::Doors;
@@ -23,12 +21,14 @@ use crate::handoff::exec::Program;
 use crate::handoff::journal::Journal;
 use crate::handoff::preflight::{Aim, Preflight, Step};
 use crate::handoff::snapshot::{Halves, State, read_brain, side_by_side};
+use crate::operators::socket::{AdminSocket, PendingReply};
 use crate::players::connections::Clients;
 use crate::players::listener::Listener;
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::tokens;
 use crate::units::Span;
+use protocol::admin::{Done, Refusal, Upgraded};
 
 /// This program's version.
 const VERSION: &str = env!("CARGO_PKG_VERSION");
@@ -40,7 +40,7 @@ const STORE_WAIT_MAX: Duration = Duration::from_secs(2);
 pub(super) struct Due {
     aim: Aim,
     program: Program,
-    asked_by: Option<Asker>,
+    asked_by: Option<PendingReply>,
     /// How long it waits for the store to take what it had no room for.
     wait_until: Instant,
 }
@@ -53,7 +53,7 @@ impl Server {
     pub(super) fn begin_upgrade(
         &mut self,
         binary: Option<PathBuf>,
-        asked_by: Option<Asker>,
+        asked_by: Option<PendingReply>,
     ) -> Result<(), String> {
         self.begin_preflight(Aim::Execute, binary, asked_by)
     }
@@ -62,7 +62,7 @@ impl Server {
     ///
     /// # Errors
     /// Why it cannot even be tried.
-    pub(super) fn begin_handover(&mut self, asked_by: Option<Asker>) -> Result<(), String> {
+    pub(super) fn begin_handover(&mut self, asked_by: Option<PendingReply>) -> Result<(), String> {
         if self.stop_was_asked {
             return Err("a signal told the daemon to stop".to_owned());
         }
@@ -78,7 +78,7 @@ impl Server {
         &mut self,
         aim: Aim,
         binary: Option<PathBuf>,
-        asked_by: Option<Asker>,
+        asked_by: Option<PendingReply>,
     ) -> Result<(), String> {
         if self.preflight.is_some() || self.upgrade_due.is_some() {
             return Err("another upgrade is under way".to_owned());
@@ -129,13 +129,13 @@ impl Server {
         }
     }
 
-    fn refuse_upgrade(&mut self, program: &Program, asked_by: Option<Asker>, reason: &str) {
+    fn refuse_upgrade(&mut self, program: &Program, asked_by: Option<PendingReply>, reason: &str) {
         let binary = program.path.display();
         log::error!("upgrade refused binary={binary}: {reason}");
         let error = format!("{binary} is not fit to go on: {reason}");
         let refusal = serde_json::to_string(&Refusal { error }).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
-            admin.keep_promise(asker, &refusal);
+            admin.send_deferred(asker, &refusal);
         }
     }
 
@@ -167,20 +167,20 @@ impl Server {
     }
 
     /// Ends without a word to players and games: their connections are lost, and they come back to the next daemon.
-    fn hand_over(&mut self, asked_by: Option<Asker>) -> ! {
+    fn hand_over(&mut self, asked_by: Option<PendingReply>) -> ! {
         self.note_handover();
         log::info!("handed over games={}; the next daemon goes on", self.games.living_count());
         let done =
             Done { done: "handed over: the next daemon goes on".to_owned(), warnings: Vec::new() };
         let answer = serde_json::to_string(&done).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut self.admin, asked_by) {
-            admin.keep_promise(asker, &answer);
+            admin.send_deferred(asker, &answer);
         }
         // Not by way of main: nothing that the games work in is to be taken away.
         std::process::exit(service::HANDED_OVER)
     }
 
-    fn write_down(&self, kept: &mut InheritedFds, asked_by: Option<Asker>) -> State {
+    fn write_down(&self, kept: &mut InheritedFds, asked_by: Option<PendingReply>) -> State {
         State {
             format: FORMAT,
             version: VERSION.to_owned(),
@@ -276,7 +276,7 @@ impl Server {
         );
         let answer = serde_json::to_string(&upgraded).unwrap_or_default();
         if let (Some(admin), Some(asker)) = (&mut server.admin, state.asked_by) {
-            admin.keep_promise(asker, &answer);
+            admin.send_deferred(asker, &answer);
         }
         Ok(server)
     }

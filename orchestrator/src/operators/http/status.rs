@@ -5,8 +5,8 @@ use std::time::Duration;
 use matchmaker::{GameStage, PortPlace};
 use serde::Serialize;
 
-use crate::metrics::openmetrics::Process;
-use crate::metrics::{ModeNow, Snapshot};
+use crate::operators::metrics::openmetrics::Process;
+use crate::operators::metrics::{ModeNow, Snapshot};
 
 /// The whole of it.
 #[derive(Serialize)]
@@ -83,7 +83,7 @@ pub(super) fn write(snapshot: &Snapshot, process: Process) -> String {
 fn view(snapshot: &Snapshot, process: Process) -> View<'_> {
     let modes = || snapshot.counts.modes.iter();
     let free = snapshot.ports_in(PortPlace::Free);
-    let game = |game: &crate::metrics::GameNow| Game {
+    let game = |game: &crate::operators::metrics::GameNow| Game {
         game: game.id.to_string(),
         mode: snapshot.modes.get(game.mode).map_or("", |mode| mode.name.as_str()),
         port: game.port,

@@ -1,11 +1,11 @@
-//! What a process uses, as the kernel tells it; proc(5).
+//! The CPU time and memory of a process; proc(5).
 
 use std::time::Instant;
 
-/// proc(5) counts time on the processor in these: a hundred in a second on every machine.
+/// The unit of CPU time in proc(5): a hundredth of a second on every Linux machine.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Where the time on the processor is told in `/proc/PID/stat`, after the name: utime and stime.
+/// The fields utime and stime of `/proc/PID/stat`, counted after the name.
 const TIME_FIELDS: [usize; 2] = [11, 12];
 
 /// A process at one moment.
@@ -13,14 +13,14 @@ const TIME_FIELDS: [usize; 2] = [11, 12];
 pub(super) struct Usage {
     at: Instant,
     ticks: u64,
-    /// Per cent of one processor, since it was looked at before.
+    /// Per cent of one processor, since the reading before.
     pub(super) cpu: Option<f64>,
-    /// Memory that it has resident, in bytes.
+    /// Resident memory, in bytes.
     pub(super) memory: u64,
 }
 
 impl Usage {
-    /// Looks at a process. `None`: it is gone.
+    /// Reads the usage of a process. `None`: it has ended.
     pub(super) fn of(pid: i32, before: Option<&Self>) -> Option<Self> {
         let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).ok()?;
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
@@ -51,7 +51,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_process_uses_what_the_kernel_says() {
+    fn usage_is_read_from_proc() {
         assert_eq!(ticks("7 (a) b) S 1 7 7 0 -1 0 1 2 3 4 50 7 0 0"), Some(57));
         assert_eq!(resident("Name:\tx\nVmRSS:\t    640 kB\n"), Some(640 * 1024));
         assert_eq!(resident("Name:\tx\n"), Some(0));

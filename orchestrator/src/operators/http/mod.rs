@@ -22,10 +22,10 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 
 use self::serve::Desk;
-use crate::metrics::Snapshot;
+use crate::operators::metrics::Snapshot;
 
 /// The listening socket, while nobody serves it yet.
-pub(crate) struct Door {
+pub(crate) struct HttpListener {
     listener: TcpListener,
 }
 
@@ -36,7 +36,7 @@ pub(crate) struct Http {
     waker: Arc<Waker>,
 }
 
-impl Door {
+impl HttpListener {
     /// Listens on an address. Port 0 lets the kernel choose.
     ///
     /// # Errors

@@ -20,10 +20,10 @@ use rustix::fs::{Mode, fchmod};
 use serde::{Deserialize, Serialize};
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::REQUEST_MAX;
 use crate::handoff::descriptors::{InheritedFds, StateError, take};
 use crate::handoff::text::Text;
 use crate::tokens;
+use protocol::admin::REQUEST_MAX;
 
 /// Operators who can be connected at a time.
 pub(crate) const CONVERSATIONS_MAX: usize = 8;
@@ -93,7 +93,7 @@ struct Conversation {
 
 /// An operator who was promised an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Asker {
+pub(crate) struct PendingReply {
     place: usize,
     word: u64,
 }
@@ -289,14 +289,14 @@ impl AdminSocket {
     }
 
     /// Promises an answer to who has this place, whose next request waits for it.
-    pub(crate) fn promise(&mut self, place: usize) -> Option<Asker> {
+    pub(crate) fn defer_reply(&mut self, place: usize) -> Option<PendingReply> {
         let conversation = self.conversations[place].as_mut()?;
         conversation.is_awaited = true;
-        Some(Asker { place, word: conversation.last_word })
+        Some(PendingReply { place, word: conversation.last_word })
     }
 
     /// Answers whom it was promised; nobody, if another has the place by now.
-    pub(crate) fn keep_promise(&mut self, asker: Asker, line: &str) {
+    pub(crate) fn send_deferred(&mut self, asker: PendingReply, line: &str) {
         let conversation = self.conversations.get_mut(asker.place).and_then(Option::as_mut);
         let asked = |it: &&mut Conversation| it.is_awaited && it.last_word == asker.word;
         if let Some(conversation) = conversation.filter(asked) {

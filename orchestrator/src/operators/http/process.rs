@@ -3,7 +3,7 @@
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
 
-use crate::metrics::openmetrics::Process;
+use crate::operators::metrics::openmetrics::Process;
 
 const KIB: u64 = 1024;
 const MICROS: f64 = 1e6;

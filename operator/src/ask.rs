@@ -1,4 +1,4 @@
-//! Asking a running daemon, as operators' commands do.
+//! The connection of a command to a running daemon.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
 use std::os::fd::OwnedFd;
@@ -6,38 +6,61 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use protocol::admin::{
+    Done, Games, ID_END, OneGame, Players, Refusal, Report, Request, Status, Upgraded,
+};
 use serde::de::DeserializeOwned;
 use socket2::{Domain, SockAddr, Socket, Type};
 
-use super::{Done, END, Games, OneGame, Players, Refusal, Request, Status, Upgraded};
-use crate::games::reports::Report;
+use crate::tables;
 
-/// How long a daemon may take to answer.
+/// The time that a daemon may take to answer.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// How long a daemon may take to look at another program, and to become it.
+/// The time that a daemon may take to test another program and to become it.
 const UPGRADE_TIMEOUT: Duration = Duration::from_secs(60);
 
-/// Far longer than any answer.
+/// Longer than any answer, in bytes.
 const ANSWER_MAX: u64 = 64 * 1024 * 1024;
 
 /// Why there is no answer.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum AskError {
+pub enum AskError {
+    /// No daemon accepts connections there.
     #[error("cannot connect to Muster at {}: {source}; {}", path.display(), advice(source))]
-    Connect { path: PathBuf, source: io::Error },
+    Connect {
+        /// The socket.
+        path: PathBuf,
+        /// The kernel's error.
+        source: io::Error,
+    },
+    /// None of the default sockets exists.
     #[error(
-        "no Muster is running here: there is no socket {}; start one with `muster serve`, or name the socket of one \
-         that runs: --admin PATH", either(.0)
+        "no Muster is running here: there is no socket {}; start a daemon with `muster serve`, or name the socket of \
+         a running one: --admin PATH", either(.0)
     )]
-    Nowhere(Vec<PathBuf>),
+    NoSocket(Vec<PathBuf>),
+    /// The connection failed.
     #[error("cannot {attempt} Muster at {}: {source}", path.display())]
-    Talk { attempt: &'static str, path: PathBuf, source: io::Error },
-    #[error("Muster at {} says: {error}", path.display())]
-    Refused { path: PathBuf, error: String },
+    Talk {
+        /// What was attempted.
+        attempt: &'static str,
+        /// The socket.
+        path: PathBuf,
+        /// The error.
+        source: io::Error,
+    },
+    /// The daemon refuses the request.
+    #[error("Muster at {}: {error}", path.display())]
+    Refused {
+        /// The socket.
+        path: PathBuf,
+        /// The daemon's reason.
+        error: String,
+    },
 }
 
-/// What to do about a daemon that cannot be reached.
+/// Advice about a daemon that cannot be reached.
 fn advice(error: &io::Error) -> &'static str {
     match error.kind() {
         io::ErrorKind::PermissionDenied => {
@@ -54,8 +77,9 @@ fn either(paths: &[PathBuf]) -> String {
     paths.join(" or ")
 }
 
-/// A conversation with a daemon.
-pub(crate) struct Daemon {
+/// A connection to a daemon.
+#[derive(Debug)]
+pub struct Daemon {
     path: PathBuf,
     lines: BufReader<UnixStream>,
 }
@@ -64,12 +88,12 @@ impl Daemon {
     /// Connects to the daemon whose admin socket is here.
     ///
     /// # Errors
-    /// When nobody listens there.
-    pub(crate) fn at(path: &Path) -> Result<Self, AskError> {
+    /// When no daemon listens there.
+    pub fn at(path: &Path) -> Result<Self, AskError> {
         let connect = |source| AskError::Connect { path: path.to_owned(), source };
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(connect)?;
         socket.set_read_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
-        // Of the connection, too: one that stands still has a queue at its door.
+        // Also for the connection: the queue of a hanging daemon's listener fills up.
         socket.set_write_timeout(Some(ANSWER_TIMEOUT)).map_err(connect)?;
         socket.connect(&SockAddr::unix(path).map_err(connect)?).map_err(connect)?;
         let stream = UnixStream::from(OwnedFd::from(socket));
@@ -90,42 +114,42 @@ impl Daemon {
                 daemon => return daemon,
             }
         }
-        Err(refused.unwrap_or(AskError::Nowhere(paths)))
+        Err(refused.unwrap_or(AskError::NoSocket(paths)))
     }
 
-    /// Where it listens.
+    /// Its socket.
     pub(crate) fn path(&self) -> &Path {
         &self.path
     }
 
-    /// How it is.
+    /// Its state.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When it does not answer.
     pub(crate) fn status(&mut self) -> Result<Status, AskError> {
         self.ask(&Request::Status { reset_turns: false, watch: false })
     }
 
-    /// How it is, port by port.
+    /// Its state, with every port and the last log lines.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When it does not answer.
     pub(crate) fn watch(&mut self) -> Result<Status, AskError> {
         self.ask(&Request::Status { reset_turns: false, watch: true })
     }
 
-    /// All that is known of a game.
+    /// A game, living or ended.
     ///
     /// # Errors
-    /// When nothing is.
+    /// When it is unknown.
     pub(crate) fn game(&mut self, game: u64) -> Result<OneGame<Report>, AskError> {
         self.ask(&Request::Game { game })
     }
 
-    /// All who wait.
+    /// All waiting players.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When it does not answer.
     pub(crate) fn players(&mut self) -> Result<Players, AskError> {
         let mut all: Players = self.ask(&Request::Players { from: 0 })?;
         while let Some(next) = all.next.take() {
@@ -136,7 +160,7 @@ impl Daemon {
         Ok(all)
     }
 
-    /// Has it change something.
+    /// Requests a change.
     ///
     /// # Errors
     /// When it refuses, with the reason.
@@ -144,21 +168,21 @@ impl Daemon {
         self.ask(request)
     }
 
-    /// What its brain knows: JSON, and an end of the line.
+    /// The matchmaker's state: one line of JSON.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When it does not answer.
     pub(crate) fn dump(&mut self) -> Result<String, AskError> {
         let state: serde_json::Value = self.ask(&Request::Dump)?;
-        Ok(super::tables::json(&state))
+        Ok(tables::json(&state))
     }
 
-    /// All living games, and so many of those that ended last.
+    /// All living games, and the `last` ended ones.
     ///
     /// # Errors
-    /// When it does not say.
+    /// When it does not answer.
     pub(crate) fn games(&mut self, last: usize) -> Result<Games<Report>, AskError> {
-        let first = Request::Games { last, before: END, from: 0 };
+        let first = Request::Games { last, before: ID_END, from: 0 };
         let mut all: Games<Report> = self.ask(&first)?;
         while let Some(next) = all.next.take() {
             let page: Games<Report> = self.ask(&next)?;
@@ -169,16 +193,16 @@ impl Daemon {
         Ok(all)
     }
 
-    /// Has it go on as another program.
+    /// Replaces its program in place.
     ///
     /// # Errors
-    /// When it refuses, with the reason; or does not say.
+    /// When it refuses, with the reason, or does not answer.
     pub(crate) fn upgrade(&mut self, binary: Option<PathBuf>) -> Result<Upgraded, AskError> {
         self.wait_for_preflight()?;
         self.ask(&Request::Upgrade { binary })
     }
 
-    /// Has it end and leave everything to the next daemon.
+    /// Makes it exit and leave everything to the next daemon.
     ///
     /// # Errors
     /// As for [`upgrade`](Self::upgrade).
@@ -188,7 +212,8 @@ impl Daemon {
     }
 
     fn wait_for_preflight(&self) -> Result<(), AskError> {
-        let talk = |source| AskError::Talk { attempt: "hear", path: self.path.clone(), source };
+        let talk =
+            |source| AskError::Talk { attempt: "read from", path: self.path.clone(), source };
         self.lines.get_ref().set_read_timeout(Some(UPGRADE_TIMEOUT)).map_err(talk)
     }
 
@@ -203,8 +228,8 @@ impl Daemon {
         self.lines.get_mut().write_all(line.as_bytes()).map_err(failed("ask"))?;
         let mut answer = String::new();
         let read = self.lines.by_ref().take(ANSWER_MAX).read_line(&mut answer);
-        match read.map_err(failed("hear"))? {
-            0 => Err(failed("hear")(io::ErrorKind::UnexpectedEof.into())),
+        match read.map_err(failed("read from"))? {
+            0 => Err(failed("read from")(io::ErrorKind::UnexpectedEof.into())),
             _ => match serde_json::from_str(&answer) {
                 Ok(Refusal { error }) => Err(AskError::Refused { path, error }),
                 Err(_) => serde_json::from_str(&answer)

@@ -1,7 +1,7 @@
-//! `muster status --watch`: how the daemon is, live, on a terminal.
+//! `muster status --watch`: the daemon's state, live, on a terminal.
 //!
-//! It asks what any operator may ask, twice a second, and takes what games use from the kernel; the daemon knows of
-//! no watcher. Everything is drawn anew each time, for the size that the terminal has then.
+//! Twice a second it requests the status like any operator, and reads from proc(5) what the processes use. Each time
+//! the whole screen is drawn, for the current size of the terminal.
 
 mod draw;
 mod usage;
@@ -13,55 +13,52 @@ use std::time::{Duration, Instant};
 use ratatui::DefaultTerminal;
 use ratatui::crossterm::event::{self, Event, KeyCode, KeyModifiers};
 
-use crate::Failure;
-use crate::admin::ask::{AskError, Daemon};
-use crate::admin::{LivingGame, Status};
-use usage::Usage;
+use protocol::admin::{LivingGame, Status};
 
-/// How often the daemon is asked.
+use self::usage::Usage;
+use crate::Error;
+use crate::ask::{AskError, Daemon};
+
+/// The time between two requests.
 const PERIOD: Duration = Duration::from_millis(500);
 
-/// What is shown.
-pub(crate) struct View {
+/// The state that is shown.
+struct View {
     status: Status,
     games: Vec<LivingGame>,
     /// By pid.
     usage: BTreeMap<i32, Usage>,
     asked: Instant,
-    /// Matches a second, since the daemon was asked before.
+    /// Matches per second, since the request before.
     rate: Option<f64>,
 }
 
 /// Shows it until q is pressed.
 ///
 /// # Errors
-/// When there is no terminal, or the daemon does not answer any more.
-pub(crate) fn run(mut daemon: Daemon) -> Result<(), Failure> {
+/// When there is no terminal, or the daemon stops answering.
+pub(crate) fn run(mut daemon: Daemon) -> Result<(), Error> {
     if !io::stdout().is_terminal() || !io::stdin().is_terminal() {
-        return Err(Failure::Usage(
-            "status --watch needs a terminal; muster status --json is for programs",
+        return Err(Error::Usage(
+            "status --watch needs a terminal; programs use muster status --json",
         ));
     }
     let mut view = View::of(&mut daemon)?;
-    let mut terminal = ratatui::try_init().map_err(Failure::run("take over the terminal"))?;
+    let mut terminal = ratatui::try_init().map_err(Error::run("take over the terminal"))?;
     let shown = show(&mut terminal, &mut daemon, &mut view);
     ratatui::restore();
     shown
 }
 
-fn show(
-    terminal: &mut DefaultTerminal,
-    daemon: &mut Daemon,
-    view: &mut View,
-) -> Result<(), Failure> {
+fn show(terminal: &mut DefaultTerminal, daemon: &mut Daemon, view: &mut View) -> Result<(), Error> {
     loop {
-        terminal.draw(|frame| draw::draw(view, frame)).map_err(Failure::run("draw"))?;
+        terminal.draw(|frame| draw::draw(view, frame)).map_err(Error::run("draw"))?;
         let left = (view.asked + PERIOD).saturating_duration_since(Instant::now());
-        if !event::poll(left).map_err(Failure::run("hear the keyboard"))? {
+        if !event::poll(left).map_err(Error::run("read the keyboard"))? {
             view.refresh(daemon)?;
             continue;
         }
-        if let Event::Key(key) = event::read().map_err(Failure::run("hear the keyboard"))? {
+        if let Event::Key(key) = event::read().map_err(Error::run("read the keyboard"))? {
             let is_interrupt = key.modifiers.contains(KeyModifiers::CONTROL);
             match key.code {
                 KeyCode::Char('q') | KeyCode::Esc => return Ok(()),
@@ -79,7 +76,7 @@ impl View {
         let games = daemon.games(0)?.living;
         let asked = Instant::now();
         let mut view = Self { status, games, usage: BTreeMap::new(), asked, rate: None };
-        view.look_at_processes();
+        view.read_usage();
         Ok(view)
     }
 
@@ -88,19 +85,19 @@ impl View {
         self.status = daemon.watch()?;
         self.games = daemon.games(0)?.living;
         self.asked = Instant::now();
-        // After an upgrade in place it counts from zero.
+        // An upgrade in place resets the count.
         let matches = self.status.matches_assigned.checked_sub(before.0);
         self.rate = matches.map(|count| count as f64 / (self.asked - before.1).as_secs_f64());
-        self.look_at_processes();
+        self.read_usage();
         Ok(())
     }
 
-    /// What the daemon uses, and the games that are there; what is known of others is forgotten.
-    fn look_at_processes(&mut self) {
+    /// Reads what the daemon and the living games use, and forgets other processes.
+    fn read_usage(&mut self) {
         let before = std::mem::take(&mut self.usage);
         let games = self.games.iter().filter_map(|game| game.pid);
         let pids = i32::try_from(self.status.pid).into_iter().chain(games);
-        let look = |pid: i32| Some((pid, Usage::of(pid, before.get(&pid))?));
-        self.usage = pids.filter_map(look).collect();
+        let read = |pid: i32| Some((pid, Usage::of(pid, before.get(&pid))?));
+        self.usage = pids.filter_map(read).collect();
     }
 }

@@ -1,31 +1,31 @@
-//! Answers as people read them, and as programs do.
+//! Answers as tables for people, and as JSON for programs.
 
 use std::fmt::Write as _;
 use std::time::Duration;
 
 use protocol::Visible;
+use protocol::admin::{
+    Done, Games, LivingGame, OneGame, Players, QueueStatus, Report, ReportedPlayer, Status,
+    Upgraded, WaitingPlayer,
+};
 use serde::Serialize;
 
-use super::{
-    Done, Games, LivingGame, OneGame, Players, QueueStatus, Status, Upgraded, WaitingPlayer,
-};
-use crate::games::reports::{Player, Report};
-use crate::units::Span;
+use service::units::Span;
 
-/// So much of a result is shown in a table, in characters.
+/// Characters of a result that a table shows.
 const RESULT_SHOWN: usize = 60;
 
-/// Columns apart.
+/// The space between columns.
 const GAP: &str = "  ";
 
 /// The outcome of an upgrade.
 pub(crate) fn upgraded(upgraded: &Upgraded) -> String {
     let Upgraded { from, to, pid, gap_us } = upgraded;
     let gap = Duration::from_micros(*gap_us);
-    format!("upgraded from {from} to {to}: pid {pid} as before, nobody served for {gap:.1?}\n")
+    format!("upgraded from {from} to {to}: pid {pid} unchanged, service paused for {gap:.1?}\n")
 }
 
-/// What was done.
+/// The answer to a change.
 pub(crate) fn done(done: &Done) -> String {
     let mut text = format!("{}\n", Visible(&done.done));
     for warning in &done.warnings {
@@ -34,7 +34,7 @@ pub(crate) fn done(done: &Done) -> String {
     text
 }
 
-/// One game, a line for each thing that is known of it.
+/// One game, a line for each of its properties.
 pub(crate) fn game(game: &OneGame<Report>) -> String {
     let heads = ["game", "mode", "phase", "match", "pid", "port", "age", "players"];
     let living = game.living.iter().flat_map(|it| heads.into_iter().zip(living_row(it)));
@@ -51,10 +51,10 @@ pub(crate) fn game(game: &OneGame<Report>) -> String {
     text
 }
 
-/// Who waits.
+/// The waiting players.
 pub(crate) fn players(players: &Players) -> String {
     if players.players.is_empty() {
-        return "nobody waits\n".to_owned();
+        return "no players waiting\n".to_owned();
     }
     let row = |it: &WaitingPlayer| {
         [
@@ -72,12 +72,12 @@ pub(crate) fn players(players: &Players) -> String {
     text
 }
 
-/// The living games, and those that ended.
+/// The living and the ended games.
 pub(crate) fn games(games: &Games<Report>) -> String {
     let mut text = String::new();
     let living: Vec<_> = games.living.iter().map(living_row).collect();
     match living.is_empty() {
-        true => text.push_str("no game lives\n"),
+        true => text.push_str("no games running\n"),
         false => {
             let head = ["GAME", "MODE", "PHASE", "MATCH", "PID", "PORT", "AGE", "PLAYERS"];
             table(&mut text, head, &living);
@@ -94,12 +94,12 @@ pub(crate) fn games(games: &Games<Report>) -> String {
     let is_absent =
         |report: &Report| report.joined_known && report.players.iter().any(|it| !it.joined);
     if games.ended.iter().any(is_absent) {
-        text.push_str("\n(name): was told where to play, and did not come\n");
+        text.push_str("\n(name): was sent to the game and did not join\n");
     }
     text
 }
 
-/// How the daemon is.
+/// The daemon's state.
 pub(crate) fn status(status: &Status) -> String {
     let mut text = String::new();
     let doing = if status.serving { "serving" } else { "draining" };
@@ -108,8 +108,7 @@ pub(crate) fn status(status: &Status) -> String {
     table(&mut text, QUEUE_HEAD, &queues);
     text.push('\n');
     let ports = &status.ports;
-    let launcher =
-        status.launcher.map_or("being started anew".to_owned(), |pid| format!("pid {pid}"));
+    let launcher = status.launcher.map_or("restarting".to_owned(), |pid| format!("pid {pid}"));
     let mut lines = vec![
         ["muster".to_owned(), format!("pid {}, {doing}, up {uptime}", status.pid)],
         ["ports".to_owned(), format!("{}-{}, {} free", ports.first, ports.last, ports.free)],
@@ -126,16 +125,19 @@ pub(crate) fn status(status: &Status) -> String {
     let memory = bytesize::ByteSize(reports.bytes as u64);
     lines.push([
         "reports".to_owned(),
-        format!("{} kept ({memory}), of {} games that ended", reports.kept, reports.ended),
+        format!("{} kept ({memory}), of {} ended games", reports.kept, reports.ended),
     ]);
     let longest = Duration::from_micros(turns.longest_us);
-    lines.push(["loop".to_owned(), format!("longest of {} turns {}", turns.count, Span(longest))]);
+    lines.push([
+        "loop".to_owned(),
+        format!("longest of {} iterations {}", turns.count, Span(longest)),
+    ]);
     rows(&mut text, &lines, &widths(&lines));
     text
 }
 
-/// The answer as one JSON document. What a terminal would obey is escaped as JSON has it: outside of strings there is
-/// no such character.
+/// The answer as one JSON document. Characters that control a terminal are escaped as in JSON strings; they cannot
+/// occur outside of strings.
 pub(crate) fn json(answer: &impl Serialize) -> String {
     let plain = serde_json::to_string(answer).unwrap_or_default();
     let mut text = String::with_capacity(plain.len() + 1);
@@ -155,7 +157,7 @@ pub(crate) fn json(answer: &impl Serialize) -> String {
     text
 }
 
-/// The head of [`queue_row`].
+/// The column names of [`queue_row`].
 pub(crate) const QUEUE_HEAD: [&str; 6] = ["QUEUE", "WAITING", "AWAY", "OLDEST", "GAMES", "IS"];
 
 /// A queue in a table.
@@ -189,7 +191,7 @@ fn living_row(game: &LivingGame) -> [String; 8] {
 }
 
 fn ended_row(report: &Report, result_shown: usize) -> [String; 10] {
-    let player = |player: &Player| match player.joined || !report.joined_known {
+    let player = |player: &ReportedPlayer| match player.joined || !report.joined_known {
         true => player.name.clone(),
         false => format!("({})", player.name),
     };
@@ -221,7 +223,7 @@ fn ended_row(report: &Report, result_shown: usize) -> [String; 10] {
 
 fn table<const N: usize>(text: &mut String, head: [&str; N], body: &[[String; N]]) {
     let mut lines = vec![head.map(str::to_owned)];
-    // Names and results are foreign text, here as in the log.
+    // Names and results are foreign text.
     lines.extend(body.iter().map(|row| row.clone().map(|cell| Visible(&cell).to_string())));
     rows(text, &lines, &widths(&lines));
 }
@@ -247,7 +249,7 @@ fn rows<const N: usize>(text: &mut String, lines: &[[String; N]], widths: &[usiz
     }
 }
 
-/// A duration with the two units that matter.
+/// A duration in its two largest units.
 pub(crate) fn short(millis: u64) -> String {
     let rounded = match millis {
         0..60_000 => Duration::from_millis(millis),
@@ -276,7 +278,7 @@ mod tests {
     }
 
     #[test]
-    fn who_waits_is_shown_escaped_and_without_keys() {
+    fn waiting_players_are_shown_escaped_and_without_keys() {
         let player = |name: &str, here| WaitingPlayer {
             player: "7".into(),
             name: name.into(),
@@ -291,19 +293,19 @@ mod tests {
                         7       a\\u{1b}b  duel   -      1m 1s  here\n\
                         7       c         duel   -      1m 1s  away\n";
         assert_eq!(players(&all), expected);
-        let nobody = Players { players: Vec::new(), next: None };
-        assert_eq!(players(&nobody), "nobody waits\n");
+        let none = Players { players: Vec::new(), next: None };
+        assert_eq!(players(&none), "no players waiting\n");
     }
 
     #[test]
-    fn no_table_and_no_document_holds_what_a_terminal_obeys() {
+    fn output_contains_no_terminal_controls() {
         let hostile = "\u{1b}[31m\u{9b}\u{202e}\u{e0041} \"\\";
         let players = vec![hostile.to_owned()];
         let game = LivingGame {
             game: "1".into(),
             mode: "duel".into(),
             match_id: None,
-            phase: matchmaker::GameStage::Running,
+            phase: protocol::admin::GamePhase::Running,
             pid: None,
             port: 20000,
             age_ms: 1,

@@ -1,37 +1,37 @@
-//! The picture: a head, the queues, the ring of ports, the games, and what happened last, each in the room that is
-//! left for it.
+//! The screen: a header, the queues, the port ring, the games and the last log lines, each in its share of the height.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
 use protocol::Visible;
+use protocol::admin::{LivingGame, PortState, Watch};
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
 use ratatui::style::{Color, Style, Stylize as _};
 use ratatui::text::{Line, Span};
 use ratatui::widgets::{Block, Borders, Paragraph, Row, Table};
 
-use super::View;
-use crate::admin::tables::{QUEUE_HEAD, queue_row, short};
-use crate::admin::{LivingGame, PORT_LETTERS, Watch};
-use crate::units;
+use service::units;
 
-/// Queues that have a line, at most; more are counted.
+use super::View;
+use crate::tables::{QUEUE_HEAD, queue_row, short};
+
+/// Queues that are shown, at most.
 const QUEUES_MAX: u16 = 6;
 
-/// Lines for the ports, and for what happened last.
+/// Lines for the ports, and for the log.
 const PORT_LINES_MAX: u16 = 3;
 const EVENT_LINES: u16 = 5;
 
-/// Lines that the parts besides have: a rule each.
+/// The rule above each part.
 const RULE: u16 = 1;
 
 const GAME_HEAD: [&str; 8] = ["GAME", "MODE", "PHASE", "PORT", "AGE", "CPU", "MEMORY", "PLAYERS"];
 
-/// Which phase a cell shows that stands for several ports: the first of these that is there.
+/// The state that a cell shows for several ports: the first of these that one of them has.
 const LOUDEST: &str = "srlewbq.";
 
-/// Draws all of it.
+/// Draws the screen.
 pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
     let queues = u16::try_from(view.status.queues.len()).unwrap_or(u16::MAX).min(QUEUES_MAX);
     let width = usize::from(frame.area().width.max(1));
@@ -57,13 +57,13 @@ pub(super) fn draw(view: &View, frame: &mut Frame<'_>) {
     frame.render_widget(foot_of(view), foot);
 }
 
-/// What the daemon takes. A turn of its loop is how long a player may wait for it.
+/// The daemon's own usage. A player waits at most for the longest iteration of its loop.
 fn foot_of(view: &View) -> Line<'static> {
     let pid = i32::try_from(view.status.pid).ok();
     let (cpu, memory) = usage_of(view, pid);
     let longest = Duration::from_micros(view.status.turns.longest_us);
     Line::from(format!(
-        "q: quit   the daemon: cpu {cpu}  memory {memory}  longest turn {}",
+        "q: quit   daemon: cpu {cpu}  memory {memory}  longest iteration {}",
         units::Span(longest)
     ))
     .dim()
@@ -117,7 +117,8 @@ fn draw_ports(view: &View, watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
     let mut lines: Vec<Line<'_>> =
         cells.chunks(width).map(|cells| cells.iter().map(paint).collect()).collect();
     let mut legend = Vec::new();
-    for (letter, word) in PORT_LETTERS {
+    for state in PortState::ALL {
+        let (letter, word) = (state.letter(), state.word());
         let count = watch.ports.chars().filter(|it| *it == letter).count();
         if count > 0 {
             legend.push(Span::styled(letter.to_string(), Style::new().fg(colour(letter))));
@@ -128,7 +129,7 @@ fn draw_ports(view: &View, watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
     frame.render_widget(Paragraph::new(lines), inside);
 }
 
-/// The letters of all ports in so many cells. A cell that stands for several shows the phase that says most.
+/// The letters of all ports in a number of cells. A cell for several ports shows their most important state.
 fn strip(ports: &str, cells: usize) -> Vec<char> {
     let letters: Vec<char> = ports.chars().collect();
     let in_a_cell = letters.len().div_ceil(cells.max(1)).max(1);
@@ -157,10 +158,10 @@ fn draw_games(view: &View, frame: &mut Frame<'_>, area: Rect) {
     let counts: Vec<String> =
         counts.iter().map(|(phase, count)| format!("{count} {phase}")).collect();
     let title = match counts.is_empty() {
-        true => " no game lives ".to_owned(),
+        true => " no games running ".to_owned(),
         false => format!(" games: {} ", counts.join(", ")),
     };
-    // Those with players are what an operator looks for; of both the newest.
+    // Games with players first, the newest first.
     let mut games: Vec<&LivingGame> = view.games.iter().collect();
     games.sort_by_key(|game| (game.players.is_empty(), game.age_ms));
     let widths = [
@@ -181,8 +182,8 @@ fn draw_games(view: &View, frame: &mut Frame<'_>, area: Rect) {
 
 fn game_row(view: &View, game: &LivingGame) -> Row<'static> {
     let (cpu, memory) = usage_of(view, game.pid);
-    let letter = PORT_LETTERS.iter().find(|(_, word)| *word == game.phase.word());
-    let phase = Span::from(game.phase.word()).fg(colour(letter.map_or('.', |(letter, _)| *letter)));
+    let letter = PortState::Leased(game.phase).letter();
+    let phase = Span::from(game.phase.word()).fg(colour(letter));
     Row::new([
         Line::from(game.game.clone()),
         Line::from(game.mode.clone()),
@@ -195,7 +196,7 @@ fn game_row(view: &View, game: &LivingGame) -> Row<'static> {
     ])
 }
 
-/// What a process takes of the processor and of memory, in words.
+/// A process's CPU and memory usage, for people.
 fn usage_of(view: &View, pid: Option<i32>) -> (String, String) {
     let usage = pid.and_then(|pid| view.usage.get(&pid));
     let word = |known: Option<String>| known.unwrap_or_else(|| "-".to_owned());
@@ -207,19 +208,18 @@ fn draw_events(watch: &Watch, frame: &mut Frame<'_>, area: Rect) {
     let newest = watch.events.iter().rev().take(usize::from(EVENT_LINES));
     let lines: Vec<Line<'_>> =
         newest.rev().map(|line| Line::from(Visible(line).to_string())).collect();
-    frame.render_widget(Paragraph::new(lines).block(rule(" what happened last ".into())), area);
+    frame.render_widget(Paragraph::new(lines).block(rule(" log ".into())), area);
 }
 
 #[cfg(test)]
 mod tests {
     use std::time::Instant;
 
-    use matchmaker::GameStage;
+    use protocol::admin::{GamePhase, LoopStats, PortStatus, QueueStatus, ReportStatus, Status};
     use ratatui::Terminal;
     use ratatui::backend::TestBackend;
 
     use super::*;
-    use crate::admin::{PortStatus, QueueStatus, ReportStatus, Status, Turns};
 
     fn view(ports: &str) -> View {
         let queue = |queue: &str, failing| QueueStatus {
@@ -251,7 +251,7 @@ mod tests {
             launcher: Some(4712),
             templates: Vec::new(),
             reports: ReportStatus { ended: 0, kept: 0, bytes: 0 },
-            turns: Turns { count: 9, longest_us: 1_500 },
+            turns: LoopStats { count: 9, longest_us: 1_500 },
             matches_assigned: 7,
             watch: Some(Watch {
                 ports: ports.into(),
@@ -259,15 +259,15 @@ mod tests {
             }),
         };
         let games = vec![
-            game(1, GameStage::Warm, &[]),
-            game(2, GameStage::Running, &["ada", "b\u{1b}[31mb"]),
-            game(3, GameStage::Launching, &[]),
+            game(1, GamePhase::Warm, &[]),
+            game(2, GamePhase::Running, &["ada", "b\u{1b}[31mb"]),
+            game(3, GamePhase::Launching, &[]),
         ];
         View { status, games, usage: BTreeMap::new(), asked: Instant::now(), rate: Some(1.5) }
     }
 
-    /// The picture as text, a line each.
-    fn picture(view: &View, width: u16, height: u16) -> Vec<String> {
+    /// The screen as text, by line.
+    fn screen(view: &View, width: u16, height: u16) -> Vec<String> {
         let mut terminal = Terminal::new(TestBackend::new(width, height)).unwrap();
         terminal.draw(|frame| draw(view, frame)).unwrap();
         let buffer = terminal.backend().buffer();
@@ -276,9 +276,9 @@ mod tests {
     }
 
     #[test]
-    fn all_is_there_on_a_screen_of_80_by_24() {
+    fn everything_fits_on_80_by_24() {
         let ports = format!("rlw{}", ".".repeat(97));
-        let lines = picture(&view(&ports), 80, 24);
+        let lines = screen(&view(&ports), 80, 24);
         let text = lines.join("\n");
         for part in [
             "muster 4711 serving up 1h 2m  24 waiting  3 games  1.5 matches/s  97 ports free",
@@ -289,25 +289,25 @@ mod tests {
             " games: 1 launching, 1 running, 1 warm ",
             "ada, b\\u{1b}[31mb",
             "event 9",
-            "q: quit   the daemon: cpu -  memory -  longest turn 1.50ms",
+            "q: quit   daemon: cpu -  memory -  longest iteration 1.50ms",
         ] {
             assert!(text.contains(part), "{part:?} is not in\n{text}");
         }
         assert!(!text.contains('\u{1b}'));
         let first = lines.iter().position(|line| line.contains("ada,")).unwrap();
-        assert!(lines[first - 1].contains("PLAYERS"), "who plays comes first:\n{text}");
+        assert!(lines[first - 1].contains("PLAYERS"), "games with players come first:\n{text}");
     }
 
     #[test]
     fn it_is_drawn_at_any_size() {
         let view = view(&"r".repeat(10_000));
         for (width, height) in [(1, 1), (20, 5), (80, 24), (200, 60)] {
-            assert_eq!(picture(&view, width, height).len(), usize::from(height));
+            assert_eq!(screen(&view, width, height).len(), usize::from(height));
         }
     }
 
     #[test]
-    fn a_cell_for_several_ports_shows_what_says_most() {
+    fn a_cell_for_several_ports_shows_the_most_important_state() {
         assert_eq!(strip("..r.qq.w", 4), ['.', 'r', 'q', 'w']);
         assert_eq!(strip("rw", 10), ['r', 'w']);
         assert_eq!(strip("", 0), []);

@@ -13,7 +13,7 @@ use super::answer::{Answer, Status};
 use super::conversation::{Conversation, Next};
 use super::request::{Path, Request};
 use super::{process, status};
-use crate::metrics::{Snapshot, classic, openmetrics};
+use crate::operators::metrics::{Snapshot, classic, openmetrics};
 
 pub(super) const LISTENER: Token = Token(0);
 pub(super) const ANSWER: Token = Token(1);
