@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use crate::Secret;
 use crate::netcode::Netcode;
 
-/// What Muster says to a game.
+/// A message from Muster to a game.
 ///
 /// ```
 /// let line = protocol::ToGame::Stop { grace_ms: 5000 }.to_line();
@@ -14,35 +14,35 @@ use crate::netcode::Netcode;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToGame {
-    /// These players are coming.
+    /// Start a match with these players.
     Start {
-        /// The match's id, the word that players say in their hello.
+        /// The match's id, which players send in their hello.
         #[serde(rename = "match")]
         match_id: String,
         /// The players, by slot.
         players: Vec<Seat>,
-        /// How long to wait for the first hello, in milliseconds.
+        /// The time to wait for the first hello, in milliseconds.
         hello_ms: u64,
-        /// How long the match may last in all, in milliseconds.
+        /// The longest duration of the match, in milliseconds.
         max_ms: u64,
-        /// The slots of each team, where the mode has teams.
+        /// The slots of each team, if the mode has teams.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         teams: Vec<Vec<usize>>,
-        /// What the transport `netcode` needs, where the mode speaks it.
+        /// The parameters of the transport `netcode`, if the mode uses it.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         netcode: Option<Netcode>,
     },
-    /// These players come into slots that the game said are open, in place of those who went.
+    /// These players get slots that the game has reported as open.
     Fill {
         /// The players, by slot.
         players: Vec<Seat>,
     },
-    /// A player of this match comes back, and says another token in its hello from now on. Where the mode has `rejoin`.
+    /// A player of this match returns, with another token in the hello from now on. Only in modes with `rejoin`.
     Rejoin {
-        /// The player, in the slot that it had.
+        /// The player, with the old slot.
         player: Seat,
     },
-    /// End now: SIGTERM follows halfway through the grace, SIGKILL after it.
+    /// Exit now: SIGTERM follows at half the grace time, SIGKILL at its end.
     Stop {
         /// The time until SIGKILL, in milliseconds.
         grace_ms: u64,
@@ -52,43 +52,43 @@ pub enum ToGame {
     Unknown,
 }
 
-/// A player as a game is told of it.
+/// A player's slot and token, as they are sent to a game.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seat {
-    /// The player's place in the match, from 0.
+    /// The player's index in the match, from 0.
     pub slot: usize,
     /// The player's name, any UTF-8: escape it wherever it is shown.
     pub name: String,
-    /// What the player says in its hello.
+    /// The token in the player's hello.
     pub token: Secret,
 }
 
-/// What a game says to Muster.
+/// A message from a game to Muster.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromGame {
-    /// Launched; may be given players.
+    /// The game is launched, and players can be sent to it.
     Ready,
-    /// Waiting for the players of the `start` message.
+    /// The game waits for the players of the `start` message.
     Started,
-    /// A player said a valid hello.
+    /// A player sent a valid hello.
     Joined {
         /// The player's place in the match.
         slot: usize,
     },
-    /// A player went away.
+    /// A player left.
     Left {
         /// The player's place in the match.
         slot: usize,
     },
-    /// These slots are open: others may come in, in place of those who went. All that are open, each time.
+    /// All slots that are open for other players.
     Backfill {
-        /// The slots; none: no more.
+        /// The slots; empty if no more players are wanted.
         slots: Vec<usize>,
     },
     /// A heartbeat.
     Alive,
-    /// How the match ended: anything, passed on as it is.
+    /// The result of the match: any fields, passed on unchanged.
     Result {
         /// The game's own fields.
         #[serde(flatten)]
@@ -129,7 +129,7 @@ impl FromGame {
     }
 }
 
-/// Reads an object. The derived reader would take a list for one, too, with the type as its first element.
+/// Parses an object. The derived parser would also accept a list with the type as its first element.
 pub(crate) fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, serde_json::Error> {
     match line.trim_ascii_start().first() {
         Some(b'{') | None => serde_json::from_slice(line),
@@ -138,7 +138,7 @@ pub(crate) fn parse<'a, T: Deserialize<'a>>(line: &'a [u8]) -> Result<T, serde_j
 }
 
 fn to_line(message: &impl Serialize) -> String {
-    // Serializing fails only for maps with keys that are not strings, which no message holds.
+    // Serializing fails only for maps with keys that are not strings, which no message contains.
     let mut line = serde_json::to_string(message).unwrap_or_default();
     line.push('\n');
     line

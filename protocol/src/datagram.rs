@@ -1,36 +1,34 @@
-//! The datagrams of `transport=plain`: how a player enters a game, and what every reference game answers.
+//! The datagrams of `transport=plain` that all reference games share.
 //!
-//! A datagram is a text: a verb, then words. The hello and its answer are the same for all games; words that
-//! are not here are the game's own.
+//! A datagram is a text: a verb, then words. The hello and its answer are the same for all games; other messages are
+//! the game's own.
 
 use std::fmt;
 
 use crate::Secret;
-
-/// The longest datagram that a reference game reads or sends, in bytes: fits every path without fragments.
-pub const DATAGRAM_MAX: usize = 1200;
+pub use crate::limits::DATAGRAM_MAX;
 
 /// A datagram from a player, as every reference game understands it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromPlayer<'a> {
-    /// `HELLO <match> <token>`: let me in.
+    /// `HELLO <match> <token>`: the player joins.
     Hello {
         /// The match, as the assignment named it.
         match_id: &'a str,
         /// The player's token.
         token: Secret,
     },
-    /// `PING <text>`: say the text back.
+    /// `PING <text>`: the game returns the text.
     Ping(&'a str),
-    /// `BYE`: the player goes.
+    /// `BYE`: the player leaves.
     Bye,
-    /// The game's own words.
+    /// A message of the game itself.
     Words(&'a str),
 }
 
 impl<'a> FromPlayer<'a> {
-    /// Reads a datagram; a line end from netcat is taken off. `None` is one that deserves no answer: not
-    /// UTF-8, control characters, or a hello without a match and a token.
+    /// Parses a datagram; a line end from netcat is removed. `None` if it must not be answered: not UTF-8, control
+    /// characters, or a hello without a match and a token.
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(datagram).ok()?.trim_end_matches(['\n', '\r']);
         if text.chars().any(char::is_control) {
@@ -60,32 +58,33 @@ impl fmt::Display for FromPlayer<'_> {
     }
 }
 
-/// The characters of a challenge: 36 random bits, and room beside a welcome that is no longer than its hello.
+/// The length of a challenge in characters: 36 random bits, and short enough for a welcome that is no longer than its
+/// hello.
 pub const CHALLENGE_LENGTH: usize = 6;
 
-/// The characters that a challenge is made of: each stands for 6 bits.
+/// The characters of a challenge: each stands for 6 bits.
 pub const CHALLENGE_ALPHABET: &[u8; 64] =
     b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
 
-/// The answer to a hello: `WELCOME <match> slot=… players=…`. Never longer than the hello, so that a spoofed
+/// The answer to a hello: `WELCOME <match> slot=… players=…`. It is never longer than the hello, so that a spoofed
 /// source address gains nothing.
 ///
-/// To an address that may be spoofed it says ` n=…` besides: a challenge that whoever receives at that address says
-/// back with `PING <n>`.
+/// For an address that may be spoofed it ends with ` n=…`: a challenge, which the receiver at that address returns with
+/// `PING <n>`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Welcome<'a> {
     /// The match.
     pub match_id: &'a str,
-    /// The player's place in it, from 0.
+    /// The player's slot in the match, from 0.
     pub slot: usize,
-    /// Players in the match.
+    /// The number of players in the match.
     pub players: usize,
-    /// What proves that the player receives at its address, when it says it back.
+    /// Returning it proves that the player receives at this address.
     pub challenge: Option<&'a str>,
 }
 
 impl<'a> Welcome<'a> {
-    /// Reads a datagram; `None` when it is another one, or holds control characters.
+    /// Parses a datagram; `None` if it is another message or contains control characters.
     pub fn parse(datagram: &'a [u8]) -> Option<Self> {
         let text = std::str::from_utf8(datagram).ok()?.trim_end_matches(['\n', '\r']);
         if text.chars().any(char::is_control) {
@@ -118,7 +117,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn datagrams_survive_their_text() {
+    fn datagrams_survive_formatting_and_parsing() {
         let token = Secret::from_bytes([7; 16]);
         for said in [
             FromPlayer::Hello { match_id: "17", token },
@@ -133,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn what_deserves_no_answer() {
+    fn malformed_datagrams_are_not_parsed() {
         for datagram in [&b"\xff"[..], b"HELLO", b"HELLO 17", b"HELLO 17 token", b"PING \x1b[31m"] {
             assert_eq!(FromPlayer::parse(datagram), None, "{}", datagram.escape_ascii());
         }

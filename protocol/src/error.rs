@@ -1,27 +1,27 @@
-//! What can be wrong with a line, and the numbers with which clients are told.
+//! Errors in lines, and the error numbers that clients receive.
 
 use std::fmt;
 
-/// The errors that a client can be told, with their numbers.
+/// The errors that a client can receive.
 ///
 /// 4xx: try again later; 5xx: the same line will fail again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum ErrorCode {
-    /// Nothing said within the handshake time, or a line not finished.
+    /// No line within the handshake time, or an incomplete line.
     Timeout,
-    /// Muster is going down and takes nobody in.
+    /// Muster is draining and accepts no players.
     Draining,
-    /// Too many connections, from this address or in all, or lines too fast.
+    /// Too many connections, from this address or in total, or too many lines.
     TooMany,
-    /// The queue's cap is reached.
+    /// The queue is full.
     QueueFull,
     /// A line of more than 512 bytes.
     LineTooLong,
-    /// Not UTF-8, control characters, a field that is no `key=value`.
+    /// Not UTF-8, control characters, or a field that is not `key=value`.
     BadLine,
-    /// A verb that is not of this protocol.
+    /// An unknown verb.
     UnknownVerb,
-    /// A verb that does not fit what the player is doing.
+    /// A verb that is not allowed in the player's state.
     BadState,
     /// A queue that does not exist.
     NoSuchQueue,
@@ -32,7 +32,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// Every error there is, by number.
+    /// All errors, by number.
     pub const ALL: [Self; 11] = [
         Self::Timeout,
         Self::Draining,
@@ -64,7 +64,7 @@ impl ErrorCode {
         }
     }
 
-    /// The name that people read.
+    /// The name, for people.
     pub const fn name(self) -> &'static str {
         match self {
             Self::Timeout => "TIMEOUT",
@@ -81,12 +81,12 @@ impl ErrorCode {
         }
     }
 
-    /// Whether Muster closes the connection after telling it.
+    /// Whether Muster closes the connection after this error.
     pub const fn closes(self) -> bool {
         matches!(self, Self::Timeout | Self::Draining | Self::TooMany | Self::LineTooLong)
     }
 
-    /// The error of a number, where there is one.
+    /// The error with this number, if there is one.
     pub fn from_number(number: u16) -> Option<Self> {
         Self::ALL.into_iter().find(|code| code.number() == number)
     }
@@ -98,19 +98,19 @@ impl fmt::Display for ErrorCode {
     }
 }
 
-/// Why a line could not be understood. The texts are for people and hold no control character.
+/// The reason why a line could not be parsed. The texts are for people and contain no control characters.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum LineError {
     /// The line is not UTF-8.
     #[error("the line is not UTF-8")]
     NotUtf8,
-    /// The line holds a control character, NUL and a lone CR included.
-    #[error("the line holds a control character; percent-encode it")]
+    /// The line contains a control character, such as NUL or a lone CR.
+    #[error("the line contains a control character; percent-encode it")]
     ControlCharacter,
-    /// The verb is not of this protocol. Holds the verb, cut and escaped.
+    /// The verb is unknown. Holds the verb, truncated and escaped.
     #[error("unknown verb {0}; HELP lists the verbs")]
     UnknownVerb(String),
-    /// A field is not `key=value`. Holds the field, cut and escaped.
+    /// A field is not `key=value`. Holds the field, truncated and escaped.
     #[error("{0} is not key=value")]
     NotAField(String),
     /// A field was given twice. Holds its key.
@@ -119,13 +119,13 @@ pub enum LineError {
     /// A field is missing. Holds its key.
     #[error("{0}= is missing")]
     Missing(&'static str),
-    /// A value is not what its key needs. Holds the key and what it needs.
+    /// A value is invalid. Holds the key and a description of valid values.
     #[error("{0}= needs {1}")]
     BadValue(&'static str, &'static str),
 }
 
 impl LineError {
-    /// The error that a client is told.
+    /// The error that the client receives.
     pub fn code(&self) -> ErrorCode {
         match self {
             Self::UnknownVerb(_) => ErrorCode::UnknownVerb,

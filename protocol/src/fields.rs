@@ -1,25 +1,23 @@
-//! The grammar that client lines share in both directions: a verb, then `key=value` fields.
+//! The grammar of client lines in both directions: a verb, then `key=value` fields.
 
 use std::borrow::Cow;
 
 use percent_encoding::{AsciiSet, CONTROLS, percent_decode_str, utf8_percent_encode};
 
 use crate::error::LineError;
+use crate::limits::QUOTE_MAX;
 
-/// What a value cannot hold as it is: white space, control characters, and the escape sign itself.
+/// The characters that are percent-encoded in a value: white space, control characters, and `%` itself.
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
-/// How much of a hostile word an error text repeats, in characters.
-const QUOTE_MAX: usize = 32;
-
-/// A line cut into its verb and the text after it.
+/// A line, split into its verb and the text after it.
 pub(crate) struct Line<'a> {
     pub(crate) verb: &'a str,
     pub(crate) rest: &'a str,
 }
 
 impl<'a> Line<'a> {
-    /// Cuts a line, its end already taken off.
+    /// Splits a line without its line end.
     pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
         let text = std::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8)?;
         if text.chars().any(char::is_control) {
@@ -36,7 +34,7 @@ impl<'a> Line<'a> {
         (word, Self { verb: self.verb, rest: rest.trim_start_matches(' ') })
     }
 
-    /// The fields after the verb, decoded, in the order in which they stand.
+    /// The fields after the verb, decoded, in order.
     pub(crate) fn fields(
         &self,
     ) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), LineError>> {
@@ -54,7 +52,8 @@ fn field(word: &str) -> Result<(&str, Cow<'_, str>), LineError> {
     Ok((key, value))
 }
 
-/// `percent_decode_str` lets a stray `%` through; here it is an error, so that a value has one meaning.
+/// Whether every `%` begins an escape. `percent_decode_str` accepts a stray `%`; here it is an error, so that a value
+/// has only one encoding.
 fn escapes_are_whole(value: &str) -> bool {
     value
         .split('%')
@@ -62,7 +61,7 @@ fn escapes_are_whole(value: &str) -> bool {
         .all(|after| after.len() >= 2 && after.as_bytes()[..2].iter().all(u8::is_ascii_hexdigit))
 }
 
-/// A word as an error text may repeat it: cut, and with every character visible.
+/// A received word for an error text: truncated, and with every character visible.
 pub(crate) fn quote(word: &str) -> String {
     let mut quoted: String = word.chars().take(QUOTE_MAX).flat_map(char::escape_debug).collect();
     if word.chars().nth(QUOTE_MAX).is_some() {
@@ -71,12 +70,12 @@ pub(crate) fn quote(word: &str) -> String {
     quoted
 }
 
-/// A value as it stands in a line.
+/// The encoding of a value in a line.
 pub(crate) fn encode(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, ESCAPED)
 }
 
-/// Sets a field that may be given once.
+/// Sets a field that may be given only once.
 pub(crate) fn set_once<T>(
     slot: &mut Option<T>,
     key: &'static str,

@@ -1,14 +1,13 @@
-//! The languages that Muster speaks, as types.
+//! Muster's protocols, as types.
 //!
-//! Three of them are contracts with the outside: the lines that players and Muster exchange over TCP
-//! ([`Request`], [`Reply`]), the JSON lines on a game's control channel ([`ToGame`], [`FromGame`]), and the
-//! datagrams with which a player enters a game ([`datagram`]). The words of the reference games that both their
-//! servers and their players need are here too ([`tictactoe`], [`arena`]).
+//! Three of them are contracts with other programs: the lines between players and Muster over TCP ([`Request`],
+//! [`Reply`]), the JSON lines on a game's control channel ([`ToGame`], [`FromGame`]), and the datagrams with which a
+//! player joins a game ([`datagram`]). The messages of the reference games are here, too ([`tictactoe`], [`arena`]).
 //!
-//! Everything is pure: bytes in, values out, and back. No socket, no clock, no allocation that the length of
-//! the input does not bound. [`LineBuffer`] cuts a stream into lines for whoever owns the socket.
+//! Everything is pure: bytes become values, and values become bytes. There are no sockets and no clocks, and all
+//! allocations are bounded by the length of the input. [`LineBuffer`] splits a stream into lines.
 //!
-//! The contracts are written out for people in `protocol/README.md`; what is here follows that page.
+//! `protocol/README.md` specifies the contracts.
 
 #![forbid(unsafe_code)]
 
@@ -18,6 +17,7 @@ pub mod control;
 pub mod datagram;
 mod error;
 mod fields;
+pub mod limits;
 mod lines;
 pub mod netcode;
 pub mod proxy;
@@ -30,6 +30,9 @@ mod visible;
 
 pub use control::{FromGame, Seat, ToGame};
 pub use error::{ErrorCode, LineError};
+pub use limits::{
+    CLIENT_LINE_MAX, CONTROL_LINE_MAX, NAME_MAX, SERVER_LINE_MAX, TEMPLATE_PACKET_MAX,
+};
 pub use lines::{LineBuffer, LineTooLong};
 pub use reply::{EvictReason, Reply, WaitReason};
 pub use request::{Member, Request, ResumeKey};
@@ -37,29 +40,14 @@ pub use secret::{BadSecret, Secret};
 pub use template::{FromTemplate, ToTemplate};
 pub use visible::Visible;
 
-/// The version of the client protocol, told in the first line.
+/// The version of the client protocol, sent in the first line.
 pub const CLIENT_PROTOCOL_VERSION: u32 = 1;
 
 /// The version of the game contract, as games find it in `MUSTER_PROTOCOL`.
 pub const GAME_PROTOCOL: &str = "muster-game/1";
 
-/// The longest line that a client may send, in bytes, its line end not counted.
-pub const CLIENT_LINE_MAX: usize = 512;
-
-/// The longest line that Muster sends to a client, in bytes, its line end not counted.
-pub const SERVER_LINE_MAX: usize = 8192;
-
-/// The longest line on a game's control channel, in bytes, its line end not counted.
-pub const CONTROL_LINE_MAX: usize = 64 * 1024;
-
-/// The longest player name, in bytes, after decoding.
-pub const NAME_MAX: usize = 64;
-
-/// The longest packet on a template's channel, in bytes.
-pub const TEMPLATE_PACKET_MAX: usize = 64 * 1024;
-
-/// The descriptor at which a game finds its UDP socket.
+/// The number of the descriptor of a game's UDP socket.
 pub const GAME_SOCKET_FD: i32 = 3;
 
-/// The descriptor at which a game finds its control channel; its number is also in `MUSTER_CONTROL_FD`.
+/// The number of the descriptor of a game's control channel, which is also in `MUSTER_CONTROL_FD`.
 pub const GAME_CONTROL_FD: i32 = 4;

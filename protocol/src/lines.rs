@@ -1,12 +1,12 @@
-//! Cutting a byte stream into lines.
+//! Splitting a byte stream into lines.
 
 use bytes::{Buf, Bytes, BytesMut};
 use memchr::memchr;
 
-/// Collects bytes from a stream and gives them back a line at a time.
+/// Collects bytes of a stream and returns them line by line.
 ///
-/// A line ends with LF; a CR right before it belongs to the line end. An empty buffer owns no memory, so
-/// that thousands of silent connections cost nothing here.
+/// A line ends with LF; a CR right before it belongs to the line end. An empty buffer owns no memory, so that thousands
+/// of silent connections cost nothing here.
 ///
 /// ```
 /// let mut lines = protocol::LineBuffer::new(512);
@@ -18,21 +18,21 @@ use memchr::memchr;
 #[derive(Debug)]
 pub struct LineBuffer {
     bytes: BytesMut,
-    /// How many bytes from the front are known to hold no LF; spares a second look at a slow line.
+    /// The number of bytes from the front that contain no LF, so that they are not scanned again.
     scanned: usize,
     line_max: usize,
 }
 
-/// A line is longer than its bound; what follows in the stream cannot be trusted.
+/// A line is longer than its limit. The rest of the stream is invalid.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("line longer than {line_max} bytes")]
 pub struct LineTooLong {
-    /// The bound, in bytes without the line end.
+    /// The limit, in bytes without the line end.
     pub line_max: usize,
 }
 
 impl LineBuffer {
-    /// A buffer for lines of at most `line_max` bytes, the line end not counted.
+    /// A buffer for lines of at most `line_max` bytes without the line end.
     pub fn new(line_max: usize) -> Self {
         Self { bytes: BytesMut::new(), scanned: 0, line_max }
     }
@@ -42,11 +42,11 @@ impl LineBuffer {
         self.bytes.extend_from_slice(bytes);
     }
 
-    /// The next whole line without its end, or `None` until more bytes arrive.
+    /// The next complete line without its line end, or `None` until more bytes arrive.
     ///
     /// # Errors
-    /// [`LineTooLong`] as soon as it is certain, whether or not the line end has arrived. The error stays:
-    /// every further call gives it again.
+    /// [`LineTooLong`] as soon as it is certain, whether or not the line end has arrived. Every further call returns it
+    /// again.
     pub fn next_line(&mut self) -> Result<Option<Bytes>, LineTooLong> {
         let too_long = LineTooLong { line_max: self.line_max };
         let Some(offset) = memchr(b'\n', &self.bytes[self.scanned..]) else {
@@ -71,23 +71,23 @@ impl LineBuffer {
         Ok(Some(line.freeze()))
     }
 
-    /// What waits here, to be put into another buffer.
+    /// The buffered bytes.
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// How many bytes wait here.
+    /// The number of buffered bytes.
     pub fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// Whether nothing waits here.
+    /// Whether no bytes are buffered.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty()
     }
 
-    /// Takes what waits here, whole line or not: for a last line that the end of the stream cut off, or to
-    /// break a line that is too long.
+    /// Takes all buffered bytes: for a last line that the end of the stream truncated, or to split a line that is too
+    /// long.
     pub fn take_rest(&mut self) -> Bytes {
         let rest = self.bytes.copy_to_bytes(self.bytes.len());
         self.release();
@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn lines_are_the_same_however_the_stream_is_cut() {
+    fn lines_are_the_same_however_the_stream_is_split() {
         let stream = b"READY name=ada\nPING\r\n\nLEAVE\r\nrest";
         for cut in 1..stream.len() {
             let mut buffer = LineBuffer::new(512);
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bound_counts_neither_lf_nor_crlf() {
+    fn the_limit_counts_neither_lf_nor_crlf() {
         for end in [&b"\n"[..], b"\r\n"] {
             let mut buffer = LineBuffer::new(4);
             buffer.extend(b"1234");
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn too_long_is_told_with_and_without_a_line_end_and_stays() {
+    fn a_line_that_is_too_long_is_a_permanent_error_with_or_without_its_end() {
         for bytes in [&b"12345"[..], b"12345\n", b"12345\r\n", b"1234\r5"] {
             let mut buffer = LineBuffer::new(4);
             buffer.extend(bytes);

@@ -1,10 +1,10 @@
-//! What Muster and its games agree on for `transport=netcode`, the netcode standard 1.02: who a connect token is for,
-//! and which datagrams may reach an implementation of the standard at all.
+//! The parts of `transport=netcode`, the netcode standard 1.02, that Muster and its games agree on: the contents of
+//! connect tokens, and a filter for datagrams in front of an implementation of the standard.
 //!
-//! Nothing here encrypts or checks a signature; that is an implementation's work. What is here looks at the part of
-//! a packet that everybody can read and write, its kind, its sequence number and its length, and is stricter than
-//! some implementations, the reference among them: a sequence number close to the end of its range, a kind that has
-//! no business going that way or a number of a length that does not exist must not get as far as arithmetic.
+//! Nothing here encrypts or checks a signature; the implementation does that. The filter checks the unencrypted part of
+//! a packet, its kind, sequence number and length, and is stricter than some implementations, including the reference:
+//! it drops sequence numbers close to the end of the range, kinds that are never sent in that direction, and sequence
+//! numbers of an invalid length, before an implementation computes with them.
 
 use std::fmt;
 use std::net::{Ipv6Addr, SocketAddr};
@@ -16,13 +16,13 @@ use subtle::ConstantTimeEq;
 
 use crate::Secret;
 
-/// The word for it in assignments and in the configuration.
+/// The name of the transport in assignments and in the configuration.
 pub const TRANSPORT: &str = "netcode";
 
-/// The number that keeps other programs' packets out: the letters `MUSTER`, and a version.
+/// The protocol id, which excludes other programs' packets: the letters `MUSTER`, and a version.
 pub const PROTOCOL_ID: u64 = u64::from_be_bytes(*b"MUSTER\0\x01");
 
-/// The size of a connect token, in bytes. In base64, as players are told it, it has 2,732 characters.
+/// The size of a connect token, in bytes. In base64, as players receive it, it has 2,732 characters.
 pub const CONNECT_TOKEN_BYTES: usize = 2048;
 
 /// The size of the user data in a connect token, in bytes.
@@ -31,14 +31,14 @@ pub const USER_DATA_BYTES: usize = 256;
 /// The longest packet, in bytes: as long as the longest datagram of the transport `plain`.
 pub const PACKET_MAX: usize = crate::datagram::DATAGRAM_MAX;
 
-/// The longest words in a packet, in bytes: what kind, sequence number and signature leave of it.
+/// The longest payload of a packet, in bytes: without kind, sequence number and signature.
 pub const PAYLOAD_MAX: usize = PACKET_MAX - 1 - SEQUENCE_BYTES_MAX - MAC_BYTES;
 
-/// The most players of one match: as many as implementations have places for.
+/// The largest number of players in a match that implementations support.
 pub const PLAYERS_MAX: usize = 256;
 
-/// The highest sequence number that is let through. Both sides count from zero, a game's first answers from the
-/// middle of the range: none comes here honestly, and beyond, the arithmetic of implementations overflows.
+/// The highest sequence number that is accepted. Both sides count from zero, a game's first answers from the middle of
+/// the range, so honest packets never exceed it. Beyond it the arithmetic of implementations overflows.
 pub const SEQUENCE_MAX: u64 = u64::MAX - 0xffff;
 
 const SEQUENCE_BYTES_MAX: usize = 8;
@@ -48,22 +48,22 @@ const REQUEST_BYTES: usize = 1 + 13 + 8 + 8 + 24 + 1024;
 const CHALLENGE_BYTES: usize = 8 + 300;
 const KEEP_ALIVE_BYTES: usize = 4 + 4;
 
-/// What a game is told of its match's transport, in the message `start`.
+/// The transport parameters of a match, in the message `start`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Netcode {
     /// [`PROTOCOL_ID`], as 16 hexadecimal digits.
     #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
     pub protocol_id: u64,
-    /// What the match's connect tokens are encrypted with.
+    /// The key that encrypts the match's connect tokens.
     pub key: Key,
-    /// The game's address as the connect tokens name it.
+    /// The game's address in the connect tokens.
     pub address: SocketAddr,
-    /// How long after `started` a connect token opens the door for the first time, in milliseconds. The tokens'
-    /// own time, which is of the wall clock, runs out much later.
+    /// The time after `started` within which a connect token must first be used, in milliseconds. The tokens' own
+    /// expiry time, by the wall clock, is much later.
     pub expires_ms: u64,
 }
 
-/// The key of one match: who has it can make connect tokens. In base64 on the wire; never in a log.
+/// The key of one match, which can create connect tokens. In base64 on the wire; never in a log.
 #[derive(Clone, Copy)]
 pub struct Key([u8; Key::BYTES]);
 
@@ -76,7 +76,7 @@ impl Key {
         Self(bytes)
     }
 
-    /// The key itself, for who encrypts with it.
+    /// The bytes of the key, for encryption.
     pub const fn bytes(&self) -> [u8; Self::BYTES] {
         self.0
     }
@@ -104,7 +104,7 @@ impl Serialize for Key {
 
 impl<'de> Deserialize<'de> for Key {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // The error does not repeat the text: it could be a key, but for a letter.
+        // The error does not repeat the text, which could be a mistyped key.
         let wrong = || serde::de::Error::custom("a key is not 32 bytes in base64");
         let bytes = BASE64.decode(String::deserialize(deserializer)?).map_err(|_| wrong())?;
         bytes.try_into().map(Self).map_err(|_| wrong())
@@ -125,14 +125,14 @@ pub fn token_to_text(token: &[u8; CONNECT_TOKEN_BYTES]) -> String {
     BASE64.encode(token)
 }
 
-/// Reads the connect token of an assignment. `None` when it is not one by its length or its letters.
+/// Parses the connect token of an assignment. `None` if its length or its characters are wrong.
 pub fn token_from_text(text: &str) -> Option<Box<[u8; CONNECT_TOKEN_BYTES]>> {
     BASE64.decode(text).ok()?.into_boxed_slice().try_into().ok()
 }
 
-/// An address as the crate `netcode-rs` has to be told it, for connect tokens to hold it as the standard says: the crate
-/// (1.4.0) writes and reads the bytes of an IPv6 address in their order, and the standard has words of 16 bits there, each
-/// with its low byte first. Done twice it is the address again.
+/// Converts an address for the crate `netcode-rs`, so that connect tokens contain it in the standard's format: the
+/// crate (1.4.0) writes and reads the bytes of an IPv6 address in their order, and the standard has 16-bit words, each
+/// with its low byte first. The conversion is its own inverse.
 pub fn in_token(address: SocketAddr) -> SocketAddr {
     match address {
         SocketAddr::V4(_) => address,
@@ -143,7 +143,7 @@ pub fn in_token(address: SocketAddr) -> SocketAddr {
     }
 }
 
-/// The client id of a slot in its connect token. Zero stays free, as some take it for nobody's.
+/// The client id of a slot in its connect token. Zero is not used, as some implementations treat it as unassigned.
 pub const fn client_id(slot: usize) -> u64 {
     slot as u64 + 1
 }
@@ -153,8 +153,8 @@ pub fn slot_of(client_id: u64) -> Option<usize> {
     usize::try_from(client_id.checked_sub(1)?).ok()
 }
 
-/// The user data of a connect token: `<match> <slot> <token>`, then zeros. The token is the player's in the message
-/// `start`, which nobody else was told.
+/// The user data of a connect token: `<match> <slot> <token>`, padded with zeros. The token is the player's in the
+/// message `start`, which no other player receives.
 pub fn user_data(match_id: &str, slot: usize, token: &Secret) -> [u8; USER_DATA_BYTES] {
     let mut data = [0; USER_DATA_BYTES];
     let text = format!("{match_id} {slot} {token}");
@@ -165,23 +165,23 @@ pub fn user_data(match_id: &str, slot: usize, token: &Secret) -> [u8; USER_DATA_
     data
 }
 
-/// What a packet from a player is, as far as its envelope tells. Whether it is genuine is not known yet.
+/// The kind of a player's packet, by its unencrypted part. The packet may be forged.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromPlayer {
-    /// A request to be let in with a connect token.
+    /// A connection request with a connect token.
     Request {
-        /// The signature of the token's private part, by which a token is known again.
+        /// The signature of the token's private part, which identifies the token.
         mac: [u8; MAC_BYTES],
     },
-    /// An answer to the challenge, a sign of life, words, or a goodbye: of a player whose request was answered.
+    /// A challenge response, keep-alive, payload or disconnect packet of a player whose request was answered.
     Other,
 }
 
 impl FromPlayer {
-    /// Looks at a datagram. `None` is one that no player sends and no implementation should see.
+    /// Classifies a datagram. `None` if no player sends it and no implementation should process it.
     pub fn look(packet: &[u8]) -> Option<Self> {
         if packet.first() == Some(&0) {
-            // Only a zero byte is a request: the same kind in an encrypted envelope would be one that nobody checked.
+            // A request has no sequence number: the same kind in an encrypted envelope would bypass all checks.
             let mac = *packet.last_chunk()?;
             return (packet.len() == REQUEST_BYTES).then_some(Self::Request { mac });
         }
@@ -197,7 +197,7 @@ impl FromPlayer {
     }
 }
 
-/// Whether a datagram can be a packet from a game, as far as its envelope tells.
+/// Whether a datagram can be a packet from a game, by its unencrypted part.
 pub fn is_from_game(packet: &[u8]) -> bool {
     envelope(packet).is_some_and(|(kind, content)| match kind {
         Kind::Denied | Kind::Disconnect => content == 0,
@@ -218,7 +218,7 @@ enum Kind {
     Disconnect,
 }
 
-/// The kind of an encrypted packet, and the length of what is in it.
+/// The kind of an encrypted packet, and the length of its content.
 fn envelope(packet: &[u8]) -> Option<(Kind, usize)> {
     let (&prefix, rest) = packet.split_first()?;
     let kind = match prefix & 0xf {
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn what_each_side_sends_is_let_through() {
+    fn packets_of_either_side_are_accepted() {
         for (kind, content) in [(3, 308), (4, 8), (5, 1), (5, PAYLOAD_MAX), (6, 0)] {
             for sequence in [0, 1, 255, 256, 1 << 62, SEQUENCE_MAX] {
                 let packet = packet(kind, sequence, 8, content);
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn sequence_numbers_near_the_end_of_their_range_are_not() {
+    fn sequence_numbers_near_the_end_of_the_range_are_dropped() {
         for sequence in SEQUENCE_MAX + 1..=u64::MAX {
             for (kind, content) in [(4, 8), (5, 3)] {
                 let packet = packet(kind, sequence, 8, content);
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn envelopes_that_nobody_writes_are_not() {
+    fn invalid_envelopes_are_dropped() {
         for kind in 0..16 {
             for sequence_bytes in 0..16 {
                 for content in [0, 1, 8, 308, PAYLOAD_MAX + 8] {
@@ -307,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_tokens_survive_their_text_and_hide_in_debug() {
+    fn keys_and_tokens_survive_their_text_form_and_are_hidden_in_their_debug_form() {
         let key = Key::from_bytes([7; 32]);
         let netcode = Netcode {
             protocol_id: PROTOCOL_ID,

@@ -1,26 +1,25 @@
-//! The PROXY protocol, versions 1 and 2: how a proxy or a load balancer says whose connection it passes on.
+//! The PROXY protocol, versions 1 and 2: a proxy or a load balancer sends the address of the client in a header.
 //!
-//! It follows <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>. A header stands before the first byte of a
-//! connection, once. Version 1 is a line of text, version 2 is binary:
+//! It follows <https://www.haproxy.org/download/3.2/doc/proxy-protocol.txt>. A connection begins with one header.
+//! Version 1 is a line of text, version 2 is binary:
 //!
 //! ```text
 //! PROXY TCP4 198.51.100.7 203.0.113.5 51234 7000\r\n
 //! \r\n\r\n\0\r\nQUIT\n  version and command  family  length (2 bytes)  addresses  TLVs
 //! ```
 //!
-//! The crates that read it want the whole header in one piece of memory; a header of version 2 may have 64 KiB, of which
-//! only the addresses matter. [`Header::read`] needs [`HEADER_MAX`] bytes and says how many are to be skipped.
+//! The existing crates require the whole header in contiguous memory; a header of version 2 can have 64 KiB, of which
+//! only the addresses matter. [`Header::read`] needs at most [`HEADER_MAX`] bytes and returns the number of bytes to
+//! skip.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-/// The most bytes that [`Header::read`] wants to see: a line of version 1 with its end. The part of version 2 up to the
-/// end of IPv6 addresses is shorter.
-pub const HEADER_MAX: usize = 107;
+pub use crate::limits::PROXY_HEADER_MAX as HEADER_MAX;
 
-/// What version 2 begins with.
+/// The beginning of version 2.
 const SIGNATURE: &[u8; 12] = b"\r\n\r\n\0\r\nQUIT\n";
 
-/// What version 1 begins with.
+/// The beginning of version 1.
 const WORD: &[u8] = b"PROXY ";
 
 /// Signature, version and command, family, length.
@@ -29,43 +28,44 @@ const FIXED_BYTES: usize = 16;
 const IPV4_BYTES: usize = 4 + 4 + 2 + 2;
 const IPV6_BYTES: usize = 16 + 16 + 2 + 2;
 
-/// A whole header.
+/// A complete header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Header {
-    /// Whose connection it is. `None`: the proxy's own, for a health check, or of a kind that has no address.
+    /// The client's address. `None` for the proxy's own connections, such as health checks, and for families without IP
+    /// addresses.
     pub source: Option<IpAddr>,
-    /// How many bytes it has, those included that were not looked at.
+    /// The length in bytes, including the part that was not read.
     pub length: usize,
 }
 
-/// Why something is no header.
+/// The reason why a connection does not begin with a header.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum BadHeader {
-    /// Neither of the two beginnings.
+    /// It begins like neither version.
     #[error("it does not begin with a PROXY header")]
     Missing,
     /// No end of the line within [`HEADER_MAX`] bytes.
     #[error("its PROXY line has no end within {HEADER_MAX} bytes")]
     TooLong,
-    /// A line of version 1 that is none.
+    /// A line of version 1 is malformed.
     #[error("its PROXY line cannot be read")]
     Line,
-    /// Another version than 2 behind the signature.
+    /// The version after the signature is not 2.
     #[error("its PROXY header is of version {0}, not 2")]
     Version(u8),
-    /// A command that version 2 does not know.
+    /// The command is unknown.
     #[error("its PROXY header has the unknown command {0}")]
     Command(u8),
-    /// Too short for the addresses of its family.
+    /// The header is too short for the addresses of its family.
     #[error("its PROXY header is too short for its addresses")]
     TooShort,
 }
 
 impl Header {
-    /// Reads a header at the beginning of what a connection has said so far. `None`: there is more to come.
+    /// Reads a header from the first bytes of a connection. `None` if more bytes are needed.
     ///
     /// # Errors
-    /// [`BadHeader`] as soon as it cannot become a header any more.
+    /// [`BadHeader`] as soon as the bytes cannot be the beginning of a header.
     pub fn read(said: &[u8]) -> Result<Option<Self>, BadHeader> {
         let begins = |whole: &[u8]| {
             let length = said.len().min(whole.len());
@@ -94,7 +94,7 @@ impl Header {
         };
         let rest = usize::from(u16::from_be_bytes([high, low]));
         let length = FIXED_BYTES + rest;
-        // The receiver of LOCAL is to ignore the family and the addresses, as it is to of families that it does not know.
+        // The specification says to ignore the addresses of LOCAL and of unknown families.
         let bytes = match family >> 4 {
             1 if !is_local => IPV4_BYTES,
             2 if !is_local => IPV6_BYTES,
@@ -169,7 +169,7 @@ mod tests {
         Some(text.parse().unwrap())
     }
 
-    /// Every header, and whose connection it announces.
+    /// Headers, and the address in each of them.
     fn headers() -> Vec<(Vec<u8>, Option<IpAddr>)> {
         let line = |text: &str| format!("{text}\r\n").into_bytes();
         let longest = "ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff";
@@ -188,7 +188,7 @@ mod tests {
             (binary(0x21, 0x11, &ipv4()), source("198.51.100.7")),
             (binary(0x21, 0x21, &ipv6()), source("2001:db8::7")),
             (binary(0x21, 0x11, &with_tlvs), source("198.51.100.7")),
-            // A health check; a Unix socket; a family that nobody knows.
+            // Health checks; a Unix socket; unspecified and unknown families.
             (binary(0x20, 0x00, &[]), None),
             (binary(0x20, 0x11, &ipv4()), None),
             (binary(0x20, 0x11, &[]), None),
@@ -199,7 +199,7 @@ mod tests {
     }
 
     #[test]
-    fn headers_are_read_however_they_are_cut() {
+    fn headers_are_read_however_they_are_split() {
         for (header, source) in headers() {
             let said = [&header[..], b"READY name=ada\n"].concat();
             let whole = Header { source, length: header.len() };
@@ -217,7 +217,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_header_is_refused_at_once() {
+    fn invalid_headers_are_refused_at_once() {
         for (said, problem) in [
             (&b"READY name=ada\n"[..], BadHeader::Missing),
             (b"PRO\n", BadHeader::Missing),

@@ -7,10 +7,10 @@ use serde::de::{Error, Visitor};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use subtle::ConstantTimeEq;
 
-/// 128 random bits that stand for a right: a token (to enter a game) or a resume key (to be a player again).
+/// 128 random bits that grant a right: a token (to join a game) or a resume key (to resume a session).
 ///
-/// On every wire it is 32 lower-case hexadecimal digits. Equality takes the same time wherever two secrets
-/// differ, and the debug form hides the bits, so that no log holds one by accident.
+/// The text form is 32 lower-case hexadecimal digits. Secrets are compared in constant time, and the debug form hides
+/// the bits, so that none is logged by accident.
 #[derive(Clone, Copy)]
 pub struct Secret([u8; Secret::BYTES]);
 
@@ -23,14 +23,14 @@ impl Secret {
         Self(bytes)
     }
 
-    /// The first half of the bits, to look a secret up by before the whole is compared.
+    /// The first half of the bits, to look up a secret before all of it is compared.
     pub fn first_half(&self) -> u64 {
         let (half, _) = self.0.split_at(Self::BYTES / 2);
         half.iter().fold(0, |bits, byte| bits << 8 | u64::from(*byte))
     }
 }
 
-/// A text that is not a secret: not 32 hexadecimal digits.
+/// A text that is not 32 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("not {} hexadecimal digits", Secret::BYTES * 2)]
 pub struct BadSecret;
@@ -105,7 +105,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_secret_survives_its_text_and_hides_in_debug() {
+    fn a_secret_survives_its_text_form_and_is_hidden_in_its_debug_form() {
         let secret = Secret::from_bytes([0x0f; 16]);
         assert_eq!(secret.to_string().parse(), Ok(secret));
         assert_eq!(secret.to_string(), "0f".repeat(16));

@@ -1,22 +1,22 @@
-//! Templates, an addition to the game contract: a JSON object per packet on a template's channel.
+//! The template channel, an addition to the game contract: one JSON object per packet.
 //!
-//! The channel keeps the borders of packets (`SOCK_SEQPACKET`, see unix(7)), so that a message needs no line end and
-//! comes together with the descriptors that belong to it.
+//! The channel preserves packet boundaries (`SOCK_SEQPACKET`, see unix(7)), so that a message needs no line end and
+//! arrives together with its descriptors.
 
 use serde::{Deserialize, Serialize};
 
 use crate::control::parse;
 
-/// What Muster says to a template.
+/// A message from Muster to a template.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum ToTemplate {
-    /// Make a game. Three descriptors come with it, in this order: the game's UDP socket, its control channel, and
-    /// the pipe to the log.
+    /// Fork a game. Three descriptors come with it, in this order: the game's UDP socket, its control channel, and the
+    /// pipe to the log.
     Fork {
-        /// The game's id, which a cold game finds in `MUSTER_GAME`.
+        /// The game's id, which other games have in `MUSTER_GAME`.
         game: String,
-        /// The port of its socket, which a cold game finds in `MUSTER_PORT`.
+        /// The port of its socket, which other games have in `MUSTER_PORT`.
         port: u16,
         /// Its working directory: an absolute path.
         directory: String,
@@ -26,7 +26,7 @@ pub enum ToTemplate {
     Unknown,
 }
 
-/// What a template says to Muster.
+/// A message from a template to Muster.
 ///
 /// ```
 /// let packet = protocol::FromTemplate::Forked { game: "17".into(), pid: 1234 }.to_packet();
@@ -35,20 +35,20 @@ pub enum ToTemplate {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub enum FromTemplate {
-    /// Loaded; may be asked for games.
+    /// The template has loaded and can fork games.
     Ready,
-    /// The game is there: a child of Muster, which says `ready` on its own channel.
+    /// The game exists: a child of Muster, which sends `ready` on its own channel.
     Forked {
         /// The game's id, as in the request.
         game: String,
-        /// Its process.
+        /// Its process id.
         pid: i32,
     },
-    /// There is no such game.
+    /// The fork failed.
     Failed {
         /// The game's id, as in the request.
         game: String,
-        /// Why, for people.
+        /// The reason, for people.
         reason: String,
     },
     /// A message that this version does not know; to be ignored.
@@ -87,7 +87,7 @@ impl FromTemplate {
 }
 
 fn to_packet(message: &impl Serialize) -> String {
-    // Serializing fails only for maps with keys that are not strings, which no message holds.
+    // Serializing fails only for maps with keys that are not strings, which no message contains.
     serde_json::to_string(message).unwrap_or_default()
 }
 

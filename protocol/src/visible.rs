@@ -1,9 +1,9 @@
-//! Foreign text, made safe to show.
+//! Untrusted text, made safe to show.
 
 use std::fmt;
 
-/// Text from outside as a terminal or a log may show it: every control character, and every character that is
-/// invisible, blank or turns the direction of writing, stands there as its escape; all other text is as it was.
+/// Shows untrusted text in a terminal or a log: every control character, and every character that is invisible, blank
+/// or changes the writing direction, is escaped; all other text is unchanged.
 ///
 /// ```
 /// assert_eq!(protocol::Visible("ada's \u{1b}[31m\n").to_string(), "ada's \\u{1b}[31m\\n");
@@ -15,7 +15,7 @@ impl fmt::Display for Visible<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut rest = self.0;
         loop {
-            // Nearly all text is plain, and goes in one piece.
+            // Nearly all text is plain, and is written in one piece.
             let (plain, strange) = rest.split_at(rest.bytes().take_while(is_plain).count());
             f.write_str(plain)?;
             let mut characters = strange.chars();
@@ -29,21 +29,22 @@ impl fmt::Display for Visible<'_> {
     }
 }
 
-/// Whether a byte is a character that shows as itself. `escape_debug` would escape quotes, which harm nobody here.
+/// Whether a byte is a character that needs no escape. `escape_debug` would also escape quotes, which are harmless
+/// here.
 fn is_plain(byte: &u8) -> bool {
     matches!(byte, b' '..=b'~') && *byte != b'\\'
 }
 
-/// Whether nothing, or only room, is seen of a character although its category is one that is printed. `escape_debug`
-/// knows the others: controls, formats, separators, marks, and what is not assigned.
+/// Whether a character is invisible or blank although its category is printable. `escape_debug` covers the others:
+/// controls, formats, separators, marks, and unassigned characters.
 fn is_unseen(character: char) -> bool {
     let is_in = |range: &(char, char)| range.0 <= character && character <= range.1;
     IGNORABLE.iter().any(is_in) || BLANK.contains(&character)
 }
 
-/// `Default_Ignorable_Code_Point` of the Unicode Character Database 16.0, `DerivedCoreProperties.txt`: what is not shown
-/// where it is not supported, the fillers of Hangul, tags and variation selectors among them. The property is stable for
-/// assigned characters, and its last range is kept for what may come.
+/// `Default_Ignorable_Code_Point` of the Unicode Character Database 16.0, `DerivedCoreProperties.txt`: characters that
+/// are not shown if they are not supported, such as Hangul fillers, tags and variation selectors. The property is
+/// stable for assigned characters, and its last range is reserved for future ones.
 const IGNORABLE: [(char, char); 18] = [
     ('\u{ad}', '\u{ad}'),
     ('\u{34f}', '\u{34f}'),
@@ -65,8 +66,8 @@ const IGNORABLE: [(char, char); 18] = [
     ('\u{e0080}', '\u{e0fff}'),
 ];
 
-/// Symbols and letters whose sign is empty, by their names in the same database: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL
-/// NOTEHEAD, and EGYPTIAN HIEROGLYPH FULL and HALF BLANK.
+/// Symbols and letters whose glyph is empty: BRAILLE PATTERN BLANK, MUSICAL SYMBOL NULL NOTEHEAD, and EGYPTIAN
+/// HIEROGLYPH FULL and HALF BLANK of the same database.
 const BLANK: [char; 4] = ['\u{2800}', '\u{1d159}', '\u{13441}', '\u{13442}'];
 
 #[cfg(test)]
@@ -74,12 +75,12 @@ mod tests {
     use super::{BLANK, IGNORABLE, Visible};
 
     #[test]
-    fn what_nobody_sees_is_shown() {
+    fn invisible_characters_are_escaped() {
         let ignorable = IGNORABLE.into_iter().flat_map(|(first, last)| first..=last);
-        // Spaces that are not the space, and the ends of lines and paragraphs: Zs, Zl and Zp.
+        // Spaces other than U+0020, and line and paragraph separators: Zs, Zl and Zp.
         let separators = "\u{a0}\u{1680}\u{2000}\u{2001}\u{2002}\u{2003}\u{2004}\u{2005}\u{2006}\u{2007}\u{2008}\u{2009}\
                           \u{200a}\u{202f}\u{205f}\u{3000}\u{2028}\u{2029}";
-        // Others of whom nothing is seen: formats, private use, what is no character.
+        // Formats, private use, noncharacters.
         let others = "\u{fff9}\u{110bd}\u{13430}\u{e000}\u{f0000}\u{ffff}\u{7f}\u{85}";
         for unseen in ignorable.chain(BLANK).chain(separators.chars()).chain(others.chars()) {
             let shown = Visible(&format!("a{unseen}b")).to_string();
@@ -91,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_terminal_would_obey_is_shown_instead() {
+    fn control_sequences_are_escaped() {
         let hostile = "a\u{1b}]0;x\u{7}b\r\n\u{202e}c\u{200b}\u{0}\u{9b}31m";
         let shown = Visible(hostile).to_string();
         assert!(!shown.chars().any(char::is_control), "{shown}");

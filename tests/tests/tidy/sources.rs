@@ -33,7 +33,9 @@ impl Source {
 
     /// Whether the file holds nothing but tests.
     pub(crate) fn is_test(&self) -> bool {
-        ["tests", "testkit"].contains(&self.part()) || self.path.contains("/tests/") || self.path.ends_with("/tests.rs")
+        ["tests", "testkit"].contains(&self.part())
+            || self.path.contains("/tests/")
+            || self.path.ends_with("/tests.rs")
     }
 }
 
