@@ -1,12 +1,12 @@
-//! `muster serve --keep`: a small process that starts the daemon, watches over it, and starts it again when it dies.
+//! `muster serve --keep`: a small process that starts the daemon, monitors it, and restarts it when it dies.
 //!
-//! It is to the daemon what systemd is, in the same words (sd_notify(3), sd_listen_fds(3)), for hosts without: it hears
-//! the daemon's messages in its [`mailbox`], holds what is [`stored`], and hands it to the next daemon at its
-//! [`start`]; how soon that comes is for [`restarts`] to say. Signals are passed on. Where a daemon was killed its
-//! games live on; they become the keeper's children, which only takes them in when they die.
+//! It does what systemd does, with the same protocol (sd_notify(3), sd_listen_fds(3)), on hosts without systemd: it
+//! receives the daemon's messages in its [`mailbox`], holds the descriptors that are [`stored`], and passes them to the
+//! next daemon at its [`start`]; [`restarts`] decides when. Signals are passed on. When a daemon was killed its games
+//! keep running and become the keeper's children, which only reaps them.
 //!
-//! One thread, one poll, and everything is bounded, as nobody watches over the keeper. A daemon that is replaced in
-//! place (exec) has the same pid, and the keeper need not know.
+//! One thread, one poll, and everything is bounded, as nothing monitors the keeper. A daemon that is replaced in place
+//! (exec) keeps its pid, and the keeper need not notice.
 
 #![forbid(unsafe_code)]
 
@@ -33,29 +33,29 @@ use self::mailbox::{Mailbox, Word};
 use self::restarts::Restarts;
 use self::stored::Stored;
 
-/// How long a daemon may take until it listens, and to end once it said that it stops, whatever the watchdog is.
+/// How long a daemon may take to listen, and to exit after it reported that it stops, regardless of the watchdog.
 const GRACE: Duration = Duration::from_secs(60);
 
-/// Messages read before anything else is looked at.
+/// The largest number of messages that are read before other events.
 const WORDS_PER_TURN: usize = 1024;
 
-/// What a shell says of a program that was killed, besides the signal's number.
+/// The exit status that shells use for a killed program, plus the signal's number.
 const KILLED: i32 = 128;
 
-/// What a daemon's exit status says, by sysexits.h: something of the world is not there now.
+/// An exit status of the daemon: a resource is unavailable; sysexits.h.
 const UNAVAILABLE: i32 = 69;
 
-/// It was called in a wrong way, or its configuration is wrong: another start would not mend it.
+/// An exit status of the daemon: its arguments or its configuration are wrong, so a restart would not help.
 const USAGE: i32 = 2;
 const CONFIG: i32 = 78;
 
 /// The name of the process, as `ps` shows it.
 const NAME: &std::ffi::CStr = c"muster-keeper";
 
-/// Why the keeper could not keep.
+/// Why the keeper failed.
 #[derive(Debug, thiserror::Error)]
 pub enum KeepError {
-    /// A service manager runs this process already.
+    /// A service manager supervises this process already.
     #[error(
         "cannot keep the daemon: {NOTIFY_SOCKET} is set, so a service manager keeps this process \
          already; leave --keep out"
@@ -75,7 +75,7 @@ pub enum KeepError {
 }
 
 impl KeepError {
-    /// The codes of sysexits(3) where there is one.
+    /// The exit codes of sysexits(3) that apply.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Managed => 2,
@@ -94,55 +94,55 @@ struct Keeper {
     signals: Signals,
     mailbox: Mailbox,
     stored: Stored,
-    /// Of daemons that died.
+    /// After daemons that died.
     restarts: Restarts,
-    /// Of those that ended by themselves, and could not be started: what they want may come.
+    /// After daemons that exited because a resource was unavailable.
     retries: Restarts,
-    /// The longest silence of a daemon that listens.
+    /// The longest permitted silence of a daemon that listens.
     silence: Duration,
     phase: Phase,
     stop_was_asked: bool,
-    /// Whether a daemon was ready, this one or an earlier one: there may be games and places to go on with.
+    /// Whether this daemon or an earlier one was ready: there can be games and positions to recover.
     was_ready: bool,
 }
 
-/// Where the daemon is.
+/// The state of the daemon.
 enum Phase {
     Running(Daemon),
-    /// It died; the next one is started then.
+    /// It died; the next one is started at this time.
     Pausing(Instant),
-    /// The keeper is to end with this status.
+    /// The keeper exits with this status.
     Over(i32),
 }
 
-/// A daemon that lives, as far as is known.
+/// A daemon that is alive, as far as is known.
 struct Daemon {
     pid: i32,
-    /// What its pid means, whoever has that number later.
+    /// Its pidfd, which stays valid when its pid is reused.
     process: OwnedFd,
     started: Instant,
-    /// When it is killed if nothing is heard of it.
+    /// When it is killed if no message arrives.
     due: Instant,
     is_ready: bool,
     is_stopping: bool,
 }
 
-/// Keeps a daemon that may be silent for so long, until it ends by itself or is not to be kept alive. Gives its exit
-/// status.
+/// Keeps a daemon running, until it exits by itself or is not to be restarted. `silence` is the longest time without a
+/// message of the daemon. Returns its exit status.
 ///
 /// # Errors
-/// When there is a service manager already, or what it takes cannot be had.
+/// When there is a service manager already, or a resource is unavailable.
 pub fn run(silence: Duration, level: LevelFilter, config: Option<&Path>) -> Result<u8, KeepError> {
     if process::variable(NOTIFY_SOCKET).is_some() {
         return Err(KeepError::Managed);
     }
     let flaws = service::start::begin(config, false);
-    // It holds what the daemon stores, whose limit is higher than that of most processes.
+    // The keeper holds what the daemon stores, which exceeds the limit of most processes.
     service::raise_descriptor_limit();
     let stored = Stored::of(store::take()?);
     logging::start(level);
     flaws.tell();
-    // The name is for people; without it the arguments tell.
+    // The name is for people; without it the arguments identify the process.
     let _ = nix::sys::prctl::set_name(NAME);
     let signals = Signals::take_over().map_err(KeepError::run("take over the signals"))?;
     logging::write_in_background();
@@ -172,13 +172,13 @@ impl Keeper {
                 return Ok(status);
             }
             self.wait()?;
-            // A daemon's last words come before its end.
+            // The daemon's last messages arrive before its exit.
             self.read_words();
             while let Some(signal) = self.signals.next() {
                 self.handle_signal(signal);
             }
             while let Some(ended) = process::reap() {
-                // What it said since.
+                // Messages that arrived since.
                 self.read_words();
                 self.handle_end(&ended);
             }
@@ -201,13 +201,13 @@ impl Keeper {
         }
     }
 
-    // ---- The daemon's words ----
+    // ---- The daemon's messages ----
 
     fn read_words(&mut self) {
         for _ in 0..WORDS_PER_TURN {
             let Some(mut message) = self.mailbox.next() else { return };
             let descriptors = std::mem::take(&mut message.descriptors);
-            // Only the daemon itself is listened to: no game, and none that was killed.
+            // Only messages of the daemon itself count, not those of games or of a daemon that was killed.
             let Phase::Running(daemon) = &mut self.phase else { continue };
             if message.pid != Some(daemon.pid) {
                 continue;
@@ -241,11 +241,11 @@ impl Keeper {
         }
     }
 
-    // ---- Its end ----
+    // ---- Exits ----
 
     fn handle_end(&mut self, ended: &Ended) {
         let Phase::Running(daemon) = &self.phase else { return };
-        // Else a game of an earlier daemon, or what one left behind.
+        // Otherwise it is a game of an earlier daemon, or a leftover.
         if ended.pid != daemon.pid {
             return;
         }
@@ -258,23 +258,20 @@ impl Keeper {
             Ok(status) => {
                 let pause = self.retries.after(daemon.started.elapsed());
                 log::error!(
-                    "the daemon ended with status {status} pid={}; starting it again {}",
+                    "the daemon exited with status {status} pid={}; restarting it {}",
                     ended.pid,
                     units::after(pause)
                 );
                 Phase::Pausing(Instant::now() + pause)
             }
             Err(signal) if self.stop_was_asked => {
-                log::error!(
-                    "the daemon died of signal {signal} while it stopped pid={}",
-                    ended.pid
-                );
+                log::error!("the daemon died of signal {signal} while stopping pid={}", ended.pid);
                 Phase::Over(KILLED + signal)
             }
             Err(signal) => match self.restarts.after(daemon.started.elapsed()) {
                 pause if !self.restarts.are_many() => {
                     log::error!(
-                        "the daemon died of signal {signal} pid={}; starting it again {}",
+                        "the daemon died of signal {signal} pid={}; restarting it {}",
                         ended.pid,
                         units::after(pause)
                     );
@@ -282,7 +279,7 @@ impl Keeper {
                 }
                 _ => {
                     log::error!(
-                        "the daemon died of signal {signal} pid={}, again and again; giving up",
+                        "the daemon died of signal {signal} pid={}, too many times in a row; giving up",
                         ended.pid
                     );
                     Phase::Over(KILLED + signal)
@@ -291,8 +288,8 @@ impl Keeper {
         };
     }
 
-    /// Whether a daemon that ended by itself is to be followed by another: what it wanted of the world may be there by
-    /// then. One that has worked before is kept whatever it says, short of what another start would not mend.
+    /// Whether a daemon that exited by itself is restarted: an unavailable resource may be available by then. A daemon
+    /// that was ready before is restarted, unless a restart would not help.
     fn is_worth_another(&self, status: i32) -> bool {
         !self.stop_was_asked
             && (status == UNAVAILABLE || self.was_ready && ![0, USAGE, CONFIG].contains(&status))
@@ -302,14 +299,14 @@ impl Keeper {
         let now = Instant::now();
         match &mut self.phase {
             Phase::Running(daemon) if daemon.due <= now => {
-                log::error!("the daemon does not answer pid={}; it is killed", daemon.pid);
+                log::error!("killing the daemon, which does not answer pid={}", daemon.pid);
                 daemon.send(Signal::SIGKILL);
-                // Its end is heard of soon.
+                // Its exit will be reported soon.
                 daemon.due = now + GRACE;
             }
             Phase::Pausing(at) if *at <= now => {
                 if let Err(error) = self.start() {
-                    log::error!("cannot start the daemon: {error}; trying again");
+                    log::error!("cannot start the daemon: {error}; retrying");
                     let pause = self.retries.after(Duration::ZERO);
                     self.phase = match self.retries.are_many() && !self.was_ready {
                         false => Phase::Pausing(now + pause),
@@ -341,7 +338,7 @@ impl Daemon {
 
     fn send(&self, signal: Signal) {
         let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) else { return };
-        // ESRCH: it is dead, which is heard of soon.
+        // ESRCH: it is dead, and its exit will be reported soon.
         let _ = pidfd_send_signal(&self.process, signal);
     }
 }

@@ -1,4 +1,4 @@
-//! The keeper's end of sd_notify(3): a datagram socket in a directory that only its own user may enter.
+//! The keeper's end of sd_notify(3): a datagram socket in a directory that only its own user can enter.
 
 use std::fs::Permissions;
 use std::io::{self, IoSliceMut};
@@ -14,7 +14,7 @@ use tempfile::TempDir;
 
 use service::notify::outbox::DESCRIPTORS_MAX;
 
-/// Bytes in a message, at most; as systemd has it.
+/// The longest message in bytes, as in systemd.
 const MESSAGE_MAX: usize = 4096;
 
 /// The socket.
@@ -25,16 +25,16 @@ pub(crate) struct Mailbox {
     _directory: TempDir,
 }
 
-/// What somebody sent.
+/// A received message.
 #[derive(Debug)]
 pub(crate) struct Message {
-    /// Who, by the kernel's word.
+    /// The sender's pid, according to the kernel.
     pub(crate) pid: Option<i32>,
     pub(crate) descriptors: Vec<OwnedFd>,
     text: String,
 }
 
-/// What it means, as far as the keeper is concerned.
+/// The meaning of a message for the keeper.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Word<'a> {
     Ready,
@@ -47,9 +47,9 @@ pub(crate) enum Word<'a> {
 
 impl Mailbox {
     /// # Errors
-    /// When the directory or the socket cannot be had.
+    /// When the directory or the socket cannot be created.
     pub(crate) fn open() -> io::Result<Self> {
-        // Whoever may write there could take the socket's place, and would be sent the games.
+        // A process that could write there could replace the socket, and would receive the games.
         let mut builder = tempfile::Builder::new();
         let directory = builder
             .prefix("muster-keeper-")
@@ -61,12 +61,12 @@ impl Mailbox {
         Ok(Self { socket, address, _directory: directory })
     }
 
-    /// What `NOTIFY_SOCKET` is to be.
+    /// The value for `NOTIFY_SOCKET`.
     pub(crate) fn address(&self) -> &Path {
         &self.address
     }
 
-    /// The next message that is there. One that is too long is empty.
+    /// The next pending message. A message that is too long is empty.
     pub(crate) fn next(&mut self) -> Option<Message> {
         let mut text = [0; MESSAGE_MAX];
         let mut space = [MaybeUninit::uninit();
@@ -89,7 +89,7 @@ impl Mailbox {
         }
         if received.flags.contains(ReturnFlags::CTRUNC) {
             log::error!(
-                "descriptors that the daemon stores were lost: the keeper has as many as it may have; raise ulimit -n"
+                "descriptors that the daemon stores were lost: the keeper has reached its limit of open descriptors; raise ulimit -n"
             );
         }
         if !received.flags.intersects(ReturnFlags::TRUNC | ReturnFlags::CTRUNC) {
@@ -106,7 +106,7 @@ impl AsFd for Mailbox {
 }
 
 impl Message {
-    /// What it means. Of several words the daemon sends only those together that belong together.
+    /// The meaning of the message. The daemon only combines assignments that belong together.
     pub(crate) fn word(&self) -> Word<'_> {
         let has = |line: &str| self.text.lines().any(|it| it == line);
         let name = self.text.lines().find_map(|line| line.strip_prefix("FDNAME="));
@@ -126,7 +126,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn words_are_known_wherever_they_stand() {
+    fn assignments_are_recognized_in_any_order() {
         let word = |text: &str| {
             let message = Message { pid: None, descriptors: Vec::new(), text: text.to_owned() };
             format!("{:?}", message.word())

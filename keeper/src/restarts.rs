@@ -1,4 +1,4 @@
-//! How soon a daemon that died is started again, and when that is of no use.
+//! When a daemon that died is restarted, and when restarts are pointless.
 
 use std::time::Duration;
 
@@ -8,10 +8,10 @@ const PAUSE_MIN: Duration = Duration::from_millis(100);
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(5);
 
-/// A daemon that lived so long was a good one.
+/// A daemon that ran for this long resets the count.
 const LIFE_MIN: Duration = Duration::from_secs(10);
 
-/// Daemons in a row that died sooner, after which another one is of no use.
+/// The number of daemons in a row that died sooner, after which the keeper gives up.
 const DEATHS_MAX: u32 = 8;
 
 /// Counts the daemons that died soon.
@@ -21,7 +21,7 @@ pub(crate) struct Restarts {
 }
 
 impl Restarts {
-    /// A daemon ended that had lived for so long. How long to wait before the next one.
+    /// Returns the pause before the next start, after a daemon that ran for `lived`.
     pub(crate) fn after(&mut self, lived: Duration) -> Duration {
         self.deaths = if lived < LIFE_MIN { self.deaths.saturating_add(1) } else { 1 };
         match self.deaths {
@@ -31,7 +31,7 @@ impl Restarts {
         }
     }
 
-    /// Whether so many ended soon that another one will do no better, by what they died of.
+    /// Whether too many died soon for another restart.
     pub(crate) fn are_many(&self) -> bool {
         self.deaths >= DEATHS_MAX
     }
@@ -42,7 +42,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn pauses_grow_and_a_good_life_makes_up_for_all() {
+    fn pauses_grow_and_a_long_run_resets_them() {
         let mut restarts = Restarts::default();
         let short = Duration::from_millis(3);
         let pauses: Vec<_> = (0..7).map(|_| restarts.after(short).as_millis()).collect();

@@ -1,8 +1,8 @@
-//! Starting the daemon with what is stored: first the keeper's part, then that of the new process.
+//! Starting the daemon with the stored descriptors: first the keeper's part, then that of the new process.
 //!
-//! sd_listen_fds(3) wants the descriptors at 3 and up, and the process's own pid in its environment. So the new process
-//! is this binary under another name: it closes what it inherited, receives the descriptors over its standard
-//! input, which the kernel puts at the lowest free numbers, and then becomes the daemon, whose pid it has already.
+//! sd_listen_fds(3) requires the descriptors at 3 and up, and the process's own pid in its environment. So the new
+//! process is this binary under another name: it closes what it inherited, receives the descriptors over its standard
+//! input, which the kernel puts at the lowest free numbers, and then executes the daemon, with the same pid.
 
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice, IoSliceMut};
@@ -24,11 +24,11 @@ use super::stored::{STORED_MAX, Stored};
 use service::notify::outbox::{DESCRIPTORS_MAX, NOTIFY_SOCKET};
 use service::store::{FIRST_GIVEN, ROOM_VARIABLE};
 
-/// The name by which this binary knows that it is to become a daemon that is kept. The keeper of one version starts the
-/// daemon of the next: what is agreed on here does not change.
+/// The name under which this binary becomes a daemon with a keeper. The keeper of one version starts the daemon of the
+/// next one: this interface does not change.
 pub const NAME: &str = "muster-kept";
 
-/// Starts a daemon. Gives its pid, and what that means, whoever has that number later.
+/// Starts a daemon. Returns its pid and its pidfd.
 pub(crate) fn start(
     stored: &Stored,
     notify: &Path,
@@ -38,20 +38,20 @@ pub(crate) fn start(
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let mut command = Command::new(program());
     command.arg0(NAME).args(arguments(std::env::args_os().skip(1)));
-    // Ctrl-C is for the keeper, which passes it on: the daemon takes a second one for an order to hurry.
+    // Ctrl-C is for the keeper, which passes it on: a daemon that received it twice would stop at once.
     command.process_group(0).stdin(Stdio::from(its));
     command.env(NOTIFY_SOCKET, notify).env("WATCHDOG_USEC", silence.as_micros().to_string());
     command.env(ROOM_VARIABLE, STORED_MAX.to_string());
     command.env_remove("MUSTER_KEEP").env("LISTEN_FDS", stored.len().to_string());
     command.env("LISTEN_FDNAMES", stored.names()).env_remove("LISTEN_PID");
     let mut child = command.spawn()?;
-    // Its end of the socket.
+    // Closes our copy of the daemon's end of the socket.
     drop(command);
     for part in stored.descriptors().chunks(DESCRIPTORS_MAX) {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = SendAncillaryBuffer::new(&mut space);
         control.push(SendAncillaryMessage::ScmRights(part));
-        // If it is gone already, that is heard of soon.
+        // If it is dead already, its exit will be reported soon.
         let _ = rustix::io::retry_on_intr(|| {
             sendmsg(&ours, &[IoSlice::new(b"+")], &mut control, SendFlags::NOSIGNAL)
         });
@@ -61,7 +61,7 @@ pub(crate) fn start(
     match pidfd_open(process, PidfdFlags::empty()) {
         Ok(process) => Ok((pid, process)),
         Err(error) => {
-            // Nobody would watch over it.
+            // Nothing would monitor it.
             child.kill()?;
             child.wait()?;
             Err(error.into())
@@ -69,14 +69,14 @@ pub(crate) fn start(
     }
 }
 
-/// This program's file, so that what was installed in its place is what is started; where it was removed, what runs.
+/// The path of this program's file, so that a newly installed version is started; if it was removed, the running file.
 fn program() -> PathBuf {
     static FIRST: OnceLock<Option<PathBuf>> = OnceLock::new();
     let first = FIRST.get_or_init(|| std::env::current_exe().ok());
     first.clone().filter(|path| path.is_file()).unwrap_or_else(|| "/proc/self/exe".into())
 }
 
-/// What the keeper was told but for the word that made it one.
+/// The keeper's arguments without the option that made it a keeper.
 fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     let is_keep = |word: &OsString| {
         word.to_str().is_some_and(|word| word == "--keep" || word.starts_with("--keep="))
@@ -84,14 +84,14 @@ fn arguments(given: impl Iterator<Item = OsString>) -> Vec<OsString> {
     given.filter(|word| !is_keep(word)).collect()
 }
 
-/// Becomes the daemon, in a process that was started under this name. `None`: it was not.
+/// Executes the daemon, if this process was started under [`NAME`]; `None` if not.
 pub fn run_as(name: &OsStr) -> Option<ExitCode> {
     (name == NAME).then(|| {
         let error = match become_daemon() {
             Ok(never) => match never {},
             Err(error) => error,
         };
-        eprintln!("muster: cannot become a daemon that is kept: {error}");
+        eprintln!("muster: cannot become a daemon with a keeper: {error}");
         ExitCode::FAILURE
     })
 }
@@ -99,28 +99,30 @@ pub fn run_as(name: &OsStr) -> Option<ExitCode> {
 fn become_daemon() -> io::Result<std::convert::Infallible> {
     close_inherited();
     let count = process::variable("LISTEN_FDS").and_then(|count| count.to_str()?.parse().ok());
-    receive(count.ok_or_else(|| io::Error::other("it is a part of muster serve --keep"))?)?;
+    receive(
+        count.ok_or_else(|| io::Error::other("this name is reserved for muster serve --keep"))?,
+    )?;
     let pid = std::process::id().to_string();
-    // By its path, as what executes itself anew looks for it under its name.
+    // By its path: an upgrade looks up the program by this name.
     let mut command = Command::new(program());
     command.args(std::env::args_os().skip(1)).stdin(Stdio::null());
     command.env("LISTEN_PID", &pid).env("WATCHDOG_PID", &pid);
     Err(command.exec())
 }
 
-/// What a careless parent left open is nobody's business here, and stands where the descriptors are to be.
+/// Closes descriptors that a careless parent left open, at the numbers where the passed ones must be.
 fn close_inherited() {
     let Ok(entries) = std::fs::read_dir("/proc/self/fd") else { return };
     let numbers = entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok());
-    // Collected first: the list is itself a descriptor.
+    // Collected first, as the iterator itself uses a descriptor.
     let numbers: Vec<i32> = numbers.collect();
     for number in numbers {
-        // An error is for one of the standard streams, or the list.
+        // Errors are about a standard stream, or the iterator's descriptor.
         drop(process::take_inherited(number));
     }
 }
 
-/// Receives the descriptors at 3 and up, and leaves them there.
+/// Receives the descriptors at 3 and up, and leaves them open.
 fn receive(count: usize) -> io::Result<()> {
     let keeper = io::stdin();
     let mut next = FIRST_GIVEN;
@@ -129,20 +131,20 @@ fn receive(count: usize) -> io::Result<()> {
         let mut control = RecvAncillaryBuffer::new(&mut space);
         let mut word = [0];
         let mut parts = [IoSliceMut::new(&mut word)];
-        // Without CMSG_CLOEXEC: they are for the program that comes after this one.
+        // Without `CMSG_CLOEXEC`: the daemon inherits them.
         let received = rustix::io::retry_on_intr(|| {
             recvmsg(keeper.as_fd(), &mut parts, &mut control, RecvFlags::empty())
         })?;
         if received.bytes == 0 {
-            return Err(io::Error::other("the keeper is gone"));
+            return Err(io::Error::other("the keeper has exited"));
         }
         for attached in control.drain() {
             let RecvAncillaryMessage::ScmRights(descriptors) = attached else { continue };
             for descriptor in descriptors {
                 if descriptor.as_raw_fd() != next {
-                    return Err(io::Error::other("a descriptor is not where it should be"));
+                    return Err(io::Error::other("a descriptor has an unexpected number"));
                 }
-                // Owned by the program that comes after this one.
+                // The daemon owns them.
                 let _ = descriptor.into_raw_fd();
                 next += 1;
             }
@@ -156,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_daemon_is_told_what_the_keeper_was_but_not_to_keep() {
+    fn the_daemon_gets_the_keeper_s_arguments_without_keep() {
         let words = |line: &str| -> Vec<OsString> { line.split(' ').map(Into::into).collect() };
         for line in ["serve --keep --log info", "serve --log info --keep=2s"] {
             assert_eq!(arguments(words(line).into_iter()), words("serve --log info"));

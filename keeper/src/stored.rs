@@ -1,17 +1,17 @@
-//! The descriptors that the keeper holds, by name, in the order in which they came.
+//! The descriptors that the keeper holds, by name, in order of arrival.
 
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
 
 use service::store::{self, Given};
 
-/// Descriptors in the store, at most.
+/// The largest number of stored descriptors.
 pub(crate) const STORED_MAX: usize = 4096;
 
-/// Bytes of names in the store, at most, each with one to part it from the next: they are handed over in one variable,
-/// for which the kernel has 128 KiB; execve(2), `MAX_ARG_STRLEN`.
+/// The largest total length of names in bytes, including separators: they are passed in one variable, which the kernel
+/// limits to 128 KiB; execve(2), `MAX_ARG_STRLEN`.
 const NAMES_MAX: usize = 120 * 1024;
 
-/// The store.
+/// The stored descriptors.
 #[derive(Debug, Default)]
 pub(crate) struct Stored {
     descriptors: Vec<(String, OwnedFd)>,
@@ -20,7 +20,7 @@ pub(crate) struct Stored {
 }
 
 impl Stored {
-    /// What was given to the keeper is for the daemon.
+    /// Descriptors that the keeper inherited are meant for the daemon.
     pub(crate) fn of(mut given: Given) -> Self {
         let descriptors = given.claim_if(|_| true);
         let name_bytes = descriptors.iter().map(|(name, _)| name.len() + 1).sum();
@@ -59,7 +59,7 @@ impl Stored {
         self.descriptors.len()
     }
 
-    /// All names, as `LISTEN_FDNAMES` has them.
+    /// All names, in the format of `LISTEN_FDNAMES`.
     pub(crate) fn names(&self) -> String {
         let names: Vec<&str> = self.descriptors.iter().map(|(name, _)| name.as_str()).collect();
         names.join(":")
@@ -79,7 +79,7 @@ mod tests {
     }
 
     #[test]
-    fn names_add_up_and_go_together() {
+    fn descriptors_of_one_name_accumulate_and_are_removed_together() {
         let mut stored = Stored::default();
         stored.put("state", vec![descriptor()]);
         stored.put("game-1", vec![descriptor(), descriptor()]);
@@ -92,7 +92,7 @@ mod tests {
     }
 
     #[test]
-    fn it_has_an_end() {
+    fn the_store_is_bounded() {
         let mut stored = Stored::default();
         let long = "x".repeat(store::NAME_MAX);
         for _ in 0..NAMES_MAX / long.len() + 10 {

@@ -1,7 +1,7 @@
-//! Time on a clock that goes on when the daemon is replaced: an [`Instant`] that was written down means the same in
-//! another process, as long as the machine is not booted again.
+//! Time on a clock that is shared by all processes of a boot: a saved [`Instant`] means the same in another process,
+//! until the machine is booted again.
 //!
-//! The library's own `Instant` is on the same clock, and cannot be written down.
+//! The standard library's `Instant` uses the same clock, but cannot be serialized.
 
 use std::ops::{Add, Sub};
 use std::time::Duration;
@@ -10,15 +10,15 @@ use rustix::time::{ClockId, clock_gettime};
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-/// A time since the machine was booted, suspension not counted; clock_gettime(2), `CLOCK_MONOTONIC`.
+/// Time since the machine was booted, without suspension; clock_gettime(2), `CLOCK_MONOTONIC`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Instant(Duration);
 
-/// How the error begins for a time that has not come yet.
+/// The beginning of the error for a time in the future.
 pub const NOT_YET: &str = "a time in the future";
 
-/// What is written down is always in the past. A time that has not come yet was written before the machine was booted, or
-/// by another machine, and means nothing here.
+/// Saved times are always in the past. A time in the future was saved before the machine was booted, or on another
+/// machine, and is invalid.
 impl<'de> Deserialize<'de> for Instant {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let (read, now) = (Self(Duration::deserialize(from)?), Self::now());
@@ -33,7 +33,7 @@ impl<'de> Deserialize<'de> for Instant {
     }
 }
 
-/// As its seconds and nanoseconds, without their names: each client has some.
+/// Its seconds and nanoseconds, as a tuple: each client has several.
 impl Serialize for Instant {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         (self.0.as_secs(), self.0.subsec_nanos()).serialize(to)
@@ -48,7 +48,7 @@ impl Instant {
         Self(Duration::new(seconds, u32::try_from(now.tv_nsec).unwrap_or_default()))
     }
 
-    /// The time from `earlier` to this one; none if it is not earlier.
+    /// The time from `earlier` to this one; zero if `earlier` is later.
     pub fn saturating_duration_since(self, earlier: Self) -> Duration {
         self.0.saturating_sub(earlier.0)
     }
@@ -59,7 +59,7 @@ impl Instant {
     }
 }
 
-/// A time of the configuration may be as long as for ever.
+/// Durations of the configuration can be practically infinite, so additions saturate.
 impl Add<Duration> for Instant {
     type Output = Self;
 
@@ -81,7 +81,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn it_goes_on_and_is_the_kernel_s() {
+    fn it_advances_with_the_kernel_s_clock() {
         let first = Instant::now();
         let second = Instant::now();
         assert!(second >= first);

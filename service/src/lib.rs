@@ -1,12 +1,12 @@
-//! What Muster's daemon and its keeper share as services.
+//! Services that the daemon and the keeper share.
 //!
-//! [`start`] cleans up what a process inherited, [`signals`] turns signals into input of a loop, and [`logging`] writes
-//! the log without ever blocking. [`notify`] and [`store`] speak the service manager's protocol (sd_notify(3),
-//! sd_listen_fds(3)); the keeper answers in the same protocol where there is no systemd. [`endpoint`] knows the
-//! default locations of optional listeners. [`clock`] has the time that survives an upgrade, [`units`] shows durations
-//! to people.
+//! [`start`] cleans up the state that a process inherited, [`signals`] turns signals into input of a loop, and
+//! [`logging`] writes the log without ever blocking. [`notify`] and [`store`] implement the service manager's protocol
+//! (sd_notify(3), sd_listen_fds(3)); the keeper uses the same protocol without systemd. [`endpoint`] knows the default
+//! locations of optional listeners. [`clock`] has the time that survives an upgrade, [`units`] formats durations for
+//! people.
 //!
-//! Nothing here knows the daemon.
+//! Nothing here depends on the daemon.
 
 #![forbid(unsafe_code)]
 
@@ -21,7 +21,7 @@ pub mod units;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// The exit code of a daemon that handed over to the next one, which its keeper or service manager is to start:
+/// The exit code of a daemon that handed over to the next one, which the keeper or the service manager starts:
 /// `EX_TEMPFAIL` of sysexits.h.
 pub const HANDED_OVER: i32 = 75;
 

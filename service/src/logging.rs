@@ -1,5 +1,5 @@
-//! The log: one event, one line, on stderr, by way of the [`sink`], which never blocks. The lines of a turn of the loop
-//! go there together at its end, or with the first one that tells of an error, which may be the last one ever.
+//! The log: one event per line, on stderr, through the [`sink`], which never blocks. The lines of one iteration of the
+//! loop are written together at its end, or with the first error, which may be the last line ever.
 
 mod sink;
 
@@ -12,30 +12,30 @@ use env_logger::{Builder, Target};
 use log::{Level, LevelFilter};
 use protocol::Visible;
 
-/// Lines that are held back are written all the same when there are so many bytes of them.
+/// Buffered lines are written at once when they have this many bytes.
 const HELD_MAX: usize = 64 * 1024;
 
-/// Lines that operators who watch are shown, and their characters, at most.
+/// The largest number of recent lines that are kept for operators, and of characters in each.
 const RECENT_MAX: usize = 16;
 const RECENT_LINE_MAX: usize = 200;
 
-/// What is to be written.
+/// The lines that are not written yet.
 static HELD: Mutex<Held> = Mutex::new(Held::new());
 
 struct Held {
-    /// The last lines, without their time.
+    /// The most recent lines, without their time.
     recent: VecDeque<String>,
     is_holding: bool,
-    /// Whether the line that comes next is not to wait.
+    /// Whether the next line must be written at once.
     is_urgent: bool,
     lines: Vec<u8>,
 }
 
-/// Holds lines back for as long as it lives.
+/// Buffers lines as long as it lives.
 pub struct Turn(());
 
-/// Holds back what is logged until the turn is over: a call to the kernel for each line would cost a busy loop more
-/// than all else that it does for a match.
+/// Buffers log lines until the end of the loop's iteration: a system call for each line would cost a busy loop more
+/// than everything else that it does for a match.
 pub fn hold_for_a_turn() -> Turn {
     held().is_holding = true;
     Turn(())
@@ -53,12 +53,12 @@ fn held() -> MutexGuard<'static, Held> {
     HELD.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// The last lines that were logged, debugging aside; the newest last.
+/// The most recent log lines, except those at debug level; the newest last.
 pub fn recent() -> Vec<String> {
     held().recent.iter().cloned().collect()
 }
 
-/// Logs so much from here on.
+/// Sets the log level.
 pub fn set_level(level: LevelFilter) {
     log::set_max_level(level);
 }
@@ -79,7 +79,7 @@ impl Held {
         self.recent.push_back(shown);
     }
 
-    /// Takes a line in. Whether it is time to write what is held.
+    /// Buffers a line. Returns whether the buffer must be written now.
     fn take(&mut self, line: &[u8]) -> bool {
         self.lines.extend_from_slice(line);
         let is_urgent = std::mem::take(&mut self.is_urgent);
@@ -92,7 +92,7 @@ impl Held {
     }
 }
 
-/// Where lines go.
+/// The destination of formatted lines.
 struct Lines;
 
 impl Write for Lines {
@@ -109,42 +109,42 @@ impl Write for Lines {
     }
 }
 
-/// How long the end of a process may be held up by its last lines.
+/// How long the last lines may delay the end of a process.
 const LAST_LINES_MAX: Duration = Duration::from_millis(500);
 
-/// How many lines a program has lost that this one goes on for, in the same process.
+/// The variable with the number of lines that the program before this one in the same process has lost.
 pub const LOST_VARIABLE: &str = "MUSTER_LOG_LOST";
 
-/// Has a thread write the log, so that whoever reads it holds up nothing. Comes after the signals were taken over: the
-/// thread inherits what is blocked.
+/// Starts a thread that writes the log, so that its reader cannot block the process. Must come after
+/// [`Signals::take_over`](crate::signals::Signals::take_over), as the thread inherits the blocked signals.
 pub fn write_in_background() {
     if let Err(error) = sink::start_thread() {
-        log::warn!("cannot start a thread for the log: {error}; lines may be lost that way");
+        log::warn!("cannot start the log thread: {error}; lines can be lost");
     }
 }
 
-/// Waits for the lines that were logged to be written, for a short time only: to be called before the process ends or
-/// becomes another program. Gives how many lines are lost then.
+/// Waits a short time until all lines are written. Must be called before the process exits or executes another program.
+/// Returns how many lines are lost.
 pub fn finish() -> u64 {
     sink::flush(LAST_LINES_MAX)
 }
 
-/// Says why the process ends, as the last thing of all, on stderr without a frame.
+/// Writes the reason why the process ends to stderr, without time and level, after all log lines.
 pub fn last_words(words: &str) {
     sink::push(format!("{words}\n").as_bytes());
     finish();
 }
 
-/// Starts the log. Under journald a line begins with its priority and has no time, as journald adds its own.
+/// Starts the log. Under journald a line begins with its priority and has no time, as journald adds one.
 pub fn start(level: LevelFilter) {
     let to_journal = is_read_by_journald();
     let lost = std::env::var(LOST_VARIABLE).ok().and_then(|lost| lost.parse().ok());
     sink::prepare(framed, lost.unwrap_or_default());
     let mut builder = Builder::new();
-    // The crate `log` itself holds back what is beyond the level, which may change.
+    // The crate `log` filters by level, which can change.
     let all = LevelFilter::Trace;
     builder.target(Target::Pipe(Box::new(Lines))).filter_level(all).format(move |out, record| {
-        // Whatever a player or a game managed to get into a message ends here.
+        // Untrusted text of players and games is made safe here.
         let message = Visible(&record.args().to_string()).to_string();
         {
             let mut held = held();
@@ -165,7 +165,7 @@ fn is_read_by_journald() -> bool {
     process::variable("JOURNAL_STREAM").is_some()
 }
 
-/// A line of the log's own, which looks like all others.
+/// Formats a line of the log itself like all others.
 fn framed(level: Level, message: &str) -> String {
     if is_read_by_journald() {
         return format!("<{}>{message}\n", priority(level));
@@ -174,7 +174,7 @@ fn framed(level: Level, message: &str) -> String {
     format!("{time} {level:5} {message}\n")
 }
 
-/// The number of systemd's `sd-daemon(3)` for a level.
+/// The number of a level in `sd-daemon(3)`.
 const fn priority(level: Level) -> u8 {
     match level {
         Level::Error => 3,
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn lines_wait_for_the_end_of_a_turn_but_not_behind_an_error() {
+    fn lines_wait_for_the_end_of_an_iteration_unless_there_is_an_error() {
         let mut held = Held::new();
         assert!(held.take(b"before the loop\n"));
         held.lines.clear();
@@ -199,7 +199,7 @@ mod tests {
         assert!(held.take(b"a defect\n"));
         assert_eq!(held.lines, b"an event\na defect\n");
         held.lines.clear();
-        assert!(!held.take(b"another event\n"), "the urgency is over");
-        assert!(held.take(&[b'x'; HELD_MAX]), "so much is not held");
+        assert!(!held.take(b"another event\n"), "only the error is urgent");
+        assert!(held.take(&[b'x'; HELD_MAX]), "a full buffer is written");
     }
 }

@@ -1,8 +1,7 @@
-//! What the daemon tells whoever keeps it, systemd or Muster's own keeper, in the words of
-//! sd_notify(3): that it listens, how it is, that it reloads or stops; and, again and again, that its loop turns.
+//! Notifications to the service manager, systemd or Muster's keeper, in the protocol of sd_notify(3): readiness,
+//! status, reload and stop, and the watchdog's keep-alive messages.
 //!
-//! All of it is called by the loop, and nothing blocks. Without a service manager nothing is done, and the loop is not
-//! woken for it.
+//! The loop calls all of it, and nothing blocks. Without a service manager nothing is done, and the loop is not woken.
 
 pub mod outbox;
 
@@ -15,32 +14,32 @@ use sd_notify::NotifyState;
 use self::outbox::{Outbox, RETRY_AFTER};
 use crate::clock::Instant;
 
-/// What tells a process that it is watched; sd_watchdog_enabled(3).
+/// The variables that enable the watchdog; sd_watchdog_enabled(3).
 pub const WATCHDOG_VARIABLES: [&str; 2] = ["WATCHDOG_USEC", "WATCHDOG_PID"];
 
-/// The shortest time between two sentences on how the daemon is.
+/// The shortest time between two status messages.
 const STATUS_PERIOD: Duration = Duration::from_secs(1);
 
-/// How often the service manager is asked for more time while games are played to their end, and for how much: what a
-/// drain takes is the daemon's to say, not the unit's.
+/// How often the service manager is asked for more time during a drain, and for how much: the daemon limits the
+/// duration of a drain, not the unit.
 const EXTEND_PERIOD: Duration = Duration::from_secs(5);
 const EXTEND_BY_US: u32 = 30_000_000;
 
-/// The daemon's word to its service manager.
+/// Sends the daemon's state to its service manager.
 #[derive(Debug)]
 pub struct Notifier {
     outbox: Outbox,
     watchdog: Option<Periodic>,
-    /// While it stops.
+    /// While the daemon stops.
     extension: Option<Periodic>,
     status: String,
     status_at: Instant,
-    /// Whether something may have changed since the status was told.
+    /// Whether the status may have changed since it was sent.
     is_stale: bool,
     is_failing: bool,
 }
 
-/// Something to be said again and again.
+/// A message that is repeated.
 #[derive(Debug)]
 struct Periodic {
     period: Duration,
@@ -48,10 +47,10 @@ struct Periodic {
 }
 
 impl Notifier {
-    /// Finds the service manager by the environment, and whether it watches.
+    /// Finds the service manager, and whether the watchdog is enabled, in the environment.
     pub fn open(now: Instant) -> Self {
         let outbox = Outbox::open();
-        // sd_watchdog_enabled(3): twice in the time that is allowed.
+        // sd_watchdog_enabled(3): twice in the permitted time.
         let period = sd_notify::watchdog_enabled().filter(|_| outbox.has_manager());
         Self {
             watchdog: period.map(|period| Periodic { period: period / 2, at: now }),
@@ -64,26 +63,26 @@ impl Notifier {
         }
     }
 
-    /// The daemon listens, or has reloaded.
+    /// Reports that the daemon listens, or has reloaded.
     pub fn ready(&mut self) {
         self.tell(&[NotifyState::Ready]);
     }
 
-    /// The daemon reloads; [`ready`](Self::ready) follows.
+    /// Reports that the daemon reloads; [`ready`](Self::ready) follows.
     pub fn reloading(&mut self) {
-        // systemd 253 and later want the time; earlier ones skip what they do not know.
+        // systemd 253 and later require the time; earlier versions ignore it.
         match NotifyState::monotonic_usec_now() {
             Ok(now) => self.tell(&[NotifyState::Reloading, now]),
             Err(_) => self.tell(&[NotifyState::Reloading]),
         }
     }
 
-    /// The sentence on how the daemon is may have changed at once.
+    /// Has the status sent again without waiting for the period to end.
     pub fn look_again(&mut self) {
         self.is_stale = true;
     }
 
-    /// The daemon goes down, as soon as its games let it.
+    /// Reports that the daemon drains, and keeps asking for more time.
     pub fn stopping(&mut self, now: Instant) {
         if self.outbox.has_manager() && self.extension.is_none() {
             self.extension = Some(Periodic { period: EXTEND_PERIOD, at: now });
@@ -91,7 +90,7 @@ impl Notifier {
         }
     }
 
-    /// A turn of the loop is over: says what is due. `status` is one sentence.
+    /// Sends what is due, at the end of an iteration of the loop. `status` returns one sentence.
     pub fn handle_turn(&mut self, now: Instant, status: impl FnOnce() -> String) {
         if !self.outbox.has_manager() {
             return;
@@ -111,13 +110,13 @@ impl Notifier {
         self.status_at = now + STATUS_PERIOD;
         let status = status();
         if status != self.status {
-            // A line is a word to the service manager, and what an operator wrote is none.
+            // A line break would end the message, and an operator's text can contain one.
             self.tell(&[NotifyState::Status(&Visible(&status).to_string())]);
             self.status = status;
         }
     }
 
-    /// When the loop has to turn again.
+    /// When the loop has to run again.
     pub fn next_deadline(&self) -> Option<Instant> {
         if !self.outbox.has_manager() {
             return None;
@@ -144,7 +143,7 @@ impl Notifier {
 }
 
 impl Periodic {
-    /// Whether it is time; if so, the next time is later.
+    /// Whether it is time to send; if so, the next time is set.
     fn is_due(&mut self, now: Instant) -> bool {
         let is_due = self.at <= now;
         if is_due {

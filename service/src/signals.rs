@@ -5,14 +5,14 @@ use std::io;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// The signals that Muster hears, none of which interrupts anything: they wait until the loop reads them.
+/// The signals that Muster handles. They interrupt nothing: they wait until the loop reads them.
 pub struct Signals {
     descriptor: SignalFd,
 }
 
 impl Signals {
-    /// Takes the signals over, and unblocks all others, whatever was inherited. Must come before the first thread is
-    /// made: threads inherit what is blocked.
+    /// Blocks the handled signals, and unblocks all others, whatever was inherited. Must come before the first thread
+    /// is started: threads inherit the mask.
     ///
     /// # Errors
     /// When the kernel refuses; there is no descriptor left, for example.
@@ -20,13 +20,13 @@ impl Signals {
         let heard =
             [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD];
         let set = SigSet::from_iter(heard);
-        // At once: a signal that waits for a daemon that was replaced in place would end the new one.
+        // At once: a signal that is pending for a daemon that was replaced in place would end the new one.
         set.thread_set_mask()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;
         Ok(Self { descriptor: SignalFd::with_flags(&set, flags)? })
     }
 
-    /// The next signal that came, until there is none.
+    /// The next pending signal.
     pub fn next(&self) -> Option<Signal> {
         loop {
             match self.descriptor.read_signal() {

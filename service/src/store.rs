@@ -1,15 +1,16 @@
-//! Descriptors that outlive the process: handed to whoever started it, given back by name when it is started again.
+//! Descriptors that outlive the process: they are passed to the service manager, and back by name when it starts the
+//! process again.
 //!
-//! The other side is systemd's descriptor store (sd_pid_notify_with_fds(3), `FDSTORE=1`) or Muster's own keeper
-//! in the same words. Without either nothing is stored and nothing is given back.
+//! The other side is systemd's descriptor store (sd_pid_notify_with_fds(3), `FDSTORE=1`), or Muster's keeper with the
+//! same protocol. Without either nothing is stored and nothing is returned.
 //!
-//! What is given back is still in the store: it need not be put there again. It stays until it is
-//! [removed](Store::remove), or the service is stopped for good. Two puts of one name add up, and what was put under one
-//! name comes back in no order: systemd keeps a set.
+//! Returned descriptors are still in the store, and need not be stored again. They stay until they are
+//! [removed](Store::remove), or the service is stopped for good. Descriptors that are stored under the same name
+//! accumulate, and are returned in no particular order: systemd keeps a set.
 //!
-//! systemd takes as many descriptors as `FileDescriptorStoreMax=` says, and drops the rest **without a word**; its
-//! default is none. So the unit has to have room for all there can be: three for each port of the ring (a game's
-//! process, its control channel and its output), and sixteen for everything else.
+//! systemd stores as many descriptors as `FileDescriptorStoreMax=` says, and drops the rest **without a message**; its
+//! default is none. So the unit must have room for the maximum: three for each port of the ring (a game's process, its
+//! control channel and its output), and sixteen for everything else.
 
 use std::ffi::OsString;
 use std::io::{self, ErrorKind};
@@ -20,51 +21,51 @@ use sd_notify::NotifyState;
 
 use crate::notify::outbox::{DESCRIPTORS_MAX, Outbox};
 
-/// Bytes in a name, at most; systemd's own bound.
+/// The longest name, in bytes, as in systemd.
 pub const NAME_MAX: usize = 255;
 
-/// What tells a process of the descriptors that it was given; sd_listen_fds(3). It is for the first image of a process
-/// alone: whoever starts another program, or executes a new one in its place, takes it out of the environment.
+/// The variables that describe the passed descriptors; sd_listen_fds(3). They are for this process only, and are
+/// removed from the environment of programs that it starts or executes.
 pub const VARIABLES: [&str; 3] = ["LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES"];
 
-/// The first descriptor that is given.
+/// The number of the first passed descriptor.
 pub const FIRST_GIVEN: i32 = 3;
 
-/// Where the service manager says how many descriptors it stores; systemd.exec(5), from version 254 on.
+/// The variable with the size of the store; systemd.exec(5), from version 254 on.
 pub const ROOM_VARIABLE: &str = "FDSTORE";
 
-/// What is stored for each port of the ring at most, and for everything else.
+/// The largest number of descriptors that are stored for each port of the ring, and for everything else.
 const STORED_PER_PORT: usize = 3;
 const STORED_BESIDES: usize = 16;
 
-/// The name of a descriptor that was given without one, as systemd has it.
+/// systemd's name of a descriptor that was passed without one.
 const NAMELESS: &str = "unknown";
 
-/// The way to the store.
+/// The connection to the descriptor store.
 #[derive(Debug)]
 pub struct Store {
     outbox: Outbox,
 }
 
 impl Store {
-    /// Finds the store by the environment.
+    /// Finds the store in the environment.
     pub fn open() -> Self {
         Self { outbox: Outbox::open() }
     }
 
-    /// Whether there is one.
+    /// Whether there is a store.
     pub fn is_there(&self) -> bool {
         self.outbox.has_manager()
     }
 
-    /// How many descriptors it has room for, if it says so and that is too few for a ring of so many ports.
+    /// The size of the store, if it is known and too small for a ring of this many ports.
     pub fn is_short_for(&self, ports: usize) -> Option<usize> {
         let room: usize = process::variable(ROOM_VARIABLE)?.to_str()?.parse().ok()?;
         (self.is_there() && room < STORED_PER_PORT * ports + STORED_BESIDES).then_some(room)
     }
 
-    /// Puts descriptors into the store under one name. The caller's own may be closed then. Nobody says whether there
-    /// was room for them.
+    /// Stores descriptors under a name. The caller may close its own copies. There is no answer, so it is unknown
+    /// whether the store had room.
     ///
     /// # Errors
     /// When the name is empty, longer than [`NAME_MAX`], or not printable ASCII without `:`; or when the service manager
@@ -72,7 +73,8 @@ impl Store {
     pub fn put(&mut self, name: &str, descriptors: &[BorrowedFd<'_>]) -> io::Result<()> {
         check_name(name)?;
         let name = format!("FDNAME={name}");
-        // Without the last word systemd would drop a channel as soon as its other end is closed, unread words included.
+        // Without `FDPOLL=0` systemd would drop a channel as soon as its other end is closed, including unread
+        // messages.
         let states = ["FDSTORE=1", &name, "FDPOLL=0"].map(NotifyState::Custom);
         for part in descriptors.chunks(DESCRIPTORS_MAX) {
             self.outbox.send(&states, part)?;
@@ -80,7 +82,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes everything of this name from the store.
+    /// Removes all descriptors with this name from the store.
     ///
     /// # Errors
     /// As for [`put`](Self::put).
@@ -90,18 +92,18 @@ impl Store {
         self.outbox.send(&["FDSTOREREMOVE=1", &name].map(NotifyState::Custom), &[])
     }
 
-    /// Gives up what nobody has claimed: another version of Muster stored it.
+    /// Drops the unclaimed descriptors: another version of Muster stored them.
     pub fn discard(&mut self, given: Given) {
         let mut names: Vec<String> = given.descriptors.into_iter().map(|(name, _)| name).collect();
         names.dedup();
         for name in names {
-            log::warn!("nobody knows what the descriptor {name} is for; it is given up");
-            // Where the name is none of the store's, or there is no store, closing it has to do.
+            log::warn!("dropping the stored descriptor {name}, which this version does not know");
+            // If the name is not valid for the store, or there is no store, closing the descriptor suffices.
             let _ = self.remove(&name);
         }
     }
 
-    /// Sends what there was no room for until now; the loop calls this in each turn.
+    /// Sends pending messages; the loop calls this in each iteration.
     ///
     /// # Errors
     /// When the service manager is gone.
@@ -109,24 +111,24 @@ impl Store {
         self.outbox.flush()
     }
 
-    /// Whether something waits to be sent; if so the loop comes back soon.
+    /// Whether messages are pending; if so the loop runs again soon.
     pub fn has_unsent(&self) -> bool {
         self.outbox.has_unsent()
     }
 }
 
-/// What this process was given at its start, by the store or by a socket unit, and nobody has claimed yet.
+/// Descriptors that this process received at its start, from the store or a socket unit, and that were not claimed yet.
 #[derive(Debug, Default)]
 pub struct Given {
     descriptors: Vec<(String, OwnedFd)>,
 }
 
-/// Why nothing can be made of what the environment says.
+/// Why the passed descriptors cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum TakeError {
     /// A variable of sd_listen_fds(3) is not a number.
     #[error(
-        "cannot take the descriptors that were given: {variable}={value} is not what sd_listen_fds(3) says; unset it"
+        "cannot use the passed descriptors: {variable}={value} does not follow sd_listen_fds(3); unset it"
     )]
     Variable {
         /// Its name.
@@ -136,37 +138,35 @@ pub enum TakeError {
     },
     /// There are more or fewer names than descriptors.
     #[error(
-        "cannot take the descriptors that were given: {names} names (LISTEN_FDNAMES) for {count} descriptors (LISTEN_FDS)"
+        "cannot use the passed descriptors: {names} names (LISTEN_FDNAMES) for {count} descriptors (LISTEN_FDS)"
     )]
     Names {
         /// Names in `LISTEN_FDNAMES`.
         names: usize,
-        /// Descriptors by `LISTEN_FDS`.
+        /// Descriptors according to `LISTEN_FDS`.
         count: usize,
     },
     /// A descriptor that the environment announces is not open.
-    #[error(
-        "cannot take descriptor {number}, which was given according to LISTEN_FDS={count}: {source}"
-    )]
+    #[error("cannot use descriptor {number}, which LISTEN_FDS={count} announces: {source}")]
     Descriptor {
         /// The descriptor.
         number: i32,
-        /// Descriptors by `LISTEN_FDS`.
+        /// Descriptors according to `LISTEN_FDS`.
         count: usize,
         /// The kernel's error.
         source: io::Error,
     },
 }
 
-/// Takes what this process was given. They are marked to be closed at an exec. Comes before anything else is opened, and
-/// once.
+/// Takes the passed descriptors. They are marked to be closed at an exec. Must be called once, before anything else is
+/// opened.
 ///
 /// # Errors
 /// When the environment and the descriptors do not agree.
 pub fn take() -> Result<Given, TakeError> {
     let Some(pid) = number_in("LISTEN_PID")? else { return Ok(Given::default()) };
     let Some(count) = number_in("LISTEN_FDS")? else { return Ok(Given::default()) };
-    // They are another process's, of which this one inherited the environment alone.
+    // The variables are inherited, and meant for another process.
     if u32::try_from(pid) != Ok(std::process::id()) {
         return Ok(Given::default());
     }
@@ -186,8 +186,8 @@ pub fn take() -> Result<Given, TakeError> {
     Ok(Given { descriptors })
 }
 
-/// The numbers of the descriptors that this process was given, by its environment alone. `None`: it was given none, or
-/// says so in a way that [`take`] refuses.
+/// The numbers of the passed descriptors, by the environment alone. `None` if there are none, or if [`take`] would
+/// refuse them.
 pub fn given_numbers() -> Option<RangeInclusive<RawFd>> {
     let pid = number_in("LISTEN_PID").ok()??;
     let count = number_in("LISTEN_FDS").ok()??;
@@ -204,18 +204,18 @@ fn number_in(variable: &'static str) -> Result<Option<usize>, TakeError> {
 }
 
 impl Given {
-    /// Gives all descriptors of a name, in the order in which they were given.
+    /// Takes all descriptors with this name, in the order in which they were passed.
     pub fn claim(&mut self, name: &str) -> Vec<OwnedFd> {
         self.claim_if(|it| it == name).into_iter().map(|(_, descriptor)| descriptor).collect()
     }
 
-    /// Gives all descriptors whose name is wanted, each with its name.
+    /// Takes all descriptors whose name is wanted, each with its name.
     pub fn claim_if(&mut self, is_wanted: impl Fn(&str) -> bool) -> Vec<(String, OwnedFd)> {
         self.descriptors.extract_if(.., |(name, _)| is_wanted(name)).collect()
     }
 }
 
-/// Whether a name can be one in the store; sd_pid_notify_with_fds(3), `FDNAME=`.
+/// Whether a name is valid in the store; sd_pid_notify_with_fds(3), `FDNAME=`.
 pub fn is_name(name: &str) -> bool {
     let is_printable = |byte: u8| byte == b' ' || byte.is_ascii_graphic();
     (1..=NAME_MAX).contains(&name.len())
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_claimed_is_given_once_and_in_order() {
+    fn descriptors_are_claimed_once_and_in_order() {
         let mut given = Given::default();
         let mut expected = Vec::new();
         for name in ["state", "game", "game"] {

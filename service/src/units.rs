@@ -3,8 +3,8 @@
 use std::fmt;
 use std::time::Duration;
 
-/// A duration in one unit, rounded to three digits: `10.0s`, `31.9s`, `250ms`, `1.25ms`, `80us`. From 100 seconds on it is in
-/// whole seconds.
+/// A duration in one unit, rounded to three digits: `10.0s`, `31.9s`, `250ms`, `1.25ms`, `80us`. From 100 seconds on it
+/// is in whole seconds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Span(pub Duration);
 
@@ -19,7 +19,7 @@ impl fmt::Display for Span {
             _ => (1_000_000_000, "s"),
         };
         let whole = nanos / unit;
-        // What was set is exact, and is shown as it was set.
+        // Durations of the configuration are exact, and are shown exactly.
         let decimals = match whole {
             _ if nanos.is_multiple_of(unit) => 0,
             0..10 => 2,
@@ -32,7 +32,7 @@ impl fmt::Display for Span {
     }
 }
 
-/// When something is done that is done after a pause: `now`, or `in 250ms`.
+/// The time of an action after a pause: `now`, or `in 250ms`.
 pub fn after(pause: Duration) -> String {
     if pause.is_zero() { "now".to_owned() } else { format!("in {}", Span(pause)) }
 }

@@ -100,7 +100,7 @@ fn a_daemon_that_dies_each_time_is_given_up() {
         }
         !proc::is_alive(keeper)
     });
-    muster.log().wait_for(&["again and again; giving up"]);
+    muster.log().wait_for(&["too many times in a row; giving up"]);
     assert_eq!(muster.wait_for_exit().code(), Some(128 + 9));
     assert_eq!(muster.log().lines_with(&["keeping the daemon pid="]).len(), 8);
 }
@@ -205,7 +205,7 @@ fn a_daemon_whose_address_is_another_programs_is_tried_again() {
     let mut lines = std::io::BufRead::lines(std::io::BufReader::new(keeper.stderr.take().unwrap()));
     let mut find = |part: &str| lines.find(|line| line.as_ref().is_ok_and(|it| it.contains(part)));
     assert!(find("is another Muster running?").is_some());
-    assert!(find("the daemon ended with status 69").is_some());
+    assert!(find("the daemon exited with status 69").is_some());
     drop(other);
     let ready = find("the daemon is ready");
     kill(nix::unistd::Pid::from_raw(i32::try_from(keeper.id()).unwrap()), Signal::SIGTERM).unwrap();

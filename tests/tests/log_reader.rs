@@ -108,7 +108,7 @@ fn matches_go_on_while_the_reader_stands_still(setup: Setup) {
     muster.upgrade(None).unwrap();
     play_a_match(&muster);
     reader.go_on();
-    let lost = muster.log().wait_for(&["log lines were lost: nobody has read the log"]);
+    let lost = muster.log().wait_for(&["log lines were lost: the log is not being read"]);
     assert!(lost.contains("WARN"), "{lost}");
     muster.log().wait_for(&["upgraded from="]);
     // And what comes is written as ever.
@@ -160,5 +160,5 @@ fn a_crash_while_the_reader_stands_still() {
     });
     play_a_match(&muster);
     reader.go_on();
-    muster.log().wait_for(&["the daemon died of signal 6", "starting it again now"]);
+    muster.log().wait_for(&["the daemon died of signal 6", "restarting it now"]);
 }

@@ -1,12 +1,12 @@
-//! The way of lines to stderr, which never blocks who logs.
+//! The writer of log lines, which never blocks the caller.
 //!
-//! Whoever reads the log may stand still, be gone, or have a full disk; a player must not notice. So lines go into a queue of
-//! bounded size, and a thread writes them. What the queue has no room for, or cannot be written, is lost; it
-//! is counted, and a line in the right place says so as soon as something can be written again.
+//! The reader of the log may be stopped, be gone, or have a full disk; players must not notice. So lines go into a
+//! bounded queue, and a thread writes them. Lines that find no room in the queue, or cannot be written, are lost; they
+//! are counted, and a line in their place reports the number as soon as something can be written again.
 //!
-//! A process without the thread (the launcher, whose children share its memory until they have a program; any process
-//! before its signals are arranged) writes what can be written at once and keeps the rest for the next line. There is no
-//! way to make that exact on every kernel: see [`write_at_once`].
+//! A process without the thread (the launcher, whose children share its memory until they execute a program; any
+//! process before its signals are set up) writes as much as possible at once and keeps the rest for the next line. That
+//! cannot be made exact on every kernel: see [`write_at_once`].
 
 use std::io::{self, IoSlice};
 use std::os::fd::BorrowedFd;
@@ -21,19 +21,19 @@ use rustix::io::{Errno, ReadWriteFlags, pwritev2};
 use rustix::net::SendFlags;
 use rustix::stdio::stderr;
 
-/// Bytes of lines that wait, at most. As much again may be on its way.
+/// The largest size of the queue in bytes. The thread can hold as much again.
 const QUEUE_MAX: usize = 1024 * 1024;
 
-/// Bytes that a pipe takes without a wait when poll(2) says that it is writable; pipe(7), `PIPE_BUF`.
+/// Bytes that a pipe accepts without blocking when poll(2) reports that it is writable; pipe(7), `PIPE_BUF`.
 const PIPE_BUF: usize = 4096;
 
-/// How long the thread waits for a reader before it looks again, where the descriptor is a non-blocking one.
+/// How long the thread waits for a reader before it tries again, if the descriptor is non-blocking.
 const LOOK_AGAIN: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
 
-/// Bytes of room that are kept for the next lines.
+/// The capacity in bytes that is kept for the next lines.
 const ROOM_KEPT: usize = 128 * 1024;
 
-/// Bytes of stack for the thread.
+/// The size of the thread's stack in bytes.
 const STACK_BYTES: usize = 128 * 1024;
 
 static SINK: Sink = Sink {
@@ -48,32 +48,32 @@ struct Sink {
     was_written: Condvar,
 }
 
-/// What is to be written.
+/// The lines that are not written yet.
 struct Queue {
     lines: Vec<u8>,
-    /// Lines that came after those that wait and found no room.
+    /// Lines that were lost after those in the queue.
     lost: u64,
-    /// Whether the thread is writing something that it took from here, and how many lines: those that were lost included.
+    /// The number of lines that the thread has taken and is writing, including those that were lost.
     is_busy: bool,
     on_its_way: u64,
     has_thread: bool,
-    /// Who writes, where there is no thread.
+    /// The writer, if there is no thread.
     writer: Writer,
-    /// How a line of Muster's own begins and ends.
+    /// Formats a line of the log itself.
     frame: fn(Level, &str) -> String,
 }
 
-/// Who writes what was taken from the queue.
+/// Writes the lines that were taken from the queue.
 struct Writer {
-    /// What is left of it.
+    /// The rest of these lines.
     rest: Vec<u8>,
     /// Lines that were lost after these.
     lost_after: u64,
-    /// Lines that were lost before these, and that nobody was told of.
+    /// Lines that were lost before these and have not been reported.
     unreported: u64,
-    /// Why, where it was not for want of room.
+    /// The reason, if it was not a full queue.
     why: Option<io::Error>,
-    /// Whether the last thing that was written is a part of a line.
+    /// Whether only a part of a line has been written.
     is_mid_line: bool,
 }
 
@@ -81,14 +81,15 @@ fn lock() -> MutexGuard<'static, Queue> {
     SINK.queue.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Says how a line of Muster's own looks, and how many lines a program before this one in the same process has lost.
+/// Sets the format of the log's own lines, and the number of lines that the program before this one in the same process
+/// has lost.
 pub(super) fn prepare(frame: fn(Level, &str) -> String, lost_before: u64) {
     let mut queue = lock();
     queue.frame = frame;
     queue.writer.unreported = lost_before;
 }
 
-/// Takes whole lines, which are written in a moment.
+/// Adds complete lines, which are written soon.
 pub(super) fn push(lines: &[u8]) {
     let mut queue = lock();
     queue.push(lines);
@@ -99,12 +100,12 @@ pub(super) fn push(lines: &[u8]) {
     }
 }
 
-/// Has a thread write from here on. It inherits the signals that are blocked.
+/// Starts the thread. It inherits the blocked signals.
 pub(super) fn start_thread() -> io::Result<()> {
     let mut queue = lock();
     let frame = queue.frame;
     let mut writer = std::mem::replace(&mut queue.writer, Writer::new());
-    // What did not go out at once.
+    // The lines that could not be written at once.
     queue.on_its_way = writer.lines();
     (queue.is_busy, queue.has_thread) = (true, true);
     drop(queue);
@@ -123,8 +124,8 @@ pub(super) fn start_thread() -> io::Result<()> {
     started
 }
 
-/// Waits until everything is written, but no longer than this. Gives how many lines are lost by it, if the process
-/// ends now, with those that were lost before and that nobody was told of.
+/// Waits until everything is written, for at most `limit`. Returns how many lines are lost if the process ends now,
+/// including those that were lost before and have not been reported.
 pub(super) fn flush(limit: Duration) -> u64 {
     let due = Instant::now() + limit;
     let mut queue = lock();
@@ -156,7 +157,7 @@ impl Queue {
         }
     }
 
-    /// Once something is lost, so is what follows, until the writer has taken what was there: lines stay in order.
+    /// After a loss all further lines are lost, until the writer has taken the queue: lines stay in order.
     fn push(&mut self, lines: &[u8]) {
         if self.lost > 0 || self.lines.len() + lines.len() > QUEUE_MAX {
             self.lost += lines_in(lines);
@@ -169,7 +170,7 @@ impl Queue {
         !self.is_busy && self.lines.is_empty() && self.lost == 0
     }
 
-    /// Without a thread: writes what can be written now.
+    /// Writes as much as possible now, without the thread.
     fn write_at_once(&mut self) {
         loop {
             self.writer.write(&write_at_once, self.frame);
@@ -187,7 +188,7 @@ impl Writer {
         Self { rest: Vec::new(), lost_after: 0, unreported: 0, why: None, is_mid_line: false }
     }
 
-    /// Waits for something to write.
+    /// Waits for lines.
     fn take(&mut self, sink: &Sink) {
         let mut queue = sink.queue.lock().unwrap_or_else(PoisonError::into_inner);
         queue.is_busy = false;
@@ -196,19 +197,19 @@ impl Writer {
             queue = sink.has_arrived.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
         queue.is_busy = true;
-        // The room is used again.
+        // The buffer is used again.
         self.rest.shrink_to(ROOM_KEPT);
         std::mem::swap(&mut self.rest, &mut queue.lines);
         self.lost_after = std::mem::take(&mut queue.lost);
         queue.on_its_way = self.lines();
     }
 
-    /// Lines that are neither written nor reported as lost.
+    /// The lines that are neither written nor reported as lost.
     fn lines(&self) -> u64 {
         lines_in(&self.rest) + self.lost_after + self.unreported
     }
 
-    /// Writes what was taken, and says what was lost: all of it, unless nothing can be written now.
+    /// Writes the taken lines, and reports lost ones: all of it, unless nothing can be written now.
     fn write(
         &mut self,
         write: &impl Fn(&[u8]) -> io::Result<usize>,
@@ -230,8 +231,8 @@ impl Writer {
         self.report(write, frame);
     }
 
-    /// Says what was lost before what is to be written next. `false`: that cannot be written now. What is to be
-    /// written next is lost, too, where it could not be written either.
+    /// Reports the lines that were lost before the next ones. `false` if that cannot be written now. If the next lines
+    /// cannot be written either, they are lost, too.
     fn report(
         &mut self,
         write: &impl Fn(&[u8]) -> io::Result<usize>,
@@ -242,10 +243,10 @@ impl Writer {
         }
         let why = match &self.why {
             Some(error) => format!("they could not be written: {error}"),
-            None => "nobody has read the log for too long".to_owned(),
+            None => "the log is not being read".to_owned(),
         };
         let lost = format!("{} log lines were lost: {why}", self.unreported);
-        // After a line that was broken off this begins another one.
+        // A truncated line is ended first.
         let start = if self.is_mid_line { "\n" } else { "" };
         let line = format!("{start}{}", frame(Level::Warn, &lost));
         let rest = std::mem::replace(&mut self.rest, line.into_bytes());
@@ -256,7 +257,7 @@ impl Writer {
                 (self.unreported, self.why) = (0, None);
                 true
             }
-            // The beginning of it is out, and its end comes first.
+            // The beginning has been written, so the rest must come first.
             Err(error) if error.kind() == io::ErrorKind::WouldBlock && self.is_mid_line => {
                 self.rest.splice(..0, left);
                 (self.unreported, self.why) = (0, None);
@@ -294,7 +295,7 @@ impl Writer {
     }
 }
 
-/// How much to write at a time: whole lines, if they fit into what pipe(7) keeps together when others write, too.
+/// The length of the next write: complete lines, if they fit into what pipe(7) writes atomically.
 fn part(bytes: &[u8]) -> usize {
     let first = &bytes[..bytes.len().min(PIPE_BUF)];
     memchr::memrchr(b'\n', first).map_or(first.len(), |end| end + 1)
@@ -304,22 +305,23 @@ fn lines_in(bytes: &[u8]) -> u64 {
     memchr::memchr_iter(b'\n', bytes).count() as u64
 }
 
-/// For the thread: waits for as long as it takes.
+/// For the thread: waits as long as necessary.
 fn write_patiently(bytes: &[u8]) -> io::Result<usize> {
     loop {
         match rustix::io::write(stderr(), bytes) {
-            // Somebody who has the same open file has made it non-blocking.
+            // Another process that shares the open file has made it non-blocking.
             Err(Errno::AGAIN) => wait_for_room(stderr(), &LOOK_AGAIN)?,
             written => return Ok(written?),
         };
     }
 }
 
-/// Writes what can be written without a wait.
+/// Writes as much as possible without blocking.
 ///
-/// A socket can be asked for that, and from Linux 6.5 on a pipe; whether the open file itself is non-blocking is not ours
-/// to say, as it is others', too. On an older kernel there is room for so much when poll(2) says so, unless another
-/// process is faster; then this waits after all, and the daemon, which watches over the launcher, starts another.
+/// A socket supports that for each call, and a pipe from Linux 6.5 on; the open file itself cannot be made
+/// non-blocking, as other processes share it. On an older kernel poll(2) reports room for [`PIPE_BUF`] bytes, unless
+/// another process is faster; then this blocks after all, and the daemon, which monitors the launcher, starts another
+/// one.
 fn write_at_once(bytes: &[u8]) -> io::Result<usize> {
     let log = stderr();
     let kind = FileType::from_raw_mode(fstat(log)?.st_mode);
@@ -339,7 +341,7 @@ fn write_at_once(bytes: &[u8]) -> io::Result<usize> {
     Ok(rustix::io::write(log, bytes)?)
 }
 
-/// Whether there is room within a time.
+/// Whether there is room within `limit`.
 fn wait_for_room(log: BorrowedFd<'_>, limit: &Timespec) -> io::Result<bool> {
     let mut fds = [PollFd::from_borrowed_fd(log, PollFlags::OUT)];
     match poll(&mut fds, Some(limit)) {
@@ -357,7 +359,7 @@ mod tests {
 
     const FRAME: fn(Level, &str) -> String = |_, message| format!("{message}\n");
 
-    /// A reader who takes so much, and what becomes of the rest.
+    /// A reader that reads a limited number of bytes, and the rest.
     struct Reader {
         text: RefCell<String>,
         room: Cell<usize>,
@@ -385,7 +387,7 @@ mod tests {
     }
 
     #[test]
-    fn what_finds_no_room_is_counted_and_told_in_its_place() {
+    fn lost_lines_are_counted_and_reported_in_their_place() {
         let mut queue = Queue::new();
         let line = format!("{}\n", "x".repeat(QUEUE_MAX / 2 - 1));
         queue.push(line.as_bytes());
@@ -404,12 +406,12 @@ mod tests {
         take(&mut writer, &mut queue);
         writer.write(&|bytes| reader.take(bytes), FRAME);
         let text = reader.read();
-        let end = "2 log lines were lost: nobody has read the log for too long\nafter\n";
+        let end = "2 log lines were lost: the log is not being read\nafter\n";
         assert_eq!(text.strip_prefix(&line.repeat(2)), Some(end));
     }
 
     #[test]
-    fn a_reader_who_comes_back_reads_on_where_it_stopped() {
+    fn a_reader_that_returns_continues_where_it_stopped() {
         let mut writer = Writer { rest: b"first\nsecond\n".into(), lost_after: 3, ..Writer::new() };
         let reader = Reader::new(8, io::ErrorKind::WouldBlock);
         let write = |bytes: &[u8]| reader.take(bytes);
@@ -420,12 +422,12 @@ mod tests {
         assert_eq!(reader.read(), "cond\n3 log");
         reader.room.set(usize::MAX);
         writer.write(&write, FRAME);
-        assert_eq!(reader.read(), " lines were lost: nobody has read the log for too long\n");
+        assert_eq!(reader.read(), " lines were lost: the log is not being read\n");
         assert!(writer.rest.is_empty() && writer.unreported == 0);
     }
 
     #[test]
-    fn what_cannot_be_written_is_counted_until_something_can() {
+    fn unwritable_lines_are_counted_until_writing_succeeds() {
         let mut writer = Writer { rest: b"first\nsecond\n".into(), ..Writer::new() };
         let reader = Reader::new(6, io::ErrorKind::StorageFull);
         let write = |bytes: &[u8]| reader.take(bytes);

@@ -1,7 +1,7 @@
-//! Messages to whoever started the daemon, in the protocol of sd_notify(3): datagrams of `NAME=value` lines, with
-//! descriptors attached, to the Unix socket that `NOTIFY_SOCKET` names.
+//! Messages to the service manager, in the protocol of sd_notify(3): datagrams of `NAME=value` lines, with descriptors
+//! attached, to the Unix socket that `NOTIFY_SOCKET` names.
 //!
-//! Nothing here blocks. What the other side has no room for waits here, in order, and is sent by
+//! Nothing here blocks. Messages that the other side has no room for wait here, in order, and are sent by
 //! [`Outbox::flush`].
 
 use std::collections::VecDeque;
@@ -22,16 +22,16 @@ use sd_notify::NotifyState;
 /// The variable that names the socket.
 pub const NOTIFY_SOCKET: &str = "NOTIFY_SOCKET";
 
-/// Descriptors in a message, at most; unix(7), `SCM_MAX_FD`.
+/// The largest number of descriptors in a message; unix(7), `SCM_MAX_FD`.
 pub const DESCRIPTORS_MAX: usize = 253;
 
-/// Messages that wait, at most. A manager that hears nothing for so long has other troubles.
+/// The largest number of pending messages. A service manager that does not read for that long has failed.
 const UNSENT_MAX: usize = 1024;
 
-/// When to try again what the other side had no room for.
+/// When to retry if the other side had no room.
 pub const RETRY_AFTER: Duration = Duration::from_millis(20);
 
-/// The way to the service manager. Without one, all that is sent is dropped.
+/// The connection to the service manager. Without one, all messages are dropped.
 #[derive(Debug)]
 pub struct Outbox {
     way: Option<(UnixDatagram, SocketAddrUnix)>,
@@ -45,7 +45,7 @@ struct Message {
 }
 
 impl Outbox {
-    /// Finds the service manager by the environment: a path, or `@` and an abstract name.
+    /// Finds the service manager in the environment: a path, or `@` and an abstract name.
     pub fn open() -> Self {
         let address = process::variable(NOTIFY_SOCKET);
         let way = address.as_ref().and_then(|address| {
@@ -93,10 +93,10 @@ impl Outbox {
         Ok(())
     }
 
-    /// Sends what waits, as far as there is room.
+    /// Sends pending messages, as far as there is room.
     ///
     /// # Errors
-    /// As for [`send`](Self::send); what could not be sent is then given up.
+    /// As for [`send`](Self::send); messages that cannot be sent are dropped.
     pub fn flush(&mut self) -> io::Result<()> {
         let Some((socket, address)) = &self.way else { return Ok(()) };
         while let Some(message) = self.unsent.front() {
@@ -112,7 +112,7 @@ impl Outbox {
         Ok(())
     }
 
-    /// Whether something waits, to be tried again after [`RETRY_AFTER`].
+    /// Whether messages are pending, to be sent after [`RETRY_AFTER`].
     pub fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
@@ -144,7 +144,7 @@ fn send_now(
         rustix::io::retry_on_intr(|| sendmsg_addr(socket, address, &parts, &mut control, flags));
     match sent {
         Ok(_) => Ok(()),
-        // unix(7): too many descriptors are under way to somebody who does not take them in.
+        // unix(7): too many descriptors are in flight to a receiver that does not accept them.
         Err(Errno::TOOMANYREFS | Errno::NOBUFS) => Err(ErrorKind::WouldBlock.into()),
         Err(error) => Err(error.into()),
     }
