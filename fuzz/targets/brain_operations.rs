@@ -7,7 +7,7 @@ use simulation::{ByteChoices, Trace, World};
 
 fuzz_target!(|bytes: &[u8]| {
     let mut choices = ByteChoices::new(bytes);
-    let mut world = World::new(&mut choices, None, Trace::new(TRACE_MAX));
+    let mut world = World::new(&mut choices, Trace::new(TRACE_MAX));
     if let Err(flaw) = world.run(usize::MAX) {
         panic!("{:#?}\n{}\n{flaw}", world.config(), world.trace());
     }

@@ -16,10 +16,6 @@ use crate::io::{Action, Event, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
-#[cfg(feature = "simulation")]
-use crate::ports::Return;
 
 impl Matchmaker {
     /// Asks a game to end. One with a control channel receives `stop` now, and SIGTERM when half the grace is over; any
@@ -85,10 +81,6 @@ impl Matchmaker {
         // What does not exist yet is killed as soon as it does; see `handle_launched`.
         if has_process {
             self.send_kill(id);
-        }
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::PortReturnedBeforeExit) && match_id.is_none() {
-            self.remove_game(id, Return::Free);
         }
     }
 

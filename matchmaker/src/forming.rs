@@ -81,11 +81,6 @@ impl Matchmaker {
             dissolved.players.into_iter().filter(|id| self.players.contains_key(id)).collect();
         let tickets: BTreeSet<Ticket> =
             survivors.iter().map(|id| self.players[id].ticket).collect();
-        #[cfg(feature = "simulation")]
-        let tickets = match self.is_planted(crate::planted::Defect::SurvivorForgotten) {
-            true => tickets.into_iter().skip(1).collect(),
-            false => tickets,
-        };
         for ticket in tickets {
             self.requeue(ticket);
         }

@@ -11,8 +11,6 @@ use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
 use crate::players::PlayerPhase;
 use crate::ports::Return;
 
@@ -230,15 +228,7 @@ impl Matchmaker {
                 self.act(Action::Report(Event::PortBusy { port, rest, is_news }));
                 Return::Busy(self.after(rest))
             }
-            #[cfg(feature = "simulation")]
-            LaunchFault::Interrupted if self.is_planted(Defect::InterruptedPortKept) => {
-                Return::Busy(self.after(limits::BUSY_PORT_REST_MIN))
-            }
             LaunchFault::Interrupted => {
-                #[cfg(feature = "simulation")]
-                if self.is_planted(Defect::InterruptionCounted) {
-                    self.note_failure(id, GameFault::NotLaunched("interrupted".to_owned()));
-                }
                 // Nothing is wrong with the mode, and nothing holds the port.
                 Return::Free
             }
@@ -280,8 +270,6 @@ impl Matchmaker {
             GamePhase::Stopping { match_id: None, .. } => {}
         }
         self.report_ended(id, match_id, exit);
-        #[cfg(feature = "simulation")]
-        let was_told = was_told && !self.is_planted(Defect::QuarantineSkipped);
         let rest = if was_told { self.config.quarantine } else { Duration::ZERO };
         let rest = rest.max(self.games[&id].port_rest);
         self.act(Action::Report(Event::PortReturned { port, rest }));
@@ -316,10 +304,6 @@ impl Matchmaker {
     // ---- What the game says ----
 
     pub(crate) fn handle_game_ready(&mut self, id: GameId) {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::StaleReadyAccepted) {
-            self.accept_stale_ready(id);
-        }
         let Some(game) = self.games.get(&id).filter(|game| game.has_process) else { return };
         if game.is_launching_seated() {
             return self.handle_seated_ready(id);
@@ -523,14 +507,6 @@ impl Matchmaker {
         let seats = self.seats_of(match_id);
         self.act(Action::Start { game, mode, match_id, seats });
         self.note_match_step();
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::AssignedBeforeStarted) {
-            self.handle_game_started(game);
-        }
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::StartTimeoutForgotten) {
-            self.deadlines.set(Owner::Game(game), None);
-        }
     }
 
     /// A match of whose game its players were told has ended. Where one after another dies as soon as its players come,
@@ -577,17 +553,5 @@ impl Matchmaker {
     fn rest_port_of(&mut self, id: GameId) {
         let Some(game) = self.games.get_mut(&id) else { return };
         game.port_rest = self.ports.suspect(game.port);
-    }
-
-    /// A planted defect: `ready` is believed whatever the game's phase.
-    #[cfg(feature = "simulation")]
-    fn accept_stale_ready(&mut self, id: GameId) {
-        let Some(game) = self.games.get_mut(&id) else { return };
-        if matches!(game.phase, GamePhase::Stopping { match_id: None, .. }) {
-            game.phase = GamePhase::Warm;
-            let mode = game.mode;
-            self.stopping -= 1;
-            self.modes[mode.0].warm.insert(id);
-        }
     }
 }

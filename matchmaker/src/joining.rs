@@ -155,8 +155,6 @@ impl Matchmaker {
             self.release_seat(*id);
             self.player_mut(*id).enter(PlayerPhase::Queued);
         }
-        #[cfg(feature = "simulation")]
-        let ticket = self.lose_place_if_planted(ticket, &members);
         let mode = self.players[&members[0]].mode;
         match self.is_too_large(mode, &members) {
             true => self.evict_waiting(&members, EvictReason::Party),
@@ -170,21 +168,6 @@ impl Matchmaker {
         self.modes[mode.0].queue.insert(ticket, group);
         self.refresh_presence(ticket);
         self.set_wait(ticket);
-    }
-
-    #[cfg(feature = "simulation")]
-    fn lose_place_if_planted(&mut self, ticket: Ticket, members: &[PlayerId]) -> Ticket {
-        if !self.is_planted(crate::planted::Defect::PlaceLostOnTheWayBack) {
-            return ticket;
-        }
-        self.companies.remove(&ticket);
-        let ticket = Ticket(self.next_player);
-        self.next_player += 1;
-        self.companies.insert(ticket, members.to_vec());
-        for id in members {
-            self.player_mut(*id).ticket = ticket;
-        }
-        ticket
     }
 
     pub(crate) fn tell_queued(&mut self, id: PlayerId) {

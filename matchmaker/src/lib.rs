@@ -40,8 +40,6 @@ mod modes;
 mod offers;
 mod order;
 mod parties;
-#[cfg(feature = "simulation")]
-mod planted;
 mod players;
 mod ports;
 pub mod queue;
@@ -61,6 +59,4 @@ pub use invariants::Violation;
 pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
 pub use lineup::SkillRules;
 pub use matchmaker::{Matchmaker, ModeStatus, Totals};
-#[cfg(feature = "simulation")]
-pub use planted::Defect;
 pub use reconfigure::Unchangeable;

@@ -63,9 +63,6 @@ pub struct Matchmaker {
     pub(crate) next_player: u64,
     pub(crate) next_match: u64,
     next_game: u64,
-    #[cfg(feature = "simulation")]
-    #[serde(skip)]
-    pub(crate) planted: Option<crate::planted::Defect>,
 }
 
 /// What the whole is doing.
@@ -144,8 +141,6 @@ impl Matchmaker {
             next_match: 1,
             next_game: 1,
             config,
-            #[cfg(feature = "simulation")]
-            planted: None,
         };
         brain.note_missing();
         brain

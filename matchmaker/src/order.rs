@@ -16,10 +16,6 @@ use crate::queue::Ticket;
 impl Matchmaker {
     /// Sees to it that the first match in a mode's line holds the players who came first of all who wait.
     pub(crate) fn order_line(&mut self, mode: ModeId) {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(crate::planted::Defect::LineLeftOutOfOrder) {
-            return;
-        }
         if !self.mode(mode).is_first_come_first_served() || self.is_line_in_order(mode) {
             return;
         }

@@ -11,8 +11,6 @@ use crate::deadlines::Owner;
 use crate::ids::ModeId;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
 
 impl Matchmaker {
     /// Takes note of a match that was formed, is given a game to launch, is sent to one, or is assigned.
@@ -29,24 +27,14 @@ impl Matchmaker {
         }
         // What is due and still missing waits for an input: a process that is made, or a launch that is over.
         let held_back_until = self.refill_due().filter(|due| *due > self.now);
-        #[cfg(feature = "simulation")]
-        let held_back_until = held_back_until.filter(|_| !self.is_planted(Defect::RefillForgotten));
         self.deadlines.set(Owner::Refill, held_back_until);
     }
 
     /// When games may be launched to be warm; `None` while none is missing.
     pub(crate) fn refill_due(&self) -> Option<Duration> {
         let since = self.missing_since?;
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::RefillNotHeldBack) {
-            return Some(since);
-        }
         let quiet_from =
             self.last_match_step.map_or(since, |at| at.saturating_add(limits::REFILL_PAUSE));
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::RefillHeldBackForEver) {
-            return Some(quiet_from);
-        }
         Some(quiet_from.min(since.saturating_add(limits::REFILL_DELAY_MAX)))
     }
 
@@ -73,10 +61,6 @@ impl Matchmaker {
 
     /// Whether one more game may be ordered to be warm.
     fn may_order_refill(&self) -> bool {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::RefillsUnbounded) {
-            return true;
-        }
         self.refills_ordered < limits::REFILLS_ORDERED_MAX
     }
 

@@ -19,8 +19,6 @@ use crate::io::{Action, Event};
 use crate::joining::ALREADY_QUEUED;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
 use crate::players::PlayerPhase;
 
 impl Matchmaker {
@@ -81,9 +79,6 @@ impl Matchmaker {
         let id = self.sessions.candidates(key).find(|id| self.players[id].resume_key == *key)?;
         let is_due = |until: Option<Duration>| until.is_some_and(|until| until <= self.now);
         let is_away_for_too_long = is_due(self.deadlines.of(Owner::Away(id)));
-        #[cfg(feature = "simulation")]
-        let is_away_for_too_long =
-            is_away_for_too_long && !self.is_planted(Defect::WindowOverstayed);
         if is_away_for_too_long {
             self.expire(id);
         } else if let PlayerPhase::Matched(match_id) = self.players[&id].phase()
@@ -126,10 +121,6 @@ impl Matchmaker {
 
     /// Whatever comes from an older connection is about nobody.
     fn fence(&mut self, older: ConnectionId) {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::OlderConnectionNotFenced) {
-            return;
-        }
         self.connections.remove(&older);
     }
 

@@ -50,13 +50,6 @@ impl Matchmaker {
         let mode = game.mode;
         let deadline = self.after(self.mode(mode).start_timeout);
         self.deadlines.set(Owner::Game(id), Some(deadline));
-        #[cfg(feature = "simulation")]
-        if let Some(match_id) = self.games[&id].match_id()
-            && self.is_planted(crate::planted::Defect::SeatedStartedAgain)
-        {
-            let (mode, seats) = (self.games[&id].mode, self.seats_of(match_id));
-            self.act(Action::Start { game: id, mode, match_id, seats });
-        }
     }
 
     /// The players of a match, as their game is told of them.

@@ -13,8 +13,6 @@ use crate::limits;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 use crate::modes::ModeState;
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
 
 impl Matchmaker {
     /// Gives a mode's warm games to the matches that wait for them, first to first.
@@ -35,10 +33,6 @@ impl Matchmaker {
 
     /// Launches games for matches that wait, in their order over all modes.
     pub(crate) fn supply_games(&mut self) {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::RefillBeforeDemand) {
-            self.refill();
-        }
         while self.launching < self.config.launching_max {
             self.order_lines_to_seat();
             let Some(mode) = self.first_mode_in_need() else { break };

@@ -13,8 +13,6 @@ use crate::games::GamePhase;
 use crate::ids::{GameId, ModeId};
 use crate::limits;
 use crate::matchmaker::Matchmaker;
-#[cfg(feature = "simulation")]
-use crate::planted::Defect;
 
 impl Matchmaker {
     /// How many games of a mode are to be warm.
@@ -26,10 +24,6 @@ impl Matchmaker {
     /// Stops the oldest warm game of a mode that has had too many for a while, and looks again when that may
     /// change.
     pub(crate) fn stop_surplus(&mut self, mode: ModeId) {
-        #[cfg(feature = "simulation")]
-        if self.is_planted(Defect::SurplusKept) {
-            return;
-        }
         let mut look_again = self.next_look_at_surplus(mode);
         if look_again.is_some_and(|at| at <= self.now) {
             let oldest = self.modes[mode.0].warm.first().copied();

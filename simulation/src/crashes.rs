@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use super::trace::Entry;
 use super::world::World;
-use super::{Defect, Verdict, demand};
+use super::{Verdict, demand};
 use matchmaker::ConnectionId;
 use matchmaker::Input;
 use matchmaker::Matchmaker;
@@ -28,11 +28,10 @@ impl WrittenDown {
     }
 
     /// The brain that comes of it. What that one wants done was done by the first.
-    fn restore(&self, planted: Option<Defect>) -> Matchmaker {
+    fn restore(&self) -> Matchmaker {
         let read = serde_json::from_str(&self.snapshot);
         let mut brain: Matchmaker =
             read.unwrap_or_else(|error| unreachable!("a snapshot: {error}"));
-        brain.plant(planted);
         for (now, input) in self.journal.clone() {
             match input {
                 Some(input) => brain.handle(now, input),
@@ -47,7 +46,7 @@ impl WrittenDown {
 impl World<'_> {
     /// Another daemon takes over. Where the old one crashed, its connections are lost, and so are its orders.
     pub(super) fn the_daemon_is_replaced(&mut self) -> Verdict {
-        let restored = self.written_down.restore(self.brain.planted());
+        let restored = self.written_down.restore();
         let (before, after) = (text_of(&self.brain), text_of(&restored));
         demand(before == after, || format!("written down was {before}, restored {after}"))?;
         self.brain = restored;

@@ -25,6 +25,7 @@ mod judge_players;
 mod judge_returns;
 mod moment;
 mod operators;
+mod runs;
 mod setup;
 mod stale_words;
 mod trace;
@@ -33,7 +34,7 @@ mod world;
 use std::fmt;
 
 pub use choices::{ByteChoices, Choices};
-pub use matchmaker::Defect;
+pub use runs::{Found, FoundBy, Run, SeededChoices};
 pub use trace::{Entry, Trace};
 pub use world::{Tally, World};
 

@@ -9,7 +9,7 @@ use super::book::{Book, Person, Process, Step};
 use super::crashes::WrittenDown;
 use super::setup::{MODE_NAMES, Temper, account_of, draw_config};
 use super::trace::{Entry, Trace};
-use super::{Choices, Defect, Flaw, Verdict, Witness, demand, demands};
+use super::{Choices, Flaw, Verdict, Witness, demand, demands};
 use matchmaker::Config;
 use matchmaker::Matchmaker;
 use matchmaker::limits;
@@ -68,12 +68,11 @@ impl Tally {
 }
 
 impl<'a> World<'a> {
-    /// A world drawn from choices, with a defect planted in its brain or none.
-    pub fn new(choices: &'a mut dyn Choices, planted: Option<Defect>, trace: Trace) -> Self {
+    /// A world drawn from choices.
+    pub fn new(choices: &'a mut dyn Choices, trace: Trace) -> Self {
         let config = draw_config(choices);
         let temper = Temper::draw(choices);
-        let mut brain = Matchmaker::new(config.clone());
-        brain.plant(planted);
+        let brain = Matchmaker::new(config.clone());
         Self {
             written_down: WrittenDown::new(&brain),
             brain,
