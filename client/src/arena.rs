@@ -1,4 +1,4 @@
-//! A player of arena: the machine that plays over a bad network, and a bot that knows where to go.
+//! A player of arena: the machine that plays over an unreliable network, and a bot that chooses directions.
 
 mod player;
 mod seeker;

@@ -1,28 +1,28 @@
-//! Where to play.
+//! The assignment of a player to a game.
 
 use protocol::Reply;
 
-/// What an `ASSIGN` line says.
+/// The fields of an `ASSIGN` line.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Assignment {
     /// The match.
     pub match_id: String,
-    /// The host that the game is on.
+    /// The game's host.
     pub host: String,
     /// The game's UDP port.
     pub port: u16,
-    /// The player's place in the match, from 0.
+    /// The player's slot, from 0.
     pub slot: usize,
-    /// Players in the match.
+    /// The number of players in the match.
     pub players: usize,
-    /// What lets this player, and nobody else, into the game: not for logs.
+    /// Admits this player to the game: must not be logged.
     pub token: String,
-    /// How the game speaks over UDP; this library speaks `plain` and `netcode`.
+    /// The game's transport over UDP; this library supports `plain` and `netcode`.
     pub transport: String,
 }
 
 impl Assignment {
-    /// The assignment that a reply is, if it is one.
+    /// The assignment in a reply, if it is one.
     pub fn of(reply: Reply) -> Option<Self> {
         let Reply::Assign { match_id, host, port, slot, players, token, transport } = reply else {
             return None;
@@ -30,9 +30,9 @@ impl Assignment {
         Some(Self { match_id, host, port, slot, players, token, transport })
     }
 
-    /// The game's address, `host:port`, as it is resolved and shown.
+    /// The game's address, `host:port`, to be resolved and shown.
     pub fn address(&self) -> String {
-        // An IPv6 address holds colons of its own.
+        // An IPv6 address contains colons itself.
         if self.host.contains(':') && !self.host.starts_with('[') {
             format!("[{}]:{}", self.host, self.port)
         } else {

@@ -1,10 +1,10 @@
-//! The player's side of the lines over TCP, without the socket.
+//! The client's side of the lines over TCP, without a socket.
 
 use protocol::{LineBuffer, Reply, Request, SERVER_LINE_MAX};
 
 use crate::ClientError;
 
-/// A conversation with Muster: bytes in, replies out; requests in, bytes out.
+/// The protocol state of a connection to Muster: bytes in, replies out; requests in, bytes out.
 ///
 /// ```
 /// use client::Conversation;
@@ -22,32 +22,32 @@ pub struct Conversation {
     address: String,
     lines: LineBuffer,
     unsent: Vec<u8>,
-    /// Muster's side has ended.
+    /// Whether Muster has closed its side.
     ended: bool,
 }
 
 impl Conversation {
-    /// A conversation that has not begun. The address is for error texts.
+    /// The state of a new connection. The address is for error texts.
     pub fn new(address: impl Into<String>) -> Self {
         let lines = LineBuffer::new(SERVER_LINE_MAX);
         Self { address: address.into(), lines, unsent: Vec::new(), ended: false }
     }
 
-    /// Bytes came from Muster.
+    /// Handles bytes from Muster.
     pub fn handle_bytes(&mut self, bytes: &[u8]) {
         self.lines.extend(bytes);
     }
 
-    /// Muster will send no more.
+    /// Handles the end of the stream.
     pub fn handle_end(&mut self) {
         self.ended = true;
     }
 
-    /// The next reply; `None` until more bytes come.
+    /// The next reply; `None` until more bytes arrive.
     ///
     /// # Errors
-    /// [`ClientError::BadLine`] for a line that makes no sense; the ones after it may.
-    /// [`ClientError::LongLine`] for good. [`ClientError::HungUp`] when no more will come.
+    /// [`ClientError::BadLine`] for a line that cannot be parsed; later lines can be valid. [`ClientError::LongLine`],
+    /// permanently. [`ClientError::HungUp`] after the end of the stream.
     pub fn poll_reply(&mut self) -> Result<Option<Reply>, ClientError> {
         let line = match self.lines.next_line() {
             Ok(Some(line)) => line,
@@ -64,33 +64,33 @@ impl Conversation {
         })
     }
 
-    /// Says something, as soon as the socket takes it.
+    /// Queues a request to be sent.
     pub fn say(&mut self, request: &Request) {
         self.say_raw(format!("{request}\n").as_bytes());
     }
 
-    /// Says any bytes, for who wants to say something wrong.
+    /// Queues arbitrary bytes to be sent, such as invalid requests.
     pub fn say_raw(&mut self, bytes: &[u8]) {
         self.unsent.extend_from_slice(bytes);
     }
 
-    /// The bytes that wait to be sent.
+    /// The bytes that are to be sent.
     pub fn unsent(&self) -> &[u8] {
         &self.unsent
     }
 
-    /// So many of the bytes that waited are sent.
+    /// Removes the first `count` bytes of [`unsent`](Self::unsent), which were sent.
     pub fn handle_sent(&mut self, count: usize) {
         self.unsent.drain(..count.min(self.unsent.len()));
     }
 
-    /// Whom the conversation is with.
+    /// The address of Muster.
     pub fn address(&self) -> &str {
         &self.address
     }
 }
 
-/// How much of a line that makes no sense is shown, in bytes.
+/// The longest part of a malformed line that is shown, in bytes.
 const LINE_SHOWN_MAX: usize = 80;
 
 #[cfg(test)]
@@ -98,7 +98,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn replies_come_out_however_the_stream_is_cut_and_then_the_end() {
+    fn replies_are_the_same_however_the_stream_is_split() {
         let stream = b"MUSTER 1 line_max=512 queues=duel\r\nLEFT\nBYE reason=quit\n";
         for cut in 1..stream.len() {
             let mut conversation = Conversation::new("here");
@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_makes_no_sense_is_shown_and_the_next_one_is_read() {
+    fn a_malformed_line_is_shown_and_the_next_one_is_read() {
         let mut conversation = Conversation::new("here");
         conversation.handle_bytes(b"QUEUED \x1b[31m\nLEFT\n");
         let error = conversation.poll_reply().unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! What can go wrong for a player.
+//! Errors of a player.
 
 use std::io;
 use std::time::Duration;
@@ -7,15 +7,15 @@ use protocol::LineError;
 
 use crate::link::Closed;
 
-/// What was attempted, on what, and why it failed. Texts from the other side are made visible.
+/// What was attempted, with which address, and why it failed. Text from the other side is escaped.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody is at this address.
+    /// The connection failed.
     #[error("cannot connect to {address}: {source}")]
     Connect {
-        /// The address, as it was given.
+        /// The address, as given.
         address: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
     /// An operation on a socket failed.
@@ -23,87 +23,89 @@ pub enum ClientError {
     Io {
         /// What was attempted.
         what: &'static str,
-        /// With whom.
+        /// The address of the other side.
         address: String,
-        /// Why.
+        /// The cause.
         source: io::Error,
     },
-    /// The other side did not do in time what was waited for.
+    /// The other side did not answer in time.
     #[error("{address} gave no {what} within {limit:?}")]
     TimedOut {
-        /// What was waited for.
+        /// The expected answer.
         what: &'static str,
-        /// From whom.
+        /// The address of the other side.
         address: String,
-        /// How long.
+        /// The time limit.
         limit: Duration,
     },
-    /// Muster ended the connection where more was due.
+    /// Muster closed the connection unexpectedly.
     #[error("{address} closed the connection")]
     HungUp {
-        /// Who did.
+        /// Muster's address.
         address: String,
     },
-    /// A line that is none of Muster's.
-    #[error("{address} sent a line that makes no sense, {line}: {source}")]
+    /// A line that is not a valid reply.
+    #[error("{address} sent a malformed line, {line}: {source}")]
     BadLine {
-        /// Who did.
+        /// Muster's address.
         address: String,
-        /// The line, cut and made visible.
+        /// The line, truncated and escaped.
         line: String,
-        /// What is wrong with it.
+        /// The error in it.
         source: LineError,
     },
-    /// A line longer than the protocol's lines are.
+    /// A line that exceeds the protocol's limit.
     #[error("{address} sent a line of more than {} bytes", protocol::SERVER_LINE_MAX)]
     LongLine {
-        /// Who did.
+        /// Muster's address.
         address: String,
     },
-    /// Muster said that it cannot be done.
+    /// Muster answered with an error.
     #[error("{address} answered {number} {text}")]
     Refused {
-        /// Who did.
+        /// Muster's address.
         address: String,
-        /// The number of the error.
+        /// The error's number.
         number: u16,
-        /// Its text.
+        /// The error's text.
         text: String,
     },
-    /// Muster took the player out: it said goodbye, or the player was evicted or has left.
-    #[error("{address} ended it: {reason}")]
+    /// Muster removed the player: it sent a goodbye, or the player was evicted or has left.
+    #[error("{address} ended the session: {reason}")]
     Ended {
-        /// Who did.
+        /// Muster's address.
         address: String,
         /// Its last line.
         reason: String,
     },
-    /// The match's transport is not one that this library speaks.
-    #[error("the game on {address} speaks the transport {transport}, which this client does not")]
+    /// This library does not support the match's transport.
+    #[error(
+        "the game on {address} uses the transport {transport}, which this client does not support"
+    )]
     Transport {
         /// The game's address.
         address: String,
-        /// What it speaks.
+        /// The transport.
         transport: String,
     },
-    /// The game's side of the link is gone.
+    /// The link to the game has ended.
     #[error("the game on {address} {closed}")]
     Game {
         /// The game's address.
         address: String,
-        /// How it went.
+        /// The reason.
         closed: Closed,
     },
 }
 
 impl ClientError {
-    /// Whether nobody could be reached in the first place.
+    /// Whether the connection could not be established.
     pub fn is_connect(&self) -> bool {
         matches!(self, Self::Connect { .. })
     }
 
-    /// Whether the connection to Muster is lost, or did not come about, without a word of Muster's: the place
-    /// may still be there.
+    /// Whether the connection to Muster was lost, or could not be established, without a notice: the session may still
+    /// be kept.
     pub fn is_lost_connection(&self) -> bool {
         matches!(
             self,
@@ -111,7 +113,7 @@ impl ClientError {
         )
     }
 
-    /// Whether a player and its game do not hear each other any more, though the game may go on.
+    /// Whether the player and the game no longer receive each other's messages, although the game may continue.
     pub fn is_lost_game(&self) -> bool {
         matches!(self, Self::Game { closed: Closed::Silent, .. })
     }

@@ -1,10 +1,10 @@
-//! A player of Muster: over TCP into a match, then over UDP into its game.
+//! A player of Muster: over TCP to a match, then over UDP in its game.
 //!
-//! Two layers. The machines neither read a clock nor touch a socket: [`Conversation`] is the player's side of the
-//! lines over TCP, [`Link`] the player's side of a game over UDP (hello, keep-alive, goodbye), and
-//! [`tictactoe::Player`] and [`arena::Player`] play on top of a link. Whoever has thousands of players owns the
-//! sockets itself and drives these. [`Lobby`] and [`GameSocket`] own one socket each and wait, always with a
-//! deadline: for tests, scripts, and a person at a terminal.
+//! There are two layers. The machines neither read a clock nor use a socket: [`Conversation`] is the client's side of
+//! the lines over TCP, [`Link`] its side of a game over UDP (hello, keep-alive, goodbye), and [`tictactoe::Player`] and
+//! [`arena::Player`] play over a link. A program with thousands of players owns the sockets and drives the machines.
+//! [`Lobby`] and [`GameSocket`] own one socket each and wait, always with a deadline: for tests, scripts, and a person
+//! at a terminal.
 //!
 //! ```no_run
 //! use std::time::Duration;

@@ -1,4 +1,4 @@
-//! A player's link to a game, below the game's own words: hello, signs of life, goodbye.
+//! A player's link to a game: hello, keep-alive, goodbye.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -10,28 +10,29 @@ use protocol::netcode::{PAYLOAD_MAX, TRANSPORT as NETCODE};
 use crate::netcode::{Connection, Netcode};
 use crate::{Assignment, Machine};
 
-/// The pause before the hello is said again; it doubles each time up to [`HELLO_PAUSE_MAX`].
+/// The pause before the hello is repeated; it doubles each time up to [`HELLO_PAUSE_MAX`].
 const HELLO_PAUSE_MIN: Duration = Duration::from_millis(50);
 const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// How long a game may leave the hello unanswered.
 const HELLO_MAX: Duration = Duration::from_secs(10);
 
-/// How long a player says nothing before it gives a sign of life. A game takes a silent player for gone, and
-/// several signs in a row can be lost.
+/// The time of silence after which a player sends a keep-alive message. A game drops silent players, and several
+/// messages in a row can be lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// How long a game may say nothing at all, while it is asked for a sign of life every [`KEEP_ALIVE`].
+/// The longest silence of a game, which is asked for a keep-alive every [`KEEP_ALIVE`].
 const SILENCE_MAX: Duration = Duration::from_secs(10);
 
-/// The pauses between goodbyes, and how many there are.
+/// The pause between goodbyes, and their number.
 const BYE_PAUSE: Duration = Duration::from_millis(100);
 const BYES_MAX: u32 = 8;
 
-/// The text of a sign of life, whose answer nobody waits for.
+/// The text of a keep-alive message, whose answer is ignored.
 const KEEP_ALIVE_TEXT: &str = "keep-alive";
 
-/// The most that waits to be sent or to be heard; what is beyond is lost, as it could be on the way.
+/// The longest queues of messages to be sent and of events; messages beyond them are lost, as they could be on the
+/// network.
 const QUEUE_MAX: usize = 1024;
 
 /// The machine of a link. See [`Machine`] for how to drive it.
@@ -40,9 +41,9 @@ pub struct Link {
     carrier: Carrier,
     hello: String,
     match_id: String,
-    /// The text of a sign of life: the game's challenge, where it has told one.
+    /// The text of a keep-alive message: the game's challenge, if it has sent one.
     sign: String,
-    /// When to say the game's challenge back again, and the pause after that, until it has answered.
+    /// When to return the game's challenge again, and the next pause, until the game has answered.
     proof: Option<(Duration, Duration)>,
     phase: Phase,
     last_heard: Duration,
@@ -51,7 +52,7 @@ pub struct Link {
     events: VecDeque<Heard>,
 }
 
-/// How the words travel.
+/// The transport.
 #[derive(Debug)]
 enum Carrier {
     Plain,
@@ -60,14 +61,14 @@ enum Carrier {
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// Saying hello until it is answered.
+    /// The hello is repeated until it is answered.
     Entering {
         again_at: Duration,
         pause: Duration,
     },
-    /// The game has said welcome.
+    /// The game has sent the welcome.
     Inside,
-    /// Saying goodbye until it is answered.
+    /// The goodbye is repeated until it is answered.
     Leaving {
         again_at: Duration,
         said: u32,
@@ -75,36 +76,36 @@ enum Phase {
     Closed(Closed),
 }
 
-/// What comes from a game.
+/// An event of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Heard {
-    /// The hello is answered; told once.
+    /// The hello was answered. Occurs once.
     Welcome {
-        /// The player's place, from 0.
+        /// The player's slot, from 0.
         slot: usize,
-        /// Players in the match.
+        /// The number of players in the match.
         players: usize,
     },
     /// The answer to a ping.
     Pong(String),
-    /// The game's own words: any text without control characters.
+    /// A message of the game itself: any text without control characters.
     Words(String),
 }
 
-/// How a link ended.
+/// The reason why a link ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Closed {
-    /// The player went, and the game knows, or is over too.
+    /// The player left, and the game knows, or has ended, too.
     Left,
     /// The game never answered the hello.
     Unanswered,
     /// The game has fallen silent.
     Silent,
-    /// Nobody listens at the game's port any more.
+    /// The game's port is closed.
     Refused,
-    /// The game ended the connection, or wanted none.
+    /// The game ended or refused the connection.
     Ended,
-    /// The assignment's connect token is none.
+    /// The assignment's connect token is invalid.
     BadToken,
 }
 
@@ -114,22 +115,22 @@ impl fmt::Display for Closed {
             Self::Left => "was left",
             Self::Unanswered => "did not answer the hello",
             Self::Silent => "has fallen silent",
-            Self::Refused => "is gone: nobody listens at its port",
-            Self::Ended => "has ended the connection",
-            Self::BadToken => "cannot be entered: the connect token makes no sense",
+            Self::Refused => "has exited: its port is closed",
+            Self::Ended => "closed the connection",
+            Self::BadToken => "cannot be joined: the connect token is invalid",
         })
     }
 }
 
 impl Link {
-    /// A link that begins by saying hello.
+    /// A new link, which starts with the hello.
     pub fn new(assignment: &Assignment) -> Self {
         let match_id = assignment.match_id.clone();
         let mut phase = Phase::Entering { again_at: Duration::ZERO, pause: HELLO_PAUSE_MIN };
         let mut carrier = Carrier::Plain;
         let mut hello = format!("HELLO {match_id} {}", assignment.token);
         if assignment.transport == NETCODE {
-            // The connection shows the token.
+            // The connection itself presents the token.
             hello = format!("HELLO {match_id}");
             match Netcode::new(&assignment.token) {
                 Some(netcode) => carrier = Carrier::Netcode(Box::new(netcode)),
@@ -150,8 +151,8 @@ impl Link {
         }
     }
 
-    /// Says words to the game: the game's own, at most [`DATAGRAM_MAX`] bytes, over netcode [`PAYLOAD_MAX`], or they
-    /// are not sent. Before the welcome and after the goodbye nothing is said.
+    /// Sends a message of the game: at most [`DATAGRAM_MAX`] bytes, over netcode [`PAYLOAD_MAX`], or it is not sent.
+    /// Before the welcome and after the goodbye nothing is sent.
     pub fn say(&mut self, now: Duration, words: impl Into<String>) {
         let words = words.into();
         let length_max = match self.carrier {
@@ -163,12 +164,12 @@ impl Link {
         }
     }
 
-    /// Asks for a sign of life; the answer comes as [`Heard::Pong`] with the same text.
+    /// Sends a ping; the answer arrives as [`Heard::Pong`] with the same text.
     pub fn ping(&mut self, now: Duration, text: &str) {
         self.say(now, format!("PING {text}"));
     }
 
-    /// Whether the game has said welcome and the player has not gone.
+    /// Whether the game has sent the welcome and the player has not left.
     pub fn is_inside(&self) -> bool {
         self.phase == Phase::Inside
     }
@@ -194,7 +195,7 @@ impl Link {
         self.take_packets();
     }
 
-    /// Brings on their way the packets that the connection wants sent.
+    /// Queues the packets that the connection wants to send.
     fn take_packets(&mut self) {
         let Carrier::Netcode(netcode) = &mut self.carrier else { return };
         while let Some(packet) = netcode.poll_transmit() {
@@ -204,12 +205,12 @@ impl Link {
         }
     }
 
-    /// Follows what has become of the connection.
+    /// Handles changes of the connection.
     fn follow_connection(&mut self, now: Duration) {
         self.take_packets();
         let Carrier::Netcode(netcode) = &self.carrier else { return };
         match (netcode.connection(), self.phase) {
-            // The game says welcome by itself, most often before it is asked.
+            // The game sends the welcome by itself, usually before the hello is due.
             (Connection::Connected, Phase::Entering { again_at: Duration::ZERO, pause }) => {
                 self.phase = Phase::Entering { again_at: now + pause, pause };
             }
@@ -223,7 +224,7 @@ impl Link {
         }
     }
 
-    /// When the connection has something to do or to say of itself.
+    /// The next deadline of the connection.
     fn connection_deadline(&self) -> Option<Duration> {
         match &self.carrier {
             Carrier::Plain => None,
@@ -231,7 +232,7 @@ impl Link {
         }
     }
 
-    /// Whether a hello can be said by now.
+    /// Whether the connection can carry a hello.
     fn can_say_hello(&self) -> bool {
         match &self.carrier {
             Carrier::Plain => true,
@@ -264,12 +265,12 @@ impl Link {
         if !matches!(self.phase, Phase::Entering { .. }) {
             return self.hear_text(text);
         }
-        // Words that overtook the welcome are dropped: whatever must arrive is said again.
+        // Messages that overtook the welcome are dropped: important ones are repeated.
         match Welcome::parse(words) {
             Some(Welcome { match_id, slot, players, challenge }) if match_id == self.match_id => {
                 self.phase = Phase::Inside;
                 if let Some(challenge) = challenge {
-                    // The game says little before it knows that this address is no other's.
+                    // The game sends little before this address is verified.
                     challenge.clone_into(&mut self.sign);
                     self.prove(now, HELLO_PAUSE_MIN);
                 }
@@ -284,7 +285,7 @@ impl Link {
         match (verb, self.phase) {
             ("PONG", _) if rest == self.sign => self.proof = None,
             ("PONG", _) => self.tell(Heard::Pong(rest.to_owned())),
-            // A copy of an answer that was heard.
+            // A copy of a welcome that was received.
             ("WELCOME", _) => {}
             ("BYE", Phase::Leaving { .. }) => self.close(Closed::Left),
             (_, Phase::Inside) => self.tell(Heard::Words(text.to_owned())),
@@ -366,7 +367,7 @@ impl Machine for Link {
 
     fn leave(&mut self, now: Duration) {
         match self.phase {
-            // The game never heard of this player, or of a goodbye that it would believe.
+            // The game never accepted this player, or has dropped the goodbye.
             Phase::Entering { .. } => self.close(Closed::Left),
             Phase::Inside => {
                 self.phase = Phase::Leaving { again_at: now, said: 0 };
@@ -433,7 +434,7 @@ mod tests {
         link
     }
 
-    /// Lets time pass until nothing is due before `until`; what is said, and when.
+    /// Advances the time until nothing is due before `until`; returns the messages and their times.
     fn run(link: &mut Link, until: Duration) -> Vec<(u128, String)> {
         let mut said = Vec::new();
         while let Some(now) = link.next_deadline().filter(|at| *at <= until) {
@@ -442,13 +443,16 @@ mod tests {
                 std::iter::from_fn(|| link.poll_transmit())
                     .map(|it| (now.as_millis(), String::from_utf8(it).unwrap())),
             );
-            assert!(link.next_deadline().is_none_or(|at| at > now), "a deadline that stays");
+            assert!(
+                link.next_deadline().is_none_or(|at| at > now),
+                "the deadline does not advance"
+            );
         }
         said
     }
 
     #[test]
-    fn the_hello_is_repeated_with_growing_pauses_and_given_up() {
+    fn the_hello_is_repeated_with_growing_pauses_and_then_abandoned() {
         let mut link = link();
         let said = run(&mut link, ms(60_000));
         let times: Vec<u128> = said.iter().map(|(at, _)| *at).collect();
@@ -458,7 +462,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_right_welcome_opens_and_only_once() {
+    fn only_the_right_welcome_is_accepted_and_only_once() {
         let mut link = link();
         for datagram in [&b"WELCOME 18 slot=0 players=2"[..], b"STATE 1", b"\xff", b"", b"BYE"] {
             link.handle_datagram(ms(1), datagram);
@@ -471,7 +475,7 @@ mod tests {
     }
 
     #[test]
-    fn who_says_nothing_gives_signs_of_life_until_the_game_is_silent() {
+    fn a_silent_player_sends_keep_alives_until_the_game_is_silent() {
         let mut link = inside();
         let said = run(&mut link, ms(60_000));
         assert_eq!(said.len(), 9);
@@ -480,7 +484,7 @@ mod tests {
     }
 
     #[test]
-    fn a_challenge_is_said_back_until_it_is_answered_and_with_each_sign_of_life() {
+    fn a_challenge_is_returned_until_it_is_answered_and_in_each_keep_alive() {
         let mut link = link();
         link.handle_datagram(ms(0), b"WELCOME 17 slot=1 players=2 n=Az0-_9");
         assert_eq!(link.poll_event(), Some(Heard::Welcome { slot: 1, players: 2 }));
@@ -488,12 +492,12 @@ mod tests {
         let sign = |at: u128| (at, "PING Az0-_9".to_owned());
         assert_eq!(run(&mut link, ms(400)), [sign(50), sign(150), sign(350)]);
         link.handle_datagram(ms(401), b"PONG Az0-_9");
-        assert_eq!(link.poll_event(), None, "nobody asked");
-        assert_eq!(run(&mut link, ms(2000)), [sign(1350)], "a sign of life");
+        assert_eq!(link.poll_event(), None, "no event for keep-alives");
+        assert_eq!(run(&mut link, ms(2000)), [sign(1350)], "a keep-alive");
     }
 
     #[test]
-    fn the_goodbye_is_repeated_until_it_is_heard() {
+    fn the_goodbye_is_repeated_until_it_is_answered() {
         let mut link = inside();
         link.leave(ms(5));
         assert_eq!(link.poll_transmit().as_deref(), Some(&b"BYE"[..]));
@@ -504,7 +508,7 @@ mod tests {
         let mut link = inside();
         link.leave(ms(5));
         run(&mut link, ms(60_000));
-        assert_eq!(link.closed(), Some(Closed::Left), "a game that is gone cannot answer");
+        assert_eq!(link.closed(), Some(Closed::Left), "a game that has exited cannot answer");
     }
 
     #[test]

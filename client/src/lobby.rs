@@ -1,4 +1,4 @@
-//! A conversation with Muster over a TCP connection of its own.
+//! A TCP connection to Muster.
 
 use std::io::{self, ErrorKind, Read, Write};
 use std::net::{TcpStream, ToSocketAddrs};
@@ -11,28 +11,28 @@ use rustix::event::PollFlags;
 use crate::waiting::{deadline_after, wait};
 use crate::{Assignment, ClientError, Conversation};
 
-/// A place in a queue, as `QUEUED` tells it.
+/// A position in a queue, from `QUEUED`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The queue.
     pub queue: String,
-    /// The player's place, from 1.
+    /// The player's position, from 1.
     pub position: usize,
-    /// How many must be waiting for the player's match to form.
+    /// The number of players that a match needs.
     pub needed: usize,
-    /// The key that names this session.
+    /// The session's resume key.
     pub resume: String,
 }
 
 impl Place {
-    /// The place that a reply tells of, if it does.
+    /// The position in a reply, if it has one.
     pub fn of(reply: Reply) -> Option<Self> {
         let Reply::Queued { queue, position, needed, resume } = reply else { return None };
         Some(Self { queue, position, needed, resume })
     }
 }
 
-/// A connection to Muster. Every call that waits has a limit; the socket itself never blocks.
+/// A TCP connection to Muster. Every call that waits has a limit; the socket itself never blocks.
 #[derive(Debug)]
 pub struct Lobby {
     stream: TcpStream,
@@ -44,7 +44,7 @@ impl Lobby {
     /// Connects, and waits for Muster's greeting.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] when nobody is there; [`ClientError::Refused`] when Muster takes nobody in; and
+    /// [`ClientError::Connect`] if the connection fails; [`ClientError::Refused`] if Muster accepts no players; and
     /// those of [`next_reply`](Self::next_reply).
     pub fn connect(address: &str, limit: Duration) -> Result<Self, ClientError> {
         let deadline = deadline_after(limit);
@@ -55,16 +55,16 @@ impl Lobby {
         Ok(lobby)
     }
 
-    /// Connects, and waits for nothing more.
+    /// Connects without waiting for the greeting.
     ///
     /// # Errors
-    /// [`ClientError::Connect`] when nobody is there.
+    /// [`ClientError::Connect`] if the connection fails.
     pub fn open(address: &str, limit: Duration) -> Result<Self, ClientError> {
         let failed =
             |source| ClientError::Connect { address: Visible(address).to_string(), source };
         let mut last = io::Error::new(ErrorKind::NotFound, "the name has no address");
         for candidate in address.to_socket_addrs().map_err(failed)? {
-            // A limit of zero would be an error of its own.
+            // A time-out of zero would be an error.
             match TcpStream::connect_timeout(&candidate, limit.max(Duration::from_millis(1))) {
                 Ok(stream) => {
                     stream.set_nonblocking(true).map_err(failed)?;
@@ -78,7 +78,7 @@ impl Lobby {
         Err(failed(last))
     }
 
-    /// The queues that the greeting named; the first one is the default.
+    /// The queues in the greeting; the first one is the default.
     pub fn queues(&self) -> &[String] {
         &self.queues
     }
@@ -86,13 +86,13 @@ impl Lobby {
     /// Sends a request.
     ///
     /// # Errors
-    /// [`ClientError::Io`] when the connection is broken, or takes nothing for ten seconds.
+    /// [`ClientError::Io`] if the connection is broken, or accepts no data for ten seconds.
     pub fn send(&mut self, request: &Request) -> Result<(), ClientError> {
         self.conversation.say(request);
         self.flush()
     }
 
-    /// Sends any bytes, for who wants to say something wrong.
+    /// Sends arbitrary bytes, such as invalid requests.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -104,13 +104,13 @@ impl Lobby {
     /// The next reply of any kind.
     ///
     /// # Errors
-    /// [`ClientError::TimedOut`] when none came in time, [`ClientError::HungUp`] when none will come, and
-    /// [`ClientError::BadLine`] or [`ClientError::LongLine`] when Muster is not Muster.
+    /// [`ClientError::TimedOut`] if none arrives in time, [`ClientError::HungUp`] after the end of the stream, and
+    /// [`ClientError::BadLine`] or [`ClientError::LongLine`] if the line is not a valid reply.
     pub fn next_reply(&mut self, limit: Duration) -> Result<Reply, ClientError> {
         self.reply_before(deadline_after(limit), limit, "reply")
     }
 
-    /// The next reply that is already here, or that the kernel already has; never waits.
+    /// The next reply that has arrived; never waits.
     ///
     /// # Errors
     /// As [`next_reply`](Self::next_reply).
@@ -125,8 +125,7 @@ impl Lobby {
     /// Joins a queue, the default one for `None`.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] when Muster does not let the player in, and those of
-    /// [`next_reply`](Self::next_reply).
+    /// [`ClientError::Refused`] if Muster refuses the request, and those of [`next_reply`](Self::next_reply).
     pub fn join(
         &mut self,
         queue: Option<&str>,
@@ -147,8 +146,8 @@ impl Lobby {
         }
     }
 
-    /// Takes up an earlier session by its key. The reply is what it came to meanwhile: a place
-    /// ([`Place::of`]), an assignment ([`Assignment::of`]), or what else Muster has to say of it.
+    /// Resumes a session by its key. The reply is the session's state: a position ([`Place::of`]), an assignment
+    /// ([`Assignment::of`]), or another notice.
     ///
     /// # Errors
     /// As [`join`](Self::join).
@@ -162,10 +161,10 @@ impl Lobby {
         Ok(reply)
     }
 
-    /// Waits until the player is told where to play; accepts a match that was found on the way.
+    /// Waits for the assignment; accepts a match that is offered meanwhile.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] and [`ClientError::Ended`] when it will not be, and those of
+    /// [`ClientError::Refused`] and [`ClientError::Ended`] if there will be none, and those of
     /// [`next_reply`](Self::next_reply).
     pub fn assignment(&mut self, limit: Duration) -> Result<Assignment, ClientError> {
         let deadline = deadline_after(limit);
@@ -177,11 +176,11 @@ impl Lobby {
         }
     }
 
-    /// What a reply means to a player who waits: an assignment, nothing yet, or that there will be none. A match
-    /// that was found is accepted.
+    /// Handles a reply for a waiting player: returns the assignment, or `None` if the player keeps waiting. An offered
+    /// match is accepted.
     ///
     /// # Errors
-    /// [`ClientError::Refused`] and [`ClientError::Ended`] when there will be none.
+    /// [`ClientError::Refused`] and [`ClientError::Ended`] if there will be no assignment.
     pub fn handle_waiting(&mut self, reply: Reply) -> Result<Option<Assignment>, ClientError> {
         match reply {
             Reply::Assign { .. } => Ok(Assignment::of(reply)),
@@ -207,10 +206,10 @@ impl Lobby {
         }
     }
 
-    /// Says `QUIT` and waits until Muster has hung up, so that it knows that the player is gone for good.
+    /// Sends `QUIT` and waits until Muster has closed the connection, so that the player has left for certain.
     ///
     /// # Errors
-    /// Those of [`next_reply`](Self::next_reply), except that the connection ends.
+    /// Those of [`next_reply`](Self::next_reply), except the end of the connection.
     pub fn quit(&mut self, limit: Duration) -> Result<(), ClientError> {
         self.send(&Request::Quit)?;
         let deadline = deadline_after(limit);
@@ -223,12 +222,12 @@ impl Lobby {
         }
     }
 
-    /// Whom the conversation is with.
+    /// The address of Muster.
     pub fn address(&self) -> &str {
         self.conversation.address()
     }
 
-    /// The connection itself, for who wants to treat it badly.
+    /// The socket, for tests that misuse it.
     pub fn stream(&self) -> &TcpStream {
         &self.stream
     }
@@ -313,5 +312,5 @@ impl AsFd for Lobby {
     }
 }
 
-/// How long a connection may take nothing of what is sent.
+/// How long a connection may accept no data.
 const FLUSH_MAX: Duration = Duration::from_secs(10);

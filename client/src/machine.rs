@@ -1,28 +1,28 @@
-//! What all machines over UDP have in common.
+//! The common interface of all machines over UDP.
 
 use std::time::Duration;
 
 use crate::link::Closed;
 
 /// A player's side of a game: datagrams and the time go in, datagrams and events come out. All times are durations
-/// since the machine was made.
+/// since the machine was created.
 pub trait Machine {
-    /// What its owner learns from it.
+    /// The events for the owner.
     type Event;
 
-    /// A datagram came from the game.
+    /// Handles a datagram from the game.
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]);
 
-    /// Words that were heard before there was this machine, by the one that it goes on from.
+    /// Handles a message that was received before this machine took over.
     fn handle_words(&mut self, now: Duration, words: &str);
 
-    /// The kernel said that nobody listens at the game's port.
+    /// Handles the kernel's report that the game's port is closed.
     fn handle_refused(&mut self, now: Duration);
 
-    /// The time of [`next_deadline`](Self::next_deadline) has come. Too early is harmless.
+    /// Handles the time of [`next_deadline`](Self::next_deadline). Calling it too early is harmless.
     fn handle_timeout(&mut self, now: Duration);
 
-    /// Goes away politely: says goodbye until it is heard, or for a short while.
+    /// Leaves the game: repeats the goodbye until it is answered, or for a short time.
     fn leave(&mut self, now: Duration);
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before.
@@ -34,6 +34,6 @@ pub trait Machine {
     /// The next event.
     fn poll_event(&mut self) -> Option<Self::Event>;
 
-    /// How the link ended, once it has. Events may still wait.
+    /// The reason why the link ended, once it has. Events may still be queued.
     fn closed(&self) -> Option<Closed>;
 }

@@ -1,7 +1,7 @@
-//! A link over the netcode standard 1.02, by the crate `netcode-rs`, which is handed datagrams and the time.
+//! A link over the netcode standard 1.02, by the crate `netcode-rs`, without sockets and clock.
 //!
-//! What comes from the game's address is looked at before the crate sees it ([`protocol::netcode::is_from_game`]):
-//! anybody can send in the game's name, and some envelopes would end the process.
+//! Datagrams from the game's address are filtered before the crate processes them
+//! ([`protocol::netcode::is_from_game`]): the address can be spoofed, and some packets would make the crate panic.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -13,13 +13,13 @@ use std::time::Duration;
 use netcode::{Client, ClientConfig, ClientState, Transceiver};
 use protocol::netcode::{is_from_game, token_from_text};
 
-/// How long a player says nothing before it says again that it is there, or what it wants: as the standard does.
+/// The time of silence after which a packet is repeated, as in the standard.
 const PAUSE: Duration = Duration::from_millis(100);
 
-/// The crate says it is time once the pause is over, and not when it is just so: a little later is certain.
+/// The crate acts after the pause has passed, not exactly at its end: a little later is safe.
 const PAUSE_DUE: Duration = PAUSE.saturating_add(Duration::from_millis(1));
 
-/// How often the connection's end is told, all at once.
+/// The number of disconnect packets, which are sent together.
 const GOODBYES: usize = 4;
 
 /// A player's connection.
@@ -29,19 +29,19 @@ pub(crate) struct Netcode {
     last_sent: Duration,
 }
 
-/// How a connection is.
+/// The state of a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
     Asking,
     Connected,
-    /// Nothing has come for as long as the token allows.
+    /// Nothing arrived for as long as the token permits.
     TimedOut,
-    /// The game has ended it, or wants none.
+    /// The game ended or refused the connection.
     Ended,
 }
 
 impl Netcode {
-    /// A connection that begins by asking. `None` when the token makes no sense.
+    /// A connection that starts with a request. `None` if the token is invalid.
     pub(crate) fn new(token: &str) -> Option<Self> {
         let token = token_from_text(token)?;
         let config = ClientConfig::default()
@@ -54,7 +54,7 @@ impl Netcode {
         Some(Self { client, wire, last_sent: Duration::ZERO })
     }
 
-    /// A datagram came: the words in it, if there are any.
+    /// Handles a datagram, and returns the message in it, if there is one.
     pub(crate) fn handle_datagram(&mut self, now: Duration, packet: &[u8]) -> Option<Vec<u8>> {
         if !is_from_game(packet) {
             return None;
@@ -65,11 +65,11 @@ impl Netcode {
     }
 
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
-        // It fails when the wall clock shows a time before 1970, or a packet makes no sense after all.
+        // It fails if the wall clock is before 1970, or a packet is invalid after all.
         let _ = self.client.try_update(now.as_secs_f64());
         let mut wire = self.wire.lock();
         wire.arrived = None;
-        // A deadline that has passed is behind us, whatever the crate made of it.
+        // A deadline that has passed must not stay, whatever the crate does.
         if !wire.sent.is_empty() || now >= self.last_sent + PAUSE_DUE {
             self.last_sent = now;
         }
@@ -98,9 +98,9 @@ impl Netcode {
         }
     }
 
-    /// Says words, once the connection stands.
+    /// Sends a message, if the connection is established.
     pub(crate) fn send(&mut self, now: Duration, words: &str) {
-        // It fails for words that are too long, which the link does not say.
+        // It fails for messages that are too long, which the link does not send.
         let _ = self.client.send(words.as_bytes());
         self.last_sent = now;
     }
@@ -117,27 +117,28 @@ impl Netcode {
     }
 }
 
-/// Without the keys that are in there.
+/// Hides the keys.
 impl fmt::Debug for Netcode {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Netcode").field("connection", &self.connection()).finish_non_exhaustive()
     }
 }
 
-/// What the crate takes for a socket: a packet that has arrived, and those that it wants sent.
+/// The socket for the crate: a packet that has arrived, and packets to be sent.
 #[derive(Clone, Default)]
 struct Wire(Arc<Mutex<Ends>>);
 
 #[derive(Default)]
 struct Ends {
-    /// Where the crate sends to, and so where all that arrives is from: the link's socket hears nobody else.
+    /// The address that the crate sends to, which is also the source of all received packets: the link's socket is
+    /// connected.
     game: Option<SocketAddr>,
     arrived: Option<Vec<u8>>,
     sent: VecDeque<Vec<u8>>,
 }
 
 impl Wire {
-    /// Held for one statement at a time, by one thread: it is never waited for.
+    /// Locked for one statement at a time, by one thread: it never blocks.
     fn lock(&self) -> MutexGuard<'_, Ends> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -1,4 +1,4 @@
-//! A machine with a UDP socket of its own.
+//! A machine with a UDP socket.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, Ipv6Addr, SocketAddr, ToSocketAddrs, UdpSocket};
@@ -13,13 +13,13 @@ use rustix::event::PollFlags;
 use crate::waiting::{deadline_after, wait};
 use crate::{Assignment, ClientError, Closed, Heard, Link, Machine};
 
-/// How many datagrams are read before the machine's deadlines get their turn.
+/// The number of datagrams that are read before the machine's deadlines are handled.
 const DATAGRAMS_PER_TURN: usize = 64;
 
-/// A player's socket to its game, and the machine that speaks over it.
+/// A player's socket for a game, and the machine that uses it.
 ///
 /// Either call [`next_event`](Self::next_event), which waits; or wait for the descriptor and for
-/// [`next_deadline`](Self::next_deadline) together with other things, and call [`turn`](Self::turn).
+/// [`next_deadline`](Self::next_deadline) together with other events, and call [`turn`](Self::turn).
 #[derive(Debug)]
 pub struct GameSocket<M = Link> {
     socket: UdpSocket,
@@ -29,11 +29,11 @@ pub struct GameSocket<M = Link> {
 }
 
 impl<M: Machine> GameSocket<M> {
-    /// A socket to the game of an assignment. Nothing is sent before the first turn.
+    /// Opens a socket for the game of an assignment. Nothing is sent before the first turn.
     ///
     /// # Errors
-    /// [`ClientError::Transport`] when the game speaks another transport than `plain` and `netcode`;
-    /// [`ClientError::Connect`] when its host has no address.
+    /// [`ClientError::Transport`] if the game uses another transport than `plain` and `netcode`;
+    /// [`ClientError::Connect`] if its host has no address.
     pub fn open(assignment: &Assignment, machine: M) -> Result<Self, ClientError> {
         let address = Visible(&assignment.address()).to_string();
         if !["plain", NETCODE].contains(&assignment.transport.as_str()) {
@@ -51,23 +51,23 @@ impl<M: Machine> GameSocket<M> {
         &self.machine
     }
 
-    /// Does something with the machine, which is told the time, and sends what comes of it.
+    /// Calls `act` with the machine and the time, and sends the resulting datagrams.
     pub fn with<T>(&mut self, act: impl FnOnce(&mut M, Duration) -> T) -> T {
         let done = act(&mut self.machine, self.began.elapsed());
         self.send();
         done
     }
 
-    /// Goes on with another machine made from this one, over the same socket.
+    /// Replaces the machine by one made from it, with the same socket.
     pub fn map<N>(self, change: impl FnOnce(M) -> N) -> GameSocket<N> {
         let Self { socket, address, began, machine } = self;
         GameSocket { socket, address, began, machine: change(machine) }
     }
 
-    /// Receives what is there, does what is due, sends what there is to send; never waits.
+    /// Receives, handles deadlines and sends; never waits.
     ///
     /// # Errors
-    /// [`ClientError::Io`] when the socket is broken.
+    /// [`ClientError::Io`] if the socket is broken.
     pub fn turn(&mut self) -> Result<(), ClientError> {
         self.receive()?;
         let now = self.began.elapsed();
@@ -78,12 +78,12 @@ impl<M: Machine> GameSocket<M> {
         Ok(())
     }
 
-    /// The next event that is here already.
+    /// The next event that has occurred.
     pub fn poll_event(&mut self) -> Option<M::Event> {
         self.machine.poll_event()
     }
 
-    /// When the next turn is due, if nothing comes before.
+    /// When the next turn is due, if nothing arrives before.
     pub fn next_deadline(&self) -> Option<Instant> {
         self.machine.next_deadline().map(|at| self.began + at)
     }
@@ -91,7 +91,7 @@ impl<M: Machine> GameSocket<M> {
     /// Waits for the next event.
     ///
     /// # Errors
-    /// [`ClientError::TimedOut`] when there was none in time, [`ClientError::Game`] when there will be none.
+    /// [`ClientError::TimedOut`] if there was none in time, [`ClientError::Game`] if the link has ended.
     pub fn next_event(&mut self, limit: Duration) -> Result<M::Event, ClientError> {
         let deadline = deadline_after(limit);
         loop {
@@ -103,7 +103,7 @@ impl<M: Machine> GameSocket<M> {
                 return Err(ClientError::Game { address: self.address.clone(), closed });
             }
             if Instant::now() >= deadline {
-                return Err(self.timed_out("sign of life", limit));
+                return Err(self.timed_out("event", limit));
             }
             let until = self.next_deadline().map_or(deadline, |due| due.min(deadline));
             wait(&self.socket, PollFlags::IN, until)
@@ -111,10 +111,10 @@ impl<M: Machine> GameSocket<M> {
         }
     }
 
-    /// Says goodbye, and waits until the game has heard it or is gone. Events that come meanwhile are dropped.
+    /// Leaves the game, and waits until it has answered or is gone. Events that arrive meanwhile are dropped.
     ///
     /// # Errors
-    /// Those of [`next_event`](Self::next_event), except that the link ends.
+    /// Those of [`next_event`](Self::next_event), except the end of the link.
     pub fn bye(&mut self, limit: Duration) -> Result<(), ClientError> {
         self.with(|machine, now| machine.leave(now));
         let deadline = deadline_after(limit);
@@ -127,17 +127,17 @@ impl<M: Machine> GameSocket<M> {
         }
     }
 
-    /// How the link ended, once it has.
+    /// The reason why the link ended, once it has.
     pub fn closed(&self) -> Option<Closed> {
         self.machine.closed()
     }
 
-    /// The game's address, as it is shown.
+    /// The game's address, to be shown.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The socket itself, for who wants to treat the game badly.
+    /// The socket, for tests that misuse it.
     pub fn socket(&self) -> &UdpSocket {
         &self.socket
     }
@@ -161,8 +161,8 @@ impl<M: Machine> GameSocket<M> {
         Ok(())
     }
 
-    /// A datagram that cannot be sent now is lost, as it could be on the way; but an answer of the kernel to an
-    /// earlier one is news.
+    /// Sends the machine's datagrams. A datagram that cannot be sent now is lost, as it could be on the network; but an
+    /// error may be the kernel's report about an earlier one.
     fn send(&mut self) {
         while let Some(datagram) = self.machine.poll_transmit() {
             match self.socket.send(&datagram) {
@@ -184,7 +184,7 @@ impl<M: Machine> GameSocket<M> {
 }
 
 impl GameSocket<Link> {
-    /// Opens a socket, says hello and waits for the welcome.
+    /// Opens a socket, sends the hello and waits for the welcome.
     ///
     /// # Errors
     /// Those of [`open`](Self::open) and [`next_event`](Self::next_event).
@@ -194,10 +194,10 @@ impl GameSocket<Link> {
         Ok(game)
     }
 
-    /// Asks for a sign of life and waits for it; how long it took. One that is lost is not asked for again.
+    /// Sends a ping and waits for the answer; returns the round-trip time. A lost ping is not repeated.
     ///
     /// # Errors
-    /// [`ClientError::TimedOut`], or those of [`next_event`](Self::next_event). Words that come meanwhile are
+    /// [`ClientError::TimedOut`], or those of [`next_event`](Self::next_event). Messages that arrive meanwhile are
     /// dropped.
     pub fn ping(&mut self, text: &str, limit: Duration) -> Result<Duration, ClientError> {
         let asked = Instant::now();
@@ -206,12 +206,12 @@ impl GameSocket<Link> {
         Ok(asked.elapsed())
     }
 
-    /// Says words, once.
+    /// Sends a message, once.
     pub fn say(&mut self, words: &str) {
         self.with(|link, now| link.say(now, words));
     }
 
-    /// The game's next words.
+    /// The next message of the game.
     ///
     /// # Errors
     /// [`ClientError::TimedOut`], or those of [`next_event`](Self::next_event).

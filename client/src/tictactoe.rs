@@ -1,4 +1,4 @@
-//! A player of tic-tac-toe: the machine that plays over a bad network, and strategies that know what to play.
+//! A player of tic-tac-toe: the machine that plays over an unreliable network, and strategies that choose moves.
 
 mod player;
 mod strategy;

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::io::Errno;
 
-/// Waits until one of `flags` is so, or the time is up. The answer may be early; who waits looks again.
+/// Waits until one of `flags` is set, or `deadline` has passed. It may return early; the caller checks again.
 pub(crate) fn wait(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Result<()> {
     let left = deadline.saturating_duration_since(Instant::now());
     let timeout = Timespec::try_from(left).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
@@ -18,7 +18,7 @@ pub(crate) fn wait(fd: impl AsFd, flags: PollFlags, deadline: Instant) -> io::Re
     }
 }
 
-/// The moment at which a limit from now is reached; a limit beyond the clock's end is a day.
+/// The instant `limit` from now; one day from now if that exceeds the clock's range.
 pub(crate) fn deadline_after(limit: Duration) -> Instant {
     const DAY: Duration = Duration::from_secs(24 * 60 * 60);
     Instant::now().checked_add(limit).unwrap_or_else(|| Instant::now() + DAY)

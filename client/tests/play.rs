@@ -369,7 +369,7 @@ fn who_loses_the_game_asks_to_be_let_in_again() {
         }
         player.see("welcome: match 17, slot 0");
         player.see("has fallen silent");
-        player.see("asking to be let in again");
+        player.see("rejoining the game");
         seated = fake.accept();
         assert_eq!(seated.request.to_string(), format!("READY resume={KEY}"));
     }
@@ -386,13 +386,13 @@ fn a_person_is_asked_whether_to_accept() {
     seated.say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
     player.see("queued in duel");
     player.type_line("accept");
-    player.see("nobody to play with yet");
+    player.see("still waiting for other players");
     for answer in ["accept", "decline"] {
         seated.say("FOUND match=17 accept_ms=10000");
-        player.see("match 17 is found");
-        player.see("accept or decline, within 10 s");
+        player.see("found match 17");
+        player.see("type accept or decline within 10 s");
         player.type_line("what?");
-        player.see("accept or decline\n");
+        player.see("type accept or decline\n");
         player.type_line(answer);
         let heard = seated.hear().unwrap();
         assert_eq!(heard, if answer == "accept" { Request::Accept } else { Request::Decline });
@@ -400,7 +400,7 @@ fn a_person_is_asked_whether_to_accept() {
             seated.say("ACCEPTED count=1 of=2");
             player.see("1 of 2 have accepted");
             seated.say("REQUEUED queue=duel position=1");
-            player.see("back in queue duel");
+            player.see("returned to queue duel");
         }
     }
     assert_eq!(seated.hear(), Some(Request::Quit));
@@ -509,7 +509,7 @@ fn a_bot_tries_out_an_echo_whether_or_not_it_was_told_to() {
         let result = fake.host(["one", "two"], Echo::new).join().unwrap();
         for mut bot in bots {
             bot.see("echo 3: hello number 3");
-            bot.see("result: 3 of 3 words came back");
+            bot.see("result: 3 of 3 messages were returned");
             assert_eq!(bot.end().0, Some(0));
         }
         assert_eq!(result["echoed"], serde_json::json!([3, 3]));
@@ -545,7 +545,7 @@ fn a_game_that_is_gone_is_told_as_such() {
     ));
     let (code, _, errors) = bot.end();
     assert_eq!(code, Some(1));
-    assert!(errors.contains("is gone: nobody listens at its port"), "{errors}");
+    assert!(errors.contains("has exited: its port is closed"), "{errors}");
 }
 
 #[test]

@@ -6,15 +6,15 @@ use protocol::NAME_MAX;
 
 /// Play tic-tac-toe or arena through Muster
 ///
-/// Connects to Muster, waits in a queue for other players, and plays at this terminal whatever the queue's game is.
-/// Comes back to its place, or its game, by itself when the connection is lost. Where a match has to be accepted, a
-/// bot does so; a person types accept or decline.
-/// In tic-tac-toe cells are 1 to 9, row by row; through the arena one goes with w a s d or the arrows. Ctrl-C or
-/// the end of the input leaves politely.
+/// Connects to Muster, waits in a queue for other players, and plays the queue's game at this terminal. Resumes the
+/// session, or rejoins the game, by itself if the connection is lost. If a match has to be accepted, a bot does so; a
+/// person types accept or decline.
+/// In tic-tac-toe cells are 1 to 9, row by row; in arena w a s d or the arrow keys move. Ctrl-C or the end of the input
+/// leaves the game.
 #[derive(Debug, Parser)]
 #[command(name = "muster-play", version, after_help = EXAMPLES)]
 pub(crate) struct Args {
-    /// Where Muster is
+    /// Muster's address
     #[arg(value_name = "HOST:PORT", value_parser = address)]
     pub(crate) address: String,
 
@@ -26,7 +26,7 @@ pub(crate) struct Args {
     #[arg(long, value_parser = name)]
     pub(crate) name: Option<String>,
 
-    /// Play by itself and print what happens, line by line
+    /// Play as a bot and print what happens, line by line
     #[arg(long)]
     pub(crate) bot: bool,
 
@@ -34,11 +34,11 @@ pub(crate) struct Args {
     #[arg(long, requires = "bot")]
     strategy: Option<StrategyName>,
 
-    /// What the bot's random choices follow from
+    /// The seed of the bot's random choices
     #[arg(long, requires = "bot")]
     seed: Option<u64>,
 
-    /// What the queue's game is [default: known by its first words]
+    /// The queue's game [default: recognized by its first messages]
     #[arg(long)]
     pub(crate) game: Option<Game>,
 }
@@ -49,7 +49,7 @@ pub(crate) enum Game {
     #[value(name = "tictactoe")]
     TicTacToe,
     Arena,
-    /// For a bot only: a few pings and words
+    /// For bots only: sends a few pings and messages
     Echo,
 }
 
@@ -61,12 +61,12 @@ enum StrategyName {
 }
 
 impl Args {
-    /// What a bot's whims follow from.
+    /// The seed of a bot's random choices.
     pub(crate) fn seed(&self) -> u64 {
         self.seed.unwrap_or(0)
     }
 
-    /// Who chooses the moves of tic-tac-toe; a person where it is `None`.
+    /// The strategy for tic-tac-toe; `None` for a person.
     pub(crate) fn strategy(&self) -> Option<Bot> {
         let seed = self.seed();
         let name = match (self.strategy, self.seed) {
@@ -113,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_command_line_holds_together() {
+    fn the_command_line_is_consistent() {
         Args::command().debug_assert();
         let parse = |words: &[&str]| Args::try_parse_from([&["muster-play"], words].concat());
         let args = parse(&["localhost:7000", "--bot", "--seed", "3"]).unwrap();

@@ -1,4 +1,4 @@
-//! The person at the terminal: lines or keys typed, lines or pictures shown, Ctrl-C.
+//! The terminal: typed lines or keys, shown lines or pictures, Ctrl-C.
 
 use std::fmt::Display;
 use std::io::{self, IsTerminal, Write, stdin, stdout};
@@ -14,37 +14,37 @@ use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
 };
 
-/// The longest line that is looked at, in bytes.
+/// The longest typed line that is processed, in bytes.
 const TYPED_MAX: usize = 256;
 
-/// What a person types and sees. For a bot the input is not looked at.
+/// The input and output of a person. A bot's input is not read.
 pub(crate) struct Console {
     signals: SignalFd,
     typed: LineBuffer,
     input: Input,
     is_interrupted: bool,
     is_screen: bool,
-    /// How the terminal was before its keys were taken.
+    /// The terminal's settings before keys were read one by one.
     before: Option<Termios>,
-    /// A picture stands on a screen of its own.
+    /// Whether a picture is shown on the alternate screen.
     is_pictured: bool,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Input {
-    /// Nobody types here.
+    /// There is no person.
     Unused,
     Open,
     Ended,
 }
 
 impl Console {
-    /// Takes over Ctrl-C, and the input where a person plays.
+    /// Handles Ctrl-C, and the input of a person.
     pub(crate) fn open(is_person: bool) -> io::Result<Self> {
         let mut asked = SigSet::empty();
         asked.add(Signal::SIGINT);
         asked.add(Signal::SIGTERM);
-        // A terminal that went away, and Ctrl-\: also to these the terminal is given back as it was.
+        // The terminal's settings are also restored if it is closed, and after Ctrl-\.
         asked.add(Signal::SIGHUP);
         asked.add(Signal::SIGQUIT);
         asked.thread_block()?;
@@ -60,13 +60,13 @@ impl Console {
         })
     }
 
-    /// Takes each key as it is pressed, and the whole screen, where there are a keyboard and a screen. Dropping the
-    /// console gives both back, too.
+    /// Reads single keys and uses the whole screen, if there are a keyboard and a screen. Dropping the console restores
+    /// both.
     pub(crate) fn take_keys_and_screen(&mut self) -> io::Result<()> {
         if self.input == Input::Open && isatty(stdin()) && self.before.is_none() {
             let before = tcgetattr(stdin())?;
             let mut keys = before.clone();
-            // Ctrl-C stays a signal. Ctrl-Z would leave the shell with a terminal that shows nothing typed.
+            // Ctrl-C stays a signal. Ctrl-Z would leave the shell with a terminal without echo.
             keys.local_modes.remove(LocalModes::ICANON | LocalModes::ECHO);
             keys.special_codes[SpecialCodeIndex::VSUSP] = 0;
             keys.special_codes[SpecialCodeIndex::VMIN] = 1;
@@ -75,25 +75,25 @@ impl Console {
             self.before = Some(before);
         }
         if self.is_screen {
-            // Another screen, without a cursor: what was on the old one is there again afterwards.
+            // The alternate screen, without a cursor: the old content reappears afterwards.
             self.prompt("\x1b[?1049h\x1b[?25l");
             self.is_pictured = true;
         }
         Ok(())
     }
 
-    /// Gives keys and screen back as they were.
+    /// Restores the keyboard and the screen.
     pub(crate) fn give_back(&mut self) {
         if std::mem::take(&mut self.is_pictured) {
             self.prompt("\x1b[?25h\x1b[?1049l");
         }
         if let Some(before) = self.before.take() {
-            // A terminal that is gone needs nothing back.
+            // A closed terminal needs no restoring.
             let _ = tcsetattr(stdin(), OptionalActions::Now, &before);
         }
     }
 
-    /// Waits until `other` is readable, a line or Ctrl-C was typed, or the time has come.
+    /// Waits until `other` is readable, a line or Ctrl-C was typed, or `deadline` has passed.
     pub(crate) fn wait<'a>(
         &mut self,
         other: impl Into<Option<BorrowedFd<'a>>>,
@@ -120,24 +120,24 @@ impl Console {
         if was_typed { self.read() } else { Ok(()) }
     }
 
-    /// The next line that was typed.
+    /// The next typed line.
     pub(crate) fn next_line(&mut self) -> Option<String> {
         match self.typed.next_line() {
             Ok(line) => line.map(|line| String::from_utf8_lossy(&line).into_owned()),
             Err(_) => {
-                // Too long to be a move: one bad line, and on with the next.
+                // Too long for a move: it counts as one invalid line.
                 self.typed.take_rest();
                 Some("a very long line".to_owned())
             }
         }
     }
 
-    /// What was typed, byte by byte, for who takes keys.
+    /// The typed bytes, for games that read keys.
     pub(crate) fn typed_bytes(&mut self) -> Vec<u8> {
         self.typed.take_rest().to_vec()
     }
 
-    /// The person wants to go, and has said so with a key.
+    /// Requests to leave, by a key.
     pub(crate) fn want_out(&mut self) {
         self.is_interrupted = true;
     }
@@ -147,28 +147,28 @@ impl Console {
         self.is_screen
     }
 
-    /// Whether the person wants to go: Ctrl-C, SIGTERM, or the end of the input.
+    /// Whether the person wants to leave: Ctrl-C, SIGTERM, or the end of the input.
     pub(crate) fn wants_out(&self) -> bool {
         self.is_interrupted || self.input == Input::Ended
     }
 
-    /// Shows a line. Whatever comes from elsewhere must be made visible before. A reader that went away is no
-    /// reason to end a match.
+    /// Shows a line. Untrusted text must be escaped before. Errors are ignored, as a match does not depend on its
+    /// reader.
     pub(crate) fn say(&self, line: impl Display) {
         let _ = writeln!(stdout(), "{line}");
     }
 
-    /// Shows a text and leaves the cursor behind it.
+    /// Shows a text and leaves the cursor after it.
     pub(crate) fn prompt(&self, text: impl Display) {
         let _ = write!(stdout(), "{text}").and_then(|()| stdout().flush());
     }
 
-    /// Begins a new picture: on a terminal in place of the old one, elsewhere below it.
+    /// Starts a new picture: on a terminal it replaces the old one, elsewhere it follows it.
     pub(crate) fn clear(&self) {
         self.prompt(if self.is_screen { "\x1b[2J\x1b[H" } else { "\n" });
     }
 
-    /// Shows a picture of several lines in place of the last one, and nothing in between that would flicker.
+    /// Shows a picture of several lines in place of the last one, without flicker.
     pub(crate) fn picture(&self, lines: &str) {
         self.prompt(format_args!("\x1b[H{}\x1b[K\x1b[J", lines.replace('\n', "\x1b[K\n")));
     }
@@ -180,7 +180,7 @@ impl Console {
             Ok(0) => self.input = Input::Ended,
             Ok(count) => self.typed.extend(&bytes[..count]),
             Err(Errno::INTR | Errno::AGAIN) => {}
-            // A terminal that was taken away.
+            // The terminal was closed.
             Err(Errno::IO) => self.input = Input::Ended,
             Err(errno) => return Err(errno.into()),
         }

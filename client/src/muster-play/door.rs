@@ -1,4 +1,4 @@
-//! Into the game, as far as its first words: they tell which game it is.
+//! Joining the game, up to its first message, which identifies the game.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -10,26 +10,26 @@ use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
 
-/// How long a game may keep its first words back before it is taken for one that has none. The games that have
-/// some say them with the welcome, and again and again.
+/// The time after which a game without a first message is treated as unknown. The games with a first message send it
+/// with the welcome, and repeat it.
 const FIRST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-/// How long a goodbye may take.
+/// The longest duration of a goodbye.
 pub(crate) const BYE_MAX: Duration = Duration::from_secs(2);
 
-/// What is behind the door.
+/// The recognized game.
 pub(crate) enum Entered {
-    /// Tic-tac-toe, and its first words.
+    /// Tic-tac-toe, and its first message.
     TicTacToe(GameSocket<Link>, String),
-    /// Arena, and its first words.
+    /// Arena, and its first message.
     Arena(GameSocket<Link>, String),
-    /// A game that let the player in, and then said nothing that this program knows.
+    /// A game that sent the welcome, and then no message that this program knows.
     Other(GameSocket<Link>),
-    /// Nothing: the person has had enough.
+    /// None: the person left.
     Left,
 }
 
-/// Says hello, and waits until the game is known.
+/// Sends the hello, and waits until the game is known.
 pub(crate) fn enter(
     console: &mut Console,
     args: &Args,
@@ -64,7 +64,7 @@ pub(crate) fn enter(
         }
         let until = [game.next_deadline(), other_at];
         console.wait(game.as_fd(), until.into_iter().flatten().min())?;
-        // Typed before there was anything to answer.
+        // Lines that were typed before there was a game.
         while console.next_line().is_some() {}
         if console.wants_out() {
             game.bye(BYE_MAX)?;
@@ -74,7 +74,7 @@ pub(crate) fn enter(
     }
 }
 
-/// Goes on as the machine of a game, which hears the game's first words, too.
+/// Continues with the machine of a game, which also handles the game's first message.
 pub(crate) fn go_on<M: Machine>(
     game: GameSocket<Link>,
     first_words: &str,

@@ -1,4 +1,4 @@
-//! The echo game, for a bot: a few pings, a few words, goodbye.
+//! The echo game, for a bot: a few pings, a few messages, a goodbye.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use client::{ClientError, GameSocket, Link};
 use crate::PlayError;
 use crate::console::Console;
 
-/// How long one answer may take.
+/// The longest wait for one answer.
 pub(crate) const LIMIT: Duration = Duration::from_secs(5);
 
-/// How often something that may have been lost is said.
+/// How often a message that may have been lost is sent.
 const TRIES: u32 = 5;
 const TRY_LIMIT: Duration = Duration::from_secs(1);
 
@@ -32,7 +32,7 @@ pub(crate) fn play(console: &Console, mut game: GameSocket<Link>) -> Result<(), 
         console.say(format_args!("echo {round}: {}", protocol::Visible(&echoed)));
     }
     game.bye(LIMIT)?;
-    console.say(format_args!("result: {answered} of {ROUNDS} words came back"));
+    console.say(format_args!("result: {answered} of {ROUNDS} messages were returned"));
     if answered == ROUNDS { Ok(()) } else { Err(PlayError::Echo(answered, ROUNDS)) }
 }
 

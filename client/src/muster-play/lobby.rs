@@ -1,4 +1,4 @@
-//! From the connection to the assignment, also by way of another connection.
+//! From the connection to the assignment, with reconnects.
 
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
@@ -10,27 +10,27 @@ use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
 
-/// How long Muster may take to greet, or to let a player go. How long a player waits for another one has no limit.
+/// How long Muster may take to send the greeting, or to answer QUIT. The wait for other players has no limit.
 const LIMIT: Duration = Duration::from_secs(10);
 
-/// The pauses before each try to come back, in milliseconds. Places are usually kept for half a minute.
+/// The pauses before each attempt to reconnect, in milliseconds. Sessions are usually kept for half a minute.
 const PAUSES_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 4000, 8000];
 
-/// Lines that Muster may say in a second. A queue says a few; what says more is not one, and nobody could read it.
+/// The largest number of lines in a second. A queue sends a few; more cannot be from Muster, and could not be read.
 const LINES_PER_SECOND_MAX: u32 = 1_000;
 
-/// A place in the queue, over whatever connection.
+/// A position in the queue, over one connection after another.
 pub(crate) struct WaitingRoom<'a> {
     args: &'a Args,
     lobby: Lobby,
-    /// With what the place is taken up again, once there is one.
+    /// The resume key, once there is one.
     key: Option<String>,
-    /// The person has a match to accept.
+    /// Whether the person has to accept a match.
     is_asked: bool,
     chatter: Chatter,
 }
 
-/// How many lines came in a second.
+/// Counts the lines in the current second.
 struct Chatter {
     since: Instant,
     lines: u32,
@@ -41,7 +41,7 @@ impl Chatter {
         Self { since: Instant::now(), lines: 0 }
     }
 
-    /// Counts a line; whether that is more than is listened to.
+    /// Counts a line; returns whether there were too many.
     fn is_too_much(&mut self) -> bool {
         if self.since.elapsed() >= Duration::from_secs(1) {
             *self = Self::new();
@@ -62,7 +62,7 @@ impl<'a> WaitingRoom<'a> {
         Ok(Self { args, lobby, key: None, is_asked: false, chatter: Chatter::new() })
     }
 
-    /// Waits for the assignment. `None` is a player who left.
+    /// Waits for the assignment. `None` if the player left.
     pub(crate) fn wait(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
         loop {
             match self.hear(console) {
@@ -88,20 +88,20 @@ impl<'a> WaitingRoom<'a> {
         }
     }
 
-    /// Asks once more where to play, after the game was lost. `None`: it takes nobody back, or is over.
+    /// Resumes the session after the game was lost. `None` if the game takes no player back, or has ended.
     pub(crate) fn ask_again(
         &mut self,
         console: &mut Console,
     ) -> Result<Option<Assignment>, PlayError> {
         let Some(key) = &self.key else { return Ok(None) };
-        console.say("asking to be let in again");
+        console.say("rejoining the game");
         let Ok(mut lobby) = Lobby::connect(&self.args.address, LIMIT) else { return Ok(None) };
         let Ok(reply) = lobby.resume(key, LIMIT) else { return Ok(None) };
         describe(&reply).into_iter().for_each(|text| console.say(text));
         Ok(Assignment::of(reply))
     }
 
-    /// Takes in what Muster has said.
+    /// Handles the replies that have arrived.
     fn hear(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
         while let Some(reply) = self.lobby.poll_reply()? {
             if self.chatter.is_too_much() {
@@ -118,14 +118,14 @@ impl<'a> WaitingRoom<'a> {
             {
                 self.is_asked = true;
                 let seconds = accept_ms.div_ceil(1000);
-                console.say(format_args!("accept or decline, within {seconds} s"));
+                console.say(format_args!("type accept or decline within {seconds} s"));
                 continue;
             }
             if matches!(reply, Reply::Requeued { .. } | Reply::Queued { .. }) {
                 self.is_asked = false;
             }
             if let Some(place) = Place::of(reply.clone()) {
-                // What is no key is none to come back with.
+                // An invalid key cannot resume a session.
                 self.key = Some(place.resume).filter(|key| key.parse::<Secret>().is_ok());
             }
             if let Some(assignment) = self.lobby.handle_waiting(reply)? {
@@ -135,7 +135,7 @@ impl<'a> WaitingRoom<'a> {
         Ok(None)
     }
 
-    /// Whether the player stays.
+    /// Handles a typed line; returns whether the player stays.
     fn handle_typed(&mut self, console: &mut Console, line: &str) -> Result<bool, PlayError> {
         match line {
             "accept" if self.is_asked => {
@@ -147,8 +147,8 @@ impl<'a> WaitingRoom<'a> {
                 self.leave(console)?;
                 return Ok(false);
             }
-            _ if self.is_asked => console.say("accept or decline"),
-            _ => console.say("nobody to play with yet; Ctrl-C leaves"),
+            _ if self.is_asked => console.say("type accept or decline"),
+            _ => console.say("still waiting for other players; Ctrl-C leaves"),
         }
         Ok(true)
     }
@@ -159,7 +159,7 @@ impl<'a> WaitingRoom<'a> {
         Ok(())
     }
 
-    /// Takes the place up over another connection, if there was one. Whether the player still wants it.
+    /// Resumes the session over another connection, if there was one. Returns whether the player still waits.
     fn come_back(
         &mut self,
         console: &mut Console,
@@ -190,7 +190,7 @@ impl<'a> WaitingRoom<'a> {
     }
 }
 
-/// A new connection that asks for an earlier place. The answer is heard as whatever comes later.
+/// A new connection that resumes the session. The answer is handled like later replies.
 fn reconnect(address: &str, key: &str) -> Result<Lobby, ClientError> {
     let mut lobby = Lobby::connect(address, LIMIT)?;
     let resume = Some(key.parse().map_or(protocol::ResumeKey::Malformed, protocol::ResumeKey::Key));
@@ -198,7 +198,7 @@ fn reconnect(address: &str, key: &str) -> Result<Lobby, ClientError> {
     Ok(lobby)
 }
 
-/// What a reply says to a person.
+/// A reply as a text for people.
 fn describe(reply: &Reply) -> Option<String> {
     match reply {
         Reply::Queued { queue, position, needed, .. } => {
@@ -206,16 +206,16 @@ fn describe(reply: &Reply) -> Option<String> {
             Some(format!("queued in {queue}: position {position}, needed {needed}"))
         }
         Reply::Requeued { queue, position } => {
-            Some(format!("back in queue {}: position {position}", Visible(queue)))
+            Some(format!("returned to queue {}: position {position}", Visible(queue)))
         }
         Reply::Waiting { queue, reason, ahead } => {
             let ahead = ahead.map_or_else(String::new, |ahead| format!(", {ahead} ahead"));
             Some(format!("waiting in {}: {}{ahead}", Visible(queue), reason.word()))
         }
-        Reply::Found { match_id, .. } => Some(format!("match {} is found", Visible(match_id))),
+        Reply::Found { match_id, .. } => Some(format!("found match {}", Visible(match_id))),
         Reply::Accepted { count, of } => Some(format!("{count} of {of} have accepted")),
         Reply::Expired { waited_ms, .. } => {
-            Some(format!("nobody to play with in {} s", waited_ms / 1000))
+            Some(format!("found no match in {} s", waited_ms / 1000))
         }
         Reply::Party { code, size } => Some(format!("party {}: {size} are in it", Visible(code))),
         Reply::Assign { match_id, host, port, slot, players, .. } => Some(format!(
@@ -224,7 +224,7 @@ fn describe(reply: &Reply) -> Option<String> {
             Visible(host)
         )),
         Reply::Other(line) => Some(Visible(line.trim_end()).to_string()),
-        // The end is told by the error that it becomes; the rest was not asked for.
+        // The last line is reported as an error; the others were not requested.
         Reply::Muster { .. }
         | Reply::Left
         | Reply::Evicted { .. }

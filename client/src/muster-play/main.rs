@@ -23,23 +23,21 @@ use crate::field::Field;
 use crate::lobby::WaitingRoom;
 use crate::table::Table;
 
-/// The exit code for an address where nobody is, as in `sysexits.h`.
+/// The exit code for an address that cannot be reached, as in `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
 
-/// Why a game was not played to an end.
+/// Why a game was not played to its end.
 #[derive(Debug, thiserror::Error)]
 enum PlayError {
     #[error(transparent)]
     Client(#[from] ClientError),
     #[error("cannot use the terminal: {0}")]
     Console(#[from] std::io::Error),
-    #[error(
-        "the game of match {0} is none that can be played here; --bot --game echo can try it out"
-    )]
+    #[error("cannot play the game of match {0}; --bot --game echo can test it")]
     OtherGame(String),
-    #[error("{0} says more than {1} lines in a second, which is no queue of Muster's")]
+    #[error("{0} sends more than {1} lines in a second, so it is not Muster")]
     Chatter(String, u32),
-    #[error("the game answered {0} of {1} words")]
+    #[error("the game returned {0} of {1} messages")]
     Echo(u32, u32),
 }
 
@@ -55,7 +53,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// From the connection to the end of the game. Who leaves on the way has played to an end, too.
+/// From the connection to the end of the game. Leaving on the way is not an error.
 fn play(args: &Args) -> Result<(), PlayError> {
     let mut console = Console::open(!args.bot)?;
     let mut lobby = WaitingRoom::enter(&mut console, args)?;
