@@ -1,24 +1,24 @@
-//! The oracle: was any player lost, matched twice, overtaken, or left waiting without a word? Pure.
+//! The oracle: finds players who were lost, matched twice, overtaken, or left waiting without a message. Pure.
 //!
-//! It hears what every player said to Muster and heard from it, in the order in which that happened at this end, and
-//! concludes only what is certain from here. Other players may be in the same queues; messages that cross each other
-//! prove nothing. What it holds Muster to:
+//! It receives all messages between each player and Muster, in the order in which they were sent and received here, and
+//! concludes only what is certain from that. Other players can be in the same queues; messages that cross prove
+//! nothing. It checks these promises:
 //!
-//! - **Nothing lost.** Who was told `QUEUED` ends in exactly one way ([`Endings`]). A connection that Muster ends
-//!   without having said why loses a player; or, where Muster may crash, owes it its place, until the player is back
-//!   with its key. Then it is as if the connection had never ended, and `BAD_RESUME` loses it, unless it had said that
-//!   it goes, or had not accepted a match: it may have missed the answer.
-//! - **One match.** A player is assigned once for each time that it queues, and never after `LEFT`. A match has no
-//!   more players than it says, each in a slot of its own, all of one queue and sent to one address.
-//! - **In order.** Matches are numbered as they are formed. If one player was told `QUEUED` before another one
-//!   said `READY` for the same queue, and was then told nothing until it was assigned, it is in no later match
-//!   than the other. Nor is it if both were dropped, and it was told QUEUED again before the other one said READY again,
-//!   who had first said so after it was first told QUEUED. Going back (`REQUEUED`) counts like `QUEUED`: it restores the old place, of which it is
-//!   certain from here only that it is older than whoever says `READY` afterwards. A match that waits (`WAITING`)
-//!   may be formed anew, to bring who went back to where they stood, and has a new number then: its players are
-//!   held to the last promise alone, and so is a queue whose games fail. And no match has a number that is not
-//!   higher than all that were heard of before its player said `READY`.
-//! - **No silent wait.** Who waits hears something within `patience`, as far as that is due: see [`silence`].
+//! - **Nothing lost.** A player who received `QUEUED` ends in exactly one way ([`Endings`]). If Muster closes a
+//!   connection without a reason, the player is lost; or, if Muster may crash, it owes the player the position, until
+//!   the player has resumed the session. Then the connection counts as uninterrupted. `BAD_RESUME` means that the
+//!   player is lost, unless they had asked to leave or not accepted a match: they may have missed the answer.
+//! - **One match.** A player is assigned once for each time in a queue, and never after `LEFT`. A match has no more
+//!   players than it states, each with a separate slot, all of one queue and sent to one address.
+//! - **In order.** Matches are numbered in the order in which they are formed. If one player received `QUEUED` before
+//!   another one sent `READY` for the same queue, and then received nothing until the assignment, the first player is
+//!   in no later match than the second. The same holds if both were disconnected, the first one received QUEUED again
+//!   before the second one sent READY again, and the second one's first READY was after the first one's first QUEUED.
+//!   `REQUEUED` counts like `QUEUED`: it restores the old position, which is certainly older only than those of players
+//!   who send `READY` afterwards. A match that waits (`WAITING`) may be formed again with a new number, to return a
+//!   player to the old position: its players are only checked for the last promise, and so is a queue whose games fail.
+//!   And no match has a number that is lower than one that was known before its player sent `READY`.
+//! - **No silent wait.** A waiting player receives a message within `patience`, if one is due: see [`silence`].
 
 mod order;
 mod silence;
@@ -33,19 +33,19 @@ use serde::Serialize;
 
 use order::{Came, Order, Seat, Stood};
 
-/// How players ended who were told QUEUED. The sum of all is the number of those who were.
+/// The number of players who received QUEUED, by how they ended.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub(crate) struct Endings {
     pub(crate) assigned: u64,
     pub(crate) left: u64,
-    /// With ERR, or with BYE because Muster ends.
+    /// With ERR, or with BYE because Muster exits.
     pub(crate) refused: u64,
     pub(crate) evicted: u64,
-    /// Quit, closed or reset the connection by themselves.
+    /// Quit, closed or reset the connection themselves.
     pub(crate) gone: u64,
-    /// When the run ended.
+    /// At the end of the run.
     pub(crate) still_queued: u64,
-    /// Muster ended the connection without a word: each of these is a violation.
+    /// Muster closed the connection without a message: each of these is a violation.
     pub(crate) lost: u64,
 }
 
@@ -56,28 +56,28 @@ impl Endings {
     }
 }
 
-/// What happened to a player, as it is told to the oracle.
+/// An event of a player.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Event<'a> {
-    /// It said READY for a queue; with a key that it had from an earlier QUEUED.
+    /// The player sent READY for a queue, with a key if they have one from an earlier QUEUED.
     ReadySaid {
         queue: &'a str,
         resumes: bool,
     },
-    /// It said LEAVE or QUIT.
+    /// The player sent LEAVE or QUIT.
     LeaveSaid,
-    /// A match was found for it, which it does not accept.
+    /// The player received an offer and does not accept it.
     NotAccepted,
     Heard(&'a Reply),
-    /// It ended its connection.
+    /// The player closed the connection.
     Gone,
-    /// Muster ended its connection.
+    /// Muster closed the connection.
     HungUp,
-    /// Muster ended its connection without a word, as one that crashes may, and the player comes back at once.
+    /// Muster closed the connection without a message, as after a crash, and the player reconnects at once.
     Dropped,
 }
 
-/// How a player can have ended whom Muster had dropped.
+/// The possible ends of a player whom Muster disconnected.
 #[derive(Debug, Clone, Copy)]
 enum Ending {
     Left,
@@ -87,30 +87,30 @@ enum Ending {
     StillQueued,
 }
 
-/// A promise that was not kept.
+/// A promise that was broken.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub(crate) struct Violation {
-    /// Seconds since the start.
+    /// Seconds since the start of the run.
     pub(crate) at: f64,
-    /// A few words: which promise.
+    /// The promise.
     pub(crate) promise: &'static str,
-    /// Who, when, and what was heard.
+    /// The player, the times, and the messages.
     pub(crate) evidence: String,
 }
 
-/// The most violations that are kept; all are counted.
+/// The number of violations that are kept; all are counted.
 const VIOLATIONS_MAX: usize = 50;
 
-/// See the head of this file.
+/// See the module's documentation.
 #[derive(Debug)]
 pub(crate) struct Oracle {
     patience: Duration,
-    /// Who has said READY and has not ended, by number.
+    /// Players who sent READY and have not ended, by number.
     sessions: BTreeMap<u32, Session>,
-    /// Who is gone by its own act, or was dropped, and may take its session up again.
+    /// Players who left or were disconnected, and may resume their session.
     away: BTreeMap<u32, Session>,
     queues: Vec<Queue>,
-    /// The highest number of a match that anybody has heard of.
+    /// The highest match number in any message.
     match_max: u64,
     queued: u64,
     resumed: u64,
@@ -118,7 +118,7 @@ pub(crate) struct Oracle {
     violations: Vec<Violation>,
     violation_count: u64,
     ids_that_are_no_numbers: u64,
-    /// Somebody was told that there is no port.
+    /// Whether a player received `WAITING reason=no-port`.
     ports_were_short: bool,
 }
 
@@ -126,58 +126,58 @@ pub(crate) struct Oracle {
 struct Session {
     queue: usize,
     state: State,
-    /// When it said READY; its first one, if it has taken up its session again.
+    /// When the player sent READY; the first one, if the session was resumed.
     ready_at: Duration,
-    /// When it said READY last, if it had been dropped before; else the same.
+    /// When the player last sent READY, if they had been disconnected before; otherwise the same.
     last_ready_at: Duration,
-    /// When it was told QUEUED first.
+    /// When the player first received QUEUED.
     first_placed_at: Option<Duration>,
-    /// When it is certain to have had its place, and stood there to be matched.
+    /// When the player certainly had the position and could be matched.
     placed_at: Duration,
-    /// When Muster said its last word to it; while its last READY is not answered, when it said that.
+    /// When the player last received a message; while the last READY is not answered, when it was sent.
     word_at: Duration,
     leave_at: Option<Duration>,
-    /// It did not accept a match, and so may be evicted.
+    /// The player did not accept a match, and may be evicted.
     may_be_evicted: bool,
-    /// Since when Muster owes it an answer, having dropped it while it was queued.
+    /// Since when Muster owes an answer to the player, who was disconnected while queued.
     owed_since: Option<Duration>,
-    /// Since when it is known that a later player was assigned, and which.
+    /// Since when a later player is known to have been assigned, and which.
     overtaken: Option<(Duration, u32)>,
-    /// The highest number of a match that was heard of before READY.
+    /// The highest match number that was known before READY.
     match_floor: u64,
     is_told_of: bool,
 }
 
-/// What a player knows of its place.
+/// The player's knowledge of the position.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum State {
-    /// READY is not answered.
+    /// READY has not been answered.
     Asked { resumes: bool },
-    /// In the queue, or in a match of which nothing was said.
+    /// In the queue, or in a match that was not announced.
     Silent,
     /// In a match that waits for a game, which is starting.
     GameStarting,
-    /// In a match that waits for what may take any time.
+    /// In a match that may wait for any time.
     Unbounded,
 }
 
 #[derive(Debug)]
 struct Queue {
     name: String,
-    /// Players in a match, or more, as far as is known.
+    /// The number of players in a match, or a multiple, if known.
     size: Option<usize>,
-    /// The latest READY of an assigned player, and whose.
+    /// The latest READY of an assigned player, and the player.
     newest_assigned: Option<(Duration, u32)>,
-    /// When somebody was assigned last.
+    /// When a player was last assigned.
     assigned_at: Duration,
     order: Order,
-    /// Its games have failed: matches wait anew, of which nobody is told where the next game is there at once.
+    /// Games have failed: their matches are formed again, without a message if the next game is available at once.
     has_failed: bool,
     is_stalled: bool,
 }
 
 impl Oracle {
-    /// An oracle for players who wait so long for a word that is due.
+    /// An oracle that allows a wait of `patience` for each message that is due.
     pub(crate) fn new(patience: Duration) -> Self {
         Self {
             patience,
@@ -195,7 +195,7 @@ impl Oracle {
         }
     }
 
-    /// Something happened to a player.
+    /// Handles an event of a player.
     pub(crate) fn handle(&mut self, now: Duration, player: u32, event: Event<'_>) {
         match event {
             Event::ReadySaid { queue, resumes } => self.handle_ready(now, player, queue, resumes),
@@ -220,7 +220,8 @@ impl Oracle {
                 if !session.is_asked() {
                     self.endings.lost += 1;
                     let story = self.story(player, &session);
-                    let text = format!("{story}; then Muster ended the connection without a word");
+                    let text =
+                        format!("{story}; then Muster closed the connection without a message");
                     self.violated(now, "nothing lost", text);
                 } else if session.owed_since.is_some() {
                     self.pay(Ending::Refused);
@@ -228,10 +229,14 @@ impl Oracle {
             }
             Event::Dropped => self.handle_dropped(now, player),
         }
-        debug_assert_eq!(self.queued, self.endings.total() + self.in_queue(), "a player is amiss");
+        debug_assert_eq!(
+            self.queued,
+            self.endings.total() + self.in_queue(),
+            "the players do not add up"
+        );
     }
 
-    /// The run is over: whoever is still queued is so.
+    /// Ends the run: players who are still queued are counted so.
     pub(crate) fn finish(&mut self, now: Duration) {
         for _ in 0..self.owed() {
             self.pay(Ending::StillQueued);
@@ -241,36 +246,36 @@ impl Oracle {
         for queue in 0..self.queues.len() {
             self.sweep(now, queue);
         }
-        debug_assert_eq!(self.queued, self.endings.total(), "a player is amiss");
+        debug_assert_eq!(self.queued, self.endings.total(), "the players do not add up");
     }
 
-    /// Players who were told QUEUED.
+    /// Players who received QUEUED.
     pub(crate) fn queued(&self) -> u64 {
         self.queued
     }
 
-    /// Those who took up their session again after they had gone.
+    /// Players who resumed the session after they had left.
     pub(crate) fn resumed(&self) -> u64 {
         self.resumed
     }
 
-    /// Players who were dropped, and have no answer so far.
+    /// Players who were disconnected and have not been answered yet.
     pub(crate) fn owed(&self) -> usize {
         let all = self.sessions.values().chain(self.away.values());
         all.filter(|session| session.owed_since.is_some()).count()
     }
 
-    /// How players ended.
+    /// The numbers of players by how they ended.
     pub(crate) fn endings(&self) -> Endings {
         self.endings
     }
 
-    /// The first violations, and how many there were in all.
+    /// The first violations, and the number of all.
     pub(crate) fn violations(&self) -> (&[Violation], u64) {
         (&self.violations, self.violation_count)
     }
 
-    /// How many assignments could not be held against the order, because their match has no number.
+    /// The number of assignments whose order could not be checked, because their match has no number.
     pub(crate) fn unordered(&self) -> u64 {
         self.ids_that_are_no_numbers
     }
@@ -279,16 +284,16 @@ impl Oracle {
         let queue = self.queue_named(queue);
         let earlier = self.away.remove(&player);
         if let Some(owed) = earlier.filter(|earlier| earlier.owed_since.is_some() && !resumes) {
-            let text = format!("{}; then dropped, without a key", self.story(player, &owed));
+            let text = format!("{}; then disconnected, without a key", self.story(player, &owed));
             self.violated(now, "nothing lost", text);
         }
         let earlier = earlier.filter(|_| resumes);
         let session = Session {
             queue,
             state: State::Asked { resumes: earlier.is_some() },
-            // What is taken up again is as old as it was.
+            // A resumed session has the old position.
             ready_at: earlier.map_or(now, |earlier| earlier.ready_at),
-            // Until then it was away: no match was formed with it.
+            // Until then the player was absent: no match was formed with them.
             last_ready_at: match earlier {
                 Some(earlier) if earlier.owed_since.is_none() => earlier.last_ready_at,
                 Some(_) | None => now,
@@ -306,7 +311,7 @@ impl Oracle {
         if let Some(before) = self.sessions.insert(player, session)
             && !matches!(before.state, State::Asked { .. })
         {
-            // It never says READY while it is queued: this end is at fault, and nothing is certain.
+            // A player never sends READY while queued: muster-load has a bug, and nothing is certain.
             self.endings.gone += 1;
         }
     }
@@ -314,12 +319,12 @@ impl Oracle {
     fn handle_dropped(&mut self, now: Duration, player: u32) {
         let Some(mut session) = self.sessions.remove(&player) else { return };
         match session.state {
-            // It has no key; what came of its READY nobody knows.
+            // There is no key, so the result of READY is unknown.
             State::Asked { resumes: false } => return,
-            // It comes back as often as it has to.
+            // The player reconnects as often as necessary.
             State::Asked { resumes: true } => {}
             State::Silent | State::GameStarting | State::Unbounded => {
-                // Counted so until it is back.
+                // Counted as lost until the session is resumed.
                 self.endings.lost += 1;
                 session.owed_since = Some(now);
             }
@@ -327,7 +332,7 @@ impl Oracle {
         self.away.insert(player, session);
     }
 
-    /// What became of a player whom Muster had dropped is known.
+    /// Settles what Muster owed to a disconnected player.
     fn pay(&mut self, ending: Ending) {
         let endings = &mut self.endings;
         endings.lost -= 1;
@@ -340,8 +345,8 @@ impl Oracle {
         }
     }
 
-    /// A player who asked to be queued is told an error. One who was queued before, and was dropped, is lost, if its
-    /// place was not kept and it had done nothing for it.
+    /// Handles an error as the answer to READY. A player who was queued before and was disconnected is lost, unless the
+    /// session was not kept for a reason of the player's own.
     fn handle_refused(&mut self, now: Duration, player: u32, number: u16) {
         let Some(session) = self.sessions.remove(&player) else { return };
         if session.owed_since.is_none() {
@@ -353,7 +358,7 @@ impl Oracle {
             (None, true) => self.pay(Ending::Evicted),
             (None, false) => {
                 let story = self.story(player, &session);
-                let text = format!("{story}; then dropped, and its place was not kept");
+                let text = format!("{story}; then disconnected, and the position was not kept");
                 self.violated(now, "nothing lost", text);
             }
         }
@@ -368,7 +373,7 @@ impl Oracle {
                 (session.state, session.placed_at) = (State::Silent, now);
                 (session.word_at, session.overtaken) = (now, None);
             }),
-            // An offer is a word, and all of its players are in the queue again if it comes to nothing.
+            // An offer counts as a message, and if it is dissolved all its players are in the queue again.
             Reply::Found { .. } | Reply::Accepted { .. } => self.update(player, |session| {
                 (session.word_at, session.overtaken) = (now, None);
             }),
@@ -379,7 +384,7 @@ impl Oracle {
                     self.endings.left += 1;
                     if session.leave_at.is_none() {
                         let text =
-                            self.story(player, &session) + "; LEFT without having said LEAVE";
+                            self.story(player, &session) + "; LEFT without having sent LEAVE";
                         self.violated(now, "nothing lost", text);
                     }
                 }
@@ -415,7 +420,7 @@ impl Oracle {
 
     fn handle_queued(&mut self, now: Duration, player: u32, position: usize, needed: usize) {
         let Some(session) = self.sessions.get_mut(&player) else {
-            let text = format!("p{player} was told QUEUED and had not said READY");
+            let text = format!("p{player} received QUEUED and had not sent READY");
             return self.violated(now, "one match", text);
         };
         session.word_at = now;
@@ -423,18 +428,18 @@ impl Oracle {
         if session.is_asked() {
             (session.state, session.placed_at) = (State::Silent, now);
             session.first_placed_at.get_or_insert(now);
-            // If it has said LEAVE before, nobody has heard it.
+            // If the player sent LEAVE before, Muster did not receive it.
             (session.leave_at, session.may_be_evicted, session.owed_since) = (None, false, None);
         }
         self.count_in(before);
-        // Who needs as many as a match has, or a multiple: no match is larger.
+        // `needed` is the number of players of a match, or a multiple: no match is larger.
         let size = &mut self.queues[queue].size;
         if position > 0 {
             *size = Some(size.unwrap_or(usize::MAX).min(needed));
         }
     }
 
-    /// Counts a player whose READY is answered, if this is the answer: as queued, or as one who is back.
+    /// Counts the player as queued or returned, if this is the answer to READY.
     fn count_in(&mut self, before: Session) {
         match before.state {
             State::Asked { resumes: true } => {
@@ -486,7 +491,7 @@ impl Oracle {
         };
         if number <= session.match_floor {
             let text = format!(
-                "{}; assigned to match {number}, though match {} had been heard of before READY",
+                "{}; assigned to match {number}, though match {} was known before READY",
                 self.story(player, &session),
                 session.match_floor
             );
@@ -501,7 +506,7 @@ impl Oracle {
             address: format!("{host}:{port}"),
             came: Came {
                 ready_at: session.ready_at,
-                // One that hears of its match as it comes back may have been in it all the time.
+                // A player whose resumed session is assigned may have been in the match all the time.
                 last_ready_at: match session.is_asked() {
                     true => session.ready_at,
                     false => session.last_ready_at,
@@ -520,7 +525,7 @@ impl Oracle {
         let elsewhere = |(index, other): (usize, &Queue)| index != queue && other.order.has(number);
         if self.queues.iter().enumerate().any(elsewhere) {
             let text =
-                format!("p{player} was assigned to match {number}, which is another queue's");
+                format!("p{player} was assigned to match {number}, which belongs to another queue");
             self.violated(now, "one match", text);
         }
         if let Err(problem) = self.queues[queue].order.seat(seat) {
@@ -531,7 +536,7 @@ impl Oracle {
         }
     }
 
-    /// Looks for matches out of order, and forgets those that nothing can be out of order with any more.
+    /// Checks the order of matches, and forgets those that cannot be out of order any more.
     fn sweep(&mut self, now: Duration, queue: usize) {
         let living = self.sessions.values().filter(|session| session.queue == queue);
         let away = self.away.values().filter(|session| session.queue == queue);
@@ -562,12 +567,12 @@ impl Oracle {
         self.queues.len() - 1
     }
 
-    /// Those who were told QUEUED and have not ended.
+    /// Players who received QUEUED and have not ended.
     fn in_queue(&self) -> u64 {
         self.sessions.values().map(|session| u64::from(!session.is_asked())).sum()
     }
 
-    /// Ends the session of a player who was told QUEUED.
+    /// Ends the session of a player who received QUEUED.
     fn end(&mut self, player: u32) -> Option<Session> {
         let session = *self.sessions.get(&player)?;
         if session.is_asked() {
@@ -598,9 +603,9 @@ impl Oracle {
             State::Asked { .. } => return format!("p{player}: READY queue={queue} at {word}"),
             State::Silent => "queued",
             State::GameStarting => "waiting for a game that starts",
-            State::Unbounded => "waiting for a port, or a game that does not fail",
+            State::Unbounded => "waiting for a port, or for a game that does not fail",
         };
-        format!("p{player}: READY queue={queue} at {ready}, last told at {word}, {state}")
+        format!("p{player}: READY queue={queue} at {ready}, last message at {word}, {state}")
     }
 }
 

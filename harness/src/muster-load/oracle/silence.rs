@@ -1,16 +1,17 @@
-//! The promise that nobody waits in silence, held to what was said and heard.
+//! The promise that no player waits in silence.
 //!
-//! Within `patience`, READY and LEAVE are answered; of players who wait without a word, fewer remain than make a match;
-//! and whoever was overtaken by an assigned player hears something more. Who was told `WAITING` for a game that is
-//! starting is not left so while nobody of the queue is assigned, unless ports ran short in this run: that is told only
-//! to the first in line. Whom Muster dropped is back in its place within that time. Waiting for a port, or for games that keep failing, has no bound.
+//! Within `patience`, READY and LEAVE are answered; the players who wait without a message are fewer than a match
+//! needs; and a player who was overtaken by an assigned one receives another message. A player who received `WAITING`
+//! for a game that is starting does not wait on while no player of the queue is assigned, unless ports ran short in
+//! this run: only the first matches are notified of that. A player whom Muster disconnected has the position again
+//! within that time. A wait for a port, or for games that keep failing, has no limit.
 
 use std::time::Duration;
 
 use super::{Oracle, Queue, Session, State, seconds};
 
 impl Oracle {
-    /// Looks for those who wait too long; to be called every second or so.
+    /// Finds players who wait too long; to be called about every second.
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
         let mut waiting: Vec<(usize, u32)> = vec![(0, 0); self.queues.len()];
         let mut complaints = Vec::new();
@@ -42,7 +43,7 @@ impl Oracle {
                 complaints.push((
                     *player,
                     *session,
-                    "then dropped, and not let in again".to_owned(),
+                    "then disconnected, and not admitted again".to_owned(),
                 ));
             }
         }
@@ -61,7 +62,7 @@ impl Oracle {
             queue.is_stalled = is_stalled;
             if is_new && let Some(session) = self.sessions.get(someone).copied() {
                 let text = format!(
-                    "{count} players of queue {} hear nothing, enough for a match; {}",
+                    "{count} players of queue {} receive nothing, enough for a match; {}",
                     self.queues[index].name,
                     self.story(*someone, &session)
                 );
@@ -72,7 +73,7 @@ impl Oracle {
 }
 
 impl Session {
-    /// Remembers when it became known that somebody was assigned who came later.
+    /// Records when it became known that a later player was assigned.
     fn note_overtaken(&mut self, now: Duration, queue: &Queue) {
         if !self.is_asked() && self.overtaken.is_none() {
             let later = queue.newest_assigned.filter(|(ready, _)| *ready > self.placed_at);
@@ -80,7 +81,7 @@ impl Session {
         }
     }
 
-    /// What the player has waited for in vain.
+    /// The message that the player should have received.
     fn complaint(&self, is_late: impl Fn(Duration) -> bool) -> Option<String> {
         if self.is_asked() {
             let since = self.owed_since.unwrap_or(self.word_at);

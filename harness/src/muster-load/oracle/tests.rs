@@ -1,4 +1,4 @@
-//! Every promise, kept and broken.
+//! Each promise, kept and broken.
 
 use super::*;
 
@@ -8,7 +8,7 @@ fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
-/// Tells the oracle what Muster said, as a line.
+/// Passes a line of Muster to the oracle.
 fn hear(oracle: &mut Oracle, at: u64, player: u32, line: &str) {
     let reply = Reply::parse(line.as_bytes()).unwrap();
     oracle.handle(ms(at), player, Event::Heard(&reply));
@@ -36,7 +36,7 @@ fn assign(oracle: &mut Oracle, at: u64, player: u32, match_id: u64, slot: usize)
     hear(oracle, at, player, &line);
 }
 
-/// What was broken, after the end of the run.
+/// The violations after the end of the run.
 fn broken(mut oracle: Oracle, at: u64) -> Vec<String> {
     oracle.handle_timeout(ms(at));
     oracle.finish(ms(at));
@@ -70,7 +70,7 @@ fn every_way_to_end_is_counted_and_breaks_nothing() {
     hear(&mut oracle, 106, 5, "EVICTED reason=declined");
     oracle.handle(ms(107), 6, Event::Gone);
     hear(&mut oracle, 108, 7, "BYE reason=quit");
-    // Refused before it was queued: it counts nowhere.
+    // Refused before being queued: it is not counted.
     ready(&mut oracle, 109, 20);
     hear(&mut oracle, 110, 20, "ERR 452 QUEUE_FULL full");
     // The connections end after that.
@@ -83,7 +83,7 @@ fn every_way_to_end_is_counted_and_breaks_nothing() {
 }
 
 #[test]
-fn a_connection_that_ends_without_a_word_loses_its_player() {
+fn a_connection_that_ends_without_a_message_loses_its_player() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 7);
     oracle.handle(ms(5), 7, Event::HungUp);
@@ -92,7 +92,7 @@ fn a_connection_that_ends_without_a_word_loses_its_player() {
 }
 
 #[test]
-fn nobody_is_assigned_twice_or_after_leaving_or_without_having_queued() {
+fn no_player_is_assigned_twice_or_after_leaving_or_without_having_queued() {
     let mut twice = oracle();
     join(&mut twice, 0, 1);
     assign(&mut twice, 5, 1, 1, 0);
@@ -108,16 +108,16 @@ fn nobody_is_assigned_twice_or_after_leaving_or_without_having_queued() {
 
     let mut again = oracle();
     queued(&mut again, 0, 1);
-    assert_broken(again, 1, "one match", "had not said READY");
+    assert_broken(again, 1, "one match", "had not sent READY");
 
     let mut unasked = oracle();
     join(&mut unasked, 0, 1);
     hear(&mut unasked, 3, 1, "LEFT");
-    assert_broken(unasked, 4, "nothing lost", "without having said LEAVE");
+    assert_broken(unasked, 4, "nothing lost", "without having sent LEAVE");
 }
 
 #[test]
-fn a_match_has_one_place_for_each_player_of_one_queue() {
+fn a_match_has_one_slot_for_each_player_of_one_queue() {
     let mut oracle = oracle();
     (1..=3).for_each(|player| join(&mut oracle, 0, player));
     assign(&mut oracle, 5, 1, 1, 0);
@@ -128,19 +128,19 @@ fn a_match_has_one_place_for_each_player_of_one_queue() {
     assign(&mut oracle, 9, 4, 1, 0);
     let broken = broken(oracle, 10);
     assert!(broken[0].contains("slot is taken"), "{broken:?}");
-    assert!(broken.iter().any(|text| text.contains("another queue's")), "{broken:?}");
+    assert!(broken.iter().any(|text| text.contains("another queue")), "{broken:?}");
 }
 
 #[test]
-fn who_was_queued_before_another_came_is_in_no_later_match() {
+fn a_player_who_was_queued_before_another_came_is_in_no_later_match() {
     let mut overtaken = oracle();
     (0..4).for_each(|player| join(&mut overtaken, u64::from(player) * 10, player));
     assign(&mut overtaken, 50, 0, 2, 0);
     assign(&mut overtaken, 50, 1, 1, 0);
     assign(&mut overtaken, 50, 2, 1, 1);
-    assert_broken(overtaken, 60, "in order", "p0 had its place");
+    assert_broken(overtaken, 60, "in order", "p0 had the position");
 
-    // The same, but all said READY before anybody was told QUEUED: nothing is certain.
+    // The same, but all sent READY before any received QUEUED: nothing is certain.
     let mut crossing = oracle();
     (0..4).for_each(|player| ready(&mut crossing, u64::from(player), player));
     (0..4).for_each(|player| queued(&mut crossing, 10, player));
@@ -150,7 +150,7 @@ fn who_was_queued_before_another_came_is_in_no_later_match() {
 }
 
 #[test]
-fn who_waited_in_a_match_may_be_in_one_that_was_formed_anew() {
+fn a_waiting_match_may_be_formed_again() {
     let told = |who: u32, reason: &str| {
         let mut oracle = oracle();
         (0..4).for_each(|player| join(&mut oracle, u64::from(player) * 10, player));
@@ -166,11 +166,11 @@ fn who_waited_in_a_match_may_be_in_one_that_was_formed_anew() {
 }
 
 #[test]
-fn who_went_back_may_be_in_a_later_match_than_who_came_meanwhile_but_not_than_who_came_after() {
+fn a_requeued_player_is_in_no_later_match_than_one_who_came_afterwards() {
     let back = |ready_at: u64| {
         let mut oracle = oracle();
         join(&mut oracle, 0, 0);
-        // Its match came to nothing; meanwhile another one was formed.
+        // Its match was dissolved; meanwhile another one was formed.
         hear(&mut oracle, 30, 0, "REQUEUED queue=duel position=1");
         join(&mut oracle, ready_at, 1);
         assign(&mut oracle, 50, 1, 2, 0);
@@ -182,14 +182,14 @@ fn who_went_back_may_be_in_a_later_match_than_who_came_meanwhile_but_not_than_wh
 }
 
 #[test]
-fn no_match_is_older_than_one_that_was_heard_of_before() {
+fn no_match_is_older_than_one_that_was_known_before() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
     assign(&mut oracle, 5, 1, 9, 0);
     join(&mut oracle, 10, 2);
     assign(&mut oracle, 15, 2, 8, 0);
     let broken = broken(oracle, 20);
-    assert!(broken.iter().any(|text| text.contains("match 9 had been heard of")), "{broken:?}");
+    assert!(broken.iter().any(|text| text.contains("match 9 was known")), "{broken:?}");
 }
 
 #[test]
@@ -206,13 +206,13 @@ fn ready_and_leave_are_answered_in_time() {
 }
 
 #[test]
-fn who_comes_back_late_is_answered_in_time_from_then_on() {
+fn a_player_who_returns_late_is_answered_in_time_from_then_on() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
     oracle.handle(ms(9_000), 1, Event::Gone);
     oracle.handle(ms(10_500), 1, Event::ReadySaid { queue: "duel", resumes: true });
     oracle.handle_timeout(ms(20_500));
-    assert_eq!(oracle.violations(), (&[][..], 0), "it has waited for no longer than that");
+    assert_eq!(oracle.violations(), (&[][..], 0), "the wait began then");
     assert_broken(oracle, 20_501, "no silent wait", "READY was not answered");
 }
 
@@ -230,12 +230,12 @@ fn enough_for_a_match_do_not_wait_in_silence() {
     two.handle_timeout(ms(10_012));
     assert_eq!(two.violations().1, 1);
     two.handle_timeout(ms(20_000));
-    assert_eq!(two.violations().1, 1, "told once");
-    assert_broken(two, 20_001, "no silent wait", "2 players of queue duel hear nothing");
+    assert_eq!(two.violations().1, 1, "reported once");
+    assert_broken(two, 20_001, "no silent wait", "2 players of queue duel receive nothing");
 }
 
 #[test]
-fn a_wait_for_a_port_has_no_bound_and_one_for_a_game_that_starts_has() {
+fn a_wait_for_a_port_has_no_limit_and_one_for_a_starting_game_has_one() {
     for (reason, is_bounded) in
         [("no-port", false), ("game-failing", false), ("game-starting", true)]
     {
@@ -246,7 +246,7 @@ fn a_wait_for_a_port_has_no_bound_and_one_for_a_game_that_starts_has() {
         }
         assert_eq!(broken(oracle, 30_000).len(), usize::from(is_bounded), "{reason}");
     }
-    // Who is far back in the line is not told when the ports run short after all, or while others are served.
+    // A player far behind is not notified when ports run short later, or while others are served.
     for (player, line) in [
         (3, "WAITING queue=duel reason=no-port".to_owned()),
         (4, "ASSIGN match=1 host=h port=1 slot=0 players=2 token=t transport=plain".to_owned()),
@@ -262,7 +262,7 @@ fn a_wait_for_a_port_has_no_bound_and_one_for_a_game_that_starts_has() {
 }
 
 #[test]
-fn whoever_was_overtaken_hears_more_or_is_forgotten() {
+fn an_overtaken_player_receives_a_message_or_is_forgotten() {
     let told = |oracle: &mut Oracle, reason: Option<&str>| {
         join(oracle, 0, 0);
         if let Some(reason) = reason {
@@ -273,7 +273,7 @@ fn whoever_was_overtaken_hears_more_or_is_forgotten() {
         assign(oracle, 30, 1, 1, 0);
         assign(oracle, 30, 2, 1, 1);
         oracle.handle_timeout(ms(40));
-        assert_eq!(oracle.violations().1, 0, "its own match may be on its way");
+        assert_eq!(oracle.violations().1, 0, "its own assignment may be under way");
     };
     for reason in [None, Some("no-port")] {
         let mut forgotten = oracle();
@@ -287,7 +287,7 @@ fn whoever_was_overtaken_hears_more_or_is_forgotten() {
 }
 
 #[test]
-fn a_session_that_is_taken_up_again_is_the_same_one() {
+fn a_resumed_session_is_the_same_one() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
     oracle.handle(ms(5), 1, Event::Gone);
@@ -295,7 +295,7 @@ fn a_session_that_is_taken_up_again_is_the_same_one() {
     oracle.handle(ms(9), 1, Event::ReadySaid { queue: "duel", resumes: true });
     queued(&mut oracle, 10, 1);
     assert_eq!((oracle.endings().gone, oracle.queued(), oracle.resumed()), (0, 1, 1));
-    // And once more, to hear of the assignment that it missed: formed long before it came back.
+    // And once more, to receive the missed assignment to a match that was formed long before.
     oracle.handle(ms(11), 1, Event::Gone);
     join(&mut oracle, 12, 2);
     assign(&mut oracle, 13, 2, 5, 0);
@@ -306,7 +306,7 @@ fn a_session_that_is_taken_up_again_is_the_same_one() {
 }
 
 #[test]
-fn where_no_place_is_kept_the_player_begins_anew() {
+fn without_a_kept_session_the_player_starts_again() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
     oracle.handle(ms(5), 1, Event::Gone);
@@ -319,7 +319,7 @@ fn where_no_place_is_kept_the_player_begins_anew() {
     assert!(broken(oracle, 30).is_empty());
 }
 
-/// Queued at 0, dropped at 5, and back with its key at 9.
+/// Queued at 0, disconnected at 5, and resumed at 9.
 fn dropped_and_back() -> Oracle {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
@@ -331,7 +331,7 @@ fn dropped_and_back() -> Oracle {
 const UNKNOWN: &str = "ERR 505 BAD_RESUME unknown";
 
 #[test]
-fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
+fn a_disconnected_player_keeps_the_position_or_is_assigned() {
     let mut oracle = dropped_and_back();
     // And once more before the answer.
     oracle.handle(ms(10), 1, Event::Dropped);
@@ -339,7 +339,7 @@ fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
     oracle.handle(ms(11), 1, Event::ReadySaid { queue: "duel", resumes: true });
     queued(&mut oracle, 12, 1);
     assert_eq!((oracle.owed(), oracle.resumed(), oracle.endings()), (0, 1, Endings::default()));
-    // Whoever says READY now is behind it.
+    // A player who sends READY now is behind.
     join(&mut oracle, 20, 2);
     assign(&mut oracle, 30, 2, 1, 0);
     assign(&mut oracle, 31, 1, 2, 0);
@@ -347,10 +347,10 @@ fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
         oracle,
         40,
         "in order",
-        "p1 had its place at 0.001 s, stood there from 0.012 s on",
+        "p1 had the position at 0.001 s and kept it from 0.012 s on",
     );
 
-    // So is whoever was behind it, if it comes back later.
+    // So is a player who was behind, and returns later.
     let mut both = Oracle::new(PATIENCE);
     join(&mut both, 0, 1);
     join(&mut both, 3, 2);
@@ -361,7 +361,7 @@ fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
     }
     assign(&mut both, 30, 2, 1, 0);
     assign(&mut both, 31, 1, 2, 0);
-    assert_broken(both, 40, "in order", "p1 had its place at 0.001 s");
+    assert_broken(both, 40, "in order", "p1 had the position at 0.001 s");
 
     let mut missed = dropped_and_back();
     assign(&mut missed, 10, 1, 1, 0);
@@ -370,13 +370,13 @@ fn who_was_dropped_is_queued_again_or_assigned_and_as_old_as_before() {
 }
 
 #[test]
-fn who_was_dropped_and_finds_its_place_taken_away_is_lost() {
+fn a_disconnected_player_whose_session_was_not_kept_is_lost() {
     let mut forgotten = dropped_and_back();
     hear(&mut forgotten, 10, 1, UNKNOWN);
     assert_eq!(forgotten.endings().lost, 1);
-    // It begins anew, as another one.
+    // The player starts again, as another one.
     join(&mut forgotten, 11, 1);
-    assert_broken(forgotten, 20, "nothing lost", "its place was not kept");
+    assert_broken(forgotten, 20, "nothing lost", "the position was not kept");
 
     let mut keyless = oracle();
     join(&mut keyless, 0, 1);
@@ -386,7 +386,7 @@ fn who_was_dropped_and_finds_its_place_taken_away_is_lost() {
 }
 
 #[test]
-fn who_may_have_missed_why_it_is_out_is_not_lost() {
+fn a_player_who_may_have_missed_the_reason_is_not_lost() {
     let out = |event: Event<'_>| {
         let mut oracle = oracle();
         join(&mut oracle, 0, 1);
@@ -406,13 +406,13 @@ fn who_may_have_missed_why_it_is_out_is_not_lost() {
 }
 
 #[test]
-fn who_was_dropped_is_let_in_again_in_time() {
+fn a_disconnected_player_is_admitted_again_in_time() {
     let mut oracle = oracle();
     join(&mut oracle, 0, 1);
     oracle.handle(ms(5), 1, Event::Dropped);
     oracle.handle_timeout(ms(10_005));
     assert_eq!(oracle.violations().1, 0, "not too late");
-    assert_broken(oracle, 10_006, "no silent wait", "not let in again");
+    assert_broken(oracle, 10_006, "no silent wait", "not admitted again");
 
     let mut at_the_end = dropped_and_back();
     at_the_end.finish(ms(20));
@@ -433,7 +433,7 @@ fn matches_without_a_number_are_counted_and_not_judged() {
 }
 
 #[test]
-fn an_offer_is_a_word_and_an_eviction_an_end() {
+fn an_offer_is_a_message_and_an_eviction_is_an_end() {
     let mut oracle = oracle();
     for player in 0..3 {
         join(&mut oracle, u64::from(player), player);
@@ -442,7 +442,7 @@ fn an_offer_is_a_word_and_an_eviction_an_end() {
         hear(&mut oracle, 5000, player, "FOUND match=1 accept_ms=9000");
     }
     hear(&mut oracle, 9000, 0, "ACCEPTED count=1 of=2");
-    // As late as patience allows, counted from the offer.
+    // At the limit of patience, counted from the offer.
     oracle.handle_timeout(ms(14_500));
     hear(&mut oracle, 14_600, 1, "EVICTED reason=timeout");
     hear(&mut oracle, 14_600, 0, "REQUEUED queue=duel position=1");
@@ -450,8 +450,8 @@ fn an_offer_is_a_word_and_an_eviction_an_end() {
         hear(&mut oracle, 14_600, player, "FOUND match=2 accept_ms=9000");
         assign(&mut oracle, 14_700, player, 2, usize::from(player == 2));
     }
-    // Nobody holds on to a place that is gone.
+    // The position is gone.
     hear(&mut oracle, 14_800, 1, "QUEUED queue=duel position=1 needed=2 resume=k");
     assert_eq!(oracle.endings().evicted, 1);
-    assert_broken(oracle, 14_900, "one match", "had not said READY");
+    assert_broken(oracle, 14_900, "one match", "had not sent READY");
 }
