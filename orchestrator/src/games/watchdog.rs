@@ -1,24 +1,24 @@
-//! Whether the launcher still hears: what it is told is followed by a question, and its silence is counted.
+//! The watchdog of the launcher: after an order it sends a ping, and counts the time without an answer.
 //!
-//! An order that is not answered is no evidence: a template may take as long as it likes to load, and what a game
-//! left behind may resist. A question is answered at once by a launcher that goes on with its orders. It is asked
-//! only while there is an order that it may not have heard, so a daemon at rest is not woken.
+//! An unanswered order proves nothing: a template can take long to load, and leftovers can resist. A ping is answered
+//! at once by a launcher that works. Pings are sent only while an order may not have been received, so an idle daemon
+//! is not woken.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// How long after an order, and after one look, the next look is.
+/// The time from an order to the first check, and between two checks.
 const STEP: Duration = Duration::from_millis(500);
 
-/// Looks in a row at which nothing was heard, before the launcher is given up. What holds it up most is a template
-/// that does not answer, for a second each; a machine that is too busy may add to that. With the step before the
-/// question these are four seconds, one less than games have by default to be ready: so what the launcher does not do
-/// is not counted as their failure.
+/// The number of checks in a row without an answer after which the launcher is given up. The longest delay is a
+/// template that does not answer, for a second each; an overloaded machine adds to that. With the step before the ping
+/// these are four seconds, one less than the default `ready_timeout` of games: so a failure of the launcher does not
+/// count as theirs.
 const SILENCE_MAX: u32 = 7;
 
-/// The same for a launcher whose predecessors were given up: twice as many for each, so that a launcher which is only
-/// slow gets there in the end; but no more than this.
+/// The maximum of that number: it doubles with each launcher that was given up, so that a slow launcher succeeds in the
+/// end.
 const SILENCE_MAX_MAX: u32 = 8 * SILENCE_MAX;
 
 /// Counts the silence of one launcher after another.
@@ -26,42 +26,42 @@ const SILENCE_MAX_MAX: u32 = 8 * SILENCE_MAX;
 pub(super) struct Watchdog {
     phase: Phase,
     look_at: Option<Instant>,
-    /// Looks in a row at which nothing had been heard since it was asked.
+    /// Checks in a row without an answer since the last ping.
     silent: u32,
     silence_max: u32,
 }
 
-/// What is known of the launcher.
+/// The state of the launcher.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
-    /// It has heard all that it was told.
+    /// It has received all orders.
     Heard,
-    /// It was told something.
+    /// An order was sent.
     Told,
-    /// It was asked whether it has heard, and perhaps told more after that.
+    /// A ping was sent, and perhaps orders after that.
     Asked { is_told_more: bool },
     /// It does not answer.
     GivenUp,
 }
 
-/// What is to be done.
+/// The result of a check.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Verdict {
     /// Nothing.
     Wait,
-    /// Ask it.
+    /// Send a ping.
     Ask,
-    /// End it.
+    /// Kill the launcher.
     GiveUp,
 }
 
 impl Watchdog {
-    /// Before there is a launcher.
+    /// A watchdog without a launcher.
     pub(super) fn new() -> Self {
         Self { phase: Phase::Heard, look_at: None, silent: 0, silence_max: SILENCE_MAX }
     }
 
-    /// There is another launcher, which was told something at its birth.
+    /// Starts to monitor another launcher, which has received orders at its start.
     pub(super) fn begin(&mut self, now: Instant) {
         if self.phase == Phase::GivenUp {
             self.silence_max = (self.silence_max * 2).min(SILENCE_MAX_MAX);
@@ -69,12 +69,12 @@ impl Watchdog {
         (self.phase, self.look_at, self.silent) = (Phase::Told, Some(now + STEP), 0);
     }
 
-    /// There is none.
+    /// Stops monitoring.
     pub(super) fn rest(&mut self) {
         self.look_at = None;
     }
 
-    /// It is told something.
+    /// Notes that an order is sent.
     pub(super) fn tell(&mut self, now: Instant) {
         self.phase = match self.phase {
             Phase::Heard | Phase::Told => Phase::Told,
@@ -84,12 +84,12 @@ impl Watchdog {
         self.look_at.get_or_insert(now + STEP);
     }
 
-    /// It has said something.
+    /// Notes a message from the launcher.
     pub(super) fn hear(&mut self) {
         self.silent = 0;
     }
 
-    /// It has answered the question.
+    /// Notes the answer to a ping.
     pub(super) fn hear_answer(&mut self) {
         self.phase = match self.phase {
             Phase::Asked { is_told_more: false } => Phase::Heard,
@@ -98,17 +98,17 @@ impl Watchdog {
         };
     }
 
-    /// When to look.
+    /// The time of the next check.
     pub(super) fn look_at(&self) -> Option<Instant> {
         self.look_at
     }
 
-    /// Looks, if it is time. While something is awaited of the launcher it is asked again and again.
+    /// Checks the launcher, if it is time. While answers are awaited, pings are sent again and again.
     pub(super) fn look(&mut self, now: Instant, awaits: bool) -> Verdict {
         if self.look_at.is_none_or(|at| at > now) {
             return Verdict::Wait;
         }
-        // A step from now on: if the daemon stood still itself, that was no silence of the launcher's.
+        // A step from now: if the daemon itself was stopped, that was no silence of the launcher.
         self.look_at = Some(now + STEP);
         match self.phase {
             Phase::Heard if !awaits => {
@@ -136,7 +136,7 @@ impl Watchdog {
 mod tests {
     use super::*;
 
-    /// A watchdog, and a time that goes on from look to look.
+    /// A watchdog, and a time that advances from check to check.
     struct Test {
         watchdog: Watchdog,
         now: Instant,
@@ -150,11 +150,11 @@ mod tests {
         }
 
         fn look(&mut self, awaits: bool) -> Verdict {
-            self.now = self.watchdog.look_at().expect("a look is due").max(self.now);
+            self.now = self.watchdog.look_at().expect("a check is due").max(self.now);
             self.watchdog.look(self.now, awaits)
         }
 
-        /// Looks until the launcher is given up, and gives how often nothing was to be done.
+        /// Checks until the launcher is given up, and returns the number of waits.
         fn looks_until_given_up(&mut self) -> u32 {
             let mut waited = 0;
             loop {
@@ -168,7 +168,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_is_asked_no_more_when_nothing_is_awaited() {
+    fn an_answering_launcher_is_not_pinged_while_nothing_is_awaited() {
         let mut test = Test::begin();
         assert_eq!(test.look(false), Verdict::Ask);
         test.watchdog.hear_answer();
@@ -179,7 +179,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_answers_is_asked_again_while_something_is_awaited() {
+    fn an_answering_launcher_is_pinged_again_while_answers_are_awaited() {
         let mut test = Test::begin();
         for _ in 0..100 {
             assert_eq!(test.look(true), Verdict::Ask);
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_it_is_told_after_a_question_is_followed_by_another() {
+    fn an_order_after_a_ping_is_followed_by_another_ping() {
         let mut test = Test::begin();
         assert_eq!(test.look(false), Verdict::Ask);
         test.watchdog.tell(test.now);
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn silence_ends_it_once_and_its_successors_are_given_more_time() {
+    fn a_silent_launcher_is_killed_once_and_its_successors_get_more_time() {
         let mut test = Test::begin();
         for most in [7, 14, 28, 56, 56] {
             assert_eq!(test.look(false), Verdict::Ask);
@@ -209,7 +209,7 @@ mod tests {
     }
 
     #[test]
-    fn one_that_says_anything_is_alive() {
+    fn any_message_shows_that_the_launcher_is_alive() {
         let mut test = Test::begin();
         assert_eq!(test.look(true), Verdict::Ask);
         for _ in 0..100 {
@@ -219,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_standstill_of_the_daemon_is_no_silence() {
+    fn time_in_which_the_daemon_was_stopped_does_not_count() {
         let mut test = Test::begin();
         assert_eq!(test.look(true), Verdict::Ask);
         test.now = test.now + Duration::from_secs(3600);

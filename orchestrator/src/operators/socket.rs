@@ -1,8 +1,8 @@
 //! The daemon's end of the admin socket.
 //!
-//! Few may speak at a time, each has one request served per turn of the loop and none before its last answer is on its
-//! way, so an operator who floods or does not read costs players nothing. Nobody waits for a silent one, either: who
-//! comes when all places are taken gets the place of the one who was silent for longest.
+//! Few operators are connected at a time, and each has at most one request served per iteration of the loop, and none
+//! before the last answer is sent, so an operator who floods or does not read costs players nothing. A silent operator
+//! blocks no other: when all slots are in use, a new connection replaces the one that has been silent for longest.
 
 use std::fs::File;
 use std::io::{self, Read as _, Write as _};
@@ -25,13 +25,13 @@ use crate::handoff::text::Text;
 use crate::tokens;
 use protocol::admin::REQUEST_MAX;
 
-/// Operators who can be connected at a time.
+/// The largest number of connected operators.
 pub(crate) const CONVERSATIONS_MAX: usize = 8;
 
-/// What is heard of an operator.
+/// The events of a connection that are polled.
 const OPERATOR_INTEREST: Interest = Interest::READABLE.add(Interest::WRITABLE);
 
-/// Connections that wait in the kernel.
+/// The backlog of the listening socket.
 const BACKLOG: i32 = 16;
 
 /// How long another Muster may take to set up its socket in the same directory.
@@ -45,16 +45,16 @@ pub(crate) enum BindError {
     Directory { directory: PathBuf, source: io::Error },
     #[error("another process listens at {}, listen.admin; is another Muster running?", .0.display())]
     InUse(PathBuf),
-    #[error("{}, listen.admin, is there and is no socket; it is left alone", .0.display())]
+    #[error("{}, listen.admin, exists and is not a socket; it is left alone", .0.display())]
     NoSocket(PathBuf),
     #[error("cannot listen at {}, listen.admin: {source}", path.display())]
     Listen { path: PathBuf, source: io::Error },
-    #[error("cannot watch the admin socket: {0}")]
+    #[error("cannot poll the admin socket: {0}")]
     Watch(io::Error),
 }
 
 impl BindError {
-    /// Whether the same may work in a while: a directory that is still to be made or mounted, a table that is full.
+    /// Whether a retry may succeed: a directory may be created or mounted later, a full table may have room.
     pub(crate) fn is_passing(&self) -> bool {
         match self {
             Self::Directory { .. } | Self::Watch(_) => true,
@@ -64,41 +64,41 @@ impl BindError {
     }
 }
 
-/// The socket, and who speaks there.
+/// The listening socket and its connections.
 pub(crate) struct AdminSocket {
     listener: UnixListener,
-    /// Somebody may be at the door.
+    /// Connections may be pending.
     has_more: bool,
-    /// Nobody could be let in the last time; tried again in each turn, but no turn is made for it.
+    /// The last accept failed for lack of resources; it is retried in each iteration, but the loop is not woken for it.
     is_stuck: bool,
     conversations: [Option<Conversation>; CONVERSATIONS_MAX],
-    /// Counts requests and connections, to know who was silent for longest.
+    /// Counts requests and connections, to find the connection that has been silent for longest.
     words: u64,
     file: SocketFile,
 }
 
-/// One operator.
+/// A connection of an operator.
 struct Conversation {
     socket: UnixStream,
     lines: LineBuffer,
     unsent: BytesMut,
-    /// There may be something to read, or a request was read and not served.
+    /// There may be input, or a request was read and not served.
     has_more: bool,
     /// Closed as soon as everything is sent.
     is_over: bool,
-    /// The answer to the last request takes its time.
+    /// The answer to the last request is deferred.
     is_awaited: bool,
     last_word: u64,
 }
 
-/// An operator who was promised an answer.
+/// A deferred answer to an operator.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct PendingReply {
     place: usize,
     word: u64,
 }
 
-/// The socket as it is written down.
+/// The saved state of the socket.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct Saved {
     listener: RawFd,
@@ -119,16 +119,16 @@ struct SavedConversation {
     last_word: u64,
 }
 
-/// The socket's name in the file system, removed when the daemon ends.
+/// The socket's file, removed when the daemon exits.
 struct SocketFile {
     path: PathBuf,
-    /// The file itself, whoever has its name later.
+    /// Its device and inode, as the name may be used by another file later.
     id: (u64, u64),
 }
 
 impl AdminSocket {
-    /// Listens, with mode 0600. A file that a dead daemon left behind is replaced, a living one's is not. Waits so long
-    /// for another process that holds the directory locked, at most.
+    /// Listens, with mode 0600. A socket that a dead daemon left is replaced, one of a running daemon is not. Waits for
+    /// at most `patience` for another process that has locked the directory.
     ///
     /// # Errors
     /// [`BindError`], which names the path.
@@ -136,7 +136,8 @@ impl AdminSocket {
         let listen = |source| BindError::Listen { path: path.to_owned(), source };
         let path = std::path::absolute(path).map_err(listen)?;
         let directory = path.parent().unwrap_or(Path::new("/"));
-        // Held until this one listens: two that start at once must not both take the other's file for a dead one's.
+        // Held until this socket listens: of two daemons that start at once, neither may remove the other's socket as
+        // stale.
         let _lock = lock(&path, patience)
             .map_err(|source| BindError::Directory { directory: directory.to_owned(), source })?;
         remove_stale(&path)?;
@@ -151,7 +152,7 @@ impl AdminSocket {
         })
     }
 
-    /// What is to be known of it, for the program that goes on with its conversations.
+    /// The state for the program that takes over the connections.
     pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
         let listener = kept.keep(&self.listener);
         let all = self.conversations.iter().enumerate();
@@ -170,10 +171,10 @@ impl AdminSocket {
         Saved { listener, path: path.clone(), file: *id, words: self.words, conversations }
     }
 
-    /// Goes on listening, and with whoever speaks there.
+    /// Takes over the listening socket and its connections.
     ///
     /// # Errors
-    /// When a socket is not there, or cannot be watched.
+    /// When a descriptor is missing, or cannot be polled.
     pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
         let listener = StdUnixListener::from(take(saved.listener, "the admin socket")?);
         let mut this = Self {
@@ -209,26 +210,26 @@ impl AdminSocket {
         registry.register(&mut self.listener, tokens::ADMIN, Interest::READABLE)
     }
 
-    /// The poll said that somebody is at the door.
+    /// Handles an event of the listening socket.
     pub(crate) fn set_has_more(&mut self) {
         self.has_more = true;
     }
 
-    /// The poll said something of an operator. It may be of an earlier one in that place: whoever is there now is
-    /// looked at, which harms nobody.
+    /// Handles an event of a connection. It may be about an earlier connection with this number: checking the current
+    /// one is harmless.
     pub(crate) fn set_ready(&mut self, place: usize) {
         if let Some(Some(conversation)) = self.conversations.get_mut(place) {
             conversation.has_more = true;
         }
     }
 
-    /// Whether there is work left for the next turn.
+    /// Whether there is work for the next iteration.
     pub(crate) fn is_ready(&self) -> bool {
         let may_speak = |it: &Conversation| it.has_more && it.unsent.is_empty() && !it.is_awaited;
         self.has_more && !self.is_stuck || self.conversations.iter().flatten().any(may_speak)
     }
 
-    /// Lets in who is at the door.
+    /// Accepts pending connections.
     pub(crate) fn accept(&mut self, registry: &Registry) {
         while self.has_more {
             match self.listener.accept() {
@@ -240,7 +241,9 @@ impl AdminSocket {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
                 Err(error) => {
                     if !std::mem::replace(&mut self.is_stuck, true) {
-                        log::warn!("cannot accept an operator: {error}; trying again");
+                        log::warn!(
+                            "cannot accept a connection at the admin socket: {error}; retrying"
+                        );
                     }
                     return;
                 }
@@ -253,7 +256,7 @@ impl AdminSocket {
         let Some(place) = (0..CONVERSATIONS_MAX).min_by_key(silence) else { return };
         let token = tokens::operator(place);
         if let Err(error) = registry.register(&mut socket, token, OPERATOR_INTEREST) {
-            log::error!("cannot watch an operator: {error}");
+            log::error!("cannot poll a connection of the admin socket: {error}");
             return;
         }
         self.words += 1;
@@ -268,7 +271,8 @@ impl AdminSocket {
         });
     }
 
-    /// The next request of who has this place, if there is one and its last answer was sent. `Err`: not a request.
+    /// The next request of a connection, if there is one and the last answer was sent. `Err` if it is not a valid
+    /// request.
     pub(crate) fn next_request(
         &mut self,
         place: usize,
@@ -288,14 +292,14 @@ impl AdminSocket {
         request
     }
 
-    /// Promises an answer to who has this place, whose next request waits for it.
+    /// Defers the answer to a connection's request. Its next request waits for the answer.
     pub(crate) fn defer_reply(&mut self, place: usize) -> Option<PendingReply> {
         let conversation = self.conversations[place].as_mut()?;
         conversation.is_awaited = true;
         Some(PendingReply { place, word: conversation.last_word })
     }
 
-    /// Answers whom it was promised; nobody, if another has the place by now.
+    /// Sends a deferred answer, unless the connection is gone.
     pub(crate) fn send_deferred(&mut self, asker: PendingReply, line: &str) {
         let conversation = self.conversations.get_mut(asker.place).and_then(Option::as_mut);
         let asked = |it: &&mut Conversation| it.is_awaited && it.last_word == asker.word;
@@ -305,7 +309,7 @@ impl AdminSocket {
         }
     }
 
-    /// Answers who has this place.
+    /// Sends an answer.
     pub(crate) fn answer(&mut self, place: usize, line: &str) {
         if let Some(conversation) = self.conversations[place].as_mut() {
             conversation.is_awaited = false;
@@ -337,7 +341,7 @@ impl Conversation {
         }
         let share = chunk.len().min(REQUEST_MAX);
         match self.socket.read(&mut chunk[..share]) {
-            // What was said before is a request, even without its line's end.
+            // The last line counts even without a line end.
             Ok(0) => {
                 self.is_over = true;
                 let rest = self.lines.take_rest();
@@ -359,7 +363,7 @@ impl Conversation {
         }
     }
 
-    /// Writes what the socket takes. `false`: nobody is there any more.
+    /// Writes as much as possible. `false` if the connection is gone.
     fn flush(&mut self) -> bool {
         while !self.unsent.is_empty() {
             match self.socket.write(&self.unsent) {
@@ -376,13 +380,13 @@ impl Conversation {
 impl Drop for SocketFile {
     fn drop(&mut self) {
         if file_id(&self.path).is_ok_and(|id| id == self.id) {
-            // Somebody else may have been faster.
+            // Another process may have removed it already.
             let _ = std::fs::remove_file(&self.path);
         }
     }
 }
 
-/// The right to set up a socket at a path, among Musters. Its file is gone when it is given back.
+/// The exclusive right to set up a socket at a path, among daemons. Dropping it removes the lock file.
 struct Lock {
     path: PathBuf,
     _file: File,
@@ -390,13 +394,13 @@ struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // While it is still held: whoever waits for it finds another file, or none, and begins anew.
+        // Removed while it is still locked: a waiting daemon finds another file, or none, and starts again.
         let _ = std::fs::remove_file(&self.path);
     }
 }
 
-/// Takes the right to set up a socket at a path, by a file beside it that nobody else may even open. A lock on something
-/// that others may read, the directory for one, could be held by any of them.
+/// Locks a path by a file beside it that other users cannot open. A lock on a file that others can read, such as the
+/// directory, could be held by any of them.
 fn lock(socket: &Path, patience: Duration) -> io::Result<Lock> {
     let mut name = socket.as_os_str().to_owned();
     name.push(".lock");
@@ -407,9 +411,9 @@ fn lock(socket: &Path, patience: Duration) -> io::Result<Lock> {
         options.write(true).create(true).truncate(false).mode(0o600);
         let file = options.custom_flags(libc::O_NOFOLLOW).open(&path)?;
         if file.metadata()?.uid() != rustix::process::geteuid().as_raw() {
-            // Left there by somebody who may write to the directory, too, and may go on doing so.
+            // It was created by another user who may write to the directory, and may do so again.
             if Instant::now() >= deadline {
-                let text = format!("{} belongs to somebody else", path.display());
+                let text = format!("{} belongs to another user", path.display());
                 return Err(io::Error::other(text));
             }
             std::fs::remove_file(&path)?;
@@ -417,11 +421,11 @@ fn lock(socket: &Path, patience: Duration) -> io::Result<Lock> {
         }
         match file.try_lock() {
             Ok(()) if is_at(&file, &path) => return Ok(Lock { path, _file: file }),
-            // It was given back meanwhile.
+            // It was removed meanwhile.
             Ok(()) => {}
             Err(std::fs::TryLockError::Error(error)) => return Err(error),
             Err(std::fs::TryLockError::WouldBlock) if Instant::now() >= deadline => {
-                let text = format!("another Muster holds {} locked", path.display());
+                let text = format!("another Muster has locked {}", path.display());
                 return Err(io::Error::other(text));
             }
             Err(std::fs::TryLockError::WouldBlock) => std::thread::sleep(LOCK_RETRY),
@@ -434,7 +438,7 @@ fn is_at(file: &File, path: &Path) -> bool {
     file_id(path).is_ok_and(is_it)
 }
 
-/// Makes sure that nothing has the name, or says who does.
+/// Removes a stale socket, or returns why the name cannot be used.
 fn remove_stale(path: &Path) -> Result<(), BindError> {
     let listen = |source| BindError::Listen { path: path.to_owned(), source };
     match std::fs::symlink_metadata(path) {
@@ -446,12 +450,12 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
         Ok(_) => {}
     }
     let probe = Socket::new(Domain::UNIX, Type::STREAM, None).map_err(listen)?;
-    // One that listens and does not accept would keep a blocking connect(2) waiting.
+    // A socket that listens and does not accept would block connect(2).
     probe.set_nonblocking(true).map_err(listen)?;
     match probe.connect(&SockAddr::unix(path).map_err(listen)?) {
         // connect(2): "A connect() on a stream socket found no one listening on the remote address."
         Err(error) if error.kind() == io::ErrorKind::ConnectionRefused => {
-            log::info!("replacing {}, which nobody listens at", path.display());
+            log::info!("replacing the stale socket {}", path.display());
             std::fs::remove_file(path).map_err(listen)
         }
         Ok(()) => Err(BindError::InUse(path.to_owned())),
@@ -465,7 +469,8 @@ fn remove_stale(path: &Path) -> Result<(), BindError> {
 fn listen_at(path: &Path) -> io::Result<(StdUnixListener, SocketFile)> {
     let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
     socket.set_nonblocking(true)?;
-    // On Linux the file gets the mode of the socket that is bound to it, less the umask: at no time may others connect.
+    // On Linux the file gets the mode of the socket that is bound to it, less the umask: so no other user can ever
+    // connect.
     fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
     socket.bind(&SockAddr::unix(path)?)?;
     let file = SocketFile { path: path.to_owned(), id: file_id(path)? };
@@ -482,9 +487,9 @@ fn file_id(path: &Path) -> io::Result<(u64, u64)> {
 mod tests {
     use super::*;
 
-    /// Whoever may read a directory can lock it.
+    /// Every user who can read a directory can lock it.
     #[test]
-    fn a_lock_on_the_directory_keeps_nobody_from_listening() {
+    fn a_lock_on_the_directory_does_not_prevent_listening() {
         let directory = tempfile::tempdir().unwrap();
         let held = File::open(directory.path()).unwrap();
         held.lock().unwrap();
@@ -492,9 +497,9 @@ mod tests {
         let socket = AdminSocket::bind(&path, Duration::ZERO).unwrap();
         let entries = std::fs::read_dir(directory.path()).unwrap().flatten();
         let names: Vec<_> = entries.map(|entry| entry.file_name()).collect();
-        assert_eq!(names, ["admin.sock"], "its own lock is gone");
+        assert_eq!(names, ["admin.sock"], "the lock file was removed");
         drop(socket);
-        // Two who begin at once: the second waits for the first, and no longer than it may.
+        // Two that start at once: the second waits for the first, for at most its time limit.
         let _first = lock(&path, Duration::ZERO).unwrap();
         assert!(lock(&path, LOCK_RETRY).is_err());
     }

@@ -1,6 +1,6 @@
-//! In which of two formats a scraper wants the metrics, by its header Accept; RFC 9110, 12.5.1.
+//! Negotiates the format of the metrics by the header Accept; RFC 9110, 12.5.1.
 //!
-//! The older text is read by everything, so it is what a request gets that does not ask for OpenMetrics by name.
+//! All scrapers can read the classic format, so it is used unless OpenMetrics is requested.
 
 /// A format of the metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -11,7 +11,7 @@ pub(super) enum Format {
     OpenMetrics,
 }
 
-/// A media type that can be had, and the versions of it that a request may name.
+/// An available media type, and the versions that a request may name.
 struct Offer {
     kind: &'static str,
     subtype: &'static str,
@@ -22,7 +22,7 @@ const CLASSIC: Offer = Offer { kind: "text", subtype: "plain", versions: &["0.0.
 const OPENMETRICS: Offer =
     Offer { kind: "application", subtype: "openmetrics-text", versions: &["1.0.0", "0.0.1"] };
 
-/// How exactly a media range names an offer.
+/// How specifically a media range matches an offer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Exactness {
     Anything,
@@ -31,7 +31,7 @@ enum Exactness {
 }
 
 impl Format {
-    /// The format for a request with these values of Accept, none included.
+    /// The format for a request with these values of Accept, if any.
     pub(super) fn wanted<'a>(accept: &(impl Iterator<Item = &'a str> + Clone)) -> Self {
         let ranges = || accept.clone().flat_map(|value| value.split(','));
         let classic = quality(&CLASSIC, ranges()).map_or(0, |(_, quality)| quality);
@@ -46,13 +46,14 @@ impl Format {
     }
 }
 
-/// How much an offer is wanted, in thousandths: by the best of the ranges that name it most exactly.
+/// The weight of an offer in thousandths: the highest of the most specific matching ranges.
 fn quality<'a>(offer: &Offer, ranges: impl Iterator<Item = &'a str>) -> Option<(Exactness, u32)> {
     ranges.filter_map(|range| offer.matched_by(range)).max()
 }
 
 impl Offer {
-    /// How a range of Accept names this offer, and how much it wants it. `None`: it does not name it, or is none.
+    /// How specifically this range of Accept matches the offer, and its weight. `None` if it does not match or is
+    /// malformed.
     fn matched_by(&self, range: &str) -> Option<(Exactness, u32)> {
         let mut parts = range.split(';').map(str::trim);
         let (kind, subtype) = parts.next()?.split_once('/')?;
@@ -81,7 +82,7 @@ impl Offer {
     }
 }
 
-/// A weight from 0 to 1 with at most three digits; RFC 9110, 12.4.2.
+/// Parses a weight from 0 to 1 with at most three digits; RFC 9110, 12.4.2.
 fn thousandths(weight: &str) -> Option<u32> {
     let weight: f64 = weight.parse().ok()?;
     (0.0..=1.0).contains(&weight).then_some((weight * 1_000.0).round() as u32)
@@ -92,7 +93,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn openmetrics_is_for_who_asks_for_it_at_least_as_much() {
+    fn openmetrics_is_sent_if_it_is_preferred_or_equal() {
         let prometheus = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                           text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
         let prometheus_with_protobuf = "application/vnd.google.protobuf;proto=io.prometheus.client.MetricFamily;encoding=delimited;q=0.7,\

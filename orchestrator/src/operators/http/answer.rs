@@ -1,8 +1,8 @@
-//! Answers, as bytes.
+//! HTTP responses.
 
 use std::io::Write as _;
 
-/// The statuses that are ever given, RFC 9110 and 6585.
+/// The statuses of all responses; RFC 9110 and 6585.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Status {
     Ok,
@@ -53,54 +53,52 @@ impl Status {
         }
     }
 
-    /// What somebody reads who looks at the answer.
+    /// The body of an error response, for people.
     const fn words(self) -> &'static str {
         match self {
             Self::Ok => "ok\n",
-            Self::BadRequest => "this is no HTTP request\n",
+            Self::BadRequest => "this is not an HTTP request\n",
             Self::Forbidden => {
                 "Host must name loopback, such as 127.0.0.1 or localhost, as that is where Muster listens; \
                  a proxy has to send it so\n"
             }
-            Self::NotFound => {
-                "there is nothing here; there are /, /metrics, /healthz, /readyz and /status.json\n"
-            }
+            Self::NotFound => "not found; try /, /metrics, /healthz, /readyz and /status.json\n",
             Self::MethodNotAllowed => "only GET and HEAD\n",
-            Self::RequestTimeout => "the request did not come in time\n",
+            Self::RequestTimeout => "the request did not arrive in time\n",
             Self::HeaderTooLarge => "the request is too long\n",
             Self::Unavailable => "the daemon did not answer within a second\n",
         }
     }
 }
 
-/// An answer.
+/// A response.
 #[derive(Debug)]
 pub(super) struct Answer {
     pub(super) status: Status,
     content_type: &'static str,
-    /// Whether another Accept would have brought another answer.
+    /// Whether the response depends on Accept.
     is_negotiated: bool,
     body: Vec<u8>,
 }
 
 pub(super) const TEXT: &str = "text/plain; charset=utf-8";
 
-/// Nothing but what comes from here, and no frame around it.
+/// Only this server's own resources, and no frames.
 const CONTENT_POLICY: &str = "default-src 'none'; style-src 'self'; script-src 'self'; connect-src 'self'; \
                               img-src data:; base-uri 'none'; form-action 'none'; frame-ancestors 'none'";
 
 impl Answer {
-    /// Something that there is.
+    /// A successful response.
     pub(super) fn of(content_type: &'static str, body: impl Into<Vec<u8>>) -> Self {
         Self { status: Status::Ok, content_type, is_negotiated: false, body: body.into() }
     }
 
-    /// The same, as one of several forms that there are.
+    /// The same, as one of several available formats.
     pub(super) fn negotiated(self) -> Self {
         Self { is_negotiated: true, ..self }
     }
 
-    /// A word about why there is nothing else.
+    /// A response with a short text only.
     pub(super) fn plain(status: Status) -> Self {
         Self::with_words(status, status.words())
     }
@@ -109,7 +107,7 @@ impl Answer {
         Self { status, content_type: TEXT, is_negotiated: false, body: words.into() }
     }
 
-    /// The whole of it, or its head only.
+    /// The whole response, or its head only.
     pub(super) fn into_bytes(self, is_head: bool) -> Vec<u8> {
         let Self { status, content_type, is_negotiated, body } = self;
         let mut bytes = Vec::with_capacity(body.len() + 512);
@@ -118,7 +116,7 @@ impl Answer {
             _ => "",
         };
         let vary = if is_negotiated { "Vary: Accept\r\n" } else { "" };
-        // A vector takes whatever is written to it.
+        // Writing to a vector does not fail.
         let _ = write!(
             bytes,
             "HTTP/1.1 {} {}\r\nContent-Type: {content_type}\r\nContent-Length: {}\r\nConnection: close\r\n\

@@ -1,4 +1,4 @@
-//! One connection: a request comes in, an answer goes out, and the connection ends.
+//! One connection: a request is received, a response is sent, and the connection ends.
 
 use std::io::{self, Read as _, Write as _};
 use std::net::Shutdown;
@@ -9,14 +9,14 @@ use mio::net::TcpStream;
 use super::answer::{Answer, Status};
 use super::request::{self, REQUEST_MAX, Request};
 
-/// How long a request may take to come in.
+/// The time limit for receiving a request.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long an answer may take to go out, and the other side to close.
+/// The time limit for sending a response and for the other side to close.
 const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is read and thrown away after the request: a close with unread input would make the kernel send a reset, and the
-/// answer could be lost.
+/// The largest amount that is read and discarded after the request: closing with unread input would reset the
+/// connection, and the response could be lost.
 const DRAIN_BYTES_MAX: usize = 256 * 1024;
 
 /// A connection.
@@ -27,24 +27,24 @@ pub(super) struct Conversation {
 }
 
 enum Phase {
-    /// The request is coming in.
+    /// The request is being received.
     Asking { heard: Vec<u8> },
-    /// The loop was asked.
+    /// The loop has been asked for its figures.
     Waiting { request: Request },
-    /// The answer goes out.
+    /// The response is being sent.
     Answering { answer: Vec<u8>, sent: usize, drained: usize },
 }
 
-/// What is to be done about a connection now.
+/// The next step for a connection.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Next {
-    /// Wait for more of it.
+    /// Wait for an event.
     Wait,
     /// Answer a request.
     Answer(Request),
-    /// Answer something that cannot be served.
+    /// Refuse a request.
     Refuse(Status),
-    /// Forget it.
+    /// Close the connection.
     Close,
 }
 
@@ -54,11 +54,11 @@ impl Conversation {
         Self { socket, phase, deadline: now + REQUEST_TIMEOUT }
     }
 
-    /// Reads and writes what the socket gives and takes.
+    /// Reads and writes as much as possible.
     pub(super) fn go_on(&mut self, chunk: &mut [u8]) -> Next {
         match &mut self.phase {
             Phase::Asking { heard } => read_request(&mut self.socket, heard, chunk),
-            // Whoever waits may be gone; that shows when the answer goes out.
+            // The client may be gone; that is noticed when the response is sent.
             Phase::Waiting { .. } => Next::Wait,
             Phase::Answering { answer, sent, drained } => {
                 match write_rest(&mut self.socket, answer, sent) {
@@ -70,13 +70,13 @@ impl Conversation {
         }
     }
 
-    /// The request needs an answer of the loop.
+    /// Waits for the figures of the loop.
     pub(super) fn await_figures(&mut self, request: Request, now: Instant) {
         self.phase = Phase::Waiting { request };
         self.deadline = now + ANSWER_TIMEOUT;
     }
 
-    /// What waits for an answer of the loop.
+    /// The request that waits for the figures of the loop.
     pub(super) fn awaited(&self) -> Option<Request> {
         match self.phase {
             Phase::Waiting { request } => Some(request),
@@ -84,12 +84,12 @@ impl Conversation {
         }
     }
 
-    /// Whether the answer goes out already.
+    /// Whether the response is being sent.
     pub(super) fn is_answered(&self) -> bool {
         matches!(self.phase, Phase::Answering { .. })
     }
 
-    /// Gives the answer.
+    /// Starts to send the response.
     pub(super) fn answer(&mut self, answer: Answer, is_head: bool, now: Instant) {
         let answer = answer.into_bytes(is_head);
         self.phase = Phase::Answering { answer, sent: 0, drained: 0 };
@@ -101,7 +101,7 @@ fn read_request(socket: &mut TcpStream, heard: &mut Vec<u8>, chunk: &mut [u8]) -
     loop {
         let room = (REQUEST_MAX - heard.len()).min(chunk.len());
         match socket.read(&mut chunk[..room]) {
-            // With no room left the request is too long, and was refused.
+            // A full buffer means that the request was too long, and was refused.
             Ok(0) => return Next::Close,
             Ok(read) => heard.extend_from_slice(&chunk[..read]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
@@ -116,7 +116,7 @@ fn read_request(socket: &mut TcpStream, heard: &mut Vec<u8>, chunk: &mut [u8]) -
     }
 }
 
-/// Writes what the socket takes. Whether all of it is out; then our side is shut down.
+/// Writes as much as possible. Returns whether everything is sent; then our side is shut down.
 fn write_rest(socket: &mut TcpStream, answer: &[u8], sent: &mut usize) -> io::Result<bool> {
     while *sent < answer.len() {
         match socket.write(&answer[*sent..]) {

@@ -1,9 +1,9 @@
-//! What an operator sees over HTTP: metrics, health, and a page.
+//! The HTTP interface for operators: metrics, health, and a page.
 //!
-//! A thread of its own waits for connections, parses, formats and writes, so that nobody who asks takes time from a
-//! match. What it shows it gets from the loop: it asks by waking the loop, and the loop hands a copy of its numbers
-//! over, ten times a second at most however many ask. Everything is bounded: connections, the size of a request, and the
-//! time from a connection to its end. One request for each connection is all there is.
+//! A separate thread accepts connections, parses, formats and writes, so that requests do not delay matches. It gets
+//! its figures from the loop: it wakes the loop, which passes it a copy of its numbers, at most ten times a second.
+//! Everything is bounded: the connections, the size of a request, and the duration of a connection. Each connection has
+//! one request.
 
 mod accept;
 mod answer;
@@ -24,15 +24,15 @@ use mio::{Interest, Poll, Waker};
 use self::serve::Desk;
 use crate::operators::metrics::Snapshot;
 
-/// The listening socket, while nobody serves it yet.
+/// The listening socket, before the thread is started.
 pub(crate) struct HttpListener {
     listener: TcpListener,
 }
 
-/// The loop's end: where its answers go.
+/// The loop's end: sends figures to the thread.
 pub(crate) struct Http {
     answers: SyncSender<Snapshot>,
-    /// Wakes the thread that waits for them.
+    /// Wakes the thread.
     waker: Arc<Waker>,
 }
 
@@ -40,7 +40,7 @@ impl HttpListener {
     /// Listens on an address. Port 0 lets the kernel choose.
     ///
     /// # Errors
-    /// When the address cannot be had.
+    /// When the address is unavailable.
     pub(crate) fn bind(address: SocketAddr) -> io::Result<Self> {
         let listener = TcpListener::bind(address)?;
         log::info!("serving HTTP metrics={}", listener.local_addr()?);
@@ -50,12 +50,12 @@ impl HttpListener {
     /// Starts the thread. It lives as long as the daemon; `loop_waker` wakes the loop.
     ///
     /// # Errors
-    /// When a descriptor or a thread cannot be had.
+    /// When there is no descriptor or no thread left.
     pub(crate) fn open(mut self, loop_waker: Arc<Waker>) -> io::Result<Http> {
         let poll = Poll::new()?;
         poll.registry().register(&mut self.listener, serve::LISTENER, Interest::READABLE)?;
         let waker = Arc::new(Waker::new(poll.registry(), serve::ANSWER)?);
-        // One answer may be on its way while the loop gives another.
+        // The channel holds two: the thread may not have taken one answer when the loop sends the next.
         let (answers, given) = sync_channel(2);
         let desk = Desk::new(poll, self.listener, loop_waker, given);
         std::thread::Builder::new().name("muster-http".into()).spawn(move || desk.run())?;
@@ -64,11 +64,11 @@ impl HttpListener {
 }
 
 impl Http {
-    /// Hands figures over. Never waits: an answer that nobody has taken yet is as good.
+    /// Sends figures to the thread. Never waits: if the channel is full, the figures in it are recent enough.
     pub(crate) fn tell(&self, snapshot: Snapshot) {
         let _ = self.answers.try_send(snapshot);
         if let Err(error) = self.waker.wake() {
-            log::error!("cannot wake the thread that speaks HTTP: {error}");
+            log::error!("cannot wake the HTTP thread: {error}");
         }
     }
 }

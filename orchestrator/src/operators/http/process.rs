@@ -1,4 +1,4 @@
-//! What only the process itself can tell.
+//! The daemon's own process: start time, memory, processor time.
 
 use nix::sys::resource::{UsageWho, getrusage};
 use nix::sys::time::TimeVal;
@@ -8,10 +8,10 @@ use crate::operators::metrics::openmetrics::Process;
 const KIB: u64 = 1024;
 const MICROS: f64 = 1e6;
 
-/// proc_pid_stat(5) counts in these; sysconf(_SC_CLK_TCK) is 100 on every machine that Muster runs on.
+/// The unit of proc_pid_stat(5); sysconf(_SC_CLK_TCK) is 100 on every machine that Muster supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// When the process started, since the epoch. An upgrade in place starts no process.
+/// The start time of the process since the epoch. An upgrade in place does not change it.
 pub(super) fn started_seconds() -> Option<f64> {
     let stat = std::fs::read_to_string("/proc/self/stat").ok()?;
     let boot = std::fs::read_to_string("/proc/stat").ok()?;
@@ -19,13 +19,13 @@ pub(super) fn started_seconds() -> Option<f64> {
     Some(boot.trim().parse::<f64>().ok()? + start_ticks(&stat)? / TICKS_PER_SECOND)
 }
 
-/// proc_pid_stat(5): the 22nd field, the second one being a name in brackets that may hold anything.
+/// The 22nd field of proc_pid_stat(5); the second one is a name in parentheses that can contain anything.
 fn start_ticks(stat: &str) -> Option<f64> {
     let (_, after_name) = stat.rsplit_once(") ")?;
     after_name.split(' ').nth(19)?.parse().ok()
 }
 
-/// How the process is. What the kernel does not tell is zero.
+/// The figures of the process. Unknown ones are zero.
 pub(super) fn read(started_seconds: f64) -> Process {
     let seconds = |time: TimeVal| time.tv_sec() as f64 + time.tv_usec() as f64 / MICROS;
     let cpu = getrusage(UsageWho::RUSAGE_SELF);

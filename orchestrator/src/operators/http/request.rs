@@ -1,4 +1,4 @@
-//! What somebody wants, read from the bytes of a request.
+//! HTTP requests.
 
 use std::net::IpAddr;
 
@@ -8,22 +8,22 @@ use super::answer::Status;
 /// The longest request, in bytes, its headers included.
 pub(super) const REQUEST_MAX: usize = 8 * 1024;
 
-/// The most headers of a request.
+/// The largest number of headers.
 const HEADERS_MAX: usize = 64;
 
-/// A request for something that there is.
+/// A valid request.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Request {
     pub(super) path: Path,
-    /// Whether only the head of the answer is wanted.
+    /// Whether it is a HEAD request.
     pub(super) is_head: bool,
-    /// How metrics are wanted.
+    /// The requested format of metrics.
     pub(super) format: Format,
-    /// Whether it names this machine by a name that no other can have, or names none.
+    /// Whether `Host` names loopback or is missing.
     pub(super) is_for_loopback: bool,
 }
 
-/// What there is.
+/// The paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Path {
     Metrics,
@@ -50,7 +50,7 @@ impl Path {
         })
     }
 
-    /// Whether the loop has to be asked.
+    /// Whether the loop's figures are needed.
     pub(super) fn needs_figures(self) -> bool {
         match self {
             Self::Metrics | Self::Healthz | Self::Readyz | Self::Status => true,
@@ -59,10 +59,10 @@ impl Path {
     }
 }
 
-/// Reads a request. `None`: it is not whole yet.
+/// Parses a request. `None` if it is incomplete.
 ///
 /// # Errors
-/// The status that says why it cannot be served, RFC 9110 and 9112.
+/// The status for a request that cannot be served; RFC 9110 and 9112.
 pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
     let mut headers = [httparse::EMPTY_HEADER; HEADERS_MAX];
     let mut request = httparse::Request::new(&mut headers);
@@ -100,8 +100,8 @@ pub(super) fn parse(bytes: &[u8]) -> Result<Option<Request>, Status> {
     Ok(Some(Request { path, is_head, format, is_for_loopback }))
 }
 
-/// Whether the value of Host is an address or a name of loopback, with or without a port; RFC 6761, 6.3. An empty one
-/// names nobody.
+/// Whether the value of Host is an address or a name of loopback, with or without a port; RFC 6761, 6.3. An empty value
+/// is not.
 fn is_loopback_name(host: &str) -> bool {
     let host = host.trim();
     let without_port = match host.strip_prefix('[') {
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_served_says_why() {
+    fn requests_that_cannot_be_served_get_a_status() {
         let status = |bytes: &[u8]| parse(bytes).unwrap_err();
         assert_eq!(status(b"GET /metrics HTTP/1.1\r\n\r\n"), Status::BadRequest);
         assert_eq!(status(b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n"), Status::BadRequest);
@@ -175,7 +175,7 @@ mod tests {
     }
 
     #[test]
-    fn any_bytes_are_a_request_or_not() {
+    fn arbitrary_bytes_do_not_panic() {
         let seeds: [&[u8]; 3] = [
             b"GET /metrics HTTP/1.1\r\nHost: x\r\nAccept: */*\r\n\r\n",
             b"HEAD / HTTP/1.0\r\n\r\n",

@@ -1,4 +1,4 @@
-//! The thread that speaks HTTP.
+//! The HTTP thread.
 
 use std::io;
 use std::sync::Arc;
@@ -21,19 +21,19 @@ pub(super) const ANSWER: Token = Token(1);
 /// The token of the first connection.
 const CONVERSATIONS: usize = 2;
 
-/// Connections at a time. The next one gets the place of the oldest that was not answered yet, or else of the oldest.
+/// The largest number of connections. The next one replaces the oldest that was not answered yet, or else the oldest.
 const CONVERSATIONS_MAX: usize = 16;
 
-/// How long the loop may take to answer before it is taken for stuck.
+/// How long the loop may take to answer before it counts as stuck.
 const LOOP_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// Figures so young are told again, that the loop is not asked more often than this.
+/// The age up to which figures are reused, which limits how often the loop is asked.
 const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(100);
 
-/// When to look again after the kernel had no room for a connection.
+/// When to retry after the kernel had no room for a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
 
-/// What is read at a time.
+/// The size of a read.
 const READ_CHUNK: usize = 4096;
 
 const HTML: &str = "text/html; charset=utf-8";
@@ -41,24 +41,24 @@ const CSS: &str = "text/css; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";
 const JSON: &str = "application/json";
 
-/// Everything that the thread has.
+/// The state of the thread.
 pub(super) struct Desk {
     poll: Poll,
     listener: TcpListener,
-    /// Whether nobody but this machine's programs can have meant it; others are lured here by a name of their own.
+    /// Whether it listens on loopback, where `Host` must name loopback.
     is_on_loopback: bool,
-    /// Nobody could be let in: when to try again.
+    /// When to retry after a failed accept.
     accept_at: Option<Instant>,
-    /// Asks the loop.
+    /// Wakes the loop.
     loop_waker: Arc<Waker>,
     given: Receiver<Snapshot>,
     latest: Option<(Instant, Arc<Snapshot>)>,
-    /// When the loop was asked, until it has answered or was taken for stuck.
+    /// When the loop was asked, until it has answered or counts as stuck.
     asked_at: Option<Instant>,
-    /// With the number of their arrival.
+    /// With the sequence number of each connection.
     conversations: [Option<(u64, Conversation)>; CONVERSATIONS_MAX],
     arrivals: u64,
-    /// In the order of [`Status::ALL`].
+    /// Counts, in the order of [`Status::ALL`].
     responses: [u64; Status::ALL.len()],
     started_seconds: f64,
     chunk: Box<[u8]>,
@@ -89,14 +89,14 @@ impl Desk {
         }
     }
 
-    /// Serves for as long as the process lives.
+    /// Runs as long as the process.
     pub(super) fn run(mut self) {
         let mut events = Events::with_capacity(CONVERSATIONS_MAX);
         loop {
             match self.poll.poll(&mut events, self.time_to_wait()) {
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
                 Err(error) => {
-                    return log::error!("HTTP is served no more: cannot wait for events: {error}");
+                    return log::error!("HTTP has stopped: cannot wait for events: {error}");
                 }
                 Ok(()) => {}
             }
@@ -104,7 +104,8 @@ impl Desk {
                 match event.token() {
                     LISTENER => self.accept(),
                     ANSWER => self.take_figures(),
-                    // An event of who had the place before: looking at who is there now harms nobody.
+                    // The event may be about an earlier connection with this number: checking the current one is
+                    // harmless.
                     token => self.go_on(token.0 - CONVERSATIONS),
                 }
             }
@@ -125,7 +126,7 @@ impl Desk {
             self.accept();
         }
         if self.asked_at.is_some_and(|at| at + LOOP_TIMEOUT <= now) {
-            // Its answer is still welcome when it comes.
+            // Its answer is still used when it arrives.
             self.asked_at = None;
             self.answer_waiting(None);
         }
@@ -149,10 +150,10 @@ impl Desk {
             match self.listener.accept() {
                 Ok((socket, _)) => self.admit(socket),
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
-                // accept(2): the connection was gone, or something like it; go on.
+                // accept(2): the connection has ended, or a similar error; retry.
                 Err(error) if is_passing(&error) => {}
                 Err(error) => {
-                    log::warn!("cannot accept a connection for HTTP: {error}; trying again");
+                    log::warn!("cannot accept an HTTP connection: {error}; retrying");
                     self.accept_at = Some(Instant::now() + ACCEPT_AGAIN);
                     return;
                 }
@@ -168,10 +169,10 @@ impl Desk {
         let Some(place) = (0..CONVERSATIONS_MAX).min_by_key(worth) else { return };
         let interest = Interest::READABLE | Interest::WRITABLE;
         let token = Token(CONVERSATIONS + place);
-        // Closed first, as what is dropped later would take the new one's place in the poll along.
+        // Closed first: dropping it later would also deregister the new one.
         self.conversations[place] = None;
         if let Err(error) = self.poll.registry().register(&mut socket, token, interest) {
-            return log::error!("cannot watch a connection for HTTP: {error}");
+            return log::error!("cannot poll an HTTP connection: {error}");
         }
         self.arrivals += 1;
         let conversation = Conversation::new(socket, Instant::now());
@@ -224,12 +225,12 @@ impl Desk {
         if self.asked_at.is_none() {
             self.asked_at = Some(now);
             if let Err(error) = self.loop_waker.wake() {
-                log::error!("cannot wake the loop for its figures: {error}");
+                log::error!("cannot wake the loop: {error}");
             }
         }
     }
 
-    /// The loop has answered.
+    /// Takes the loop's figures.
     fn take_figures(&mut self) {
         let Some(snapshot) = self.given.try_iter().last().map(Arc::new) else { return };
         self.latest = Some((Instant::now(), Arc::clone(&snapshot)));
@@ -237,7 +238,7 @@ impl Desk {
         self.answer_waiting(Some(&snapshot));
     }
 
-    /// Answers all who wait for figures. `None`: the loop is stuck.
+    /// Answers all requests that wait for figures. `None` if the loop is stuck.
     fn answer_waiting(&mut self, snapshot: Option<&Arc<Snapshot>>) {
         for place in 0..CONVERSATIONS_MAX {
             let waiting = self.conversations[place].as_ref();
@@ -276,7 +277,7 @@ impl Desk {
     }
 }
 
-/// Metrics as they are wanted.
+/// The metrics in the requested format.
 fn in_format(format: Format, openmetrics: String) -> Answer {
     match format {
         Format::OpenMetrics => Answer::of(openmetrics::CONTENT_TYPE, openmetrics),
@@ -284,7 +285,7 @@ fn in_format(format: Format, openmetrics: String) -> Answer {
     }
 }
 
-/// What is the same for all.
+/// The static pages.
 fn page(path: Path) -> Answer {
     match path {
         Path::Style => Answer::of(CSS, include_bytes!("page/page.css")),

@@ -1,4 +1,4 @@
-//! `/status.json`: what the page shows.
+//! `/status.json`: the data of the page.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde::Serialize;
 use crate::operators::metrics::openmetrics::Process;
 use crate::operators::metrics::{ModeNow, Snapshot};
 
-/// The whole of it.
+/// The whole document.
 #[derive(Serialize)]
 struct View<'a> {
     version: &'static str,
@@ -25,11 +25,11 @@ struct View<'a> {
     queues: Vec<Queue<'a>>,
     ports: Ports,
     games_total: usize,
-    /// The newest first; no more than a screen can show.
+    /// The newest first, limited to what a screen can show.
     games: Vec<Game<'a>>,
 }
 
-/// Since the start.
+/// Counts since the start.
 #[derive(Serialize)]
 struct Matches {
     formed: u64,
@@ -49,14 +49,14 @@ struct Queue<'a> {
     warm: usize,
     running: usize,
     failing: bool,
-    /// What those who wait are waiting for, in a few words.
+    /// The reason why players wait.
     why: &'static str,
 }
 
 #[derive(Serialize)]
 struct Ports {
     first: u16,
-    /// One letter for each port, from the first on: `f`ree, `l`eased, `q`uarantined, `b`usy.
+    /// One letter for each port, in order: `f`ree, `l`eased, `q`uarantined, `b`usy.
     places: String,
     free: usize,
     leased: usize,
@@ -74,9 +74,9 @@ struct Game<'a> {
     age_ms: u64,
 }
 
-/// As JSON.
+/// Serializes it.
 pub(super) fn write(snapshot: &Snapshot, process: Process) -> String {
-    // Serializing fails only for maps with keys that are not strings, which no view holds.
+    // Serializing fails only for maps with keys that are not strings, which no view contains.
     serde_json::to_string(&view(snapshot, process)).unwrap_or_default()
 }
 
@@ -139,7 +139,7 @@ fn queue(mode: &ModeNow, ports_free: usize) -> Queue<'_> {
 
 fn why(mode: &ModeNow, ports_free: usize) -> &'static str {
     if mode.is_failing {
-        "its games keep failing; the log says how"
+        "its games keep failing; see the log"
     } else if mode.matches_waiting > 0 && ports_free == 0 {
         "no port is free"
     } else if mode.waiting == 0 {
@@ -147,7 +147,7 @@ fn why(mode: &ModeNow, ports_free: usize) -> &'static str {
     } else if mode.waiting < mode.players {
         "more players are needed"
     } else {
-        "a match is being made ready"
+        "a match is being started"
     }
 }
 
