@@ -22,12 +22,11 @@
 
 #![forbid(unsafe_code)]
 
-pub mod arena;
 mod clock;
 mod control;
-pub mod echo;
 mod error;
 mod game;
+mod games;
 mod inherit;
 mod netcode;
 mod plain;
@@ -38,11 +37,11 @@ mod session;
 mod signals;
 mod socket;
 mod template;
-pub mod tictactoe;
 mod transport;
 
 pub use error::RunError;
 pub use game::{Game, Outbox, Tick};
+pub use games::{arena, echo, tictactoe};
 pub use run::{Options, run};
 pub use session::{BadStart, Match, Session};
 pub use template::{template, variable};

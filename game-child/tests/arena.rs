@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use client::GameSocket;
 use client::arena::{Event, Player, Seeker};
-use protocol::arena::{FromArena, Snapshot, Standing};
+use game_child::arena::{FromArena, Snapshot, Standing};
 use protocol::{FromGame, Seat, Secret, ToGame};
 use serde_json::{Map, Value};
 use support::{Fake, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};

@@ -11,8 +11,8 @@ use std::time::Duration;
 use client::Machine;
 use client::arena::{Event, Player, Seeker};
 use game_child::arena::{Arena, Rate, Rules};
+use game_child::arena::{Direction, PLAYERS_MAX, Snapshot};
 use game_child::{Match, Session};
-use protocol::arena::{Direction, PLAYERS_MAX, Snapshot};
 use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
 

@@ -12,8 +12,8 @@ use std::time::Duration;
 use client::tictactoe::{Event, Player, Random, Strategy};
 use client::{Closed, Machine};
 use game_child::tictactoe::TicTacToe;
+use game_child::tictactoe::{Board, Cell, Mark, Standing, State};
 use game_child::{Match, Session};
-use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
 use protocol::{FromGame, Seat};
 use serde_json::{Map, Value};
 

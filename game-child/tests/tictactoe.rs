@@ -8,7 +8,7 @@ use std::time::Instant;
 
 use client::GameSocket;
 use client::tictactoe::{Bot, Event, FirstFree, Perfect, Player, Random, Strategy};
-use protocol::tictactoe::{Mark, Standing, State};
+use game_child::tictactoe::{Mark, Standing, State};
 use protocol::{FromGame, Seat, Secret, ToGame};
 use support::{Fake, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram};
 

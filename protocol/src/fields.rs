@@ -1,4 +1,4 @@
-//! The grammar of client lines in both directions: a verb, then `key=value` fields.
+//! The grammar that client lines and the reference games' datagrams share: a verb, then `key=value` fields.
 
 use std::borrow::Cow;
 
@@ -11,14 +11,19 @@ use crate::limits::QUOTE_MAX;
 const ESCAPED: &AsciiSet = &CONTROLS.add(b' ').add(b'%');
 
 /// A line, split into its verb and the text after it.
-pub(crate) struct Line<'a> {
-    pub(crate) verb: &'a str,
-    pub(crate) rest: &'a str,
+pub struct Line<'a> {
+    /// The first word.
+    pub verb: &'a str,
+    /// The text after the verb.
+    pub rest: &'a str,
 }
 
 impl<'a> Line<'a> {
     /// Splits a line without its line end.
-    pub(crate) fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
+    ///
+    /// # Errors
+    /// When the line is not UTF-8 or has a control character.
+    pub fn parse(bytes: &'a [u8]) -> Result<Self, LineError> {
         let text = std::str::from_utf8(bytes).map_err(|_| LineError::NotUtf8)?;
         if text.chars().any(char::is_control) {
             return Err(LineError::ControlCharacter);
@@ -35,9 +40,7 @@ impl<'a> Line<'a> {
     }
 
     /// The fields after the verb, decoded, in order.
-    pub(crate) fn fields(
-        &self,
-    ) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), LineError>> {
+    pub fn fields(&self) -> impl Iterator<Item = Result<(&'a str, Cow<'a, str>), LineError>> {
         self.rest.split(' ').filter(|word| !word.is_empty()).map(field)
     }
 }
@@ -71,7 +74,7 @@ pub(crate) fn quote(word: &str) -> String {
 }
 
 /// The encoding of a value in a line.
-pub(crate) fn encode(value: &str) -> impl std::fmt::Display + '_ {
+pub fn encode(value: &str) -> impl std::fmt::Display + '_ {
     utf8_percent_encode(value, ESCAPED)
 }
 

@@ -2,7 +2,8 @@
 //!
 //! Three of them are contracts with other programs: the lines between players and Muster over TCP ([`Request`],
 //! [`Reply`]), the JSON lines on a game's control channel ([`ToGame`], [`FromGame`]), and the datagrams with which a
-//! player joins a game ([`datagram`]). The messages of the reference games are here, too ([`tictactoe`], [`arena`]).
+//! player joins a game ([`datagram`]). The messages after that belong to each game: those of the reference games are
+//! in `game-child`.
 //!
 //! Everything is pure: bytes become values, and values become bytes. There are no sockets and no clocks, and all
 //! allocations are bounded by the length of the input. [`LineBuffer`] splits a stream into lines.
@@ -12,11 +13,10 @@
 #![forbid(unsafe_code)]
 
 pub mod admin;
-pub mod arena;
 pub mod control;
 pub mod datagram;
 mod error;
-mod fields;
+pub mod fields;
 pub mod limits;
 mod lines;
 pub mod netcode;
@@ -25,7 +25,6 @@ mod reply;
 mod request;
 mod secret;
 pub mod template;
-pub mod tictactoe;
 mod visible;
 
 pub use control::{FromGame, Seat, ToGame};

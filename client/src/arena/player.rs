@@ -1,9 +1,9 @@
-//! The player's side of the words in [`protocol::arena`].
+//! The player's side of the words in [`game_child::arena`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::arena::{Direction, FromArena, HISTORY, Input, MOVES_MAX, Setup, Snapshot, Update};
+use game_child::arena::{Direction, FromArena, HISTORY, Input, MOVES_MAX, Setup, Snapshot, Update};
 
 use crate::{Assignment, Closed, Heard, Link, Machine};
 
@@ -231,7 +231,7 @@ impl Machine for Player {
 
 #[cfg(test)]
 mod tests {
-    use protocol::arena::Standing;
+    use game_child::arena::Standing;
 
     use super::*;
 

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use protocol::arena::{Cell, Direction, HEIGHT, Snapshot, UNIT, WIDTH};
+use game_child::arena::{Cell, Direction, HEIGHT, Snapshot, UNIT, WIDTH};
 
 /// How many snapshots pass between two decisions: a bot needs a moment, too.
 const DECISION_EVERY: u32 = 3;
@@ -102,7 +102,7 @@ fn neighbours(cell: Cell) -> impl Iterator<Item = Cell> {
 
 #[cfg(test)]
 mod tests {
-    use protocol::arena::{COINS, PLAYERS_MAX, Point, Runner, Standing, free_cells};
+    use game_child::arena::{COINS, PLAYERS_MAX, Point, Runner, Standing, free_cells};
 
     use super::*;
 

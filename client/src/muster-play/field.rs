@@ -6,8 +6,8 @@ use std::time::{Duration, Instant};
 
 use client::arena::{Event, Player, Seeker};
 use client::{Assignment, ClientError, GameSocket};
+use game_child::arena::{Direction, HEIGHT, Runner, Setup, Snapshot, Standing, WIDTH, is_wall};
 use protocol::Visible;
-use protocol::arena::{Direction, HEIGHT, Runner, Setup, Snapshot, Standing, WIDTH, is_wall};
 
 use crate::PlayError;
 use crate::args::Args;
@@ -273,7 +273,7 @@ fn outcome(setup: &Setup, end: &Snapshot, is_bot: bool) -> String {
 
 #[cfg(test)]
 mod tests {
-    use protocol::arena::{COINS, Cell, PLAYERS_MAX};
+    use game_child::arena::{COINS, Cell, PLAYERS_MAX};
 
     use super::*;
 

@@ -5,8 +5,8 @@ use std::os::fd::AsFd;
 
 use client::tictactoe::{Bot, Event, Player, Strategy};
 use client::{Assignment, ClientError, GameSocket};
+use game_child::tictactoe::{Board, Cell, Mark, Standing, State};
 use protocol::Visible;
-use protocol::tictactoe::{Board, Cell, Mark, Standing, State};
 
 use crate::PlayError;
 use crate::args::Args;

@@ -1,9 +1,9 @@
-//! The player's side of the words in [`protocol::tictactoe`].
+//! The player's side of the words in [`game_child::tictactoe`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
+use game_child::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
 
 use crate::{Assignment, Closed, Heard, Link, Machine};
 

@@ -1,6 +1,6 @@
 //! What to play.
 
-use protocol::tictactoe::{Board, Cell};
+use game_child::tictactoe::{Board, Cell};
 
 /// Chooses moves.
 pub trait Strategy {
@@ -98,7 +98,7 @@ fn value_of(board: &Board, cell: Cell) -> i32 {
 
 #[cfg(test)]
 mod tests {
-    use protocol::tictactoe::Mark;
+    use game_child::tictactoe::Mark;
 
     use super::*;
 

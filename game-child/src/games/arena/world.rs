@@ -1,8 +1,6 @@
 //! The rules: who goes where, and who gets the coins. Integers only, so that it is the same on every machine.
 
-use protocol::arena::{
-    COINS, Cell, Direction, PLAYERS_MAX, Point, Runner, Snapshot, Standing, free_cells,
-};
+use super::{COINS, Cell, Direction, PLAYERS_MAX, Point, Runner, Snapshot, Standing, free_cells};
 
 /// How far a player gets in a second, along the map's sides and at a slant, in units: eight cells.
 const STRAIGHT_PER_SECOND: u16 = 2040;
@@ -184,7 +182,7 @@ pub(super) fn seed_of(text: &str) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use protocol::arena::{UNIT, Update};
+    use super::super::{UNIT, Update};
 
     use super::*;
 

@@ -4,7 +4,7 @@ use std::fmt;
 
 use super::map::{Cell, Point};
 use super::{COINS, PLAYERS_MAX};
-use crate::fields::Line;
+use protocol::fields::Line;
 
 /// What the world looks like after a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -10,11 +10,15 @@
 //!
 //! The rules are in `game-child`, the player's machine is in `client`.
 
+mod histogram;
 mod map;
+mod server;
 mod snapshot;
 mod words;
+mod world;
 
 pub use map::{Cell, Direction, HEIGHT, Point, UNIT, WIDTH, free_cells, is_wall};
+pub use server::{Arena, DURATION_MAX, END_MAX, Rate, Rules};
 pub use snapshot::{Runner, Snapshot, Standing, Update};
 pub use words::{FromArena, Input, NAME_SHOWN_MAX, Setup};
 

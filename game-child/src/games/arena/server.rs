@@ -1,4 +1,4 @@
-//! Arena: the server's side of the words in [`protocol::arena`].
+//! Arena: the server's side of the words in [the words](super).
 //!
 //! Everything happens at a fixed tick. What players say in between only waits for it: a tick takes one move of
 //! each player, moves the world on, and tells each player what it looks like now, as the difference from the last
@@ -6,19 +6,16 @@
 //! said next. The end of the game is a snapshot like the others: the process stays until everybody is known to
 //! have it, or for [`END_MAX`].
 
-mod histogram;
-mod world;
-
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use protocol::arena::{
+use super::{
     Direction, FromArena, HISTORY, Input, MOVES_MAX, PLAYERS_MAX, Setup, Snapshot, Standing, Update,
 };
 use serde_json::{Map, Value, json};
 
-use self::histogram::Histogram;
-use self::world::{World, seed_of};
+use super::histogram::Histogram;
+use super::world::{World, seed_of};
 use crate::{BadStart, Game, Match, Outbox, Tick};
 
 /// How long the end of a game is told to a player who does not acknowledge it.

@@ -113,7 +113,7 @@ pub enum IllegalMove {
 /// Its text is nine signs, row by row: `X`, `O`, or `.` for a free cell.
 ///
 /// ```
-/// use protocol::tictactoe::{Board, Cell, Mark};
+/// use game_child::tictactoe::{Board, Cell, Mark};
 /// let mut board = Board::default();
 /// board.play("5".parse::<Cell>().unwrap()).unwrap();
 /// assert_eq!(board.to_string(), "....X....");

@@ -4,7 +4,7 @@ use std::fmt;
 use std::str::FromStr;
 
 use super::board::{BadBoard, Board, Cell, Mark};
-use crate::fields::{Line, encode};
+use protocol::fields::{Line, encode};
 
 /// What a player says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -269,8 +269,8 @@ impl fmt::Display for State {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::NAME_MAX;
-    use crate::datagram::{DATAGRAM_MAX, FromPlayer};
+    use protocol::NAME_MAX;
+    use protocol::datagram::{DATAGRAM_MAX, FromPlayer};
 
     fn state(standing: Standing) -> State {
         State {

@@ -8,7 +8,9 @@
 //! The machines that do so are elsewhere: the server's in `game-child`, the player's in `client`.
 
 mod board;
+mod server;
 mod words;
 
 pub use board::{BadBoard, Board, Cell, IllegalMove, Mark};
+pub use server::{END_MAX, TicTacToe};
 pub use words::{FromServer, FromSide, Refusal, Standing, State};

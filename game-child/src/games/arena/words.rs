@@ -5,7 +5,7 @@ use std::fmt;
 use super::map::Direction;
 use super::snapshot::Update;
 use super::{MOVES_MAX, PLAYERS_MAX};
-use crate::fields::{Line, encode};
+use protocol::fields::{Line, encode};
 
 /// The longest name that this game tells, in bytes; longer ones are cut. So all of them fit one datagram, however
 /// they are encoded.
@@ -139,9 +139,9 @@ impl fmt::Display for Setup {
 
 #[cfg(test)]
 mod tests {
+    use super::super::{COINS, Cell, HEIGHT, Runner, Snapshot, Standing, UNIT, WIDTH, free_cells};
     use super::*;
-    use crate::arena::{COINS, Cell, HEIGHT, Runner, Snapshot, Standing, UNIT, WIDTH, free_cells};
-    use crate::datagram::{DATAGRAM_MAX, FromPlayer};
+    use protocol::datagram::{DATAGRAM_MAX, FromPlayer};
 
     /// SplitMix64.
     struct Dice(u64, Vec<Cell>);
@@ -260,7 +260,7 @@ mod tests {
     #[test]
     fn sixteen_players_fit_a_datagram_however_they_are_called() {
         let corner = Cell::new(WIDTH - 2, HEIGHT - 2).unwrap();
-        let at = crate::arena::Point { x: corner.centre().x + UNIT / 4, y: corner.centre().y };
+        let at = super::super::Point { x: corner.centre().x + UNIT / 4, y: corner.centre().y };
         let snapshot = Snapshot {
             number: u32::MAX,
             left: u32::MAX,

@@ -1,4 +1,4 @@
-//! Tic-tac-toe: the server's side of the words in [`protocol::tictactoe`].
+//! Tic-tac-toe: the server's side of the words in [the words](super).
 //!
 //! The server tells each side its whole state, with a number, and again with growing pauses until that side has
 //! acknowledged it. A move answers the state of one number, so that a copy of it, however late, is recognised.
@@ -7,10 +7,8 @@
 
 use std::time::Duration;
 
+use super::{Board, Cell, FromServer, FromSide, IllegalMove, Mark, Refusal, Standing, State};
 use protocol::NAME_MAX;
-use protocol::tictactoe::{
-    Board, Cell, FromServer, FromSide, IllegalMove, Mark, Refusal, Standing, State,
-};
 use serde_json::{Map, Value, json};
 
 use crate::{BadStart, Game, Match, Outbox};
