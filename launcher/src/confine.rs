@@ -1,9 +1,8 @@
-//! The walls around a game: what each layer of its confinement comes to on this machine.
+//! The confinement of games: what each layer amounts to on this machine.
 //!
-//! A layer that the kernel, or the rights that Muster was given, do not provide is left out with one line in the
-//! log; the others hold. What can be prepared once is: namespaces for all games together, lists of system
-//! calls by profile, paths by mode. A game is then confined by a handful of system calls in the
-//! [launch step](crate::launch_step).
+//! A layer that the kernel, or Muster's privileges, do not provide is left out with one line in the log; the others
+//! are applied. What can be prepared once is prepared once: namespaces for all games together, seccomp filters by
+//! profile, paths by program. The [launch step](crate::launch_step) then confines a game with a few system calls.
 
 mod calls;
 mod cgroups;
@@ -22,74 +21,75 @@ use log::warn;
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use nix::unistd::{getegid, geteuid};
 
-use crate::directories::of_mode;
+use crate::directories::program_directory;
 use crate::launch_step::{
-    CHANGE_USER, COVER_TMP, ENTER_CGROUP, ENTER_DIRECTORY, ENTER_NAMESPACE, GIVE_UP_RIGHTS,
-    OwnNamespace, RESTRICT_CALLS, RESTRICT_FILES, ResourceKind, Stumble,
+    CHANGE_USER, COVER_TMP, DROP_CAPABILITIES, ENTER_CGROUP, ENTER_DIRECTORY, ENTER_NAMESPACE,
+    LaunchStepError, OwnNamespace, RESTRICT_CALLS, RESTRICT_FILES, ResourceKind,
 };
+use crate::limits::{TEMPLATE_PROCESSES_MIN, TEMPLATE_SHARES};
 use crate::program::{Limits, Profile, Program, User};
-use crate::trial::{MAKE_DIRECTORY, cure};
+use crate::trial::{MAKE_DIRECTORY, remedy};
 use crate::wire::Setup;
 pub(crate) use calls::Filter;
-use calls::{Besides, Calls, Use};
-pub(crate) use cgroups::Group;
+use calls::{ExtraCalls, Filters, ProgramKind};
 use cgroups::Tree;
+pub(crate) use cgroups::{Group, game_group};
 pub(crate) use namespaces::NAME as NAMESPACES_NAME;
 use namespaces::Namespaces;
 pub(crate) use namespaces::run as make_namespaces;
 pub(crate) use paths::Paths;
 
-/// The lowest user of games, where the configuration does not say another: the first of a range that systemd's list of
-/// users and groups leaves to nobody; the last one is far off.
+/// The lowest user of games, unless the configuration names another: the first of a range that systemd's list of
+/// users and groups leaves unused.
 pub const DEFAULT_FIRST_USER: u32 = 0x7000_0000;
 
-/// Where programs of all kinds put what does not last.
+/// Where programs put temporary files.
 const TMP: &str = "/tmp";
 
-/// Users for templates, of whom there is one a mode, come after those for ports.
+/// The users of ports precede those of templates, one for each program.
 const PORTS: u32 = 1 << 16;
 
-/// Templates, of whom there are fewer.
+/// Users for templates.
 const TEMPLATES: u32 = 1024;
 
-/// Users of games, for ports and for templates.
+/// All users of games, for ports and for templates.
 pub const USERS: u32 = PORTS + TEMPLATES;
 
-/// The first user in a namespace that has only 65,536, as containers have that root did not start. No system's own users
-/// and nobody who logs in is here, and the games on ports up to 35,000 fit in.
-const FEW_FIRST: u32 = 30_000;
-const FEW_PORTS: u32 = 35_000;
+/// The first user in a namespace that has only 65,536, as containers have that root did not start. No system user
+/// and no login user has such a number, and the games on ports up to 35,000 fit.
+const LOW_FIRST_USER: u32 = 30_000;
+const LOW_PORT_MAX: u16 = 35_000;
 
-/// What confinement has to work with on this machine.
+/// What this machine offers for confinement.
 pub(crate) struct Confiner {
-    /// Where Muster may become other users.
+    /// Set if Muster may change users.
     users: Option<Users>,
     may_be_named: bool,
     ports: (u16, u16),
     namespaces: Namespaces,
     tree: Option<Tree>,
     files_hard: u64,
-    may_have_tmp: bool,
+    may_cover_tmp: bool,
     has_landlock: bool,
     has_seccomp: bool,
-    gives_up_rights: bool,
-    /// What a user namespace for each game takes, where games share the user of Muster.
+    may_drop_capabilities: bool,
+    /// Set if each game gets its own user namespace, because games share Muster's user.
     own_namespaces: Option<OwnNamespaces>,
 }
 
-/// What is the same of all user namespaces that are one game's; see [`OwnNamespace`].
+/// What the user namespaces of single games have in common; see [`OwnNamespace`].
 struct OwnNamespaces {
     proc: OwnedFd,
     user: CString,
     group: CString,
 }
 
-/// The users that nobody else is, by what they are for.
+/// The users that only games have.
 #[derive(Debug, Clone, Copy)]
 struct Users {
-    /// The game on port P is this user plus P.
+    /// The game on port P runs as this user plus P.
     first: u32,
-    /// Where those for templates begin.
+    /// The template of program N runs as this user plus N.
     templates: u32,
 }
 
@@ -99,7 +99,7 @@ impl Users {
     }
 }
 
-/// As whom a process runs.
+/// The user and group of a process.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Identity {
     pub(crate) user: u32,
@@ -107,35 +107,35 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// One whom nobody else is, with a group of the same number.
+    /// A user that no other process has, with a group of the same number.
     pub(crate) fn own(user: u32) -> Self {
         Self { user, group: user }
     }
 }
 
-/// A mode's walls, ready to be put up around any number of games.
-pub(crate) struct Walls {
+/// A program's layers, ready to be applied to any number of games.
+pub(crate) struct Layers {
     namespaces: Vec<OwnedFd>,
-    /// A user for each game, or template.
+    /// Whether each game, or template, has its own user.
     has_user: bool,
     named_user: Option<Identity>,
     pub(crate) no_new_privileges: bool,
-    /// Whether each game has a /tmp of its own, which is its working directory by another name.
+    /// Whether each game has its own /tmp, which is its working directory under another name.
     pub(crate) has_tmp: bool,
-    /// Whether a game that stays root gives up root's rights.
-    pub(crate) gives_up_rights: bool,
+    /// Whether a game that stays root drops root's capabilities.
+    pub(crate) drops_capabilities: bool,
     pub(crate) paths: Option<Paths>,
-    calls: Option<Calls>,
+    filters: Option<Filters>,
     has_cgroup: bool,
     pub(crate) limits: Vec<(ResourceKind, u64)>,
-    /// Those that a game has in a user namespace of its own.
+    /// The limits of a game in its own user namespace.
     own_limits: Vec<(ResourceKind, u64)>,
     pub(crate) files_max: u64,
     wanted: Limits,
 }
 
 impl Confiner {
-    /// Finds out what there is, and makes what is made once. The launcher takes as many descriptors as it may.
+    /// Finds out what there is, and prepares what all games share. Raises the launcher's limit of descriptors.
     pub(crate) fn new(setup: &Setup) -> Self {
         let (soft, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap_or((1024, 1024));
         let raised = setrlimit(Resource::RLIMIT_NOFILE, hard, hard);
@@ -147,10 +147,10 @@ impl Confiner {
             mount: wants(|program| program.confinement.mount),
         };
         let tree = wants(|program| program.confinement.cgroup)
-            .then(|| Tree::find(setup.is_another))
+            .then(|| Tree::find(setup.is_replacement))
             .flatten();
         let is_root = geteuid().is_root();
-        let namespaces = Namespaces::make(namespaces, setup);
+        let namespaces = Namespaces::create(namespaces, setup);
         let own_namespaces = namespaces.user.as_ref().and_then(|_| OwnNamespaces::new().ok());
         Self {
             users: is_root.then(|| Users::from(setup.first_user)),
@@ -159,20 +159,22 @@ impl Confiner {
             namespaces,
             tree,
             files_hard,
-            may_have_tmp: true,
+            may_cover_tmp: true,
             has_landlock: true,
             has_seccomp: true,
-            gives_up_rights: true,
+            may_drop_capabilities: true,
             own_namespaces,
         }
     }
 
-    /// Does without the layer that an attempt was part of. Whether there is one.
-    pub(crate) fn leave_out(&mut self, stumble: Stumble, program: &Program) -> bool {
-        let Stumble { attempt, errno } = stumble;
+    /// Leaves out the layer that an attempt belongs to. Returns whether there is one.
+    pub(crate) fn leave_out(&mut self, failed: LaunchStepError, program: &Program) -> bool {
+        let LaunchStepError { attempt, errno } = failed;
         let layer = match attempt {
             MAKE_DIRECTORY | CHANGE_USER => match program.confinement.user {
-                User::Own if self.users.is_some() && errno == libc::EINVAL && self.take_few() => {
+                User::Own
+                    if self.users.is_some() && errno == libc::EINVAL && self.use_low_users() =>
+                {
                     return true;
                 }
                 User::Own if self.users.take().is_some() => "a user for each game",
@@ -181,7 +183,7 @@ impl Confiner {
                 }
                 User::Muster | User::Own | User::Named { .. } => return false,
             },
-            ENTER_NAMESPACE if self.namespaces.are_there() => {
+            ENTER_NAMESPACE if self.namespaces.any() => {
                 self.namespaces = Namespaces::default();
                 "namespaces: games share the host's network and files"
             }
@@ -189,10 +191,10 @@ impl Confiner {
                 (self.namespaces.mount, self.namespaces.proc) = (None, None);
                 "a mount namespace"
             }
-            COVER_TMP if std::mem::take(&mut self.may_have_tmp) => "a /tmp for each game",
+            COVER_TMP if std::mem::take(&mut self.may_cover_tmp) => "a /tmp for each game",
             ENTER_CGROUP if self.tree.take().is_some() => "control groups",
-            GIVE_UP_RIGHTS if std::mem::take(&mut self.gives_up_rights) => {
-                "giving up root's rights, where games stay root"
+            DROP_CAPABILITIES if std::mem::take(&mut self.may_drop_capabilities) => {
+                "dropping root's capabilities, where games stay root"
             }
             RESTRICT_FILES if std::mem::take(&mut self.has_landlock) => {
                 "Landlock, so games reach every file of their user"
@@ -201,28 +203,31 @@ impl Confiner {
             _ => return false,
         };
         let error = std::io::Error::from_raw_os_error(errno);
-        unavailable(layer, format!("cannot {attempt}: {error}; {}", cure(attempt, errno, program)));
+        unavailable(
+            layer,
+            format!("cannot {attempt}: {error}; {}", remedy(attempt, errno, program)),
+        );
         true
     }
 
-    /// Takes fewer users, and lower ones where the configuration named none, if it has not yet and the ring's ports fit.
-    /// Whether it did.
-    fn take_few(&mut self) -> bool {
+    /// Uses fewer users, and lower ones unless the configuration named some, if it has not yet and the port
+    /// ring's ports fit. Returns whether it did.
+    fn use_low_users(&mut self) -> bool {
         let Some(users) = &mut self.users else { return false };
         let (first, last) = self.ports;
         let is_default = users.first >= DEFAULT_FIRST_USER;
-        let fits = u32::from(first) > TEMPLATES && (!is_default || u32::from(last) <= FEW_PORTS);
+        let fits = u32::from(first) > TEMPLATES && (!is_default || last <= LOW_PORT_MAX);
         let takes = fits && users.templates != users.first;
         if takes {
-            let first = if is_default { FEW_FIRST } else { users.first };
-            // Nobody is on the ports below 1024, whose users these would be.
+            let first = if is_default { LOW_FIRST_USER } else { users.first };
+            // No game is on the ports below 1024, whose users these would be.
             *users = Users { first, templates: first };
         }
         takes
     }
 
-    /// Prepares the walls of a mode.
-    pub(crate) fn walls(&self, program: &Program, mode: usize, place: &Path) -> Walls {
+    /// Prepares a program's layers.
+    pub(crate) fn layers(&self, program: &Program, index: usize, root: &Path) -> Layers {
         let wanted = &program.confinement;
         let mut namespaces = Vec::new();
         let entered = [
@@ -234,7 +239,7 @@ impl Confiner {
             let copy = namespace.as_ref().filter(|_| is_wanted).map(OwnedFd::try_clone);
             namespaces.extend(copy.and_then(Result::ok));
         }
-        // The rights to enter the others are had inside the user namespace that they belong to.
+        // The others may be entered from inside the user namespace that they belong to.
         if !namespaces.is_empty()
             && let Some(user) = self.namespaces.user.as_ref().and_then(|user| user.try_clone().ok())
         {
@@ -248,23 +253,24 @@ impl Confiner {
         };
         let has_cgroup = wanted.cgroup && self.tree.is_some();
         let shares_user = !has_user || program.template.is_some();
-        // The directories of a template's games are made after its walls, in a place that is the mode's alone. Else
-        // all share one where each game has a user of its own, as nobody else gets into its directory.
+        // A template's games have their directories in one of the program's own, created after the
+        // template's ruleset. Otherwise all games share the root where each has its own user, which keeps
+        // it out of the others' directories.
         let shared = match (program.template.is_some(), has_user) {
-            (true, _) => Some(of_mode(place, mode)),
-            (false, true) => Some(place.to_owned()),
+            (true, _) => Some(program_directory(root, index)),
+            (false, true) => Some(root.to_owned()),
             (false, false) => None,
         };
         let has_mounts = wanted.mount && self.namespaces.mount.is_some();
-        let has_tmp = has_mounts && self.has_tmp(program, place);
+        let has_tmp = has_mounts && self.has_tmp(program, root);
         let proc = self.namespaces.proc.as_ref().filter(|_| wanted.mount);
         let proc = proc.and_then(|proc| proc.try_clone().ok());
         let paths = (wanted.landlock && self.has_landlock)
             .then(|| Paths::new(program, shared, proc, has_tmp))
             .flatten();
-        let besides = Besides {
+        let extra = ExtraCalls {
             internet: program.reaches_network(),
-            // /run and /dev/shm are covered by namespaces, /tmp is the game's own.
+            // Namespaces cover /run and /dev/shm, and /tmp is the game's own.
             unix: has_tmp && !shares_user,
             naming: !shares_user || (named_user.is_some() && has_mounts),
             own_threads: !shares_user,
@@ -272,22 +278,22 @@ impl Confiner {
         };
         let processes_max = match (wanted.limits.processes_max, program.template) {
             (Some(max), Some(_)) => {
-                Some(max.saturating_mul(TEMPLATE_SHARES).max(TEMPLATE_PROCESSES))
+                Some(max.saturating_mul(TEMPLATE_SHARES).max(TEMPLATE_PROCESSES_MIN))
             }
             (max, _) => max,
         };
-        Walls {
+        Layers {
             namespaces,
             has_user,
             named_user,
             has_tmp,
             no_new_privileges: wanted.no_new_privileges,
-            gives_up_rights: wanted.no_new_privileges && self.gives_up_rights,
+            drops_capabilities: wanted.no_new_privileges && self.may_drop_capabilities,
             paths,
-            calls: match wanted.seccomp {
+            filters: match wanted.seccomp {
                 _ if !self.has_seccomp => None,
                 Profile::Off => None,
-                profile => Some(Calls::new(profile, files_max, besides)),
+                profile => Some(Filters::new(profile, files_max, extra)),
             },
             has_cgroup,
             limits: resource_limits(&wanted.limits, processes_max.filter(|_| has_user)),
@@ -297,56 +303,56 @@ impl Confiner {
         }
     }
 
-    /// Whether a mode's games each find their working directory at /tmp, too. Not where what they need is there, and not
-    /// those that are forked in their template's mount namespace or open nothing.
-    fn has_tmp(&self, program: &Program, place: &Path) -> bool {
+    /// Whether a program's games also see their working directory at /tmp. Not where files that they need are
+    /// there, and not games that are forked in their template's mount namespace or open no files.
+    fn has_tmp(&self, program: &Program, root: &Path) -> bool {
         let wanted = &program.confinement;
-        self.may_have_tmp
+        self.may_cover_tmp
             && wanted.seccomp != Profile::Strict
             && program.template.is_none()
             && Path::new(TMP).is_dir()
-            && program.paths().chain([place]).all(|path| !path.starts_with(TMP))
+            && program.paths().chain([root]).all(|path| !path.starts_with(TMP))
     }
 
-    /// The user of the system as whom a mode's games run, if Muster may become others.
-    pub(crate) fn named_user(&self, walls: &Walls) -> Option<Identity> {
-        walls.named_user.filter(|_| self.may_be_named)
+    /// The named user that a program's games run as, if Muster may change users.
+    pub(crate) fn named_user(&self, layers: &Layers) -> Option<Identity> {
+        layers.named_user.filter(|_| self.may_be_named)
     }
 
-    /// The user who is the game on a port alone.
-    pub(crate) fn user_of_port(&self, walls: &Walls, port: u16) -> Option<u32> {
-        self.users.filter(|_| walls.has_user).map(|users| users.first + u32::from(port))
+    /// The user of the game on a port alone.
+    pub(crate) fn user_of_port(&self, layers: &Layers, port: u16) -> Option<u32> {
+        self.users.filter(|_| layers.has_user).map(|users| users.first + u32::from(port))
     }
 
-    /// The user who is a mode's template alone, and all games that it forks.
-    pub(crate) fn user_of_template(&self, walls: &Walls, mode: usize) -> Option<u32> {
-        let mode = u32::try_from(mode).unwrap_or_default();
-        self.users.filter(|_| walls.has_user).map(|users| users.templates + mode)
+    /// The user of a template and its games alone.
+    pub(crate) fn user_of_template(&self, layers: &Layers, program: usize) -> Option<u32> {
+        let index = u32::try_from(program).unwrap_or_default();
+        self.users.filter(|_| layers.has_user).map(|users| users.templates + index)
     }
 
-    /// The user namespace for a game alone, where it has no user of its own, and counts what it has by that.
-    pub(crate) fn own_namespace<'a>(&'a self, walls: &'a Walls) -> Option<OwnNamespace<'a>> {
-        let own = self.own_namespaces.as_ref().filter(|_| !walls.own_limits.is_empty())?;
-        (!walls.namespaces.is_empty()).then(|| OwnNamespace {
+    /// The user namespace of a game that shares its user, in which its processes are counted.
+    pub(crate) fn own_namespace<'a>(&'a self, layers: &'a Layers) -> Option<OwnNamespace<'a>> {
+        let own = self.own_namespaces.as_ref().filter(|_| !layers.own_limits.is_empty())?;
+        (!layers.namespaces.is_empty()).then(|| OwnNamespace {
             proc: own.proc.as_fd(),
             user: &own.user,
             group: &own.group,
-            limits: &walls.own_limits,
+            limits: &layers.own_limits,
         })
     }
 
-    /// The daemon is gone; another one may come.
+    /// Releases the control groups: the daemon is gone, and another one may come.
     pub(crate) fn release(&self) {
         if let Some(tree) = &self.tree {
             tree.release();
         }
     }
 
-    /// Makes a control group, if the mode's games have one.
-    pub(crate) fn make_group(&self, walls: &Walls, name: &str) -> Option<Group> {
-        let tree = self.tree.as_ref().filter(|_| walls.has_cgroup)?;
-        let made = tree.make(name, &walls.wanted);
-        made.inspect_err(|error| warn!("cannot make the control group {name}: {error}")).ok()
+    /// Creates a control group, if the program's games have one.
+    pub(crate) fn make_group(&self, layers: &Layers, name: &str) -> Option<Group> {
+        let tree = self.tree.as_ref().filter(|_| layers.has_cgroup)?;
+        let made = tree.make(name, &layers.wanted);
+        made.inspect_err(|error| warn!("cannot create the control group {name}: {error}")).ok()
     }
 }
 
@@ -361,29 +367,25 @@ impl OwnNamespaces {
     }
 }
 
-impl Walls {
+impl Layers {
     pub(crate) fn namespaces(&self) -> Vec<BorrowedFd<'_>> {
         self.namespaces.iter().map(OwnedFd::as_fd).collect()
     }
 
-    /// The filter of system calls.
+    /// The seccomp filter.
     pub(crate) fn filter(&self, is_dynamic: bool, is_template: bool) -> Option<&Filter> {
-        let used = Use { is_dynamic, is_template };
-        self.calls.as_ref().and_then(|calls| calls.filter(used))
+        let kind = ProgramKind { is_dynamic, is_template };
+        self.filters.as_ref().and_then(|filters| filters.filter(kind))
     }
 }
 
-/// Whether its games are in a network of their own, with nobody in it.
+/// Whether its games have an empty network namespace.
 fn wants_network(program: &Program) -> bool {
     !program.reaches_network()
 }
 
-/// Processes of a template and all its games, which count as one user's, in those of one game, and at least.
-const TEMPLATE_SHARES: u64 = 64;
-const TEMPLATE_PROCESSES: u64 = 4096;
-
-/// The kernel's resource limits. Processes are counted by user: a game that shares one would be refused for what
-/// others have. More than Muster itself may use nobody can be given.
+/// The kernel's resource limits. Processes are counted by user: a game that shares one would be refused because of
+/// the others'. No limit can exceed Muster's own.
 fn resource_limits(limits: &Limits, processes_max: Option<u64>) -> Vec<(ResourceKind, u64)> {
     let all = [
         (Resource::RLIMIT_DATA, limits.memory_max),
@@ -391,7 +393,7 @@ fn resource_limits(limits: &Limits, processes_max: Option<u64>) -> Vec<(Resource
         (Resource::RLIMIT_FSIZE, limits.file_size_max),
         (Resource::RLIMIT_NPROC, processes_max),
         (Resource::RLIMIT_CORE, Some(0)),
-        // No game takes precedence over others by itself.
+        // No game gets priority over others.
         (Resource::RLIMIT_NICE, Some(0)),
         (Resource::RLIMIT_RTPRIO, Some(0)),
     ];
@@ -402,24 +404,24 @@ fn resource_limits(limits: &Limits, processes_max: Option<u64>) -> Vec<(Resource
     all.into_iter().filter_map(limit).collect()
 }
 
-/// The limit to the processes of a user, of which nobody can be given more than Muster may have.
+/// The limit of a user's processes, which cannot exceed Muster's own.
 fn limit_of_processes(max: u64) -> (ResourceKind, u64) {
     let hard = getrlimit(Resource::RLIMIT_NPROC).map_or(max, |(_, hard)| hard);
     (libc::RLIMIT_NPROC, max.min(hard))
 }
 
-/// Says that a layer is not to be had; once, however many modes want it.
+/// Logs that a layer is unavailable; once, however many programs want it.
 fn unavailable(layer: &str, why: impl std::fmt::Display) {
     warn_once(format!("confinement without {layer}: {why}"));
 }
 
-/// Says something once in the launcher's life.
+/// Logs a warning once in the launcher's life.
 fn warn_once(text: String) {
-    static SAID: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
-    let mut said = SAID.lock().unwrap_or_else(PoisonError::into_inner);
-    if !said.contains(&text) {
+    static LOGGED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
+    let mut logged = LOGGED.lock().unwrap_or_else(PoisonError::into_inner);
+    if !logged.contains(&text) {
         warn!("{text}");
-        said.insert(text);
+        logged.insert(text);
     }
 }
 

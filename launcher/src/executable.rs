@@ -1,4 +1,4 @@
-//! What a command's first word comes to: a program that the kernel can run, and the files that it takes.
+//! What a command's first word runs: an executable that the kernel can load, and the files that it needs.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
@@ -7,22 +7,14 @@ use std::os::unix::ffi::OsStrExt as _;
 use std::os::unix::fs::{OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
 
+use crate::limits::{HEAD_BYTES, INTERPRETERS_MAX, SHEBANG_BYTES_MAX};
 use crate::program::{Profile, Program};
 
-/// The longest first line of a script that the kernel reads; execve(2).
-const SHEBANG_MAX: usize = 256;
-
-/// As much of a program as says what it is.
-const HEAD_BYTES: usize = 4096;
-
-/// How many scripts may be each other's interpreters; execve(2).
-const INTERPRETERS_MAX: usize = 5;
-
-/// Why a program cannot be run, as far as that can be told before it is tried; `Ok` where nothing speaks against it.
+/// Checks whether a program can be run, as far as that is known in advance.
 ///
 /// # Errors
-/// What is wrong with it: there is none, it is not executable, its interpreter is not there, or it is a script that its
-/// confinement keeps from running.
+/// The reason: it does not exist, is not executable, its interpreter does not exist, or it is a script that its
+/// confinement cannot run.
 pub fn check(program: &Program) -> io::Result<()> {
     let exe = std::env::current_exe().ok();
     let beside = exe.as_ref().and_then(|exe| exe.parent());
@@ -30,7 +22,7 @@ pub fn check(program: &Program) -> io::Result<()> {
     executable.fits(program.confinement.seccomp)
 }
 
-/// Looks a program up beside our own binary first, then in `PATH`; a path is taken as it is.
+/// Looks a program up beside our own binary first, then in `PATH`; a path is used as it is.
 pub(crate) fn find(name: &str, beside: Option<&Path>) -> io::Result<PathBuf> {
     if name.contains('/') {
         return std::path::absolute(name);
@@ -39,28 +31,28 @@ pub(crate) fn find(name: &str, beside: Option<&Path>) -> io::Result<PathBuf> {
     let directories = beside.map(Path::to_owned).into_iter().chain(std::env::split_paths(&path));
     let mut candidates = directories.map(|directory| directory.join(name));
     candidates.find(|candidate| is_executable(candidate)).ok_or_else(|| {
-        io::Error::new(io::ErrorKind::NotFound, "there is no such program beside muster or in PATH")
+        io::Error::new(io::ErrorKind::NotFound, "no such program beside muster or in PATH")
     })
 }
 
-/// A program, down to what the kernel can run.
+/// A program, resolved to what the kernel can load.
 pub(crate) struct Executable {
-    /// What is run: the program, or its interpreter.
+    /// The executable: the program, or its interpreter.
     pub(crate) file: File,
-    /// The files that have to be readable: program and interpreters.
+    /// The files that must be readable: the program and its interpreters.
     pub(crate) files: Vec<PathBuf>,
     /// The words before the command's own arguments.
     pub(crate) words: Vec<CString>,
     pub(crate) is_dynamic: bool,
-    /// What links it when it starts.
+    /// Its dynamic loader.
     pub(crate) loader: Option<PathBuf>,
-    /// Whether its system calls are those of another kind of processor, which this kernel may serve, too.
+    /// Whether it is a 32-bit program, whose system calls have other numbers.
     pub(crate) is_32_bit: bool,
 }
 
 impl Executable {
-    /// Opens a program. A script is followed to its interpreter, as the kernel would: it is run by descriptor, and
-    /// the descriptor of a script would be closed before its interpreter could read it.
+    /// Opens a program. A script is resolved to its interpreter, as the kernel does: programs are run by
+    /// descriptor, and that of a script would be closed before its interpreter could read it.
     pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
         let mut files = vec![path];
         let mut words: Vec<CString> = Vec::new();
@@ -90,28 +82,28 @@ impl Executable {
         Err(io::Error::other("its interpreters are scripts without end"))
     }
 
-    /// Whether a profile of system calls lets it run.
+    /// Checks whether a seccomp profile lets it run.
     pub(crate) fn fits(&self, seccomp: Profile) -> io::Result<()> {
         match seccomp {
             Profile::Strict if self.files.len() > 1 => Err(io::Error::other(
                 "it is a script, which confinement.seccomp = \"strict\" cannot run; set it to \"default\"",
             )),
-            // The numbers of its system calls are others, which no filter knows.
+            // Its system calls have numbers that no filter knows.
             Profile::Strict | Profile::Default if self.is_32_bit => Err(io::Error::other(
-                "it is a program of 32 bits, whose system calls confinement.seccomp cannot tell apart; use a build \
+                "it is a program of 32 bits, whose system calls confinement.seccomp cannot filter; use a build \
                  for 64 bits, or set it to \"off\"",
             )),
             Profile::Strict | Profile::Default | Profile::Off => Ok(()),
         }
     }
 
-    /// Everything that has to be run for it to run.
+    /// All files that running it executes.
     pub(crate) fn run_files(&self) -> impl Iterator<Item = &Path> {
         self.files.iter().chain(&self.loader).map(PathBuf::as_path)
     }
 }
 
-/// What a file is to the kernel.
+/// What the kernel takes a file for.
 enum Kind {
     Script { interpreter: PathBuf, argument: Option<CString> },
     Program { is_dynamic: bool, loader: Option<PathBuf>, is_32_bit: bool },
@@ -130,7 +122,7 @@ impl Kind {
                 let length = file.read(&mut head)?;
                 head.truncate(length);
             }
-            // What may be run need not be readable.
+            // An executable need not be readable.
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => head.clear(),
             Err(error) => return Err(error),
         }
@@ -142,7 +134,7 @@ impl Kind {
             let is_32_bit = head.starts_with(b"\x7fELF\x01");
             return Ok(Self::Program { is_dynamic, loader, is_32_bit });
         };
-        let line = &line[..line.len().min(SHEBANG_MAX)];
+        let line = &line[..line.len().min(SHEBANG_BYTES_MAX)];
         let line = line.split(|&byte| byte == b'\n').next().unwrap_or_default().trim_ascii();
         let end = line.iter().position(u8::is_ascii_whitespace).unwrap_or(line.len());
         let (interpreter, argument) = line.split_at(end);
@@ -156,9 +148,9 @@ impl Kind {
 #[derive(Debug, PartialEq, Eq)]
 enum Linkage {
     Static,
-    /// By a dynamic loader, when it starts.
+    /// By a dynamic loader, at its start.
     By(PathBuf),
-    /// Who knows: it is no program of a known format, or cannot be read.
+    /// It has no known format, or cannot be read.
     Unknown,
 }
 
@@ -170,7 +162,7 @@ impl Linkage {
             let bytes = head.get(at..at.checked_add(length)?)?;
             Some(bytes.iter().rev().fold(0_usize, |number, &byte| number << 8 | usize::from(byte)))
         };
-        // 64 bits, little end first.
+        // 64 bits, little-endian.
         if !head.starts_with(b"\x7fELF\x02\x01") {
             return Self::Unknown;
         }
@@ -205,7 +197,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_script_is_followed_to_its_interpreter() {
+    fn a_script_is_resolved_to_its_interpreter() {
         let directory = tempfile::tempdir().unwrap();
         let script = directory.path().join("game");
         fs::write(&script, "#! /bin/sh  -e\nexit\n").unwrap();
@@ -227,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn a_program_says_how_it_is_linked() {
+    fn the_linkage_of_a_program_is_read_from_its_header() {
         assert_eq!(Linkage::of(b""), Linkage::Unknown);
         assert_eq!(Linkage::of(b"\x7fELF\x02\x01"), Linkage::Unknown);
         let mut head = vec![0; 200];

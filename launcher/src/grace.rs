@@ -1,7 +1,7 @@
-//! Games that are being stopped and whose first process has ended: whatever else belongs to them may finish what it does.
+//! Games that are being stopped and whose first process has ended: their other processes may finish their work.
 //!
-//! A start script dies of the signal that its server only begins to save at. Such a game counts as one that lives until
-//! nobody of it is left, or the daemon says that its grace is over.
+//! A start script dies of the signal at which its server only begins to save. Such a game counts as living until no
+//! process of it is left, or the daemon says that its grace period is over.
 
 use std::collections::BTreeMap;
 use std::os::fd::{AsFd as _, BorrowedFd};
@@ -10,68 +10,73 @@ use std::time::Duration;
 use nix::libc;
 use process::Pidfd;
 
-use crate::leftovers::Leftovers;
+use crate::leftovers::LeftoverReaper;
 
-/// How soon to look again for a game of which somebody is left who cannot be watched.
-const LOOK_AGAIN: Duration = Duration::from_millis(50);
+/// When to check again for a game with a process that cannot be watched.
+const CHECK_AGAIN: Duration = Duration::from_millis(50);
 
-/// Those who are waited for.
+/// The games in their grace period.
 #[derive(Default)]
 pub(crate) struct Grace {
-    games: BTreeMap<u64, Awaited>,
+    games: BTreeMap<u64, StoppingGame>,
 }
 
-/// A game of which somebody may be left.
-struct Awaited {
+/// A game that may still have processes.
+struct StoppingGame {
     /// Its first process, which has ended.
     leader: i32,
-    /// One of those who are left: readable once it is dead; pidfd_open(2).
+    /// One of the processes that are left: readable once it is dead; pidfd_open(2).
     watched: Option<Pidfd>,
 }
 
 impl Grace {
-    /// The first process of a game has ended, and others of it may go on.
+    /// The first process of a game has ended, and others may continue.
     pub(crate) fn begin(&mut self, game: u64, leader: i32) {
-        self.games.insert(game, Awaited { leader, watched: None });
+        self.games.insert(game, StoppingGame { leader, watched: None });
     }
 
-    /// Whether a game was waited for, which is over.
+    /// Ends a game's grace period. Returns whether it had one.
     pub(crate) fn end(&mut self, game: u64) -> bool {
         self.games.remove(&game).is_some()
     }
 
-    /// Takes out the games of which nobody is left.
-    pub(crate) fn over(&mut self, leftovers: &Leftovers) -> Vec<u64> {
-        let is_over = |game: &u64, awaited: &mut Awaited| {
-            if awaited.watched.as_ref().is_some_and(Pidfd::is_alive) {
+    /// Removes and returns the games of which no process is left.
+    pub(crate) fn take_finished(&mut self, leftovers: &LeftoverReaper) -> Vec<u64> {
+        let is_finished = |game: &u64, stopping: &mut StoppingGame| {
+            if stopping.watched.as_ref().is_some_and(Pidfd::is_alive) {
                 return false;
             }
-            let mut members = leftovers.members(*game, Some(awaited.leader));
-            awaited.watched = members.pop();
-            awaited.watched.is_none() && !leftovers.is_group_populated(*game)
+            let mut members = leftovers.members(*game, Some(stopping.leader));
+            stopping.watched = members.pop();
+            stopping.watched.is_none() && !leftovers.is_group_populated(*game)
         };
-        self.games.extract_if(.., is_over).map(|(game, _)| game).collect()
+        self.games.extract_if(.., is_finished).map(|(game, _)| game).collect()
     }
 
-    /// Those whose end is waited for.
+    /// The processes whose end is awaited.
     pub(crate) fn watched(&self) -> impl Iterator<Item = BorrowedFd<'_>> {
-        self.games.values().filter_map(|awaited| Some(awaited.watched.as_ref()?.as_fd()))
+        self.games.values().filter_map(|game| Some(game.watched.as_ref()?.as_fd()))
     }
 
-    /// When there is to be another look although nobody watched has ended.
-    pub(crate) fn next_look(&self) -> Option<Duration> {
-        self.games.values().any(|awaited| awaited.watched.is_none()).then_some(LOOK_AGAIN)
+    /// When to check again even if no watched process has ended.
+    pub(crate) fn next_check(&self) -> Option<Duration> {
+        self.games.values().any(|game| game.watched.is_none()).then_some(CHECK_AGAIN)
     }
 
-    /// Asks whoever belongs to a game to end, but for its process group if that has heard it already: nobody is asked
-    /// twice.
-    pub(crate) fn terminate(&self, game: u64, has_group_heard: bool, leftovers: &Leftovers) {
-        let leader = self.games.get(&game).map(|awaited| awaited.leader);
-        let heard = leader.or_else(|| leftovers.pid(game)).filter(|_| has_group_heard);
+    /// Sends SIGTERM to the processes of a game, except its process group if that has received it already: no
+    /// process is asked twice.
+    pub(crate) fn terminate(
+        &self,
+        game: u64,
+        is_group_signalled: bool,
+        leftovers: &LeftoverReaper,
+    ) {
+        let leader = self.games.get(&game).map(|game| game.leader);
+        let signalled_group = leader.or_else(|| leftovers.pid(game)).filter(|_| is_group_signalled);
         for member in leftovers.members(game, leader) {
-            // The first process is signalled by the daemon, whose child it is.
+            // The daemon signals the first process, its own child.
             if leftovers.pid(game) == Some(member.pid())
-                || heard.is_some_and(|group| process_group(member.pid()) == Some(group))
+                || signalled_group.is_some_and(|group| process_group(member.pid()) == Some(group))
             {
                 continue;
             }

@@ -1,12 +1,11 @@
-//! The step between the launcher and a game: what a new process does before the game's program takes its place.
+//! The launch step: what a new process does between its creation and the game's program.
 //!
-//! The process is made with the launcher's memory lent to it (vfork(2)), so that it costs next to nothing,
-//! and may do little more than system calls. Everything that can be prepared was prepared in a [`Plan`]; here it
-//! is carried out, from what needs the most rights to what needs the least, and every wall is up before the
-//! game's first instruction.
+//! The new process borrows the launcher's memory (vfork(2)), which makes it cheap, and may do little more than
+//! system calls. Everything that can be prepared is in a [`Plan`]; here it is carried out, from what needs the most
+//! privileges to what needs the least, and all confinement is in place before the game's first instruction.
 //!
-//! With the crate `process` this is the only file with `unsafe` code: the descriptor table of a whole process has
-//! no owner that a type could name.
+//! ExtraCalls the crate `process` this is the only file with `unsafe` code: the descriptor table of a whole process
+//! has no owner that a type could name.
 
 #![allow(unsafe_code)]
 
@@ -22,111 +21,111 @@ use seccompiler::BpfProgram;
 
 use crate::confine::{Filter, Identity};
 
-/// The descriptors below this one are the launcher's own for good: what it passes on is above, so that no place
-/// is taken before it is read.
+/// The launcher itself keeps the descriptors below this one: what it passes on is above, so that no target is
+/// overwritten before it is copied.
 pub(crate) const FIRST_FREE_FD: RawFd = GAME_CONTROL_FD + 1;
 
-/// What a resource limit is of. C libraries do not agree on its type.
+/// The kind of a resource limit. C libraries disagree about its type.
 #[cfg(target_env = "gnu")]
 pub(crate) type ResourceKind = libc::__rlimit_resource_t;
 #[cfg(not(target_env = "gnu"))]
 pub(crate) type ResourceKind = libc::c_int;
 
-/// What a shell says when it cannot run a program.
+/// A shell's exit status when it cannot run a program.
 const CANNOT_RUN: i32 = 127;
 
-/// No kernel knows a capability with a higher number: a set has 64 bits.
+/// The highest number of a capability: a set has 64 bits.
 const CAPABILITY_MAX: u32 = 63;
 
-/// The last attempt of all.
+/// The last attempt.
 const RUN: &str = "run it";
 
 /// Digits of the highest process id.
 const PID_DIGITS: usize = 10;
 
-/// Everything that a new process is to be and have.
+/// The parameters of a new process.
 pub(crate) struct Plan<'a> {
-    /// What it runs: an executable, not a script.
+    /// The executable, not a script.
     pub(crate) program: BorrowedFd<'a>,
     pub(crate) arguments: &'a [CString],
     pub(crate) environment: &'a [CString],
-    /// Its working directory, seen from inside its mount namespace.
+    /// Its working directory, as seen in its mount namespace.
     pub(crate) directory: &'a CStr,
-    /// Whether that is its /tmp, too, in a mount namespace of its own.
+    /// Whether that is also its /tmp, in its own mount namespace.
     pub(crate) has_tmp: bool,
-    /// The UDP socket; descriptor 3.
+    /// Its UDP socket; descriptor 3.
     pub(crate) socket: Option<BorrowedFd<'a>>,
-    /// The control channel; descriptor 4.
+    /// Its control channel; descriptor 4.
     pub(crate) control: Option<BorrowedFd<'a>>,
     /// The pipe to the log; descriptors 1 and 2.
     pub(crate) output: BorrowedFd<'a>,
-    /// The control group's `cgroup.procs`.
+    /// The `cgroup.procs` of its control group.
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// The namespaces to enter, in this order.
     pub(crate) namespaces: &'a [BorrowedFd<'a>],
-    /// Resource limits: what, and how much.
+    /// Resource limits.
     pub(crate) limits: &'a [(ResourceKind, u64)],
-    /// Descriptors that it may have. Of this number is the one of its program, which therefore it can never make
-    /// again: see [`Profile::Strict`](crate::Profile::Strict).
+    /// The highest number of descriptors. The descriptor of its program has this number, so that it can never
+    /// open it again: see [`Profile::Strict`](crate::Profile::Strict).
     pub(crate) files_max: u64,
-    /// The user and group that it becomes.
+    /// The user and group it changes to.
     pub(crate) identity: Option<Identity>,
-    /// A user namespace of its own, where it keeps the user that it shares with others.
+    /// Its own user namespace, if it shares its user with others.
     pub(crate) own_namespace: Option<OwnNamespace<'a>>,
-    /// Whether it gives up all rights that a process of root has, if it stays one.
-    pub(crate) gives_up_rights: bool,
-    /// Whether its ruleset is its alone, and to be opened to what the kernel tells about itself in /proc.
-    pub(crate) sees_itself: bool,
+    /// Whether it drops root's capabilities, if it stays root.
+    pub(crate) drops_capabilities: bool,
+    /// Whether its ruleset is its own, and should include its directory in /proc.
+    pub(crate) may_read_own_proc: bool,
     pub(crate) no_new_privileges: bool,
     pub(crate) ruleset: Option<BorrowedFd<'a>>,
     pub(crate) filter: Option<&'a Filter>,
-    /// Whether it is told its own process id in `LISTEN_PID`, as who inherits a socket is.
+    /// Whether it gets its pid in `LISTEN_PID`, as a process does that inherits a socket.
     pub(crate) listens: bool,
 }
 
-/// A user namespace for one game, in which the same user and group are: the kernel counts processes by user and
-/// user namespace (from Linux 5.14), so that one game's do not count against another's limit.
+/// A user namespace for one game, with the same user and group: the kernel counts processes by user and user
+/// namespace (from Linux 5.14), so that one game's do not count against another's limit.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnNamespace<'a> {
-    /// `/proc`, as it is outside: in the game's mount namespace it is read-only.
+    /// `/proc` outside of the game's mount namespace, where it is read-only.
     pub(crate) proc: BorrowedFd<'a>,
-    /// The lines that say which user and which group are in it; user_namespaces(7).
+    /// The lines that map its user and its group; user_namespaces(7).
     pub(crate) user: &'a CStr,
     pub(crate) group: &'a CStr,
-    /// Limits that are for such a namespace alone.
+    /// Limits in this namespace.
     pub(crate) limits: &'a [(ResourceKind, u64)],
 }
 
-/// What could not be done, and why.
+/// The operation that failed, and its error.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Stumble {
+pub(crate) struct LaunchStepError {
     pub(crate) attempt: &'static str,
     pub(crate) errno: i32,
 }
 
-// Attempts that a machine may not allow; see the module `trial`.
+// Attempts that a machine may not permit; see the module `trial`.
 pub(crate) const ENTER_CGROUP: &str = "enter its control group";
 pub(crate) const ENTER_NAMESPACE: &str = "enter a namespace";
 pub(crate) const COVER_TMP: &str = "cover /tmp by its working directory";
 pub(crate) const ENTER_DIRECTORY: &str = "enter its working directory";
 pub(crate) const CHANGE_USER: &str = "change its user";
-pub(crate) const GIVE_UP_RIGHTS: &str = "give up its capabilities";
+pub(crate) const DROP_CAPABILITIES: &str = "drop its capabilities";
 pub(crate) const RESTRICT_FILES: &str = "restrict its files";
 pub(crate) const RESTRICT_CALLS: &str = "restrict its system calls";
 
-/// Makes the process, and returns its pid once it runs its program.
+/// Creates a process, and returns its pid once it runs its program.
 ///
 /// # Errors
-/// Names the step that failed; the process is then gone, or on its way.
+/// Names the step that failed; the process has then ended, or is about to.
 pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
     let arguments = pointers(plan.arguments, None);
-    // A place for the process's own id, which only it knows.
+    // Room for the process's own id, which only it knows.
     let mut listen_pid = *b"LISTEN_PID=0000000000\0";
     let environment = pointers(plan.environment, plan.listens.then(|| listen_pid.as_ptr().cast()));
     let digits = &mut listen_pid["LISTEN_PID=".len()..];
-    // Likewise its filter of system calls, in which its own id is missing.
+    // Likewise its seccomp filter, which lacks that id.
     let mut filter = plan.filter.map(|filter| filter.program.clone());
-    let mut stumble = None;
+    let mut failed = None;
     let mut child = || {
         let pid = std::process::id();
         write_pid(digits, pid);
@@ -137,18 +136,17 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
                 instruction.k = pid;
             }
         }
-        let failed = become_game(plan, &arguments, &environment, filter.as_ref());
-        stumble = Some(failed);
+        failed = Some(become_game(plan, &arguments, &environment, filter.as_ref()));
         CANNOT_RUN
     };
-    // SAFETY: the launcher has one thread. Until its program runs, the new process makes system calls and writes
-    // to `digits` and `stumble`, which are there for it; it allocates nothing and cannot panic.
+    // SAFETY: the launcher has one thread. Until its program runs, the new process makes system calls and
+    // writes to `digits` and `failed`, which exist for it; it allocates nothing and cannot panic.
     let pid = unsafe { spawn_sibling(stack, &mut child)? };
-    match stumble {
+    match failed {
         None => Ok(pid),
-        Some(Stumble { attempt, errno }) => {
+        Some(LaunchStepError { attempt, errno }) => {
             let error = io::Error::from_raw_os_error(errno);
-            // The caller says what cannot be run.
+            // The caller names the program that cannot be run.
             if attempt == RUN {
                 return Err(error);
             }
@@ -157,18 +155,21 @@ pub(crate) fn launch(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<i32> {
     }
 }
 
-/// Makes a process that goes all the way to its program, and ends there: whether the machine lets games have what
-/// is planned for them.
+/// Creates a process that does everything up to its program, and ends there: a test whether the machine permits the
+/// plan.
 ///
 /// # Errors
-/// Those of clone(2). In the result, the step that failed.
-pub(crate) fn try_out(stack: &mut Stack, plan: &Plan<'_>) -> io::Result<Result<(), Stumble>> {
+/// Those of clone(2). The result names the step that failed.
+pub(crate) fn try_out(
+    stack: &mut Stack,
+    plan: &Plan<'_>,
+) -> io::Result<Result<(), LaunchStepError>> {
     let mut result = Ok(());
     let mut child = || {
         result = prepare(plan, plan.filter.map(|filter| &filter.program)).map(drop);
         0
     };
-    // SAFETY: as in `launch`; the child ends where that one runs its program.
+    // SAFETY: as in `launch`; the child ends where the other one runs its program.
     unsafe { spawn_and_wait(stack, &mut child)? };
     Ok(result)
 }
@@ -178,9 +179,9 @@ fn pointers(strings: &[CString], last: Option<*const c_char>) -> Vec<*const c_ch
     all.chain(last).chain([ptr::null()]).collect()
 }
 
-/// Writes the id in as many digits as there are places; `LISTEN_PID=0000001234` would be another number to some
-/// readers, so it is shifted to the left.
-fn write_pid(place: &mut [u8], pid: u32) {
+/// Writes the id left-aligned, padded with zero bytes: to some readers `LISTEN_PID=0000001234` would be another
+/// number.
+fn write_pid(target: &mut [u8], pid: u32) {
     let mut digits = [0; PID_DIGITS];
     let (mut rest, mut count) = (pid, 0);
     while rest > 0 && count < PID_DIGITS {
@@ -188,18 +189,18 @@ fn write_pid(place: &mut [u8], pid: u32) {
         rest /= 10;
         count += 1;
     }
-    for (at, byte) in place.iter_mut().enumerate() {
+    for (at, byte) in target.iter_mut().enumerate() {
         *byte = if at < count { digits[count - 1 - at] } else { 0 };
     }
 }
 
-/// Returns only when something failed.
+/// Returns only if a step failed.
 fn become_game(
     plan: &Plan<'_>,
     arguments: &[*const c_char],
     environment: &[*const c_char],
     filter: Option<&BpfProgram>,
-) -> Stumble {
+) -> LaunchStepError {
     match prepare(plan, filter) {
         Ok(program) => {
             // SAFETY: execveat(2) reads arrays of C strings that end with a null pointer; all outlive the call.
@@ -213,21 +214,21 @@ fn become_game(
                     libc::AT_EMPTY_PATH,
                 );
             }
-            stumble(RUN)
+            step_failed(RUN)
         }
-        Err(stumble) => stumble,
+        Err(failed) => failed,
     }
 }
 
-fn prepare(plan: &Plan<'_>, filter: Option<&BpfProgram>) -> Result<RawFd, Stumble> {
-    // A session, and so a process group, of its own: setpgid(2) joins groups of the caller's session alone.
+fn prepare(plan: &Plan<'_>, filter: Option<&BpfProgram>) -> Result<RawFd, LaunchStepError> {
+    // A session, and so a process group, of its own: setpgid(2) joins only groups of the caller's session.
     // SAFETY: setsid(2) takes nothing.
     check("give it a session", unsafe { libc::setsid() })?;
-    be_nice_as_others()?;
+    reset_nice_value()?;
     enter_cgroup(plan)?;
-    place_descriptors(plan)?;
+    assign_descriptors(plan)?;
     for namespace in plan.namespaces {
-        // SAFETY: setns(2) takes numbers; 0 takes a namespace of any kind.
+        // SAFETY: setns(2) takes numbers; 0 stands for a namespace of any kind.
         check(ENTER_NAMESPACE, unsafe { libc::setns(namespace.as_raw_fd(), 0) })?;
     }
     // SAFETY: chdir(2) reads a C string.
@@ -237,15 +238,15 @@ fn prepare(plan: &Plan<'_>, filter: Option<&BpfProgram>) -> Result<RawFd, Stumbl
     }
     enter_own_namespace(plan)?;
     let program = limit(plan)?;
-    if let Some(ruleset) = plan.ruleset.filter(|_| plan.sees_itself) {
+    if let Some(ruleset) = plan.ruleset.filter(|_| plan.may_read_own_proc) {
         open_own_proc(ruleset);
     }
     if let Some(identity) = plan.identity {
-        become_user(identity)?;
+        change_user(identity)?;
     }
-    // SAFETY: geteuid(2) only tells.
-    if plan.gives_up_rights && unsafe { libc::geteuid() } == 0 {
-        give_up_rights()?;
+    // SAFETY: geteuid(2) takes nothing.
+    if plan.drops_capabilities && unsafe { libc::geteuid() } == 0 {
+        drop_capabilities()?;
     }
     if plan.no_new_privileges {
         // SAFETY: prctl(2), PR_SET_NO_NEW_PRIVS takes numbers.
@@ -260,49 +261,49 @@ fn prepare(plan: &Plan<'_>, filter: Option<&BpfProgram>) -> Result<RawFd, Stumbl
     }
     unblock_signals()?;
     if let Some(filter) = filter {
-        // No system call but execveat(2) comes after this one.
-        seccompiler::apply_filter(filter).map_err(|_| stumble(RESTRICT_CALLS))?;
+        // No system call but execveat(2) follows this one.
+        seccompiler::apply_filter(filter).map_err(|_| step_failed(RESTRICT_CALLS))?;
     }
     Ok(program)
 }
 
-/// Muster may have been started with precedence over others (nice(2) below 0). That is for its loop, not for games. Nor
-/// is a game to come last because somebody started Muster with `nice`.
-fn be_nice_as_others() -> Result<(), Stumble> {
-    // SAFETY: getpriority(2) takes numbers. An error is -1, too, and does no harm here.
+/// A nice value below 0 that Muster was started with is for its loop, not for games. Nor should a game get less
+/// time because Muster was started with `nice`.
+fn reset_nice_value() -> Result<(), LaunchStepError> {
+    // SAFETY: getpriority(2) takes numbers. An error is -1, too, and harmless here.
     let inherited = unsafe { libc::getpriority(libc::PRIO_PROCESS, 0) };
     if inherited == 0 {
         return Ok(());
     }
     // SAFETY: setpriority(2) takes numbers.
     let result = unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, 0) };
-    // To have less precedence takes no rights; to have more does, and without them the game runs as it is.
-    if inherited > 0 { Ok(()) } else { check("give up its precedence", result) }
+    // Raising the nice value takes no privileges; lowering it does, and without them the game keeps it.
+    if inherited > 0 { Ok(()) } else { check("reset its nice value", result) }
 }
 
-/// Where there are too many user namespaces, or none are allowed, a game goes without, and without the limits.
-fn enter_own_namespace(plan: &Plan<'_>) -> Result<(), Stumble> {
+/// If there are too many user namespaces, or none are permitted, the game has neither one nor its limits.
+fn enter_own_namespace(plan: &Plan<'_>) -> Result<(), LaunchStepError> {
     let Some(own) = &plan.own_namespace else { return Ok(()) };
     // SAFETY: unshare(2) takes numbers.
     if unsafe { libc::unshare(libc::CLONE_NEWUSER) } < 0 {
         return Ok(());
     }
-    // The launcher, whose memory this still is, is not dumpable: then its files in /proc are root's; proc(5). The
-    // program that comes next has memory of its own.
+    // The launcher, whose memory this still is, is not dumpable: root owns its files in /proc; proc(5). The
+    // program that comes next has its own memory.
     // SAFETY: prctl(2), PR_GET_DUMPABLE and PR_SET_DUMPABLE take numbers.
     let was_dumpable = unsafe { libc::prctl(libc::PR_GET_DUMPABLE) };
     // SAFETY: as above.
-    check("be seen in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) })?;
+    check("own its files in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 1) })?;
     let mapped = map_user(own);
     // SAFETY: as above.
-    check("be hidden in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, was_dumpable) })?;
+    check("hide its files in /proc", unsafe { libc::prctl(libc::PR_SET_DUMPABLE, was_dumpable) })?;
     mapped?;
     set_limits(own.limits)
 }
 
-fn map_user(own: &OwnNamespace<'_>) -> Result<(), Stumble> {
+fn map_user(own: &OwnNamespace<'_>) -> Result<(), LaunchStepError> {
     for (file, line) in [(c"self/uid_map", own.user), (c"self/gid_map", own.group)] {
-        // SAFETY: openat(2) reads a C string and gives a new descriptor.
+        // SAFETY: openat(2) reads a C string and returns a new descriptor.
         let map = unsafe { libc::openat(own.proc.as_raw_fd(), file.as_ptr(), libc::O_WRONLY) };
         check("open the map of its users", map)?;
         let text = line.to_bytes();
@@ -317,36 +318,36 @@ fn map_user(own: &OwnNamespace<'_>) -> Result<(), Stumble> {
     Ok(())
 }
 
-fn enter_cgroup(plan: &Plan<'_>) -> Result<(), Stumble> {
+fn enter_cgroup(plan: &Plan<'_>) -> Result<(), LaunchStepError> {
     let Some(procs) = plan.cgroup else { return Ok(()) };
     // SAFETY: write(2) reads one byte. cgroups(7): "0" is the writing process.
     let written = unsafe { libc::write(procs.as_raw_fd(), c"0".as_ptr().cast(), 1) };
     check(ENTER_CGROUP, i64::try_from(written).unwrap_or(-1))
 }
 
-/// 0 is /dev/null, as it is in the launcher; 1 and 2 are the log, 3 is the socket, 4 the control channel. All else
-/// that the launcher has open is close-on-exec, its own 3 and 4 included.
-fn place_descriptors(plan: &Plan<'_>) -> Result<(), Stumble> {
+/// 0 is /dev/null, as in the launcher; 1 and 2 are the log, 3 is the socket, 4 the control channel. The launcher's
+/// other descriptors are close-on-exec, its own 3 and 4 included.
+fn assign_descriptors(plan: &Plan<'_>) -> Result<(), LaunchStepError> {
     let log = Some(plan.output);
-    let places = [
+    let targets = [
         (log, libc::STDOUT_FILENO),
         (log, libc::STDERR_FILENO),
         (plan.socket, GAME_SOCKET_FD),
         (plan.control, GAME_CONTROL_FD),
     ];
-    for (descriptor, place) in places {
+    for (descriptor, target) in targets {
         let Some(descriptor) = descriptor else { continue };
         debug_assert!(descriptor.as_raw_fd() >= FIRST_FREE_FD);
-        // SAFETY: dup2(2): "If the file descriptor newfd was previously open, it is closed before being reused".
-        // This process has a descriptor table of its own, and nothing in it reads 1 to 4. The copy is not
-        // close-on-exec.
-        check("place its descriptors", unsafe { libc::dup2(descriptor.as_raw_fd(), place) })?;
+        // SAFETY: dup2(2): "If the file descriptor newfd was previously open, it is closed before being
+        // reused". This process has its own descriptor table, and nothing in it reads 1 to 4. The copy is
+        // not close-on-exec.
+        check("assign its descriptors", unsafe { libc::dup2(descriptor.as_raw_fd(), target) })?;
     }
     Ok(())
 }
 
-/// Sets the limits, and puts the program where no limit lets the game put anything.
-fn limit(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
+/// Sets the limits, and moves the program's descriptor above the limit of descriptors.
+fn limit(plan: &Plan<'_>) -> Result<RawFd, LaunchStepError> {
     let above = i32::try_from(plan.files_max).unwrap_or(i32::MAX);
     // SAFETY: fcntl(2), F_DUPFD_CLOEXEC touches no descriptor that exists.
     let program = unsafe { libc::fcntl(plan.program.as_raw_fd(), libc::F_DUPFD_CLOEXEC, above) };
@@ -356,19 +357,19 @@ fn limit(plan: &Plan<'_>) -> Result<RawFd, Stumble> {
     Ok(program)
 }
 
-fn set_limits(limits: &[(ResourceKind, u64)]) -> Result<(), Stumble> {
+fn set_limits(limits: &[(ResourceKind, u64)]) -> Result<(), LaunchStepError> {
     for (resource, max) in limits {
         let limit = libc::rlimit { rlim_cur: *max, rlim_max: *max };
         // SAFETY: setrlimit(2) reads a structure that outlives the call.
-        check("limit what it uses", unsafe { libc::setrlimit(*resource, &raw const limit) })?;
+        check("limit its resources", unsafe { libc::setrlimit(*resource, &raw const limit) })?;
     }
     Ok(())
 }
 
-/// Makes a copy of the mount namespace that all games share, in which the working directory is /tmp as well.
-fn cover_tmp(directory: &CStr) -> Result<(), Stumble> {
+/// Copies the mount namespace that all games share, and mounts the working directory at /tmp as well.
+fn cover_tmp(directory: &CStr) -> Result<(), LaunchStepError> {
     let none = ptr::null::<c_char>();
-    // SAFETY: unshare(2) takes numbers; this process shares its root and working directory with nobody (no CLONE_FS).
+    // SAFETY: unshare(2) takes numbers; this process has its own root and working directory (no CLONE_FS).
     check(COVER_TMP, unsafe { libc::unshare(libc::CLONE_NEWNS) })?;
     // SAFETY: mount(2) reads C strings; to bind takes neither a type nor data.
     let result = unsafe {
@@ -377,8 +378,8 @@ fn cover_tmp(directory: &CStr) -> Result<(), Stumble> {
     check(COVER_TMP, result)
 }
 
-/// Opens to a game what the kernel tells about it: its own directory in /proc, which language runtimes read when they
-/// start. Where there is no /proc, or it cannot be opened, the game is without.
+/// Opens to a game its own directory in /proc, which language runtimes read when they start. If there is no /proc,
+/// or it cannot be opened, the game does without.
 fn open_own_proc(ruleset: BorrowedFd<'_>) {
     // linux/landlock.h; landlock_add_rule(2).
     const RULE_PATH_BENEATH: i32 = 1;
@@ -390,7 +391,7 @@ fn open_own_proc(ruleset: BorrowedFd<'_>) {
         parent_fd: i32,
     }
     let flags = libc::O_PATH | libc::O_DIRECTORY | libc::O_CLOEXEC;
-    // SAFETY: open(2) reads a C string and gives a new descriptor, which ends with the exec.
+    // SAFETY: open(2) reads a C string and returns a new descriptor, which the exec closes.
     let own = unsafe { libc::open(c"/proc/self".as_ptr(), flags) };
     if own < 0 {
         return;
@@ -403,34 +404,35 @@ fn open_own_proc(ruleset: BorrowedFd<'_>) {
     }
 }
 
-/// Gives up all rights of root but to be the owner of root's files: what this process has, and what it could get back by
-/// running another program, which are the bounding and the ambient set; capabilities(7).
-fn give_up_rights() -> Result<(), Stumble> {
+/// Drops all of root's capabilities, so that only the ownership of root's files is left: those that this process
+/// has, and those that it could regain by running another program, which are the bounding and the ambient set;
+/// capabilities(7).
+fn drop_capabilities() -> Result<(), LaunchStepError> {
     for capability in 0..=CAPABILITY_MAX {
         // SAFETY: prctl(2), PR_CAPBSET_DROP takes numbers.
         if unsafe { libc::prctl(libc::PR_CAPBSET_DROP, capability, 0, 0, 0) } < 0 {
-            let stumble = stumble(GIVE_UP_RIGHTS);
-            match stumble.errno {
-                // The kernel knows no more.
+            let failed = step_failed(DROP_CAPABILITIES);
+            match failed.errno {
+                // The kernel has no more.
                 libc::EINVAL => break,
-                _ => return Err(stumble),
+                _ => return Err(failed),
             }
         }
     }
     // SAFETY: prctl(2), PR_CAP_AMBIENT takes numbers.
     let result =
         unsafe { libc::prctl(libc::PR_CAP_AMBIENT, libc::PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) };
-    check(GIVE_UP_RIGHTS, result)?;
+    check(DROP_CAPABILITIES, result)?;
     // linux/capability.h: _LINUX_CAPABILITY_VERSION_3, this process; two structures of three words each.
     let header: [u32; 2] = [0x2008_0522, 0];
     let none = [0_u32; 6];
     // SAFETY: capset(2) reads a header and, for this version, two structures of three words; all outlive the call.
     let result = unsafe { libc::syscall(libc::SYS_capset, header.as_ptr(), none.as_ptr()) };
-    check(GIVE_UP_RIGHTS, result)
+    check(DROP_CAPABILITIES, result)
 }
 
-/// The raw calls, as the C library's would look for threads to tell.
-fn become_user(Identity { user, group }: Identity) -> Result<(), Stumble> {
+/// Uses the raw calls, because the C library's would synchronize threads.
+fn change_user(Identity { user, group }: Identity) -> Result<(), LaunchStepError> {
     // SAFETY: setgroups(2), setresgid(2) and setresuid(2) take numbers; a list of no groups is not read.
     unsafe {
         check(CHANGE_USER, libc::syscall(libc::SYS_setgroups, 0, ptr::null::<u32>()))?;
@@ -439,8 +441,8 @@ fn become_user(Identity { user, group }: Identity) -> Result<(), Stumble> {
     }
 }
 
-/// The launcher blocks all signals and has default actions for all of them; a game gets the latter alone.
-fn unblock_signals() -> Result<(), Stumble> {
+/// The launcher blocks all signals and has default actions for all of them; a game inherits the actions only.
+fn unblock_signals() -> Result<(), LaunchStepError> {
     let none = 0_u64;
     // SAFETY: rt_sigprocmask(2) reads a mask of the size that it is told.
     let result = unsafe {
@@ -455,44 +457,45 @@ fn unblock_signals() -> Result<(), Stumble> {
     check("unblock its signals", result)
 }
 
-fn check(attempt: &'static str, result: impl Into<i64>) -> Result<(), Stumble> {
-    if result.into() < 0 { Err(stumble(attempt)) } else { Ok(()) }
+fn check(attempt: &'static str, result: impl Into<i64>) -> Result<(), LaunchStepError> {
+    if result.into() < 0 { Err(step_failed(attempt)) } else { Ok(()) }
 }
 
-fn stumble(attempt: &'static str) -> Stumble {
+fn step_failed(attempt: &'static str) -> LaunchStepError {
     let errno = io::Error::last_os_error().raw_os_error().unwrap_or_default();
-    Stumble { attempt, errno }
+    LaunchStepError { attempt, errno }
 }
 
-/// Takes the descriptor that the launcher was born with as its end of the channel to the daemon, and leaves
-/// /dev/null in the places 0, 1, 3 and 4. Whatever is opened from then on is above.
+/// Takes the inherited descriptor that is the launcher's end of the channel to the daemon, and opens /dev/null as
+/// 0, 1, 3 and 4. All later descriptors are above.
 ///
 /// # Errors
-/// When there are no descriptors.
+/// When no descriptors are left.
 pub(crate) fn arrange_own_descriptors() -> io::Result<std::os::fd::OwnedFd> {
     use std::os::fd::FromRawFd as _;
     let duplicate = |from: RawFd| {
         // SAFETY: fcntl(2), F_DUPFD_CLOEXEC touches no descriptor that exists.
         own_check(unsafe { libc::fcntl(from, libc::F_DUPFD_CLOEXEC, FIRST_FREE_FD) })
     };
-    // What a careless parent left open is nobody's business here, and no game's.
-    // SAFETY: close_range(2) closes "all open file descriptors from first to last (included)"; no object of this
-    // process owns a descriptor yet but the standard three.
+    // A parent may have left descriptors open, which neither the launcher nor games need.
+    // SAFETY: close_range(2) closes "all open file descriptors from first to last (included)"; no object of
+    // this process owns a descriptor yet but the standard three.
     if unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) } < 0 {
         return Err(io::Error::last_os_error());
     }
     let channel = duplicate(libc::STDOUT_FILENO)?;
-    // SAFETY: open(2) reads a C string and gives a new descriptor that nobody else knows.
+    // SAFETY: open(2) reads a C string and returns a new descriptor without an owner.
     let opened =
         own_check(unsafe { libc::open(c"/dev/null".as_ptr(), libc::O_RDWR | libc::O_CLOEXEC) })?;
     let null = if opened < FIRST_FREE_FD { duplicate(opened)? } else { opened };
-    for (place, flags) in [(0, 0), (1, libc::O_CLOEXEC), (3, libc::O_CLOEXEC), (4, libc::O_CLOEXEC)]
+    for (target, flags) in
+        [(0, 0), (1, libc::O_CLOEXEC), (3, libc::O_CLOEXEC), (4, libc::O_CLOEXEC)]
     {
-        // SAFETY: dup3(2) closes what was there: the setup, which was read to its end, the channel, of which
-        // there is a copy, and `opened`, of which there is one if it was as low.
-        own_check(unsafe { libc::dup3(null, place, flags) })?;
+        // SAFETY: dup3(2) closes what was there: the setup, which was read to its end, the channel, which
+        // was copied, and `opened`, which was copied if it was as low.
+        own_check(unsafe { libc::dup3(null, target, flags) })?;
     }
-    // SAFETY: `channel` was made above and belongs to nobody else.
+    // SAFETY: `channel` was created above and has no other owner.
     Ok(unsafe { std::os::fd::OwnedFd::from_raw_fd(channel) })
 }
 
@@ -505,10 +508,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_pid_is_written_from_the_left() {
-        let mut place = *b"LISTEN_PID=0000000000\0";
-        write_pid(&mut place["LISTEN_PID=".len()..], 30_271);
-        let text = CStr::from_bytes_until_nul(&place).unwrap();
+    fn a_pid_is_written_left_aligned() {
+        let mut target = *b"LISTEN_PID=0000000000\0";
+        write_pid(&mut target["LISTEN_PID=".len()..], 30_271);
+        let text = CStr::from_bytes_until_nul(&target).unwrap();
         assert_eq!(text, c"LISTEN_PID=30271");
     }
 }

@@ -1,13 +1,13 @@
-//! Placeholders in the words of a command: `{port}` becomes the number of the game's port.
+//! Placeholders in the words of a command: `{port}` becomes the game's port.
 //!
-//! A name in braces is a placeholder: a letter or `_`, then letters, digits, `_`, `.`, `+` and `-`. The same in two pairs
-//! of braces, `{{port}}`, stands for itself in one. All other braces are what they are, so that JSON, `{}` and a shell's
-//! `${NAME}` need no thought. A word of several lines is a script in a language with braces of its own: known
-//! placeholders are filled in, and nothing else in it is changed or refused.
+//! A name in braces is a placeholder: a letter or `_`, then letters, digits, `_`, `.`, `+` and `-`. `{{port}}`
+//! stands for the literal `{port}`. All other braces are literal, so that JSON, `{}` and a shell's `${NAME}` need
+//! no escapes. A word of several lines is a script in a language with its own braces: known placeholders are filled
+//! in, and the rest of it is neither changed nor refused.
 
 use crate::Contract;
 
-/// The game's port, for a program that knows nothing of Muster.
+/// The game's port, for a program without Muster's contract.
 const PORT: &str = "port";
 
 /// The placeholders in the words of a command, by the mode's contract.
@@ -23,7 +23,7 @@ pub fn list(known: &[&str]) -> String {
     known.iter().map(|name| format!("{{{name}}}")).collect::<Vec<_>>().join(", ")
 }
 
-/// The placeholders of a word that are not known.
+/// The unknown placeholders of a word.
 pub fn unknown<'w>(word: &'w str, known: &[&str]) -> impl Iterator<Item = &'w str> {
     pieces(word).filter_map(move |piece| match piece {
         Piece::Placeholder(name) if !is_script(word) && !known.contains(&name) => Some(name),
@@ -31,7 +31,7 @@ pub fn unknown<'w>(word: &'w str, known: &[&str]) -> impl Iterator<Item = &'w st
     })
 }
 
-/// A word with its placeholders filled in; one without a value stays as it is.
+/// A word with its placeholders filled in; one without a value stays.
 pub(crate) fn fill(word: &str, value: impl Fn(&str) -> Option<String>) -> String {
     let fill = |piece| match piece {
         Piece::Text(text) => text.to_owned(),
@@ -79,7 +79,7 @@ fn pieces(word: &str) -> impl Iterator<Item = Piece<'_>> {
     })
 }
 
-/// The placeholder or the name that begins at a brace, and how long it is.
+/// The placeholder or the name that begins at a brace, and its length.
 fn piece_at(text: &str, at: usize) -> Option<(Piece<'_>, usize)> {
     if text[..at].ends_with('$') {
         return None;
@@ -94,7 +94,7 @@ fn piece_at(text: &str, at: usize) -> Option<(Piece<'_>, usize)> {
     end.starts_with('}').then_some((Piece::Placeholder(name), name.len() + 2))
 }
 
-/// A name at the beginning of a text, and what follows it.
+/// A name at the beginning of a text, and the rest of the text.
 fn name_of(text: &str) -> Option<(&str, &str)> {
     let fits = |byte: &u8| byte.is_ascii_alphanumeric() || b"_.+-".contains(byte);
     let length = text.bytes().take_while(|byte| fits(byte)).count();
@@ -107,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_in_braces_are_placeholders_and_other_braces_are_not() {
+    fn names_in_braces_are_placeholders_and_other_braces_are_literal() {
         let plain = Contract::Plain { binds: false };
         for (word, filled, unknowns) in [
             ("{port}", "7", vec![]),

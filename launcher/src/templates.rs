@@ -1,52 +1,46 @@
-//! Templates: programs that are started once, load what they need, and fork a game for each match.
+//! Templates: programs that start once, load what they need, and fork a game for each match.
 //!
-//! One mode has one template that serves, and at times another that is loading to take its place. Requests go one
-//! at a time and are answered at once, so that no game is ever on its way unknown; a template that does not
-//! answer is killed.
+//! A mode has one template that serves, and at times a second one that is loading and will replace it. Requests are
+//! sent one at a time and answered at once, so that no fork is ever pending without the launcher's knowledge; a
+//! template that does not answer is killed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::io::{self, PipeReader};
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use process::Pidfd;
 use protocol::{FromTemplate, ToTemplate};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use crate::birth::{Born, BornTemplate, Channels, Ends, Maker, Request};
 use crate::confine::{Group, Identity};
-use crate::directories::{Directories, workplace};
+use crate::directories::{Directories, game_directory};
+use crate::limits::{FORK_TIMEOUT, REASON_MAX};
+use crate::spawner::{Channels, Endpoints, LaunchRequest, NewGame, NewTemplate, Spawner};
 use crate::wire::{Channel, Fault};
 
-/// How long a template may take to fork, which takes it a tenth of a millisecond. The launcher waits meanwhile.
-const FORK_TIMEOUT: Duration = Duration::from_secs(1);
-
-/// Characters of a template's reason for the log.
-const REASON_MAX: usize = 256;
-
-/// All templates, by mode.
+/// All templates, by program.
 #[derive(Default)]
 pub(crate) struct Templates {
-    by_mode: BTreeMap<usize, Slot>,
+    by_program: BTreeMap<usize, Slot>,
     next_number: u64,
 }
 
-/// A mode's templates, and who waits for them.
+/// The templates of one program, and the requests that wait for them.
 #[derive(Default)]
 struct Slot {
     serving: Option<Template>,
     loading: Option<Template>,
-    waiting: VecDeque<Request>,
-    /// What the one that is loading loads may have changed since it began.
+    waiting: VecDeque<LaunchRequest>,
+    /// Whether what the loading template reads may have changed since it started.
     is_stale: bool,
 }
 
-/// A template's process. Dropped, it is killed: between two requests it has nothing to lose.
+/// A template's process. It is killed on drop: between two requests it has nothing to lose.
 struct Template {
     pid: i32,
-    /// What its number means, whoever has that number later.
-    process: Option<OwnedFd>,
+    process: Option<Pidfd>,
     channel: Channel,
     directory: PathBuf,
     identity: Option<Identity>,
@@ -55,43 +49,43 @@ struct Template {
     forked: u64,
 }
 
-/// What came of looking after templates.
+/// An event of a template.
 pub(crate) enum Outcome {
-    /// There is a new one, with its log.
-    Started { mode: usize, pid: i32, output: PipeReader },
-    /// It is gone.
+    /// A template started; with its log.
+    Started { program: usize, pid: i32, output: PipeReader },
+    /// A template ended.
     Ended { pid: i32, directory: PathBuf },
     /// A request was answered.
-    Answered { request: Request, directory: PathBuf, result: Result<Born, Fault> },
+    Answered { request: LaunchRequest, directory: PathBuf, result: Result<NewGame, Fault> },
 }
 
 impl Templates {
-    /// Takes a request for a game.
+    /// Handles a request for a game.
     pub(crate) fn request(
         &mut self,
-        request: Request,
-        maker: &mut Maker,
+        request: LaunchRequest,
+        spawner: &mut Spawner,
         directories: &Directories,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let mode = request.mode;
-        self.by_mode.entry(mode).or_default().waiting.push_back(request);
-        // One that is dead is not to be asked, which would count as its game's failure.
-        self.hear(mode, outcomes);
-        self.settle(mode, maker, directories, outcomes);
+        let program = request.program;
+        self.by_program.entry(program).or_default().waiting.push_back(request);
+        // A dead template must not be asked, which would count as the game's failure.
+        self.receive(program, &spawner.program(program).mode, outcomes);
+        self.settle(program, spawner, directories, outcomes);
     }
 
-    /// Ends those whose modes are not named: nobody will ask them for a game any more.
+    /// Ends the templates of programs that are not in use any more.
     pub(crate) fn retire_all_but(
         &mut self,
         in_use: &BTreeMap<usize, Duration>,
         outcomes: &mut Vec<Outcome>,
     ) {
-        self.by_mode.retain(|mode, slot| {
-            let is_used = in_use.contains_key(mode);
+        self.by_program.retain(|program, slot| {
+            let is_used = in_use.contains_key(program);
             if !is_used {
-                give_up(slot.serving.take(), outcomes);
-                give_up(slot.loading.take(), outcomes);
+                end(slot.serving.take(), outcomes);
+                end(slot.loading.take(), outcomes);
                 let fault = Fault::Other("its mode was removed".into());
                 refuse_all(&mut slot.waiting, &fault, outcomes);
             }
@@ -99,72 +93,72 @@ impl Templates {
         });
     }
 
-    /// Starts all of them anew. Those that serve go on until the new ones do.
+    /// Restarts all templates. Those that serve continue until the new ones are ready.
     pub(crate) fn renew(
         &mut self,
-        maker: &mut Maker,
+        spawner: &mut Spawner,
         directories: &Directories,
         outcomes: &mut Vec<Outcome>,
     ) {
-        for mode in self.by_mode.keys().copied().collect::<Vec<_>>() {
-            if let Some(slot) = self.by_mode.get_mut(&mode) {
+        for program in self.by_program.keys().copied().collect::<Vec<_>>() {
+            if let Some(slot) = self.by_program.get_mut(&program) {
                 slot.is_stale = slot.loading.is_some();
             }
-            self.start(mode, maker, directories, outcomes);
+            self.start(program, spawner, directories, outcomes);
         }
     }
 
-    /// What to wait for.
+    /// The channels to poll.
     pub(crate) fn channels(&self) -> Vec<BorrowedFd<'_>> {
         self.all().map(|template| template.channel.as_fd()).collect()
     }
 
-    /// When a template has to be ready that is not.
+    /// When a loading template must be ready.
     pub(crate) fn next_deadline(&self) -> Option<Instant> {
-        self.by_mode.values().filter_map(|slot| slot.loading.as_ref()).map(|it| it.due).min()
+        self.by_program.values().filter_map(|slot| slot.loading.as_ref()).map(|it| it.due).min()
     }
 
-    /// Hears what templates say, and does what time demands.
-    pub(crate) fn look_after(
+    /// Receives the messages of templates and handles their deadlines.
+    pub(crate) fn poll(
         &mut self,
-        maker: &mut Maker,
+        spawner: &mut Spawner,
         directories: &Directories,
         outcomes: &mut Vec<Outcome>,
     ) {
-        for mode in self.by_mode.keys().copied().collect::<Vec<_>>() {
-            self.hear(mode, outcomes);
-            self.settle(mode, maker, directories, outcomes);
-            // One that came too early for a renewal serves until there is another.
-            let slot = self.by_mode.get_mut(&mode).filter(|slot| slot.loading.is_none());
+        for program in self.by_program.keys().copied().collect::<Vec<_>>() {
+            self.receive(program, &spawner.program(program).mode, outcomes);
+            self.settle(program, spawner, directories, outcomes);
+            // A template that started too early for a renewal serves until it is replaced.
+            let slot = self.by_program.get_mut(&program).filter(|slot| slot.loading.is_none());
             if slot.is_some_and(|slot| std::mem::take(&mut slot.is_stale)) {
-                self.start(mode, maker, directories, outcomes);
+                self.start(program, spawner, directories, outcomes);
             }
         }
     }
 
-    /// A mode's template said what was not true: nothing that it says is to be believed any more.
-    pub(crate) fn distrust(&mut self, mode: usize, outcomes: &mut Vec<Outcome>) {
-        if let Some(slot) = self.by_mode.get_mut(&mode) {
-            give_up(slot.serving.take(), outcomes);
+    /// A template named a process that is not its own: it is not asked again.
+    pub(crate) fn discard(&mut self, program: usize, outcomes: &mut Vec<Outcome>) {
+        if let Some(slot) = self.by_program.get_mut(&program) {
+            end(slot.serving.take(), outcomes);
         }
     }
 
-    /// Ends all of them.
+    /// Ends all templates.
     pub(crate) fn end(&mut self) {
-        self.by_mode.clear();
+        self.by_program.clear();
     }
 
     fn all(&self) -> impl Iterator<Item = &Template> {
-        self.by_mode.values().flat_map(|slot| slot.serving.iter().chain(&slot.loading))
+        self.by_program.values().flat_map(|slot| slot.serving.iter().chain(&slot.loading))
     }
 
-    /// Hears a mode's templates: one that has loaded takes over; one that has ended, or said what it may not, or
-    /// is late, is given up.
-    fn hear(&mut self, mode: usize, outcomes: &mut Vec<Outcome>) {
-        let Some(slot) = self.by_mode.get_mut(&mode) else { return };
+    /// Receives the messages of a program's templates: a loaded one takes over; one that has ended, violated
+    /// the contract or is late is ended.
+    fn receive(&mut self, program: usize, mode: &str, outcomes: &mut Vec<Outcome>) {
+        let Some(slot) = self.by_program.get_mut(&program) else { return };
         if slot.serving.as_mut().is_some_and(|serving| serving.has_spoken_or_ended()) {
-            log::warn!("template ended or spoke unasked mode={mode}");
-            give_up(slot.serving.take(), outcomes);
+            log::warn!("template ended or sent a message unasked mode={mode}");
+            end(slot.serving.take(), outcomes);
         }
         let Some(loading) = &mut slot.loading else { return };
         let problem = match loading.channel.receive::<FromTemplate>() {
@@ -173,14 +167,14 @@ impl Templates {
                 if loading.is_traceable() {
                     log::warn!(
                         "the template of mode {mode} can be traced by its own games, and they by each other; it \
-                         is to call prctl(PR_SET_DUMPABLE, 0) before it says ready"
+                                             should call prctl(PR_SET_DUMPABLE, 0) before it sends ready"
                     );
                 }
-                give_up(slot.serving.take(), outcomes);
+                end(slot.serving.take(), outcomes);
                 slot.serving = slot.loading.take();
                 return;
             }
-            Ok(Some(_)) => "it spoke before it was ready",
+            Ok(Some(_)) => "it sent a message before it was ready",
             Ok(None) => "it ended",
             Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
                 if Instant::now() < loading.due {
@@ -188,68 +182,67 @@ impl Templates {
                 }
                 "it did not say ready in time"
             }
-            Err(_) => "what it said is no message of the contract",
+            Err(_) => "its message violates the contract",
         };
-        give_up(slot.loading.take(), outcomes);
+        end(slot.loading.take(), outcomes);
         if slot.serving.is_none() {
             let fault = Fault::Other(format!("its template failed: {problem}"));
             refuse_all(&mut slot.waiting, &fault, outcomes);
         } else {
-            log::warn!("the new template of mode {mode} failed, the old one goes on: {problem}");
+            log::warn!("the new template of mode {mode} failed, the old one continues: {problem}");
         }
     }
 
-    /// Serves who waits, and starts what is missing.
+    /// Serves waiting requests, and starts a template if none serves.
     fn settle(
         &mut self,
-        mode: usize,
-        maker: &mut Maker,
+        program: usize,
+        spawner: &mut Spawner,
         directories: &Directories,
         outcomes: &mut Vec<Outcome>,
     ) {
         loop {
-            let Some(slot) = self.by_mode.get_mut(&mode) else { return };
+            let Some(slot) = self.by_program.get_mut(&program) else { return };
             if slot.waiting.is_empty() {
                 return;
             }
             let Some(serving) = &mut slot.serving else {
-                return self.start(mode, maker, directories, outcomes);
+                return self.start(program, spawner, directories, outcomes);
             };
             let Some(request) = slot.waiting.pop_front() else { return };
-            let directory = workplace(&maker.setup.place, request.game, Some(mode));
-            let (result, survives) = serving.fork(&request, maker, directories, &directory);
+            let directory = game_directory(&spawner.setup.directory, request.game, Some(program));
+            let (result, survives) = serving.fork(&request, spawner, directories, &directory);
             outcomes.push(Outcome::Answered { request, directory, result });
             let forked = serving.forked;
             if !survives {
-                give_up(slot.serving.take(), outcomes);
-            } else if maker.program(mode).template.is_some_and(|renew| forked >= renew) {
-                self.start(mode, maker, directories, outcomes);
+                end(slot.serving.take(), outcomes);
+            } else if spawner.program(program).template.is_some_and(|renew| forked >= renew) {
+                self.start(program, spawner, directories, outcomes);
             }
         }
     }
 
-    /// Starts a template, if none is loading.
+    /// Starts a template, unless one is loading.
     fn start(
         &mut self,
-        mode: usize,
-        maker: &mut Maker,
+        program: usize,
+        spawner: &mut Spawner,
         directories: &Directories,
         outcomes: &mut Vec<Outcome>,
     ) {
-        let Some(slot) = self.by_mode.get_mut(&mode) else { return };
+        let Some(slot) = self.by_program.get_mut(&program) else { return };
         if slot.loading.is_some() {
             return;
         }
         self.next_number += 1;
-        let directory = directories.of_template(mode, self.next_number);
-        let identity = maker.template_identity(mode);
+        let directory = directories.of_template(program, self.next_number);
+        let identity = spawner.template_identity(program);
         let made = directories.make(&directory, identity).map_err(Fault::of("make a directory"));
-        match made.and_then(|()| maker.make_template(mode, &directory)) {
-            Ok(BornTemplate { pid, channel, output, group }) => {
-                outcomes.push(Outcome::Started { mode, pid, output });
-                let process =
-                    Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-                let due = Instant::now() + maker.program(mode).ready_timeout;
+        match made.and_then(|()| spawner.make_template(program, &directory)) {
+            Ok(NewTemplate { pid, channel, output, group }) => {
+                outcomes.push(Outcome::Started { program, pid, output });
+                let process = Pidfd::open(pid).ok();
+                let due = Instant::now() + spawner.program(program).ready_timeout;
                 slot.loading = Some(Template {
                     pid,
                     process,
@@ -264,35 +257,40 @@ impl Templates {
             Err(fault) if slot.serving.is_none() => {
                 refuse_all(&mut slot.waiting, &fault, outcomes);
             }
-            Err(fault) => log::warn!("cannot renew the template of mode {mode}: {fault}"),
+            Err(fault) => log::warn!(
+                "cannot renew the template of mode {}: {fault}",
+                spawner.program(program).mode
+            ),
         }
     }
 }
 
 impl Template {
-    /// Has a game forked. The flag says whether the template is still of use.
+    /// Has a game forked. The flag says whether the template can continue.
     fn fork(
         &mut self,
-        request: &Request,
-        maker: &mut Maker,
+        request: &LaunchRequest,
+        spawner: &mut Spawner,
         directories: &Directories,
         directory: &Path,
-    ) -> (Result<Born, Fault>, bool) {
+    ) -> (Result<NewGame, Fault>, bool) {
         let made = directories.make(directory, self.identity);
         let made = made.map_err(Fault::of("make its directory"));
-        let ends = made.and_then(|()| maker.make_ends(request));
-        let told = ends.and_then(|ends| ends.channels.tell(&request.guests).map(|()| ends));
-        let Ends { socket, channels } = match told {
-            Ok(ends) => ends,
+        let endpoints = made.and_then(|()| spawner.make_endpoints(request));
+        let sent = endpoints.and_then(|endpoints| {
+            endpoints.channels.send_players(&request.players).map(|()| endpoints)
+        });
+        let Endpoints { socket, channels } = match sent {
+            Ok(endpoints) => endpoints,
             Err(fault) => return (Err(fault), true),
         };
-        let Channels { control, its_control, output, its_output } = channels;
+        let Channels { control, game_control, output, game_output } = channels;
         let fork = ToTemplate::Fork {
             game: request.game.to_string(),
             port: request.port,
             directory: directory.display().to_string(),
         };
-        let attached = [socket.as_fd(), its_control.as_fd(), its_output.as_fd()];
+        let attached = [socket.as_fd(), game_control.as_fd(), game_output.as_fd()];
         if let Err(error) = self.channel.send(&fork, &attached) {
             return (Err(Fault::of("ask its template")(error)), false);
         }
@@ -301,8 +299,8 @@ impl Template {
                 if game == request.game.to_string() && pid > 0 =>
             {
                 self.forked += 1;
-                // Whoever that is, it has to be looked at before it is put into a group.
-                (Ok(Born { pid, control: Some(control), output, user: None, group: None }), true)
+                // The process must be checked before it is put into a control group.
+                (Ok(NewGame { pid, control: Some(control), output, user: None, group: None }), true)
             }
             Ok(FromTemplate::Failed { game, reason }) if game == request.game.to_string() => {
                 let reason: String = reason.chars().take(REASON_MAX).collect();
@@ -323,15 +321,15 @@ impl Template {
         answer.map(|(answer, _)| answer).ok_or_else(|| io::Error::other("it ended"))
     }
 
-    /// Whether processes of its user may look into it, and so into its forks; proc(5): then its files in /proc are its
-    /// user's. Of one that runs as root there is nothing to see.
+    /// Whether processes of its user may inspect it, and so its forks; proc(5): then its user owns its files in
+    /// /proc. A template that runs as root cannot be told apart.
     fn is_traceable(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let owner = std::fs::metadata(format!("/proc/{}/stat", self.pid)).map(|it| it.uid());
         owner.is_ok_and(|owner| owner != 0)
     }
 
-    /// Whether something is there to hear although nothing was asked.
+    /// Whether the channel is readable although nothing was asked.
     fn has_spoken_or_ended(&self) -> bool {
         let mut fds = [PollFd::new(self.channel.as_fd(), PollFlags::POLLIN)];
         poll(&mut fds, PollTimeout::ZERO).is_ok_and(|ready| ready > 0)
@@ -341,20 +339,20 @@ impl Template {
 impl Drop for Template {
     fn drop(&mut self) {
         if let Some(process) = &self.process {
-            // ESRCH: it has ended by itself.
-            let _ = pidfd_send_signal(process, Signal::KILL);
+            // `false`, or an error: it has ended by itself.
+            let _ = process.signal(libc::SIGKILL);
         }
     }
 }
 
-fn give_up(template: Option<Template>, outcomes: &mut Vec<Outcome>) {
+fn end(template: Option<Template>, outcomes: &mut Vec<Outcome>) {
     if let Some(template) = template {
         let directory = template.directory.clone();
         outcomes.push(Outcome::Ended { pid: template.pid, directory });
     }
 }
 
-fn refuse_all(waiting: &mut VecDeque<Request>, fault: &Fault, outcomes: &mut Vec<Outcome>) {
+fn refuse_all(waiting: &mut VecDeque<LaunchRequest>, fault: &Fault, outcomes: &mut Vec<Outcome>) {
     for request in waiting.drain(..) {
         let (directory, result) = (PathBuf::new(), Err(fault.clone()));
         outcomes.push(Outcome::Answered { request, directory, result });

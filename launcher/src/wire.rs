@@ -1,5 +1,5 @@
-//! The channel between the daemon and the launcher, and between the launcher and its templates: packets of JSON
-//! with descriptors attached, over a Unix socket of type `SOCK_SEQPACKET`; unix(7).
+//! The protocol between the daemon and the launcher, and the channel that the launcher uses to its templates as
+//! well: packets of JSON with descriptors attached, over a Unix socket of type `SOCK_SEQPACKET`; unix(7).
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -17,95 +17,90 @@ use rustix::net::{
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-/// Descriptors in a packet, at most.
-const DESCRIPTORS_MAX: usize = 4;
+use crate::limits::{DESCRIPTORS_MAX, PACKET_BYTES_MAX};
 
-/// Bytes in a packet, at most: a launch with its players is as large as a line of the control channel, and little
-/// more.
-const PACKET_MAX: usize = protocol::CONTROL_LINE_MAX + 16 * 1024;
-
-/// The variable that tells all processes of one Muster from those of another: its launcher's, its templates' and its
-/// games'. Its value is [`instance`].
+/// The environment variable that marks all processes of one Muster: its launcher, templates and games. Its value is
+/// [`instance`].
 pub const INSTANCE: &str = "MUSTER_INSTANCE";
 
-/// A Muster's name, by the place where its games work: that is its own, and outlives a daemon that crashes.
-pub fn instance(place: &Path) -> &str {
-    place.file_name().and_then(|name| name.to_str()).unwrap_or_default()
+/// A Muster's name, which is that of the directory where its games work: it is unique, and outlives a daemon that
+/// crashes.
+pub fn instance(directory: &Path) -> &str {
+    directory.file_name().and_then(|name| name.to_str()).unwrap_or_default()
 }
 
-/// What the daemon wants done. Games and modes by their numbers.
+/// An order of the daemon. Games and programs are named by number.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Order {
-    /// Make a game's process; answered by `Launched` or `Failed`.
+    /// Create a game; answered by `Launched` or `Failed`.
     Launch {
         /// The game.
         game: u64,
-        /// Its mode.
-        mode: usize,
+        /// Its program, by its index in [`Setup::programs`].
+        program: usize,
         /// Its port.
         port: u16,
-        /// The addresses on which its socket may be bound: the first one that this machine has.
+        /// The addresses on which its socket may be bound; the first one that this machine has is used.
         bind: Vec<IpAddr>,
-        /// Who will play, where that is known already.
-        guests: Guests,
+        /// Its players, if they are known already.
+        players: InitialPlayers,
     },
-    /// The game's process was reaped: look for what it left behind, until there is nothing. Answered by
-    /// `CleanedUp`.
+    /// The game's process was reaped: kill its leftovers until none is found. Answered by `CleanedUp`.
     CleanUp {
         /// The game.
         game: u64,
     },
-    /// The process of a game that is being stopped was reaped: others of it may finish what they do. Nobody is killed
-    /// before a `Purge`. Answered by `CleanedUp` when nobody is left.
+    /// The process of a game that is being stopped was reaped; its other processes may finish, until a `Purge`.
+    /// Answered by `CleanedUp` when none is left.
     Await {
         /// The game.
         game: u64,
     },
-    /// Send SIGTERM to whoever belongs to the game, but for its first process.
+    /// Send SIGTERM to the game's processes, except its first one.
     Terminate {
         /// The game.
         game: u64,
-        /// Whether its process group got it already.
-        has_group_heard: bool,
+        /// Whether its process group has received it already.
+        is_group_signalled: bool,
     },
-    /// What a template named as a game is no child of the daemon: look for what it made instead, until there is nothing,
-    /// and believe it no more. Answered by `CleanedUp`.
+    /// A process that a template named as a game is not a child of the daemon: kill what the template created
+    /// instead, until nothing is found, and end the template. Answered by `CleanedUp`.
     Disown {
         /// The game.
         game: u64,
-        /// Its mode.
-        mode: usize,
+        /// Its program.
+        program: usize,
     },
-    /// A process that was left behind has died; there may be others.
-    LookAgain,
-    /// The game is being killed: kill whoever belongs to it, and may keep it.
+    /// A leftover was reaped; there may be others.
+    Scan,
+    /// The game is being killed: kill all processes of it, and all that may keep it from ending.
     Purge {
         /// The game.
         game: u64,
     },
-    /// Start the templates anew, as what they have loaded may have changed; end those that are not named.
+    /// Restart the templates, as what they have loaded may have changed; end those that are not named.
     Renew {
-        /// Those in use, by their modes, and how long each may take to load.
+        /// Those in use, by program, and how long each may take to load.
         templates: BTreeMap<usize, Duration>,
     },
-    /// The daemon is about to make a child that is no game: kill nobody who was left behind until `Release`. Answered
-    /// by `Holding`.
-    Hold,
-    /// The daemon has made that child, or has not; whoever else is unknown may be killed again.
-    Release {
+    /// The daemon is about to create a child that is not a game: kill no unknown process until `Resume`.
+    /// Answered by `Paused`.
+    Pause,
+    /// The daemon has created that child, or failed to; other unknown processes may be killed again.
+    Resume {
         /// The child.
-        spared: Option<i32>,
+        exempt: Option<i32>,
     },
-    /// Say that you hear. Answered by `Pong`.
+    /// Answer with `Pong`.
     Ping,
 }
 
-/// What a game finds at birth about who will play.
+/// What a new game finds about its players.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Guests {
-    /// Nothing: it is told when there is a match.
+pub enum InitialPlayers {
+    /// Nothing: it is notified when there is a match.
     Unknown,
-    /// A line that waits on its control channel.
+    /// A message on its control channel.
     Line(String),
     /// The match and its players, in its environment.
     Environment {
@@ -116,75 +111,75 @@ pub enum Guests {
     },
 }
 
-/// What was done.
+/// An answer of the launcher.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Answer {
-    /// A game's process exists. With it come the daemon's ends of its log pipe and, if it has one, of its control
-    /// channel, in this order.
+    /// A game's process exists. Attached are the daemon's ends of its log pipe and, if it has one, of its
+    /// control channel, in this order.
     Launched {
         /// The game.
         game: u64,
         /// Its process, a child of the daemon.
         pid: i32,
     },
-    /// A game's process could not be made.
+    /// A game's process could not be created.
     Failed {
         /// The game.
         game: u64,
         /// Why.
         fault: Fault,
     },
-    /// Nothing of the game is left.
+    /// The game has no process left.
     CleanedUp {
         /// The game.
         game: u64,
-        /// Processes that were there when its first one had ended, or its grace was over, and were killed.
+        /// Processes that existed when the first one had ended, or its grace period was over, and were killed.
         left: usize,
-        /// Whether the kernel has killed a process of it for want of memory.
+        /// Whether the kernel has killed one of its processes because its memory was used up.
         is_out_of_memory: bool,
-        /// Whether it was to bind its port itself and the port is not free although it is gone.
+        /// Whether it binds its port itself, and the port is not free although the game is gone.
         is_port_taken: bool,
-        /// Whether its working directory held more than it may, and nothing was told of it.
+        /// Whether its working directory held more than it may, without a `DirectoryFull` before.
         is_directory_full: bool,
     },
-    /// A game's working directory holds more than it may. Told once of a game.
+    /// A game's working directory holds more than it may. Sent once for each game.
     DirectoryFull {
         /// The game.
         game: u64,
-        /// Bytes that were found in it.
+        /// Bytes found in it.
         bytes: u64,
-        /// Files and directories that were.
+        /// Files and directories found in it.
         entries: u64,
     },
-    /// A mode has a new template. With it comes the daemon's end of its log pipe.
+    /// A program has a new template. Attached is the daemon's end of its log pipe.
     Template {
-        /// The mode.
-        mode: usize,
+        /// The program.
+        program: usize,
         /// Its process, a child of the daemon.
         pid: i32,
     },
-    /// Nobody is killed for having been left behind.
-    Holding,
-    /// All orders before the question were heard.
+    /// No unknown process is killed until `Resume`.
+    Paused,
+    /// All orders before the `Ping` were handled.
     Pong,
 }
 
-/// Why a process could not be made.
+/// Why a process could not be created.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Fault {
-    /// Something outside Muster holds the port.
+    /// A program other than Muster holds the port.
     PortBusy,
     /// Anything else, for the log.
     Other(String),
 }
 
 impl Fault {
-    /// A template named a process that it did not fork.
+    /// A template named a process that is not its own.
     pub fn not_a_game() -> Self {
-        Self::Other("its template named a process that is none of its games".into())
+        Self::Other("its template named a process that is not one of its games".into())
     }
 
-    /// Names what was attempted before an error.
+    /// Prefixes an error with the operation that failed.
     pub(crate) fn of(attempt: &str) -> impl FnOnce(io::Error) -> Self {
         move |error| Self::Other(format!("cannot {attempt}: {error}"))
     }
@@ -207,7 +202,7 @@ pub struct Channel {
 }
 
 impl Channel {
-    /// Both ends of a new channel, closed on exec.
+    /// Both ends of a new channel, close-on-exec.
     ///
     /// # Errors
     /// When there are no descriptors left.
@@ -216,21 +211,21 @@ impl Channel {
         Ok(socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?)
     }
 
-    /// Takes one end.
+    /// Wraps one end.
     pub fn new(socket: OwnedFd) -> Self {
-        Self { socket, packet: vec![0; PACKET_MAX] }
+        Self { socket, packet: vec![0; PACKET_BYTES_MAX] }
     }
 
     /// Sends a message.
     ///
     /// # Errors
-    /// Those of sendmsg(2): `WouldBlock` when the other end has too much to read already and this one does not
-    /// block, `BrokenPipe` when there is no other end.
+    /// Those of sendmsg(2): `WouldBlock` when the buffer is full and this end is non-blocking, `BrokenPipe`
+    /// when the other end is closed.
     pub fn send(&self, message: &impl Serialize, attached: &[BorrowedFd<'_>]) -> io::Result<()> {
         self.send_packet(&serde_json::to_vec(message)?, attached)
     }
 
-    /// Sends what was made a packet before.
+    /// Sends a serialized message.
     ///
     /// # Errors
     /// As [`send`](Self::send).
@@ -247,10 +242,10 @@ impl Channel {
         Ok(())
     }
 
-    /// Receives the next message that is there, with what is attached to it. `None`: there is no other end any more.
+    /// Receives the next message, with the attached descriptors. `None`: the other end is closed.
     ///
     /// # Errors
-    /// Those of recvmsg(2), `WouldBlock` where there is none; `InvalidData` for a packet that is no such message.
+    /// Those of recvmsg(2), `WouldBlock` if there is none; `InvalidData` for a packet that is not such a message.
     pub fn receive<T: DeserializeOwned>(&mut self) -> io::Result<Option<(T, Vec<OwnedFd>)>> {
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];
         let mut control = RecvAncillaryBuffer::new(&mut space);
@@ -258,7 +253,7 @@ impl Channel {
         let received = loop {
             let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::DONTWAIT;
             match recvmsg(&self.socket, &mut parts, &mut control, flags) {
-                // The other end went without having read all. What it said before is still there.
+                // The other end was closed with unread messages. What it sent before is still there.
                 Err(rustix::io::Errno::INTR | rustix::io::Errno::CONNRESET) => {}
                 other => break other?,
             }
@@ -269,7 +264,7 @@ impl Channel {
                 attached.extend(descriptors);
             }
         }
-        // No message of ours is empty.
+        // Our messages are never empty.
         if received.bytes == 0 {
             return Ok(None);
         }
@@ -283,47 +278,47 @@ impl AsFd for Channel {
     }
 }
 
-/// Everything that the launcher needs to know at its start.
+/// The launcher's initial state.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Setup {
-    /// The daemon's process, whose children games are.
+    /// The daemon's pid. Games are its children.
     pub daemon: i32,
-    /// What each mode's games run, by the mode's number.
+    /// The modes' programs, by index.
     pub programs: Vec<crate::Program>,
-    /// What players are told.
+    /// The host name that players are told.
     pub public_host: String,
-    /// Where the games' working directories are made: a directory that exists.
-    pub place: std::path::PathBuf,
-    /// Where Muster runs as root, the game on port P runs as this user plus P.
+    /// Where the games' working directories are created; it exists.
+    pub directory: std::path::PathBuf,
+    /// The game on port P runs as this user plus P, if Muster runs as root.
     pub first_user: u32,
-    /// The first and the last port of the ring.
+    /// The first and the last port of the port ring.
     pub ports: (u16, u16),
-    /// How much is logged.
+    /// The log level.
     pub log: String,
-    /// Children that the daemon was born with: none of our business.
+    /// Children of the daemon that are not games: those that it had at its start, for example.
     pub inherited: Vec<i32>,
-    /// Games that live, made by an earlier launcher.
-    pub games: Vec<Living>,
-    /// Games of which something may be left: they ended, or it is not known whether they began.
+    /// LivingGame games, created by an earlier launcher.
+    pub games: Vec<LivingGame>,
+    /// Games that may have leftovers: they ended, or it is not known whether they started.
     pub unclean: Vec<u64>,
-    /// Those of the games that live whose first process has ended, and that are being stopped.
+    /// The living games that are being stopped and whose first process has ended.
     pub awaited: Vec<u64>,
-    /// Whether an earlier daemon has crashed: what it made is nobody's child here, and its launcher may live.
-    pub has_crashed: bool,
-    /// Whether this daemon had a launcher before, which has said what the machine does not offer.
-    #[serde(default)]
-    pub is_another: bool,
+    /// Whether an earlier daemon has crashed: its processes are not this daemon's children, and its launcher
+    /// may live.
+    pub after_crash: bool,
+    /// Whether this daemon had a launcher before, which has logged what the machine does not offer.
+    pub is_replacement: bool,
 }
 
-/// A game that lives.
+/// A living game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Living {
+pub struct LivingGame {
     /// The game.
     pub game: u64,
     /// Its process.
     pub pid: i32,
-    /// Its mode.
-    pub mode: usize,
+    /// Its program.
+    pub program: usize,
     /// Its port.
     pub port: u16,
 }

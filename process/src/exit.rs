@@ -1,4 +1,4 @@
-//! How a process ended that is no child of this one.
+//! How a process ended that is not a child of this one.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, BorrowedFd};
@@ -16,22 +16,22 @@ struct PidfdInfo {
 /// `PIDFD_GET_INFO`: `_IOWR(0xFF, 11, struct pidfd_info)`; ioctl(2).
 const PIDFD_GET_INFO: libc::Ioctl = 0xC040_FF0B_u32 as libc::Ioctl;
 
-/// `PIDFD_INFO_EXIT`: what is known of the end.
+/// `PIDFD_INFO_EXIT`: the exit status is wanted, and known.
 const INFO_EXIT: u64 = 1 << 3;
 
 const _: () = assert!(size_of::<PidfdInfo>() == 64);
 
-/// How a process ended, by its pidfd: its exit status, or the signal that killed it. `None`: its parent has not taken it
-/// in yet, or the kernel (before 6.15) does not say.
+/// How a process ended, by its pidfd: its exit status, or the signal that killed it. `None`: its parent has not
+/// reaped it yet, or the kernel (before 6.15) does not report it.
 ///
 /// # Errors
-/// When the kernel (before 6.13) knows no such question, or (before 6.15) the process was taken in already.
+/// When the kernel (before 6.13) lacks the request, or (before 6.15) the process was reaped already.
 pub fn exit_of(process: BorrowedFd<'_>) -> io::Result<Option<Result<i32, i32>>> {
     let mut info = PidfdInfo { mask: INFO_EXIT, ..PidfdInfo::default() };
-    // SAFETY: the kernel copies as many bytes in and out as the size in the request's number says, which is that of this
-    // structure of plain numbers; it lives until the call returns.
-    let told = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
-    if told < 0 {
+    // SAFETY: the kernel copies as many bytes in and out as the size in the request's number says, which is the
+    // size of this structure of plain numbers; it lives until the call returns.
+    let result = unsafe { libc::ioctl(process.as_raw_fd(), PIDFD_GET_INFO, &raw mut info) };
+    if result < 0 {
         return Err(io::Error::last_os_error());
     }
     let status = info.exit_code;

@@ -1,21 +1,21 @@
-//! Owning a descriptor that was handed over at birth.
+//! Taking ownership of an inherited descriptor.
 
 use std::collections::BTreeSet;
 use std::io::{self, ErrorKind};
 use std::os::fd::{FromRawFd, OwnedFd};
 use std::sync::{Mutex, PoisonError};
 
-/// The numbers that were given out.
+/// The descriptors that were taken.
 static TAKEN: Mutex<BTreeSet<i32>> = Mutex::new(BTreeSet::new());
 
-/// Takes a descriptor that this process has from its birth. It is marked to be closed at an exec.
+/// Takes a descriptor that this process has inherited, and sets close-on-exec.
 ///
-/// What Rust's library and its well-kept crates open is marked so from the beginning, and what has come through the exec
-/// of this program cannot be: that tells the one from the other. A descriptor that some other code opened without
-/// the mark would be taken for inherited; so this is for the beginning of `main`.
+/// Rust's library and careful crates open everything close-on-exec, and what came through the exec of this program
+/// cannot be: that distinguishes the two. A descriptor that other code opened without the flag would be taken for
+/// inherited, so call this at the start of `main`.
 ///
 /// # Errors
-/// When the number is no descriptor, or one of the standard streams; was taken before; or was opened by this program.
+/// When the number is not a descriptor, or a standard stream; was taken before; or was opened by this program.
 pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
     if number < 3 {
         return Err(ErrorKind::InvalidInput.into());
@@ -34,18 +34,18 @@ pub fn take_inherited(number: i32) -> io::Result<OwnedFd> {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: "the resource must be open and suitable for assuming ownership": it is open, no Rust value owns it,
-    // because it came from outside, and nobody gets it a second time.
+    // because it came from outside, and it is not given out a second time.
     Ok(unsafe { OwnedFd::from_raw_fd(number) })
 }
 
-/// Says whether a program that this process executes next finds a descriptor open, under the same number.
+/// Sets whether a program that this process executes next inherits a descriptor, under the same number.
 ///
 /// # Errors
-/// When the number is no descriptor.
+/// When the number is not a descriptor.
 pub fn set_inherited(number: i32, is_inherited: bool) -> io::Result<()> {
     let flags = if is_inherited { 0 } else { libc::FD_CLOEXEC };
-    // SAFETY: fcntl(2) with F_SETFD changes what an exec does with a number that may or may not be a descriptor, and
-    // nothing of the descriptor as this process uses it.
+    // SAFETY: fcntl(2) with F_SETFD changes what an exec does with a number that may or may not be a descriptor,
+    // and nothing about the descriptor as this process uses it.
     match unsafe { libc::fcntl(number, libc::F_SETFD, flags) } {
         0.. => Ok(()),
         _ => Err(io::Error::last_os_error()),
@@ -59,7 +59,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_was_inherited_is_taken_and_once() {
+    fn only_an_inherited_descriptor_is_taken_and_only_once() {
         let ours = io::pipe().unwrap().0;
         assert!(take_inherited(ours.as_raw_fd()).is_err(), "somebody owns it");
         for number in [-1, 0, 2, 4000, i32::MAX] {

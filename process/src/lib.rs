@@ -1,14 +1,15 @@
-//! Making processes, and hearing of their end: the few system calls of Linux that Muster lives on and that no
-//! well-kept crate offers safely.
+//! Creating, signalling and reaping processes: the system calls of Linux that Muster needs and that no
+//! well-maintained crate offers safely.
 //!
-//! [`spawn_sibling`] starts a program as cheaply as the kernel can, [`fork_sibling`] copies this process for a
-//! game of a template, [`Pidfd`] signals a process and no other that gets its number, and [`reap()`] takes in a child that
-//! has died, with what it used. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so games
-//! are children of the daemon, whoever made them, and the kernel tells the daemon of their end.
+//! [`spawn_sibling`] starts a program as cheaply as the kernel can, [`fork_sibling`] copies this process for a game
+//! of a template, [`Pidfd`] signals a process and never another one that got its number, and [`reap()`] reaps a
+//! child with its resource usage. A sibling is a child of this process's own parent (clone(2), `CLONE_PARENT`): so
+//! games are children of the daemon, whichever process creates them, and the kernel tells the daemon when they end.
 //!
-//! [`start`] puts in order what a process has inherited from whoever started it.
+//! [`proc`] reads what the kernel reports about processes, [`start`] resets what a process has inherited from its
+//! parent.
 //!
-//! This is where Muster's `unsafe` code lives: small functions, safe to call, each with the reason why.
+//! Muster's `unsafe` code is here: small functions, safe to call, each with the reason why.
 
 #![allow(unsafe_code)]
 
@@ -16,8 +17,10 @@ mod environment;
 mod exit;
 mod fork;
 mod inherited;
+mod limits;
 mod mounts;
 mod pidfd;
+pub mod proc;
 mod reap;
 mod spawn;
 pub mod start;

@@ -12,7 +12,7 @@ struct MountAttributes {
     user_namespace: u64,
 }
 
-/// Makes everything mounted at and beneath `path` read-only, and deaf to set-user-id bits, in this process's
+/// Makes everything mounted at and beneath `path` read-only, and ignores its set-user-id bits, in this process's
 /// mount namespace.
 ///
 /// # Errors
@@ -21,7 +21,7 @@ pub fn seal_mounts(path: &CStr) -> io::Result<()> {
     set(path, libc::MOUNT_ATTR_RDONLY | libc::MOUNT_ATTR_NOSUID, 0)
 }
 
-/// Makes what is mounted at `path`, and only there, writable again.
+/// Makes what is mounted at `path`, but not beneath, writable again.
 ///
 /// # Errors
 /// Those of mount_setattr(2).

@@ -1,5 +1,5 @@
-//! A process by a descriptor, which means that one process for ever: its number may come to mean another one as soon
-//! as it is reaped. Signals go to such descriptors only.
+//! A process by a descriptor, which always means that one process: its number may mean another one as soon as it is
+//! reaped. Signals are sent to such descriptors only.
 
 use std::io;
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd};
@@ -10,7 +10,7 @@ use libc::{c_int, c_uint};
 /// `PIDFD_SIGNAL_PROCESS_GROUP` of `linux/pidfd.h`, from Linux 6.9.
 const SIGNAL_PROCESS_GROUP: c_uint = 1 << 2;
 
-/// A process, whoever has its number later; pidfd_open(2).
+/// A process, even when its number has been given to another one; pidfd_open(2).
 #[derive(Debug)]
 pub struct Pidfd {
     descriptor: OwnedFd,
@@ -18,18 +18,18 @@ pub struct Pidfd {
 }
 
 impl Pidfd {
-    /// Holds on to the process that has a number now. Whoever got the number from a list looks at the process again
-    /// after this, and before a signal: it may be another one by now.
+    /// Opens the process that has a number now. If the number comes from a list, check the process after this and
+    /// before a signal: it may be another one by now.
     ///
     /// # Errors
-    /// When there is no such process ([`is_gone`]), or no descriptor to be had.
+    /// When there is no such process ([`is_gone`]), or no descriptor is left.
     pub fn open(pid: i32) -> io::Result<Self> {
         // SAFETY: pidfd_open(2) takes two numbers and returns a new descriptor, "close-on-exec flag set".
         let descriptor = unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) };
         let Some(descriptor) = i32::try_from(descriptor).ok().filter(|it| *it >= 0) else {
             return Err(io::Error::last_os_error());
         };
-        // SAFETY: the call above returned it, and nobody else has it.
+        // SAFETY: the call above returned it, and it has no other owner.
         let descriptor = unsafe { OwnedFd::from_raw_fd(descriptor) };
         Ok(Self { descriptor, pid })
     }
@@ -46,24 +46,23 @@ impl Pidfd {
         self.pid
     }
 
-    /// Sends the process a signal. `false`: it is gone, and reaped; a process that is dead and not reaped counts as
-    /// reached.
+    /// Sends the process a signal. `false`: it was reaped already. A zombie counts as reached.
     ///
     /// # Errors
-    /// When the kernel does not allow it, or the signal is none.
+    /// When the kernel does not permit it, or the signal does not exist.
     pub fn signal(&self, signal: c_int) -> io::Result<bool> {
         reached(self.send(signal, 0))
     }
 
     /// Sends a signal to the whole process group that this process leads, or led: also when it has ended. `false`:
-    /// nobody is left in it.
+    /// the group is empty.
     ///
     /// # Errors
     /// [`io::ErrorKind::Unsupported`] before Linux 6.9, which takes a group's number only. When the kernel does not
-    /// allow it, or the signal is none.
+    /// permit it, or the signal does not exist.
     pub fn signal_group(&self, signal: c_int) -> io::Result<bool> {
         match self.send(signal, SIGNAL_PROCESS_GROUP) {
-            // pidfd_send_signal(2): "flags is not valid"; so is a signal that is none.
+            // pidfd_send_signal(2): "flags is not valid"; or the signal does not exist.
             Err(error) if error.raw_os_error() == Some(libc::EINVAL) => {
                 Err(io::ErrorKind::Unsupported.into())
             }
@@ -71,9 +70,9 @@ impl Pidfd {
         }
     }
 
-    /// As [`signal_group`](Self::signal_group), for a child of this process. Before Linux 6.9 the group is signalled by
-    /// its number for as long as the child is not reaped, because until then nobody else can have that number. So
-    /// only the thread that reaps the child may call this.
+    /// As [`signal_group`](Self::signal_group), for a child of this process. Before Linux 6.9 the group is
+    /// signalled by its number as long as the child is not reaped, because until then no other process can have
+    /// that number. So only the thread that reaps the child may call this.
     ///
     /// # Errors
     /// As for [`signal_group`](Self::signal_group), before Linux 6.9 only for a child that was reaped.
@@ -93,8 +92,8 @@ impl Pidfd {
         if self.pid <= 1 {
             return Err(io::ErrorKind::InvalidInput.into());
         }
-        // SAFETY: kill(2) takes two numbers. The leader is there, dead or alive, so that its number is nobody
-        // else's; the caller is the one who would give it away.
+        // SAFETY: kill(2) takes two numbers. The leader exists, alive or as a zombie, so no other process has its
+        // number; the caller is the one who would reap it.
         match unsafe { libc::kill(-self.pid, signal) } {
             0 => Ok(true),
             _ => reached(Err(io::Error::last_os_error())),
@@ -112,13 +111,13 @@ impl Pidfd {
         if sent == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
     }
 
-    /// Whether the process has not ended. One that is dead and not reaped has.
+    /// Whether the process has not ended. A zombie has.
     #[must_use]
     pub fn is_alive(&self) -> bool {
         matches!(self.wait(Some(Duration::ZERO)), Ok(false))
     }
 
-    /// Waits for the process to end, for ever with `None`, without reaping it. Returns whether it has ended.
+    /// Waits until the process ends, forever with `None`, without reaping it. Returns whether it has ended.
     ///
     /// # Errors
     /// When the kernel refuses to wait.
@@ -126,7 +125,7 @@ impl Pidfd {
         let due = timeout.map(|timeout| std::time::Instant::now() + timeout);
         loop {
             let left = due.map(|due| due.saturating_duration_since(std::time::Instant::now()));
-            // Rounded up, so as not to come early.
+            // Rounded up, to not return early.
             let milliseconds = left.map_or(-1, |left| {
                 i32::try_from(left.as_micros().div_ceil(1000)).unwrap_or(i32::MAX)
             });
@@ -158,7 +157,7 @@ impl From<Pidfd> for OwnedFd {
     }
 }
 
-/// Whether an error says that there is no such process (any more).
+/// Whether an error says that the process does not exist (any more).
 #[must_use]
 pub fn is_gone(error: &io::Error) -> bool {
     error.raw_os_error() == Some(libc::ESRCH)
@@ -212,7 +211,7 @@ mod tests {
             };
             assert!(send(libc::SIGKILL).unwrap());
             assert_eq!(child.wait().unwrap().signal(), Some(libc::SIGKILL));
-            // The helper is somebody else's to reap, and may be there for a moment.
+            // The helper is reaped by another process, and may exist for a moment.
             let after = send(libc::SIGKILL);
             match is_by_number {
                 true => assert_eq!(after.unwrap_err().kind(), io::ErrorKind::Unsupported),

@@ -1,22 +1,21 @@
-//! Starting another program as a sibling, in the way that costs least: with this process's memory lent to the
-//! new one until it has a program of its own (vfork(2)).
+//! Starting another program as a sibling, in the cheapest way: this process's memory is lent to the new one until
+//! it executes its program (vfork(2)).
 
 use std::io;
 
 use libc::{c_int, c_void};
 
-/// Bytes of stack for what a new process does before it runs its program.
-const STACK_BYTES: usize = 256 * 1024;
+use crate::limits::STACK_BYTES;
 
-/// Where a new process keeps its stack until it runs its program. Made once and used for one after another.
+/// The stack of a new process until it executes its program. Created once and used for one after another.
 #[derive(Debug)]
 pub struct Stack(Box<[Block]>);
 
-/// Has the alignment that processors want of a stack.
+/// Has the alignment that processors require of a stack.
 type Block = u128;
 
 impl Stack {
-    /// Makes a stack.
+    /// Allocates a stack.
     pub fn new() -> Self {
         Self(vec![0; STACK_BYTES / size_of::<Block>()].into_boxed_slice())
     }
@@ -32,29 +31,29 @@ impl Default for Stack {
     }
 }
 
-/// Makes a sibling of this process and has it run `child`, which is to become another program; what it returns
-/// is the new process's exit status. This process stands still meanwhile. Returns the new process's pid.
+/// Creates a sibling of this process and has it run `child`, which should execute another program; what it returns
+/// is the new process's exit status. This process is suspended meanwhile. Returns the new process's pid.
 ///
 /// # Safety
-/// The new process works in the memory of this one: it has to do with system calls alone, must not panic, and
-/// what it changes stays changed. This process must have no other thread, which would not stand still.
+/// The new process works in the memory of this one: it must make system calls only and must not panic, and what it
+/// changes stays changed. This process must have no other thread, which would not be suspended.
 ///
 /// # Errors
-/// When the kernel has no room for one more process.
+/// When the kernel cannot create another process.
 pub unsafe fn spawn_sibling(stack: &mut Stack, child: &mut dyn FnMut() -> i32) -> io::Result<i32> {
     let flags = libc::CLONE_VM | libc::CLONE_VFORK | libc::CLONE_PARENT | libc::SIGCHLD;
     // SAFETY: the caller's promise.
     unsafe { spawn(stack, flags, child) }
 }
 
-/// Makes a child of this process, has it run `child`, which is not to become another program, and waits for its end.
-/// Whether that was an exit with the status 0.
+/// Creates a child of this process, has it run `child`, which should not execute another program, and waits for its
+/// end. Returns whether it exited with status 0.
 ///
 /// # Safety
 /// As for [`spawn_sibling`].
 ///
 /// # Errors
-/// When the kernel has no room for one more process.
+/// When the kernel cannot create another process.
 pub unsafe fn spawn_and_wait(
     stack: &mut Stack,
     child: &mut dyn FnMut() -> i32,
@@ -76,7 +75,7 @@ unsafe fn spawn(
     mut child: &mut dyn FnMut() -> i32,
 ) -> io::Result<i32> {
     extern "C" fn run(child: *mut c_void) -> c_int {
-        // SAFETY: `spawn` passes a pointer to its own `child`, and stands still while this runs.
+        // SAFETY: `spawn` passes a pointer to its own `child`, and is suspended while this runs.
         let child = unsafe { &mut *child.cast::<&mut dyn FnMut() -> i32>() };
         child()
     }

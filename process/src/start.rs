@@ -1,10 +1,10 @@
-//! A clean start: what a parent left behind is put in order before a process of Muster does anything else.
+//! A clean start: a process of Muster resets what it inherited from its parent before it does anything else.
 //!
-//! Almost everything about a process survives an exec: signals that are ignored or blocked, the scheduling policy, the
-//! classes of processor and disk, limits, the umask, open descriptors. A supervisor, a shell or a window manager may
-//! have set any of it for reasons of its own. With SIGCHLD ignored, for one, the kernel reaps children itself, and
-//! their parent never hears of them. [`begin`] is called first in `main` by the daemon, the keeper and the launcher; games
-//! inherit what the launcher is.
+//! Almost everything about a process survives an exec: ignored and blocked signals, the scheduling policy, the
+//! classes of processor and disk, limits, the umask, open descriptors. A supervisor, a shell or a window manager
+//! may have set any of it for its own reasons. With SIGCHLD ignored, for example, the kernel reaps children itself,
+//! and their parent is never notified. The daemon, the keeper and the launcher call [`begin`] first in `main`;
+//! games inherit what the launcher has.
 //!
 //! Some of it is the operator's choice and stays: the nice value and the processors of the daemon (`Nice=`,
 //! `CPUAffinity=`), a score below zero for the out-of-memory killer (`OOMScoreAdjust=`), and all hard limits.
@@ -17,59 +17,59 @@ use std::ptr;
 
 use libc::{c_int, c_long};
 
-/// What a process of Muster is.
+use crate::limits::PROCESSORS_MAX;
+
+/// The role of a process of Muster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Part {
-    /// The daemon, or the keeper that watches over it.
+    /// The daemon, or the keeper that supervises it.
     Service,
-    /// The launcher. Games are as it is.
+    /// The launcher. Games inherit its state.
     Launcher,
 }
 
-/// What could not be put in order: what was attempted, and why it failed.
-pub type Flaw = (&'static str, io::Error);
+/// A reset that failed: what was attempted, and why it failed.
+pub type Failure = (&'static str, io::Error);
 
-/// The score of the launcher and of games for the out-of-memory killer, at least: they go before the daemon does.
+/// The lowest out-of-memory score of the launcher and of games: the kernel kills them before the daemon.
 const OOM_SCORE_OF_GAMES: i32 = 500;
 
-/// The highest score there is; proc_pid_oom_score_adj(5).
+/// The highest score; proc_pid_oom_score_adj(5).
 const OOM_SCORE_MAX: i32 = 1000;
 
-/// The variable that leaves Muster's processes open to other processes of their user: a debugger, strace(1), tests.
+/// The variable that lets other processes of the same user inspect Muster's processes: a debugger, strace(1),
+/// tests.
 pub const TRACEABLE: &str = "MUSTER_TRACEABLE";
 
-/// Where the score is.
+/// The file with the score.
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
 
-/// The soft limit of a stack that Linux has by default: an unlimited one changes where a program's memory is laid out.
+/// Linux's default soft limit of a stack: an unlimited one changes the layout of a program's memory.
 const STACK_MAX: u64 = 8 * 1024 * 1024;
 
-/// How late the kernel may let a thread's timers fire, in nanoseconds; the kernel's own default.
+/// How late the kernel may fire a thread's timers, in nanoseconds; the kernel's own default.
 const TIMER_SLACK: c_long = 50_000;
 
-/// Processors that a kernel may have.
-const PROCESSORS_MAX: usize = 8192;
-
-/// Capability to look into any process; capabilities(7).
+/// Capability to inspect any process; capabilities(7).
 const CAP_SYS_PTRACE: u32 = 19;
 
-/// What a signal's action is by default, and when it is ignored: as the kernel has them.
+/// A signal's default action, and the action to ignore it, as the kernel encodes them.
 const DEFAULT: u64 = libc::SIG_DFL as u64;
 const IGNORED: u64 = libc::SIG_IGN as u64;
 
-/// Signals that a service must not be ended or stopped by, and does not wait for: a reader that is gone, a file that
-/// may not grow, a terminal that background jobs may not write to. Each of these is an error of the call instead.
-const NOT_HEARD: [c_int; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGTTOU];
+/// Signals that must not end or stop a service, and that it does not wait for: a closed pipe, a file over its
+/// limit, a terminal that background jobs may not write to. Each of these is an error of the call instead.
+const IGNORED_SIGNALS: [c_int; 3] = [libc::SIGPIPE, libc::SIGXFSZ, libc::SIGTTOU];
 
-/// Puts what this process has inherited in order, as far as it may. Comes first of all, while there is one thread.
-/// Which signals are blocked is left to the caller, who may be waiting for some that have come already.
-pub fn begin(part: Part) -> Vec<Flaw> {
-    let mut flaws = Vec::new();
+/// Resets what this process has inherited, as far as it may. Call it first, while there is one thread. Blocked
+/// signals are left to the caller, who may be waiting for some that are pending.
+pub fn begin(part: Part) -> Vec<Failure> {
+    let mut failures = Vec::new();
     let mut attempt = |what: &'static str, result: io::Result<()>| {
-        flaws.extend(result.err().map(|error| (what, error)));
+        failures.extend(result.err().map(|error| (what, error)));
     };
     reset_signals(part);
-    attempt("leave the scheduling policy that it was started with", be_scheduled_as_others());
+    attempt("leave the scheduling policy that it was started with", reset_scheduling());
     attempt("leave the class of disk access that it was started with", reset_disk_class());
     // SAFETY: prctl(2), PR_SET_TIMERSLACK takes a number.
     let slack = unsafe { libc::prctl(libc::PR_SET_TIMERSLACK, TIMER_SLACK, 0, 0, 0) };
@@ -80,21 +80,21 @@ pub fn begin(part: Part) -> Vec<Flaw> {
     unsafe { libc::umask(if part == Part::Launcher { 0o022 } else { 0o077 }) };
     if part == Part::Launcher {
         attempt("use all processors", use_all_processors());
-        // SAFETY: set_mempolicy(2) reads no mask of length zero; MPOL_DEFAULT is 0. A kernel without NUMA has no such
-        // call, and nothing to reset.
+        // SAFETY: set_mempolicy(2) reads no mask of length zero; MPOL_DEFAULT is 0. A kernel without NUMA lacks
+        // this call, and has nothing to reset.
         unsafe { libc::syscall(libc::SYS_set_mempolicy, 0, ptr::null::<u64>(), 0) };
         // SAFETY: personality(2) takes a number, that of an ordinary process, and has no effect before an exec.
         unsafe { libc::personality(0) };
     }
-    attempt("keep its memory to itself", be_private());
-    flaws
+    attempt("keep its memory to itself", make_private());
+    failures
 }
 
-/// Closes all descriptors from 3 on but some, which a careless parent left open.
+/// Closes all descriptors from 3 on except `kept`: a parent may have left any of them open.
 ///
 /// # Errors
-/// When the kernel (before 5.9) does not know how.
-pub fn close_strays(kept: &[RangeInclusive<RawFd>]) -> io::Result<()> {
+/// When the kernel (before 5.9) lacks close_range(2).
+pub fn close_unknown_descriptors(kept: &[RangeInclusive<RawFd>]) -> io::Result<()> {
     let mut kept: Vec<_> = kept.iter().filter(|kept| !kept.is_empty() && *kept.end() > 2).collect();
     kept.sort_by_key(|kept| *kept.start());
     let mut next = 3;
@@ -109,22 +109,22 @@ fn close_range(first: RawFd, last: RawFd) -> io::Result<()> {
     if first > last {
         return Ok(());
     }
-    // SAFETY: close_range(2) closes descriptors that no Rust value owns: this comes before any is opened.
+    // SAFETY: close_range(2) closes descriptors that no Rust value owns: this runs before any is opened.
     check(unsafe { libc::syscall(libc::SYS_close_range, first, last, 0) })
 }
 
-/// Gives signals their default actions. A handler does not survive an exec; what is ignored stays so.
+/// Gives signals their default actions. A handler does not survive an exec; an ignored signal stays ignored.
 fn reset_signals(part: Part) {
     for signal in 1..=libc::SIGRTMAX() {
         let wanted = match part {
-            Part::Service if NOT_HEARD.contains(&signal) => IGNORED,
-            // What has a handler is Rust's own. And to set a default that is set already would drop a signal that is
-            // waiting: SIGCHLD, in a daemon that was just replaced in place.
+            Part::Service if IGNORED_SIGNALS.contains(&signal) => IGNORED,
+            // A signal with a handler is Rust's own. And setting the default a second time would drop a pending
+            // signal: SIGCHLD, in a daemon that was just replaced in place.
             Part::Service if action_of(signal) != IGNORED => continue,
             Part::Service | Part::Launcher => DEFAULT,
         };
         // The kernel's `struct sigaction`: the action comes first, then no flags and an empty mask. The C library's
-        // call would not touch the two signals that it keeps for itself, which posix_spawn(3) leaves ignored.
+        // call would not touch the two signals that it reserves, which posix_spawn(3) leaves ignored.
         let action = [wanted, 0, 0, 0];
         // SAFETY: sigaction(2): "If act is non-NULL, the new action for signal signum is installed from act", and
         // `action` is as large as the kernel's structure. It names no code. SIGKILL and SIGSTOP are answered with
@@ -157,9 +157,8 @@ fn action_of(signal: c_int) -> u64 {
     action[0]
 }
 
-/// Whatever the policy was, real-time or idle: a daemon that never gives way, or games that never get a turn, are
-/// not what anybody wants.
-fn be_scheduled_as_others() -> io::Result<()> {
+/// Real-time and idle policies are both wrong: such a daemon would never yield, such games might never run.
+fn reset_scheduling() -> io::Result<()> {
     // SAFETY: sched_getscheduler(2) takes a number; 0 is the calling thread.
     let policy = unsafe { libc::sched_getscheduler(0) };
     if policy & !libc::SCHED_RESET_ON_FORK == libc::SCHED_OTHER {
@@ -171,7 +170,7 @@ fn be_scheduled_as_others() -> io::Result<()> {
     check(unsafe { libc::sched_setscheduler(0, libc::SCHED_OTHER, &raw const priority) }.into())
 }
 
-/// ioprio_set(2): "none", which follows the nice value.
+/// ioprio_set(2): class "none", which follows the nice value.
 fn reset_disk_class() -> io::Result<()> {
     const WHO_PROCESS: c_int = 1;
     // SAFETY: ioprio_set(2) takes numbers; 0 is the calling thread.
@@ -180,12 +179,12 @@ fn reset_disk_class() -> io::Result<()> {
 
 fn use_all_processors() -> io::Result<()> {
     let all = [0xFF_u8; PROCESSORS_MAX / 8];
-    // SAFETY: sched_setaffinity(2) reads as many bytes as it is told. "Any valid bits in mask [are] silently restricted"
-    // to those that there are and that the cpuset allows.
+    // SAFETY: sched_setaffinity(2) reads as many bytes as it is told. "Any valid bits in mask [are] silently
+    // restricted" to those that exist and that the cpuset allows.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) })
 }
 
-/// Soft limits go up to the hard ones, which are the operator's. No core is ever written: it would hold keys.
+/// Raises soft limits to the hard ones, which are the operator's. No core is ever written: it would contain keys.
 fn reset_limits() -> io::Result<()> {
     let raised = [
         libc::RLIMIT_CPU,
@@ -213,10 +212,10 @@ fn reset_limits() -> io::Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) }.into())
 }
 
-/// Where memory runs out, games go before the daemon does. Anybody may raise the score; to lower it takes rights, or
-/// that somebody without them raised it.
+/// Where memory runs out, games are killed before the daemon. Any process may raise its score; lowering it takes a
+/// capability, or that an unprivileged process raised it.
 fn set_oom_score(part: Part) -> io::Result<()> {
-    // Without /proc it is what it is.
+    // Without /proc it stays as it is.
     let Ok(text) = fs::read_to_string(OOM_SCORE_FILE) else { return Ok(()) };
     let Ok(inherited) = text.trim().parse::<i32>() else { return Ok(()) };
     let wanted = match part {
@@ -226,30 +225,30 @@ fn set_oom_score(part: Part) -> io::Result<()> {
     if wanted == inherited { Ok(()) } else { fs::write(OOM_SCORE_FILE, wanted.to_string()) }
 }
 
-/// Nobody who is not root looks into this process, and no core of it is written; prctl(2), PR_SET_DUMPABLE. An exec
-/// ends that, so that games are not concerned. [`TRACEABLE`] leaves it out.
+/// Keeps other users' processes from inspecting this one, and no core of it is written; prctl(2), PR_SET_DUMPABLE.
+/// An exec ends that, so games are not concerned. [`TRACEABLE`] skips it.
 ///
-/// Where /proc hides what one may not look into (`hidepid`), the parts of Muster would no longer see each other, unless
-/// they have rights of root's: there this does nothing, and others see nothing of Muster anyway.
-fn be_private() -> io::Result<()> {
+/// Where /proc hides processes that one may not inspect (`hidepid`), the parts of Muster would no longer see each
+/// other, unless they have root's capabilities: there this does nothing, and others see nothing of Muster anyway.
+fn make_private() -> io::Result<()> {
     let read = |file: &str| fs::read_to_string(file).unwrap_or_default();
     if std::env::var_os(TRACEABLE).is_some_and(|it| !it.is_empty()) {
         return Ok(());
     }
-    if is_hiding(&read("/proc/self/mounts")) && !may_look(&read("/proc/self/status")) {
+    if hides_processes(&read("/proc/self/mounts")) && !may_inspect(&read("/proc/self/status")) {
         return Ok(());
     }
     // SAFETY: prctl(2), PR_SET_DUMPABLE takes a number.
     check(unsafe { libc::prctl(libc::PR_SET_DUMPABLE, 0, 0, 0, 0) }.into())
 }
 
-/// Whether the /proc of a list of mounts hides processes; proc(5).
-fn is_hiding(mounts: &str) -> bool {
+/// Whether the /proc in a list of mounts hides processes; proc(5).
+fn hides_processes(mounts: &str) -> bool {
     let mut options = mounts.lines().filter_map(|mount| {
         let mut fields = mount.split(' ').skip(1);
         (fields.next() == Some("/proc") && fields.next() == Some("proc")).then(|| fields.next())?
     });
-    // The last one lies on top.
+    // The last one covers the others.
     options.next_back().is_some_and(|options| {
         options
             .split(',')
@@ -258,8 +257,8 @@ fn is_hiding(mounts: &str) -> bool {
     })
 }
 
-/// Whether a process with this status may look into others; proc_pid_status(5), `CapEff`.
-fn may_look(status: &str) -> bool {
+/// Whether a process with this status may inspect others; proc_pid_status(5), `CapEff`.
+fn may_inspect(status: &str) -> bool {
     let effective = status.lines().find_map(|line| line.strip_prefix("CapEff:"));
     let effective = effective.and_then(|set| u64::from_str_radix(set.trim(), 16).ok());
     effective.is_some_and(|set| set & (1 << CAP_SYS_PTRACE) != 0)
@@ -274,20 +273,20 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_proc_that_hides_is_known_by_its_options() {
+    fn a_proc_that_hides_processes_is_known_by_its_options() {
         let plain = "proc /proc proc rw,nosuid,relatime 0 0\n";
-        assert!(!is_hiding(plain) && !is_hiding(""));
+        assert!(!hides_processes(plain) && !hides_processes(""));
         let hiding = "tmpfs /run tmpfs rw 0 0\nproc /proc proc rw,nosuid,hidepid=invisible 0 0\n";
-        assert!(is_hiding(hiding) && is_hiding(&hiding.replace("invisible", "2")));
-        assert!(!is_hiding(&hiding.replace("invisible", "off")));
-        assert!(!is_hiding(&format!("{hiding}{plain}")), "another one lies on top");
-        assert!(!is_hiding(&hiding.replace(" /proc ", " /elsewhere ")));
+        assert!(hides_processes(hiding) && hides_processes(&hiding.replace("invisible", "2")));
+        assert!(!hides_processes(&hiding.replace("invisible", "off")));
+        assert!(!hides_processes(&format!("{hiding}{plain}")), "another one covers it");
+        assert!(!hides_processes(&hiding.replace(" /proc ", " /elsewhere ")));
     }
 
     #[test]
-    fn who_may_look_is_known_by_its_capabilities() {
-        assert!(may_look("Name:\tx\nCapEff:\t000001ffffffffff\n"));
-        assert!(may_look("CapEff:\t0000000000080000\n"));
-        assert!(!may_look("CapEff:\t0000000000040000\n") && !may_look(""));
+    fn a_process_that_may_inspect_others_is_known_by_its_capabilities() {
+        assert!(may_inspect("Name:\tx\nCapEff:\t000001ffffffffff\n"));
+        assert!(may_inspect("CapEff:\t0000000000080000\n"));
+        assert!(!may_inspect("CapEff:\t0000000000040000\n") && !may_inspect(""));
     }
 }

@@ -6,13 +6,13 @@ use std::ops::RangeInclusive;
 use std::os::fd::RawFd;
 use std::path::Path;
 
-use process::start::{self, Flaw, Part};
+use process::start::{self, Failure, Part};
 
 use crate::store;
 
 /// What could not be put in order.
 #[must_use]
-pub struct Flaws(Vec<Flaw>);
+pub struct Flaws(Vec<Failure>);
 
 /// Cleans up what this process inherited. Must be called before anything is opened. Descriptors that it was given on
 /// purpose stay open: those of the service manager, and a configuration that is one (`/dev/fd/63`). After an upgrade in
@@ -24,7 +24,7 @@ pub fn begin(config: Option<&Path>, is_upgrade: bool) -> Flaws {
         let config = config.and_then(descriptor_of).map(|number| number..=number);
         let kept: Vec<RangeInclusive<RawFd>> =
             store::given_numbers().into_iter().chain(config).collect();
-        let closed = start::close_strays(&kept);
+        let closed = start::close_unknown_descriptors(&kept);
         flaws.extend(closed.err().map(|error| ("close what it inherited", error)));
     }
     Flaws(flaws)

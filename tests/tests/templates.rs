@@ -389,12 +389,12 @@ fn hangs_when_it_is_asked() {
 #[test]
 fn speaks_before_it_is_ready() {
     let early = r#"{"type":"forked","game":"1","pid":1}"#;
-    costs_nobody_anything(&["babbles", early], "it spoke before it was ready");
+    costs_nobody_anything(&["babbles", early], "it sent a message before it was ready");
 }
 
 #[test]
 fn says_garbage_in_place_of_ready() {
-    costs_nobody_anything(&["babbles", "{"], "what it said is no message");
+    costs_nobody_anything(&["babbles", "{"], "its message violates the contract");
 }
 
 #[test]
@@ -421,32 +421,32 @@ fn answers_with_a_pid_that_is_none() {
 
 #[test]
 fn names_nobody() {
-    costs_nobody_anything(&["names", "nobody"], "none of its games");
+    costs_nobody_anything(&["names", "nobody"], "not one of its games");
 }
 
 #[test]
 fn names_the_first_process() {
-    costs_nobody_anything(&["names", "init"], "none of its games");
+    costs_nobody_anything(&["names", "init"], "not one of its games");
 }
 
 #[test]
 fn names_the_daemon() {
-    costs_nobody_anything(&["names", "daemon"], "none of its games");
+    costs_nobody_anything(&["names", "daemon"], "not one of its games");
 }
 
 #[test]
 fn names_the_launcher() {
-    costs_nobody_anything(&["names", "launcher"], "none of its games");
+    costs_nobody_anything(&["names", "launcher"], "not one of its games");
 }
 
 #[test]
 fn names_itself() {
-    costs_nobody_anything(&["names", "itself"], "none of its games");
+    costs_nobody_anything(&["names", "itself"], "not one of its games");
 }
 
 #[test]
 fn names_a_game_of_another_mode() {
-    costs_nobody_anything(&["names", "game"], "none of its games");
+    costs_nobody_anything(&["names", "game"], "not one of its games");
 }
 
 /// It forks a game that holds the port, and does not answer.
@@ -458,7 +458,7 @@ fn conceals_a_game_silently() {
 /// As above, and names a process that is none.
 #[test]
 fn conceals_a_game_and_lies() {
-    costs_nobody_anything(&["conceals", "lying"], "none of its games");
+    costs_nobody_anything(&["conceals", "lying"], "not one of its games");
 }
 
 /// As above, and says that there is none.

@@ -1,8 +1,8 @@
-//! Which system calls a game may make; seccomp(2).
+//! The system calls that a game may make; seccomp(2).
 //!
-//! An allow-list. What is not named is refused with EPERM, if it is as old as the C libraries that there are; newer
-//! calls, and those that are not known at all, are answered with ENOSYS, as by a kernel that lacks them: libraries and
-//! runtimes try those first and have another way.
+//! An allow-list. A call that is not listed fails with EPERM if it is as old as the C libraries in use; newer and
+//! unknown calls fail with ENOSYS, as in a kernel without them: libraries and runtimes try those first and fall
+//! back.
 
 mod tree;
 
@@ -11,57 +11,56 @@ use seccompiler::{BpfProgram, SeccompCmpOp as Op};
 
 use crate::program::Profile;
 
-/// What a program is, as far as it decides what it calls.
+/// The properties of a program that determine its system calls.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Use {
-    /// It is linked when it starts, which takes opening files.
+pub(super) struct ProgramKind {
+    /// It is dynamically linked, and opens its libraries at its start.
     pub(super) is_dynamic: bool,
-    /// It forks games, and has their descriptors sent.
+    /// It forks games, and receives their descriptors.
     pub(super) is_template: bool,
 }
 
-/// The filters of one mode, by use.
-pub(super) struct Calls {
-    filters: Vec<(Use, Filter)>,
+/// The filters of one program, by kind.
+pub(super) struct Filters {
+    filters: Vec<(ProgramKind, Filter)>,
 }
 
-/// A filter that is complete but for the id of the process that installs it.
+/// A filter that lacks only the id of the process that installs it.
 pub(crate) struct Filter {
     pub(crate) program: BpfProgram,
     /// The instructions that compare with that id.
     pub(crate) own_pid_at: Vec<usize>,
 }
 
-/// Stands in a filter for the id of the process that installs it. No process has such an id: PID_MAX_LIMIT is 2^22.
+/// Stands in a filter for the id of the process that installs it. No process has this id: PID_MAX_LIMIT is 2^22.
 const OWN_PID: u32 = 0x4D75_7374;
 
 impl Filter {
     fn new(allowed: &[Allowed]) -> Self {
-        let program = tree::lay_out(allowed, MISSING, NEWER);
+        let program = tree::compile(allowed, MISSING, NEWER);
         let own_pid_at = (0..program.len()).filter(|at| program[*at].k == OWN_PID).collect();
         Self { program, own_pid_at }
     }
 }
 
-/// What the games of a mode are allowed besides what all are.
+/// The calls that a program's games may make besides those of all games.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) struct Besides {
-    /// Sockets of the internet: they are in the host's network. On which TCP ports is for Landlock to say, where it is there.
+pub(super) struct ExtraCalls {
+    /// Internet sockets: the games are in the host's network. Landlock, where available, restricts their TCP ports.
     pub(super) internet: bool,
-    /// Unix sockets to connect to by name: every place is covered where those of other programs are, and those that
-    /// are elsewhere are closed to its user.
+    /// Connecting to Unix sockets by name: those of other programs are covered, or closed to the game's user.
     pub(super) unix: bool,
-    /// To change what files are by their names: nobody else has its user, or all of that user's files are read-only to it
-    /// but those that it may write.
+    /// Changing files' attributes by name: no other process has its user, or it can write only the files of
+    /// that user that it may.
     pub(super) naming: bool,
-    /// To set how its threads run, by their numbers: nobody else has its user.
+    /// Scheduling its threads by id: no other process has its user.
     pub(super) own_threads: bool,
-    /// To signal processes by their numbers: Landlock keeps a game's signals inside, or nobody else has its user.
+    /// Signalling processes by id: Landlock confines a game's signals, or no other process has its user.
     pub(super) signals: bool,
 }
 
 #[cfg(test)]
-impl Besides {
+impl ExtraCalls {
     fn everything(is_allowed: bool) -> Self {
         Self {
             internet: is_allowed,
@@ -73,44 +72,44 @@ impl Besides {
     }
 }
 
-/// What a condition says of one argument of a call.
+/// A condition on one argument of a call.
 #[derive(Debug, Clone)]
 struct Argument(u8, Op, u64);
 
 /// A call that is allowed when all conditions on its arguments hold.
 type Allowed = (c_long, Vec<Argument>);
 
-impl Calls {
-    /// Prepares the filters of a profile. The program itself is run by the descriptor `program_fd`, which it
-    /// cannot make again.
-    pub(super) fn new(profile: Profile, program_fd: u64, besides: Besides) -> Self {
+impl Filters {
+    /// Compiles the filters of a profile. The program itself is run by the descriptor `program_fd`, which it cannot
+    /// open again.
+    pub(super) fn new(profile: Profile, program_fd: u64, extra: ExtraCalls) -> Self {
         let mut filters = Vec::new();
         for is_dynamic in [false, true] {
             for is_template in [false, true] {
-                let used = Use { is_dynamic, is_template };
+                let kind = ProgramKind { is_dynamic, is_template };
                 let mut allowed = match profile {
                     Profile::Off => Vec::new(),
-                    Profile::Default => default_calls(used, besides),
-                    Profile::Strict => strict_calls(used, besides),
+                    Profile::Default => default_calls(kind, extra),
+                    Profile::Strict => strict_calls(kind, extra),
                 };
                 if is_template {
                     allowed.extend(template_calls());
                 }
                 allowed.push(run_program(program_fd));
-                filters.push((used, Filter::new(&allowed)));
+                filters.push((kind, Filter::new(&allowed)));
             }
         }
         Self { filters }
     }
 
-    pub(super) fn filter(&self, used: Use) -> Option<&Filter> {
-        self.filters.iter().find(|(of, _)| *of == used).map(|(_, filter)| filter)
+    pub(super) fn filter(&self, kind: ProgramKind) -> Option<&Filter> {
+        self.filters.iter().find(|(of, _)| *of == kind).map(|(_, filter)| filter)
     }
 }
 
-/// How the launch step runs the game's program: by a descriptor whose number, this one or one a little above, is
-/// beyond the game's limit, so that the game can never make it again. `AT_FDCWD`, which is negative, is none. That leaves
-/// absolute paths, for which the kernel does not look at the descriptor: which of those can be run, Landlock says.
+/// How the launch step runs the game's program: by a descriptor whose number, this one or one a little above,
+/// exceeds the game's limit, so that the game can never open it again. `AT_FDCWD` is negative and not allowed. This
+/// leaves absolute paths, for which the kernel ignores the descriptor: Landlock restricts those.
 fn run_program(program_fd: u64) -> Allowed {
     let highest = u64::from(i32::MAX.unsigned_abs());
     let by_descriptor = u64::from(libc::AT_EMPTY_PATH.unsigned_abs());
@@ -122,8 +121,7 @@ fn run_program(program_fd: u64) -> Allowed {
     (libc::SYS_execveat, arguments)
 }
 
-/// What is answered with ENOSYS: clone3 hides its flags from filters, and C libraries use clone where they are told
-/// that it does not exist.
+/// Calls that fail with ENOSYS: clone3 hides its flags from filters, and C libraries fall back to clone.
 const MISSING: &[c_long] = &[
     libc::SYS_clone3,
     libc::SYS_io_uring_setup,
@@ -131,11 +129,11 @@ const MISSING: &[c_long] = &[
     libc::SYS_io_uring_register,
 ];
 
-/// From here on calls that are not allowed are answered with ENOSYS, too: they came with Linux 5.6 or later, so that
-/// whoever makes one is prepared for a kernel without it (fchmodat2, futex_wake, map_shadow_stack, cachestat, ...).
+/// From this number on, calls that are not allowed fail with ENOSYS, too: they came with Linux 5.6 or later, so
+/// that programs have a fallback (fchmodat2, futex_wake, map_shadow_stack, cachestat, ...).
 const NEWER: c_long = libc::SYS_openat2;
 
-fn freely(calls: &[c_long]) -> Vec<Allowed> {
+fn unconditional(calls: &[c_long]) -> Vec<Allowed> {
     calls.iter().map(|&call| (call, Vec::new())).collect()
 }
 
@@ -152,14 +150,14 @@ fn is_itself(index: u8) -> Argument {
     Argument(index, Op::Eq, u64::from(OWN_PID))
 }
 
-/// A socket's type, whatever the flags that come with it.
+/// A socket's type, with any flags.
 fn is_type(index: u8, kind: i32) -> Argument {
     let flags = libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC;
     let beyond = !u64::from(flags.unsigned_abs()) & 0xFFFF_FFFF;
     Argument(index, Op::MaskedEq(beyond), u64::from(kind.unsigned_abs()))
 }
 
-/// Reading, writing and waiting on what is open; memory; time; an end.
+/// Reading, writing and waiting on open descriptors; memory; time; exit.
 const PLAIN: &[c_long] = &[
     libc::SYS_read,
     libc::SYS_write,
@@ -232,7 +230,7 @@ const PLAIN: &[c_long] = &[
     libc::SYS_exit_group,
 ];
 
-/// Calls that newer processors' kernels do without.
+/// Calls that kernels for newer architectures lack.
 #[cfg(target_arch = "x86_64")]
 const OLD_PLAIN: &[c_long] = &[
     libc::SYS_poll,
@@ -249,52 +247,53 @@ const OLD_PLAIN: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_PLAIN: &[c_long] = &[];
 
-/// Playing, with what is there at birth: nothing is opened, made, run or told to others.
-fn strict_calls(used: Use, besides: Besides) -> Vec<Allowed> {
-    let mut calls = [freely(PLAIN), freely(OLD_PLAIN), socket_options(besides)].concat();
+/// The calls of a game that uses only what it inherits: it opens, creates and runs nothing.
+fn strict_calls(kind: ProgramKind, extra: ExtraCalls) -> Vec<Allowed> {
+    let mut calls =
+        [unconditional(PLAIN), unconditional(OLD_PLAIN), socket_options(extra)].concat();
     for command in
         [libc::F_GETFD, libc::F_SETFD, libc::F_GETFL, libc::F_SETFL, libc::F_DUPFD_CLOEXEC]
     {
         calls.push((libc::SYS_fcntl, vec![is(1, command)]));
     }
     calls.push((libc::SYS_ioctl, vec![Argument(1, Op::Eq, u64::from(libc::FIONBIO as u32))]));
-    // Names and its own readability by others; nothing that gives a right.
+    // Names, and whether others may inspect it; nothing that grants a privilege.
     for option in [libc::PR_SET_NAME, libc::PR_GET_NAME, libc::PR_SET_DUMPABLE, libc::PR_SET_VMA] {
         calls.push((libc::SYS_prctl, vec![is(0, option)]));
     }
-    // Limits of its own are asked, and lowered; what was lowered for it cannot be raised.
+    // Reading and lowering its own limits; a lowered hard limit cannot be raised.
     calls.push((libc::SYS_prlimit64, vec![is(0, 0)]));
-    if !used.is_template {
-        // How a program aborts, which is the only signal that it can send.
+    if !kind.is_template {
+        // abort(3), the only signal that it can send.
         calls.push((libc::SYS_tgkill, vec![is_itself(0), is(2, libc::SIGABRT)]));
     }
-    // How a program in safe Rust can take what it inherited. It can name nobody but itself, or its template.
+    // How a program in safe Rust takes what it inherited. It can name only itself, or its template.
     calls.push((libc::SYS_pidfd_open, vec![is_itself(0)]));
-    calls.extend(freely(&[libc::SYS_pidfd_getfd]));
-    if used.is_dynamic {
-        calls.extend(freely(LOADING));
+    calls.extend(unconditional(&[libc::SYS_pidfd_getfd]));
+    if kind.is_dynamic {
+        calls.extend(unconditional(LOADING));
         calls.push(read_only(libc::SYS_openat, 2));
-        calls.extend(freely(&[libc::SYS_mmap, libc::SYS_mprotect]));
+        calls.extend(unconditional(&[libc::SYS_mmap, libc::SYS_mprotect]));
         #[cfg(target_arch = "x86_64")]
         calls.push(read_only(libc::SYS_open, 1));
         #[cfg(target_arch = "x86_64")]
-        calls.extend(freely(&[libc::SYS_access, libc::SYS_readlink, libc::SYS_stat]));
+        calls.extend(unconditional(&[libc::SYS_access, libc::SYS_readlink, libc::SYS_stat]));
         return calls;
     }
-    // No memory that holds code besides the program's own.
+    // No executable memory besides the program's own.
     let holds_no_code = Argument(2, Op::MaskedEq(u64::from(libc::PROT_EXEC.unsigned_abs())), 0);
     calls.push((libc::SYS_mmap, vec![holds_no_code.clone()]));
     calls.push((libc::SYS_mprotect, vec![holds_no_code]));
     calls
 }
 
-/// Opening a file that is there, to read it. Which files those are is not for this layer to say.
+/// Opening an existing file for reading. Landlock restricts which files.
 fn read_only(call: c_long, flags: u8) -> Allowed {
     let writing = libc::O_ACCMODE | libc::O_CREAT | libc::O_TRUNC;
     (call, vec![Argument(flags, Op::MaskedEq(u64::from(writing.unsigned_abs())), 0)])
 }
 
-/// What the dynamic loader does before a program begins, besides opening libraries.
+/// What the dynamic loader does before a program starts, besides opening libraries.
 const LOADING: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
@@ -304,7 +303,7 @@ const LOADING: &[c_long] = &[
     libc::SYS_pread64,
 ];
 
-/// Files, threads, processes and programs; all that concerns the machine as a whole is missing.
+/// Files, threads, processes and programs; nothing that concerns the whole machine.
 const ORDINARY: &[c_long] = &[
     libc::SYS_openat,
     libc::SYS_openat2,
@@ -438,8 +437,8 @@ const OLD_ORDINARY: &[c_long] = &[
 #[cfg(not(target_arch = "x86_64"))]
 const OLD_ORDINARY: &[c_long] = &[libc::SYS_renameat];
 
-/// Changing what a file is, by its name. Landlock does not look at these, so they are for games with a user of
-/// their own: others would close each other's directories.
+/// Changing files' attributes by name. Landlock does not restrict these, so they are for games with their own user:
+/// others would close each other's directories.
 const NAMING: &[c_long] = &[
     libc::SYS_fchmodat,
     libc::SYS_fchownat,
@@ -458,16 +457,15 @@ const NAMING: &[c_long] = &[
     libc::SYS_utimes,
 ];
 
-/// What a game does to its own threads and processes, by their numbers. Nobody else has its user, and to take
-/// precedence over others (sched(7): the real-time policies) is a right that it lacks.
+/// Scheduling threads and processes by id. No other process has the game's user, and priority over others
+/// (sched(7): the real-time policies) takes a privilege that it lacks.
 const OWN_THREADS: &[c_long] =
     &[libc::SYS_sched_setscheduler, libc::SYS_sched_setparam, libc::SYS_sched_setattr];
 
-/// Policies for threads that wait their turn; sched(7).
+/// Policies without priority; sched(7).
 const TURNS: [i32; 3] = [libc::SCHED_OTHER, libc::SCHED_BATCH, libc::SCHED_IDLE];
 
-/// What an ordinary program asks of what it has open. Others tell about the host's network, or put words into
-/// terminals.
+/// The ioctls of ordinary programs. Others inspect the host's network, or write to terminals.
 const REQUESTS: &[libc::Ioctl] = &[
     libc::FIONBIO,
     libc::FIONREAD,
@@ -478,10 +476,10 @@ const REQUESTS: &[libc::Ioctl] = &[
     libc::TCGETS,
 ];
 
-/// Options of a socket. Not those that make it hear what others are sent, or bind it to a device of the host; and
-/// one that Muster bound cannot share its port.
-fn socket_options(besides: Besides) -> Vec<Allowed> {
-    /// Joining a group, from any source or from one; the same numbers in linux/in.h and linux/in6.h.
+/// Options of a socket. Not those that receive what others are sent, or bind it to a device of the host; and a
+/// socket that Muster bound cannot share its port.
+fn socket_options(extra: ExtraCalls) -> Vec<Allowed> {
+    /// Joining a multicast group, from any source or from one; the same numbers in linux/in.h and linux/in6.h.
     const MCAST_JOIN_GROUP: i32 = 42;
     const MCAST_JOIN_SOURCE_GROUP: i32 = 46;
     let mut of_socket = vec![
@@ -491,7 +489,7 @@ fn socket_options(besides: Besides) -> Vec<Allowed> {
         is_not(2, libc::SO_ATTACH_FILTER),
         is_not(2, libc::SO_ATTACH_BPF),
     ];
-    if !besides.internet {
+    if !extra.internet {
         of_socket.push(is_not(2, libc::SO_REUSEPORT));
     }
     let of_ipv4 = vec![
@@ -513,18 +511,18 @@ fn socket_options(besides: Besides) -> Vec<Allowed> {
     all.map(|arguments| (libc::SYS_setsockopt, arguments)).collect()
 }
 
-/// Sockets of a game's own making. A pair of datagrams would reach every socket that the file system shows, and
-/// other protocols of TCP's type pass by Landlock.
-fn sockets(besides: Besides) -> Vec<Allowed> {
+/// Sockets that a game creates. A pair of datagram sockets could reach every socket in the file system, and other
+/// protocols of TCP's type are not restricted by Landlock.
+fn sockets(extra: ExtraCalls) -> Vec<Allowed> {
     let mut calls = Vec::new();
     for kind in [libc::SOCK_STREAM, libc::SOCK_SEQPACKET] {
         let arguments = vec![is(0, libc::AF_UNIX), is_type(1, kind), is(2, 0)];
         calls.push((libc::SYS_socketpair, arguments.clone()));
-        if besides.unix {
+        if extra.unix {
             calls.push((libc::SYS_socket, arguments));
         }
     }
-    if besides.internet {
+    if extra.internet {
         let udp = (libc::SOCK_DGRAM, libc::IPPROTO_UDP);
         let tcp = (libc::SOCK_STREAM, libc::IPPROTO_TCP);
         for (kind, protocol) in [udp, tcp] {
@@ -535,37 +533,38 @@ fn sockets(besides: Besides) -> Vec<Allowed> {
                 }
             }
         }
-        // How C libraries list the addresses of the host (getifaddrs(3)). To change them is a right that no game has.
+        // How C libraries list the addresses of the host (getifaddrs(3)). Changing them takes a privilege
+        // that no game has.
         let netlink = vec![is(0, libc::AF_NETLINK), is(2, libc::NETLINK_ROUTE)];
         calls.push((libc::SYS_socket, netlink));
     }
     calls
 }
 
-/// Signals, and process groups. `kill` with 0 is for the caller's own group, which no other game can be in: each
-/// leads a session of its own.
+/// Signals and process groups. `kill` with 0 is for the caller's own group, which no other game is in: each leads
+/// its own session.
 ///
-/// A fork of a template has an id that nobody knows before, and siblings that the kernel would let it signal: it
-/// signals nobody. Where nothing else keeps games apart that share a user, a game signals only itself.
-fn signals(used: Use, besides: Besides) -> Vec<Allowed> {
+/// A template's fork has an id that is unknown in advance, and siblings that the kernel would let it signal: it may
+/// signal no process. Where nothing else separates games that share a user, a game may signal only itself.
+fn signals(kind: ProgramKind, extra: ExtraCalls) -> Vec<Allowed> {
     let mut calls = vec![(libc::SYS_kill, vec![is(0, 0)])];
-    if used.is_template {
+    if kind.is_template {
         calls.push((libc::SYS_pidfd_open, vec![is_itself(0)]));
         calls.push((libc::SYS_setpgid, vec![is(0, 0), is(1, 0)]));
         return calls;
     }
-    calls.extend(freely(&[libc::SYS_pidfd_open, libc::SYS_setpgid]));
-    if !besides.signals {
+    calls.extend(unconditional(&[libc::SYS_pidfd_open, libc::SYS_setpgid]));
+    if !extra.signals {
         let at_itself = SIGNALS.iter().map(|call| (*call, vec![is_itself(0)]));
         calls.extend(at_itself);
         return calls;
     }
-    calls.extend(freely(SIGNALS));
-    calls.extend(freely(&[libc::SYS_pidfd_send_signal]));
+    calls.extend(unconditional(SIGNALS));
+    calls.extend(unconditional(&[libc::SYS_pidfd_send_signal]));
     calls
 }
 
-/// Calls that signal a process, which their first argument names.
+/// Calls that signal the process in their first argument.
 const SIGNALS: &[c_long] = &[
     libc::SYS_kill,
     libc::SYS_tkill,
@@ -574,17 +573,22 @@ const SIGNALS: &[c_long] = &[
     libc::SYS_rt_tgsigqueueinfo,
 ];
 
-fn default_calls(used: Use, besides: Besides) -> Vec<Allowed> {
-    let mut calls =
-        [freely(PLAIN), freely(OLD_PLAIN), freely(ORDINARY), freely(OLD_ORDINARY)].concat();
-    calls.extend(socket_options(besides));
-    calls.extend(sockets(besides));
-    calls.extend(signals(used, besides));
+fn default_calls(kind: ProgramKind, extra: ExtraCalls) -> Vec<Allowed> {
+    let mut calls = [
+        unconditional(PLAIN),
+        unconditional(OLD_PLAIN),
+        unconditional(ORDINARY),
+        unconditional(OLD_ORDINARY),
+    ]
+    .concat();
+    calls.extend(socket_options(extra));
+    calls.extend(sockets(extra));
+    calls.extend(signals(kind, extra));
     calls.extend(REQUESTS.iter().map(|request| {
-        // The kernel takes the number of a request as 32 bits.
+        // The kernel reads a request's number as 32 bits.
         (libc::SYS_ioctl, vec![Argument(1, Op::Eq, u64::from(*request as u32))])
     }));
-    // Threads and processes, but no namespaces, in which a process has rights that it has not here.
+    // Threads and processes, but no namespaces, in which a process would gain privileges.
     let namespaces = libc::CLONE_NEWUSER
         | libc::CLONE_NEWNS
         | libc::CLONE_NEWPID
@@ -594,11 +598,11 @@ fn default_calls(used: Use, besides: Besides) -> Vec<Allowed> {
         | libc::CLONE_NEWCGROUP;
     let none = Op::MaskedEq(u64::from(namespaces.unsigned_abs()));
     calls.push((libc::SYS_clone, vec![Argument(0, none, 0)]));
-    // What it sets is its own: of others who run as the same user nothing else would keep it. 0 is the caller.
+    // Only for the caller, which 0 means: nothing else would protect processes of the same user.
     for (call, whose) in [
         (libc::SYS_prlimit64, vec![Argument(0, Op::Eq, 0)]),
         (libc::SYS_sched_setaffinity, vec![Argument(0, Op::Eq, 0)]),
-        // PRIO_PROCESS, which is not a group or everybody.
+        // PRIO_PROCESS, not a group or all processes.
         (libc::SYS_setpriority, vec![Argument(0, Op::Eq, 0), Argument(1, Op::Eq, 0)]),
     ] {
         calls.push((call, whose));
@@ -608,7 +612,7 @@ fn default_calls(used: Use, besides: Besides) -> Vec<Allowed> {
             vec![Argument(0, Op::Eq, 0), Argument(1, Op::Eq, u64::from(policy.unsigned_abs()))];
         calls.push((libc::SYS_sched_setscheduler, arguments));
     }
-    // A named pipe, which is as harmless as a file; not a device.
+    // A named pipe, which is as harmless as a file; no device.
     for (call, kind) in [
         (libc::SYS_mknodat, 2),
         #[cfg(target_arch = "x86_64")]
@@ -617,28 +621,28 @@ fn default_calls(used: Use, besides: Besides) -> Vec<Allowed> {
         let is_pipe = Op::MaskedEq(u64::from(libc::S_IFMT));
         calls.push((call, vec![Argument(kind, is_pipe, u64::from(libc::S_IFIFO))]));
     }
-    // One who only asks may: some libraries check what they were born with.
+    // Reading the personality only: some libraries check it.
     calls.push((libc::SYS_personality, vec![Argument(0, Op::Eq, 0xFFFF_FFFF)]));
-    for (calls_of, is_allowed) in [(NAMING, besides.naming), (OWN_THREADS, besides.own_threads)] {
-        calls.extend(freely(if is_allowed { calls_of } else { &[] }));
+    for (calls_of, is_allowed) in [(NAMING, extra.naming), (OWN_THREADS, extra.own_threads)] {
+        calls.extend(unconditional(if is_allowed { calls_of } else { &[] }));
     }
     calls
 }
 
-/// What a template does besides: it forks siblings, which take their places.
+/// What a template does besides: it forks siblings, which become games.
 fn template_calls() -> Vec<Allowed> {
-    let mut calls = freely(&[libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
-    // A fork leads a process group, and a session; it joins nobody else's.
+    let mut calls = unconditional(&[libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
+    // A fork leads its own process group and session.
     calls.push((libc::SYS_setpgid, vec![is(0, 0), is(1, 0)]));
-    calls.extend(freely(&[libc::SYS_setsid]));
-    // It shuts itself in, with nothing but its own directory beside what all forks have.
-    calls.extend(freely(&[
+    calls.extend(unconditional(&[libc::SYS_setsid]));
+    // It restricts itself to its own directory and what all forks may use.
+    calls.extend(unconditional(&[
         libc::SYS_landlock_create_ruleset,
         libc::SYS_landlock_add_rule,
         libc::SYS_landlock_restrict_self,
     ]));
-    // What it loads it reads.
-    calls.extend(freely(LOADING));
+    // It reads what it loads.
+    calls.extend(unconditional(LOADING));
     calls.push(read_only(libc::SYS_openat, 2));
     #[cfg(target_arch = "x86_64")]
     calls.push(read_only(libc::SYS_open, 1));
@@ -647,10 +651,10 @@ fn template_calls() -> Vec<Allowed> {
         libc::CLONE_CHILD_SETTID | libc::CLONE_CHILD_CLEARTID | libc::CLONE_PARENT_SETTID;
     let beyond = !u64::from(settings.unsigned_abs()) & 0xFFFF_FFFF;
     calls.push((libc::SYS_clone, vec![Argument(0, Op::MaskedEq(beyond), sibling)]));
-    // Loads on a thread of its own, which ends before the first game.
+    // It may load on a thread of its own, which ends before the first game.
     let thread = u64::from((libc::CLONE_THREAD | libc::CLONE_VM).unsigned_abs());
     calls.push((libc::SYS_clone, vec![Argument(0, Op::MaskedEq(thread), thread)]));
-    // Asks the kernel whether it has threads; creates nothing.
+    // It asks the kernel whether it has threads; this creates nothing.
     for only in [
         libc::CLONE_THREAD,
         libc::CLONE_VM,
@@ -660,7 +664,7 @@ fn template_calls() -> Vec<Allowed> {
         let only = u64::from(only.unsigned_abs());
         calls.push((libc::SYS_unshare, vec![Argument(0, Op::Eq, only)]));
     }
-    // Where the C library keeps its thread's id; prctl(2).
+    // The address of the C library's thread id; prctl(2).
     const PR_GET_TID_ADDRESS: u64 = 40;
     calls.push((libc::SYS_prctl, vec![Argument(0, Op::Eq, PR_GET_TID_ADDRESS)]));
     calls
@@ -674,24 +678,24 @@ mod tests {
     fn all_filters_compile() {
         for profile in [Profile::Default, Profile::Strict] {
             for all in [false, true] {
-                let calls = Calls::new(profile, 1024, Besides::everything(all));
-                for (used, filter) in &calls.filters {
-                    assert!(!filter.program.is_empty(), "{used:?}");
-                    // Who may signal others needs no number of its own.
-                    let names_itself = profile == Profile::Strict || used.is_template || !all;
-                    assert_eq!(!filter.own_pid_at.is_empty(), names_itself, "{used:?}");
+                let filters = Filters::new(profile, 1024, ExtraCalls::everything(all));
+                for (kind, filter) in &filters.filters {
+                    assert!(!filter.program.is_empty(), "{kind:?}");
+                    // A game that may signal others need not know its own id.
+                    let names_itself = profile == Profile::Strict || kind.is_template || !all;
+                    assert_eq!(!filter.own_pid_at.is_empty(), names_itself, "{kind:?}");
                 }
             }
         }
     }
 
     #[test]
-    fn what_is_strict_is_less_than_the_default() {
-        let used = |is_dynamic| Use { is_dynamic, is_template: false };
-        let all = Besides { internet: false, ..Besides::everything(true) };
-        let ordinary = default_calls(used(true), all);
+    fn the_strict_profile_allows_less_than_the_default_one() {
+        let kind = |is_dynamic| ProgramKind { is_dynamic, is_template: false };
+        let all = ExtraCalls { internet: false, ..ExtraCalls::everything(true) };
+        let ordinary = default_calls(kind(true), all);
         for is_dynamic in [false, true] {
-            for (call, _) in strict_calls(used(is_dynamic), all) {
+            for (call, _) in strict_calls(kind(is_dynamic), all) {
                 assert!(ordinary.iter().any(|(of, _)| *of == call), "call {call}");
             }
         }

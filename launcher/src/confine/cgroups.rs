@@ -1,7 +1,7 @@
-//! A control group for each game, where a tree was delegated to Muster; cgroups(7), version 2.
+//! A control group for each game, in a tree that was delegated to Muster; cgroups(7), version 2.
 //!
-//! systemd delegates with `Delegate=memory cpu pids`. The tree's root holds no process once controllers are handed down, so
-//! whoever is in it moves to a leaf of its own first.
+//! systemd delegates with `Delegate=memory cpu pids`. The tree's root must be empty before controllers are enabled
+//! beneath it, so its processes move to a leaf first.
 
 use std::fs;
 use std::io;
@@ -12,13 +12,13 @@ use log::{Level, info, log, warn};
 
 use crate::program::Limits;
 
-/// The controllers that limits need.
+/// The controllers that the limits need.
 const CONTROLLERS: [&str; 3] = ["memory", "cpu", "pids"];
 
-/// The leaf for Muster's own processes.
+/// The group of Muster's own processes.
 const OWN_LEAF: &str = "muster";
 
-/// The length of the period in which `cpu.max` counts, in microseconds; the kernel's default.
+/// The period of `cpu.max`, in microseconds; the kernel's default.
 const PERIOD_US: u64 = 100_000;
 
 /// A delegated tree.
@@ -28,17 +28,17 @@ pub(super) struct Tree {
     has: Vec<&'static str>,
 }
 
-/// A game's group.
+/// A game's control group.
 #[derive(Debug)]
 pub(crate) struct Group {
     path: PathBuf,
-    /// Whoever writes "0" here is in.
+    /// A process that writes "0" here joins the group.
     pub(crate) procs: OwnedFd,
 }
 
 impl Tree {
-    /// Finds the tree that this process is in, if it was delegated. That none was is how most machines without systemd's
-    /// unit are: it is worth a line, not a warning, and only the first time.
+    /// Finds the delegated tree of this process. Most machines without systemd's unit have none: that is logged
+    /// at a low level, and only the first time.
     pub(super) fn find(is_known: bool) -> Option<Self> {
         match Self::own().and_then(|path| Self::take(path).map_err(|error| error.to_string())) {
             Ok(tree) => {
@@ -56,7 +56,7 @@ impl Tree {
             }
             Err(why) => {
                 let level = if is_known { Level::Debug } else { Level::Info };
-                log!(level, "games have no control groups, and no limits by them: {why}");
+                log!(level, "games have no control groups and no limits by them: {why}");
                 None
             }
         }
@@ -75,21 +75,21 @@ impl Tree {
         let root = root.and_then(|mount| mount.get(1).copied());
         let root = root.ok_or("version 2 is not mounted")?;
         let group = Path::new(root).join(group.trim_start_matches('/'));
-        // An earlier launcher moved all of us to the leaf.
+        // An earlier launcher moved all of Muster's processes to the leaf.
         match group.file_name().is_some_and(|name| name == OWN_LEAF) {
             true => Ok(group.parent().map(Path::to_owned).unwrap_or(group)),
             false => Ok(group),
         }
     }
 
-    /// Makes a tree ready to have groups with limits beneath it.
+    /// Prepares a tree for groups with limits.
     fn take(path: PathBuf) -> io::Result<Self> {
         let mine = io::Error::other(format!(
             "{} was not delegated to Muster (systemd: Delegate=memory cpu pids)",
             path.display()
         ));
-        // cgroups(7), delegation: who may write this file was given the tree; to root, who may in any case, systemd
-        // says it by an attribute.
+        // cgroups(7), delegation: the tree was delegated to a user that may write this file; for root, who
+        // may write any file, systemd sets an attribute.
         if nix::unistd::geteuid().is_root() && !is_marked_delegated(&path) {
             return Err(mine);
         }
@@ -101,7 +101,7 @@ impl Tree {
         let made = fs::create_dir(&leaf);
         made.or_else(|error| if leaf.is_dir() { Ok(()) } else { Err(error) })?;
         for pid in fs::read_to_string(path.join("cgroup.procs"))?.lines() {
-            // One that has ended meanwhile is in nobody's way.
+            // A process that has ended meanwhile is not in the way.
             let _ = fs::write(leaf.join("cgroup.procs"), pid);
         }
         let there = fs::read_to_string(path.join("cgroup.controllers"))?;
@@ -113,18 +113,18 @@ impl Tree {
         Ok(Self { path, has })
     }
 
-    /// Takes the controllers back, so that the tree's root can have processes again: when Muster is started anew while
-    /// games live, that is where systemd puts it. Their limits are off until the next launcher sets them.
+    /// Disables the controllers, so that the tree's root can have processes again: systemd puts a Muster there
+    /// that is restarted while games live. Their limits are off until the next launcher sets them.
     pub(super) fn release(&self) {
         for controller in &self.has {
             let control = self.path.join("cgroup.subtree_control");
             if let Err(error) = fs::write(control, format!("-{controller}")) {
-                warn!("cannot take the controller {controller} back from games: {error}");
+                warn!("cannot disable the controller {controller} for games: {error}");
             }
         }
     }
 
-    /// Makes a group, or takes the one that an earlier launcher made.
+    /// Creates a group, or opens the one that an earlier launcher created.
     pub(super) fn make(&self, name: &str, limits: &Limits) -> io::Result<Group> {
         let path = self.path.join(name);
         let made = fs::create_dir(&path);
@@ -134,7 +134,7 @@ impl Tree {
             .map(|per_cent| format!("{} {PERIOD_US}", per_cent.saturating_mul(PERIOD_US) / 100));
         let values = [
             ("memory", "memory.max", limits.memory_max.map(|bytes| bytes.to_string())),
-            // What is swapped out is not gone; a game that needs it is as slow as one that is stopped.
+            // Swapped memory still counts; a game that uses it is as slow as a stopped one.
             ("memory", "memory.swap.max", limits.memory_max.map(|_| "0".to_owned())),
             ("cpu", "cpu.max", cpu),
             ("pids", "pids.max", limits.processes_max.map(|count| count.to_string())),
@@ -142,7 +142,7 @@ impl Tree {
         for (controller, file, value) in values {
             if let Some(value) = value.filter(|_| self.has.contains(&controller)) {
                 let written = fs::write(path.join(file), value);
-                // Without swap there is no such file.
+                // Without swap the file does not exist.
                 written.or_else(|error| match file {
                     "memory.swap.max" => Ok(()),
                     _ => Err(error),
@@ -162,38 +162,43 @@ fn is_marked_delegated(path: &Path) -> bool {
     })
 }
 
+/// The name of a game's control group.
+pub(crate) fn game_group(game: u64) -> String {
+    format!("game-{game}")
+}
+
 impl Group {
-    /// Ends everybody in the group, at once.
+    /// Kills all processes in the group at once.
     pub(crate) fn kill(&self) {
         if let Err(error) = fs::write(self.path.join("cgroup.kill"), "1") {
-            warn!("cannot kill what is in {}: {error}", self.path.display());
+            warn!("cannot kill the processes in {}: {error}", self.path.display());
         }
     }
 
-    /// Whether anybody is in it.
+    /// Whether the group has processes.
     pub(crate) fn is_populated(&self) -> bool {
         let events = fs::read_to_string(self.path.join("cgroup.events"));
         events.is_ok_and(|events| events.lines().any(|line| line == "populated 1"))
     }
 
-    /// Whether the kernel has killed anybody in it because its memory was used up.
+    /// Whether the kernel has killed one of its processes because its memory was used up.
     pub(crate) fn was_out_of_memory(&self) -> bool {
         let events = fs::read_to_string(self.path.join("memory.events"));
         let kills = |line: &str| line.strip_prefix("oom_kill ")?.parse::<u64>().ok();
         events.is_ok_and(|events| events.lines().filter_map(kills).any(|kills| kills > 0))
     }
 
-    /// Takes somebody in.
+    /// Moves a process into the group.
     ///
     /// # Errors
     /// When the process is gone, or may not be moved.
-    pub(crate) fn take_in(&self, pid: i32) -> io::Result<()> {
+    pub(crate) fn add(&self, pid: i32) -> io::Result<()> {
         fs::write(self.path.join("cgroup.procs"), pid.to_string())
     }
 }
 
 impl Drop for Group {
-    /// Removes it, but for one whose game outlives this launcher: the next one takes it in hand.
+    /// Removes the group, unless its game outlives this launcher: the next one opens it again.
     fn drop(&mut self) {
         match fs::remove_dir(&self.path) {
             Err(error) if error.kind() != io::ErrorKind::NotFound && !self.is_populated() => {
@@ -208,9 +213,9 @@ impl Drop for Group {
 mod tests {
     use super::*;
 
-    /// A directory of plain files stands for a tree: this machine may have none that can be written to.
+    /// A directory of plain files stands for a tree: this machine may have no writable one.
     #[test]
-    fn limits_are_written_as_the_kernel_reads_them() {
+    fn limits_are_written_in_the_kernels_format() {
         let place = tempfile::tempdir().unwrap();
         let game = place.path().join("game-1");
         fs::create_dir(&game).unwrap();
@@ -230,7 +235,7 @@ mod tests {
         assert_eq!(read("memory.max"), "1048576");
         assert_eq!(read("cpu.max"), "150000 100000");
         assert_eq!(read("pids.max"), "7");
-        group.take_in(17).unwrap();
+        group.add(17).unwrap();
         assert_eq!(read("cgroup.procs"), "17");
         assert!(!group.was_out_of_memory());
         for (kills, was) in [(0, false), (2, true)] {

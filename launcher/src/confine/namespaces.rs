@@ -1,12 +1,12 @@
-//! Namespaces that all games share: a network without a way out, System V objects and message queues that nobody
-//! else sees, and a file system that is read-only.
+//! Namespaces that all games share: a network without interfaces, System V objects and message queues of their own,
+//! and a read-only file system.
 //!
-//! They are made once, by a helper process ([`run`]) that enters them, sets them up and ends; the launcher keeps
-//! them open, and every game enters them on its way. One set for all: to make a network namespace takes longer than
-//! to start a game, and to take it apart holds up the kernel for others. From each other games are kept by their
-//! users, by Landlock and by what system calls they may make.
+//! They are created once, by a helper process ([`run`]) that enters them, sets them up and ends; the launcher keeps
+//! them open, and every game enters them when it starts. All games share one set: creating a network namespace
+//! takes longer than starting a game, and destroying one blocks the kernel for others. Users, Landlock and seccomp
+//! separate the games from each other.
 //!
-//! Who is not root has the right to all of this inside a user namespace of his own, where the kernel allows those.
+//! Without root, all of this takes a user namespace, where the kernel permits those.
 
 use std::ffi::CString;
 use std::fs::{self, File};
@@ -25,25 +25,25 @@ use serde::{Deserialize, Serialize};
 use super::{is_beneath, unavailable};
 use crate::wire::Setup;
 
-/// The name by which the binary knows that it is the helper. `ps` shows it, for a moment.
+/// The `argv[0]` by which the binary knows that it is the helper. `ps` shows it for a moment.
 pub(crate) const NAME: &str = "muster-namespaces";
 
-/// Where programs meet by name. Games find these empty.
-const MEETING_PLACES: &[&str] = &["/run", "/dev/shm"];
+/// Directories with sockets and shared memory of other programs. Games find them empty.
+const COVERED: &[&str] = &["/run", "/dev/shm"];
 
-/// What is open of each namespace that there is.
+/// The namespaces that exist, opened.
 #[derive(Debug, Default)]
 pub(super) struct Namespaces {
-    /// The one in which the others may be entered, where Muster is not root.
+    /// The one in which the others may be entered, if Muster is not root.
     pub(super) user: Option<OwnedFd>,
     pub(super) network: Option<OwnedFd>,
     pub(super) ipc: Option<OwnedFd>,
     pub(super) mount: Option<OwnedFd>,
-    /// The /proc of that mount namespace, in which a game finds itself alone.
+    /// The /proc of that mount namespace, in which a game sees only itself.
     pub(super) proc: Option<OwnedFd>,
 }
 
-/// Which are wanted.
+/// The namespaces that are wanted.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Wanted {
     pub(super) network: bool,
@@ -51,19 +51,19 @@ pub(super) struct Wanted {
     pub(super) mount: bool,
 }
 
-/// What the helper is told.
+/// The helper's task.
 #[derive(Debug, Serialize, Deserialize)]
 struct Task {
     network: bool,
     ipc: bool,
     mount: bool,
-    /// Where games may write.
+    /// Paths that games may write.
     writable: Vec<PathBuf>,
-    /// What games are to see although it is in a meeting place.
+    /// Paths that games may see although they are in a covered directory.
     shown: Vec<PathBuf>,
 }
 
-/// What the helper says: for each namespace whether it is in one, or why not.
+/// The helper's result: for each wanted namespace whether it was created, or why not.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Done {
     user: Option<Result<(), String>>,
@@ -74,22 +74,22 @@ struct Done {
 }
 
 impl Namespaces {
-    pub(super) fn are_there(&self) -> bool {
+    pub(super) fn any(&self) -> bool {
         [&self.user, &self.network, &self.ipc, &self.mount].into_iter().any(Option::is_some)
     }
 
-    /// Makes those that are wanted and can be had.
-    pub(super) fn make(wanted: Wanted, setup: &Setup) -> Self {
+    /// Creates those that are wanted and available.
+    pub(super) fn create(wanted: Wanted, setup: &Setup) -> Self {
         if !(wanted.network || wanted.ipc || wanted.mount) {
             return Self::default();
         }
-        Self::try_make(wanted, setup).unwrap_or_else(|error| {
+        Self::try_create(wanted, setup).unwrap_or_else(|error| {
             unavailable("namespaces: games share the host's network and files", error);
             Self::default()
         })
     }
 
-    fn try_make(wanted: Wanted, setup: &Setup) -> io::Result<Self> {
+    fn try_create(wanted: Wanted, setup: &Setup) -> io::Result<Self> {
         let mut helper = Command::new("/proc/self/exe")
             .arg0(NAME)
             .env_clear()
@@ -104,7 +104,7 @@ impl Namespaces {
             network: wanted.network,
             ipc: wanted.ipc,
             mount: wanted.mount,
-            writable: written.chain([setup.place.clone()]).collect(),
+            writable: written.chain([setup.directory.clone()]).collect(),
             shown: read.chain(named).collect(),
         };
         let (Some(mut stdin), Some(stdout)) = (helper.stdin.take(), helper.stdout.take()) else {
@@ -120,7 +120,7 @@ impl Namespaces {
                 .inspect_err(|error| unavailable(layer, error))
                 .ok(),
             Some(Err(why)) => {
-                unavailable(layer, format!("{why}; {}", cure()));
+                unavailable(layer, format!("{why}; {}", remedy()));
                 None
             }
             None => None,
@@ -132,15 +132,15 @@ impl Namespaces {
             mount: open("mnt", "a mount namespace", &done.mount),
             proc: own_proc(&done, helper.id()),
         };
-        // The helper ends when nobody can write to it any more.
+        // The helper ends at the end of its input.
         drop(stdin);
         helper.wait()?;
         Ok(made)
     }
 }
 
-/// What helps where a namespace cannot be had.
-fn cure() -> &'static str {
+/// The remedy for a namespace that is unavailable.
+fn remedy() -> &'static str {
     match geteuid().is_root() {
         true => "Muster needs CAP_SYS_ADMIN for it, or a kernel that has them",
         false => {
@@ -162,15 +162,15 @@ fn own_proc(done: &Done, helper: u32) -> Option<OwnedFd> {
         }
         Err(why) => why.clone(),
     };
-    // It takes nothing away from the walls: games see less.
+    // Games are confined without it as well: they see less.
     log::info!(
         "games have no /proc of their own: {why}; each sees itself in the host's, and not its children"
     );
     None
 }
 
-/// The helper: enters what it is told to, says what came of it, and stays until its input ends, so that it can
-/// be looked into.
+/// The helper: creates the namespaces, reports the result, and waits until its input ends, so that the launcher can
+/// open them.
 pub(crate) fn run() -> ExitCode {
     let mut line = String::new();
     let mut stdin = BufReader::new(io::stdin().lock());
@@ -179,10 +179,10 @@ pub(crate) fn run() -> ExitCode {
         task.and_then(|_| serde_json::from_str::<Task>(&line).map_err(|error| error.to_string()));
     let Ok(task) = task else { return ExitCode::from(2) };
     let done = enter_all(&task);
-    let said = serde_json::to_string(&done).unwrap_or_default();
-    let is_heard = writeln!(io::stdout(), "{said}").is_ok();
+    let result = serde_json::to_string(&done).unwrap_or_default();
+    let is_sent = writeln!(io::stdout(), "{result}").is_ok();
     let _ = stdin.read_to_end(&mut Vec::new());
-    if is_heard { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    if is_sent { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
 fn enter_all(task: &Task) -> Done {
@@ -203,17 +203,17 @@ fn enter_all(task: &Task) -> Done {
     done.ipc = task.ipc.then(|| enter(CloneFlags::CLONE_NEWIPC));
     done.mount = task.mount.then(|| {
         enter(CloneFlags::CLONE_NEWNS)?;
-        arrange_mounts(task, &mut done.proc).map_err(|error| error.to_string())
+        set_up_mounts(task, &mut done.proc).map_err(|error| error.to_string())
     });
     done
 }
 
-/// A user namespace in which this user is who he is outside, and has all rights over what is made inside.
+/// Enters a user namespace in which this user keeps its number, and has all capabilities.
 fn enter_user_namespace() -> Result<(), String> {
     let (user, group) = (geteuid(), getegid());
     let enter = || -> io::Result<()> {
         unshare(CloneFlags::CLONE_NEWUSER)?;
-        // user_namespaces(7): without this nobody but root may map groups.
+        // user_namespaces(7): without this only root may map groups.
         fs::write("/proc/self/setgroups", "deny")?;
         fs::write("/proc/self/uid_map", format!("{user} {user} 1"))?;
         fs::write("/proc/self/gid_map", format!("{group} {group} 1"))
@@ -221,21 +221,21 @@ fn enter_user_namespace() -> Result<(), String> {
     enter().map_err(|error| format!("a user namespace: {error}"))
 }
 
-/// Covers the meeting places and makes all else read-only, but for what games may write.
-fn arrange_mounts(task: &Task, proc: &mut Option<Result<(), String>>) -> io::Result<()> {
+/// Covers some directories, and makes everything read-only except what games may write.
+fn set_up_mounts(task: &Task, proc: &mut Option<Result<(), String>>) -> io::Result<()> {
     let nothing: Option<&Path> = None;
-    // What is mounted here is nobody else's business, and the other way round.
+    // Mounts here do not propagate to the host, nor the other way round.
     let flags = MsFlags::MS_REC | MsFlags::MS_PRIVATE;
     mount(nothing, "/", nothing, flags, nothing)?;
-    // Opened before anything is covered.
+    // Opened before they are covered.
     let seen: Vec<(&PathBuf, File)> = (task.writable.iter().chain(&task.shown))
         .filter_map(|path| Some((path, File::open(path).ok()?)))
         .collect();
-    for place in MEETING_PLACES.iter().map(Path::new).filter(|place| place.is_dir()) {
+    for place in COVERED.iter().map(Path::new).filter(|place| place.is_dir()) {
         let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
         mount(Some("none"), place, Some("tmpfs"), flags, Some("mode=0755,size=64k"))?;
         for (path, opened) in seen.iter().filter(|(path, _)| is_beneath(path, place)) {
-            make_place(path, &opened.metadata()?)?;
+            create_mount_point(path, &opened.metadata()?)?;
         }
     }
     for (path, opened) in &seen {
@@ -252,17 +252,17 @@ fn arrange_mounts(task: &Task, proc: &mut Option<Result<(), String>>) -> io::Res
     Ok(())
 }
 
-/// Covers /proc by one that shows to each game its own processes, and nothing of the machine: proc(5). Language runtimes
-/// do not start without.
+/// Covers /proc by one in which each game sees its own processes only, and nothing of the machine: proc(5).
+/// Language runtimes do not start without /proc.
 fn mount_proc() -> nix::Result<()> {
     let flags = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;
-    // "ptraceable", unlike "invisible", makes no exception for a group. By the names, kernels before 5.8 refuse it: to
-    // them it would be an option of the host's /proc, too.
+    // "ptraceable", unlike "invisible", makes no exception for a group. Kernels before 5.8 do not know the name
+    // and refuse it: for them it would be an option of the host's /proc, too.
     mount(Some("proc"), "/proc", Some("proc"), flags, Some("hidepid=ptraceable,subset=pid"))
 }
 
-/// Makes something that another thing of its kind can be mounted on.
-fn make_place(path: &Path, what: &fs::Metadata) -> io::Result<()> {
+/// Creates a file or directory that another one of its kind can be mounted on.
+fn create_mount_point(path: &Path, what: &fs::Metadata) -> io::Result<()> {
     if what.is_dir() {
         return fs::create_dir_all(path);
     }

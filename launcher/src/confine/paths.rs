@@ -1,4 +1,4 @@
-//! Which files a game may reach, and which TCP ports; landlock(7).
+//! The files that a game may use, and its TCP ports; landlock(7).
 
 use std::cell::RefCell;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd};
@@ -13,10 +13,10 @@ use landlock::{
 use super::{TMP, unavailable, warn_once};
 use crate::program::{Profile, Program};
 
-/// The newest kernel feature that is asked for; an older kernel gives what it has.
+/// The newest kernel feature that is used; an older kernel provides what it has.
 const NEWEST: ABI = ABI::V6;
 
-/// What programs are made of, on the systems that there are: all may read it, and run it.
+/// System files that all games may read and run.
 const SYSTEM: &[&str] = &[
     "/bin",
     "/sbin",
@@ -31,12 +31,13 @@ const SYSTEM: &[&str] = &[
     "/etc/ld.so.conf.d",
     "/etc/ld.so.preload",
     "/etc/localtime",
-    // Without it OpenSSL, and so Node, does not even start; keys are elsewhere.
+    // OpenSSL, and so Node, does not start without it; keys are elsewhere.
     "/etc/ssl/openssl.cnf",
     "/etc/pki/tls/openssl.cnf",
 ];
 
-/// How the directories in /etc begin that language runtimes read at their start, and fonts: nothing there is secret.
+/// Prefixes of the directories in /etc that language runtimes read at their start, and of fonts: nothing there is
+/// secret.
 const RUNTIMES: &[&str] = &["java", "mono", "dotnet", "python3", "perl", "fonts"];
 
 /// The public certificates of authorities.
@@ -47,7 +48,7 @@ const CERTIFICATES: &[&str] = &[
     "/etc/ca-certificates",
 ];
 
-/// What names are looked up by, of hosts and services, where there is a network.
+/// Files for looking up the names of hosts and services, for games with a network.
 const NAMES: &[&str] = &[
     "/etc/nsswitch.conf",
     "/etc/hosts",
@@ -58,47 +59,47 @@ const NAMES: &[&str] = &[
     "/etc/protocols",
 ];
 
-/// Devices without a memory.
+/// Harmless devices.
 const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random", "/dev/urandom"];
 
-/// A mode's paths, opened once.
+/// A program's paths, opened once.
 pub(crate) struct Paths {
     allowed: Vec<(PathFd, BitFlags<AccessFs>)>,
     /// What a game may do in its working directory.
     own: BitFlags<AccessFs>,
-    /// The ruleset that all of a mode's games share, where they may, and the files that it is for.
+    /// The ruleset that all of a program's games share, if they may, and the files that it allows.
     shared: RefCell<Option<(Vec<Identity>, Rc<OwnedFd>)>>,
-    /// The place above all working directories, where it may be open to each game.
-    place: Option<PathBuf>,
+    /// The directory above all working directories, if every game may use it.
+    root: Option<PathBuf>,
     tcp: Tcp,
     /// The games' own /proc.
     proc: Option<OwnedFd>,
-    /// Whether games are to see themselves in the host's /proc, for want of their own.
-    sees_itself: bool,
+    /// Whether games must see themselves in the host's /proc, because they have none of their own.
+    needs_host_proc: bool,
     /// Whether the kernel keeps a game's signals inside the game (Landlock's ABI 6, Linux 6.12).
     pub(super) has_signal_scope: bool,
 }
 
-/// What a game may do over TCP, in whatever network it is.
+/// What a game may do over TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tcp {
-    /// Listen on its own port, if it binds it itself.
+    /// Listen on its own port, if it binds that itself.
     OwnPort,
-    /// Whatever the network lets it: the operator gave it the host's.
+    /// Whatever the network permits: the operator gave it the host's.
     Anything,
 }
 
-/// A file as the kernel tells it from another one that takes its name: device and number.
+/// The identity of a file, even when another one takes its name: device and inode.
 type Identity = (u64, u64);
 
 impl Paths {
     /// Opens what the system and the mode allow. `None`: the kernel has no Landlock.
     ///
-    /// With `place`, the place above all working directories, one ruleset serves all games: it is made quicker, and
-    /// to be asked for only where something else keeps games out of each other's directories.
+    /// With `root`, the directory above all working directories, one ruleset serves all games: that is faster,
+    /// and only allowed where something else keeps games out of each other's directories.
     pub(super) fn new(
         program: &Program,
-        place: Option<PathBuf>,
+        root: Option<PathBuf>,
         proc: Option<OwnedFd>,
         has_tmp: bool,
     ) -> Option<Self> {
@@ -110,8 +111,8 @@ impl Paths {
         if let Err(error) = whole_ruleset() {
             unavailable("all of Landlock: this kernel has an older one", error);
         }
-        // Who only plays runs nothing. A filter of system calls cannot see what a program is called, so it is here
-        // that `strict` programs are kept from running others.
+        // A strict game runs nothing. A seccomp filter cannot read a program's name, so Landlock keeps
+        // `strict` programs from running others.
         let run = match program.confinement.seccomp {
             Profile::Strict => BitFlags::empty(),
             Profile::Default | Profile::Off => BitFlags::from(AccessFs::Execute),
@@ -138,40 +139,39 @@ impl Paths {
         for (path, access) in listed {
             match PathFd::new(path) {
                 Ok(opened) => allowed.push((opened, access_to(path, access))),
-                Err(error) => warn_once(format!(
-                    "mode {}: games will not find a path of theirs: {error}",
-                    program.mode
-                )),
+                Err(error) => {
+                    warn_once(format!("mode {}: games will not find a path: {error}", program.mode))
+                }
             }
         }
-        // What covers it in each game's mount namespace is found beneath it all the same.
+        // The /tmp that covers it in each game's mount namespace is beneath it all the same.
         if let Some(tmp) = has_tmp.then(|| PathFd::new(TMP).ok()).flatten() {
             allowed.push((tmp, write));
         }
-        // Who only plays opens nothing.
+        // A strict game opens nothing.
         let needs_proc = program.confinement.seccomp != Profile::Strict;
         let proc = proc.filter(|_| needs_proc);
-        let sees_itself = needs_proc && proc.is_none() && program.template.is_none();
-        let place = place.filter(|_| !sees_itself);
+        let needs_host_proc = needs_proc && proc.is_none() && program.template.is_none();
+        let root = root.filter(|_| !needs_host_proc);
         Some(Self {
             allowed,
             own: write,
             shared: RefCell::new(None),
-            place,
+            root,
             tcp,
             proc,
-            sees_itself,
+            needs_host_proc,
             has_signal_scope: scopes_signals(),
         })
     }
 
-    /// Whether the launch step is to open to each game what the host's /proc tells about it.
-    pub(crate) fn are_to_show_itself(&self) -> bool {
-        self.sees_itself
+    /// Whether the launch step must open to each game its own directory in the host's /proc.
+    pub(crate) fn needs_host_proc(&self) -> bool {
+        self.needs_host_proc
     }
 
-    /// The ruleset for a game, with its working directory, the files that it is run from or that its command names, and
-    /// the port that it binds itself. `None`: an older kernel than the one that was asked at the start.
+    /// The ruleset of a game, with its working directory, the files that it is run from or that its command
+    /// names, and the port that it binds itself. `None`: the kernel has no Landlock.
     pub(crate) fn ruleset<'a>(
         &self,
         directory: &Path,
@@ -187,23 +187,23 @@ impl Paths {
             .filter_map(|(file, access)| Some((PathFd::new(file).ok()?, access)))
             .collect();
         let port = port.filter(|_| self.tcp == Tcp::OwnPort);
-        let Some(place) = self.place.as_ref().filter(|_| port.is_none()) else {
+        let Some(root) = self.root.as_ref().filter(|_| port.is_none()) else {
             return Ok(self.make_ruleset(directory, &files, port)?.map(Rc::new));
         };
-        // A program that was installed anew has its old name and is another file.
+        // A program that was reinstalled has the same name and is another file.
         let identities: Vec<Identity> = files.iter().map(|(file, _)| identity(file)).collect();
         if let Some((of, shared)) = &*self.shared.borrow()
             && *of == identities
         {
             return Ok(Some(Rc::clone(shared)));
         }
-        let made = self.make_ruleset(place, &files, None)?.map(Rc::new);
+        let made = self.make_ruleset(root, &files, None)?.map(Rc::new);
         *self.shared.borrow_mut() = made.clone().map(|made| (identities, made));
         Ok(made)
     }
 
-    /// The names of what is open to all games, besides their directories: what a template's forks leave open when they
-    /// shut themselves in. Those with a colon cannot be told in the variable that it is for.
+    /// The names of the paths that all games may use, besides their directories: what a template's forks leave
+    /// open when they restrict themselves. Names with a colon cannot be passed in the variable for it.
     pub(crate) fn names(&self) -> impl Iterator<Item = PathBuf> {
         let opened = self.allowed.iter().map(|(path, _)| path.as_fd().as_raw_fd());
         let names =
@@ -219,7 +219,7 @@ impl Paths {
     ) -> Result<Option<OwnedFd>, RulesetError> {
         let mut ruleset = ruleset(self.tcp)?;
         if let Some(port) = port {
-            // Who binds every address of the host finds the same port on each.
+            // A game that binds all addresses of the host uses the same port on each.
             ruleset = ruleset.add_rule(NetPort::new(port, AccessNet::BindTcp))?;
         }
         for (path, access) in &self.allowed {
@@ -239,7 +239,7 @@ impl Paths {
     }
 }
 
-/// As `ruleset`, but an error where the kernel does not know to forbid all of it.
+/// As `ruleset`, but fails if the kernel cannot restrict all of it.
 fn whole_ruleset() -> Result<landlock::RulesetCreated, RulesetError> {
     Ruleset::default()
         .set_compatibility(CompatLevel::HardRequirement)
@@ -249,7 +249,7 @@ fn whole_ruleset() -> Result<landlock::RulesetCreated, RulesetError> {
         .create()
 }
 
-/// The directories of language runtimes that there are.
+/// The existing directories of language runtimes.
 fn runtimes() -> impl Iterator<Item = PathBuf> {
     let entries = std::fs::read_dir("/etc").into_iter().flatten().flatten();
     entries.map(|entry| entry.path()).filter(|path| {
@@ -267,8 +267,8 @@ fn identity(file: &PathFd) -> Identity {
     rustix::fs::fstat(file).map_or((0, 0), |stat| (stat.st_dev, stat.st_ino))
 }
 
-/// Nothing is allowed yet, of anything that the kernel knows to forbid: files, TCP where it is not free, and signals and
-/// abstract sockets of processes outside.
+/// A ruleset without permissions, for everything that the kernel can restrict: files, TCP unless it is free, and
+/// signals and abstract sockets of outside processes.
 fn ruleset(tcp: Tcp) -> Result<landlock::RulesetCreated, RulesetError> {
     let ruleset = Ruleset::default()
         .set_compatibility(CompatLevel::BestEffort)
@@ -280,7 +280,7 @@ fn ruleset(tcp: Tcp) -> Result<landlock::RulesetCreated, RulesetError> {
     }
 }
 
-/// A file has fewer ways to be used than a directory.
+/// A file has fewer access rights than a directory.
 fn access_to(path: &Path, access: BitFlags<AccessFs>) -> BitFlags<AccessFs> {
     if path.is_dir() { access } else { access & AccessFs::from_file(NEWEST) }
 }

@@ -86,7 +86,9 @@ impl Config {
     /// The place of a mode's program: its own from before, that of the same program, or a new one.
     fn place_of_program(&mut self, mode: &Mode, before: Option<usize>) -> usize {
         let program = mode.as_program();
-        let is_same = |place: &usize| self.programs.get(*place).is_some_and(|it| it.is(&program));
+        let is_same = |place: &usize| {
+            self.programs.get(*place).is_some_and(|it| it.same_program_as(&program))
+        };
         let same = before.filter(is_same).or_else(|| (0..self.programs.len()).find(is_same));
         let place = same.unwrap_or(self.programs.len());
         match self.programs.get_mut(place) {
@@ -116,9 +118,9 @@ impl Config {
 
 impl Program {
     /// Whether games of both are the same to whoever meets them.
-    fn is(&self, other: &Self) -> bool {
+    fn same_program_as(&self, other: &Self) -> bool {
         let pattern = |it: &Self| it.ready_line.as_ref().map(|line| line.as_str().to_owned());
-        self.run.is(&other.run)
+        self.run.same_process_as(&other.run)
             && self.transport == other.transport
             && pattern(self) == pattern(other)
     }

@@ -15,11 +15,13 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use launcher::{Answer as Told, Channel, Fault, Guests, INSTANCE, Living, Order, Program, Setup};
+use launcher::{
+    Answer as Told, Channel, Fault, INSTANCE, InitialPlayers, LivingGame, Order, Program, Setup,
+};
 use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use process::{first_directory, temporary_directory, variable};
+use process::{first_directory, proc, temporary_directory, variable};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
@@ -144,7 +146,7 @@ impl Saved {
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
         Self {
             place,
-            inherited: launcher::children(daemon),
+            inherited: proc::children(daemon),
             pid: None,
             lost: lost.map(|game| (game, LaunchFault::Interrupted)).collect(),
             unclean: BTreeSet::new(),
@@ -179,9 +181,9 @@ impl Launcher {
         use std::os::unix::fs::PermissionsExt as _;
         std::fs::set_permissions(&place.0, std::fs::Permissions::from_mode(0o711))?;
         let daemon = i32::try_from(std::process::id()).unwrap_or_default();
-        let mut this = Self::new(config, place, launcher::children(daemon), users);
+        let mut this = Self::new(config, place, proc::children(daemon), users);
         this.running = Some(this.spawn()?);
-        this.setup.is_another = true;
+        this.setup.is_replacement = true;
         this.watchdog.begin(Instant::now());
         Ok(this)
     }
@@ -196,8 +198,8 @@ impl Launcher {
         let mut this = Self::new(config, Place(saved.place), saved.inherited, users);
         (this.lost, this.unclean) = (saved.lost.into_iter().collect(), saved.unclean);
         this.awaited = saved.awaited;
-        this.setup.has_crashed = saved.has_crashed;
-        this.setup.is_another = !saved.has_crashed;
+        this.setup.after_crash = saved.has_crashed;
+        this.setup.is_replacement = !saved.has_crashed;
         this.restart_at = Some(Instant::now());
         this
     }
@@ -213,7 +215,7 @@ impl Launcher {
             lost: lost.chain(ordered).collect(),
             unclean: self.unclean.clone(),
             awaited: self.awaited.clone(),
-            has_crashed: self.setup.has_crashed,
+            has_crashed: self.setup.after_crash,
         }
     }
 
@@ -222,7 +224,7 @@ impl Launcher {
             daemon: i32::try_from(std::process::id()).unwrap_or_default(),
             programs: programs_of(config),
             public_host: config.ports.public_host.clone(),
-            place: place.0.clone(),
+            directory: place.0.clone(),
             first_user: config.first_user,
             ports: (*config.ports.range.start(), *config.ports.range.end()),
             log: config.log_level.to_string(),
@@ -230,8 +232,8 @@ impl Launcher {
             games: Vec::new(),
             unclean: Vec::new(),
             awaited: Vec::new(),
-            has_crashed: false,
-            is_another: false,
+            after_crash: false,
+            is_replacement: false,
         };
         Self {
             setup,
@@ -277,11 +279,11 @@ impl Launcher {
         game: GameId,
         ordered: Ordered,
         bind: Vec<IpAddr>,
-        guests: Guests,
+        players: InitialPlayers,
     ) {
         let Ordered { program, port, .. } = ordered;
         self.ordered.insert(game, ordered);
-        self.order(&Order::Launch { game: game.0, mode: program, port, bind, guests });
+        self.order(&Order::Launch { game: game.0, program, port, bind, players });
     }
 
     pub(crate) fn clean_up(&mut self, game: GameId) {
@@ -297,14 +299,14 @@ impl Launcher {
     }
 
     /// A game is being stopped: the processes are asked to end that its own process and its group are not.
-    pub(crate) fn terminate(&mut self, game: GameId, has_group_heard: bool) {
-        self.order(&Order::Terminate { game: game.0, has_group_heard });
+    pub(crate) fn terminate(&mut self, game: GameId, is_group_signalled: bool) {
+        self.order(&Order::Terminate { game: game.0, is_group_signalled });
     }
 
     /// What a template named as a game is none; that it failed is told when whatever it made instead is gone.
     pub(crate) fn disown(&mut self, game: GameId, program: usize) {
         self.lost.insert(game, fault_of(Fault::not_a_game()));
-        self.order(&Order::Disown { game: game.0, mode: program });
+        self.order(&Order::Disown { game: game.0, program });
     }
 
     /// A game is being killed.
@@ -317,19 +319,19 @@ impl Launcher {
     pub(crate) fn look_again(&mut self) {
         // What is on order may be waiting for the end of what a template made in its place.
         if self.awaits_anything() {
-            self.order(&Order::LookAgain);
+            self.order(&Order::Scan);
         }
     }
 
     /// A child is about to be made that is no game; answered by [`Answer::Holding`].
     pub(crate) fn hold(&mut self) {
-        self.order(&Order::Hold);
+        self.order(&Order::Pause);
     }
 
     /// That child was made, or was not.
     pub(crate) fn release(&mut self, spared: Option<i32>) {
         self.setup.inherited.extend(spared);
-        self.order(&Order::Release { spared });
+        self.order(&Order::Resume { exempt: spared });
     }
 
     /// A child that was spared is gone.
@@ -437,10 +439,10 @@ impl Launcher {
             Told::DirectoryFull { game, bytes, entries } => {
                 Answer::DirectoryFull { game: GameId(game), bytes, entries }
             }
-            Told::Template { mode, pid } => {
-                Answer::Template { program: mode, pid, output: attached.next() }
+            Told::Template { program, pid } => {
+                Answer::Template { program, pid, output: attached.next() }
             }
-            Told::Holding => Answer::Holding,
+            Told::Paused => Answer::Holding,
             Told::Pong => {
                 self.watchdog.hear_answer();
                 return None;
@@ -475,7 +477,9 @@ impl Launcher {
     pub(crate) fn go_on_with(&mut self, config: &Config, now: Instant) -> bool {
         let known = std::mem::replace(&mut self.setup.programs, programs_of(config));
         let programs = &self.setup.programs;
-        if known.len() == programs.len() && known.iter().zip(programs).all(|(it, is)| it.is(is)) {
+        if known.len() == programs.len()
+            && known.iter().zip(programs).all(|(it, is)| it.same_process_as(is))
+        {
             return false;
         }
         if let Some(running) = self.running.take() {
@@ -491,7 +495,11 @@ impl Launcher {
     }
 
     /// Starts another launcher, if there is none and it is time, and tells it which games there are. Whether it did.
-    pub(crate) fn restart(&mut self, now: Instant, games: impl Iterator<Item = Living>) -> bool {
+    pub(crate) fn restart(
+        &mut self,
+        now: Instant,
+        games: impl Iterator<Item = LivingGame>,
+    ) -> bool {
         if self.restart_at.is_none_or(|at| at > now) {
             return false;
         }
@@ -507,7 +515,7 @@ impl Launcher {
             Ok(running) => {
                 log::info!("another launcher started pid={}", running.pid);
                 (self.running, self.restart_at) = (Some(running), None);
-                self.setup.is_another = true;
+                self.setup.is_replacement = true;
                 self.watchdog.begin(now);
                 true
             }
@@ -556,7 +564,7 @@ impl Launcher {
         for variable in manager {
             command.env_remove(variable);
         }
-        command.env(INSTANCE, launcher::instance(&self.setup.place));
+        command.env(INSTANCE, launcher::instance(&self.setup.directory));
         let missing = |error: io::Error| match Path::new("/proc/self/exe").exists() {
             true => error,
             false => io::Error::other(

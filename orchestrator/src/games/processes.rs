@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
 use std::time::Duration;
 
-use launcher::Living;
+use launcher::LivingGame;
 use matchmaker::{Exit, GameId, MatchId, ModeId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
@@ -266,11 +266,11 @@ impl Games {
     }
 
     /// All games of which something may be left.
-    pub(crate) fn all(&self) -> impl Iterator<Item = Living> {
-        self.processes.iter().map(|(id, game)| Living {
+    pub(crate) fn all(&self) -> impl Iterator<Item = LivingGame> {
+        self.processes.iter().map(|(id, game)| LivingGame {
             game: id.0,
             pid: game.pid,
-            mode: game.program,
+            program: game.program,
             port: game.port,
         })
     }

@@ -1,6 +1,6 @@
 //! What the brain says, done.
 
-use launcher::{Contract, Guests};
+use launcher::{Contract, InitialPlayers};
 use matchmaker::{
     Action, ConnectionId, Event, GameId, Input, LaunchFault, MatchId, ModeId, SeatedMatch,
 };
@@ -146,20 +146,20 @@ impl Server {
             self.note_door(game);
         }
         let match_id = seated.as_ref().map(|seated| seated.match_id);
-        let guests = match (seated, contract) {
-            (None, _) => Guests::Unknown,
+        let players = match (seated, contract) {
+            (None, _) => InitialPlayers::Unknown,
             (Some(SeatedMatch { match_id, seats }), Contract::Muster) => {
-                Guests::Line(self.start_of(game, mode, match_id, seats).to_line())
+                InitialPlayers::Line(self.start_of(game, mode, match_id, seats).to_line())
             }
             (Some(SeatedMatch { match_id, seats }), Contract::Plain { .. }) => {
                 // Serializing fails only for maps with keys that are not strings, which no seat holds.
                 let players = serde_json::to_string(&seats).unwrap_or_default();
-                Guests::Environment { match_id: match_id.to_string(), players }
+                InitialPlayers::Environment { match_id: match_id.to_string(), players }
             }
         };
         let program = self.mode(mode).program;
         let bind = self.config.ports.bind_addresses();
-        self.launcher.launch(game, Ordered { mode, program, port, match_id }, bind, guests);
+        self.launcher.launch(game, Ordered { mode, program, port, match_id }, bind, players);
     }
 
     fn start_of(

@@ -1,9 +1,9 @@
-//! A filter of system calls that is quick to install and to ask.
+//! Compiles a seccomp filter that is quick to install and to run.
 //!
-//! When a filter is installed the kernel makes machine code of it, and tries it with every call there is, to know by
-//! heart which ones it always allows: a long list that is gone through from its start makes that the dearest step of
-//! a whole launch. So this is a search: calls that are allowed whatever their arguments are an instruction for
-//! each run of their numbers, and only the others are filters of seccompiler's, one a call.
+//! When a filter is installed the kernel compiles it and tries it with every system call, to remember those that it
+//! always allows: a long list that is tried from its start would be the most expensive part of a launch. So the
+//! filter is a binary search: calls that are allowed whatever their arguments take one instruction for each run of
+//! adjacent numbers, and only the others are filters of seccompiler, one for each call.
 
 use std::collections::BTreeMap;
 
@@ -15,12 +15,12 @@ use seccompiler::{
 
 use super::{Allowed, Argument};
 
-/// Where the kernel puts the number of the call; `struct seccomp_data`, seccomp(2).
+/// The offset of the system call's number; `struct seccomp_data`, seccomp(2).
 const NUMBER_AT: u32 = 0;
-/// Where it puts the kind of processor that the number is meant for.
+/// The offset of the architecture that the number belongs to.
 const ARCHITECTURE_AT: u32 = 4;
 
-/// This kind; linux/audit.h. Others have other numbers.
+/// This architecture; linux/audit.h. Others have other numbers.
 #[cfg(target_arch = "x86_64")]
 const ARCHITECTURE: u32 = 0xC000_003E;
 #[cfg(target_arch = "aarch64")]
@@ -28,33 +28,33 @@ const ARCHITECTURE: u32 = 0xC000_00B7;
 #[cfg(target_arch = "riscv64")]
 const ARCHITECTURE: u32 = 0xC000_00F3;
 
-/// How far a conditional jump reaches.
+/// The distance that a conditional jump reaches.
 const NEAR: usize = u8::MAX as usize;
 
-// The classic instructions that the search is made of; linux/bpf_common.h.
+// The classic BPF instructions of the search; linux/bpf_common.h.
 const LOAD: u16 = 0x20;
 const JUMP: u16 = 0x05;
 const JUMP_IF_EQUAL: u16 = 0x15;
 const JUMP_IF_NOT_LESS: u16 = 0x35;
 const RETURN: u16 = 0x06;
 
-/// What is answered to a run of numbers.
+/// The answer to a run of numbers.
 #[derive(Debug, Clone, PartialEq)]
 enum Answer {
     Allow,
     Refuse,
-    /// As a kernel that has no such call.
+    /// Fails as in a kernel without the call.
     Lack,
-    /// It depends on the arguments.
+    /// Depends on the arguments.
     Ask(c_long),
 }
 
-/// The numbers of another convention, x32, begin here.
+/// The numbers of another calling convention, x32, begin here.
 const OTHER_CONVENTION: c_long = 0x4000_0000;
 
-/// Lays out a filter that allows these calls, answers `missing` and, from the number `newer` on, all others with
+/// Compiles a filter that allows these calls, answers `missing` and, from the number `newer` on, all others with
 /// ENOSYS, and those below it with EPERM.
-pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long], newer: c_long) -> BpfProgram {
+pub(super) fn compile(allowed: &[Allowed], missing: &[c_long], newer: c_long) -> BpfProgram {
     let mut program = vec![
         instruction(LOAD, 0, 0, ARCHITECTURE_AT),
         instruction(JUMP_IF_EQUAL, 1, 0, ARCHITECTURE),
@@ -69,7 +69,7 @@ pub(super) fn lay_out(allowed: &[Allowed], missing: &[c_long], newer: c_long) ->
     program
 }
 
-/// The numbers at which the answer changes, from 0, and what it is from there on.
+/// The numbers at which the answer changes, from 0, and the answer from there on.
 fn runs(allowed: &[Allowed], newer: c_long) -> Vec<(c_long, Answer)> {
     let otherwise = |call| match (newer..OTHER_CONVENTION).contains(&call) {
         true => Answer::Lack,
@@ -78,7 +78,7 @@ fn runs(allowed: &[Allowed], newer: c_long) -> Vec<(c_long, Answer)> {
     let mut answers: BTreeMap<c_long, Answer> = BTreeMap::new();
     for (call, arguments) in allowed {
         let answer = if arguments.is_empty() { Answer::Allow } else { Answer::Ask(*call) };
-        // Who is allowed a call whatever its arguments is not asked for them.
+        // A call that is allowed unconditionally needs no conditions.
         let known = answers.entry(*call).or_insert_with(|| answer.clone());
         if answer == Answer::Allow {
             *known = answer;
@@ -100,7 +100,7 @@ fn runs(allowed: &[Allowed], newer: c_long) -> Vec<(c_long, Answer)> {
     runs
 }
 
-/// Lays out a search for the last run that does not begin behind the number, and the answers behind it.
+/// Emits a binary search for the last run that does not begin after the number, and the answers.
 fn search(runs: &[(c_long, Answer)], allowed: &[Allowed], program: &mut BpfProgram) {
     match runs {
         [] | [(_, Answer::Refuse)] => program.push(refuse(libc::EPERM)),
@@ -108,7 +108,7 @@ fn search(runs: &[(c_long, Answer)], allowed: &[Allowed], program: &mut BpfProgr
         [(_, Answer::Allow)] => {
             program.push(instruction(RETURN, 0, 0, SeccompAction::Allow.into()));
         }
-        [(_, Answer::Ask(call))] => program.extend(compile(*call, allowed)),
+        [(_, Answer::Ask(call))] => program.extend(compile_call(*call, allowed)),
         _ => {
             let (lower, upper) = runs.split_at(runs.len() / 2);
             let mut first = Vec::new();
@@ -129,19 +129,19 @@ fn search(runs: &[(c_long, Answer)], allowed: &[Allowed], program: &mut BpfProgr
     }
 }
 
-/// A filter for one call and its arguments.
-fn compile(call: c_long, allowed: &[Allowed]) -> BpfProgram {
+/// Compiles a filter for one call and its arguments.
+fn compile_call(call: c_long, allowed: &[Allowed]) -> BpfProgram {
     let rules = allowed.iter().filter(|(of, _)| *of == call);
     let rules = [(call, rules.map(|(_, arguments)| rule_of(arguments)).collect())];
     let architecture = match std::env::consts::ARCH.try_into() {
         Ok(architecture) => architecture,
-        Err(error) => unreachable!("no filters for this processor: {error}"),
+        Err(error) => unreachable!("no filters for this architecture: {error}"),
     };
     let otherwise = SeccompAction::Errno(libc::EPERM.unsigned_abs());
     let filter = SeccompFilter::new(rules.into(), otherwise, SeccompAction::Allow, architecture);
     match filter.and_then(BpfProgram::try_from) {
         Ok(program) => program,
-        Err(error) => unreachable!("a filter of ours is wrong: {error}"),
+        Err(error) => unreachable!("invalid filter: {error}"),
     }
 }
 
@@ -153,7 +153,7 @@ fn rule_of(arguments: &[Argument]) -> SeccompRule {
     let conditions = arguments.iter().map(condition).collect::<Result<_, _>>();
     match conditions.and_then(SeccompRule::new) {
         Ok(rule) => rule,
-        Err(error) => unreachable!("a rule of ours is wrong: {error}"),
+        Err(error) => unreachable!("invalid rule: {error}"),
     }
 }
 
@@ -175,8 +175,8 @@ mod tests {
 
     use super::*;
 
-    /// Runs a filter for a call with a first argument, as the kernel would: the few instructions that filters of
-    /// calls consist of.
+    /// Runs a filter for a call with a first argument, as the kernel would. Supports only the instructions that such
+    /// filters consist of.
     fn answer(program: &BpfProgram, call: u32, argument: u64) -> (u32, usize) {
         let mut data = [0_u8; 64];
         data[..4].copy_from_slice(&call.to_le_bytes());
@@ -212,7 +212,7 @@ mod tests {
         let one_only = (7, vec![Argument(0, SeccompCmpOp::Eq, 5)]);
         let free_in_any_case = (9, vec![Argument(0, SeccompCmpOp::Eq, 5)]);
         let allowed: Vec<Allowed> = free.chain([one_only, free_in_any_case]).collect();
-        let program = lay_out(&allowed, &[435], 440);
+        let program = compile(&allowed, &[435], 440);
         let allow = u32::from(SeccompAction::Allow);
         let refused = u32::from(SeccompAction::Errno(libc::EPERM.unsigned_abs()));
         let missing = u32::from(SeccompAction::Errno(libc::ENOSYS.unsigned_abs()));
@@ -229,7 +229,7 @@ mod tests {
         }
         assert_eq!(answer(&program, 7, 5).0, allow);
         assert_eq!(answer(&program, 7, 6).0, refused);
-        // The other way into the same kernel has numbers of its own.
+        // The other entry into the same kernel has its own numbers.
         assert_eq!(answer(&program, 0x4000_0000, 0).0, refused);
     }
 }
