@@ -163,11 +163,9 @@ impl LeftoverReaper {
         }
         let is_clean = |game: &u64, _: &mut Game| !held_up.contains(game);
         let clean = self.unclean.extract_if(.., is_clean).map(|(game, _)| game).collect();
-        // A killed process may be dead by now, and then nothing reports its end: as long as anything is unclean,
-        // another scan is due without an order.
+        // As long as anything is unclean, another scan is due without an order: not every end is reported.
         let is_unclean = !self.unclean.is_empty() || self.may_have_orphans || found_any;
-        let is_unreported = self.may_have_orphans && self.dying().next().is_none();
-        let pause = if is_over && !is_unreported { SCAN_LATER } else { SCAN_AGAIN };
+        let pause = if is_over { SCAN_LATER } else { SCAN_AGAIN };
         self.next_scan = is_unclean.then_some(pause);
         clean
     }
@@ -358,8 +356,9 @@ impl LeftoverReaper {
                 break;
             }
         }
-        // While a process is dying it is too early to scan again.
-        self.may_have_orphans = orphans.kill_stopped() | orphans.has_dying();
+        // The processes killed now are noted by the next scan, even if they are dead by then: each pidfd causes one.
+        self.may_have_orphans = orphans.has_dying() | orphans.kill_stopped();
+        debug_assert_eq!(self.may_have_orphans, orphans.dying().next().is_some());
         self.orphans = Some(orphans);
         if self.may_have_orphans { orphaned } else { BTreeSet::new() }
     }

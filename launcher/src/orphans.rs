@@ -68,9 +68,10 @@ impl Orphans {
     pub(crate) fn kill_stopped(&mut self) -> bool {
         let were_any = !self.stopped.is_empty();
         for (_, process) in self.stopped.drain() {
-            if signal(&process, libc::SIGKILL) {
-                self.dying.push(process);
-            }
+            // A process that is dead already is noted like the others: its pidfd is readable at once, so that the
+            // scan which notes its end follows.
+            signal(&process, libc::SIGKILL);
+            self.dying.push(process);
         }
         were_any
     }
@@ -107,4 +108,28 @@ fn signal(process: &Pidfd, signal: i32) -> bool {
         log::error!("cannot signal process {}, left by a crashed daemon: {error}", process.pid());
         false
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+
+    use super::*;
+
+    /// The end of a killed process causes the next scan, without which its game would never be clean.
+    #[test]
+    fn the_end_of_an_orphan_is_noted_even_if_it_is_dead_before_it_is_killed() {
+        let name = format!("orphans-{}", std::process::id());
+        let mut child = Command::new("/bin/sleep").arg("60").env(INSTANCE, &name).spawn().unwrap();
+        let pid = i32::try_from(child.id()).unwrap();
+        let mut orphans = Orphans::new(&name);
+        assert_eq!(orphans.list(|_| false), [pid]);
+        assert_eq!(orphans.list(|it| it == pid), [0; 0]);
+        assert!(orphans.stop(&[pid]) && !orphans.stop(&[pid]));
+        child.kill().unwrap();
+        child.wait().unwrap();
+        assert!(orphans.kill_stopped());
+        assert_eq!(orphans.dying().count(), 1);
+        assert!(!orphans.has_dying() && !orphans.kill_stopped());
+    }
 }

@@ -226,9 +226,9 @@ mod tests {
     #[test]
     fn a_process_is_what_the_kernel_says_it_is() {
         let own = i32::try_from(std::process::id()).unwrap();
-        let mut child = Command::new("/bin/sh").args(["-c", "read x"]).env("A", "b=c");
-        let child = child.stdin(std::process::Stdio::piped());
-        let mut child = child.spawn().unwrap();
+        let mut command = Command::new("/bin/sh");
+        command.args(["-c", "read x"]).env("A", "b=c").stdin(std::process::Stdio::piped());
+        let mut child = command.spawn().unwrap();
         let pid = i32::try_from(child.id()).unwrap();
         assert!(children(own).contains(&pid) && pids().any(|it| it == pid));
         assert_eq!((parent(pid), user(pid)), (Some(own), user(own)));
