@@ -1,8 +1,8 @@
-//! The time of a match, and an alarm that rings on time.
+//! The time of a match, and a precise alarm.
 //!
-//! A timeout given to poll(2) counts from the moment of the call and may be late by the thread's timer slack, 50 µs
-//! or more. A timerfd is armed with the moment itself, on the same clock that is read here, so that neither the
-//! slack nor what happened since the deadline was computed makes anything late. See timerfd_create(2).
+//! A timeout passed to poll(2) counts from the call and may be late by the thread's timer slack, 50 µs or more. A
+//! timerfd is set to an absolute time, on the same clock that is read here, so that neither the slack nor anything
+//! since the deadline was computed makes it late. See timerfd_create(2).
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
@@ -14,8 +14,8 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
-/// A clock that begins at zero, with one alarm. The descriptor is readable from the moment of the alarm on, until
-/// it is set to another one.
+/// A clock that starts at zero, with one alarm. The descriptor is readable from the time of the alarm on, until
+/// another one is set.
 pub(crate) struct Clock {
     began: Duration,
     timer: OwnedFd,
@@ -29,7 +29,7 @@ impl Clock {
         Ok(Self { began: monotonic(), timer, alarm: None })
     }
 
-    /// Makes this moment the beginning.
+    /// Restarts the clock at zero.
     pub(crate) fn start(&mut self) {
         self.began = monotonic();
         self.alarm = None;
@@ -40,8 +40,7 @@ impl Clock {
         monotonic().saturating_sub(self.began)
     }
 
-    /// Lets the alarm ring at a time since the start, instead of whenever it was to ring before. One that has
-    /// passed rings at once.
+    /// Sets the alarm to a time since the start, in place of the previous one. A time in the past is due at once.
     pub(crate) fn set_alarm(&mut self, at: Duration) -> io::Result<()> {
         if self.alarm == Some(at) {
             return Ok(());
@@ -49,7 +48,7 @@ impl Clock {
         let moment = self.began.checked_add(at).and_then(|moment| moment.try_into().ok());
         let once = Itimerspec {
             it_interval: Timespec::default(),
-            // What is later than the kernel's clock will ever show is as good as its last moment.
+            // A time later than the kernel's clock can represent is replaced by its last one.
             it_value: moment.unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 }),
         };
         timerfd_settime(&self.timer, TimerfdTimerFlags::ABSTIME, &once)?;
@@ -64,7 +63,7 @@ impl AsFd for Clock {
     }
 }
 
-/// CLOCK_MONOTONIC as a duration: it never shows less than zero.
+/// CLOCK_MONOTONIC, which is never negative.
 fn monotonic() -> Duration {
     Duration::try_from(clock_gettime(ClockId::Monotonic)).unwrap_or_default()
 }
@@ -81,7 +80,7 @@ mod tests {
     }
 
     #[test]
-    fn the_alarm_rings_never_early_and_until_it_is_set_again() {
+    fn an_alarm_is_never_early_and_stays_due_until_it_is_set_again() {
         let mut clock = Clock::new().unwrap();
         assert!(!rings(&clock, Duration::ZERO), "no alarm is set");
         for ms in [0, 1, 5, 20] {
@@ -96,6 +95,6 @@ mod tests {
             assert!(!rings(&clock, Duration::ZERO));
         }
         clock.set_alarm(Duration::ZERO).unwrap();
-        assert!(rings(&clock, Duration::from_secs(20)), "what has passed rings at once");
+        assert!(rings(&clock, Duration::from_secs(20)), "a time in the past is due at once");
     }
 }

@@ -1,57 +1,48 @@
-//! The control channel: JSON lines to and from Muster, without ever blocking on them.
+//! The control channel: JSON lines to and from Muster, without blocking.
 
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
 
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};
 use rustix::io::Errno;
-use rustix::net::{RecvFlags, SendFlags, recv, send};
+use rustix::net::{RecvFlags, SendFlags, recv, send as socket_send};
 
+use crate::limits::{COMPLAINTS_MAX, CONTROL_BYTES_PER_TURN, UNSENT_BYTES_MAX};
 use crate::report::warn;
-
-/// How much is read in one turn, so that a busy channel cannot keep the game from its players.
-const READ_MAX: usize = 64 * 1024;
-
-/// The most bytes that wait to be written: everything a game ever says of the largest match, and more. A channel
-/// that is this far behind has nobody at its other end who reads.
-const UNSENT_MAX: usize = 1024 * 1024;
-
-/// How many bad lines are reported.
-const COMPLAINTS_MAX: u32 = 5;
 
 /// The game's end of the channel.
 ///
-/// The descriptor's own blocking mode is left alone: every call says for itself that it must not block.
+/// The descriptor's blocking mode is left alone: every call is non-blocking by its flags.
 pub(crate) struct Control {
     stream: UnixStream,
     lines: LineBuffer,
     unsent: Vec<u8>,
-    /// Muster's side is gone, or beyond trust; nothing more is read.
+    /// Muster has closed its end, or violated the contract; nothing more is read.
     hung_up: bool,
-    /// Nobody will read what is written; nothing more is.
-    deaf: bool,
+    /// Nothing that is written would be read; nothing more is written.
+    is_broken: bool,
     complaints: u32,
 }
 
 impl Control {
     pub(crate) fn new(stream: UnixStream) -> Self {
         let lines = LineBuffer::new(CONTROL_LINE_MAX);
-        Self { stream, lines, unsent: Vec::new(), hung_up: false, deaf: false, complaints: 0 }
+        Self { stream, lines, unsent: Vec::new(), hung_up: false, is_broken: false, complaints: 0 }
     }
 
-    /// Whether nothing will come any more. What came before may still wait in [`Self::next_message`].
+    /// Whether nothing more will be read. [`Self::next_message`] may still return earlier messages.
     pub(crate) fn has_hung_up(&self) -> bool {
         self.hung_up
     }
 
-    /// Whether something waits for the channel to take it.
+    /// Whether there is data that the channel has not accepted yet.
     pub(crate) fn has_unsent(&self) -> bool {
         !self.unsent.is_empty()
     }
 
-    /// Reads what is there, within the budget of a turn.
+    /// Reads what is available, within the budget of a turn.
     pub(crate) fn read(&mut self) {
-        let mut budget = READ_MAX;
+        let mut budget = CONTROL_BYTES_PER_TURN;
         let mut bytes = [0; 4096];
         while budget > 0 && !self.hung_up {
             match recv(&self.stream, &mut bytes[..], RecvFlags::DONTWAIT) {
@@ -67,8 +58,8 @@ impl Control {
         }
     }
 
-    /// The next message that has arrived whole. A line that is no message is reported and skipped; one that is
-    /// too long ends the channel, because nobody knows where the next one begins.
+    /// The next complete message. An invalid line is reported and skipped; one that is too long ends the channel,
+    /// because the beginning of the next one is unknown.
     pub(crate) fn next_message(&mut self) -> Option<ToGame> {
         loop {
             match self.lines.next_line() {
@@ -78,7 +69,7 @@ impl Control {
                 },
                 Ok(None) => return None,
                 Err(too_long) => {
-                    warn(format_args!("the control channel is given up: {too_long}"));
+                    warn(format_args!("closing the control channel: {too_long}"));
                     self.lines.take_rest();
                     self.hung_up = true;
                     return None;
@@ -87,40 +78,40 @@ impl Control {
         }
     }
 
-    /// Reports a line that is no message; a stream of them is not worth a stream of reports.
+    /// Reports an invalid line, but only the first few.
     fn complain(&mut self, error: &serde_json::Error) {
         self.complaints = self.complaints.saturating_add(1);
         if self.complaints <= COMPLAINTS_MAX {
-            warn(format_args!("a control line that is no message is ignored: {error}"));
+            warn(format_args!("ignoring an invalid control line: {error}"));
         }
     }
 
-    /// Says something, as far as the channel takes it; the rest waits for [`Self::write`].
-    pub(crate) fn say(&mut self, message: &FromGame) {
-        if self.deaf {
+    /// Sends a message as far as the channel accepts it; [`Self::write`] sends the rest.
+    pub(crate) fn send(&mut self, message: &FromGame) {
+        if self.is_broken {
             return;
         }
         let line = message.to_line();
         debug_assert!(line.len() <= CONTROL_LINE_MAX, "{} bytes in a control line", line.len());
-        if line.len() > CONTROL_LINE_MAX || self.unsent.len() + line.len() > UNSENT_MAX {
-            warn(format_args!("{} bytes do not fit the control channel", line.len()));
+        if line.len() > CONTROL_LINE_MAX || self.unsent.len() + line.len() > UNSENT_BYTES_MAX {
+            warn(format_args!("dropping {} bytes: the control channel is full", line.len()));
             return;
         }
         self.unsent.extend_from_slice(line.as_bytes());
         self.write();
     }
 
-    /// Writes what waits, as far as the channel takes it.
+    /// Writes unsent data, as far as the channel accepts it.
     pub(crate) fn write(&mut self) {
         let mut sent = 0;
         while sent < self.unsent.len() {
             let flags = SendFlags::DONTWAIT | SendFlags::NOSIGNAL;
-            match send(&self.stream, &self.unsent[sent..], flags) {
+            match socket_send(&self.stream, &self.unsent[sent..], flags) {
                 Ok(length) => sent += length,
                 Err(Errno::INTR) => {}
                 Err(Errno::AGAIN) => break,
                 Err(_) => {
-                    self.deaf = true;
+                    self.is_broken = true;
                     sent = self.unsent.len();
                 }
             }

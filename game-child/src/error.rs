@@ -1,23 +1,23 @@
-//! Why a game process could not do its work.
+//! Errors of a game process.
 
 use std::io;
 
 use crate::session::BadStart;
 
-/// Why [`run`](crate::run()) or [`template`](crate::template()) gave up, with what was attempted.
+/// Why [`run`](crate::run()) or [`template`](crate::template()) failed, with what was attempted.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
     /// The environment names no control channel.
     #[error(
-        "MUSTER_CONTROL_FD is not set: this program is started by Muster, which gives it a socket and a \
-         control channel. Name it in a mode's `command` and start `muster serve`"
+        "MUSTER_CONTROL_FD is not set: Muster starts this program, with a socket and a control channel. Name \
+         it in a mode's `command` and start `muster serve`"
     )]
     NotUnderMuster,
     /// The environment names a control channel that cannot be one.
     #[error("MUSTER_CONTROL_FD={0} is not the number of a descriptor")]
     BadControlNumber(String),
-    /// Muster speaks another version of the contract.
-    #[error("MUSTER_PROTOCOL={0}, but this game speaks {expected}", expected = protocol::GAME_PROTOCOL)]
+    /// Muster uses another version of the contract.
+    #[error("MUSTER_PROTOCOL={0}, but this game implements {expected}", expected = protocol::GAME_PROTOCOL)]
     Protocol(String),
     /// An inherited descriptor is missing.
     #[error("descriptor {number}, {what}, is not open: start this program as a game of Muster")]
@@ -35,7 +35,7 @@ pub enum RunError {
         /// What it should be.
         what: &'static str,
     },
-    /// The kernel did not let this process take its own descriptor.
+    /// The kernel did not let this process use its own descriptor.
     #[error(
         "cannot take descriptor {number}, {what}: {source} (pidfd_open and pidfd_getfd must be allowed)"
     )]
@@ -44,22 +44,22 @@ pub enum RunError {
         number: i32,
         /// What it should be.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
     /// A template's load failed.
     #[error("cannot load: {0}")]
     Load(#[source] Box<dyn std::error::Error + Send + Sync>),
-    /// A request to a template came with too few descriptors, or too many.
+    /// A request to a template came with the wrong number of descriptors.
     #[error(
         "{count} descriptors came with the request: it needs a socket, a control channel and a log"
     )]
     Descriptors {
-        /// How many came.
+        /// The number of descriptors.
         count: usize,
     },
-    /// A fork cannot have a descriptor where the contract wants it.
-    #[error("descriptor {number} is in use: a template leaves it to its forks")]
+    /// A fork cannot have a descriptor under the number that the contract requires.
+    #[error("descriptor {number} is in use; a template must leave it to its forks")]
     Occupied {
         /// The descriptor.
         number: i32,
@@ -72,18 +72,18 @@ pub enum RunError {
         /// Why.
         source: BadStart,
     },
-    /// An operation that never fails on a sound system.
+    /// A system call failed.
     #[error("cannot {what}: {source}")]
     Os {
         /// What was attempted.
         what: &'static str,
-        /// What the kernel said.
+        /// The kernel's error.
         source: io::Error,
     },
 }
 
 impl RunError {
-    /// The exit code, in the manner of `sysexits.h`: 64 when the program is not run as a game, 1 for a failure.
+    /// The exit code, as in `sysexits.h`: 64 when the program is not started as a game, 1 for a failure.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NotUnderMuster

@@ -1,23 +1,26 @@
-//! Taking what Muster handed over at birth: the UDP socket and the control channel.
+//! Taking the inherited UDP socket and control channel.
 //!
-//! A descriptor that is only a number cannot become an owned one in safe Rust, and rightly so: something else in
-//! the process could own it. What came through the exec of this program is told from what the program opened by its
-//! mark; see [`process::take_inherited`].
+//! Safe Rust cannot own a descriptor that is only a number, because other code in the process may own it.
+//! [`process::take_inherited`] distinguishes descriptors that came through the exec of this program from those that
+//! the program opened.
 //!
-//! A fork of a template owns both from the start, and finds them in the same place.
+//! A fork of a template got both as owned descriptors, with the values that differ from its template's environment.
 
+use std::ffi::OsString;
 use std::net::UdpSocket;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
+use std::sync::{Mutex, OnceLock, PoisonError};
 
-use protocol::{GAME_PROTOCOL, GAME_SOCKET_FD};
+use protocol::GAME_SOCKET_FD;
 use rustix::io::Errno;
 use rustix::net::sockopt::{socket_domain, socket_type};
 use rustix::net::{AddressFamily, SocketType};
 
-use crate::{RunError, template};
+use crate::RunError;
+use crate::contract::{check_protocol, control_number};
 
-/// What a game inherits.
+/// The descriptors of a game.
 pub(crate) struct Inherited {
     pub(crate) socket: UdpSocket,
     pub(crate) control: UnixStream,
@@ -26,9 +29,42 @@ pub(crate) struct Inherited {
 const SOCKET: &str = "the game's UDP socket";
 const CONTROL: &str = "the control channel, a Unix stream socket";
 
-/// Takes both, and makes sure that they are what the contract says.
+/// Set in a fork of a template.
+static FORK: OnceLock<Fork> = OnceLock::new();
+
+/// What differs between a fork and its template.
+struct Fork {
+    game: String,
+    port: u16,
+    /// Until the match takes it.
+    inherited: Mutex<Option<Inherited>>,
+}
+
+/// Notes that this process is a fork of a template. A process is forked once.
+pub(crate) fn set_fork(game: String, port: u16, inherited: Inherited) {
+    let _ = FORK.set(Fork { game, port, inherited: Mutex::new(Some(inherited)) });
+}
+
+/// A variable of the contract, such as `MUSTER_GAME` or `LISTEN_PID`: from the environment, or in a fork of a
+/// template, whose environment is the template's, from the request for it.
+pub fn variable(name: &str) -> Option<OsString> {
+    let Some(fork) = FORK.get() else { return process::variable(name) };
+    match name {
+        "MUSTER_GAME" => Some(fork.game.clone().into()),
+        "MUSTER_PORT" => Some(fork.port.to_string().into()),
+        "LISTEN_FDS" => Some("1".into()),
+        "LISTEN_FDNAMES" => Some("game".into()),
+        "LISTEN_PID" => Some(std::process::id().to_string().into()),
+        "MUSTER_TEMPLATE" => None,
+        _ => process::variable(name),
+    }
+}
+
+/// Takes both descriptors, and checks that they are what the contract says.
 pub(crate) fn take() -> Result<Inherited, RunError> {
-    if let Some(inherited) = template::take_birth() {
+    let of_fork =
+        |fork: &Fork| fork.inherited.lock().unwrap_or_else(PoisonError::into_inner).take();
+    if let Some(inherited) = FORK.get().and_then(of_fork) {
         return Ok(inherited);
     }
     let number = control_number()?;
@@ -39,7 +75,7 @@ pub(crate) fn take() -> Result<Inherited, RunError> {
 }
 
 impl Inherited {
-    /// Makes sure that both are what the contract says. The control channel comes with its number.
+    /// Checks that both are what the contract says. The control channel comes with its number.
     pub(crate) fn checked(
         socket: OwnedFd,
         (control, number): (OwnedFd, i32),
@@ -54,34 +90,18 @@ impl Inherited {
             return Err(RunError::Foreign { number, what: CONTROL });
         }
         let socket = UdpSocket::from(socket);
-        // The contract hands it over non-blocking; a game that would block on it for ever is worth one more call.
-        let made_sure = socket.set_nonblocking(true);
-        made_sure
-            .map_err(|source| RunError::Os { what: "make the socket non-blocking", source })?;
+        // It is non-blocking by the contract; but a game that blocks on it forever is worth one more call.
+        let result = socket.set_nonblocking(true);
+        result.map_err(|source| RunError::Os { what: "make the socket non-blocking", source })?;
         Ok(Self { socket, control: UnixStream::from(control) })
     }
-}
-
-/// Refuses a version of the contract that this library does not know.
-pub(crate) fn check_protocol() -> Result<(), RunError> {
-    let told = process::variable("MUSTER_PROTOCOL");
-    let other = told.filter(|told| told != GAME_PROTOCOL);
-    other.map_or(Ok(()), |other| Err(RunError::Protocol(other.to_string_lossy().into_owned())))
-}
-
-pub(crate) fn control_number() -> Result<i32, RunError> {
-    let text = process::variable("MUSTER_CONTROL_FD").ok_or(RunError::NotUnderMuster)?;
-    let number = text.to_str().and_then(|text| text.parse().ok());
-    number.filter(|number| *number >= 0).ok_or_else(|| {
-        RunError::BadControlNumber(text.to_string_lossy().escape_debug().to_string())
-    })
 }
 
 fn take_one(number: i32, what: &'static str) -> Result<OwnedFd, RunError> {
     process::take_inherited(number).map_err(|source| {
         let errno = Errno::from_io_error(&source);
         match errno.is_none_or(|errno| errno == Errno::BADF) {
-            // Not open, or opened by this program itself: nothing was handed over there.
+            // Not open, or opened by this program itself: nothing was inherited there.
             true => RunError::Missing { number, what },
             false => RunError::Take { number, what, source },
         }

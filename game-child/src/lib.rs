@@ -1,36 +1,37 @@
-//! Games under Muster: the reference games, and what it takes to write another.
+//! The SDK for games under Muster, and the reference games.
 //!
-//! A game under Muster is a process that finds a bound UDP socket and a control channel when it is born, says
-//! that it is ready, is told who will play, and plays. This library does all of that for a game that is written
-//! as one implementation of [`Game`]; [`run()`] is then the whole of `main`. [`echo`], [`tictactoe`] and
-//! [`arena`] are games written so.
+//! A game under Muster is a process that inherits a bound UDP socket and a control channel, reports that it is
+//! ready, receives its players, and plays. This library does all of that for a game that implements [`Game`];
+//! [`run()`] is then the whole of `main`. [`echo`], [`tictactoe`] and [`arena`] are such games.
 //!
-//! Three layers, from the pure to the worldly. A [`Game`] knows its rules and nothing else: words come in, words
-//! go out, and the time is told to it. A [`Session`] is one match of it: hellos and tokens, which address is
-//! which player, who has gone silent, what Muster is told. Neither reads a clock or touches a socket, so that
-//! whole matches run in a test in no time and the same way each time. [`run()`] connects them to the world: it
-//! takes the inherited descriptors, polls them, and keeps the contract `muster-game/1`.
+//! There are three layers. A [`Game`] knows its rules only: messages come in, messages go out, and the time is an
+//! argument. A [`Session`] is one match of it: hellos and tokens, the players' addresses, timeouts, the messages to
+//! Muster. Neither reads a clock or uses a socket, so that tests run whole matches at once and deterministically.
+//! [`run()`] adds the I/O: it takes the inherited descriptors, polls them, and implements the contract
+//! `muster-game/1`.
 //!
-//! How words travel is a seam of its own in the session, the transport: text datagrams (`plain`), or the netcode
-//! standard, encrypted (`netcode`), as Muster says when it starts the match. A game knows nothing of it.
+//! Inside the session the transport is a layer of its own: text datagrams (`plain`), or the netcode standard,
+//! encrypted (`netcode`), as Muster says when it starts the match. A game does not depend on it.
 //!
-//! A game in real time says how long its ticks are, and gets them on time ([`Game::tick_period`]); all others are
-//! awake only when something happens.
+//! A real-time game states the length of its ticks, and gets them on time ([`Game::tick_period`]); all others run
+//! only when something happens.
 //!
-//! A game that loads a lot before it can play does so in [`template()`]: Muster then starts it once, and has it
-//! copied for each match.
+//! A game that loads much before it can play does so in [`template()`]: Muster then starts it once, and has it
+//! forked for each match.
 
 #![forbid(unsafe_code)]
 
+mod arrival;
 mod clock;
+mod contract;
 mod control;
 mod error;
 mod game;
 mod games;
 mod inherit;
+mod limits;
 mod netcode;
 mod plain;
-mod rehearsal;
 mod report;
 mod run;
 mod session;
@@ -38,13 +39,13 @@ mod signals;
 mod socket;
 mod template;
 mod transport;
+mod warmup;
 
 pub use error::RunError;
 pub use game::{Game, Outbox, Tick};
 pub use games::{arena, echo, tictactoe};
+pub use inherit::variable;
+pub use limits::PLAYERS_MAX;
 pub use run::{Options, run};
 pub use session::{BadStart, Match, Session};
-pub use template::{template, variable};
-
-/// The most players of one match.
-pub const PLAYERS_MAX: usize = 1024;
+pub use template::template;

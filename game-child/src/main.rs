@@ -40,7 +40,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// Plays one match, in a process of its own or in a fork of a template. These games need nothing loaded.
+/// Plays one match, in a process of its own or in a fork of a template. These games have nothing to load.
 fn play<G: Game>(
     options: &Options,
     new_game: impl FnOnce(&Match) -> Result<G, BadStart>,
@@ -49,7 +49,7 @@ fn play<G: Game>(
     run(options, new_game)
 }
 
-/// Prints what was asked for. A reader that went away is not worth an error.
+/// Prints a text. If its reader is gone, that is not an error.
 fn print(text: &str) -> ExitCode {
     let _ = writeln!(stdout(), "{text}");
     ExitCode::SUCCESS

@@ -1,21 +1,22 @@
 //! The transport `netcode`: the standard 1.02, by the crate `netcode-rs`, which is handed datagrams and the time.
 //!
-//! The crate does the cryptography and the handshake. Around it stands a door of our own, which looks at every
-//! datagram first and lets through only what is certain to find the crate in a state that it is made for. For want of
-//! it, in version 1.4.0, a stranger with a player's address or a player with a token could
-//! - end the process: with a sequence number of more than eight bytes, or close to the end of its range, with a kind
-//!   of packet that only a server sends, or by asking from 256 addresses for a place (half-open connections are never
-//!   given up, and of the tokens that were shown only the last one is remembered);
-//! - make a token of its own for another player's place: a request in an encrypted envelope is believed unread;
-//! - be heard before it has answered the challenge, from an address that is not its own;
-//! - leave, come again with the same token, and have the same keys used twice for the same sequence numbers;
-//! - come half-way in and then, with another token, answer the challenge from elsewhere: its old address was connected.
+//! The crate does the cryptography and the handshake. The code around it examines every datagram first and passes
+//! on only those that find the crate in a state it can handle. Without that, in version 1.4.0, a stranger with a
+//! player's address or a player with a token could
+//! - end the process: with a sequence number of more than eight bytes, or close to the end of its range, with a
+//!   kind of packet that only a server sends, or by requesting connections from 256 addresses (half-open connections
+//!   never time out, and of the tokens that were shown only the last one is remembered);
+//! - make a token for another player's slot: a request in an encrypted envelope is accepted without a check;
+//! - send messages before answering the challenge, from a spoofed address;
+//! - leave, return with the same token, and have the same keys used twice for the same sequence numbers;
+//! - start to connect and then, with another token, answer the challenge from elsewhere: the old address was
+//!   connected.
 //!
-//! So the door keeps to packets that a player sends ([`FromPlayer::look`]), remembers for every token that was found
-//! genuine the one address that has shown it, lets each token in once, and hears only who is connected.
+//! So only packets that a player sends are passed on ([`FromPlayer::look`]); every genuine token is valid for the
+//! one address that showed it first, and once; and only connected players' messages are accepted.
 //!
-//! The standard counts the life of a token in wall-clock time, which may step. Muster therefore gives its tokens
-//! hours, and the door counts the seconds that they are good for on the match's own clock.
+//! The standard measures the life of a token in wall-clock time, which may step. Muster therefore makes tokens
+//! valid for hours, and this module measures their real life on the match's own clock.
 
 use std::collections::VecDeque;
 use std::io;
@@ -27,28 +28,28 @@ use netcode::{ClientIndex, Server, ServerConfig, Transceiver};
 use protocol::datagram;
 use protocol::netcode::{FromPlayer, PAYLOAD_MAX, PLAYERS_MAX, in_token, slot_of};
 
-use crate::transport::Arrival;
+use crate::arrival::Arrival;
 
-/// How long a player is told nothing before it is told that the game is there. The standard's clients send ten
-/// times a second; that many wake-ups of an idle game are worth nothing.
+/// The longest time between two packets to a player. The standard's clients send ten packets a second, which would
+/// wake an idle game too often.
 const KEEP_ALIVE: Duration = Duration::from_millis(500);
 
-/// The crate says it is time once the pause is over, and not when it is just so: a little later is certain.
+/// The crate acts when the pause is over, not when it is exactly reached: a little later is certain.
 const KEEP_ALIVE_DUE: Duration = KEEP_ALIVE.saturating_add(Duration::from_millis(1));
 
-/// How often a player is told that the game is over, all at once.
+/// Disconnect packets to each player at the end, all at once.
 const GOODBYES: usize = 4;
 
-/// One match's connections.
+/// The connections of one match.
 pub(crate) struct Netcode {
     match_id: String,
-    /// Until when a token opens the door for the first time.
+    /// Until when a token may be used for the first time.
     expires: Duration,
-    /// How long a token is good for, from when its player was told it.
+    /// How long a token is valid after its player received it.
     life: Duration,
-    /// How many tokens there can be: one for each place, and one for each return.
+    /// The most tokens that can exist: one for each slot, and one for each rejoin.
     tokens_max: usize,
-    /// `None` where the system had no random bytes for its challenges: nobody is let in then.
+    /// `None` if the system had no random bytes for its challenges: then no player can connect.
     server: Option<Server<Wire, Wire>>,
     wire: Wire,
     /// The tokens that were found genuine.
@@ -62,9 +63,9 @@ pub(crate) struct Netcode {
 /// A genuine token.
 struct Token {
     mac: [u8; 16],
-    /// The one address that it is good for; `None` when it is good for none any more.
+    /// The one address that it is valid for; `None` when it is not valid any more.
     address: Option<SocketAddr>,
-    /// Whom it has let in: it will not again.
+    /// The slot that it has connected: it is not accepted again.
     used_by: Option<usize>,
 }
 
@@ -73,12 +74,12 @@ struct Token {
 struct Seat {
     client: ClientIndex,
     address: SocketAddr,
-    last_told: Duration,
+    last_sent: Duration,
 }
 
 impl Netcode {
-    /// The connections of a match with so many players.
-    // Tens of KiB of stack, which a match over another transport is not to touch: each page of it would be its own.
+    /// The connections of a match with this number of players.
+    // Tens of KiB of stack, which a match over another transport should not touch: each page would be its own.
     #[inline(never)]
     pub(crate) fn boxed(
         match_id: String,
@@ -107,7 +108,7 @@ impl Netcode {
         })
     }
 
-    /// Whose datagram it is, and what it means.
+    /// Decodes a datagram: the slot of its player, and what it means.
     pub(crate) fn handle_datagram(
         &mut self,
         now: Duration,
@@ -116,7 +117,7 @@ impl Netcode {
     ) -> Option<(usize, Arrival<'static>)> {
         let look = FromPlayer::look(packet)?;
         let may_pass = match look {
-            FromPlayer::Request { mac } => self.may_ask(now, from, mac),
+            FromPlayer::Request { mac } => self.may_request(now, from, mac),
             FromPlayer::Other => self.tokens.iter().any(|token| token.address == Some(from)),
         };
         if !may_pass {
@@ -133,16 +134,17 @@ impl Netcode {
         }
         self.take_connected(now, from)
             .map(|slot| (slot, Arrival::Entered))
-            .or_else(|| self.take_said())
+            .or_else(|| self.take_message())
     }
 
-    /// A player comes back with another token. The standard knows a player by its id, and lets nobody in who is connected.
+    /// A player will return with another token. The standard identifies a player by an id, and refuses one who is
+    /// connected.
     pub(crate) fn handle_rejoin(&mut self, now: Duration, slot: usize) {
         let seat = self.seats.get_mut(slot).and_then(Option::take);
         if let (Some(seat), Some(server)) = (seat, &mut self.server) {
             let _ = server.disconnect(seat.client);
         }
-        // It is not lost: whoever said that it comes back knows.
+        // The disconnection is expected, so it is not reported as lost.
         let lost = self.take_lost();
         self.lost.extend(lost);
         self.take_sent(now);
@@ -153,34 +155,34 @@ impl Netcode {
         self.tokens_max += 1;
     }
 
-    /// Gives signs of life where they are due, and gives up connections without any.
+    /// Sends keep-alives that are due, and ends connections that have timed out.
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
         self.update(now);
-        // A deadline that has passed is behind us, whatever the crate made of it.
+        // A deadline that has passed must not be returned again, whatever the crate did.
         for seat in self.seats.iter_mut().flatten() {
-            if now >= seat.last_told.saturating_add(KEEP_ALIVE_DUE) {
-                seat.last_told = now;
+            if now >= seat.last_sent.saturating_add(KEEP_ALIVE_DUE) {
+                seat.last_sent = now;
             }
         }
     }
 
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
-        let told = self.seats.iter().flatten().map(|seat| seat.last_told);
-        Some(told.min()?.saturating_add(KEEP_ALIVE_DUE))
+        let sent = self.seats.iter().flatten().map(|seat| seat.last_sent);
+        Some(sent.min()?.saturating_add(KEEP_ALIVE_DUE))
     }
 
-    /// Says words to a player who is connected. Words of more than [`PAYLOAD_MAX`] bytes are not sent.
+    /// Sends a message to a connected player. One of more than [`PAYLOAD_MAX`] bytes is dropped.
     pub(crate) fn send(&mut self, now: Duration, slot: usize, words: &str) {
         let seat = self.seats.get(slot).copied().flatten();
         let (Some(seat), Some(server)) = (seat, &mut self.server) else { return };
         if words.len() <= PAYLOAD_MAX {
-            // It fails when the connection is gone, which is told apart.
+            // An error means that the connection has ended, which is reported separately.
             let _ = server.send(words.as_bytes(), seat.client);
         }
         self.take_sent(now);
     }
 
-    /// Tells everybody who is still connected that it is over.
+    /// Disconnects all players.
     pub(crate) fn close(&mut self) {
         if let Some(server) = &mut self.server {
             let _ = server.disconnect_all();
@@ -197,9 +199,9 @@ impl Netcode {
         self.lost.pop_front()
     }
 
-    /// Whether a request may be looked into. A token is good for the address that shows it first, and once; an
-    /// address is good for one token.
-    fn may_ask(&self, now: Duration, from: SocketAddr, mac: [u8; 16]) -> bool {
+    /// Whether a request may be passed on. A token is valid for the address that shows it first, and once; an
+    /// address may use one token.
+    fn may_request(&self, now: Duration, from: SocketAddr, mac: [u8; 16]) -> bool {
         let from = Some(from);
         match self.tokens.iter().find(|token| token.mac == mac || token.address == from) {
             Some(token) => token.mac == mac && token.address == from && token.used_by.is_none(),
@@ -214,10 +216,10 @@ impl Netcode {
         debug_assert!(self.tokens.len() <= self.tokens_max);
     }
 
-    /// Lets the crate do what there is to do.
+    /// Lets the crate handle the datagram and the time.
     fn update(&mut self, now: Duration) {
         if let Some(server) = &mut self.server {
-            // It fails when the wall clock shows a time before 1970, or a packet makes no sense after all.
+            // An error means that the wall clock shows a time before 1970, or that a packet is invalid after all.
             let _ = server.try_update(now.as_secs_f64());
         }
         self.wire.lock().arrived = None;
@@ -229,33 +231,33 @@ impl Netcode {
     fn take_sent(&mut self, now: Duration) {
         for (to, packet) in std::mem::take(&mut self.wire.lock().sent) {
             if let Some(seat) = self.seats.iter_mut().flatten().find(|seat| seat.address == to) {
-                seat.last_told = now;
+                seat.last_sent = now;
             }
             self.transmits.push_back((to, packet));
         }
     }
 
-    /// The slot of a player who has just been connected by what it said.
+    /// The slot of a player whom the last datagram connected.
     fn take_connected(&mut self, now: Duration, from: SocketAddr) -> Option<usize> {
         let client = self.wire.lock().connected.pop()?;
         let server = self.server.as_mut()?;
         let (id, address) = (server.client_id(client)?, server.client_addr(client)?);
         let seat = slot_of(id).and_then(|slot| Some((slot, self.seats.get_mut(slot)?)));
         let Some((slot, seat)) = seat.filter(|_| address == from) else {
-            // A token that Muster did not make, and yet with its key. Or the player's address from before, of which the
-            // implementation is rid now: it says its answer again from where it is.
+            // A token with Muster's key that Muster did not make. Or the player's previous address, which is
+            // disconnected now: the player repeats the answer from the new one.
             let _ = server.disconnect(client);
             return None;
         };
-        *seat = Some(Seat { client, address, last_told: now });
+        *seat = Some(Seat { client, address, last_sent: now });
         for token in self.tokens.iter_mut().filter(|token| token.address == Some(address)) {
             token.used_by = Some(slot);
         }
         Some(slot)
     }
 
-    /// What a connected player has said.
-    fn take_said(&mut self) -> Option<(usize, Arrival<'static>)> {
+    /// The message of a connected player.
+    fn take_message(&mut self) -> Option<(usize, Arrival<'static>)> {
         let (words, client) = self.server.as_mut()?.recv()?;
         let is_theirs = |seat: &Option<Seat>| seat.is_some_and(|seat| seat.client == client);
         let slot = self.seats.iter().position(is_theirs)?;
@@ -267,7 +269,7 @@ impl Netcode {
             return Some(Arrival::HelloAgain);
         }
         Some(match datagram::FromPlayer::parse(words)? {
-            // The connection has shown the token; nobody has to say one here.
+            // The connection has shown the token; no hello may contain one.
             datagram::FromPlayer::Hello { .. } => return None,
             datagram::FromPlayer::Ping(text) => Arrival::Ping(text.to_owned().into()),
             datagram::FromPlayer::Bye => Arrival::Bye,
@@ -275,7 +277,7 @@ impl Netcode {
         })
     }
 
-    /// The slots of connections that are no more.
+    /// The slots of connections that have ended.
     fn take_lost(&mut self) -> Vec<usize> {
         let lost = std::mem::take(&mut self.wire.lock().lost);
         let mut slots = Vec::new();
@@ -288,13 +290,12 @@ impl Netcode {
     }
 }
 
-/// What the crate takes for a socket: a datagram that has arrived, and those that it wants sent. Its callbacks leave
-/// here what they are told.
+/// The crate's socket: the datagram that has arrived, and those to be sent. Its callbacks leave their events here.
 #[derive(Clone)]
-struct Wire(Arc<Mutex<Ends>>);
+struct Wire(Arc<Mutex<WireState>>);
 
-struct Ends {
-    /// The address that the tokens name as the game's.
+struct WireState {
+    /// The game's address in the tokens.
     address: SocketAddr,
     arrived: Option<(SocketAddr, Vec<u8>)>,
     sent: VecDeque<(SocketAddr, Vec<u8>)>,
@@ -305,15 +306,15 @@ struct Ends {
 impl Wire {
     fn new(address: SocketAddr) -> Self {
         let (sent, connected, lost) = (VecDeque::new(), Vec::new(), Vec::new());
-        Self(Arc::new(Mutex::new(Ends { address, arrived: None, sent, connected, lost })))
+        Self(Arc::new(Mutex::new(WireState { address, arrived: None, sent, connected, lost })))
     }
 
     fn address(&self) -> SocketAddr {
         self.lock().address
     }
 
-    /// Held for one statement at a time, by one thread: it is never waited for.
-    fn lock(&self) -> MutexGuard<'_, Ends> {
+    /// Locked for one statement at a time, by one thread: it never blocks.
+    fn lock(&self) -> MutexGuard<'_, WireState> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,15 +1,14 @@
-//! The transport `plain`: which datagram is whose.
+//! The transport `plain`: which datagram is from which player.
 //!
-//! A token opens the door once, for the address that shows it first; from then on the address is the player. One
-//! who comes back has another token, and the one before is as wrong as any other, from whatever address.
-//! Everything else, a wrong token or match, a token that was used from elsewhere, an address that nobody
-//! knows, looks the same from outside: silence. So nobody can use the game to send datagrams to somebody else,
-//! or find out what a token is by trying.
+//! A token is valid once, for the address that shows it first; from then on the address identifies the player. A
+//! returning player has another token, and the previous one is invalid for every address. Everything else, a wrong
+//! token or match, a token that was used from another address, an unknown address, gets no answer. So the game
+//! cannot be used to send datagrams to third parties, and tokens cannot be guessed.
 //!
-//! A player with a token of its own could still name somebody else's address as its source. So an address is sent no
-//! more, in bytes and in packets, than came from it, until it has said back the challenge in its welcome, which
-//! only who receives there knows. What does not fit waits until it does; only the newest datagram waits, as games say
-//! again whatever must arrive. Addresses of this machine need no proof: their packets come from no network.
+//! A player with a valid token could still spoof another host's address. So an address is sent no more, in bytes
+//! and in packets, than it sent, until it returns the challenge in its welcome, which only the real owner of the
+//! address receives. A datagram that exceeds this is delayed; only the newest one is kept, as games repeat what
+//! must arrive. Addresses of this machine need no proof: their packets come from no network.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;
@@ -17,46 +16,46 @@ use std::net::SocketAddr;
 use protocol::Secret;
 use protocol::datagram::{CHALLENGE_ALPHABET, CHALLENGE_LENGTH, DATAGRAM_MAX, FromPlayer, Welcome};
 
-use crate::transport::Arrival;
+use crate::arrival::Arrival;
 
-/// What a datagram takes on the wire besides its own bytes; IPv4 and UDP headers, RFC 791 and RFC 768.
+/// Bytes of a datagram's headers; IPv4 and UDP, RFC 791 and RFC 768.
 const HEADERS: usize = 28;
 
-/// The doors of one match.
+/// The players' addresses in one match.
 pub(crate) struct Plain {
     match_id: String,
     /// Draws the challenge for an address.
     draw: fn() -> Option<String>,
-    doors: Vec<Door>,
-    /// The slot of every address that has come in.
+    players: Vec<Player>,
+    /// The slots of the addresses that are in use.
     slots: BTreeMap<SocketAddr, usize>,
     transmits: VecDeque<(SocketAddr, Vec<u8>)>,
 }
 
-struct Door {
+struct Player {
     token: Secret,
     address: Option<SocketAddr>,
-    /// Whether the player ends its datagrams as lines, as a person with netcat does, and would read ours so.
+    /// Whether the player ends datagrams with a newline, as a person with netcat does, and should get answers so.
     speaks_lines: bool,
     path: Path,
 }
 
-/// What is known of the way to a player's address.
+/// Whether a player's address is proven, and the traffic until it is.
 #[derive(Debug)]
 enum Path {
-    /// Whoever speaks from the address receives there, too.
+    /// The sender of packets from the address also receives there.
     Proven,
     Unproven {
-        /// `None`: no random bytes were to be had, so that nothing proves anything.
+        /// `None`: there were no random bytes, so that the address cannot be proven.
         challenge: Option<String>,
         received: Traffic,
         sent: Traffic,
-        /// The newest datagram that did not fit.
-        waiting: Option<Vec<u8>>,
+        /// The newest delayed datagram.
+        delayed: Option<Vec<u8>>,
     },
 }
 
-/// What went over a path in one direction.
+/// The traffic in one direction.
 #[derive(Debug, Clone, Copy, Default)]
 struct Traffic {
     datagrams: usize,
@@ -71,7 +70,7 @@ impl Traffic {
         }
     }
 
-    /// Whether this is no more than the other, by the datagrams' own bytes and by what is on the wire.
+    /// Whether this does not exceed the other, in the datagrams' bytes and in bytes on the wire.
     fn fits(self, other: Self) -> bool {
         let wire = |it: Self| it.bytes.saturating_add(it.datagrams.saturating_mul(HEADERS));
         self.bytes <= other.bytes && wire(self) <= wire(other)
@@ -79,13 +78,13 @@ impl Traffic {
 }
 
 impl Path {
-    /// A path over which nothing has come.
+    /// A path without traffic.
     fn to(address: SocketAddr, draw: fn() -> Option<String>) -> Self {
         if address.ip().to_canonical().is_loopback() {
             return Self::Proven;
         }
         let (received, sent) = (Traffic::default(), Traffic::default());
-        Self::Unproven { challenge: draw(), received, sent, waiting: None }
+        Self::Unproven { challenge: draw(), received, sent, delayed: None }
     }
 
     fn challenge(&self) -> Option<&str> {
@@ -101,18 +100,18 @@ impl Path {
         }
     }
 
-    /// A player says something back. It may be the challenge; what waited is then to be sent.
+    /// A player's ping arrived. If its text is the challenge, the delayed datagram is returned.
     fn prove(&mut self, text: &str) -> Option<Vec<u8>> {
-        let Self::Unproven { challenge: Some(challenge), waiting, .. } = self else { return None };
+        let Self::Unproven { challenge: Some(challenge), delayed, .. } = self else { return None };
         if challenge != text {
             return None;
         }
-        let waiting = waiting.take();
+        let delayed = delayed.take();
         *self = Self::Proven;
-        waiting
+        delayed
     }
 
-    /// Whether a datagram may be sent now, which is then counted.
+    /// Whether a datagram may be sent now; it is then counted.
     fn admits(&mut self, length: usize) -> bool {
         let Self::Unproven { received, sent, .. } = self else { return true };
         let after = sent.plus(length);
@@ -123,35 +122,35 @@ impl Path {
         fits
     }
 
-    /// What waited, once it fits.
-    fn poll_waiting(&mut self) -> Option<Vec<u8>> {
-        let Self::Unproven { waiting, .. } = self else { return None };
-        let datagram = waiting.take()?;
+    /// The delayed datagram, once it may be sent.
+    fn poll_delayed(&mut self) -> Option<Vec<u8>> {
+        let Self::Unproven { delayed, .. } = self else { return None };
+        let datagram = delayed.take()?;
         if self.admits(datagram.len()) {
             return Some(datagram);
         }
-        self.wait(datagram);
+        self.delay(datagram);
         None
     }
 
-    fn wait(&mut self, datagram: Vec<u8>) {
-        if let Self::Unproven { waiting, .. } = self {
-            *waiting = Some(datagram);
+    fn delay(&mut self, datagram: Vec<u8>) {
+        if let Self::Unproven { delayed, .. } = self {
+            *delayed = Some(datagram);
         }
     }
 }
 
 impl Plain {
     pub(crate) fn new(match_id: String, tokens: impl IntoIterator<Item = Secret>) -> Self {
-        let doors = tokens
+        let players = tokens
             .into_iter()
-            .map(|token| Door { token, address: None, speaks_lines: false, path: Path::Proven })
+            .map(|token| Player { token, address: None, speaks_lines: false, path: Path::Proven })
             .collect();
         let (slots, transmits) = (BTreeMap::new(), VecDeque::new());
-        Self { match_id, draw: draw_challenge, doors, slots, transmits }
+        Self { match_id, draw: draw_challenge, players, slots, transmits }
     }
 
-    /// Whose datagram it is, and what it means. `None` deserves no answer.
+    /// Decodes a datagram: the slot of its player, and what it means. `None` gets no answer.
     pub(crate) fn handle_datagram<'a>(
         &mut self,
         from: SocketAddr,
@@ -162,13 +161,13 @@ impl Plain {
         }
         let known = self.slots.get(&from).copied();
         if let Some(slot) = known {
-            self.doors[slot].path.note_received(datagram.len());
+            self.players[slot].path.note_received(datagram.len());
         }
         let arrival = self.read(from, known, datagram);
-        // What a hello makes room for is its welcome's: who has not heard that one takes no other words.
+        // The room that a hello creates is for its welcome: a player without that ignores other messages.
         let is_hello = matches!(arrival, Some((_, Arrival::Entered | Arrival::HelloAgain)));
         if let Some(slot) = known.filter(|_| !is_hello) {
-            self.send_waiting(slot);
+            self.send_delayed(slot);
         }
         arrival
     }
@@ -182,15 +181,15 @@ impl Plain {
         match (FromPlayer::parse(datagram)?, known) {
             (FromPlayer::Hello { match_id, token }, _) => {
                 let (slot, is_new) = self.hello(from, match_id, token)?;
-                self.doors[slot].speaks_lines = datagram.ends_with(b"\n");
+                self.players[slot].speaks_lines = datagram.ends_with(b"\n");
                 if is_new {
-                    self.doors[slot].path.note_received(datagram.len());
+                    self.players[slot].path.note_received(datagram.len());
                 }
                 Some((slot, if is_new { Arrival::Entered } else { Arrival::HelloAgain }))
             }
             (FromPlayer::Ping(text), Some(slot)) => {
-                let waited = self.doors[slot].path.prove(text);
-                self.transmits.extend(waited.map(|datagram| (from, datagram)));
+                let delayed = self.players[slot].path.prove(text);
+                self.transmits.extend(delayed.map(|datagram| (from, datagram)));
                 Some((slot, Arrival::Ping(text.into())))
             }
             (FromPlayer::Bye, Some(slot)) => Some((slot, Arrival::Bye)),
@@ -199,60 +198,60 @@ impl Plain {
         }
     }
 
-    /// The slot that a hello opens, and whether it does so for the first time.
+    /// The slot that a hello is valid for, and whether it is the first one.
     fn hello(&mut self, from: SocketAddr, match_id: &str, token: Secret) -> Option<(usize, bool)> {
         if match_id != self.match_id {
             return None;
         }
-        let slot = self.doors.iter().position(|door| door.token == token)?;
-        let door = &mut self.doors[slot];
-        match door.address {
+        let slot = self.players.iter().position(|player| player.token == token)?;
+        let player = &mut self.players[slot];
+        match player.address {
             Some(address) => (address == from).then_some((slot, false)),
-            // One address is one player, or its words would be of two.
+            // An address belongs to one player, or its messages would be ambiguous.
             None if self.slots.contains_key(&from) => None,
             None => {
-                door.address = Some(from);
-                door.path = Path::to(from, self.draw);
+                player.address = Some(from);
+                player.path = Path::to(from, self.draw);
                 self.slots.insert(from, slot);
-                debug_assert!(self.slots.len() <= self.doors.len());
+                debug_assert!(self.slots.len() <= self.players.len());
                 Some((slot, true))
             }
         }
     }
 
-    /// A player comes back with another token; nothing is said to its old address any more.
+    /// A player will return with another token; nothing is sent to the old address any more.
     pub(crate) fn handle_rejoin(&mut self, slot: usize, token: Secret) {
-        let Some(door) = self.doors.get_mut(slot) else { return };
-        if let Some(address) = door.address.take() {
+        let Some(player) = self.players.get_mut(slot) else { return };
+        if let Some(address) = player.address.take() {
             self.slots.remove(&address);
         }
-        door.token = token;
+        player.token = token;
     }
 
-    /// Says words to a player who came in: now, or when enough has come from its address.
+    /// Sends a message to a player who joined: now, or when their address has sent enough.
     pub(crate) fn send(&mut self, slot: usize, mut words: String) {
-        let Some(door) = self.doors.get_mut(slot) else { return };
-        let Some(address) = door.address else { return };
-        if door.speaks_lines {
+        let Some(player) = self.players.get_mut(slot) else { return };
+        let Some(address) = player.address else { return };
+        if player.speaks_lines {
             words.push('\n');
         }
-        match door.path.admits(words.len()) {
+        match player.path.admits(words.len()) {
             true => self.transmits.push_back((address, words.into_bytes())),
-            false => door.path.wait(words.into_bytes()),
+            false => player.path.delay(words.into_bytes()),
         }
     }
 
-    /// Answers a hello, with the challenge of an address that may be spoofed.
+    /// Answers a hello, with the challenge if the address may be spoofed.
     pub(crate) fn welcome(&mut self, slot: usize, players: usize) {
-        let Some(door) = self.doors.get(slot) else { return };
-        let challenge = door.path.challenge();
+        let Some(player) = self.players.get(slot) else { return };
+        let challenge = player.path.challenge();
         let welcome = Welcome { match_id: &self.match_id, slot, players, challenge };
         self.send(slot, welcome.to_string());
     }
 
-    fn send_waiting(&mut self, slot: usize) {
-        let Some(door) = self.doors.get_mut(slot) else { return };
-        if let (Some(address), Some(datagram)) = (door.address, door.path.poll_waiting()) {
+    fn send_delayed(&mut self, slot: usize) {
+        let Some(player) = self.players.get_mut(slot) else { return };
+        if let (Some(address), Some(datagram)) = (player.address, player.path.poll_delayed()) {
             self.transmits.push_back((address, datagram));
         }
     }
@@ -262,7 +261,7 @@ impl Plain {
     }
 }
 
-/// A challenge from the kernel's random bytes. `None`: there are none.
+/// A challenge of random bytes from the kernel, if there are any.
 fn draw_challenge() -> Option<String> {
     let mut bytes = [0; CHALLENGE_LENGTH];
     getrandom::fill(&mut bytes).ok()?;
@@ -287,7 +286,7 @@ mod tests {
     }
 
     #[test]
-    fn a_token_opens_once_and_for_one_address() {
+    fn a_token_is_valid_once_and_for_one_address() {
         let mut plain = plain();
         assert_eq!(plain.handle_datagram(address(1), b"PING x"), None);
         assert_eq!(plain.handle_datagram(address(1), &hello("17", 1)), Some((1, Arrival::Entered)));
@@ -307,12 +306,12 @@ mod tests {
     }
 
     #[test]
-    fn who_speaks_lines_is_answered_in_lines_and_never_with_more_than_it_said() {
+    fn a_player_who_sends_lines_gets_lines_that_are_never_longer() {
         let mut plain = plain();
         let mut line = hello("17", 1);
         line.push(b'\n');
         plain.send(1, "x".into());
-        assert_eq!(plain.poll_transmit(), None, "nobody came in");
+        assert_eq!(plain.poll_transmit(), None, "the player has not joined");
         assert_eq!(plain.handle_datagram(address(1), &line), Some((1, Arrival::Entered)));
         plain.send(1, "WELCOME 17 slot=1 players=2".into());
         let (_, welcome) = plain.poll_transmit().unwrap();
@@ -320,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn who_comes_back_has_another_token_and_the_old_one_opens_no_more() {
+    fn a_returning_player_has_another_token_and_the_old_one_is_invalid() {
         for address_again in [address(1), address(2)] {
             let mut plain = plain();
             plain.handle_datagram(address(1), &hello("17", 1));
@@ -330,7 +329,7 @@ mod tests {
                 assert_eq!(plain.handle_datagram(address(1), datagram), None);
             }
             plain.send(1, "x".into());
-            assert_eq!(plain.poll_transmit(), None, "nobody is there");
+            assert_eq!(plain.poll_transmit(), None, "the player is away");
             let again = hello("17", 9);
             assert_eq!(plain.handle_datagram(address(3), &again), None, "another player's");
             let entered = plain.handle_datagram(address_again, &again);

@@ -1,4 +1,4 @@
-//! The process around a match: inherited descriptors in, exit status out.
+//! The game's process: inherited descriptors, the event loop, the exit status.
 
 use std::io::{self, ErrorKind};
 use std::os::fd::AsFd;
@@ -15,30 +15,20 @@ use crate::clock::Clock;
 use crate::control::Control;
 use crate::game::Game;
 use crate::inherit::{self, Inherited};
-use crate::rehearsal::rehearse;
+use crate::limits::{DATAGRAMS_PER_TURN, FLUSH_MAX, STALE_DATAGRAMS_MAX};
 use crate::report::{note, warn};
 use crate::session::{BadStart, Match, Session};
 use crate::signals::Signals;
 use crate::socket::GameSocket;
-
-/// How many datagrams are served before control channel, signals and deadlines get their turn.
-const DATAGRAMS_PER_TURN: usize = 64;
-
-/// How many datagrams from before the start are dropped: more than a socket's buffer holds. Under a flood the
-/// rest is dropped by the match itself, which knows no sender yet.
-const STALE_DATAGRAMS_MAX: usize = 4096;
-
-/// How long the process waits for Muster to take its last words.
-const LAST_WORDS_MAX: Duration = Duration::from_secs(2);
-
-/// What is the same for all games.
+use crate::warmup::warm_up;
+/// Options that all games have.
 #[derive(Debug, Clone)]
 pub struct Options {
-    /// A player who says nothing for so long is lost.
+    /// A player who is silent for longer than this has lost the connection.
     pub silence_max: Duration,
-    /// How long a player who is lost may come back; it has left only then. Zero: it has left at once.
+    /// How long a player who lost the connection may return before they have left. Zero: they have left at once.
     pub rejoin_wait: Duration,
-    /// Whether another player is asked for in place of one who has left.
+    /// Whether to request another player in place of one who has left.
     pub backfill: bool,
 }
 
@@ -48,14 +38,14 @@ impl Default for Options {
     }
 }
 
-/// Plays one match of a game as a process of Muster, from `ready` to the last word of the result.
+/// Plays one match of a game as a process of Muster, from `ready` to the result.
 ///
-/// `new_game` makes the game once Muster has said who will play. Returns when the match is over, or when Muster
-/// ended the process before there was one. SIGTERM and SIGINT end a match politely; to that end they are
-/// blocked in the calling thread, which should be the only one.
+/// `new_game` creates the game once Muster has sent the players. Returns when the match is over, or when Muster
+/// ended the process before it started. SIGTERM and SIGINT stop a match in order; for that they are blocked in the
+/// calling thread, which should be the only one.
 ///
 /// # Errors
-/// [`RunError`] when the process is not a game of Muster, or cannot be one.
+/// [`RunError`] when the process is not a game of Muster, or a system call fails.
 pub fn run<G: Game>(
     options: &Options,
     new_game: impl FnOnce(&Match) -> Result<G, BadStart>,
@@ -63,12 +53,12 @@ pub fn run<G: Game>(
     let Inherited { socket, control } = inherit::take()?;
     let signals = Signals::take().map_err(os("take the signals"))?;
     let mut control = Control::new(control);
-    let mut clock = Clock::new().map_err(os("make a clock"))?;
+    let mut clock = Clock::new().map_err(os("create a clock"))?;
     if !has_arrived(&control)? {
-        // Whoever has players already does not let them wait.
-        rehearse();
+        // A game that has players already does not make them wait.
+        warm_up();
     }
-    control.say(&FromGame::Ready);
+    control.send(&FromGame::Ready);
     let Some(start) = wait_for_start(&mut control, &signals)? else { return Ok(()) };
     let match_id = Visible(&start.match_id).to_string();
     let bad_start = |source| RunError::Start { match_id: match_id.clone(), source };
@@ -81,7 +71,7 @@ pub fn run<G: Game>(
     let game = new_game(&setup).map_err(bad_start)?;
     let names: Vec<String> = setup.names().iter().map(|name| Visible(name).to_string()).collect();
     clock.start();
-    let mut table = Table {
+    let mut process = MatchProcess {
         session: Session::new(setup, game, options.silence_max)
             .with_rejoin_wait(options.rejoin_wait)
             .with_backfill(options.backfill),
@@ -91,11 +81,11 @@ pub fn run<G: Game>(
         clock,
         label: match_id,
     };
-    table.drop_stale_datagrams()?;
-    table.control.say(&FromGame::Started);
-    note(format_args!("match {} started: {}", table.label, names.join(", ")));
-    table.play()?;
-    table.say_last_words()
+    process.drop_stale_datagrams()?;
+    process.control.send(&FromGame::Started);
+    note(format_args!("match {} started: {}", process.label, names.join(", ")));
+    process.play()?;
+    process.flush_control()
 }
 
 /// The fields of a `start` message.
@@ -107,8 +97,8 @@ struct Start {
     netcode: Option<Netcode>,
 }
 
-/// Waits, warm, for players. The UDP socket is not looked at, so that no datagram wakes a waiting game. `None`
-/// means that there will be no match.
+/// Waits for players. The UDP socket is not polled, so that no datagram wakes a waiting game. `None`: there will be
+/// no match.
 fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Start>, RunError> {
     while !control.has_hung_up() {
         let ready = wait(control, signals, None)?;
@@ -132,27 +122,27 @@ fn wait_for_start(control: &mut Control, signals: &Signals) -> Result<Option<Sta
     Ok(None)
 }
 
-/// Whether there is something to hear.
+/// Whether the control channel is readable.
 fn has_arrived(control: &Control) -> Result<bool, RunError> {
     let mut fds = [PollFd::new(control, PollFlags::IN)];
-    Ok(tolerate_interruption(poll(&mut fds, Some(&Timespec::default())))? > 0)
+    Ok(interrupted_is_zero(poll(&mut fds, Some(&Timespec::default())))? > 0)
 }
 
-/// A match and what connects it to the world.
-struct Table<G> {
+/// A match with its descriptors.
+struct MatchProcess<G> {
     session: Session<G>,
     socket: GameSocket,
     control: Control,
     signals: Signals,
     clock: Clock,
-    /// The match's id, made visible.
+    /// The match's id, escaped.
     label: String,
 }
 
-impl<G: Game> Table<G> {
+impl<G: Game> MatchProcess<G> {
     fn play(&mut self) -> Result<(), RunError> {
         loop {
-            self.tell_muster();
+            self.send_messages();
             self.send_datagrams();
             if self.session.is_over() {
                 return Ok(());
@@ -164,7 +154,7 @@ impl<G: Game> Table<G> {
                 self.session.handle_stop(self.clock.now());
             }
             if ready.control {
-                self.hear_muster();
+                self.handle_control();
             }
             if ready.socket {
                 self.receive_datagrams()?;
@@ -176,22 +166,22 @@ impl<G: Game> Table<G> {
         }
     }
 
-    fn hear_muster(&mut self) {
+    fn handle_control(&mut self) {
         self.control.write();
         self.control.read();
         while let Some(message) = self.control.next_message() {
             match message {
                 ToGame::Stop { .. } => self.session.handle_stop(self.clock.now()),
-                ToGame::Start { .. } => warn("a second start is ignored: one process, one match"),
+                ToGame::Start { .. } => warn("ignoring a second start: one process, one match"),
                 ToGame::Rejoin { player } => {
                     if !self.session.handle_rejoin(self.clock.now(), &player) {
-                        warn("a rejoin is ignored: it names no slot, or another player's token");
+                        warn("ignoring a rejoin: it names no slot, or another player's token");
                     }
                 }
                 ToGame::Fill { players } => {
                     let now = self.clock.now();
                     if !players.iter().all(|player| self.session.handle_fill(now, player)) {
-                        warn("a fill is ignored: it names no slot, or another player's token");
+                        warn("ignoring a fill: it names no slot, or another player's token");
                     }
                 }
                 ToGame::Unknown => {}
@@ -199,7 +189,7 @@ impl<G: Game> Table<G> {
         }
     }
 
-    fn tell_muster(&mut self) {
+    fn send_messages(&mut self) {
         while let Some(message) = self.session.poll_message() {
             let name = |slot: usize| {
                 let name = self.session.setup().names().get(slot).map_or("", String::as_str);
@@ -222,7 +212,7 @@ impl<G: Game> Table<G> {
                 | FromGame::Alive
                 | FromGame::Unknown => {}
             }
-            self.control.say(&message);
+            self.control.send(&message);
         }
     }
 
@@ -234,7 +224,7 @@ impl<G: Game> Table<G> {
     }
 
     fn receive_datagrams(&mut self) -> Result<(), RunError> {
-        // One byte more than a datagram may have, to see that it is too long.
+        // One byte more than a datagram may have, to detect one that is too long.
         let mut bytes = [0; DATAGRAM_MAX + 1];
         for _ in 0..DATAGRAMS_PER_TURN {
             match self.socket.recv_from(&mut bytes) {
@@ -243,44 +233,44 @@ impl<G: Game> Table<G> {
                     self.session.handle_datagram(now, from, &bytes[..length]);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => ignore_passing(error)?,
+                Err(error) => ignore_temporary(error)?,
             }
         }
         Ok(())
     }
 
-    /// What came before any player was told of this game is nobody's: another match's late datagrams, or a flood.
+    /// Drops datagrams that arrived before any player knew this game: late ones of another match, or a flood.
     fn drop_stale_datagrams(&self) -> Result<(), RunError> {
         for _ in 0..STALE_DATAGRAMS_MAX {
             match self.socket.discard() {
                 Ok(()) => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
-                Err(error) => ignore_passing(error)?,
+                Err(error) => ignore_temporary(error)?,
             }
         }
         Ok(())
     }
 
-    /// Waits for Muster to take what is left to say, the result above all; but not for ever.
-    fn say_last_words(&mut self) -> Result<(), RunError> {
-        let deadline = Instant::now() + LAST_WORDS_MAX;
+    /// Waits until Muster has received all messages, above all the result; but not forever.
+    fn flush_control(&mut self) -> Result<(), RunError> {
+        let deadline = Instant::now() + FLUSH_MAX;
         while self.control.has_unsent() {
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 let source = io::Error::from(ErrorKind::TimedOut);
-                return Err(RunError::Os { what: "hand the result to Muster", source });
+                return Err(RunError::Os { what: "send the result to Muster", source });
             }
             let timeout = timespec(left);
             let mut fds = [PollFd::new(&self.control, PollFlags::OUT)];
             let polled = poll(&mut fds, Some(&timeout));
-            tolerate_interruption(polled)?;
+            interrupted_is_zero(polled)?;
             self.control.write();
         }
         Ok(())
     }
 }
 
-/// What there is to do.
+/// The sources that are ready.
 #[derive(Debug, Default, Clone, Copy)]
 struct Ready {
     signals: bool,
@@ -288,8 +278,8 @@ struct Ready {
     socket: bool,
 }
 
-/// Sleeps until something is there to do, for as long as it takes. Whoever plays also waits for datagrams and for
-/// its alarm, which needs no answer beyond being awake.
+/// Waits until a source is ready. During a match it also waits for datagrams and for the alarm, which needs no
+/// handling.
 fn wait(
     control: &Control,
     signals: &Signals,
@@ -299,7 +289,7 @@ fn wait(
     interest.set(PollFlags::IN, !control.has_hung_up());
     interest.set(PollFlags::OUT, control.has_unsent());
     let mut fds = vec![PollFd::from_borrowed_fd(signals.as_fd(), PollFlags::IN)];
-    // A channel that hung up is always "ready"; to wait for it would be to spin.
+    // A channel that hung up is always ready; polling it would spin.
     let control_at = (!interest.is_empty()).then(|| {
         fds.push(PollFd::from_borrowed_fd(control.as_fd(), interest));
         fds.len() - 1
@@ -310,7 +300,7 @@ fn wait(
         fds.len() - 1
     });
     let polled = poll(&mut fds, None);
-    if tolerate_interruption(polled)? == 0 {
+    if interrupted_is_zero(polled)? == 0 {
         return Ok(Ready::default());
     }
     let is_ready = |at: usize| !fds[at].revents().is_empty();
@@ -322,21 +312,21 @@ fn wait(
 }
 
 /// The number of descriptors that are ready; an interrupted call had none.
-fn tolerate_interruption(polled: Result<usize, Errno>) -> Result<usize, RunError> {
+fn interrupted_is_zero(polled: Result<usize, Errno>) -> Result<usize, RunError> {
     match polled {
         Err(Errno::INTR) => Ok(0),
-        other => other.map_err(|errno| os("wait for something to happen")(errno.into())),
+        other => other.map_err(|errno| os("poll its descriptors")(errno.into())),
     }
 }
 
 fn timespec(duration: Duration) -> Timespec {
-    // Longer than the kernel's clock will ever run is as good as the longest that it knows.
+    // A time longer than the kernel can represent is replaced by the longest one.
     Timespec::try_from(duration).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 })
 }
 
-/// Errors that tell of an earlier datagram, or of the moment, and not of the socket.
-fn ignore_passing(error: io::Error) -> Result<(), RunError> {
-    let is_passing = matches!(
+/// Ignores errors that concern an earlier datagram, or are temporary.
+fn ignore_temporary(error: io::Error) -> Result<(), RunError> {
+    let is_temporary = matches!(
         error.kind(),
         ErrorKind::Interrupted
             | ErrorKind::ConnectionRefused
@@ -346,7 +336,7 @@ fn ignore_passing(error: io::Error) -> Result<(), RunError> {
             | ErrorKind::NetworkDown
             | ErrorKind::OutOfMemory
     );
-    if is_passing { Ok(()) } else { Err(os("receive datagrams")(error)) }
+    if is_temporary { Ok(()) } else { Err(os("receive datagrams")(error)) }
 }
 
 fn os(what: &'static str) -> impl FnOnce(io::Error) -> RunError {

@@ -1,4 +1,4 @@
-//! One match of a game: who is in, who has gone, what is answered, what Muster is told. No socket, no clock.
+//! One match of a game: who is present, timeouts, answers, messages to Muster. No socket, no clock.
 
 use std::collections::VecDeque;
 use std::net::SocketAddr;
@@ -7,12 +7,13 @@ use std::time::Duration;
 use protocol::{FromGame, Seat, Secret, netcode};
 
 use crate::PLAYERS_MAX;
+use crate::arrival::Arrival;
 use crate::game::{Game, Outbox, Tick};
 use crate::netcode::Netcode;
 use crate::plain::Plain;
-use crate::transport::{Arrival, Transport};
+use crate::transport::Transport;
 
-/// What Muster's `start` message says, made sure of.
+/// Muster's `start` message, validated.
 #[derive(Debug, Clone)]
 pub struct Match {
     id: String,
@@ -27,30 +28,30 @@ pub struct Match {
 /// Why a match cannot be played.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum BadStart {
-    /// Not as many players as the game is for.
+    /// The wrong number of players for the game.
     #[error("{given} players; this game is for {wanted} (the mode's `players`)")]
     Players {
-        /// How many were named.
+        /// The number of players in the message.
         given: usize,
-        /// How many the game is for.
+        /// The numbers that the game supports.
         wanted: String,
     },
     /// The slots are not 0, 1, 2 and so on, each once.
     #[error("its players' slots are not 0 to one less than their number, each once")]
     Slots,
-    /// Two players have the same token, so that nobody could tell who is who.
+    /// Two players have the same token, so that they cannot be distinguished.
     #[error("two of its players have the same token")]
     Tokens,
-    /// More players than the transport `netcode` has places for.
-    #[error("{0} players; the transport netcode has places for {max}", max = netcode::PLAYERS_MAX)]
+    /// More players than the transport `netcode` supports.
+    #[error("{0} players; the transport netcode supports {max}", max = netcode::PLAYERS_MAX)]
     Netcode(usize),
 }
 
 impl Match {
-    /// Makes sure of the fields of a `start` message.
+    /// Validates the fields of a `start` message.
     ///
     /// # Errors
-    /// [`BadStart`] when there are no players or more than [`PLAYERS_MAX`], or they cannot be told apart.
+    /// [`BadStart`] when there are no players or more than [`PLAYERS_MAX`], or they cannot be distinguished.
     pub fn new(
         id: String,
         mut players: Vec<Seat>,
@@ -79,10 +80,10 @@ impl Match {
         })
     }
 
-    /// The same match over the transport `netcode`, with what the `start` message says of it.
+    /// The same match over the transport `netcode`, with its part of the `start` message.
     ///
     /// # Errors
-    /// [`BadStart::Netcode`] when there are more players than connections.
+    /// [`BadStart::Netcode`] when there are too many players.
     pub fn over_netcode(self, netcode: netcode::Netcode) -> Result<Self, BadStart> {
         if self.names.len() > netcode::PLAYERS_MAX {
             return Err(BadStart::Netcode(self.names.len()));
@@ -90,7 +91,7 @@ impl Match {
         Ok(Self { netcode: Some(netcode), ..self })
     }
 
-    /// How the match's datagrams are to be read and written.
+    /// The transport of the match.
     pub(crate) fn transport(&self) -> Transport {
         let id = self.id.clone();
         match &self.netcode {
@@ -110,10 +111,10 @@ impl Match {
     }
 }
 
-/// A match of a game, from the start on. All times are durations since then.
+/// A match of a game, from its start. All times are durations since then.
 ///
-/// Its owner hands it datagrams and the time, and after each call takes what there is to send
-/// ([`poll_transmit`](Self::poll_transmit)) and to tell Muster ([`poll_message`](Self::poll_message)).
+/// Its owner passes datagrams and the time in, and after each call takes the datagrams to send
+/// ([`poll_transmit`](Self::poll_transmit)) and the messages to Muster ([`poll_message`](Self::poll_message)).
 pub struct Session<G> {
     setup: Match,
     transport: Transport,
@@ -122,38 +123,38 @@ pub struct Session<G> {
     silence_max: Duration,
     rejoin_wait: Duration,
     backfill: bool,
-    /// When the next tick is due, while the game wants any.
+    /// When the next tick is due, if the game wants any.
     next_tick: Option<Duration>,
-    /// The time to come in has passed.
+    /// The time to join has passed.
     hello_passed: bool,
     stopped: bool,
-    result_told: bool,
+    result_sent: bool,
     outbox: Outbox,
     messages: VecDeque<FromGame>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Presence {
-    /// Not here yet.
+    /// Has not joined yet.
     Expected,
     Present {
         last_heard: Duration,
     },
-    /// Lost, or to come back by another token. Until then the game counts on it.
+    /// Has lost the connection, or will return with another token. Until then the game waits.
     Away {
         until: Duration,
     },
-    /// The game does without it; Muster has said that it comes back, and the match lasts for it until then.
+    /// Has left the game. While Muster has announced a return, the match does not end until then.
     Gone {
         awaited_until: Option<Duration>,
     },
 }
 
-/// Who went for good.
+/// Left for good.
 const GONE: Presence = Presence::Gone { awaited_until: None };
 
 impl<G: Game> Session<G> {
-    /// Starts a match. A player who says nothing for `silence_max` has left.
+    /// Starts a match. A player who is silent for `silence_max` has left.
     pub fn new(setup: Match, game: G, silence_max: Duration) -> Self {
         Self {
             transport: setup.transport(),
@@ -166,25 +167,25 @@ impl<G: Game> Session<G> {
             next_tick: None,
             hello_passed: false,
             stopped: false,
-            result_told: false,
+            result_sent: false,
             outbox: Outbox::default(),
             messages: VecDeque::new(),
         }
     }
 
-    /// The same match, in which a player who is lost may come back for so long, and has left only then.
+    /// The same match, in which a player who lost the connection may return for this long before they have left.
     #[must_use]
     pub fn with_rejoin_wait(self, rejoin_wait: Duration) -> Self {
         Self { rejoin_wait, ..self }
     }
 
-    /// The same match, in which another player is asked for in place of each one who has left.
+    /// The same match, in which another player is requested in place of each one who has left.
     #[must_use]
     pub fn with_backfill(self, backfill: bool) -> Self {
         Self { backfill, ..self }
     }
 
-    /// A datagram came. What it costs, and what it is answered with, does not depend on who sent it.
+    /// Handles a datagram. The cost and the answer do not depend on its sender.
     pub fn handle_datagram(&mut self, now: Duration, from: SocketAddr, datagram: &[u8]) {
         if self.is_over() {
             return;
@@ -193,7 +194,7 @@ impl<G: Game> Session<G> {
         if let Some((slot, arrival)) = arrival {
             self.handle_arrival(now, slot, arrival);
         }
-        self.leave_lost(now);
+        self.handle_lost(now);
         self.settle(now);
     }
 
@@ -201,7 +202,7 @@ impl<G: Game> Session<G> {
         let before = self.presence[slot];
         let is_in = matches!(before, Presence::Present { .. });
         if matches!(self.presence[slot], Presence::Gone { .. }) && arrival != Arrival::Entered {
-            // A player who has gone may only not know yet that it was heard.
+            // A player who has left may repeat the goodbye because its answer was lost.
             if arrival == Arrival::Bye {
                 self.transport.send(now, slot, "BYE".into());
             }
@@ -211,13 +212,13 @@ impl<G: Game> Session<G> {
         if arrival == Arrival::Entered {
             self.welcome(now, slot);
         }
-        // Who was only silent for too long is in again with whatever it says.
+        // A player who was only silent for too long joins again with any datagram.
         if !is_in {
             self.messages.push_back(FromGame::Joined { slot });
             self.game.handle_joined(now, slot, &mut self.outbox);
         }
         if before == GONE {
-            self.tell_open_slots();
+            self.report_open_slots();
         }
         match arrival {
             Arrival::Entered => {}
@@ -237,7 +238,7 @@ impl<G: Game> Session<G> {
         }
     }
 
-    /// The time has come that [`next_deadline`](Self::next_deadline) gave. Too early is harmless.
+    /// Handles the deadline of [`next_deadline`](Self::next_deadline). A call too early is harmless.
     pub fn handle_timeout(&mut self, now: Duration) {
         if self.is_over() {
             return;
@@ -246,7 +247,7 @@ impl<G: Game> Session<G> {
             return self.handle_stop(now);
         }
         self.transport.handle_timeout(now);
-        self.leave_lost(now);
+        self.handle_lost(now);
         for slot in 0..self.presence.len() {
             if self.missed_at(slot).is_some_and(|at| now >= at) {
                 self.miss(now, slot);
@@ -267,10 +268,10 @@ impl<G: Game> Session<G> {
         self.settle(now);
     }
 
-    /// A player comes back: it will show another token. Whoever came in with the one before is out, and that one lets
-    /// nobody in any more. The player is expected again, for as long as for its first hello.
+    /// A player will return with another token, which replaces the previous one; the address that used it is
+    /// disconnected. The player is expected for as long as for the first hello.
     ///
-    /// Answers whether the match has such a slot and can tell the token from the others.
+    /// Returns whether the match has such a slot and the token differs from the others.
     pub fn handle_rejoin(&mut self, now: Duration, player: &Seat) -> bool {
         let slot = player.slot;
         let is_anothers = |(at, token): (usize, &Secret)| at != slot && *token == player.token;
@@ -283,7 +284,7 @@ impl<G: Game> Session<G> {
         self.transport.handle_rejoin(now, slot, player.token);
         let until = now.saturating_add(self.setup.hello_max);
         match self.presence[slot] {
-            Presence::Present { .. } => self.lose(now, slot, until),
+            Presence::Present { .. } => self.set_away(now, slot, until),
             Presence::Away { until: before } => {
                 self.presence[slot] = Presence::Away { until: before.max(until) };
             }
@@ -292,18 +293,18 @@ impl<G: Game> Session<G> {
                 let before = self.presence[slot];
                 self.presence[slot] = Presence::Gone { awaited_until: Some(until) };
                 if before == GONE {
-                    self.tell_open_slots();
+                    self.report_open_slots();
                 }
             }
         }
-        self.leave_lost(now);
+        self.handle_lost(now);
         self.settle(now);
         true
     }
 
-    /// Another player comes into the slot of one who has left, as one who comes back would.
+    /// Another player takes the slot of one who has left, as a returning one would.
     ///
-    /// Answers as [`handle_rejoin`](Self::handle_rejoin).
+    /// Returns the same as [`handle_rejoin`](Self::handle_rejoin).
     pub fn handle_fill(&mut self, now: Duration, player: &Seat) -> bool {
         let is_sound = self.handle_rejoin(now, player);
         if is_sound && let Some(name) = self.setup.names.get_mut(player.slot) {
@@ -312,7 +313,7 @@ impl<G: Game> Session<G> {
         is_sound
     }
 
-    /// The match is ended from outside: it is over with the result that there is.
+    /// Stops the match from outside: it is over with the result so far.
     pub fn handle_stop(&mut self, now: Duration) {
         if self.is_over() {
             return;
@@ -322,7 +323,7 @@ impl<G: Game> Session<G> {
         self.settle(now);
     }
 
-    /// The next datagram to send, and to whom.
+    /// The next datagram to send, and its destination.
     pub fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         self.transport.poll_transmit()
     }
@@ -333,7 +334,7 @@ impl<G: Game> Session<G> {
     }
 
     /// When to call [`handle_timeout`](Self::handle_timeout), if nothing happens before. There is always such a
-    /// time: a match has a longest duration.
+    /// time: a match has a maximum duration.
     pub fn next_deadline(&self) -> Duration {
         let hello = (!self.hello_passed).then_some(self.setup.hello_max);
         let missed = (0..self.presence.len()).filter_map(|slot| self.missed_at(slot)).min();
@@ -342,7 +343,7 @@ impl<G: Game> Session<G> {
         deadlines.into_iter().flatten().fold(self.setup.length_max, Duration::min)
     }
 
-    /// Whether the match is over. What is left to poll is then the last.
+    /// Whether the match is over. Datagrams and messages may still have to be polled.
     pub fn is_over(&self) -> bool {
         self.stopped || self.game.is_over() || !self.awaits_anyone()
     }
@@ -382,17 +383,17 @@ impl<G: Game> Session<G> {
             Presence::Away { .. } => {
                 self.presence[slot] = GONE;
                 self.game.handle_left(now, slot, &mut self.outbox);
-                self.tell_open_slots();
+                self.report_open_slots();
             }
             Presence::Gone { .. } => {
                 self.presence[slot] = GONE;
-                self.tell_open_slots();
+                self.report_open_slots();
             }
         }
     }
 
-    /// Those whose connection is no more are missing.
-    fn leave_lost(&mut self, now: Duration) {
+    /// Handles players whose connection has ended.
+    fn handle_lost(&mut self, now: Duration) {
         while let Some(slot) = self.transport.poll_lost() {
             if matches!(self.presence[slot], Presence::Present { .. }) {
                 self.go_missing(now, slot);
@@ -400,16 +401,16 @@ impl<G: Game> Session<G> {
         }
     }
 
-    /// A player who did not say goodbye is no longer here. It may come back, where it is given time to.
+    /// A player disappeared without a goodbye. They may return, if the options say so.
     fn go_missing(&mut self, now: Duration, slot: usize) {
         if self.rejoin_wait.is_zero() {
             self.leave(now, slot);
         } else {
-            self.lose(now, slot, now.saturating_add(self.rejoin_wait));
+            self.set_away(now, slot, now.saturating_add(self.rejoin_wait));
         }
     }
 
-    fn lose(&mut self, now: Duration, slot: usize, until: Duration) {
+    fn set_away(&mut self, now: Duration, slot: usize, until: Duration) {
         debug_assert!(matches!(self.presence[slot], Presence::Present { .. }));
         self.presence[slot] = Presence::Away { until };
         self.messages.push_back(FromGame::Left { slot });
@@ -421,11 +422,11 @@ impl<G: Game> Session<G> {
         self.presence[slot] = GONE;
         self.messages.push_back(FromGame::Left { slot });
         self.game.handle_left(now, slot, &mut self.outbox);
-        self.tell_open_slots();
+        self.report_open_slots();
     }
 
-    /// A slot is open as long as nobody waits for its player.
-    fn tell_open_slots(&mut self) {
+    /// A slot is open if no player is expected in it.
+    fn report_open_slots(&mut self) {
         if self.backfill && !self.is_over() {
             let is_open = |slot: &usize| self.presence[*slot] == GONE;
             let slots = (0..self.presence.len()).filter(is_open).collect();
@@ -438,8 +439,8 @@ impl<G: Game> Session<G> {
         self.transport.welcome(now, match_id, slot, players);
     }
 
-    /// Handles the tick that is due. Those that came due behind it, because the process did not run, are counted
-    /// and left out: the schedule stays what it was.
+    /// Handles the tick that is due. Further ticks that are due, because the process did not run, are counted and
+    /// skipped: the schedule stays the same.
     fn tick(&mut self, now: Duration) {
         let (Some(due), Some(period)) = (self.next_tick, self.tick_period()) else { return };
         let Some(late) = now.checked_sub(due) else { return };
@@ -451,12 +452,12 @@ impl<G: Game> Session<G> {
         debug_assert!(self.next_tick.is_some_and(|at| at > now));
     }
 
-    /// A tick without length would be due for ever.
+    /// A tick without length would be due forever.
     fn tick_period(&self) -> Option<Duration> {
         self.game.tick_period().filter(|period| !period.is_zero())
     }
 
-    /// Brings what the game said on its way, sees whether it wants ticks, and tells Muster the result once there is one.
+    /// Sends the game's messages, schedules its ticks, and sends the result to Muster once there is one.
     fn settle(&mut self, now: Duration) {
         while let Some((slot, words)) = self.outbox.pop() {
             let is_here = matches!(self.presence.get(slot), Some(Presence::Present { .. }));
@@ -466,13 +467,13 @@ impl<G: Game> Session<G> {
         }
         let first_tick = |period| self.next_tick.unwrap_or(now.saturating_add(period));
         self.next_tick = self.tick_period().map(first_tick);
-        if !self.result_told && (self.game.is_decided() || self.is_over()) {
-            self.result_told = true;
+        if !self.result_sent && (self.game.is_decided() || self.is_over()) {
+            self.result_sent = true;
             self.messages.push_back(FromGame::Result { fields: self.game.result(now) });
         }
         if self.is_over() {
             self.transport.close();
         }
-        debug_assert!(!self.is_over() || self.result_told);
+        debug_assert!(!self.is_over() || self.result_sent);
     }
 }

@@ -1,4 +1,4 @@
-//! SIGTERM and SIGINT as something to poll.
+//! SIGTERM and SIGINT as a descriptor to poll.
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd};
@@ -6,8 +6,8 @@ use std::os::fd::{AsFd, BorrowedFd};
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 
-/// The signals that ask a game to end. They are blocked in the calling thread and read from a descriptor, so
-/// that nothing ever interrupts a game halfway. See signalfd(2).
+/// The signals that ask a game to end. They are blocked in the calling thread and read from a descriptor, so that
+/// they never interrupt a game. See signalfd(2).
 pub(crate) struct Signals(SignalFd);
 
 impl Signals {
@@ -20,7 +20,7 @@ impl Signals {
         Ok(Self(SignalFd::with_flags(&asked, flags)?))
     }
 
-    /// Whether one of them has come since the last call.
+    /// Whether one of them has arrived since the last call.
     pub(crate) fn came(&self) -> bool {
         matches!(self.0.read_signal(), Ok(Some(_)))
     }

@@ -1,8 +1,9 @@
-//! The game's UDP socket. On a machine with several addresses an answer leaves from the one that was asked: a player's
-//! machine, and every NAT on the way, throws away what comes from another.
+//! The game's UDP socket. On a machine with several addresses an answer must come from the address that the player
+//! used: the player's machine, and every NAT in between, drops packets from another one.
 //!
-//! A socket that is bound to one address does so by itself. For one on all addresses the kernel tells with each datagram
-//! where it arrived, and is told with each answer where it leaves; ip(7), `IP_PKTINFO`, and ipv6(7), `IPV6_PKTINFO`.
+//! A socket that is bound to one address does so by itself. For one that is bound to all addresses the kernel
+//! reports where each datagram arrived, and takes for each answer the address to send from; ip(7), `IP_PKTINFO`,
+//! and ipv6(7), `IPV6_PKTINFO`.
 
 use std::collections::HashMap;
 use std::io::{self, IoSlice, IoSliceMut};
@@ -15,27 +16,26 @@ use nix::sys::socket::{
     ControlMessage, ControlMessageOwned, MsgFlags, SockaddrStorage, recvmsg, sendmsg, setsockopt,
 };
 
-/// Senders whose way in is remembered. Beyond, those who were never answered are forgotten first: nobody who floods.
-const SENDERS_MAX: usize = 1024;
+use crate::limits::SENDERS_MAX;
 
 /// The socket.
 pub(crate) struct GameSocket {
     socket: UdpSocket,
-    /// Where it listens on all addresses.
-    ways: Option<Ways>,
+    /// Set if it is bound to all addresses.
+    routes: Option<Routes>,
 }
 
-/// By which address each sender came.
+/// The local address that each sender used.
 #[derive(Default)]
-struct Ways {
-    by_sender: HashMap<SocketAddr, Way>,
-    /// Room for what the kernel tells of a datagram.
+struct Routes {
+    by_sender: HashMap<SocketAddr, Route>,
+    /// Buffer for the kernel's report on a datagram.
     space: Vec<u8>,
 }
 
-/// An address of this machine, and where that is not enough (link-local ones) the interface.
+/// An address of this machine, and for link-local ones the interface.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-struct Way {
+struct Route {
     address: IpAddr,
     interface: u32,
     was_answered: bool,
@@ -43,8 +43,8 @@ struct Way {
 
 impl GameSocket {
     pub(crate) fn new(socket: UdpSocket) -> Self {
-        // Where the kernel does not tell, the way out is for it to choose, as it is for most games.
-        let is_told = match socket.local_addr() {
+        // If the kernel does not report the address, it chooses one for the answers, too.
+        let is_reported = match socket.local_addr() {
             Ok(SocketAddr::V4(local)) if local.ip().is_unspecified() => {
                 setsockopt(&socket, Ipv4PacketInfo, &true).is_ok()
             }
@@ -53,40 +53,40 @@ impl GameSocket {
             }
             Ok(_) | Err(_) => false,
         };
-        let ways = is_told.then(|| Ways {
+        let routes = is_reported.then(|| Routes {
             by_sender: HashMap::new(),
             space: nix::cmsg_space!(in_pktinfo, in6_pktinfo),
         });
-        Self { socket, ways }
+        Self { socket, routes }
     }
 
     /// Receives a datagram, as [`UdpSocket::recv_from`] does.
     pub(crate) fn recv_from(&mut self, bytes: &mut [u8]) -> io::Result<(usize, SocketAddr)> {
-        let Some(ways) = &mut self.ways else { return self.socket.recv_from(bytes) };
+        let Some(routes) = &mut self.routes else { return self.socket.recv_from(bytes) };
         let mut parts = [IoSliceMut::new(bytes)];
-        let (socket, space) = (self.socket.as_raw_fd(), Some(ways.space.as_mut_slice()));
+        let (socket, space) = (self.socket.as_raw_fd(), Some(routes.space.as_mut_slice()));
         let received = recvmsg::<SockaddrStorage>(socket, &mut parts, space, MsgFlags::empty())?;
         let from = received.address.as_ref().and_then(socket_address);
         let from = from.ok_or(io::ErrorKind::InvalidData)?;
-        let way = received.cmsgs()?.find_map(|message| Way::of(&message));
+        let route = received.cmsgs()?.find_map(|message| Route::of(&message));
         let length = received.bytes;
-        if let Some(way) = way {
-            ways.note(from, way);
+        if let Some(route) = route {
+            routes.note(from, route);
         }
         Ok((length, from))
     }
 
-    /// Sends a datagram, by the way by which its receiver came, if it did.
+    /// Sends a datagram from the address that its receiver used, if any.
     pub(crate) fn send_to(&mut self, datagram: &[u8], to: SocketAddr) -> io::Result<usize> {
-        let way = self.ways.as_mut().and_then(|ways| ways.by_sender.get_mut(&to));
-        let Some(way) = way else { return self.socket.send_to(datagram, to) };
-        way.was_answered = true;
+        let route = self.routes.as_mut().and_then(|routes| routes.by_sender.get_mut(&to));
+        let Some(route) = route else { return self.socket.send_to(datagram, to) };
+        route.was_answered = true;
         let (parts, address) = ([IoSlice::new(datagram)], SockaddrStorage::from(to));
         let send = |control: ControlMessage<'_>| {
             let (socket, none) = (self.socket.as_raw_fd(), MsgFlags::empty());
             sendmsg(socket, &parts, &[control], none, Some(&address))
         };
-        let sent = match way.address {
+        let sent = match route.address {
             IpAddr::V4(local) => send(ControlMessage::Ipv4PacketInfo(&in_pktinfo {
                 ipi_ifindex: 0,
                 ipi_spec_dst: in_addr { s_addr: u32::from_ne_bytes(local.octets()) },
@@ -94,17 +94,17 @@ impl GameSocket {
             })),
             IpAddr::V6(local) => send(ControlMessage::Ipv6PacketInfo(&in6_pktinfo {
                 ipi6_addr: in6_addr { s6_addr: local.octets() },
-                ipi6_ifindex: if local.is_unicast_link_local() { way.interface } else { 0 },
+                ipi6_ifindex: if local.is_unicast_link_local() { route.interface } else { 0 },
             })),
         };
         match sent {
             Ok(sent) => Ok(sent),
-            // The address is gone from this machine: by whatever way there is.
+            // The address is gone from this machine: send from any.
             Err(_) => self.socket.send_to(datagram, to),
         }
     }
 
-    /// Throws a datagram away, if there is one; else as [`UdpSocket::recv_from`].
+    /// Drops a datagram, if there is one; otherwise as [`UdpSocket::recv_from`].
     pub(crate) fn discard(&self) -> io::Result<()> {
         self.socket.recv_from(&mut [0; 1]).map(drop)
     }
@@ -116,24 +116,24 @@ impl AsFd for GameSocket {
     }
 }
 
-impl Ways {
-    fn note(&mut self, from: SocketAddr, way: Way) {
+impl Routes {
+    fn note(&mut self, from: SocketAddr, route: Route) {
         if let Some(known) = self.by_sender.get_mut(&from) {
-            (known.address, known.interface) = (way.address, way.interface);
+            (known.address, known.interface) = (route.address, route.interface);
             return;
         }
         if self.by_sender.len() >= SENDERS_MAX {
-            self.by_sender.retain(|_, way| way.was_answered);
+            self.by_sender.retain(|_, route| route.was_answered);
         }
         if self.by_sender.len() >= SENDERS_MAX {
-            // Whoever plays says something again soon.
+            // Players send again soon.
             self.by_sender.clear();
         }
-        self.by_sender.insert(from, way);
+        self.by_sender.insert(from, route);
     }
 }
 
-impl Way {
+impl Route {
     fn of(message: &ControlMessageOwned) -> Option<Self> {
         let (address, interface) = match message {
             ControlMessageOwned::Ipv4PacketInfo(info) => {
@@ -159,7 +159,7 @@ mod tests {
 
     /// All of 127.0.0.0/8 are addresses of this machine.
     #[test]
-    fn an_answer_leaves_from_the_address_that_was_asked() {
+    fn an_answer_comes_from_the_address_that_the_player_used() {
         for (bind, asked) in
             [("0.0.0.0:0", "127.0.0.7"), ("0.0.0.0:0", "127.0.0.1"), ("127.0.0.9:0", "127.0.0.9")]
         {
@@ -167,7 +167,7 @@ mod tests {
             let port = game.socket.local_addr().unwrap().port();
             let player = UdpSocket::bind("127.0.0.1:0").unwrap();
             player.set_read_timeout(Some(std::time::Duration::from_secs(10))).unwrap();
-            // Connected, it hears nobody else.
+            // A connected socket receives from this address only.
             player.connect((asked, port)).unwrap();
             player.send(b"hello").unwrap();
             let mut bytes = [0; 16];
@@ -179,21 +179,25 @@ mod tests {
     }
 
     #[test]
-    fn players_are_remembered_through_a_flood() {
-        let mut ways = Ways::default();
+    fn players_routes_survive_a_flood() {
+        let mut routes = Routes::default();
         let sender = |port: u16| SocketAddr::from(([192, 0, 2, 1], port));
-        let way = |last: u8| {
+        let route = |last: u8| {
             let address = Ipv4Addr::new(127, 0, 0, last).into();
-            Way { address, interface: 0, was_answered: false }
+            Route { address, interface: 0, was_answered: false }
         };
-        ways.note(sender(1), way(7));
-        ways.by_sender.get_mut(&sender(1)).unwrap().was_answered = true;
+        routes.note(sender(1), route(7));
+        routes.by_sender.get_mut(&sender(1)).unwrap().was_answered = true;
         for port in 2..5000 {
-            ways.note(sender(port), way(9));
-            assert!(ways.by_sender.len() <= SENDERS_MAX);
+            routes.note(sender(port), route(9));
+            assert!(routes.by_sender.len() <= SENDERS_MAX);
         }
-        assert_eq!(ways.by_sender[&sender(1)].address, way(7).address);
-        ways.note(sender(1), way(8));
-        assert_eq!(ways.by_sender[&sender(1)].address, way(8).address, "it came by another way");
+        assert_eq!(routes.by_sender[&sender(1)].address, route(7).address);
+        routes.note(sender(1), route(8));
+        assert_eq!(
+            routes.by_sender[&sender(1)].address,
+            route(8).address,
+            "the player used another address"
+        );
     }
 }

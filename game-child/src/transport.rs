@@ -1,41 +1,26 @@
-//! The seam between datagrams and words: which player a datagram is from, and what it means.
+//! The layer between datagrams and messages: which player a datagram is from, and what it means.
 //!
-//! A session speaks in words with players by slot. How those travel is the transport's matter, one for the whole
-//! match: [`Plain`] for netcat and development, [`Netcode`] encrypted. Neither reads a clock or touches a socket.
+//! A session exchanges messages with players by slot. The transport, one for the whole match, encodes them:
+//! [`Plain`] for netcat and development, [`Netcode`] encrypted. Neither reads a clock or uses a socket.
 
-use std::borrow::Cow;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use protocol::Secret;
 use protocol::datagram::Welcome;
 
+use crate::arrival::Arrival;
 use crate::netcode::Netcode;
 use crate::plain::Plain;
 
-/// How a match's datagrams are read and written.
+/// Decodes and encodes a match's datagrams.
 pub(crate) enum Transport {
     Plain(Plain),
     Netcode(Box<Netcode>),
 }
 
-/// What a datagram means.
-#[derive(Debug, PartialEq, Eq)]
-pub(crate) enum Arrival<'a> {
-    /// A player has shown a token, for the first time.
-    Entered,
-    /// A hello of a player who is in: the answer to the first one was lost, or is late.
-    HelloAgain,
-    /// A player asks for a sign of life. Holds the text to be said back.
-    Ping(Cow<'a, str>),
-    /// A player goes.
-    Bye,
-    /// Words of the game.
-    Words(Cow<'a, str>),
-}
-
 impl Transport {
-    /// Whose datagram it is, and what it means. `None` deserves no answer, or the transport has given it.
+    /// Decodes a datagram: the slot of its player, and what it means. `None` needs no answer from the session.
     pub(crate) fn handle_datagram<'a>(
         &mut self,
         now: Duration,
@@ -48,7 +33,7 @@ impl Transport {
         }
     }
 
-    /// The time of [`next_deadline`](Self::next_deadline) has come. Too early is harmless.
+    /// The time of [`next_deadline`](Self::next_deadline) has passed. A call too early is harmless.
     pub(crate) fn handle_timeout(&mut self, now: Duration) {
         match self {
             Self::Plain(_) => {}
@@ -56,7 +41,7 @@ impl Transport {
         }
     }
 
-    /// When the transport has something to say of itself.
+    /// When the transport must send something itself.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         match self {
             Self::Plain(_) => None,
@@ -64,7 +49,7 @@ impl Transport {
         }
     }
 
-    /// A player comes back with another token: the one before, and whoever came in with it, are good for nothing more.
+    /// A player will return with another token: the previous token, and the address that used it, become invalid.
     pub(crate) fn handle_rejoin(&mut self, now: Duration, slot: usize, token: Secret) {
         match self {
             Self::Plain(plain) => plain.handle_rejoin(slot, token),
@@ -72,7 +57,7 @@ impl Transport {
         }
     }
 
-    /// Says words to a player. Nothing is said before it came in.
+    /// Sends a message to a player. Nothing is sent before they joined.
     pub(crate) fn send(&mut self, now: Duration, slot: usize, words: String) {
         match self {
             Self::Plain(plain) => plain.send(slot, words),
@@ -91,7 +76,7 @@ impl Transport {
         }
     }
 
-    /// The match is over: whoever is still connected is told, where the transport has a word for it.
+    /// The match is over: connected players are notified, if the transport can.
     pub(crate) fn close(&mut self) {
         match self {
             Self::Plain(_) => {}
@@ -99,7 +84,7 @@ impl Transport {
         }
     }
 
-    /// The next datagram to send, and where to.
+    /// The next datagram to send, and its destination.
     pub(crate) fn poll_transmit(&mut self) -> Option<(SocketAddr, Vec<u8>)> {
         match self {
             Self::Plain(plain) => plain.poll_transmit(),
@@ -107,7 +92,7 @@ impl Transport {
         }
     }
 
-    /// The next player whose connection is no more: ended by the player, or given up.
+    /// The next player whose connection has ended or timed out.
     pub(crate) fn poll_lost(&mut self) -> Option<usize> {
         match self {
             Self::Plain(_) => None,

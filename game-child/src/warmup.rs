@@ -1,17 +1,16 @@
-//! The start of a match, played through in vain while nobody waits for it.
+//! Executes the start of a match once while no player waits for it.
 //!
-//! What a process does for the first time takes longest: code comes from its file a page at a time, the clock has to be
-//! found (vdso(7)), and the processor is asked what it can do, for the search for line ends, which in a virtual
-//! machine is a trap to the host at each step. A warm game has time for that before its players come, and so has a
-//! template.
+//! The first execution is the slowest: code is read from its file a page at a time, the clock must be located
+//! (vdso(7)), and the search for line ends queries the processor's features, which in a virtual machine traps to
+//! the host. A warm game has time for that before its players arrive, and so has a template.
 
 use protocol::{CONTROL_LINE_MAX, LineBuffer, Seat, Secret, ToGame};
 
 use crate::clock::Clock;
 use crate::session::Match;
 
-/// Takes in a match, as far as it goes without anybody to play it.
-pub(crate) fn rehearse() {
+/// Parses and sets up a match as far as possible without players.
+pub(crate) fn warm_up() {
     let seat = |slot: usize| {
         let token = Secret::from_bytes([u8::try_from(slot).unwrap_or_default(); Secret::BYTES]);
         Seat { slot, name: "nobody".into(), token }

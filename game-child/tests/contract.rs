@@ -305,7 +305,7 @@ fn a_channel_that_nobody_reads_holds_no_game() {
     let mut fake = stopped_with_a_full_channel();
     assert_eq!(fake.wait().code(), Some(1));
     let printed = fake.printed();
-    assert!(printed.contains("cannot hand the result to Muster"), "{printed}");
+    assert!(printed.contains("cannot send the result to Muster"), "{printed}");
 }
 
 #[test]
@@ -336,7 +336,7 @@ fn without_muster_it_says_what_is_missing_and_what_to_do() {
     for (key, value, said) in [
         ("MUSTER_CONTROL_FD", None, "MUSTER_CONTROL_FD is not set"),
         ("MUSTER_CONTROL_FD", Some("-4"), "is not the number of a descriptor"),
-        ("MUSTER_PROTOCOL", Some("muster-game/2"), "speaks muster-game/1"),
+        ("MUSTER_PROTOCOL", Some("muster-game/2"), "implements muster-game/1"),
     ] {
         let mut shell = support::shell("", &game);
         match value {

@@ -1,4 +1,4 @@
-//! A template's channel: packets to and from Muster, and the descriptors that come with them.
+//! A template's channel: packets to and from Muster, with attached descriptors.
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -15,13 +15,13 @@ use rustix::net::{
 };
 
 use crate::RunError;
-use crate::inherit::{check_protocol, control_number};
+use crate::contract::{check_protocol, control_number};
 use crate::report::warn;
 
-/// The descriptors that come with a request: socket, control channel, log.
+/// The descriptors of a request: socket, control channel, log.
 const DESCRIPTORS: usize = 3;
 
-const CHANNEL: &str = "the template channel, a Unix socket of packets";
+const CHANNEL: &str = "the template channel, a Unix seqpacket socket";
 
 /// The template's end of the channel.
 pub(super) struct Channel {
@@ -29,17 +29,17 @@ pub(super) struct Channel {
     packet: Vec<u8>,
 }
 
-/// What Muster wants: a game.
+/// A request for a game.
 pub(super) struct Request {
     pub(super) game: String,
     pub(super) port: u16,
     pub(super) directory: String,
-    /// As many as came, in the order in which they were sent.
+    /// The attached descriptors, in their order.
     pub(super) descriptors: Vec<OwnedFd>,
 }
 
 impl Channel {
-    /// Takes the channel with which Muster started this process.
+    /// Takes the inherited channel.
     pub(super) fn take() -> Result<Self, RunError> {
         let number = control_number()?;
         check_protocol()?;
@@ -55,20 +55,20 @@ impl Channel {
         Ok(Self { socket, packet: vec![0; TEMPLATE_PACKET_MAX] })
     }
 
-    /// The number at which a fork of this process has its own control channel, in this one's place.
+    /// The number of the channel, which is that of the control channel in a fork.
     pub(super) fn number(&self) -> i32 {
         self.socket.as_raw_fd()
     }
 
     /// Waits for the next request. `None`: Muster has closed the channel.
-    pub(super) fn hear(&mut self) -> Result<Option<Request>, RunError> {
+    pub(super) fn receive_request(&mut self) -> Result<Option<Request>, RunError> {
         loop {
             let (length, descriptors) = match self.receive() {
                 Ok((0, _)) | Err(Errno::CONNRESET) => return Ok(None),
                 Ok(received) => received,
                 Err(Errno::INTR) => continue,
                 Err(errno) => {
-                    return Err(RunError::Os { what: "hear Muster", source: errno.into() });
+                    return Err(RunError::Os { what: "receive a request", source: errno.into() });
                 }
             };
             match ToTemplate::parse(&self.packet[..length]) {
@@ -77,13 +77,13 @@ impl Channel {
                 }
                 Ok(ToTemplate::Unknown) => {}
                 Err(error) => {
-                    warn(format_args!("a packet that is no message is ignored: {error}"));
+                    warn(format_args!("ignoring an invalid packet: {error}"));
                 }
             }
         }
     }
 
-    /// The length of the next packet, and what came with it. One that is too long is cut, and then no message.
+    /// The length of the next packet, and its descriptors. One that is too long is truncated, and then invalid.
     fn receive(&mut self) -> Result<(usize, Vec<OwnedFd>), Errno> {
         let mut space = [MaybeUninit::uninit(); cmsg_space!(ScmRights(DESCRIPTORS))];
         let mut ancillary = RecvAncillaryBuffer::new(&mut space);
@@ -99,8 +99,8 @@ impl Channel {
         Ok((received.bytes, descriptors))
     }
 
-    /// Says something. Whether Muster is still there is seen when it is heard next.
-    pub(super) fn say(&self, message: &FromTemplate) -> Result<(), RunError> {
+    /// Sends a message. If Muster is gone, the next receive reports it.
+    pub(super) fn send(&self, message: &FromTemplate) -> Result<(), RunError> {
         let packet = message.to_packet();
         loop {
             match send(&self.socket, packet.as_bytes(), SendFlags::NOSIGNAL) {
@@ -108,7 +108,7 @@ impl Channel {
                 Err(Errno::INTR) => {}
                 Err(errno) => {
                     let source = io::Error::from(errno);
-                    return Err(RunError::Os { what: "answer Muster", source });
+                    return Err(RunError::Os { what: "answer a request", source });
                 }
             }
         }

@@ -1,6 +1,6 @@
-//! What keeps the forks of one template apart: they have one user, and the template's Landlock domain is that of all
-//! of them. So each fork enters one of its own before it plays, in which its own directory is, and the directories of
-//! its siblings are not; and which its signals, and connections to abstract sockets, do not leave. landlock(7).
+//! Separates the forks of one template: they have one user, and share the template's Landlock domain. So each fork
+//! enters its own domain before it plays, which contains its own directory and not those of its siblings; its
+//! signals, and connections to abstract sockets, stay inside. landlock(7).
 
 use std::env;
 use std::ffi::OsStr;
@@ -12,20 +12,20 @@ use landlock::{
     RulesetAttr as _, RulesetCreatedAttr as _, RulesetError, Scope,
 };
 
-/// The variable in which Muster names the paths that its own walls leave open to the template, like those of `PATH`.
-/// Where it is not set, the operator wants no such walls.
+/// The variable in which Muster lists the paths that the template may use, in the format of `PATH`. If it is not
+/// set, forks are not restricted.
 const PATHS: &str = "MUSTER_LANDLOCK_PATHS";
 
-/// The newest kernel feature that is asked for; an older kernel gives what it has.
+/// The newest kernel feature that is used; an older kernel provides what it has.
 const NEWEST: ABI = ABI::V6;
 
-/// The paths that all forks may use as far as their template may, opened once.
-pub(super) struct Walls {
+/// The ruleset of all forks: the paths that they may use as far as their template may, opened once.
+pub(super) struct ForkRuleset {
     shared: Vec<PathFd>,
 }
 
-impl Walls {
-    /// Opens what Muster names. `None`: no walls are wanted.
+impl ForkRuleset {
+    /// Opens the paths that Muster lists. `None`: forks are not restricted.
     pub(super) fn prepare() -> Option<Self> {
         Some(Self::of(&env::var_os(PATHS)?))
     }
@@ -35,17 +35,17 @@ impl Walls {
         Self { shared: paths.filter_map(|path| PathFd::new(path).ok()).collect() }
     }
 
-    /// Shuts this process in, with a directory of its own, and closes what was opened for that. Nothing becomes open to
-    /// it that was not: that is for the walls of the template to say.
+    /// Restricts this process to the shared paths and its own directory. It gains no access: the template's ruleset
+    /// still applies.
     ///
     /// # Errors
-    /// When there is no such directory, or the kernel has no room.
-    pub(super) fn raise(self, directory: &Path) -> io::Result<()> {
+    /// When the directory does not exist, or the kernel refuses.
+    pub(super) fn restrict(self, directory: &Path) -> io::Result<()> {
         let directory = PathFd::new(directory).map_err(io::Error::other)?;
-        self.shut(&directory).map_err(io::Error::other)
+        self.enter(&directory).map_err(io::Error::other)
     }
 
-    fn shut(self, directory: &PathFd) -> Result<(), RulesetError> {
+    fn enter(self, directory: &PathFd) -> Result<(), RulesetError> {
         let all = AccessFs::from_all(NEWEST);
         let mut ruleset = Ruleset::default()
             .set_compatibility(CompatLevel::BestEffort)
@@ -56,7 +56,7 @@ impl Walls {
         for path in &self.shared {
             ruleset = ruleset.add_rule(PathBeneath::new(path, all))?;
         }
-        // Muster has seen to it that nobody here can gain rights, without which the kernel refuses.
+        // Muster has set no_new_privs, without which the kernel refuses.
         ruleset.no_new_privs(false).restrict_self()?;
         Ok(())
     }

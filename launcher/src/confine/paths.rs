@@ -140,7 +140,10 @@ impl Paths {
             match PathFd::new(path) {
                 Ok(opened) => allowed.push((opened, access_to(path, access))),
                 Err(error) => {
-                    warn_once(format!("mode {}: games will not find a path: {error}", program.mode))
+                    warn_once(format!(
+                        "mode {}: games will not find a path: {error}",
+                        program.mode
+                    ));
                 }
             }
         }

@@ -1,66 +1,40 @@
-//! How long things took, in a few hundred counters.
+//! Percentiles of many values in little memory.
 
-/// Buckets for each doubling: a value is known to within an eighth of itself.
-const STEPS: u64 = 8;
+use std::collections::BTreeMap;
 
-/// Doublings that have buckets of their own; what is longer, over an hour in microseconds, counts in the last.
-const DOUBLINGS: usize = 30;
-
-const BUCKETS: usize = STEPS as usize * DOUBLINGS;
-
-/// Counts values by their size: exactly below [`STEPS`], in steps of an eighth of a power of two above. Its size is
-/// the same however many values there are.
+/// Counts values, each known to within an eighth of itself: by the highest value with the same four leading bits.
+#[derive(Default)]
 pub(super) struct Histogram {
-    counts: [u64; BUCKETS],
-    count: u64,
+    counts: BTreeMap<u64, u64>,
     max: u64,
 }
 
 impl Histogram {
-    pub(super) fn new() -> Self {
-        Self { counts: [0; BUCKETS], count: 0, max: 0 }
-    }
-
     pub(super) fn record(&mut self, value: u64) {
-        self.counts[bucket_of(value)] += 1;
-        self.count += 1;
+        let dropped_bits = value.checked_ilog2().unwrap_or(0).saturating_sub(3);
+        *self.counts.entry(value | ((1 << dropped_bits) - 1)).or_default() += 1;
         self.max = self.max.max(value);
     }
 
-    /// How many values there are.
+    /// The number of values.
     pub(super) fn count(&self) -> u64 {
-        self.count
+        self.counts.values().sum()
     }
 
     pub(super) fn max(&self) -> u64 {
         self.max
     }
 
-    /// A value that `percent` of all values do not exceed, at most an eighth too high; 0 when there are none.
+    /// A value that `percent` of all values do not exceed, at most an eighth too high; 0 if there are none.
     pub(super) fn percentile(&self, percent: u64) -> u64 {
-        let rank = (self.count * percent).div_ceil(100).max(1);
+        let rank = (self.count() * percent).div_ceil(100).max(1);
         let mut seen = 0;
-        let within = self.counts.iter().position(|count| {
-            seen += count;
+        let reaches_rank = |(_, count): &(&u64, &u64)| {
+            seen += **count;
             seen >= rank
-        });
-        within.map_or(self.max, |bucket| highest_of(bucket).min(self.max))
+        };
+        self.counts.iter().find(reaches_rank).map_or(self.max, |(value, _)| *value.min(&self.max))
     }
-}
-
-fn bucket_of(value: u64) -> usize {
-    let doublings = u64::from(value.max(STEPS).ilog2() - STEPS.ilog2());
-    // Below the first doubling the step is one; in each doubling above, the buckets begin again at `STEPS`.
-    let bucket = doublings * STEPS + (value >> doublings);
-    usize::try_from(bucket).unwrap_or(BUCKETS).min(BUCKETS - 1)
-}
-
-/// The highest value that counts in a bucket.
-fn highest_of(bucket: usize) -> u64 {
-    let bucket = bucket as u64;
-    let doublings = (bucket / STEPS).saturating_sub(1);
-    let step = bucket - doublings * STEPS;
-    ((step + 1) << doublings) - 1
 }
 
 #[cfg(test)]
@@ -68,19 +42,8 @@ mod tests {
     use super::*;
 
     #[test]
-    fn buckets_follow_each_other_without_a_gap() {
-        for value in (0..10_000).chain([1 << 20, (1 << 20) + 12_345, (1 << 31) + 1]) {
-            let bucket = bucket_of(value);
-            assert!(value <= highest_of(bucket), "{value}");
-            assert!(bucket == 0 || value > highest_of(bucket - 1), "{value}");
-            assert!(highest_of(bucket) - value <= value / STEPS, "{value}");
-        }
-        assert_eq!(bucket_of(u64::MAX), BUCKETS - 1);
-    }
-
-    #[test]
     fn percentiles_are_those_of_the_values() {
-        let mut histogram = Histogram::new();
+        let mut histogram = Histogram::default();
         assert_eq!((histogram.percentile(50), histogram.max()), (0, 0));
         (1..=1000).for_each(|value| histogram.record(value));
         assert_eq!((histogram.count(), histogram.max()), (1000, 1000));
@@ -90,5 +53,18 @@ mod tests {
         histogram.record(u64::MAX);
         assert_eq!(histogram.max(), u64::MAX);
         assert!(histogram.percentile(50) <= 562);
+    }
+
+    #[test]
+    fn a_value_is_known_to_within_an_eighth_in_little_memory() {
+        for value in (0..10_000).chain([1 << 20, (1 << 31) + 1, u64::MAX]) {
+            let mut histogram = Histogram::default();
+            histogram.record(value);
+            let counted = *histogram.counts.keys().next().unwrap();
+            assert!(counted >= value && counted - value <= value / 8, "{value}");
+        }
+        let mut histogram = Histogram::default();
+        (0..100_000).for_each(|value| histogram.record(value));
+        assert!(histogram.counts.len() < 200);
     }
 }

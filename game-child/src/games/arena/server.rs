@@ -154,7 +154,7 @@ impl Arena {
             players: (0..players).map(|_| Player::new()).collect(),
             number: 0,
             history: VecDeque::with_capacity(HISTORY as usize),
-            lateness_us: Histogram::new(),
+            lateness_us: Histogram::default(),
             ticks_missed: 0,
             began: None,
             end: None,
