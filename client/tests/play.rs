@@ -623,6 +623,6 @@ fn a_server_that_chatters_without_end_is_left() {
         while stream.write_all(flood.as_bytes()).is_ok() && Instant::now() < until {}
         let (code, _, errors) = playing.end();
         assert_eq!(code, Some(1), "{line}: {errors}");
-        assert!(errors.contains("says more than 1000 lines in a second"), "{line}: {errors}");
+        assert!(errors.contains("sends more than 1000 lines in a second"), "{line}: {errors}");
     }
 }

@@ -1,4 +1,4 @@
-//! The listening socket: given by a socket unit, or kept from an earlier life, or bound here.
+//! The listening socket: from a socket unit, from the descriptor store, or bound here.
 
 use std::io;
 use std::net::SocketAddr;
@@ -10,11 +10,11 @@ use crate::config::Config;
 use crate::players::listener::Listener;
 use crate::store::{Given, Store};
 
-/// How the socket is called that a socket unit gives: by `FileDescriptorName=`, by default the unit's own name; and
-/// where nobody gave names.
+/// The names of a socket unit's descriptor: from `FileDescriptorName=`, by default the unit's name; and systemd's name
+/// for a descriptor without one.
 const GIVEN_NAMES: [&str; 4] = ["players", "muster", "muster.socket", "unknown"];
 
-/// How Muster's own is called in the store.
+/// The name of Muster's own socket in the store.
 const STORED_NAME: &str = "listener";
 
 /// Why there is no listening socket.
@@ -25,24 +25,24 @@ pub(crate) enum ListenError {
     )]
     Bind { address: SocketAddr, source: io::Error },
     #[error(
-        "cannot listen on the socket {name} that was given: it is {what}, not a TCP socket that \
+        "cannot listen on the passed socket {name}: it is {what}, not a TCP socket that \
          listens; use ListenStream=ADDRESS:PORT and Accept=no in the socket unit"
     )]
     WrongType { name: String, what: String },
     #[error(
-        "cannot listen on {count} sockets that were given for players ({}); one is enough: leave one \
+        "cannot listen on {count} passed sockets for players ({}); only one is supported: keep one \
          ListenStream= in the socket unit", GIVEN_NAMES.join(", ")
     )]
     TooMany { count: usize },
-    #[error("cannot listen on the socket {name} that was given: {source}")]
+    #[error("cannot listen on the passed socket {name}: {source}")]
     Given { name: String, source: io::Error },
 }
 
-/// Takes the listening socket that was given, or the one of an earlier life if it listens where it should; else binds
-/// one and has it stored, so that who connects between two lives waits and is not refused.
+/// Takes the passed listening socket, or the stored one if it has the configured address; otherwise binds one and
+/// stores it, so that players who connect while no daemon runs wait and are not refused.
 ///
 /// # Errors
-/// When what was given is of no use, or the address cannot be had; in a recovery that is tried again by the loop.
+/// When the passed socket is unsuitable, or the address is unavailable; after a crash the loop retries.
 pub(crate) fn listener(
     config: &Config,
     given: &mut Given,
@@ -58,7 +58,7 @@ pub(crate) fn listener(
     if let Some((name, socket)) = of_unit.pop() {
         forget(store, &stored);
         check(&name, &socket)?;
-        log::info!("listening on the socket {name} that was given; listen.tcp is not used");
+        log::info!("listening on the passed socket {name}; listen.tcp is not used");
         return Listener::take(socket, lost_timeout)
             .map_err(|source| ListenError::Given { name, source });
     }
@@ -77,7 +77,7 @@ pub(crate) fn listener(
             keep(&listener, store);
             Ok(listener)
         }
-        // Games and places are worth more than an exit that somebody notices.
+        // Keeping games and positions is more important than exiting.
         Err(error) if is_recovery => {
             log::error!(
                 "cannot listen on {address}, listen.tcp: {error}; games and places are kept, and it is tried again \
@@ -89,7 +89,7 @@ pub(crate) fn listener(
     }
 }
 
-/// Has a listening socket stored, so that who connects between two lives waits and is not refused.
+/// Stores a listening socket, so that players who connect while no daemon runs wait and are not refused.
 pub(crate) fn keep(listener: &Listener, store: &mut Store) {
     let stored =
         listener.socket().map_or(Ok(()), |socket| store.put(STORED_NAME, &[socket.as_fd()]));
@@ -98,7 +98,7 @@ pub(crate) fn keep(listener: &Listener, store: &mut Store) {
     }
 }
 
-/// Has the store forget what an earlier life listened on.
+/// Removes the stored listening sockets.
 fn forget(store: &mut Store, stored: &[OwnedFd]) {
     if !stored.is_empty()
         && let Err(error) = store.remove(STORED_NAME)
@@ -110,10 +110,10 @@ fn forget(store: &mut Store, stored: &[OwnedFd]) {
 fn check(name: &str, socket: &OwnedFd) -> Result<(), ListenError> {
     let socket = SockRef::from(socket);
     let what = match socket.r#type() {
-        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => "no socket".to_owned(),
-        Err(error) => format!("one that cannot be asked ({error})"),
+        Err(error) if error.raw_os_error() == Some(libc::ENOTSOCK) => "not a socket".to_owned(),
+        Err(error) => format!("a socket whose type is unknown ({error})"),
         Ok(Type::DGRAM) => "a datagram socket".to_owned(),
-        Ok(Type::STREAM) if local_address(&socket).is_none() => "not of the Internet".to_owned(),
+        Ok(Type::STREAM) if local_address(&socket).is_none() => "not an Internet socket".to_owned(),
         Ok(Type::STREAM) if !socket.is_listener().unwrap_or(false) => "a connection".to_owned(),
         Ok(Type::STREAM) => return Ok(()),
         Ok(other) => format!("of type {}", i32::from(other)),
@@ -121,7 +121,7 @@ fn check(name: &str, socket: &OwnedFd) -> Result<(), ListenError> {
     Err(ListenError::WrongType { name: name.to_owned(), what })
 }
 
-/// Whether a socket listens on an address. Port 0 is any.
+/// Whether a socket listens on an address. Port 0 matches any.
 fn is_at(socket: &OwnedFd, address: SocketAddr) -> bool {
     let socket = SockRef::from(socket);
     let is_at = |local: SocketAddr| {

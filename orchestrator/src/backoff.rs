@@ -1,25 +1,25 @@
-//! When to try again what the world does not give now: an address, a name's addresses, a port.
+//! Retries of an unavailable resource: an address, the addresses of a name, a port.
 
 use std::time::Duration;
 
 use crate::clock::Instant;
 
-/// The pause after the first failure; doubled for each one after that.
+/// The pause after the first failure, which doubles with each further one.
 const PAUSE_MIN: Duration = Duration::from_millis(500);
 
 /// The longest pause.
 const PAUSE_MAX: Duration = Duration::from_secs(30);
 
-/// The tries of one thing.
+/// The retries of one resource.
 #[derive(Debug, Default)]
 pub(crate) struct Backoff {
     retry_at: Option<Instant>,
-    /// After the last failure in a row; zero: there was none.
+    /// The current pause; zero if the last attempt succeeded.
     pause: Duration,
 }
 
 impl Backoff {
-    /// A try failed. Whether it is the first failure in a row: the one that the operator is told of.
+    /// Notes a failure. Returns whether it is the first in a row, which is to be logged.
     pub(crate) fn fail(&mut self, now: Instant) -> bool {
         let is_first = self.pause.is_zero();
         self.pause = (self.pause * 2).clamp(PAUSE_MIN, PAUSE_MAX);
@@ -27,23 +27,23 @@ impl Backoff {
         is_first
     }
 
-    /// A try could not be made; the operator was not told.
+    /// Notes that an attempt could not be made.
     pub(crate) fn postpone(&mut self, now: Instant) {
         self.retry_at = Some(now + self.pause.max(PAUSE_MIN));
     }
 
-    /// A try worked. Whether it failed before.
+    /// Notes a success. Returns whether there was a failure before.
     pub(crate) fn succeed(&mut self) -> bool {
         self.retry_at = None;
         !std::mem::take(&mut self.pause).is_zero()
     }
 
-    /// When to try again.
+    /// When to retry.
     pub(crate) fn retry_at(&self) -> Option<Instant> {
         self.retry_at
     }
 
-    /// Whether it is time to try again, which is told once.
+    /// Whether it is time to retry; returns `true` once.
     pub(crate) fn take_due(&mut self, now: Instant) -> bool {
         self.retry_at.take_if(|at| *at <= now).is_some()
     }

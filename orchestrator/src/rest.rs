@@ -1,23 +1,22 @@
-//! What is left to be read of a channel after one read.
+//! How much of a channel is left to be read after one read.
 
 use crate::clock::Instant;
 
-/// What is left. The poll tells once of whatever comes; a channel is left alone when nothing can be there of which it told
-/// already.
+/// What is left. Polling is edge-triggered: a channel is not read again if nothing can be left of what was reported.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Rest {
     /// Nothing, for certain: the kernel said so, or the channel is closed.
     Nothing,
-    /// Nothing, by the length of what was read, and the poll has not told of the end.
+    /// Nothing, as the read was short, and the end was not reported.
     NothingLikely,
-    /// As much again, or the end.
+    /// More, or the end.
     More,
-    /// There may be more, and it is not looked at before then: whoever writes has written too much.
+    /// Perhaps more, which is not read before this time: the writer exceeds its rate.
     Later(Instant),
 }
 
 impl Rest {
-    /// After so many bytes were read into so much room.
+    /// After a read of `read` bytes into a buffer of `room` bytes.
     pub(crate) fn after(read: usize, room: usize, end_is_near: bool) -> Self {
         if read < room && !end_is_near { Self::NothingLikely } else { Self::More }
     }

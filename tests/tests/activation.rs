@@ -78,14 +78,14 @@ fn what_is_of_no_use_is_refused_in_words() {
     };
     let one = "LISTEN_FDS=1 LISTEN_FDNAMES=players";
     let cases = [
-        (udp(), one, 78, "the socket players that was given: it is a datagram socket"),
-        (unix(), one, 78, "it is not of the Internet"),
-        (file(), one, 78, "it is no socket"),
+        (udp(), one, 78, "the passed socket players: it is a datagram socket"),
+        (unix(), one, 78, "it is not an Internet socket"),
+        (file(), one, 78, "it is not a socket"),
         (connection, one, 78, "it is a connection"),
-        (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players:players", 78, "2 sockets that were given"),
+        (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players:players", 78, "2 passed sockets"),
         (tcp(), "LISTEN_FDS=2 LISTEN_FDNAMES=players", 78, "1 names (LISTEN_FDNAMES) for 2"),
-        (tcp(), "LISTEN_FDS=many", 78, "LISTEN_FDS=many is not what sd_listen_fds(3) says"),
-        (tcp(), "LISTEN_FDS=3", 78, "cannot take descriptor 5"),
+        (tcp(), "LISTEN_FDS=many", 78, "LISTEN_FDS=many does not follow sd_listen_fds(3)"),
+        (tcp(), "LISTEN_FDS=3", 78, "cannot use descriptor 5"),
     ];
     for (given, variables, code, words) in cases {
         let output = run([given, tcp()], variables);

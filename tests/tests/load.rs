@@ -252,7 +252,7 @@ fn a_muster_that_breaks_its_promises_is_found_out() {
     let ended = Load::start(&shaken, &[&args[..], &["--comes-back", "--grace", "1s"]].concat());
     let ended = ended.end();
     assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("its place was not kept"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("the position was not kept"), "{}", ended.stdout);
     assert!(number(&ended.json(), "/verdict/resumed") > 0, "{}", ended.stdout);
 
     // Everybody gets the same place.

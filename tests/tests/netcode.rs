@@ -223,5 +223,5 @@ fn a_connect_token_that_makes_no_sense() {
     let [mut ada] = assigned(&muster);
     ada.token.truncate(100);
     let error = GameSocket::enter(&ada, SOON).map(drop).unwrap_err().to_string();
-    assert!(error.contains("the connect token makes no sense"), "{error}");
+    assert!(error.contains("the connect token is invalid"), "{error}");
 }

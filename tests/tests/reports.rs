@@ -290,7 +290,7 @@ fn a_place_that_cannot_be_used_is_named() {
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
     let long = directory.path().join("x".repeat(120));
-    for (path, said) in [(&file, "is no socket"), (&long, "listen at")] {
+    for (path, said) in [(&file, "is not a socket"), (&long, "listen at")] {
         let output = serve_with_admin(path);
         assert_eq!(output.status.code(), Some(69), "{output:?}");
         assert!(stderr(&output).contains(said), "{}", stderr(&output));

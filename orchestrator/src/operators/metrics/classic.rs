@@ -1,15 +1,15 @@
-//! The same figures in Prometheus' text format 0.0.4, for those who read nothing newer.
+//! The same metrics in Prometheus' text format 0.0.4, for scrapers without OpenMetrics.
 //!
-//! The two formats differ in what stands about the samples; the samples are the same. The older one names a family by
-//! its samples' whole name, knows no families of the kind info, no units, and no end of the text. See
+//! The samples are the same; the lines around them differ. The older format names a family by its samples' whole name,
+//! and has no info families, no units, and no end marker. See
 //! <https://prometheus.io/docs/instrumenting/exposition_formats/>.
 
 use std::collections::BTreeMap;
 
-/// What a scrape is answered with, besides its text.
+/// The content type of a scrape.
 pub(crate) const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// Rewrites a page of OpenMetrics text.
+/// Converts a page of OpenMetrics text.
 pub(crate) fn of(openmetrics: &str) -> String {
     let kinds: BTreeMap<&str, &str> = openmetrics
         .lines()
@@ -25,7 +25,7 @@ pub(crate) fn of(openmetrics: &str) -> String {
                 let rest = if what == "TYPE" { kind } else { rest };
                 page.push_str(&format!("# {what} {family}{suffix} {rest}\n"));
             }
-            // Units, and the end.
+            // Units, and the end marker.
             (Some("#"), ..) => {}
             _ => {
                 page.push_str(line);
@@ -36,7 +36,7 @@ pub(crate) fn of(openmetrics: &str) -> String {
     page
 }
 
-/// What a kind of OpenMetrics adds to a family's name in its samples, and what the older format calls it.
+/// The suffix that OpenMetrics adds to samples of this type, and the type's name in the older format.
 fn named(kind: &str) -> (&'static str, &'static str) {
     match kind {
         "counter" => ("_total", "counter"),
@@ -53,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_older_format_does_not_know_is_left_out_or_called_otherwise() {
+    fn unknown_parts_are_dropped_or_renamed() {
         let page = "# HELP a_seconds How long.\n# TYPE a_seconds counter\n# UNIT a_seconds seconds\n\
                     a_seconds_total{mode=\"x\"} 1.5\n# HELP b The build that runs.\n# TYPE b info\n\
                     b_info{version=\"1\"} 1\n# HELP c C.\n# TYPE c histogram\nc_bucket{le=\"+Inf\"} 0\n\

@@ -1,4 +1,4 @@
-//! What has happened so far, in numbers. Counted where it happens, on the loop's thread alone.
+//! Counters of events, which only the loop's thread changes.
 
 use std::time::Duration;
 
@@ -8,56 +8,56 @@ use protocol::{ErrorCode, EvictReason};
 use super::Histogram;
 use crate::players::connection::Traffic;
 
-/// Since the daemon's start.
+/// Counts since the daemon's start.
 #[derive(Debug, Clone)]
 pub(crate) struct Counts {
     /// By [`ModeId`].
     pub(crate) modes: Vec<ModeCounts>,
-    /// Connections that were taken in.
+    /// Connections that were accepted.
     pub(crate) connections_taken_in: u64,
-    /// Connections that were beyond the bounds.
+    /// Connections that exceeded a limit.
     pub(crate) connections_refused: u64,
     pub(crate) bytes_received: u64,
     pub(crate) bytes_sent: u64,
-    /// Errors that clients were told, in the order of [`ErrorCode::ALL`].
+    /// Errors sent to clients, in the order of [`ErrorCode::ALL`].
     pub(crate) errors: [u64; ErrorCode::ALL.len()],
-    /// Launches that found something else on their port.
+    /// Launches that found another program using their port.
     pub(crate) ports_busy: u64,
-    /// Launchers that were started in place of another.
+    /// Launchers that replaced another one.
     pub(crate) launcher_restarts: u64,
-    /// Upgrades in place, and how long the last one kept everybody waiting.
+    /// Upgrades in place, and the pause of the last one.
     pub(crate) upgrades: u64,
     pub(crate) upgrade_pause: Duration,
-    /// How long the loop was busy between two looks at the kernel.
+    /// The durations of the loop's iterations.
     pub(crate) turns: Histogram,
-    /// How late the loop came to what had its time.
+    /// How late the loop handled deadlines.
     pub(crate) lag: Histogram,
 }
 
-/// Of one mode.
+/// Counts of one mode.
 #[derive(Debug, Clone)]
 pub(crate) struct ModeCounts {
     pub(crate) matches_formed: u64,
     pub(crate) matches_dissolved: u64,
     pub(crate) matches_assigned: u64,
-    /// Matches whose game ended by itself.
+    /// Matches whose game exited by itself.
     pub(crate) matches_finished: u64,
     /// Matches whose game was stopped.
     pub(crate) matches_stopped: u64,
-    /// From READY to ASSIGN, by player.
+    /// Time from READY to ASSIGN, by player.
     pub(crate) player_waits: Histogram,
-    /// From a match's forming to its assignment, by [`GameSource`].
+    /// Time from a match's forming to its assignment, by [`GameSource`].
     pub(crate) game_waits: [Histogram; GameSource::ALL.len()],
-    /// Players whose connection was lost, and who came back.
+    /// Players whose connection was lost, and who returned.
     pub(crate) players_away: u64,
     pub(crate) players_returned: u64,
     /// In the order of [`EVICTIONS`].
     pub(crate) players_evicted: [u64; EVICTIONS.len()],
     /// Launches that were ordered.
     pub(crate) launches: u64,
-    /// From the order to the process.
+    /// Time from the order to the process.
     pub(crate) launch_times: Histogram,
-    /// From the order to a game that can be played with.
+    /// Time from the order until the game is ready.
     pub(crate) ready_times: Histogram,
     /// By [`FailedLaunch`].
     pub(crate) launches_failed: [u64; FailedLaunch::ALL.len()],
@@ -69,16 +69,16 @@ pub(crate) struct ModeCounts {
     pub(crate) templates_ended: u64,
 }
 
-/// Where a match's game came from.
+/// The source of a match's game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum GameSource {
-    /// It was there before the match.
+    /// The warm pool.
     Warm,
-    /// It was launched for the match.
+    /// A launch for the match.
     Launched,
 }
 
-/// Why a game's process could not be made.
+/// Why a launch failed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum FailedLaunch {
     PortBusy,
@@ -89,25 +89,25 @@ pub(crate) enum FailedLaunch {
 /// How a game's process ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum ExitCause {
-    /// With status 0.
+    /// With exit status 0.
     Success,
-    /// With another status.
+    /// With another exit status.
     Status,
     /// By SIGTERM, which Muster sends to games that do not stop.
     Terminated,
-    /// By SIGKILL, which Muster sends to those that do not end then.
+    /// By SIGKILL, which Muster sends to games that do not exit then.
     Killed,
     /// By another signal.
     Signal,
-    /// While the daemon was not there.
+    /// While no daemon was running.
     Unknown,
 }
 
-/// What games do that costs them their match, in the order of [`fault_index`].
+/// Faults of games that cost them their match, in the order of [`fault_index`].
 pub(crate) const FAULTS: [&str; 6] =
     ["not_launched", "not_ready", "not_started", "ended", "broken", "ended_soon"];
 
-/// Why players lose their place.
+/// Why players are removed from a queue.
 pub(crate) const EVICTIONS: [EvictReason; EvictReason::ALL.len()] = EvictReason::ALL;
 
 /// signal(7): the same on every machine.
@@ -159,36 +159,36 @@ impl Default for ModeCounts {
 }
 
 impl Counts {
-    /// With room for so many modes.
+    /// Counts for this number of modes.
     pub(crate) fn new(modes: usize) -> Self {
         Self { modes: vec![ModeCounts::default(); modes], ..Self::default() }
     }
 
-    /// Makes room for so many modes at least.
+    /// Makes room for at least this number of modes.
     pub(crate) fn fit(&mut self, modes: usize) {
         self.modes.resize_with(modes.max(self.modes.len()), ModeCounts::default);
     }
 
-    /// The numbers of a mode.
+    /// The counts of a mode.
     pub(crate) fn mode(&mut self, mode: ModeId) -> &mut ModeCounts {
         self.fit(mode.0 + 1);
         &mut self.modes[mode.0]
     }
 
-    /// Bytes came from a client, or went to it.
+    /// Counts bytes from and to clients.
     pub(crate) fn note_traffic(&mut self, traffic: Traffic) {
         self.bytes_received += traffic.received as u64;
         self.bytes_sent += traffic.sent as u64;
     }
 
-    /// A player lost its place.
+    /// Counts an eviction.
     pub(crate) fn note_eviction(&mut self, mode: ModeId, reason: EvictReason) {
         if let Some(place) = EVICTIONS.iter().position(|it| *it == reason) {
             self.mode(mode).players_evicted[place] += 1;
         }
     }
 
-    /// A client was told an error.
+    /// Counts an error that was sent to a client.
     pub(crate) fn note_error(&mut self, code: ErrorCode) {
         if let Some(place) = ErrorCode::ALL.iter().position(|it| *it == code) {
             self.errors[place] += 1;
@@ -254,7 +254,7 @@ impl ExitCause {
     }
 }
 
-/// The place of a fault in [`FAULTS`].
+/// The index of a fault in [`FAULTS`].
 pub(crate) const fn fault_index(fault: &GameFault) -> usize {
     match fault {
         GameFault::NotLaunched(_) => 0,

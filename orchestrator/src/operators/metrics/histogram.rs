@@ -1,22 +1,22 @@
-//! Durations, counted by how long they were.
+//! Histograms of durations.
 
 use std::time::Duration;
 
-/// The most bounds that a histogram has.
+/// The largest number of bounds.
 const BOUNDS_MAX: usize = 16;
 
-/// How many durations fell between which bounds.
+/// The number of durations between each two bounds.
 #[derive(Debug, Clone)]
 pub(crate) struct Histogram {
     /// Upper bounds in seconds, rising.
     bounds: &'static [f64],
-    /// By bound; what is above the last one comes after it.
+    /// By bound; the last one counts those above all bounds.
     counts: [u64; BOUNDS_MAX + 1],
     sum: Duration,
 }
 
 impl Histogram {
-    /// For people who wait: from a hundredth of a second to an hour.
+    /// For waiting players: from a hundredth of a second to an hour.
     pub(crate) const fn of_waits() -> Self {
         Self::new(&[
             0.01, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0, 600.0,
@@ -24,7 +24,7 @@ impl Histogram {
         ])
     }
 
-    /// For processes that start: from a quarter of a millisecond to ten seconds.
+    /// For starting processes: from a quarter of a millisecond to ten seconds.
     pub(crate) const fn of_starts() -> Self {
         Self::new(&[
             0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
@@ -41,11 +41,11 @@ impl Histogram {
     }
 
     const fn new(bounds: &'static [f64]) -> Self {
-        assert!(bounds.len() <= BOUNDS_MAX, "more bounds than there is room for");
+        assert!(bounds.len() <= BOUNDS_MAX, "too many bounds");
         Self { bounds, counts: [0; BOUNDS_MAX + 1], sum: Duration::ZERO }
     }
 
-    /// Counts one more.
+    /// Adds a duration.
     pub(crate) fn observe(&mut self, took: Duration) {
         let seconds = took.as_secs_f64();
         let place = self.bounds.iter().position(|bound| seconds <= *bound);
@@ -58,12 +58,12 @@ impl Histogram {
         self.sum.as_secs_f64()
     }
 
-    /// How many there were.
+    /// The number of all durations.
     pub(crate) fn count(&self) -> u64 {
         self.counts.iter().sum()
     }
 
-    /// How many fell under each bound and above the one before; the last bound is infinite.
+    /// The number of durations under each bound and above the previous one; the last bound is infinite.
     pub(crate) fn buckets(&self) -> Vec<(f64, u64)> {
         let bounds = self.bounds.iter().copied().chain([f64::INFINITY]);
         bounds.zip(self.counts).collect()

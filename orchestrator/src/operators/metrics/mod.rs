@@ -1,8 +1,7 @@
-//! What is counted, and how it is told.
+//! Metrics: counting and formatting.
 //!
-//! The loop counts in plain numbers ([`Counts`]) and hands a copy over when it is asked ([`Snapshot`]): no lock, no
-//! text, nothing that a match would wait for. What becomes of that copy, [`openmetrics`] or the [`classic`] text for
-//! machines, is the business of another thread.
+//! The loop counts in plain numbers ([`Counts`]) and passes a copy on request ([`Snapshot`]): without locks and texts,
+//! so that matches never wait. Another thread formats the copy as [`openmetrics`] or [`classic`] text.
 
 pub(crate) mod classic;
 mod counts;

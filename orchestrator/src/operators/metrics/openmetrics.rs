@@ -1,7 +1,7 @@
-//! Figures as OpenMetrics text, by the library of those who wrote the standard.
+//! Metrics as OpenMetrics text, by the library of the standard's authors.
 //!
-//! Names follow Prometheus' conventions: a base unit at the end, `_total` for what only grows. Every label has a bound:
-//! the modes of the configuration, or the words of an enum. docs/metrics.md says what each metric means.
+//! Names follow Prometheus' conventions: a base unit at the end, `_total` for counters. Every label is bounded: the
+//! modes of the configuration, or the values of an enum. docs/metrics.md explains each metric.
 
 use std::fmt;
 use std::sync::Arc;
@@ -17,10 +17,10 @@ use protocol::{ErrorCode, EvictReason};
 use super::counts::{EVICTIONS, FAULTS};
 use super::{ExitCause, FailedLaunch, GameSource, Histogram, ModeCounts, ModeNow, Snapshot};
 
-/// What a scrape is answered with, besides its text.
+/// The content type of a scrape.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// What only the process itself can tell, read when it is asked.
+/// The figures of the process itself, read on request.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Process {
     /// Since the epoch.
@@ -29,13 +29,13 @@ pub(crate) struct Process {
     pub(crate) resident_bytes: u64,
 }
 
-/// What was answered over HTTP, by status.
+/// HTTP responses, by status.
 pub(crate) type Responses = Vec<(u16, u64)>;
 
-/// All metrics as text.
+/// Formats all metrics.
 ///
 /// # Errors
-/// Never, as a text takes whatever is written to it.
+/// Never: writing to a string does not fail.
 pub(crate) fn write(
     snapshot: Arc<Snapshot>,
     process: Process,
@@ -55,7 +55,7 @@ struct Exposition {
     responses: Responses,
 }
 
-/// The labels of a row, in their order.
+/// The labels of a row, in order.
 type Labels<'a> = Vec<(&'static str, &'a str)>;
 
 impl Collector for Exposition {
@@ -77,64 +77,64 @@ impl Exposition {
         let counts = &snapshot.counts;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.encoder
-            .encode_descriptor("muster_build", "The build that runs.", None, MetricType::Info)?
+            .encode_descriptor("muster_build", "The running build.", None, MetricType::Info)?
             .encode_info(&version)?;
         page.gauge(
             "muster_serving",
-            "1 while players are taken in, 0 while draining.",
+            "1 while players are accepted, 0 while draining.",
             [(vec![], f64::from(snapshot.is_serving))],
         )?;
         page.gauge(
             "muster_uptime_seconds",
-            "Since the daemon's start.",
+            "Time since the daemon's start.",
             [(vec![], snapshot.uptime.as_secs_f64())],
         )?;
         page.gauge(
             "process_start_time_seconds",
-            "When the process started, since the epoch.",
+            "Start time of the process since the epoch.",
             [(vec![], process.started_seconds)],
         )?;
         page.gauge(
             "process_resident_memory_bytes",
-            "Memory of the daemon itself.",
+            "Resident memory of the daemon, without its games.",
             [(vec![], real(process.resident_bytes))],
         )?;
         page.float_counter(
             "process_cpu_seconds",
-            "Time on the processor of the daemon itself.",
+            "Processor time of the daemon, without its games.",
             process.cpu_seconds,
         )?;
         page.histogram(
             "muster_loop_turn_seconds",
-            "How long the loop was busy between two looks at the kernel.",
+            "Duration of an iteration of the loop.",
             [(vec![], &counts.turns)],
         )?;
         page.histogram(
             "muster_loop_lag_seconds",
-            "How late the loop came to what had its time.",
+            "How late the loop handled deadlines.",
             [(vec![], &counts.lag)],
         )?;
         page.gauge(
             "muster_launcher_up",
-            "1 while there is a process that makes games.",
+            "1 while the launcher runs.",
             [(vec![], f64::from(snapshot.has_launcher))],
         )?;
         page.counter(
             "muster_launcher_restarts",
-            "Launchers started in place of another.",
+            "Launchers that replaced another one.",
             [(vec![], counts.launcher_restarts)],
         )?;
         page.counter("muster_upgrades", "Upgrades in place.", [(vec![], counts.upgrades)])?;
         page.gauge(
             "muster_upgrade_pause_seconds",
-            "How long the last upgrade kept everybody waiting.",
+            "Pause of the last upgrade in place.",
             [(vec![], counts.upgrade_pause.as_secs_f64())],
         )?;
         let statuses: Vec<(String, u64)> =
             responses.iter().map(|(status, count)| (status.to_string(), *count)).collect();
         let rows =
             statuses.iter().map(|(status, count)| (vec![("status", status.as_str())], *count));
-        page.counter("muster_http_responses", "Answers over HTTP, by status.", rows)
+        page.counter("muster_http_responses", "HTTP responses, by status.", rows)
     }
 
     fn clients(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -142,29 +142,29 @@ impl Exposition {
         let counts = &snapshot.counts;
         page.gauge(
             "muster_clients",
-            "Connections that are open.",
+            "Open connections of players.",
             [(vec![], size(snapshot.clients))],
         )?;
         page.gauge(
             "muster_clients_limit",
-            "Connections that may be open.",
+            "Limit of open connections.",
             [(vec![], size(snapshot.clients_max))],
         )?;
         let outcomes =
             [("taken_in", counts.connections_taken_in), ("refused", counts.connections_refused)];
         page.counter(
             "muster_connections",
-            "Connections that came, by what became of them.",
+            "New connections, by outcome.",
             by_word("outcome", outcomes),
         )?;
         page.counter(
             "muster_client_received_bytes",
-            "Bytes from clients.",
+            "Bytes received from players.",
             [(vec![], counts.bytes_received)],
         )?;
         page.counter(
             "muster_client_sent_bytes",
-            "Bytes to clients.",
+            "Bytes sent to players.",
             [(vec![], counts.bytes_sent)],
         )?;
         let codes = ErrorCode::ALL.map(|code| code.number().to_string());
@@ -172,10 +172,10 @@ impl Exposition {
         let rows = rows.map(|((number, code), count)| {
             (vec![("code", number.as_str()), ("name", code.name())], count)
         });
-        page.counter("muster_errors", "Errors that clients were told, by number.", rows)?;
+        page.counter("muster_errors", "Errors sent to players, by code.", rows)?;
         page.counter(
             "muster_players",
-            "What became of players.",
+            "Players, by event.",
             by_word("event", snapshot.totals.named()),
         )
     }
@@ -183,11 +183,15 @@ impl Exposition {
     fn queues(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge(
             "muster_queue_players",
-            "Players who wait, those in a match without a game included.",
+            "Waiting players, including those in a match without a game.",
             self.by_mode(|mode| size(mode.waiting)),
         )?;
         let oldest = |mode: &ModeNow| mode.oldest_wait.unwrap_or_default().as_secs_f64();
-        page.gauge("muster_queue_oldest_wait_seconds", "How long the one waits who has waited longest, of those who were not sent to a game yet.", self.by_mode(oldest))?;
+        page.gauge(
+            "muster_queue_oldest_wait_seconds",
+            "Longest waiting time of players who were not sent to a game yet.",
+            self.by_mode(oldest),
+        )?;
         page.gauge(
             "muster_mode_match_players",
             "Players in a match, as configured.",
@@ -200,17 +204,17 @@ impl Exposition {
         )?;
         page.gauge(
             "muster_queue_away_players",
-            "Players whose connection is lost and whose place is kept.",
+            "Absent players whose session is kept.",
             self.by_mode(|mode| size(mode.away)),
         )?;
         page.counter(
             "muster_player_losses",
-            "Connections of players that were lost while their place was kept.",
+            "Connections lost by players whose session was kept.",
             self.counts_by_mode(|mode| mode.players_away),
         )?;
         page.counter(
             "muster_player_returns",
-            "Players who came back to their place.",
+            "Sessions resumed by players.",
             self.counts_by_mode(|mode| mode.players_returned),
         )?;
         let evicted = self.rows(|_, name, mode| {
@@ -220,10 +224,10 @@ impl Exposition {
             };
             evicted.map(row).collect()
         });
-        page.counter("muster_evictions", "Players who lost their place, by reason.", evicted)?;
+        page.counter("muster_evictions", "Players removed from a queue, by reason.", evicted)?;
         page.histogram(
             "muster_player_wait_seconds",
-            "From READY to ASSIGN.",
+            "Time from READY to ASSIGN.",
             self.counts_by_mode(|mode| &mode.player_waits),
         )
     }
@@ -231,7 +235,7 @@ impl Exposition {
     fn matches(&self, page: &mut Page<'_>) -> fmt::Result {
         page.gauge(
             "muster_matches_waiting",
-            "Matches that wait for a game.",
+            "Matches without a game.",
             self.by_mode(|mode| size(mode.matches_waiting)),
         )?;
         page.counter(
@@ -241,12 +245,12 @@ impl Exposition {
         )?;
         page.counter(
             "muster_matches_assigned",
-            "Matches whose players were told where to play.",
+            "Matches whose players were assigned.",
             self.counts_by_mode(|mode| mode.matches_assigned),
         )?;
         page.counter(
             "muster_matches_dissolved",
-            "Matches that came to nothing; their players went back.",
+            "Matches that were dissolved because a player left.",
             self.counts_by_mode(|mode| mode.matches_dissolved),
         )?;
         let ends = self.rows(|_, name, mode| {
@@ -255,14 +259,18 @@ impl Exposition {
         });
         page.counter(
             "muster_matches_ended",
-            "Matches that are over, by whether their game ended by itself or was stopped.",
+            "Matches that ended, by whether their game exited by itself or was stopped.",
             ends,
         )?;
         let waits = self.rows(|_, name, mode| {
             let waits = GameSource::ALL.iter().zip(&mode.game_waits);
             waits.map(|(game, wait)| (vec![("mode", name), ("game", game.word())], wait)).collect()
         });
-        page.histogram("muster_match_game_wait_seconds", "From a match's forming to its assignment, by whether its game was warm or launched for it.", waits)
+        page.histogram(
+            "muster_match_game_wait_seconds",
+            "Time from a match's forming to its assignment, by the source of its game.",
+            waits,
+        )
     }
 
     fn games(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -272,53 +280,45 @@ impl Exposition {
                 .map(|(stage, count)| (vec![("mode", name), ("phase", stage.word())], size(count)))
                 .collect()
         });
-        page.gauge("muster_games", "Games that are not gone, by phase.", games)?;
+        page.gauge("muster_games", "Games that have not ended, by phase.", games)?;
         let exits = self.rows(|_, name, mode| {
             let exits = ExitCause::ALL.iter().zip(mode.exits);
             exits
                 .map(|(cause, count)| (vec![("mode", name), ("cause", cause.word())], count))
                 .collect()
         });
-        page.counter(
-            "muster_game_exits",
-            "Games that are gone, by how their process ended.",
-            exits,
-        )?;
+        page.counter("muster_game_exits", "Games that ended, by cause.", exits)?;
         let faults = self.rows(|_, name, mode| {
             let faults = FAULTS.iter().zip(mode.games_failed);
             faults.map(|(fault, count)| (vec![("mode", name), ("fault", *fault)], count)).collect()
         });
         page.counter(
             "muster_game_failures",
-            "Games that failed before their players were told of them, by what they did.",
+            "Games that failed before their players were assigned, by fault.",
             faults,
         )
     }
 
     fn launches(&self, page: &mut Page<'_>) -> fmt::Result {
         let kinds = self.rows(|now, name, mode| vec![(with_kind(now, name), mode.launches)]);
-        page.counter("muster_launches", "Games that were ordered.", kinds)?;
+        page.counter("muster_launches", "Launches ordered.", kinds)?;
         let failed = self.rows(|_, name, mode| {
             let failed = FailedLaunch::ALL.iter().zip(mode.launches_failed);
             failed
                 .map(|(why, count)| (vec![("mode", name), ("reason", why.word())], count))
                 .collect()
         });
-        page.counter(
-            "muster_launch_failures",
-            "Games whose process could not be made, by reason.",
-            failed,
-        )?;
+        page.counter("muster_launch_failures", "Launches that failed, by reason.", failed)?;
         let times = self.rows(|now, name, mode| vec![(with_kind(now, name), &mode.launch_times)]);
         page.histogram(
             "muster_launch_seconds",
-            "From the order to launch a game to its process.",
+            "Time from the order of a launch to the game's process.",
             times,
         )?;
         let times = self.rows(|now, name, mode| vec![(with_kind(now, name), &mode.ready_times)]);
         page.histogram(
             "muster_game_ready_seconds",
-            "From the order to launch a game until it can be played with.",
+            "Time from the order of a launch until the game is ready.",
             times,
         )?;
         page.counter(
@@ -339,18 +339,18 @@ impl Exposition {
         page.gauge("muster_ports", "Ports of the ring, by phase.", PortPlace::ALL.map(count))?;
         page.counter(
             "muster_ports_busy",
-            "Launches that found something else on their port.",
+            "Launches that found another program using their port.",
             [(vec![], self.snapshot.counts.ports_busy)],
         )
     }
 
-    /// A row for each mode, of how it is.
+    /// A row for each mode, with a gauge.
     fn by_mode(&self, value: impl Fn(&ModeNow) -> f64) -> impl Iterator<Item = (Labels<'_>, f64)> {
         let modes = self.snapshot.shown();
         modes.map(move |(mode, _)| (vec![("mode", mode.name.as_str())], value(mode)))
     }
 
-    /// A row for each mode, of what was counted.
+    /// A row for each mode, with a counter.
     fn counts_by_mode<'a, V>(
         &'a self,
         value: impl Fn(&'a ModeCounts) -> V,
@@ -369,7 +369,7 @@ impl Exposition {
     }
 }
 
-/// A mode's launches are all of one kind.
+/// The launches of a mode are all of one kind.
 fn with_kind<'a>(mode: &ModeNow, name: &'a str) -> Labels<'a> {
     vec![("mode", name), ("kind", if mode.is_template { "template" } else { "exec" })]
 }
@@ -389,7 +389,7 @@ fn real(count: u64) -> f64 {
     count as f64
 }
 
-/// Writes families of metrics, by their whole names.
+/// Writes metric families, by their whole names.
 struct Page<'a> {
     encoder: DescriptorEncoder<'a>,
 }
