@@ -24,11 +24,11 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize, Serializer};
 
 use crate::brief;
-use crate::ids::{Account, ModeId, PlayerId};
 use crate::limits::{
     ACCOUNTS_MAX, CREDIT_MAX, CREDIT_MIN, CREDIT_STEP, FREE_FAULTS, GUESS_REST, GUESSES_MAX,
     NO_SHOW_COST, PAUSE_DOUBLINGS_MAX, PAUSE_MAX, PAUSE_MIN,
 };
+use protocol::{Account, ModeId, PlayerId};
 
 /// An away place: since when, and whose. The first is the oldest.
 type AwayPlace = (Duration, PlayerId);

@@ -6,12 +6,12 @@
 use std::collections::BTreeSet;
 
 use crate::games::GamePhase;
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::{GameId, MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
     /// A game says which of its slots are open: these, and no others. A slot whose player is there is not, nor one whose

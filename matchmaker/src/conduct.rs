@@ -6,13 +6,13 @@ use protocol::EvictReason;
 
 use crate::accounts::Charges;
 use crate::deadlines::Owner;
-use crate::ids::{Account, MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event, Exit, MatchEnd};
 use crate::limits::{ARRIVAL_SLACK, SEATS_MIN};
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::{Account, MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
     /// How many accounts' players are passed over, because their seats are not taken.

@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::ids::ModeId;
 use crate::limits;
 use crate::lineup::{Rules, SkillRules};
+use protocol::ModeId;
 
 /// How the brain is set up. The body checks an operator's values before they come here; see [`Config::assert_valid`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

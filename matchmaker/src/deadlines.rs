@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::ids::{Account, GameId, MatchId, ModeId, PlayerId};
+use protocol::{Account, GameId, MatchId, ModeId, PlayerId};
 
 /// Whose deadline it is. Each owner has one at most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

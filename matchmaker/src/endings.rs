@@ -4,33 +4,22 @@
 //! killed at once. In any case its port stays taken until the body says that it is gone. A match whose players
 //! were told of the game goes on in it until then; any other goes back to where it stood.
 
-use std::borrow::Cow;
 use std::time::Duration;
 
 use protocol::EvictReason;
 
 use crate::deadlines::Owner;
 use crate::games::{Game, GamePhase, StopStep};
-use crate::ids::{GameId, MatchId};
-use crate::io::{Action, Event, MatchEnd};
+use crate::io::{Action, Event, MatchEnd, StopReason};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
+use protocol::{GameId, MatchId};
 
 impl Matchmaker {
     /// Asks a game to end. One with a control channel receives `stop` now, and SIGTERM when half the grace is over; any
     /// other gets SIGTERM now. SIGKILL comes after the grace.
-    pub(crate) fn stop(&mut self, id: GameId, why: &'static str) {
-        self.stop_by(id, why.into(), None);
-    }
-
-    /// As [`stop`](Self::stop), by a limit of the configuration, which may be named by its key.
-    pub(crate) fn stop_by(
-        &mut self,
-        id: GameId,
-        why: Cow<'static, str>,
-        limit: Option<&'static str>,
-    ) {
+    pub(crate) fn stop(&mut self, id: GameId, reason: StopReason) {
         let game = &self.games[&id];
         if matches!(game.phase(), GamePhase::Stopping { .. }) {
             return;
@@ -50,7 +39,7 @@ impl Matchmaker {
             false => (StopStep::Kill, kill_at, Action::Terminate { game: id }),
         };
         self.move_game(id, GamePhase::Stopping { match_id, next }, Some(due));
-        self.act(Action::Report(Event::GameStopping { game: id, why, limit }));
+        self.act(Action::Report(Event::GameStopping { game: id, reason }));
         self.act(action);
     }
 
@@ -153,10 +142,10 @@ impl Matchmaker {
             return;
         }
         if !now {
-            return self.stop(id, "an operator wants it to end");
+            return self.stop(id, StopReason::Operator);
         }
-        let why = "an operator wants it dead".into();
-        self.act(Action::Report(Event::GameStopping { game: id, why, limit: None }));
+        let reason = StopReason::OperatorKill;
+        self.act(Action::Report(Event::GameStopping { game: id, reason }));
         self.kill(id);
     }
 
@@ -165,7 +154,7 @@ impl Matchmaker {
         let idle = |(&id, game): (&GameId, &Game)| game.match_id().is_none().then_some(id);
         let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
         for id in idle {
-            self.stop(id, "Muster is going down");
+            self.stop(id, StopReason::Shutdown);
         }
     }
 
@@ -174,8 +163,7 @@ impl Matchmaker {
         let all: Vec<GameId> = self.games.keys().copied().collect();
         let timeout = self.config.drain_timeout;
         for id in all {
-            let why = format!("the drain time is over: shutdown.drain_timeout is {timeout:?}");
-            self.stop_by(id, why.into(), Some("drain_timeout"));
+            self.stop(id, StopReason::DrainTimeout(timeout));
         }
     }
 }

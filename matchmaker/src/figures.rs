@@ -5,9 +5,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::games::GamePhase;
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 use crate::matchmaker::{Matchmaker, Totals};
 use crate::players::PlayerPhase;
+use protocol::{GameId, MatchId, ModeId, PlayerId};
 
 /// How a mode fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

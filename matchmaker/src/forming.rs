@@ -2,15 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use protocol::EvictReason;
+use protocol::{EvictReason, Notice};
 
 use crate::deadlines::Owner;
-use crate::ids::{MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::{MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
     /// Forms matches while there are any to be made of those who wait.
@@ -100,7 +100,7 @@ impl Matchmaker {
             let player = &self.players[id];
             let (position, _) = self.place(mode, player.ticket);
             if let Some(connection) = player.connection {
-                self.act(Action::TellRequeued { connection, mode, position });
+                self.send(connection, Notice::Requeued { mode, position });
             }
         }
     }

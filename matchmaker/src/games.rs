@@ -6,13 +6,13 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::deadlines::Owner;
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
-use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd};
+use crate::io::{Action, Event, Exit, GameFault, LaunchFault, MatchEnd, StopReason};
 use crate::limits;
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::ports::Return;
+use protocol::{Assignment, ConnectionId, GameId, MatchId, ModeId, Notice, PlayerId};
 
 /// One process on one port.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -352,7 +352,8 @@ impl Matchmaker {
         player.enter(PlayerPhase::Assigned(match_id));
         player.assigned_at = now;
         let (mode, ticket, account) = (player.mode, player.ticket, player.account);
-        let connection = player.connection.take();
+        let (connection, waited) = (player.connection.take(), now.saturating_sub(player.joined_at));
+        self.act(Action::Report(Event::PlayerAssigned { player: id, mode, waited }));
         self.charge_seat(id);
         self.charges.remove_waiting(account, id);
         self.companies.remove(&ticket);
@@ -360,36 +361,25 @@ impl Matchmaker {
         self.totals.assigned += 1;
         if let Some(connection) = connection {
             self.connections.remove(&connection);
-            self.tell_assignment(id, match_id, slot, connection, false);
+            self.send_assignment(id, match_id, slot, connection);
         }
     }
 
     /// Tells a player where to play.
-    pub(crate) fn tell_assignment(
+    pub(crate) fn send_assignment(
         &mut self,
         player: PlayerId,
         match_id: MatchId,
         slot: usize,
-        connection: ConnectionId,
-        is_told_again: bool,
+        to: ConnectionId,
     ) {
         let Some(game) = self.game_of(match_id) else {
             unreachable!("{match_id:?} has no game and {player:?} is told of one")
         };
         let (mode, port) = (self.games[&game].mode, self.games[&game].port);
         let (players, token) = (self.matches[&match_id].players.len(), self.players[&player].token);
-        self.act(Action::Assign {
-            connection,
-            player,
-            mode,
-            match_id,
-            game,
-            port,
-            slot,
-            players,
-            token,
-            is_told_again,
-        });
+        let assignment = Assignment { mode, match_id, game, port, slot, players, token };
+        self.send(to, Notice::Assigned(assignment));
     }
 
     pub(crate) fn handle_presence(&mut self, id: GameId, slot: usize, joined: bool) {
@@ -443,8 +433,7 @@ impl Matchmaker {
             GamePhase::Stopping { .. } => {}
             GamePhase::Running { .. } => self.act(Action::Report(Event::GameStopping {
                 game: id,
-                why: format!("it broke the contract: {what}").into(),
-                limit: None,
+                reason: StopReason::BrokeContract(what),
             })),
             GamePhase::Launching | GamePhase::Warm | GamePhase::Starting(_) => {
                 self.note_failure(id, GameFault::Broken(what));
@@ -470,15 +459,13 @@ impl Matchmaker {
             }
             GamePhase::Running { until, .. } if self.now < until => {
                 let silence = self.mode(game.mode).alive_timeout.unwrap_or_default();
-                let why = format!("it missed its heartbeat: alive_timeout is {silence:?}").into();
-                let limit = Some("alive_timeout");
-                self.act(Action::Report(Event::GameStopping { game: id, why, limit }));
+                let reason = StopReason::AliveTimeout(silence);
+                self.act(Action::Report(Event::GameStopping { game: id, reason }));
                 self.kill(id);
             }
             GamePhase::Running { .. } => {
                 let longest = self.mode(game.mode).max_duration;
-                let why = format!("its time is over: max_duration is {longest:?}").into();
-                self.stop_by(id, why, Some("max_duration"));
+                self.stop(id, StopReason::MaxDuration(longest));
             }
             GamePhase::Stopping { match_id, next: StopStep::Terminate { kill_at } } => {
                 let phase = GamePhase::Stopping { match_id, next: StopStep::Kill };
@@ -487,8 +474,8 @@ impl Matchmaker {
             }
             GamePhase::Stopping { next: StopStep::Kill, .. } => self.kill(id),
             GamePhase::Stopping { next: StopStep::AwaitExit, .. } => {
-                let why = "it outlived SIGKILL; trying again".into();
-                self.act(Action::Report(Event::GameStopping { game: id, why, limit: None }));
+                let reason = StopReason::OutlivedKill;
+                self.act(Action::Report(Event::GameStopping { game: id, reason }));
                 self.send_kill(id);
             }
             GamePhase::Warm => unreachable!("{id:?} has no deadline while it is warm"),

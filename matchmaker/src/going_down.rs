@@ -1,14 +1,13 @@
 //! How Muster goes down: nobody is taken in, who waits is sent off, and games end, by themselves or in time.
 
-use protocol::ErrorCode;
+use protocol::Refusal;
 
 use crate::deadlines::Owner;
-use crate::ids::{GameId, PlayerId};
 use crate::io::{Action, Event};
-use crate::joining::GOING_DOWN;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
+use protocol::{GameId, PlayerId};
 
 impl Matchmaker {
     pub(crate) fn handle_drain(&mut self) {
@@ -78,7 +77,7 @@ impl Matchmaker {
             };
             self.totals.refused += 1;
             if let Some(connection) = player.connection {
-                self.refuse(connection, ErrorCode::Draining, GOING_DOWN);
+                self.refuse(connection, Refusal::Draining);
             }
         }
     }

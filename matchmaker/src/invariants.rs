@@ -5,11 +5,11 @@ use std::fmt;
 
 use crate::deadlines::Owner;
 use crate::games::{GamePhase, StopStep};
-use crate::ids::{MatchId, PlayerId};
 use crate::limits;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
+use protocol::{MatchId, PlayerId};
 
 /// An invariant that does not hold: a defect of the brain.
 #[derive(Debug, Clone, PartialEq, Eq)]

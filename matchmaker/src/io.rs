@@ -1,14 +1,14 @@
 //! What goes into the brain and what comes out.
 
-use std::borrow::Cow;
 use std::fmt;
 use std::time::Duration;
 
-use protocol::{ErrorCode, EvictReason, Seat, Secret, WaitReason};
+use protocol::{
+    Account, ConnectionId, EvictReason, GameId, MatchId, ModeId, Notice, PlayerId, Seat, Secret,
+};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
-use crate::ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 /// Something that happened. An input about a thing that is gone, or that comes too late, changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -205,93 +205,12 @@ pub enum Input {
 /// Something to do. Each carries all that is needed to do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Action {
-    /// Tell a player its place.
-    TellQueued {
+    /// Send a player a message.
+    Send {
         /// The player's connection.
-        connection: ConnectionId,
-        /// The queue.
-        mode: ModeId,
-        /// The place, from 1.
-        position: usize,
-        /// How many players are in a match.
-        needed: usize,
-        /// The key that names the session.
-        resume_key: Secret,
-    },
-    /// Tell a player that it has left.
-    TellLeft {
-        /// The player's connection.
-        connection: ConnectionId,
-    },
-    /// Tell a player that it stands where it stood.
-    TellRequeued {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// The queue.
-        mode: ModeId,
-        /// The place, from 1.
-        position: usize,
-    },
-    /// Tell a player what its match waits for.
-    TellWaiting {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// The queue.
-        mode: ModeId,
-        /// What for.
-        reason: WaitReason,
-        /// How many matches wait before it, in all modes, where it waits for a port.
-        ahead: Option<usize>,
-    },
-    /// Tell a player that a match was found, which it has to accept.
-    TellFound {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// The match.
-        match_id: MatchId,
-        /// How long it may take.
-        accept_within: Duration,
-    },
-    /// Tell a player how many have accepted the match that was found.
-    TellAccepted {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// How many have.
-        count: usize,
-        /// How many have to.
-        of: usize,
-    },
-    /// Tell a player that it is out: it has lost its place, and not its connection.
-    TellEvicted {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// Why.
-        reason: EvictReason,
-    },
-    /// Tell a player that a round is over in which it waited for others; it is out after the last.
-    TellExpired {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// How long it has waited in all.
-        waited: Duration,
-        /// Which round it was, from 1.
-        round: u32,
-        /// How many there are.
-        rounds: u32,
-    },
-    /// Tell a player of its party.
-    TellParty {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// What others join it by.
-        code: String,
-        /// How many are in it.
-        size: usize,
-    },
-    /// Tell a connection that another one took its session over, and close it.
-    Replace {
-        /// The older connection.
-        connection: ConnectionId,
+        to: ConnectionId,
+        /// The message.
+        notice: Notice,
     },
     /// Tell a running game who comes into its open slots.
     Fill {
@@ -306,40 +225,6 @@ pub enum Action {
         game: GameId,
         /// Who, and the new token.
         seat: Seat,
-    },
-    /// Tell a player where to play, as the last line of its connection. Said again to one who asks again.
-    Assign {
-        /// The player's connection.
-        connection: ConnectionId,
-        /// The player.
-        player: PlayerId,
-        /// The mode.
-        mode: ModeId,
-        /// The match.
-        match_id: MatchId,
-        /// Its game.
-        game: GameId,
-        /// The game's port.
-        port: u16,
-        /// The player's place in the match, from 0.
-        slot: usize,
-        /// Players in the match.
-        players: usize,
-        /// What lets the player in.
-        token: Secret,
-        /// Whether it was told before.
-        is_told_again: bool,
-    },
-    /// Tell a connection that what it asked cannot be done; close it where the code says so.
-    Refuse {
-        /// The connection.
-        connection: ConnectionId,
-        /// The error.
-        code: ErrorCode,
-        /// For people.
-        text: String,
-        /// When to try again, where there is a time; `None` is whenever the body thinks.
-        retry: Option<Duration>,
     },
     /// Make a game's process; answered by `Launched` or `LaunchFailed`.
     Launch {
@@ -439,6 +324,15 @@ pub enum Event {
         mode: ModeId,
         /// Why.
         reason: EvictReason,
+    },
+    /// A player was told where to play for the first time.
+    PlayerAssigned {
+        /// The player.
+        player: PlayerId,
+        /// Its mode.
+        mode: ModeId,
+        /// How long the player waited since joining the queue.
+        waited: Duration,
     },
     /// The players of an account are passed over for a while: seats that it was given were not taken, or matches that were
     /// offered to it came to nothing because of it.
@@ -553,9 +447,7 @@ pub enum Event {
         /// The game.
         game: GameId,
         /// Why.
-        why: Cow<'static, str>,
-        /// The key of the configuration whose limit ends it, if one does.
-        limit: Option<&'static str>,
+        reason: StopReason,
     },
     /// A game is gone. Reported once for every game whose process existed, after the end of its match.
     GameEnded {
@@ -595,6 +487,33 @@ pub enum Event {
         /// How long they may go on.
         timeout: Duration,
     },
+}
+
+/// Why a game is stopped.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum StopReason {
+    /// An operator ends it, with its grace.
+    Operator,
+    /// An operator kills it.
+    OperatorKill,
+    /// The daemon shuts down.
+    Shutdown,
+    /// The drain has lasted as long as it may.
+    DrainTimeout(Duration),
+    /// A match of another mode waits for its port.
+    PortNeeded,
+    /// More games are warm than are wanted.
+    Surplus,
+    /// Its mode was closed, or runs another program.
+    ModeChanged,
+    /// Its match has lasted as long as it may.
+    MaxDuration(Duration),
+    /// It sent no heartbeat for this long.
+    AliveTimeout(Duration),
+    /// It broke the contract, in this way.
+    BrokeContract(String),
+    /// It is still there some time after SIGKILL, which is sent again.
+    OutlivedKill,
 }
 
 /// Why a process could not be made.

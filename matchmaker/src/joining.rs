@@ -3,17 +3,17 @@
 //! A ticket is a place in a queue. One player is on it, or a party that stays together: who goes takes the ticket along,
 //! and the others of its party are out, too.
 
-use protocol::{ErrorCode, EvictReason, Secret};
+use protocol::{EvictReason, Notice, Refusal, Secret};
 use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::deadlines::Owner;
-use crate::ids::{Account, ConnectionId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::lineup::Group;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
 use crate::queue::Ticket;
+use protocol::{Account, ConnectionId, ModeId, PlayerId};
 
 /// What a player says of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,16 +28,6 @@ pub(crate) struct Profile {
 /// A session's resume key and token.
 pub(crate) type Keys = (Secret, Secret);
 
-/// What a player reads while Muster goes down.
-pub(crate) const GOING_DOWN: &str = "the server is going down";
-
-/// What a player reads whose account pauses.
-const PAUSED: &str =
-    "players of your address did not come into their games, or declined too many matches; wait";
-
-/// What a player reads who says READY twice.
-pub(crate) const ALREADY_QUEUED: &str = "you are queued; LEAVE comes first";
-
 impl Matchmaker {
     pub(crate) fn handle_ready(
         &mut self,
@@ -48,8 +38,7 @@ impl Matchmaker {
     ) {
         let is_queued = self.connections.contains_key(&connection);
         if !is_queued && self.parties.code_of(connection).is_some() {
-            let text = "you are in a party; say READY party, or PARTY leave";
-            return self.refuse(connection, ErrorCode::BadState, text);
+            return self.refuse(connection, Refusal::InParty);
         }
         if let Some(mode) = self.find_open_mode(connection, queue, &[profile.account]) {
             self.join(mode, vec![(connection, profile, keys)]);
@@ -66,30 +55,29 @@ impl Matchmaker {
     ) -> Option<ModeId> {
         let size = accounts.len();
         let refusal = if self.connections.contains_key(&connection) {
-            (ErrorCode::BadState, ALREADY_QUEUED)
+            Refusal::AlreadyQueued
         } else if self.phase != Phase::Serving {
-            (ErrorCode::Draining, GOING_DOWN)
+            Refusal::Draining
         } else {
             match self.find_mode(queue) {
-                None => (ErrorCode::NoSuchQueue, "STATUS lists the queues"),
-                Some(mode) if size > self.mode(mode).party_max => {
-                    (ErrorCode::BadParty, "the party is too large for this queue")
-                }
+                None => Refusal::UnknownQueue,
+                Some(mode) if size > self.mode(mode).party_max => Refusal::PartyTooLarge,
                 Some(mode) => {
                     let paused = accounts.iter().filter_map(|&account| self.pause_of(account));
                     if let Some(until) = paused.max() {
-                        self.refuse_for(connection, until.saturating_sub(self.now), PAUSED);
+                        let retry_after = until.saturating_sub(self.now);
+                        self.refuse(connection, Refusal::Paused { retry_after });
                         return None;
                     }
                     self.make_room(mode, size);
                     if self.modes[mode.0].players_waiting + size <= self.config.queue_max {
                         return Some(mode);
                     }
-                    (ErrorCode::QueueFull, "the queue is full")
+                    Refusal::QueueFull
                 }
             }
         };
-        self.refuse(connection, refusal.0, refusal.1);
+        self.refuse(connection, refusal);
         None
     }
 
@@ -179,7 +167,7 @@ impl Matchmaker {
             // Nobody stands before who is matched.
             PlayerPhase::Matched(_) | PlayerPhase::Assigned(_) => (1, self.mode(mode).players),
         };
-        self.act(Action::TellQueued { connection, mode, position, needed, resume_key });
+        self.send(connection, Notice::Queued { mode, position, needed, resume_key });
     }
 
     /// A ticket's position, and how many must wait for a match: whoever has more before it waits for others, by their
@@ -192,10 +180,10 @@ impl Matchmaker {
 
     pub(crate) fn handle_leave(&mut self, connection: ConnectionId) {
         let Some(player) = self.connections.get(&connection).copied() else {
-            return self.refuse(connection, ErrorCode::BadState, "you are not queued");
+            return self.refuse(connection, Refusal::NotQueued);
         };
         self.totals.left += 1;
-        self.act(Action::TellLeft { connection });
+        self.send(connection, Notice::Left);
         self.note_if_offered(player);
         self.remove_waiting_player(player);
     }
@@ -257,7 +245,7 @@ impl Matchmaker {
         self.totals.evicted += 1;
         self.act(Action::Report(Event::PlayerEvicted { player, mode, reason }));
         if let Some(connection) = evicted.connection {
-            self.act(Action::TellEvicted { connection, reason });
+            self.send(connection, Notice::Evicted { reason });
         }
     }
 
@@ -312,7 +300,7 @@ impl Matchmaker {
         let members = self.members(ticket);
         for &id in &members {
             if let Some(connection) = self.players[&id].connection {
-                self.act(Action::TellExpired { connection, waited, round, rounds });
+                self.send(connection, Notice::Expired { waited, round, rounds });
             }
         }
         if round < rounds {

@@ -28,7 +28,6 @@ mod figures;
 mod forming;
 mod games;
 mod going_down;
-mod ids;
 mod invariants;
 mod io;
 mod joining;
@@ -54,9 +53,11 @@ mod warmth;
 
 pub use config::{Config, Mode, Skill};
 pub use figures::{GameFigures, GameStage, ModeFigures, PlayerFigures, PortPlace};
-pub use ids::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use invariants::Violation;
-pub use io::{Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch};
+pub use io::{
+    Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch, StopReason,
+};
 pub use lineup::SkillRules;
 pub use matchmaker::{Matchmaker, ModeStatus, Totals};
+pub use protocol::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use reconfigure::Unchangeable;

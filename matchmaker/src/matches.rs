@@ -7,8 +7,8 @@ use std::time::Duration;
 use protocol::WaitReason;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{GameId, ModeId, PlayerId};
 use crate::queue::Ticket;
+use protocol::{GameId, ModeId, PlayerId};
 
 /// The players picked together.
 #[derive(Debug, Clone, Serialize, Deserialize)]

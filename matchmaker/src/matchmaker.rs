@@ -3,14 +3,13 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
 
-use protocol::ErrorCode;
+use protocol::{Notice, Refusal};
 use serde::{Deserialize, Serialize};
 
 use crate::accounts::{Charges, Conducts};
 use crate::config::{Config, Mode};
 use crate::deadlines::{Deadlines, Owner};
 use crate::games::Game;
-use crate::ids::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Action, Input};
 use crate::joining::Profile;
 use crate::matches::Match;
@@ -20,6 +19,7 @@ use crate::players::Player;
 use crate::ports::PortRing;
 use crate::queue::Ticket;
 use crate::sessions::Sessions;
+use protocol::{ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 /// The brain. See the [crate's head](crate) for how to drive it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -298,14 +298,12 @@ impl Matchmaker {
         self.actions.push_back(action);
     }
 
-    pub(crate) fn refuse(&mut self, connection: ConnectionId, code: ErrorCode, text: &str) {
-        self.act(Action::Refuse { connection, code, text: text.to_owned(), retry: None });
+    pub(crate) fn send(&mut self, to: ConnectionId, notice: Notice) {
+        self.act(Action::Send { to, notice });
     }
 
-    /// Refuses what may be asked again after a while.
-    pub(crate) fn refuse_for(&mut self, connection: ConnectionId, rest: Duration, text: &str) {
-        let (code, text) = (ErrorCode::TooMany, text.to_owned());
-        self.act(Action::Refuse { connection, code, text, retry: Some(rest) });
+    pub(crate) fn refuse(&mut self, to: ConnectionId, refusal: Refusal) {
+        self.send(to, Notice::Refused(refusal));
     }
 
     /// The time that comes `span` from now. A span of the configuration may be as long as for ever.

@@ -6,12 +6,12 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::arrivals::Arrivals;
-use crate::ids::{GameId, MatchId};
 use crate::limits::{
     AHEAD_COUNTED_MAX, BACKOFF_DOUBLINGS_MAX, BACKOFF_MAX, BACKOFF_MIN, EARLY_ENDS_MAX, MATCH_MIN,
 };
 use crate::lineup::{Lineup, Rules};
 use crate::queue::Ticket;
+use protocol::{GameId, MatchId};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct ModeState {

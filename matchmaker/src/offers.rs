@@ -3,15 +3,14 @@
 //! Whoever declines, or says nothing in time, is out. A player who leaves or is lost meanwhile takes the offer along, too.
 //! In each case all others go back to where they stood, at once, and are told so.
 
-use protocol::{ErrorCode, EvictReason};
+use protocol::{EvictReason, Notice, Refusal};
 
 use crate::deadlines::Owner;
-use crate::ids::{ConnectionId, MatchId, PlayerId};
-use crate::io::Action;
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::{ConnectionId, MatchId, PlayerId};
 
 impl Matchmaker {
     /// Asks the players of a match that was just formed.
@@ -23,13 +22,13 @@ impl Matchmaker {
         let accept_within = until.saturating_sub(self.now);
         self.deadlines.set(Owner::Offer(match_id), Some(until));
         for connection in self.connections_of(match_id) {
-            self.act(Action::TellFound { connection, match_id, accept_within });
+            self.send(connection, Notice::Found { match_id, accept_within });
         }
     }
 
     pub(crate) fn handle_answer(&mut self, connection: ConnectionId, accepts: bool) {
         let Some((player, match_id)) = self.asked_on(connection) else {
-            return self.refuse(connection, ErrorCode::BadState, "no match waits for your answer");
+            return self.refuse(connection, Refusal::NothingToAnswer);
         };
         if accepts { self.accept(player, match_id) } else { self.decline(player, match_id) }
     }
@@ -89,7 +88,7 @@ impl Matchmaker {
     pub(crate) fn tell_accepted(&mut self, match_id: MatchId, connection: ConnectionId) {
         let found = &self.matches[&match_id];
         let (count, of) = (found.accepted.len(), found.players.len());
-        self.act(Action::TellAccepted { connection, count, of });
+        self.send(connection, Notice::Accepted { count, of });
     }
 
     /// Where the players of a match are spoken to.

@@ -7,11 +7,11 @@
 
 use std::collections::BTreeSet;
 
-use crate::ids::{MatchId, ModeId, PlayerId};
 use crate::io::{Action, Event};
 use crate::matchmaker::Matchmaker;
 use crate::players::{Player, PlayerPhase};
 use crate::queue::Ticket;
+use protocol::{MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
     /// Sees to it that the first match in a mode's line holds the players who came first of all who wait.

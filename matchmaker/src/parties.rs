@@ -6,14 +6,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use protocol::ErrorCode;
+use protocol::{Notice, Refusal};
 use serde::{Deserialize, Serialize};
 
-use crate::ids::{Account, ConnectionId};
-use crate::io::Action;
-use crate::joining::{ALREADY_QUEUED, GOING_DOWN, Keys, Profile};
+use crate::joining::{Keys, Profile};
 use crate::limits::PARTY_MAX;
 use crate::matchmaker::{Matchmaker, Phase};
+use protocol::{Account, ConnectionId};
 
 /// When somebody whose account has too many parties may try again.
 const PARTY_REST: Duration = Duration::from_secs(10);
@@ -109,15 +108,14 @@ impl Matchmaker {
             return;
         }
         if self.parties.by_code.contains_key(code) {
-            return self.refuse(connection, ErrorCode::BadParty, "the code is taken; try again");
+            return self.refuse(connection, Refusal::CodeTaken);
         }
         let account = profile.account;
         if !self.config.modes.iter().any(|mode| !mode.is_closed && mode.party_max > 1) {
-            let text = "no queue here takes parties; say READY alone";
-            return self.refuse(connection, ErrorCode::BadParty, text);
+            return self.refuse(connection, Refusal::NoPartyModes);
         }
         if self.charges.parties(account) >= self.config.parties_per_account {
-            return self.refuse_for(connection, PARTY_REST, "too many parties of your address");
+            return self.refuse(connection, Refusal::TooManyParties { retry_after: PARTY_REST });
         }
         self.charges.add_party(account);
         self.parties.add(code, Member { connection, profile });
@@ -136,17 +134,17 @@ impl Matchmaker {
         let account = profile.account;
         let rest = self.conducts.guess_rest(account, self.now);
         if account.is_known() && !rest.is_zero() {
-            return self.refuse_for(connection, rest, "too many wrong codes from your address");
+            return self.refuse(connection, Refusal::TooManyGuesses { retry_after: rest });
         }
         let size = self.parties.by_code.get(code).map_or(0, Vec::len);
         if size == 0 {
             if account.is_known() {
                 self.conducts.note_guess(account, self.now);
             }
-            return self.refuse(connection, ErrorCode::BadParty, "there is no such party");
+            return self.refuse(connection, Refusal::UnknownParty);
         }
         if size == PARTY_MAX {
-            return self.refuse(connection, ErrorCode::BadParty, "the party is full");
+            return self.refuse(connection, Refusal::PartyFull);
         }
         self.parties.add(code, Member { connection, profile });
         self.tell_party(code);
@@ -155,26 +153,26 @@ impl Matchmaker {
     /// Whether a connection may be in a party. If not, it is told why.
     fn may_gather(&mut self, connection: ConnectionId) -> bool {
         let refusal = if self.connections.contains_key(&connection) {
-            (ErrorCode::BadState, ALREADY_QUEUED)
+            Refusal::AlreadyQueued
         } else if self.phase != Phase::Serving {
-            (ErrorCode::Draining, GOING_DOWN)
+            Refusal::Draining
         } else if self.parties.code_of(connection).is_some() {
-            (ErrorCode::BadState, "you are in a party; PARTY leave comes first")
+            Refusal::AlreadyInParty
         } else {
             return true;
         };
-        self.refuse(connection, refusal.0, refusal.1);
+        self.refuse(connection, refusal);
         false
     }
 
     pub(crate) fn handle_leave_party(&mut self, connection: ConnectionId) {
         if self.connections.contains_key(&connection) {
-            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
+            return self.refuse(connection, Refusal::AlreadyQueued);
         }
         if self.parties.code_of(connection).is_none() {
-            return self.refuse(connection, ErrorCode::BadState, "you are in no party");
+            return self.refuse(connection, Refusal::NoPartyToLeave);
         }
-        self.act(Action::TellLeft { connection });
+        self.send(connection, Notice::Left);
         self.leave_party(connection);
     }
 
@@ -194,7 +192,7 @@ impl Matchmaker {
         let members = self.parties.by_code.get(code).map_or(&[][..], Vec::as_slice);
         let (size, connections) = (members.len(), members.iter().map(|member| member.connection));
         for connection in connections.collect::<Vec<_>>() {
-            self.act(Action::TellParty { connection, code: code.to_owned(), size });
+            self.send(connection, Notice::Party { code: code.to_owned(), size });
         }
     }
 
@@ -207,21 +205,18 @@ impl Matchmaker {
     ) {
         let members = self.parties.members_of(connection);
         let refusal = match members.first() {
-            None => Some("you are in no party; PARTY create, or PARTY join CODE"),
-            Some(first) if first.connection != connection => {
-                Some("the first of the party says READY for all")
-            }
-            Some(_) if members.len() != keys.len() => Some("the party has just changed"),
+            None => Some(Refusal::NoPartyToQueue),
+            Some(first) if first.connection != connection => Some(Refusal::NotPartyLeader),
+            Some(_) if members.len() != keys.len() => Some(Refusal::PartyChanged),
             Some(_) => None,
         };
         let members = members.to_vec();
-        if let Some(text) = refusal {
-            return self.refuse(connection, ErrorCode::BadState, text);
+        if let Some(refusal) = refusal {
+            return self.refuse(connection, refusal);
         }
         let is_queued = |member: &Member| self.connections.contains_key(&member.connection);
         if members.iter().any(is_queued) {
-            let text = "one of the party is queued still; LEAVE comes first";
-            return self.refuse(connection, ErrorCode::BadState, text);
+            return self.refuse(connection, Refusal::MemberQueued);
         }
         let accounts: Vec<Account> = members.iter().map(Member::account).collect();
         let Some(mode) = self.find_open_mode(connection, queue, &accounts) else { return };

@@ -6,8 +6,8 @@ use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
 use crate::brief;
-use crate::ids::{Account, ConnectionId, MatchId, ModeId};
 use crate::queue::Ticket;
+use protocol::{Account, ConnectionId, MatchId, ModeId};
 
 /// One session of one person, from READY on.
 #[derive(Debug, Clone, Serialize, Deserialize)]

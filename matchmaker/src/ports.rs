@@ -7,8 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::figures::PortPlace;
-use crate::ids::GameId;
 use crate::limits::{BUSY_PORT_REST_MIN, BUSY_PORT_TOLD_EVERY, SUSPECT_PORT_REST_MAX};
+use protocol::GameId;
 
 /// Every port of the ring is in exactly one of three places: `free`, in the order in which it came back, so
 /// that the least recently used is leased first; `leased` to one game; or quarantined until a time.

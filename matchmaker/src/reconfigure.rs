@@ -12,13 +12,13 @@ use protocol::EvictReason;
 use crate::config::{Config, Mode};
 use crate::deadlines::Owner;
 use crate::games::{Game, GamePhase};
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
-use crate::io::{Action, Event};
+use crate::io::{Action, Event, StopReason};
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
 use crate::modes::ModeState;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::{GameId, MatchId, ModeId, PlayerId};
 
 /// What cannot be changed while there are players and games.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -104,7 +104,7 @@ impl Matchmaker {
         let idle = |(&id, game): (&GameId, &Game)| is_idle(game).then_some(id);
         let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
         for game in idle {
-            self.stop(game, "its mode has changed");
+            self.stop(game, StopReason::ModeChanged);
         }
     }
 

@@ -1,7 +1,7 @@
 //! What a body has to know of a brain that it got back after a crash, to tell it what became of everything meanwhile.
 
-use crate::ids::{ConnectionId, GameId};
 use crate::matchmaker::Matchmaker;
+use protocol::{ConnectionId, GameId};
 
 impl Matchmaker {
     /// The connections on which the brain believes that somebody speaks: players who wait, and those who gather.

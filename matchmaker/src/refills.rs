@@ -8,9 +8,9 @@
 use std::time::Duration;
 
 use crate::deadlines::Owner;
-use crate::ids::ModeId;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
+use protocol::ModeId;
 
 impl Matchmaker {
     /// Takes note of a match that was formed, is given a game to launch, is sent to one, or is assigned.

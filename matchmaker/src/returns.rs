@@ -10,16 +10,15 @@
 
 use std::time::Duration;
 
-use protocol::{ErrorCode, Secret, WaitReason};
+use protocol::{Notice, Refusal, Secret, WaitReason};
 
 use crate::deadlines::Owner;
 use crate::games::GamePhase;
-use crate::ids::{Account, ConnectionId, GameId, MatchId, PlayerId};
 use crate::io::{Action, Event};
-use crate::joining::ALREADY_QUEUED;
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
+use protocol::{Account, ConnectionId, GameId, MatchId, PlayerId};
 
 impl Matchmaker {
     pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
@@ -63,10 +62,10 @@ impl Matchmaker {
         account: Account,
     ) {
         if self.connections.contains_key(&connection) {
-            return self.refuse(connection, ErrorCode::BadState, ALREADY_QUEUED);
+            return self.refuse(connection, Refusal::AlreadyQueued);
         }
         let Some(id) = key.and_then(|key| self.find_session(&key)) else {
-            return self.refuse(connection, ErrorCode::BadResume, "the key is unknown or expired");
+            return self.refuse(connection, Refusal::UnknownSession);
         };
         match self.players[&id].phase() {
             PlayerPhase::Queued | PlayerPhase::Matched(_) => self.take_up(id, connection, account),
@@ -101,7 +100,7 @@ impl Matchmaker {
         match older {
             Some(older) => {
                 self.fence(older);
-                self.act(Action::Replace { connection: older });
+                self.send(older, Notice::Replaced);
             }
             None => {
                 self.deadlines.set(Owner::Away(id), None);
@@ -132,7 +131,7 @@ impl Matchmaker {
         let reason = match found.phase() {
             MatchPhase::Offered { until } => {
                 let accept_within = until.saturating_sub(self.now);
-                self.act(Action::TellFound { connection, match_id, accept_within });
+                self.send(connection, Notice::Found { match_id, accept_within });
                 if has_accepted {
                     self.tell_accepted(match_id, connection);
                 }
@@ -144,7 +143,7 @@ impl Matchmaker {
         };
         if let Some(reason) = reason {
             let ahead = ahead.filter(|_| reason == WaitReason::NoPort);
-            self.act(Action::TellWaiting { connection, mode, reason, ahead });
+            self.send(connection, Notice::Waiting { mode, reason, ahead });
         }
     }
 
@@ -157,13 +156,12 @@ impl Matchmaker {
         token: Secret,
     ) {
         let Some((game, slot)) = self.seat_in_running_game(id, match_id) else {
-            return self.refuse(connection, ErrorCode::BadResume, "your match is over");
+            return self.refuse(connection, Refusal::MatchOver);
         };
         let mode = self.games[&game].mode;
         let is_awaited = self.is_awaited(match_id, game, slot);
         if !is_awaited && !self.mode(mode).rejoin {
-            let text = "your game takes nobody back";
-            return self.refuse(connection, ErrorCode::BadResume, text);
+            return self.refuse(connection, Refusal::NoRejoin);
         }
         if !is_awaited {
             let now = self.now;
@@ -177,7 +175,7 @@ impl Matchmaker {
             self.act(Action::Rejoin { game, seat });
         }
         self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
-        self.tell_assignment(id, match_id, slot, connection, true);
+        self.send_assignment(id, match_id, slot, connection);
     }
 
     /// The game and the slot, unless the game is on its way to its end.

@@ -12,10 +12,10 @@ use protocol::Seat;
 
 use crate::deadlines::Owner;
 use crate::games::Game;
-use crate::ids::{GameId, MatchId, ModeId, PlayerId};
 use crate::io::{Action, SeatedMatch};
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
+use protocol::{GameId, MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
     /// Asks for a game on a port for the first match in a mode's line, which is in order.

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use protocol::Secret;
 use serde::{Deserialize, Serialize};
 
-use crate::ids::PlayerId;
+use protocol::PlayerId;
 
 /// Who may be meant by a key, by the key's first half. The other half is compared by whoever asks, in constant
 /// time: how long a search takes tells nothing of it, and half of 128 bits is more than can be guessed.

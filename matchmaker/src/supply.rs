@@ -3,16 +3,16 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use protocol::WaitReason;
+use protocol::{Notice, WaitReason};
 
 use crate::deadlines::Owner;
 use crate::games::Game;
-use crate::ids::{GameId, MatchId, ModeId};
-use crate::io::Action;
+use crate::io::{Action, StopReason};
 use crate::limits;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 use crate::modes::ModeState;
+use protocol::{GameId, MatchId, ModeId};
 
 impl Matchmaker {
     /// Gives a mode's warm games to the matches that wait for them, first to first.
@@ -100,7 +100,7 @@ impl Matchmaker {
         let coming = self.ports.resting_count() + self.stopping;
         for _ in coming..needed {
             let Some(game) = self.warm_game_to_spare() else { return };
-            self.stop(game, "its port is needed for another mode");
+            self.stop(game, StopReason::PortNeeded);
         }
     }
 
@@ -255,7 +255,7 @@ impl Matchmaker {
     fn say_waiting(&mut self, match_id: MatchId, reason: WaitReason, ahead: Option<usize>) {
         let mode = self.matches[&match_id].mode;
         for connection in self.connections_of(match_id) {
-            self.act(Action::TellWaiting { connection, mode, reason, ahead });
+            self.send(connection, Notice::Waiting { mode, reason, ahead });
         }
     }
 }

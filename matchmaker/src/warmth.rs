@@ -10,9 +10,10 @@ use std::time::Duration;
 
 use crate::deadlines::Owner;
 use crate::games::GamePhase;
-use crate::ids::{GameId, ModeId};
+use crate::io::StopReason;
 use crate::limits;
 use crate::matchmaker::Matchmaker;
+use protocol::{GameId, ModeId};
 
 impl Matchmaker {
     /// How many games of a mode are to be warm.
@@ -28,7 +29,7 @@ impl Matchmaker {
         if look_again.is_some_and(|at| at <= self.now) {
             let oldest = self.modes[mode.0].warm.first().copied();
             if let Some(game) = oldest {
-                self.stop(game, "it is one more than are kept warm");
+                self.stop(game, StopReason::Surplus);
             }
             self.modes[mode.0].surplus_since = None;
             look_again = self.next_look_at_surplus(mode);

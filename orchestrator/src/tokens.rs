@@ -71,7 +71,7 @@ pub(crate) fn process(game: GameId) -> Token {
 }
 
 pub(crate) fn client(id: ConnectionId) -> Token {
-    of_kind(1, id.0)
+    of_kind(1, id.number)
 }
 
 pub(crate) fn control(game: GameId) -> Token {
@@ -96,7 +96,7 @@ pub(crate) fn source(token: Token) -> Option<Source> {
         }
         (0, _) if id & PROCESS != 0 => Source::Process(GameId(id & !PROCESS)),
         (0, _) => Source::Template(id.checked_sub(TEMPLATES)?),
-        (1, _) => Source::Client(ConnectionId(id)),
+        (1, _) => Source::Client(ConnectionId::local(id)),
         (2, _) => Source::Control(GameId(id)),
         (3, _) => Source::Output(GameId(id)),
         _ => return None,
@@ -111,17 +111,17 @@ fn of_kind(kind: u64, id: u64) -> Token {
 /// The id of the client in a slot.
 pub(crate) fn connection_id(slot: usize, generation: u32) -> ConnectionId {
     debug_assert!(generation <= GENERATION_MAX && u32::try_from(slot).is_ok());
-    ConnectionId(u64::from(generation) << GENERATION_SHIFT | slot as u64)
+    ConnectionId::local(u64::from(generation) << GENERATION_SHIFT | slot as u64)
 }
 
 /// The slot of a client.
 pub(crate) fn slot(id: ConnectionId) -> usize {
-    (id.0 & u64::from(u32::MAX)) as usize
+    (id.number & u64::from(u32::MAX)) as usize
 }
 
 /// The generation of a client's slot.
 pub(crate) fn generation(id: ConnectionId) -> u32 {
-    (id.0 >> GENERATION_SHIFT) as u32
+    (id.number >> GENERATION_SHIFT) as u32
 }
 
 #[cfg(test)]

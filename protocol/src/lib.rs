@@ -17,24 +17,30 @@ pub mod control;
 pub mod datagram;
 mod error;
 pub mod fields;
+mod ids;
 pub mod limits;
 mod lines;
+mod message;
 pub mod netcode;
 pub mod proxy;
 mod reply;
 mod request;
 mod secret;
 pub mod template;
+pub mod text;
 mod visible;
 
 pub use control::{FromGame, Seat, ToGame};
 pub use error::{ErrorCode, LineError};
+pub use ids::{Account, BadConnectionId, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 pub use limits::{
     CLIENT_LINE_MAX, CONTROL_LINE_MAX, NAME_MAX, SERVER_LINE_MAX, TEMPLATE_PACKET_MAX,
 };
 pub use lines::{LineBuffer, LineTooLong};
-pub use reply::{EvictReason, Reply, WaitReason};
-pub use request::{Member, Request, ResumeKey};
+pub use message::{
+    Assignment, EvictReason, Member, Notice, Refusal, Request, ResumeKey, WaitReason,
+};
+pub use reply::Reply;
 pub use secret::{BadSecret, Secret};
 pub use template::{FromTemplate, ToTemplate};
 pub use visible::Visible;

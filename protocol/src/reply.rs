@@ -4,10 +4,9 @@ use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
 
-use serde::{Deserialize, Serialize};
-
 use crate::error::{ErrorCode, LineError};
 use crate::fields::{Line, encode, quote};
+use crate::message::{EvictReason, WaitReason};
 
 /// A line from Muster to a player. Its `Display` is the line, without the line end.
 ///
@@ -82,7 +81,7 @@ pub enum Reply {
         /// Why: the [word](EvictReason::word) of a reason, or one of a later version.
         reason: Cow<'static, str>,
     },
-    /// A round is over in which nobody was found to play with. After the last the player is out.
+    /// A round is over in which no match was found. After the last round the player is no longer queued.
     Expired {
         /// How long the player has waited in all, in milliseconds.
         waited_ms: u64,
@@ -119,7 +118,7 @@ pub enum Reply {
         slot: usize,
         /// Players in the match.
         players: usize,
-        /// What lets this player, and nobody else, into the game.
+        /// The secret that lets this player into the game.
         token: String,
         /// How the game speaks over UDP: `plain`.
         transport: String,
@@ -130,29 +129,11 @@ pub enum Reply {
         number: u16,
         /// For people: the error's name and a sentence.
         text: String,
-        /// When to try again, in milliseconds; told with 4xx.
+        /// When to try again, in milliseconds; sent with 4xx.
         retry_ms: Option<u64>,
     },
     /// A line that this version does not know; to be ignored.
     Other(String),
-}
-
-/// Why a player is out.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum EvictReason {
-    /// It declined a match that was found.
-    Declined,
-    /// It neither accepted nor declined a match that was found, in time.
-    Timeout,
-    /// One of its party is out.
-    Party,
-    /// An operator sent it out.
-    Kicked,
-    /// The mode that it is queued for is not played any more, or not by so many.
-    ModeRemoved,
-    /// It was away, and its place went to somebody who is here, or to one of its address who went later.
-    Displaced,
 }
 
 impl EvictReason {
@@ -177,18 +158,6 @@ impl EvictReason {
             Self::Displaced => "displaced",
         }
     }
-}
-
-/// What a match that is formed waits for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum WaitReason {
-    /// Every port of the ring is taken.
-    NoPort,
-    /// A game is being launched.
-    GameStarting,
-    /// The mode's games keep failing and Muster backs off before the next try.
-    GameFailing,
 }
 
 impl WaitReason {

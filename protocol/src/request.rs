@@ -1,89 +1,20 @@
-//! What players say over TCP.
+//! Requests of players as lines of `muster/1`.
 
 use std::fmt;
 
+use crate::NAME_MAX;
 use crate::error::LineError;
 use crate::fields::{Line, encode, quote, set_once};
-use crate::{NAME_MAX, Secret};
-
-/// A line from a player. Its `Display` is the line, without the line end.
-///
-/// ```
-/// use protocol::Request;
-/// let request = Request::parse(b"ready queue=duel name=ada%20l").unwrap().unwrap();
-/// assert_eq!(request.to_string(), "READY queue=duel name=ada%20l");
-/// ```
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Request {
-    /// Join a queue, or with a resume key take up an earlier session.
-    Ready {
-        /// The queue's name; `None` is the first one told.
-        queue: Option<String>,
-        /// The player's name, 1 to [`NAME_MAX`] bytes of any UTF-8: escape it wherever it is shown.
-        name: Option<String>,
-        /// What the player is able to, as a front says in which Muster trusts.
-        skill: Option<i32>,
-        /// The key of the session to take up, as the client wrote it.
-        resume: Option<ResumeKey>,
-    },
-    /// Join a queue with all of one's party, on one ticket.
-    ReadyParty {
-        /// The queue's name; `None` is the first one told.
-        queue: Option<String>,
-    },
-    /// Gather a party under a code that Muster draws.
-    CreateParty(Member),
-    /// Be in a party.
-    JoinParty {
-        /// What it was gathered under.
-        code: String,
-        /// Who joins it.
-        member: Member,
-    },
-    /// Be in a party no longer.
-    LeaveParty,
-    /// Leave the queue or the match that was formed.
-    Leave,
-    /// Take part in the match that was found.
-    Accept,
-    /// Do not take part in the match that was found.
-    Decline,
-    /// Ask for a sign of life. Holds the text to be said back.
-    Ping(String),
-    /// Ask how full the queues are.
-    Status,
-    /// Ask for the verbs.
-    Help,
-    /// End the conversation.
-    Quit,
-}
-
-/// One who is in a party, as it says of itself.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Member {
-    /// The player's name, as in READY.
-    pub name: Option<String>,
-    /// What the player is able to, as in READY.
-    pub skill: Option<i32>,
-}
+use crate::message::{Member, Request, ResumeKey};
 
 /// The longest code of a party that is looked up, in bytes.
 const CODE_MAX: usize = 32;
-
-/// A resume key as a client wrote it: one that has not the form of a key is simply unknown.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum ResumeKey {
-    /// A text with the form of a key.
-    Key(Secret),
-    /// Any other text.
-    Malformed,
-}
 
 impl Request {
     /// Reads a line without its line end. `Ok(None)` is a blank line, which means nothing.
     ///
     /// # Errors
-    /// [`LineError`] says what is wrong; its [`code`](LineError::code) is what the client is told.
+    /// [`LineError`] says what is wrong; its [`code`](LineError::code) is sent to the client.
     pub fn parse(line: &[u8]) -> Result<Option<Self>, LineError> {
         let line = Line::parse(line)?;
         let verb = line.verb.to_ascii_uppercase();
@@ -289,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn bad_lines_are_told_apart() {
+    fn bad_lines_have_their_errors() {
         for line in [
             &b"READY duel"[..],
             b"READY =duel",

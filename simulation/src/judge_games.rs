@@ -290,7 +290,8 @@ impl Book {
                     format!("port {port} returns for {rest:?}; due is {due:?} at {until:?}")
                 })
             }
-            Event::PlayerAway { .. }
+            Event::PlayerAssigned { .. }
+            | Event::PlayerAway { .. }
             | Event::PlayerReturned { .. }
             | Event::PlayerExpired { .. }
             | Event::PlayerTimedOut { .. }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use protocol::{ErrorCode, EvictReason, Secret, WaitReason};
+use protocol::{Assignment, ErrorCode, EvictReason, Notice, Secret, WaitReason};
 
 use super::book::{Book, Party, PartyStand, Person, Step};
 use super::setup::account_of;
@@ -15,44 +15,9 @@ impl Book {
     pub(super) fn judge(&mut self, action: &Action) -> Verdict {
         self.moment.actions += 1;
         match action {
-            Action::TellQueued { connection, mode, position, needed, resume_key } => {
-                self.judge_queued(*connection, *mode, (*position, *needed), *resume_key)
-            }
-            Action::TellLeft { connection } => self.judge_left(*connection),
-            Action::TellRequeued { connection, mode, position } => {
-                self.judge_requeued(*connection, *mode, *position)
-            }
-            Action::TellWaiting { connection, mode, reason, ahead } => {
-                self.judge_waiting(*connection, (*mode, *reason, *ahead))
-            }
-            Action::TellFound { connection, match_id, accept_within } => {
-                self.judge_found(*connection, *match_id, *accept_within)
-            }
-            Action::TellAccepted { connection, count, of } => {
-                self.judge_accepted(*connection, *count, *of)
-            }
-            Action::TellExpired { connection, waited, round, rounds } => {
-                self.judge_round_over(*connection, *waited, (*round, *rounds))
-            }
-            Action::TellParty { connection, code, size } => {
-                self.judge_party(*connection, code, *size)
-            }
+            Action::Send { to, notice } => self.judge_notice(*to, notice),
             Action::Fill { game, seats } => self.judge_fill(*game, seats),
-            Action::TellEvicted { connection, reason } => {
-                let is_due = self.moment.evicted.remove(connection);
-                // To decline is answered with it.
-                self.moment.replies += usize::from(*reason == EvictReason::Declined);
-                demand(is_due, || format!("{connection:?} is told that it is out, and is not"))
-            }
-            Action::Replace { connection } => {
-                let due = self.moment.replaced.take();
-                demand(due == Some(*connection), || {
-                    format!("{connection:?} is replaced for {due:?}")
-                })
-            }
             Action::Rejoin { game, seat } => self.judge_rejoin(*game, seat),
-            Action::Assign { .. } => self.judge_assign(action),
-            Action::Refuse { connection, code, .. } => self.judge_refuse(*connection, *code),
             Action::Launch { game, mode, port, seated } => {
                 self.judge_launch(*game, *mode, *port, seated.as_ref())
             }
@@ -71,6 +36,39 @@ impl Book {
         }
     }
 
+    fn judge_notice(&mut self, to: ConnectionId, notice: &Notice) -> Verdict {
+        match notice {
+            Notice::Queued { mode, position, needed, resume_key } => {
+                self.judge_queued(to, *mode, (*position, *needed), *resume_key)
+            }
+            Notice::Left => self.judge_left(to),
+            Notice::Requeued { mode, position } => self.judge_requeued(to, *mode, *position),
+            Notice::Waiting { mode, reason, ahead } => {
+                self.judge_waiting(to, (*mode, *reason, *ahead))
+            }
+            Notice::Found { match_id, accept_within } => {
+                self.judge_found(to, *match_id, *accept_within)
+            }
+            Notice::Accepted { count, of } => self.judge_accepted(to, *count, *of),
+            Notice::Expired { waited, round, rounds } => {
+                self.judge_round_over(to, *waited, (*round, *rounds))
+            }
+            Notice::Party { code, size } => self.judge_party(to, code, *size),
+            Notice::Evicted { reason } => {
+                let is_due = self.moment.evicted.remove(&to);
+                // An eviction answers a declined offer.
+                self.moment.replies += usize::from(*reason == EvictReason::Declined);
+                demand(is_due, || format!("{to:?} is told of an eviction that did not happen"))
+            }
+            Notice::Replaced => {
+                let due = self.moment.replaced.take();
+                demand(due == Some(to), || format!("{to:?} is replaced for {due:?}"))
+            }
+            Notice::Assigned(assignment) => self.judge_assign(to, assignment),
+            Notice::Refused(refusal) => self.judge_refuse(to, refusal.code()),
+        }
+    }
+
     fn judge_event(&mut self, event: &Event) -> Verdict {
         match event {
             Event::PlayerAway { .. }
@@ -78,6 +76,13 @@ impl Book {
             | Event::PlayerExpired { .. }
             | Event::PlayerTimedOut { .. }
             | Event::PlayerEvicted { .. } => self.judge_player_event(event),
+            Event::PlayerAssigned { player, waited, .. } => {
+                let person = self.people.get(player).or_else(|| self.seated.get(player));
+                let joined = person.map(|person| person.joined_at);
+                demand(joined.is_some_and(|at| at + *waited == self.now), || {
+                    format!("{player:?} waited {waited:?} since {joined:?}")
+                })
+            }
             Event::AccountPaused { account, .. } => {
                 demand(false, || format!("{account:?} pauses, and nothing is held against anybody"))
             }
@@ -274,27 +279,17 @@ impl Book {
         })
     }
 
-    fn judge_assign(&mut self, action: &Action) -> Verdict {
-        let Action::Assign {
-            connection,
-            player,
-            mode,
-            match_id,
-            game: its_game,
-            port,
-            slot,
-            players,
-            token,
-            is_told_again: says_again,
-        } = action
-        else {
-            return Ok(());
+    fn judge_assign(&mut self, connection: ConnectionId, assignment: &Assignment) -> Verdict {
+        let Assignment { mode, match_id, game: its_game, port, slot, players, token } = assignment;
+        let seated = self.parties.get(match_id).and_then(|party| party.players.get(*slot));
+        let Some(player) = seated.copied() else {
+            return demand(false, || format!("{connection:?} gets slot {slot} of {match_id:?}"));
         };
         let person = match self.moment.input {
-            Some(Input::Resume { connection: asked, .. }) if asked == *connection => {
-                self.judge_assigned_again(*player)
+            Some(Input::Resume { connection: asked, .. }) if asked == connection => {
+                self.judge_assigned_again(player)
             }
-            _ => self.judge_assigned_first(*connection, *player),
+            _ => self.judge_assigned_first(connection, player),
         }?;
         let its_own = (person.mode, person.party, person.token);
         demand(its_own == (*mode, Some(*match_id), *token), || {
@@ -307,16 +302,11 @@ impl Book {
             return demand(false, || format!("{match_id:?} is assigned before its game started"));
         };
         let is_told_again = matches!(self.moment.input, Some(Input::Resume { .. }))
-            || self.moment.backfilled.remove(player);
-        let is_asked_for = matches!(self.moment.input, Some(Input::Resume { .. }));
-        demand(*says_again == is_asked_for, || {
-            format!("{player:?} is told as if for the first time")
-        })?;
+            || self.moment.backfilled.remove(&player);
         demand(since == self.now || is_told_again, || format!("{match_id:?} is assigned again"))?;
         demand(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
-        let seat = party.players.iter().position(|seated| seated == player);
-        demand(seat == Some(*slot) && party.players.len() == *players, || {
-            format!("{connection:?} gets slot {slot} of {players}, not {seat:?}")
+        demand(party.players.len() == *players, || {
+            format!("{connection:?} gets slot {slot} of {players}")
         })?;
         let own_port = self.games.get(&game).map(|process| process.port);
         demand(own_port == Some(*port), || format!("{match_id:?} is sent to port {port}"))

@@ -95,7 +95,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
 
 /// Whom it is charged to what comes from a connection.
 pub(super) fn account_of(connection: ConnectionId) -> Account {
-    Account(1 + connection.0 % ACCOUNTS)
+    Account(1 + connection.number % ACCOUNTS)
 }
 
 /// How many accounts there are.

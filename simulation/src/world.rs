@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use protocol::Secret;
+use protocol::{Notice, Secret};
 
 use super::book::{Book, Person, Process, Step};
 use super::crashes::WrittenDown;
@@ -196,7 +196,7 @@ impl<'a> World<'a> {
             }
             match action {
                 Action::Launch { game, .. } => self.draw_temper(game),
-                Action::Replace { connection } => self.fenced.push(connection),
+                Action::Send { to, notice: Notice::Replaced } => self.fenced.push(to),
                 _ => {}
             }
         }
@@ -331,7 +331,7 @@ impl<'a> World<'a> {
 
     pub(super) fn new_connection(&mut self) -> ConnectionId {
         self.next_connection += 1;
-        ConnectionId(self.next_connection)
+        ConnectionId::local(self.next_connection)
     }
 
     fn new_secret(&mut self) -> Secret {

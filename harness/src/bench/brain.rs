@@ -11,7 +11,7 @@ use matchmaker::{
     Account, Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, ModeId, Skill,
     SkillRules,
 };
-use protocol::Secret;
+use protocol::{Notice, Secret};
 
 use crate::bench::Bench;
 use crate::failure::Failure;
@@ -180,9 +180,9 @@ impl Brain {
     }
 
     fn join(&mut self) -> ConnectionId {
-        let connection = ConnectionId(self.next_connection);
+        let connection = ConnectionId::local(self.next_connection);
         self.next_connection += 1;
-        let secret = Secret::from_bytes(u128::from(connection.0).to_be_bytes());
+        let secret = Secret::from_bytes(u128::from(connection.number).to_be_bytes());
         let (resume_key, token, skill) = (secret, secret, self.skill);
         let (queue, name, account) = (None, None, Account::UNKNOWN);
         self.say(Input::Ready { connection, queue, name, skill, resume_key, token, account });
@@ -203,7 +203,7 @@ impl Brain {
         while let Some(action) = self.matchmaker.poll_action() {
             match action {
                 Action::Launch { game, .. } => self.launch = Some(game),
-                Action::Assign { .. } => self.assigned += 1,
+                Action::Send { notice: Notice::Assigned(_), .. } => self.assigned += 1,
                 _ => {}
             }
         }

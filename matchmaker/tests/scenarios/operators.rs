@@ -35,7 +35,7 @@ fn a_game_is_ended_with_its_grace_or_at_once() {
     // Who was about to play there gets another game.
     story.ready(2, "solo");
     assert_eq!(for_games(&story.end_game(2, true))[0], "SIGKILL g2");
-    assert!(story.brain.is_waiting(matchmaker::ConnectionId(2)));
+    assert!(story.brain.is_waiting(matchmaker::ConnectionId::local(2)));
 }
 
 #[test]

@@ -129,7 +129,7 @@ fn who_gathers_is_known_to_a_body_that_starts_anew() {
     let mut story = Story::begin(ports(1), vec![teams()]);
     story.gather("K", &[1, 2]);
     story.ready(3, "teams");
-    let known: Vec<u64> = story.brain.connections().iter().map(|id| id.0).collect();
+    let known: Vec<u64> = story.brain.connections().iter().map(|id| id.number).collect();
     assert_eq!(known, [3, 1, 2]);
     for connection in known {
         story.lost(connection);

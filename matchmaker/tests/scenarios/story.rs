@@ -7,7 +7,7 @@ use matchmaker::{
     Account, Action, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Matchmaker,
     Mode, ModeId, PlayerId, limits,
 };
-use protocol::Secret;
+use protocol::{Assignment, Notice, Secret};
 
 /// What was wanted, in order. `"1: QUEUED 1/2"` is for the player on connection 1; `"launch g1 duel :20000"`
 /// is for a game. Events for the log are kept in [`Story::events`].
@@ -114,8 +114,8 @@ impl Story {
         while let Some(action) = self.brain.poll_action() {
             match action {
                 Action::Report(event) => self.events.push(event),
-                Action::TellQueued { connection, resume_key, .. } => {
-                    self.keys.insert(connection.0, resume_key);
+                Action::Send { to, notice: Notice::Queued { resume_key, .. } } => {
+                    self.keys.insert(to.number, resume_key);
                     wishes.push(short(&self.mode_names, &action));
                 }
                 Action::Launch { seated: Some(ref seated), .. } => {
@@ -154,7 +154,7 @@ impl Story {
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         self.keys.insert(connection, resume_key);
         self.tell(Input::Ready {
-            connection: ConnectionId(connection),
+            connection: ConnectionId::local(connection),
             queue: Some(queue.to_owned()),
             name: Some(format!("player {connection}")),
             skill: None,
@@ -169,7 +169,7 @@ impl Story {
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         self.keys.insert(connection, resume_key);
         self.tell(Input::Ready {
-            connection: ConnectionId(connection),
+            connection: ConnectionId::local(connection),
             queue: Some(queue.to_owned()),
             name: None,
             skill: Some(skill),
@@ -183,7 +183,7 @@ impl Story {
     pub(crate) fn gather(&mut self, code: &str, connections: &[u64]) -> Wishes {
         let mut wishes = Vec::new();
         for (index, &connection) in connections.iter().enumerate() {
-            let (connection, code) = (ConnectionId(connection), code.to_owned());
+            let (connection, code) = (ConnectionId::local(connection), code.to_owned());
             let (name, skill, account) = (None, None, self.account);
             wishes = self.tell(match index {
                 0 => Input::CreateParty { connection, code, name, skill, account },
@@ -195,17 +195,17 @@ impl Story {
 
     /// One on a connection wants to be in a party.
     pub(crate) fn join_party(&mut self, connection: u64, code: &str) -> Wishes {
-        let (connection, code) = (ConnectionId(connection), code.to_owned());
+        let (connection, code) = (ConnectionId::local(connection), code.to_owned());
         let (name, skill, account) = (None, None, self.account);
         self.tell(Input::JoinParty { connection, code, name, skill, account })
     }
 
     pub(crate) fn leave_party(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::LeaveParty { connection: ConnectionId(connection) })
+        self.tell(Input::LeaveParty { connection: ConnectionId::local(connection) })
     }
 
     pub(crate) fn ready_party(&mut self, connection: u64, queue: &str) -> Wishes {
-        let connection = ConnectionId(connection);
+        let connection = ConnectionId::local(connection);
         let size = self.brain.party_size(connection);
         let keys: Vec<(Secret, Secret)> =
             (0..size).map(|_| (self.new_secret(), self.new_secret())).collect();
@@ -218,14 +218,14 @@ impl Story {
         let key = self.keys[&earlier];
         self.keys.insert(connection, key);
         let token = self.new_secret();
-        let (connection, account) = (ConnectionId(connection), self.account);
+        let (connection, account) = (ConnectionId::local(connection), self.account);
         self.tell(Input::Resume { connection, key: Some(key), token, account })
     }
 
     /// READY with a key that nobody was told.
     pub(crate) fn resume_with_a_guess(&mut self, connection: u64) -> Wishes {
         let (guess, token) = (self.new_secret(), self.new_secret());
-        let connection = ConnectionId(connection);
+        let connection = ConnectionId::local(connection);
         self.tell(Input::Resume { connection, key: Some(guess), token, account: self.account })
     }
 
@@ -235,23 +235,23 @@ impl Story {
     }
 
     pub(crate) fn accept(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Answer { connection: ConnectionId(connection), accepts: true })
+        self.tell(Input::Answer { connection: ConnectionId::local(connection), accepts: true })
     }
 
     pub(crate) fn decline(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Answer { connection: ConnectionId(connection), accepts: false })
+        self.tell(Input::Answer { connection: ConnectionId::local(connection), accepts: false })
     }
 
     pub(crate) fn quit(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Quit { connection: ConnectionId(connection) })
+        self.tell(Input::Quit { connection: ConnectionId::local(connection) })
     }
 
     pub(crate) fn leave(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Leave { connection: ConnectionId(connection) })
+        self.tell(Input::Leave { connection: ConnectionId::local(connection) })
     }
 
     pub(crate) fn lost(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Lost { connection: ConnectionId(connection) })
+        self.tell(Input::Lost { connection: ConnectionId::local(connection) })
     }
 
     // ---- Games ----
@@ -353,44 +353,12 @@ impl Story {
 fn short(modes: &[String], action: &Action) -> String {
     let name = |mode: &ModeId| &modes[mode.0];
     match action {
-        Action::TellQueued { connection, position, needed, .. } => {
-            format!("{connection}: QUEUED {position}/{needed}")
-        }
-        Action::TellLeft { connection } => format!("{connection}: LEFT"),
-        Action::TellRequeued { connection, position, .. } => {
-            format!("{connection}: REQUEUED {position}")
-        }
-        Action::TellWaiting { connection, reason, ahead: None | Some(0), .. } => {
-            format!("{connection}: WAITING {}", reason.word())
-        }
-        Action::TellWaiting { connection, reason, ahead: Some(ahead), .. } => {
-            format!("{connection}: WAITING {} behind {ahead}", reason.word())
-        }
-        Action::TellFound { connection, match_id, accept_within } => {
-            format!("{connection}: FOUND m{match_id} {accept_within:?}")
-        }
-        Action::TellAccepted { connection, count, of } => {
-            format!("{connection}: ACCEPTED {count}/{of}")
-        }
-        Action::TellEvicted { connection, reason } => {
-            format!("{connection}: EVICTED {}", reason.word())
-        }
-        Action::TellExpired { connection, waited, round, rounds } => {
-            format!("{connection}: EXPIRED {waited:?} {round}/{rounds}")
-        }
-        Action::TellParty { connection, code, size } => {
-            format!("{connection}: PARTY {code} {size}")
-        }
+        Action::Send { to, notice } => format!("{to}: {}", short_notice(notice)),
         Action::Fill { game, seats } => {
             let slots: Vec<usize> = seats.iter().map(|seat| seat.slot).collect();
             format!("fill g{game} {slots:?}")
         }
-        Action::Replace { connection } => format!("{connection}: replaced"),
         Action::Rejoin { game, seat } => format!("rejoin g{game} slot {}", seat.slot),
-        Action::Assign { connection, match_id, port, slot, players, .. } => {
-            format!("{connection}: ASSIGN m{match_id} :{port} slot {slot}/{players}")
-        }
-        Action::Refuse { connection, code, .. } => format!("{connection}: ERR {code}"),
         Action::Launch { game, mode, port, seated: None } => {
             format!("launch g{game} {} :{port}", name(mode))
         }
@@ -403,6 +371,30 @@ fn short(modes: &[String], action: &Action) -> String {
         Action::Kill { game } => format!("SIGKILL g{game}"),
         Action::Report(event) => format!("{event:?}"),
         Action::Drained => "drained".to_owned(),
+    }
+}
+
+fn short_notice(notice: &Notice) -> String {
+    match notice {
+        Notice::Queued { position, needed, .. } => format!("QUEUED {position}/{needed}"),
+        Notice::Left => "LEFT".to_owned(),
+        Notice::Requeued { position, .. } => format!("REQUEUED {position}"),
+        Notice::Waiting { reason, ahead: None | Some(0), .. } => {
+            format!("WAITING {}", reason.word())
+        }
+        Notice::Waiting { reason, ahead: Some(ahead), .. } => {
+            format!("WAITING {} behind {ahead}", reason.word())
+        }
+        Notice::Found { match_id, accept_within } => format!("FOUND m{match_id} {accept_within:?}"),
+        Notice::Accepted { count, of } => format!("ACCEPTED {count}/{of}"),
+        Notice::Evicted { reason } => format!("EVICTED {}", reason.word()),
+        Notice::Expired { waited, round, rounds } => format!("EXPIRED {waited:?} {round}/{rounds}"),
+        Notice::Party { code, size } => format!("PARTY {code} {size}"),
+        Notice::Replaced => "replaced".to_owned(),
+        Notice::Assigned(Assignment { match_id, port, slot, players, .. }) => {
+            format!("ASSIGN m{match_id} :{port} slot {slot}/{players}")
+        }
+        Notice::Refused(refusal) => format!("ERR {}", refusal.code()),
     }
 }
 

@@ -7,5 +7,6 @@ pub(crate) mod output;
 pub(crate) mod processes;
 pub(crate) mod reports;
 pub(crate) mod screen;
+pub(crate) mod stop_reason;
 pub(crate) mod templates;
 mod watchdog;

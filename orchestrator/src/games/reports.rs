@@ -14,6 +14,7 @@ use protocol::admin::{ExitWord, Report, ReportedPlayer};
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+use super::stop_reason;
 use crate::clock::Instant;
 
 /// The memory that reports may take, in bytes: about a thousand results of the longest kind that a game can say.
@@ -129,9 +130,11 @@ impl Reports {
             Action::Report(Event::MatchAssigned { game, .. }) => {
                 self.enter(*game, GameStage::Running);
             }
-            Action::Report(Event::GameStopping { game, limit: Some(limit), .. }) => {
-                if let Some(draft) = self.drafts.get_mut(game) {
-                    draft.limit = Some((*limit).to_owned());
+            Action::Report(Event::GameStopping { game, reason }) => {
+                if let Some(limit) = stop_reason::limit(reason)
+                    && let Some(draft) = self.drafts.get_mut(game)
+                {
+                    draft.limit = Some(limit.to_owned());
                 }
             }
             Action::Report(Event::MatchResult { game, result, .. }) => {

@@ -5,6 +5,7 @@ use std::time::Duration;
 use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
+use crate::games::stop_reason;
 use crate::players::account::Shown;
 use crate::units::Span;
 
@@ -16,6 +17,7 @@ impl Server {
         let name = |mode: &ModeId| &self.mode(*mode).name;
         let pid = |game: &GameId| self.with_pid(*game);
         match event {
+            Event::PlayerAssigned { .. } => {}
             Event::PlayerAway { .. }
             | Event::PlayerReturned { .. }
             | Event::PlayerExpired { .. }
@@ -38,7 +40,8 @@ impl Server {
             Event::GameWarm { game, mode } => {
                 log::info!("game ready game={game} mode={}{}", name(mode), pid(game));
             }
-            Event::GameStopping { game, why, .. } => {
+            Event::GameStopping { game, reason } => {
+                let why = stop_reason::text(reason);
                 log::info!("game stopping game={game}{}: {why}", pid(game));
             }
             // Told with what the kernel knows of it when it was recorded, and with what the game printed.

@@ -15,11 +15,6 @@ impl Server {
     pub(super) fn count(&mut self, action: &Action) {
         match action {
             Action::Launch { mode, .. } => self.counts.mode(*mode).launches += 1,
-            Action::Assign { player, mode, is_told_again: false, .. } => {
-                let joined = self.brain.joined_at(*player);
-                let waited = self.brain_now().saturating_sub(joined.unwrap_or_default());
-                self.counts.mode(*mode).player_waits.observe(waited);
-            }
             Action::Report(event) => self.count_event(event),
             _ => {}
         }
@@ -27,6 +22,9 @@ impl Server {
 
     fn count_event(&mut self, event: &Event) {
         match event {
+            Event::PlayerAssigned { mode, waited, .. } => {
+                self.counts.mode(*mode).player_waits.observe(*waited);
+            }
             Event::PlayerAway { mode, .. } => self.counts.mode(*mode).players_away += 1,
             Event::PlayerReturned { mode, .. } => self.counts.mode(*mode).players_returned += 1,
             Event::PlayerEvicted { mode, reason, .. } => self.counts.note_eviction(*mode, *reason),

@@ -6,7 +6,7 @@ use matchmaker::{
 };
 use nix::sys::signal::Signal;
 use protocol::netcode::Netcode;
-use protocol::{ErrorCode, Reply, Seat, Secret, ToGame};
+use protocol::{Assignment, ErrorCode, Notice, Seat, Secret, ToGame, text};
 
 use super::Server;
 use crate::config::{Mode, Program, Transport};
@@ -23,18 +23,7 @@ impl Server {
             return;
         }
         match action {
-            Action::TellQueued { .. }
-            | Action::TellLeft { .. }
-            | Action::TellRequeued { .. }
-            | Action::TellWaiting { .. }
-            | Action::TellFound { .. }
-            | Action::TellAccepted { .. }
-            | Action::TellExpired { .. }
-            | Action::TellParty { .. }
-            | Action::TellEvicted { .. } => self.tell_player(&action),
-            Action::Replace { connection } => {
-                self.close_with(connection, &Reply::Bye { reason: "replaced".into() });
-            }
+            Action::Send { to, notice } => self.send(to, notice),
             Action::Fill { game, seats } => {
                 self.forget_tokens(game, seats.iter().map(|seat| seat.slot));
                 self.tell_game(game, &ToGame::Fill { players: seats });
@@ -42,24 +31,6 @@ impl Server {
             Action::Rejoin { game, seat } => {
                 self.forget_tokens(game, [seat.slot]);
                 self.tell_game(game, &ToGame::Rejoin { player: seat });
-            }
-            Action::Assign {
-                connection, mode, match_id, game, port, slot, players, token, ..
-            } => {
-                let token = self.token_of(mode, game, match_id, slot, &token);
-                let reply = token.map(|token| Reply::Assign {
-                    match_id: match_id.to_string(),
-                    host: self.config.ports.public_host.clone(),
-                    port,
-                    slot,
-                    players,
-                    token,
-                    transport: self.program(game, mode).transport.word().to_owned(),
-                });
-                self.assign(connection, reply);
-            }
-            Action::Refuse { connection, code, text, retry } => {
-                self.refuse_until(connection, code, &text, retry.map(millis));
             }
             Action::Launch { game, mode, port, seated } => self.launch(game, mode, port, seated),
             Action::Start { game, mode, match_id, seats } => {
@@ -88,45 +59,25 @@ impl Server {
         }
     }
 
-    /// Tells a player how it stands.
-    fn tell_player(&mut self, action: &Action) {
-        let (connection, reply) = match *action {
-            Action::TellQueued { connection, mode, position, needed, resume_key } => {
-                let (queue, resume) = (self.queue_name(mode), resume_key.to_string());
-                (connection, Reply::Queued { queue, position, needed, resume })
+    /// Sends a message to a player.
+    fn send(&mut self, to: ConnectionId, notice: Notice) {
+        match &notice {
+            Notice::Refused(refusal) => {
+                let retry_ms = refusal.retry_after().map(millis);
+                return self.refuse_until(to, refusal.code(), refusal.text(), retry_ms);
             }
-            Action::TellLeft { connection } => (connection, Reply::Left),
-            Action::TellRequeued { connection, mode, position } => {
-                (connection, Reply::Requeued { queue: self.queue_name(mode), position })
+            Notice::Assigned(assignment) => return self.assign(to, assignment),
+            // From here on the player is in no queue, and has as long to send a request as any such player.
+            Notice::Expired { .. } | Notice::Evicted { .. } | Notice::Party { size: 1, .. } => {
+                self.begin_idle(to);
             }
-            Action::TellWaiting { connection, mode, reason, ahead } => {
-                (connection, Reply::Waiting { queue: self.queue_name(mode), reason, ahead })
-            }
-            Action::TellFound { connection, match_id, accept_within } => {
-                let (match_id, accept_ms) = (match_id.to_string(), millis(accept_within));
-                (connection, Reply::Found { match_id, accept_ms })
-            }
-            Action::TellAccepted { connection, count, of } => {
-                (connection, Reply::Accepted { count, of })
-            }
-            Action::TellExpired { connection, waited, round, rounds } => {
-                let waited_ms = millis(waited);
-                self.begin_idle(connection);
-                (connection, Reply::Expired { waited_ms, round, rounds })
-            }
-            Action::TellParty { connection, ref code, size } => {
-                if size == 1 {
-                    self.begin_idle(connection);
-                }
-                (connection, Reply::Party { code: code.clone(), size })
-            }
-            Action::TellEvicted { connection, reason } => {
-                self.begin_idle(connection);
-                (connection, Reply::Evicted { reason: reason.word().into() })
-            }
-            _ => return,
-        };
-        self.say(connection, &reply);
+            _ => {}
+        }
+        let Some(reply) = text::line(&notice, |mode| &self.mode(mode).name) else { return };
+        match notice.closes() {
+            true => self.close_with(to, &reply),
+            false => self.say(to, &reply),
+        }
     }
 
     /// Orders a game. One that is launched for a match finds its players at birth: on its control channel, where it
@@ -181,13 +132,19 @@ impl Server {
         }
     }
 
-    /// Tells a player where to play, and lets go of it.
-    fn assign(&mut self, connection: ConnectionId, reply: Result<Reply, DoorError>) {
-        match reply {
-            Ok(reply) => self.close_with(connection, &reply),
+    /// Tells a player where to play, and closes the connection.
+    fn assign(&mut self, to: ConnectionId, assignment: &Assignment) {
+        let Assignment { mode, match_id, game, slot, token, .. } = assignment;
+        match self.token_of(*mode, *game, *match_id, *slot, token) {
+            Ok(token) => {
+                let transport = self.program(*game, *mode).transport.word();
+                let host = &self.config.ports.public_host;
+                let reply = text::assignment(assignment, host, transport, token);
+                self.close_with(to, &reply);
+            }
             Err(error) => {
-                log::error!("client {connection} is not told where to play: {error}");
-                self.refuse(connection, ErrorCode::TooMany, "no token can be made now");
+                log::error!("client {to} is not told where to play: {error}");
+                self.refuse(to, ErrorCode::TooMany, "no token can be made now");
             }
         }
     }
@@ -282,10 +239,6 @@ impl Server {
     pub(super) fn program(&self, game: GameId, mode: ModeId) -> &Program {
         let launched = self.games.get(game).and_then(|it| self.config.programs.get(it.program));
         launched.unwrap_or_else(|| self.config.program_of(mode))
-    }
-
-    fn queue_name(&self, mode: ModeId) -> String {
-        self.mode(mode).name.clone()
     }
 }
 

@@ -64,7 +64,7 @@ impl Server {
             // Told instead of the greeting, so that nobody comes in only to hear it then.
             Admission::Client(id) if !self.brain.is_serving() => {
                 self.counts.connections_taken_in += 1;
-                self.refuse(id, ErrorCode::Draining, "the server is going down");
+                self.refuse(id, ErrorCode::Draining, "the server is shutting down");
             }
             Admission::Client(id) => {
                 self.counts.connections_taken_in += 1;
