@@ -257,9 +257,9 @@ fn a_person_plays_and_is_helped() {
     // Which of the two sits in slot 0 is for the kernel to say.
     person.see("your turn");
     person.type_line("middle");
-    person.see("a move is the number of a cell, 1 to 9");
+    person.see("type the number of a cell, 1 to 9");
     person.type_line(&"9".repeat(1000));
-    person.see("a move is the number of a cell, 1 to 9");
+    person.see("type the number of a cell, 1 to 9");
     person.type_line("9");
     person.see("takes 9");
     // The bot takes the first free cells; 9, 3 and 6 win against it from either side.
@@ -292,7 +292,7 @@ fn who_leaves_the_game_says_goodbye() {
         }
         assert_eq!(host.join().unwrap()["outcome"], "forfeit", "{way}");
         assert_eq!(leaver.end().0, Some(0), "{way}");
-        stayer.see("has won: the other side went away");
+        stayer.see("has won: the other side left");
         assert_eq!(stayer.end().0, Some(0), "{way}");
     }
 }

@@ -7,20 +7,20 @@ use std::time::Duration;
 use game_child::Options;
 use game_child::arena::{DURATION_MAX, Rate, Rules};
 
-/// The exit code of a command line that makes no sense.
+/// The exit code of an invalid command line.
 pub(crate) const USAGE_EXIT_CODE: u8 = 2;
 
-/// How long a player may be silent, where no flag says otherwise, and that nobody waits for one who is lost.
+/// The default of how long a player may be silent; lost players are not waited for.
 const OPTIONS: Options =
     Options { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO, backfill: false };
 
-/// The flag of games that go on with others in place of those who have left.
+/// The flag of games that can replace players who have left.
 const BACKFILL: &str = "--backfill";
 
-/// The flag of all games that says how long a player who is lost may come back.
+/// The flag of all games for how long a lost player may return.
 const REJOIN_WAIT: &str = "--rejoin-wait";
 
-/// What the command line asks for.
+/// A parsed command line.
 #[derive(Debug)]
 pub(crate) enum Command {
     Help(&'static str),
@@ -30,12 +30,12 @@ pub(crate) enum Command {
     Arena(Options, Rules),
 }
 
-/// What is wrong with the command line. Foreign words in it are made visible.
+/// An error of the command line. Arguments in it are escaped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
-    #[error("which game? arena, echo or tictactoe")]
+    #[error("no game is named; the games are arena, echo and tictactoe")]
     NoGame,
-    #[error("{0} is no game of this program; there are arena, echo and tictactoe")]
+    #[error("{0} is not a game of this program; the games are arena, echo and tictactoe")]
     UnknownGame(String),
     #[error("{game} takes no argument {argument}")]
     UnknownArgument { game: &'static str, argument: String },
@@ -51,7 +51,7 @@ pub(crate) enum UsageError {
     BadRate { value: String },
 }
 
-/// Reads the arguments after the program's name.
+/// Parses the arguments after the program's name.
 pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, UsageError> {
     let [game, rest @ ..] = arguments else { return Err(UsageError::NoGame) };
     match game.to_str() {
@@ -73,7 +73,7 @@ fn asks_for_help(arguments: &[OsString]) -> bool {
     arguments.iter().any(|argument| argument == "--help" || argument == "-h")
 }
 
-/// The options of a game whose flags say how long a player may be silent, and away.
+/// The options of a game with flags for how long a player may be silent, and absent.
 fn parse_options(
     game: &'static str,
     silence: &'static str,
@@ -168,19 +168,19 @@ fn visible(text: impl AsRef<OsStr>) -> String {
 const HELP: &str = "\
 muster-game: the reference games of Muster
 
-Muster starts this program, one process per match, and hands it a UDP socket and a control channel. It is
-named in a mode of Muster's configuration and is of no use at a prompt.
+Muster starts this program, one process per match, with a UDP socket and a control channel. Name it in a mode
+of Muster's configuration; it cannot be started from a shell.
 
 Usage: muster-game <GAME> [OPTIONS]
 
 Games:
   tictactoe   for two players
   arena       in real time, for 2 to 16 players
-  echo        says back what is said, for any number of players
+  echo        returns every message, for any number of players
 
 Options:
-  -h, --help      this text; after a game's name, that game's
-  -V, --version   the version
+  -h, --help      print this text; after a game's name, that of the game
+  -V, --version   print the version
 
 Example, in muster.toml:
   [[mode]]
@@ -191,17 +191,17 @@ Example, in muster.toml:
 Exit codes: 0 the match was played to an end, 1 a failure, 2 usage, 64 not started by Muster.";
 
 const ECHO_HELP: &str = "\
-muster-game echo: says back what is said
+muster-game echo: returns every message
 
 Usage: muster-game echo [--silence DURATION] [--rejoin-wait DURATION] [--backfill on]
 
-Answers PING <text> with PONG <text>, and any other words with the same words. Ends when all players have
-said BYE or fallen silent, or when nobody came.
+Answers PING <text> with PONG <text>, and returns any other message unchanged. Ends when all players have
+left, or when none joined.
 
 Options:
-  --silence DURATION       a player who says nothing for so long has left [default: 10s]
-  --rejoin-wait DURATION   no: it is lost, and has left after so long a wait
-  --backfill on            ask Muster for another player in place of each one who has left
+  --silence DURATION       a player who is silent for this long has left [default: 10s]
+  --rejoin-wait DURATION   how long a silent player may return before that [default: not at all]
+  --backfill on            ask Muster for a player for each open slot
 
 Example, in muster.toml:
   command = [\"muster-game\", \"echo\", \"--silence\", \"30s\"]";
@@ -211,11 +211,11 @@ muster-game tictactoe: tic-tac-toe for two players
 
 Usage: muster-game tictactoe [--forfeit-after DURATION] [--rejoin-wait DURATION]
 
-The player of slot 0 is X and begins. Who says BYE or falls silent loses.
+The player in slot 0 is X and begins. A player who sends BYE or falls silent loses.
 
 Options:
-  --forfeit-after DURATION   a player who says nothing for so long has left [default: 10s]
-  --rejoin-wait DURATION     no: it is lost, and forfeits after so long a wait; for modes with rejoin = true
+  --forfeit-after DURATION   a player who is silent for this long has left [default: 10s]
+  --rejoin-wait DURATION     how long a silent player may return before that, in modes with rejoin = true
 
 Example, in muster.toml:
   command = [\"muster-game\", \"tictactoe\", \"--forfeit-after\", \"20s\"]";
@@ -226,15 +226,15 @@ muster-game arena: collect coins, in real time, for 2 to 16 players
 Usage: muster-game arena [--hz 30|60] [--duration DURATION] [--silence DURATION]
                          [--rejoin-wait DURATION] [--backfill on]
 
-Begins when all players are in, or the time to come in has passed. The first player with 30 coins wins, or who
-has most when the time is up. The result tells how late the ticks were.
+Begins when all players have joined, or the time to join has passed. The first player with 30 coins wins, or the
+one with most coins when the time is up. The result contains the lateness of the ticks.
 
 Options:
-  --hz 30|60               ticks in a second [default: 30]
-  --duration DURATION      how long the game lasts, at most 1h [default: 60s]
-  --silence DURATION       a player who says nothing for so long is off the map [default: 10s]
-  --rejoin-wait DURATION   and if all are, the game waits so long for one of them [default: not at all]
-  --backfill on            ask Muster for another player in place of each one who has left
+  --hz 30|60               ticks per second [default: 30]
+  --duration DURATION      the longest game, at most 1h [default: 60s]
+  --silence DURATION       a player who is silent for this long is removed from the map [default: 10s]
+  --rejoin-wait DURATION   if all players are lost, how long the game waits [default: not at all]
+  --backfill on            ask Muster for a player for each open slot
 
 Example, in muster.toml:
   [[mode]]
@@ -273,7 +273,7 @@ mod tests {
     }
 
     #[test]
-    fn the_arena_has_flags_of_its_own() {
+    fn arena_has_more_flags() {
         let Ok(Command::Arena(options, rules)) = parse_words(&["arena"]) else { panic!() };
         assert_eq!((rules.rate, rules.duration), (Rate::Hz30, Duration::from_secs(60)));
         assert_eq!(options.silence_max, OPTIONS.silence_max);
@@ -285,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn help_is_there_for_the_program_and_each_game() {
+    fn the_program_and_each_game_have_a_help_text() {
         for words in
             [&["--help"][..], &["echo", "-h"], &["tictactoe", "--help"], &["arena", "--help"]]
         {
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn what_makes_no_sense_is_named() {
+    fn errors_name_the_invalid_argument() {
         for (words, part) in [
             (&[][..], "which game"),
             (&["chess\u{1b}[31m"], "chess\\u{1b}"),

@@ -64,18 +64,18 @@ pub enum RunError {
         /// The descriptor.
         number: i32,
     },
-    /// Muster started a match that cannot be played.
+    /// Muster started a match that the game cannot play.
     #[error("cannot start match {match_id}: {source}")]
     Start {
         /// The match, made visible.
         match_id: String,
-        /// Why.
+        /// The reason.
         source: BadStart,
     },
     /// A system call failed.
     #[error("cannot {what}: {source}")]
     Os {
-        /// What was attempted.
+        /// The attempted operation.
         what: &'static str,
         /// The kernel's error.
         source: io::Error,

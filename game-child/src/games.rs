@@ -1,4 +1,4 @@
-//! The reference games: for each its rules, the words that its server and its players exchange, and the server.
+//! The reference games: the rules, messages and server of each.
 
 pub mod arena;
 pub mod echo;

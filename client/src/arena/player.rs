@@ -1,4 +1,4 @@
-//! The player's side of the words in [`game_child::arena`].
+//! The player's side of the messages in [`game_child::arena`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,11 +7,11 @@ use game_child::arena::{Direction, FromArena, HISTORY, Input, MOVES_MAX, Setup, 
 
 use crate::{Assignment, Closed, Heard, Link, Machine};
 
-/// The most events that wait. Who does not take them loses the oldest, which are of the past.
+/// The largest number of queued events. Beyond it the oldest are dropped, as they are outdated.
 const EVENTS_MAX: usize = 256;
 
-/// A player: knows what the world looks like, and says once a tick where it goes. At the end of the game it says
-/// goodbye by itself. Where to go its owner says, with [`steer`](Self::steer).
+/// A player: knows the state of the world, and sends a move once a tick. At the end of the game it sends the goodbye by
+/// itself. The owner chooses the direction with [`steer`](Self::steer).
 #[derive(Debug)]
 pub struct Player {
     link: Link,
@@ -19,40 +19,40 @@ pub struct Player {
     /// The newest snapshots, the newest last: the bases of updates.
     history: VecDeque<Snapshot>,
     direction: Direction,
-    /// The last moves, the newest last, and how many there were in all.
+    /// The last moves, the newest last, and the number of all moves.
     moves: VecDeque<Direction>,
     number: u32,
-    /// The number of the last move that the game has heard.
+    /// The number of the last move that the game has received.
     heard: u32,
-    /// When to say the next move; `None` before setup and snapshot are here, and after the last snapshot.
+    /// When to send the next move; `None` before setup and snapshot have arrived, and after the last snapshot.
     move_at: Option<Duration>,
     events: VecDeque<Event>,
     pong: Option<String>,
 }
 
-/// What a player learns.
+/// An event for the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The game has let the player in.
+    /// The game has admitted the player.
     Welcome {
-        /// The player's place, from 0.
+        /// The player's slot, from 0.
         slot: usize,
-        /// Players in the match.
+        /// The number of players in the match.
         players: usize,
     },
-    /// What does not change in this match; told once.
+    /// The constants of the match. Occurs once.
     Setup(Setup),
-    /// The world looks otherwise, or as before, one tick later or several.
+    /// A new state of the world, one or several ticks later.
     Snapshot(Snapshot),
 }
 
 impl Player {
-    /// A player on its way into the game that it was assigned.
+    /// A player that joins the assigned game.
     pub fn new(assignment: &Assignment) -> Self {
         Self::on(Link::new(assignment))
     }
 
-    /// A player who goes on with a link that may have let it in already.
+    /// A player on an existing link, which may be established already.
     pub fn on(link: Link) -> Self {
         Self {
             link,
@@ -68,7 +68,7 @@ impl Player {
         }
     }
 
-    /// What does not change in this match, once the game has told it.
+    /// The constants of the match, once they have arrived.
     pub fn setup(&self) -> Option<&Setup> {
         self.setup.as_ref()
     }
@@ -78,17 +78,17 @@ impl Player {
         self.history.back()
     }
 
-    /// From the next tick on the player goes there, until it is told otherwise.
+    /// Sets the direction from the next tick on.
     pub fn steer(&mut self, direction: Direction) {
         self.direction = direction;
     }
 
-    /// The direction in which the player goes.
+    /// The current direction.
     pub fn direction(&self) -> Direction {
         self.direction
     }
 
-    /// Asks for a sign of life, whose answer [`poll_pong`](Self::poll_pong) gives; see [`Link::ping`].
+    /// Sends a ping, whose answer is returned by [`poll_pong`](Self::poll_pong); see [`Link::ping`].
     pub fn ping(&mut self, now: Duration, text: &str) {
         self.link.ping(now, text);
     }
@@ -123,8 +123,8 @@ impl Player {
         }
     }
 
-    /// Takes an update that is newer than what is known, and whose base is known. Any other one is late, a copy, or
-    /// none of this game's; the next one will do.
+    /// Applies an update that is newer than the known state, and whose base is known. Others are late, copies, or
+    /// invalid; the next one will do.
     fn hear_update(&mut self, now: Duration, update: &Update) {
         if self.snapshot().is_some_and(|newest| newest.number >= update.number) {
             return;
@@ -136,16 +136,16 @@ impl Player {
         self.heard = self.heard.max(update.input.min(self.number));
         self.tell(Event::Snapshot(snapshot));
         if snapshot.standing.is_end() {
-            // The goodbye tells the game that its end has arrived.
+            // The goodbye acknowledges the end.
             self.move_at = None;
             self.link.leave(now);
         } else if self.move_at.is_none() && self.setup.is_some() && self.link.is_inside() {
-            // The first move tells the game that its setup has arrived.
+            // The first move acknowledges the setup.
             self.move_at = Some(now);
         }
     }
 
-    /// Keeps what can still be the base of an update: the game does not look back further.
+    /// Keeps the snapshots that can still be the base of an update.
     fn remember(&mut self, snapshot: Snapshot) {
         let is_too_old = |known: &Snapshot| snapshot.number - known.number >= HISTORY;
         while self.history.front().is_some_and(is_too_old) {
@@ -155,7 +155,7 @@ impl Player {
         debug_assert!(self.history.len() <= HISTORY as usize);
     }
 
-    /// Says the next move, and with it those before it of which the game may not have heard.
+    /// Sends the next move, with the previous ones that the game may not have received.
     fn say_move(&mut self, now: Duration, due: Duration) {
         if self.moves.len() == MOVES_MAX {
             self.moves.pop_front();
@@ -169,7 +169,7 @@ impl Player {
         if let Some(input) = Input::new(self.number, ack, moves) {
             self.link.say(now, input.to_string());
         }
-        // On schedule, unless that is past already: moves that are late are worth nothing.
+        // On schedule, unless that has passed: late moves are worthless.
         let period = self.setup.as_ref().map(|setup| Duration::from_secs(1) / setup.hz.max(1));
         self.move_at = period.map(|period| (due + period).max(now + period / 2));
     }
@@ -268,7 +268,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_said_every_tick_with_those_that_the_game_may_not_have_heard() {
+    fn a_move_is_sent_every_tick_with_those_that_may_be_lost() {
         let mut player = player();
         player.handle_timeout(ms(0));
         assert_eq!(said(&mut player), ["INPUT 1 1 5"]);
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn who_was_late_does_not_hurry_to_catch_up() {
+    fn a_late_player_does_not_catch_up() {
         let mut player = player();
         player.handle_timeout(ms(0));
         player.handle_timeout(ms(500));
@@ -297,7 +297,7 @@ mod tests {
     }
 
     #[test]
-    fn only_what_is_newer_and_fits_is_taken() {
+    fn only_newer_updates_with_a_known_base_are_applied() {
         let mut player = player();
         player.handle_datagram(ms(1), b"SNAP 5 1 in=0 left=5 is=playing p1=,,3");
         assert_eq!(player.snapshot().unwrap().runners[1].unwrap().score, 3);
@@ -319,11 +319,11 @@ mod tests {
         assert_eq!(number(&player), 65, "forgotten");
         player.handle_datagram(ms(4), format!("SNAP 1000 0 in=9 {WHOLE}").as_bytes());
         assert_eq!((number(&player), player.history.len()), (1000, 1));
-        assert_eq!(player.heard, 0, "moves that were never made were not heard");
+        assert_eq!(player.heard, 0, "moves that were never made cannot be received");
     }
 
     #[test]
-    fn the_end_is_the_last_that_is_taken_and_the_player_says_goodbye() {
+    fn after_the_end_no_update_is_applied_and_the_player_leaves() {
         let mut player = player();
         player.handle_datagram(ms(1), b"SNAP 9 1 in=0 left=0 is=finished winner=1");
         let mut last = None;
@@ -338,7 +338,7 @@ mod tests {
     }
 
     #[test]
-    fn events_that_nobody_takes_are_bounded() {
+    fn queued_events_are_bounded() {
         let mut player = player();
         for number in 2..1000 {
             player.handle_datagram(ms(1), format!("SNAP {number} 0 in=0 {WHOLE}").as_bytes());
@@ -348,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_said_and_its_answer_is_told_once() {
+    fn a_ping_is_sent_and_its_answer_is_returned_once() {
         let mut player = player();
         said(&mut player);
         player.ping(ms(1), "7");

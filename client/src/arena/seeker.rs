@@ -1,17 +1,17 @@
-//! Where to go.
+//! A bot for arena.
 
 use std::collections::VecDeque;
 
 use game_child::arena::{Cell, Direction, HEIGHT, Snapshot, UNIT, WIDTH};
 
-/// How many snapshots pass between two decisions: a bot needs a moment, too.
+/// The number of snapshots between two decisions, as a person needs a moment, too.
 const DECISION_EVERY: u32 = 3;
 
-/// How often a bot wanders instead of seeking, one time in so many.
+/// A bot wanders one time in this many decisions.
 const WANDERS_ONE_IN: u64 = 12;
 
-/// A bot that goes to the nearest coin, around walls, and now and then somewhere else. The same seed and the same
-/// snapshots make the same way.
+/// A bot that moves to the nearest coin, around walls, and now and then elsewhere. The same seed and the same snapshots
+/// result in the same path.
 #[derive(Debug, Clone)]
 pub struct Seeker {
     dice: u64,
@@ -20,12 +20,12 @@ pub struct Seeker {
 }
 
 impl Seeker {
-    /// A bot whose whims follow from `seed`.
+    /// A bot with random choices from `seed`.
     pub fn new(seed: u64) -> Self {
         Self { dice: seed, direction: Direction::Stand, decided_at: 0 }
     }
 
-    /// Where the player of a slot should go.
+    /// The direction for the player in a slot.
     pub fn choose(&mut self, snapshot: &Snapshot, slot: usize) -> Direction {
         let here = snapshot.runners.get(slot).copied().flatten().map(|runner| runner.at);
         let Some((at, cell)) = here.and_then(|at| Some((at, at.cell()?))) else {
@@ -42,7 +42,7 @@ impl Seeker {
         } else if let Some(next) = first_step(cell, &snapshot.coins) {
             let to = next.centre();
             let away = |to: u16, from: u16| match i32::from(to) - i32::from(from) {
-                // Near enough: nobody can stand on a place more exactly than a step is long.
+                // Near enough: a position cannot be reached more exactly than the length of a step.
                 near if near.abs() < i32::from(UNIT / 4) => 0,
                 far => far,
             };
@@ -60,8 +60,8 @@ impl Seeker {
     }
 }
 
-/// The first cell on a shortest way to any of the coins: a search in ever wider circles around all of them, until one
-/// of the circles goes through `from`. The cells next to it that are one circle further in lead there.
+/// The first cell on a shortest path to any of the coins: a breadth-first search from all coins until it reaches
+/// `from`; the neighbouring cell from which it was reached leads there.
 fn first_step(from: Cell, coins: &[Cell]) -> Option<Cell> {
     let mut circles = [[None; WIDTH]; HEIGHT];
     let mut open: VecDeque<Cell> = VecDeque::new();
@@ -86,13 +86,13 @@ fn first_step(from: Cell, coins: &[Cell]) -> Option<Cell> {
     None
 }
 
-/// The cells to which one can go in a straight line, not through the corner of a wall.
+/// The neighbouring cells that can be reached in a straight line, not through the corner of a wall.
 fn neighbours(cell: Cell) -> impl Iterator<Item = Cell> {
     let at = move |right: i32, down: i32| {
         let column = cell.column().checked_add_signed(right.try_into().ok()?)?;
         Cell::new(column, cell.row().checked_add_signed(down.try_into().ok()?)?)
     };
-    // Straight ways first: a slanted one that is no shorter is only more trouble.
+    // Straight directions first: a diagonal one that is no shorter has no advantage.
     let order = [1, 3, 5, 7, 0, 2, 6, 8].map(|index| Direction::ALL[index].steps());
     order.into_iter().filter_map(move |(right, down)| {
         let is_open = at(right, 0).is_some() && at(0, down).is_some();
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn the_bot_goes_there_and_the_same_seed_goes_the_same_way() {
+    fn the_bot_reaches_the_coin_and_the_same_seed_takes_the_same_path() {
         let coin = Cell::new(40, 12).unwrap();
         let way = |seed| {
             let mut bot = Seeker::new(seed);
@@ -141,7 +141,7 @@ mod tests {
     }
 
     #[test]
-    fn who_is_not_there_stands() {
+    fn an_absent_player_stands() {
         let coin = Cell::new(40, 10).unwrap();
         let snapshot = snapshot(1, coin.centre(), coin);
         for slot in [0, 15, 16] {

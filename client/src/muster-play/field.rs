@@ -1,4 +1,4 @@
-//! The game of arena, for a person or a bot.
+//! Arena, for a person or a bot.
 
 use std::fmt::Write;
 use std::os::fd::AsFd;
@@ -14,17 +14,17 @@ use crate::args::Args;
 use crate::console::Console;
 use crate::door::BYE_MAX;
 
-/// How often the picture is drawn: often enough for the eye, and not for each tick.
+/// How often the picture is drawn, which need not be every tick.
 const PICTURE_PERIOD: Duration = Duration::from_millis(80);
 
-/// How often a line is printed where there is no screen.
+/// How often a line is printed without a screen.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
 
-/// What a person has to know, under the picture.
+/// The keys, under the picture.
 const KEYS: &str =
-    "go with w a s d or the arrows, q e z c at a slant; space stands still; Ctrl-C leaves";
+    "move with w a s d or the arrow keys, diagonally with q e z c; space stops; Ctrl-C leaves";
 
-/// A player on the field.
+/// A running game.
 pub(crate) struct Field<'a> {
     console: &'a mut Console,
     game: GameSocket<Player>,
@@ -54,7 +54,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Plays until the game is over, or the person has had enough.
+    /// Plays until the game is over, or the person leaves.
     pub(crate) fn play(mut self) -> Result<(), PlayError> {
         self.console.take_keys_and_screen()?;
         loop {
@@ -88,7 +88,7 @@ impl<'a> Field<'a> {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            // Told at the door.
+            // Handled when the game was joined.
             Event::Welcome { .. } => {}
             Event::Setup(setup) => {
                 let names: Vec<String> =
@@ -115,7 +115,7 @@ impl<'a> Field<'a> {
         }
     }
 
-    /// Shows the newest snapshot, at a modest rate: a picture where there is a screen, else a line.
+    /// Shows the newest snapshot, at a moderate rate: a picture if there is a screen, else a line.
     fn show_if_due(&mut self) {
         let now = Instant::now();
         if now < self.show_at {
@@ -146,17 +146,17 @@ impl<'a> Field<'a> {
     }
 }
 
-/// What a key means.
+/// The meaning of a key.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Key {
     Go(Direction),
     Leave,
 }
 
-/// Keys from the bytes that a terminal makes of them: an arrow is three, `ESC [ A` or `ESC O A`.
+/// Decodes keys from a terminal's bytes: an arrow key is three, `ESC [ A` or `ESC O A`.
 #[derive(Debug, Default)]
 struct Keys {
-    /// How much of an arrow has come.
+    /// The number of bytes of an arrow key so far.
     escape: usize,
 }
 
@@ -185,7 +185,7 @@ impl Keys {
             (_, b'z' | b'Z') => Direction::DownLeft,
             (_, b'c' | b'C') => Direction::DownRight,
             (_, b' ') => Direction::Stand,
-            // Ctrl-C where the terminal does not make a signal of it, and Ctrl-D.
+            // Ctrl-C if the terminal does not turn it into a signal, and Ctrl-D.
             (_, 0x03 | 0x04) => return Some(Key::Leave),
             (_, digit) => Direction::of_digit(digit.into())?,
         };
@@ -193,7 +193,7 @@ impl Keys {
     }
 }
 
-/// The sign of a player: `@` for the one who looks, a letter by slot for the others.
+/// The symbol of a player: `@` for the person, a letter by slot for the others.
 fn sign(setup: &Setup, slot: usize) -> char {
     match u8::try_from(slot) {
         _ if slot == setup.you => '@',
@@ -202,7 +202,7 @@ fn sign(setup: &Setup, slot: usize) -> char {
     }
 }
 
-/// A player's name, made visible; `player` and its slot where it has none.
+/// A player's name, escaped; `player` and the slot if there is none.
 fn name(setup: &Setup, slot: usize) -> String {
     match setup.names.get(slot).map(String::as_str) {
         None | Some("") => format!("player {slot}"),
@@ -218,7 +218,7 @@ fn clock(setup: &Setup, snapshot: &Snapshot) -> String {
     }
 }
 
-/// The players who are here, the best first, four in a line.
+/// The present players, the best first, four in a line.
 fn scores(setup: &Setup, snapshot: &Snapshot) -> String {
     let here = |(slot, runner): (usize, &Option<Runner>)| Some((slot, (*runner)?.score));
     let mut players: Vec<(usize, u16)> =
@@ -231,7 +231,7 @@ fn scores(setup: &Setup, snapshot: &Snapshot) -> String {
     lines.collect::<Vec<_>>().join("\n")
 }
 
-/// The map with coins and players on it.
+/// The map with coins and players.
 fn draw(setup: &Setup, snapshot: &Snapshot) -> String {
     let mut rows = [[' '; WIDTH]; HEIGHT];
     for (row, signs) in rows.iter_mut().enumerate() {
@@ -242,7 +242,7 @@ fn draw(setup: &Setup, snapshot: &Snapshot) -> String {
     for coin in snapshot.coins {
         rows[coin.row()][coin.column()] = 'o';
     }
-    // The player who looks comes last, so that nobody stands before it.
+    // The person's own player is drawn last, on top of others.
     let mut slots: Vec<usize> = (0..snapshot.runners.len()).collect();
     slots.sort_by_key(|slot| *slot == setup.you);
     for slot in slots {
@@ -302,7 +302,7 @@ mod tests {
     }
 
     #[test]
-    fn the_best_is_named_first_and_hostile_names_are_not_obeyed() {
+    fn the_best_is_listed_first_and_hostile_names_are_escaped() {
         let snapshot = snapshot(Standing::Playing);
         let shown = scores(&setup(), &snapshot);
         assert_eq!(shown, "A ada\\u{1b}[2J 2  C player 2 2  @ bob 1");
@@ -310,7 +310,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_won_is_told() {
+    fn the_winner_is_shown() {
         let outcome = |winner| outcome(&setup(), &snapshot(Standing::Finished { winner }), false);
         assert_eq!(outcome(Some(1)), "you have won!");
         assert_eq!(outcome(Some(2)), "player 2 has won");
@@ -318,7 +318,7 @@ mod tests {
     }
 
     #[test]
-    fn keys_and_arrows_are_directions_and_the_rest_is_nothing() {
+    fn keys_and_arrows_are_directions_and_others_are_ignored() {
         let press = |bytes: &[u8]| {
             let mut keys = Keys::default();
             bytes.iter().filter_map(|byte| keys.press(*byte)).collect::<Vec<_>>()

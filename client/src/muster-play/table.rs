@@ -1,4 +1,4 @@
-//! The game of tic-tac-toe, for a person or a bot.
+//! Tic-tac-toe, for a person or a bot.
 
 use std::fmt::Write;
 use std::os::fd::AsFd;
@@ -13,7 +13,7 @@ use crate::args::Args;
 use crate::console::Console;
 use crate::door::BYE_MAX;
 
-/// A player at its table.
+/// A running game.
 pub(crate) struct Table<'a> {
     console: &'a mut Console,
     game: GameSocket<Player>,
@@ -40,7 +40,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Plays until the game is over, or the person has had enough.
+    /// Plays until the game is over, or the person leaves.
     pub(crate) fn play(mut self) -> Result<(), PlayError> {
         loop {
             self.game.turn()?;
@@ -74,7 +74,7 @@ impl<'a> Table<'a> {
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            // Told at the door.
+            // Handled when the game was joined.
             Event::Welcome { .. } => {}
             Event::Moved { number, mark, cell } => {
                 self.last_move = format!("move {number}: {} takes {cell}", self.who(mark));
@@ -97,7 +97,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// For who reads a log: only what is new.
+    /// For a log: only what is new.
     fn show_to_reader(&self, state: &State) {
         if state.standing.is_end() {
             self.console.say(draw(&state.board));
@@ -105,7 +105,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// For who sits at a terminal: the whole picture.
+    /// For a terminal: the whole picture.
     fn show_to_person(&self, state: &State) {
         self.console.clear();
         let (you, they) = (state.you, state.you.other());
@@ -141,7 +141,7 @@ impl<'a> Table<'a> {
         };
         let cell = self.game.machine().state().and_then(|state| strategy.choose(&state.board));
         if let Some(cell) = cell {
-            // The cell is free and it is this side's turn, so that nothing can be wrong with it.
+            // The cell is free and it is this side's turn, so the move is legal.
             let played = self.game.with(|player, now| player.play(now, cell));
             debug_assert_eq!(played, Ok(()));
         }
@@ -154,7 +154,7 @@ impl<'a> Table<'a> {
         let played = match line.trim().parse::<Cell>() {
             Ok(cell) => self.game.with(|player, now| player.play(now, cell)),
             Err(_) => {
-                self.console.say("a move is the number of a cell, 1 to 9; Ctrl-C leaves");
+                self.console.say("type the number of a cell, 1 to 9; Ctrl-C leaves");
                 return self.ask_in_turn();
             }
         };
@@ -170,7 +170,7 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// A side and its player, as the newest state names it.
+    /// A side and its player, from the newest state.
     fn who(&self, mark: Mark) -> String {
         match self.game.machine().state() {
             Some(state) => label(state, mark),
@@ -185,10 +185,10 @@ impl<'a> Table<'a> {
             Standing::Won(mark) => format!("{} has won", label(state, mark)),
             Standing::Draw => "a draw".to_owned(),
             Standing::Forfeit(mark) if is_you(mark) => {
-                format!("you have won: {} went away", label(state, mark.other()))
+                format!("you have won: {} left", label(state, mark.other()))
             }
             Standing::Forfeit(mark) => {
-                format!("{} has won: the other side went away", label(state, mark))
+                format!("{} has won: the other side left", label(state, mark))
             }
             Standing::Abandoned => "the match was ended; nobody has won".to_owned(),
             Standing::Turn(mark) => format!("{} moves", label(state, mark)),
@@ -196,7 +196,7 @@ impl<'a> Table<'a> {
     }
 }
 
-/// `X (ada)`, the name made visible, or `X` alone.
+/// `X (ada)`, with the name escaped, or `X` alone.
 fn label(state: &State, mark: Mark) -> String {
     match state.names[mark.slot()].as_str() {
         "" => mark.to_string(),
@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn hostile_names_are_shown_and_not_obeyed() {
+    fn hostile_names_are_escaped() {
         let state = State {
             number: 1,
             board: Board::default(),

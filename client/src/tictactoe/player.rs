@@ -1,4 +1,4 @@
-//! The player's side of the words in [`game_child::tictactoe`].
+//! The player's side of the messages in [`game_child::tictactoe`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -7,13 +7,12 @@ use game_child::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing,
 
 use crate::{Assignment, Closed, Heard, Link, Machine};
 
-/// The pause before a move is said again; it doubles each time up to [`REPEAT_MAX`].
+/// The pause before a move is repeated; it doubles each time up to [`REPEAT_MAX`].
 const REPEAT_MIN: Duration = Duration::from_millis(100);
 const REPEAT_MAX: Duration = Duration::from_millis(500);
 
-/// A player: knows the newest state, says a move until a later state shows that it was made, and acknowledges
-/// what it is told. At the end of the game it says goodbye by itself. What to play its owner says, when
-/// [`is_my_turn`](Self::is_my_turn).
+/// A player: knows the newest state, repeats a move until a later state confirms it, and acknowledges states. At the
+/// end of the game it sends the goodbye by itself. The owner chooses the moves, when [`is_my_turn`](Self::is_my_turn).
 #[derive(Debug)]
 pub struct Player {
     link: Link,
@@ -32,46 +31,46 @@ struct Pending {
     pause: Duration,
 }
 
-/// What a player learns.
+/// An event for the owner.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The game has let the player in.
+    /// The game has admitted the player.
     Welcome {
-        /// The player's place, from 0.
+        /// The player's slot, from 0.
         slot: usize,
-        /// Players in the match.
+        /// The number of players in the match.
         players: usize,
     },
-    /// A side has moved, this one or the other.
+    /// A side has made a move.
     Moved {
-        /// Which move it was, from 1.
+        /// The number of the move, from 1.
         number: usize,
-        /// Whose.
+        /// The side.
         mark: Mark,
-        /// Where.
+        /// The cell.
         cell: Cell,
     },
-    /// There is a new state; the moves that led to it were told before.
+    /// A new state; the moves that led to it have been reported before.
     State(State),
-    /// The server did not make the player's move.
+    /// The server refused the player's move.
     Refused {
         /// The move.
         cell: Cell,
-        /// Why.
+        /// The reason.
         reason: Refusal,
     },
 }
 
-/// Why a move cannot be said.
+/// Why a move cannot be made.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CannotPlay {
     /// The game has not begun.
     #[error("the game has not begun")]
     NotBegun,
-    /// The other side moves, or the last move is still on its way.
+    /// The other side moves, or the last move has not been confirmed.
     #[error("it is not your turn")]
     NotYourTurn,
-    /// A mark stands there.
+    /// The cell has a mark.
     #[error("cell {0} is taken")]
     Taken(Cell),
     /// The game is over.
@@ -80,12 +79,12 @@ pub enum CannotPlay {
 }
 
 impl Player {
-    /// A player on its way into the game that it was assigned.
+    /// A player that joins the assigned game.
     pub fn new(assignment: &Assignment) -> Self {
         Self::on(Link::new(assignment))
     }
 
-    /// A player who goes on with a link that may have let it in already.
+    /// A player on an existing link, which may be established already.
     pub fn on(link: Link) -> Self {
         Self { link, state: None, pending: None, events: VecDeque::new(), pong: None }
     }
@@ -95,15 +94,15 @@ impl Player {
         self.state.as_ref()
     }
 
-    /// Whether a move is wanted from this player.
+    /// Whether this player is to move.
     pub fn is_my_turn(&self) -> bool {
         self.may_play().is_ok()
     }
 
-    /// Makes a move: it is said until the server has heard it.
+    /// Makes a move, which is repeated until the server confirms it.
     ///
     /// # Errors
-    /// [`CannotPlay`] when the newest state does not allow it; nothing is said then.
+    /// [`CannotPlay`] if the newest state does not allow it; nothing is sent then.
     pub fn play(&mut self, now: Duration, cell: Cell) -> Result<(), CannotPlay> {
         let number = self.may_play()?;
         if self.state.as_ref().is_some_and(|state| state.board.at(cell).is_some()) {
@@ -115,7 +114,7 @@ impl Player {
         Ok(())
     }
 
-    /// Asks for a sign of life, whose answer [`poll_pong`](Self::poll_pong) gives; see [`Link::ping`].
+    /// Sends a ping, whose answer is returned by [`poll_pong`](Self::poll_pong); see [`Link::ping`].
     pub fn ping(&mut self, now: Duration, text: &str) {
         self.link.ping(now, text);
     }
@@ -125,7 +124,7 @@ impl Player {
         self.pong.take()
     }
 
-    /// Goes on with the link alone, for a game that turned out to be another one.
+    /// Returns the link, for a game that turned out to be another one.
     pub fn into_link(self) -> Link {
         self.link
     }
@@ -168,7 +167,7 @@ impl Player {
         let known = self.state.as_ref().map_or(0, |known| known.number);
         let is_end = state.standing.is_end();
         let number = known.max(state.number);
-        // An old state, too: its sender has not heard that this player knows a newer one.
+        // An old state is acknowledged, too: its sender does not know that this player has a newer one.
         self.link.say(now, FromSide::Ack { number }.to_string());
         if state.number <= known {
             return;
@@ -183,7 +182,7 @@ impl Player {
         }
     }
 
-    /// The moves between two states: usually one, but a state can be lost.
+    /// Reports the moves between two states: usually one, but a state can be lost.
     fn tell_moves(&mut self, new: &State) {
         let old = self.state.as_ref().map(|state| state.board).unwrap_or_default();
         let appeared = |mark| {
@@ -292,7 +291,7 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_said_again_until_a_later_state_comes() {
+    fn a_move_is_repeated_until_a_later_state_arrives() {
         let mut player = player();
         assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotBegun));
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
@@ -305,7 +304,7 @@ mod tests {
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
         player.handle_timeout(player.next_deadline().unwrap());
         assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
-        assert_eq!(events(&mut player), [], "a copy is no news");
+        assert_eq!(events(&mut player), [], "a copy is not reported");
 
         player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5 x=ada o=bob");
         assert_eq!(said(&mut player), ["ACK 2"]);
@@ -313,7 +312,7 @@ mod tests {
     }
 
     #[test]
-    fn an_old_state_changes_nothing_and_is_answered_with_what_is_known() {
+    fn an_old_state_changes_nothing_and_the_newest_one_is_acknowledged() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
         events(&mut player);
@@ -325,7 +324,7 @@ mod tests {
     }
 
     #[test]
-    fn the_moves_of_a_lost_state_are_told_in_order() {
+    fn the_moves_of_a_lost_state_are_reported_in_order() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
         let [first, second, Event::State(_)] = &events(&mut player)[..] else { panic!() };
@@ -334,7 +333,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_refusal_of_the_pending_move_is_heard() {
+    fn only_the_refusal_of_the_pending_move_counts() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X");
         player.play(NOW, Cell::ALL[4]).unwrap();
@@ -349,7 +348,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_is_acknowledged_and_then_the_player_goes() {
+    fn the_end_is_acknowledged_and_then_the_player_leaves() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 2 ......... you=X end=forfeit winner=X");
         assert_eq!(said(&mut player), ["ACK 2", "BYE"]);
@@ -358,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn a_ping_is_said_and_its_answer_is_told_once() {
+    fn a_ping_is_sent_and_its_answer_is_returned_once() {
         let mut player = player();
         said(&mut player);
         player.ping(NOW, "7");

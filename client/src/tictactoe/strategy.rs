@@ -1,14 +1,14 @@
-//! What to play.
+//! Strategies for tic-tac-toe.
 
 use game_child::tictactoe::{Board, Cell};
 
 /// Chooses moves.
 pub trait Strategy {
-    /// A free cell for the side whose turn it is; `None` when there is none.
+    /// A free cell for the side that moves next; `None` if there is none.
     fn choose(&mut self, board: &Board) -> Option<Cell>;
 }
 
-/// Plays the first free cell. Two of these play the same game each time; X wins it.
+/// Plays the first free cell. Two of these always play the same game; X wins it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct FirstFree;
 
@@ -18,12 +18,12 @@ impl Strategy for FirstFree {
     }
 }
 
-/// Plays any free cell, the same ones for the same seed.
+/// Plays random free cells, the same ones for the same seed.
 #[derive(Debug, Clone)]
 pub struct Random(u64);
 
 impl Random {
-    /// A player whose choices follow from `seed`.
+    /// A player with random choices from `seed`.
     pub fn new(seed: u64) -> Self {
         Self(seed)
     }
@@ -47,7 +47,7 @@ impl Strategy for Random {
     }
 }
 
-/// Plays so that it cannot lose, and wins where the other side lets it.
+/// Never loses, and wins if the other side allows it.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Perfect;
 
@@ -55,14 +55,14 @@ impl Strategy for Perfect {
     fn choose(&mut self, board: &Board) -> Option<Cell> {
         board.turn()?;
         if board.moves() == 0 {
-            // Nothing is better than the centre, and to find that out takes longest.
+            // The centre is optimal, and computing that takes longest.
             return Some(Cell::ALL[4]);
         }
         board.free_cells().max_by_key(|cell| value_of(board, *cell))
     }
 }
 
-/// The strategies by name, for whoever lets a person choose.
+/// The strategies by name.
 #[derive(Debug, Clone)]
 pub enum Bot {
     /// [`FirstFree`].
@@ -83,7 +83,7 @@ impl Strategy for Bot {
     }
 }
 
-/// How good it is to have played `cell`, for the side that did: the more so the sooner it wins.
+/// The value of having played `cell`, for the side that did: higher the sooner it wins.
 fn value_of(board: &Board, cell: Cell) -> i32 {
     let mut next = *board;
     if next.play(cell).is_err() {
@@ -92,7 +92,7 @@ fn value_of(board: &Board, cell: Cell) -> i32 {
     if next.winner().is_some() {
         return 10 - i32::try_from(next.moves()).unwrap_or(0);
     }
-    // What is best for the other side is worst for this one; a full board is worth nothing to anybody.
+    // The best reply of the other side is the value for that side; a full board is worth nothing.
     -next.free_cells().map(|reply| value_of(&next, reply)).max().unwrap_or(0)
 }
 
@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_plays_on_a_board_that_is_over() {
+    fn no_strategy_plays_on_a_finished_board() {
         let board: Board = "XXXOO....".parse().unwrap();
         assert_eq!(Perfect.choose(&board), None);
         assert_eq!(Random::new(1).choose(&board), None);

@@ -1,14 +1,14 @@
-//! The reference game arena: its map, and the words with which its players and its server speak.
+//! The reference game arena: its map, and the messages between its players and its server.
 //!
-//! Up to sixteen players run about a small map and collect coins, in real time: the server moves everybody on at
-//! a fixed tick, and says what the world looks like after each one. Numbers are integers everywhere, so that the
-//! same inputs make the same world on every machine.
+//! Up to sixteen players run about a small map and collect coins, in real time: the server moves all of them at a fixed
+//! tick, and sends the state of the world after each one. All numbers are integers, so that the same inputs make the
+//! same world on every machine.
 //!
-//! Nothing is said again because it was lost: the next tick says something newer anyway. A player's [`Input`]
-//! repeats its last few moves and names the newest [`Snapshot`] that it has; the server's [`Update`] tells what
-//! is different from that one. So a lost datagram costs nothing, and a copy or a late one changes nothing.
+//! No message is repeated because it was lost: the next tick sends a newer one anyway. A player's [`Input`] repeats the
+//! last few moves and names the newest [`Snapshot`] that the player has; the server's [`Update`] contains the
+//! differences from that one. So a lost datagram costs nothing, and a copy or a late one changes nothing.
 //!
-//! The rules are in `game-child`, the player's machine is in `client`.
+//! The player's machine is in `client`.
 
 mod histogram;
 mod map;
@@ -22,14 +22,14 @@ pub use server::{Arena, DURATION_MAX, END_MAX, Rate, Rules};
 pub use snapshot::{Runner, Snapshot, Standing, Update};
 pub use words::{FromArena, Input, NAME_SHOWN_MAX, Setup};
 
-/// The most players of one match.
+/// The largest number of players of a match.
 pub const PLAYERS_MAX: usize = 16;
 
-/// How many coins lie on the map, always.
+/// The number of coins on the map.
 pub const COINS: usize = 8;
 
-/// How many snapshots back the base of an update can be: both sides remember so many.
+/// How many snapshots back the base of an update can be: both sides remember this many.
 pub const HISTORY: u32 = 64;
 
-/// The most moves that one input repeats, the newest included.
+/// The largest number of moves in an input, including the newest.
 pub const MOVES_MAX: usize = 8;

@@ -1,4 +1,4 @@
-//! Echo: says back what is said. For trying out a network, and the shortest game there is.
+//! Echo: returns every message. For testing a network, and the shortest game.
 
 use std::time::Duration;
 
@@ -6,10 +6,9 @@ use serde_json::{Map, Value, json};
 
 use crate::{Game, Match, Outbox};
 
-/// Says every word back to whoever said it.
+/// Returns every message to its sender.
 ///
-/// Its result counts, by slot, the words said back and the pings answered:
-/// `{"echoed":[2,0],"pings":[1,5]}`.
+/// Its result counts, by slot, the returned messages and the answered pings: `{"echoed":[2,0],"pings":[1,5]}`.
 pub struct Echo {
     echoed: Vec<u64>,
     pings: Vec<u64>,

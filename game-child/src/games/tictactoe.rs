@@ -1,11 +1,11 @@
-//! The reference game tic-tac-toe: its board, and the words with which its players and its server speak.
+//! The reference game tic-tac-toe: its board, and the messages between its players and its server.
 //!
-//! The board knows the rules and nothing else. The words are the payloads of datagrams, so any of them can be
-//! lost, come twice, or come late. That is why each one stands for itself: the server tells its whole state, with
-//! a number that grows with every change, and a player's move names the state that it answers. Saying something
-//! twice changes nothing; whoever needs an answer says it again until the answer arrives.
+//! The board knows only the rules. The messages are the payloads of datagrams, so any of them can be lost, duplicated
+//! or delayed. That is why each one is self-contained: the server sends its whole state, with a number that grows with
+//! every change, and a player's move names the state that it answers. Repeating a message changes nothing; a side that
+//! needs an answer repeats it until the answer arrives.
 //!
-//! The machines that do so are elsewhere: the server's in `game-child`, the player's in `client`.
+//! The player's machine is in `client`.
 
 mod board;
 mod server;

@@ -1,4 +1,4 @@
-//! The map, and how things lie and move on it.
+//! The map, and positions and directions on it.
 
 use std::fmt;
 use std::str::FromStr;
@@ -9,10 +9,10 @@ pub const WIDTH: usize = 64;
 /// The map's height, in cells.
 pub const HEIGHT: usize = 20;
 
-/// How many units, in which places are counted, a cell is wide and high.
+/// The width and height of a cell in units, in which positions are counted.
 pub const UNIT: u16 = 256;
 
-/// The map: `#` is a wall, everything else is free. All free cells are connected, and walls are all around.
+/// The map: `#` is a wall, everything else is free. All free cells are connected, and the map is surrounded by walls.
 const ROWS: [&str; HEIGHT] = [
     "################################################################",
     "#.............................####.............................#",
@@ -36,7 +36,7 @@ const ROWS: [&str; HEIGHT] = [
     "################################################################",
 ];
 
-// A row of another length would be a hole in the wall.
+// A row of another length would leave a gap in the wall.
 const _: () = {
     let mut row = 0;
     while row < HEIGHT {
@@ -45,13 +45,13 @@ const _: () = {
     }
 };
 
-/// Whether nobody can go there. Everything outside of the map is wall.
+/// Whether a cell is wall. Everything outside of the map is.
 pub fn is_wall(column: usize, row: usize) -> bool {
     let sign = ROWS.get(row).and_then(|signs| signs.as_bytes().get(column));
     sign.is_none_or(|sign| *sign == b'#')
 }
 
-/// The cells in which a coin can lie and a player can stand, row by row from the top left.
+/// The cells that are not wall, row by row from the top left.
 pub fn free_cells() -> impl Iterator<Item = Cell> {
     let cells = (0..HEIGHT).flat_map(|row| (0..WIDTH).map(move |column| (column, row)));
     cells.filter_map(|(column, row)| Cell::new(column, row))
@@ -83,7 +83,7 @@ impl Cell {
         self.row.into()
     }
 
-    /// The place in the middle of the cell.
+    /// The position in the middle of the cell.
     pub fn centre(self) -> Point {
         let middle = |index: u8| u16::from(index) * UNIT + UNIT / 2;
         Point { x: middle(self.column), y: middle(self.row) }
@@ -106,12 +106,12 @@ impl FromStr for Cell {
     }
 }
 
-/// A text that is no cell or no direction of this game.
+/// A text that is not a cell or direction.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not of the arena")]
+#[error("not a cell or direction of arena")]
 pub struct NotOfTheArena;
 
-/// A place on the map, in [units](UNIT) from its top left corner.
+/// A position on the map, in [units](UNIT) from its top left corner.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct Point {
     /// From the left.
@@ -121,14 +121,13 @@ pub struct Point {
 }
 
 impl Point {
-    /// The cell in which the place is; `None` inside a wall, where nobody can be.
+    /// The cell of the position; `None` inside a wall, where no player can be.
     pub fn cell(self) -> Option<Cell> {
         Cell::new((self.x / UNIT).into(), (self.y / UNIT).into())
     }
 }
 
-/// Where a player goes. Its text is a digit, as the keys lie on a numeric keypad: 8 is up, 9 up and right, 5 is to
-/// stand still.
+/// A direction of movement. Its text is a digit, as on a numeric keypad: 8 is up, 9 up and right, 5 is to stand.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default)]
 pub enum Direction {
     /// 7
@@ -166,7 +165,7 @@ impl Direction {
         Self::DownRight,
     ];
 
-    /// Its part to the right and its part down, each -1, 0 or 1.
+    /// Its components to the right and down, each -1, 0 or 1.
     pub const fn steps(self) -> (i32, i32) {
         match self {
             Self::UpLeft => (-1, -1),
@@ -181,18 +180,18 @@ impl Direction {
         }
     }
 
-    /// The direction in which `right` and `down` point, by their signs alone.
+    /// The direction of a vector, by the signs of its components.
     pub fn towards(right: i32, down: i32) -> Self {
         let steps = (right.signum(), down.signum());
         Self::ALL.into_iter().find(|direction| direction.steps() == steps).unwrap_or_default()
     }
 
-    /// The direction of a key of the keypad.
+    /// The direction of a key.
     pub fn of_digit(digit: char) -> Option<Self> {
         Self::ALL.into_iter().find(|direction| direction.digit() == digit)
     }
 
-    /// Its key of the keypad.
+    /// The key of the direction.
     pub const fn digit(self) -> char {
         match self {
             Self::UpLeft => '7',
@@ -231,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn walls_are_all_around() {
+    fn the_map_is_surrounded_by_walls() {
         let top_and_bottom =
             (0..WIDTH).all(|column| is_wall(column, 0) && is_wall(column, HEIGHT - 1));
         let sides = (0..HEIGHT).all(|row| is_wall(0, row) && is_wall(WIDTH - 1, row));
@@ -239,7 +238,7 @@ mod tests {
     }
 
     #[test]
-    fn cells_and_directions_survive_their_texts() {
+    fn cells_and_directions_survive_formatting_and_parsing() {
         for cell in free_cells() {
             assert_eq!(cell.to_string().parse(), Ok(cell));
             assert_eq!(cell.centre().cell(), Some(cell));

@@ -1,10 +1,9 @@
-//! Arena: the server's side of the words in [the words](super).
+//! Arena: the server's side of the [messages](super).
 //!
-//! Everything happens at a fixed tick. What players say in between only waits for it: a tick takes one move of
-//! each player, moves the world on, and tells each player what it looks like now, as the difference from the last
-//! snapshot that the player is known to have. Nothing is ever said twice; what was lost is part of what is
-//! said next. The end of the game is a snapshot like the others: the process stays until everybody is known to
-//! have it, or for [`END_MAX`].
+//! Everything happens at a fixed tick. Messages of players wait for it: a tick takes one move of each player, advances
+//! the world, and sends each player its state, as the difference from the newest snapshot that the player has
+//! acknowledged. Nothing is repeated; what was lost is part of the next message. The end of the game is a snapshot like
+//! the others: the process stays until all players have acknowledged it, or for [`END_MAX`].
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -18,29 +17,30 @@ use super::histogram::Histogram;
 use super::world::{World, seed_of};
 use crate::{BadStart, Game, Match, Outbox, Tick};
 
-/// How long the end of a game is told to a player who does not acknowledge it.
+/// How long the end of a game is sent to a player who does not acknowledge it.
 pub const END_MAX: Duration = Duration::from_secs(5);
 
 /// The longest game.
 pub const DURATION_MAX: Duration = Duration::from_secs(60 * 60);
 
-/// How many points end the game.
+/// The score that ends the game.
 const POINTS_MAX: u16 = 30;
 
-/// How often a player is told what does not change, until its first move shows that it knows.
+/// How often the setup is sent, until the first move of a player shows that it arrived.
 const SETUP_PERIOD: Duration = Duration::from_millis(100);
 
-/// A player whose last input is older, or who never said one, is not told of every tick: it may be somebody who only looks on with netcat,
-/// or an address that never asked for so much.
+/// A player whose last input is older, or who never sent one, does not receive every tick: it may be a person who
+/// watches with netcat, or an address that never asked for this much.
 const LIVELY_MAX: Duration = Duration::from_secs(1);
 const IDLE_PERIOD: Duration = Duration::from_millis(100);
 
-/// How many moves of a player wait for their tick. More come only after a pause of the network; the oldest are
-/// then left out. And while more wait than usual each tick leaves one out: a queue that stays is a delay that stays.
+/// The largest number of moves of a player that wait for their tick. More arrive only after a pause of the network;
+/// then the oldest are dropped. And while more than usual wait, each tick drops one: a permanent queue would be a
+/// permanent delay.
 const WAITING_MAX: usize = 4;
 const WAITING_USUAL: usize = 2;
 
-/// How often the world moves on.
+/// The rate of ticks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Rate {
     /// 30 times in a second.
@@ -51,7 +51,7 @@ pub enum Rate {
 }
 
 impl Rate {
-    /// Ticks in a second.
+    /// Ticks per second.
     pub const fn hz(self) -> u16 {
         match self {
             Self::Hz30 => 30,
@@ -59,18 +59,18 @@ impl Rate {
         }
     }
 
-    /// How long a tick is.
+    /// The length of a tick.
     pub const fn period(self) -> Duration {
         Duration::from_nanos(1_000_000_000 / self.hz() as u64)
     }
 }
 
-/// What can be chosen about a game.
+/// The options of a game.
 #[derive(Debug, Clone, Copy)]
 pub struct Rules {
-    /// How often the world moves on.
+    /// The rate of ticks.
     pub rate: Rate,
-    /// How long the game lasts if nobody gets enough points before; at most [`DURATION_MAX`].
+    /// The longest duration of the game; at most [`DURATION_MAX`].
     pub duration: Duration,
 }
 
@@ -82,24 +82,24 @@ impl Default for Rules {
 
 /// A game of arena for 2 to 16 players.
 ///
-/// Its result is e.g. `{"outcome":"finished","winner":1,"winner_name":"bob","scores":[12,30],"ticks":812,
-/// "ticks_missed":0,"lateness_us":{"p50":9,"p99":71,"max":180},"duration_ms":27070}`; the outcome is `finished`
-/// (enough points, or the time is up), `abandoned` (all went away, or nobody came) or `stopped` (from outside).
-/// Ticks count from when the first player came in.
+/// Its result is e.g.
+/// `{"outcome":"finished","winner":1,"winner_name":"bob","scores":[12,30],"ticks":812, "ticks_missed":0,"lateness_us":{"p50":9,"p99":71,"max":180},"duration_ms":27070}`;
+/// the outcome is `finished` (enough points, or the time is up), `abandoned` (all players left, or none joined) or
+/// `stopped` (from outside). Ticks count from when the first player joined.
 pub struct Arena {
     rules: Rules,
     names: Vec<String>,
     world: World,
     players: Vec<Player>,
-    /// The number of the last tick, those that were missed included.
+    /// The number of the last tick, including missed ones.
     number: u32,
-    /// What the world looked like after the last ticks, the newest last: the bases of updates.
+    /// The snapshots after the last ticks, the newest last: the bases of updates.
     history: VecDeque<Snapshot>,
     lateness_us: Histogram,
     ticks_missed: u64,
     began: Option<Duration>,
     end: Option<End>,
-    /// The end was told for long enough.
+    /// Whether the end was sent for long enough.
     end_told: bool,
 }
 
@@ -109,13 +109,13 @@ struct End {
     number: u32,
 }
 
-/// What the server knows of one player.
+/// The server's state of one player.
 struct Player {
     presence: Presence,
     /// Moves that no tick has taken, the oldest first.
     waiting: VecDeque<Direction>,
     direction: Direction,
-    /// The number of the newest move that came; 0 is none.
+    /// The number of the newest received move; 0 is none.
     input: u32,
     /// The number of the newest snapshot that the player has; 0 is none.
     acknowledged: u32,
@@ -162,18 +162,18 @@ impl Arena {
         })
     }
 
-    /// What the world looks like since the last tick; `None` before the first one.
+    /// The world after the last tick; `None` before the first one.
     pub fn snapshot(&self) -> Option<&Snapshot> {
         self.history.back()
     }
 
-    /// Moves the world on by a tick.
+    /// Advances the world by a tick.
     fn step(&mut self) {
         let directions: Vec<Direction> = self.players.iter_mut().map(Player::take_move).collect();
         self.world.step(&directions);
     }
 
-    /// The number of the end is that of the next snapshot: the first one that shows it.
+    /// Notes the end. Its number is that of the next snapshot: the first one that shows it.
     fn notice_end(&mut self, now: Duration, number: u32) {
         if self.end.is_none() && self.world.standing().is_end() {
             self.end = Some(End { at: now, number });
@@ -188,7 +188,7 @@ impl Arena {
         self.history.push_back(snapshot);
     }
 
-    /// Tells a player what it has to know by now.
+    /// Sends a player the messages that are due.
     fn tell(&mut self, now: Duration, slot: usize, snapshot: &Snapshot, outbox: &mut Outbox) {
         let player = &self.players[slot];
         let is_lively = player.input > 0 && now <= player.heard_at + LIVELY_MAX;
@@ -202,8 +202,8 @@ impl Arena {
         }
         let player = &mut self.players[slot];
         player.told_at = now;
-        // Should all have changed since the base, the difference is longer by the digits of the base's number: less
-        // than it would cost to make both, to choose.
+        // If everything has changed since the base, the update is longer by the digits of the base's number: cheaper
+        // than building both to choose.
         let base = base(&self.history, snapshot.number, player.acknowledged);
         let update = Update::new(snapshot, base, player.input);
         outbox.send(slot, FromArena::Update(Box::new(update)).to_string());
@@ -236,7 +236,7 @@ impl Arena {
     }
 }
 
-/// The snapshot of a number, if both sides still have it.
+/// The snapshot with a number, if both sides still have it.
 fn base(history: &VecDeque<Snapshot>, newest: u32, number: u32) -> Option<&Snapshot> {
     if newest.saturating_sub(number) >= HISTORY {
         return None;
@@ -258,10 +258,10 @@ impl Player {
         }
     }
 
-    /// Takes the moves that are new. What came before, in another order or as a copy, is part of what is known.
+    /// Takes the new moves. Moves that arrived before, copies and reordered ones are known already.
     fn hear(&mut self, now: Duration, newest: u32, input: &Input) {
         self.heard_at = now;
-        // A snapshot that was never made cannot have arrived.
+        // A snapshot that does not exist cannot have arrived.
         if input.ack <= newest {
             self.acknowledged = self.acknowledged.max(input.ack);
         }
@@ -277,7 +277,7 @@ impl Player {
         }
     }
 
-    /// The move of a tick. Without a new one the player goes on as before.
+    /// The move for a tick. Without a new one the player continues as before.
     fn take_move(&mut self) -> Direction {
         if self.waiting.len() > WAITING_USUAL {
             self.waiting.pop_front();
@@ -290,7 +290,7 @@ impl Player {
 impl Game for Arena {
     fn handle_joined(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
         self.began.get_or_insert(now);
-        // Who is back begins to count anew, and knows no snapshot that a difference could be from.
+        // A returning player starts counting again, and has no snapshot as a base.
         self.players[slot] = Player::new();
         self.world.enter(slot);
         self.set_presence(slot, Presence::Present);
@@ -303,7 +303,7 @@ impl Game for Arena {
         }
     }
 
-    /// Who is away is not on the map, and keeps its points.
+    /// An absent player is not on the map, and keeps the points.
     fn handle_away(&mut self, now: Duration, slot: usize, outbox: &mut Outbox) {
         self.handle_left(now, slot, outbox);
     }
@@ -317,7 +317,7 @@ impl Game for Arena {
         self.set_presence(slot, Presence::Absent);
     }
 
-    /// The tick that would show it never comes: a last snapshot is told out of turn.
+    /// The next tick never comes: a last snapshot is sent at once.
     fn handle_stop(&mut self, now: Duration, outbox: &mut Outbox) {
         self.world.stop();
         self.number += 1;
@@ -329,7 +329,7 @@ impl Game for Arena {
         self.remember(snapshot);
     }
 
-    /// The world moves on by the ticks that were missed, too: a second is a second, however busy the machine is.
+    /// The world also advances by the missed ticks: a second is a second, however busy the machine is.
     fn handle_tick(&mut self, now: Duration, tick: Tick, outbox: &mut Outbox) {
         if self.end.as_ref().is_some_and(|end| now >= end.at + END_MAX) {
             self.end_told = true;

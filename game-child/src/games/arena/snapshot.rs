@@ -1,4 +1,4 @@
-//! What the world looks like after a tick, and what has changed in it since an earlier one.
+//! The state of the world after a tick, and its changes since an earlier one.
 
 use std::fmt;
 
@@ -6,40 +6,40 @@ use super::map::{Cell, Point};
 use super::{COINS, PLAYERS_MAX};
 use protocol::fields::Line;
 
-/// What the world looks like after a tick.
+/// The state of the world after a tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Snapshot {
     /// The number of the tick, from 1. A higher number is newer; some are left out.
     pub number: u32,
-    /// How many ticks are left to play.
+    /// Ticks left to play.
     pub left: u32,
-    /// How the game stands.
+    /// The state of the game.
     pub standing: Standing,
-    /// The players by slot, as far as they are here.
+    /// The present players by slot.
     pub runners: [Option<Runner>; PLAYERS_MAX],
-    /// Where the coins lie.
+    /// The cells of the coins.
     pub coins: [Cell; COINS],
 }
 
 /// A player on the map.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Runner {
-    /// Where.
+    /// The position.
     pub at: Point,
-    /// How many coins it has collected.
+    /// The number of collected coins.
     pub score: u16,
 }
 
-/// How a game stands.
+/// The state of a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
-    /// Not everybody is here yet, and nobody moves.
+    /// Players are missing, and nothing moves.
     Waiting,
-    /// The game goes on.
+    /// The game is being played.
     Playing,
-    /// The time is up, or somebody has enough points.
+    /// The time is up, or a player has enough points.
     Finished {
-        /// The slot of the player with the most points; `None` when several have as many.
+        /// The slot of the player with the most points; `None` if several have as many.
         winner: Option<usize>,
     },
     /// The game was ended from outside.
@@ -47,12 +47,12 @@ pub enum Standing {
 }
 
 impl Standing {
-    /// Whether nothing will change any more.
+    /// Whether the state is final.
     pub const fn is_end(self) -> bool {
         matches!(self, Self::Finished { .. } | Self::Stopped)
     }
 
-    /// Its word on the wire.
+    /// The name on the wire.
     pub const fn word(self) -> &'static str {
         match self {
             Self::Waiting => "waiting",
@@ -73,8 +73,8 @@ impl Standing {
     }
 }
 
-/// A snapshot as one player is told of it: whole, or as what is different from an older one, its base. E.g. whole,
-/// and then with a base, of which only one player has moved, and along the row:
+/// A snapshot as it is sent to one player: whole, or as the differences from an older one, its base. E.g. whole, and
+/// then with a base, where only one player has moved, along the row:
 ///
 /// ```text
 /// SNAP 120 0 in=57 left=1234 is=playing p0=4224,2176,3 p1=896,896,0 c0=12,5 c1=…
@@ -84,9 +84,9 @@ impl Standing {
 pub struct Update {
     /// The number of the snapshot.
     pub number: u32,
-    /// The number of the base; `None` when the snapshot is whole.
+    /// The number of the base; `None` if the snapshot is whole.
     pub base: Option<u32>,
-    /// The number of the last input of this player that the server has heard; 0 is none.
+    /// The number of the last received input of this player; 0 is none.
     pub input: u32,
     left: u32,
     standing: Standing,
@@ -94,11 +94,11 @@ pub struct Update {
     coins: [Option<Cell>; COINS],
 }
 
-/// What is different about a player.
+/// The changes of a player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Change {
     Gone,
-    /// What is `None` is as it was.
+    /// `None` means unchanged.
     To {
         x: Option<u16>,
         y: Option<u16>,
@@ -107,7 +107,7 @@ enum Change {
 }
 
 impl Update {
-    /// A snapshot for a player of whose inputs the server has heard `input`: whole without a base.
+    /// A snapshot for a player whose last received input is `input`: whole without a base.
     pub fn new(snapshot: &Snapshot, base: Option<&Snapshot>, input: u32) -> Self {
         debug_assert!(base.is_none_or(|base| base.number < snapshot.number));
         let change = |slot: usize| {
@@ -129,8 +129,8 @@ impl Update {
         }
     }
 
-    /// The snapshot, made from its base, which must be the one of that number where there is one. `None` when they
-    /// do not fit together, or what comes out is none.
+    /// The snapshot, made from its base, which must be the one with the update's number. `None` if they do not match,
+    /// or the result is invalid.
     pub fn apply(&self, base: Option<&Snapshot>) -> Option<Snapshot> {
         if base.map(|base| base.number) != self.base {
             return None;
@@ -155,7 +155,7 @@ impl Update {
         Some(Snapshot { number, left, standing, runners, coins })
     }
 
-    /// Reads what follows `SNAP`. Fields that are not known are ignored, the known ones may stand in any order.
+    /// Parses the text after `SNAP`. Unknown fields are ignored, known ones can be in any order.
     pub(super) fn parse(rest: &str) -> Option<Self> {
         let (number, rest) = rest.split_once(' ')?;
         let (base, rest) = rest.split_once(' ')?;
@@ -193,12 +193,12 @@ impl Update {
     }
 }
 
-/// The place of a list that a key like `p3` names.
+/// The element of a list that a key like `p3` names.
 fn indexed<'a, T>(key: &str, letter: char, list: &'a mut [T]) -> Option<&'a mut T> {
     key.strip_prefix(letter)?.parse::<usize>().ok().and_then(|at| list.get_mut(at))
 }
 
-/// What follows `SNAP`.
+/// The text after `SNAP`.
 impl fmt::Display for Update {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { number, input, left, standing, .. } = self;
@@ -237,7 +237,7 @@ impl Change {
         }
     }
 
-    /// The player after the change: `None` when it cannot be one, `Some(None)` when it is gone.
+    /// The player after the change: `None` if it is invalid, `Some(None)` if the player has left.
     fn apply(self, before: Option<Runner>) -> Option<Option<Runner>> {
         match self {
             Self::Gone => Some(None),

@@ -1,4 +1,4 @@
-//! The words: what is said in datagrams once a player is in.
+//! The messages in datagrams after a player has joined.
 
 use std::fmt;
 
@@ -7,14 +7,14 @@ use super::snapshot::Update;
 use super::{MOVES_MAX, PLAYERS_MAX};
 use protocol::fields::{Line, encode};
 
-/// The longest name that this game tells, in bytes; longer ones are cut. So all of them fit one datagram, however
-/// they are encoded.
+/// The longest name that is sent, in bytes; longer ones are truncated. So all names fit into one datagram, however they
+/// are encoded.
 pub const NAME_SHOWN_MAX: usize = 20;
 
-/// What a player says, once a tick: `INPUT <number> <ack> <moves>`, e.g. `INPUT 57 120 55666`.
+/// A player's message, once a tick: `INPUT <number> <ack> <moves>`, e.g. `INPUT 57 120 55666`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Input {
-    /// The number of the newest move, from 1. The ones before it have the numbers before it.
+    /// The number of the newest move, from 1. The moves before it have the previous numbers.
     pub number: u32,
     /// The number of the newest snapshot that the player has; 0 is none.
     pub ack: u32,
@@ -23,14 +23,14 @@ pub struct Input {
 }
 
 impl Input {
-    /// An input; `None` when there are no moves, too many, or more than have numbers.
+    /// An input; `None` if there are no moves, too many, or more than numbers.
     pub fn new(number: u32, ack: u32, moves: Vec<Direction>) -> Option<Self> {
         let count = u32::try_from(moves.len()).ok()?;
         let is_good = !moves.is_empty() && moves.len() <= MOVES_MAX && count <= number;
         is_good.then_some(Self { number, ack, moves })
     }
 
-    /// Reads a player's words; `None` is what this version does not know, to be ignored.
+    /// Parses a player's message; `None` if it is unknown, and to be ignored.
     pub fn parse(words: &str) -> Option<Self> {
         let mut parts = words.strip_prefix("INPUT ")?.split_ascii_whitespace();
         let (number, ack) = (parts.next()?.parse().ok()?, parts.next()?.parse().ok()?);
@@ -42,7 +42,7 @@ impl Input {
     /// The moves with their numbers, the oldest first.
     pub fn moves(&self) -> impl Iterator<Item = (u32, Direction)> {
         let count = u32::try_from(self.moves.len()).unwrap_or(0);
-        // Up to the number and no further: a hostile one can be the highest there is.
+        // Saturating: a hostile number can be the highest one.
         (self.number.saturating_sub(count) + 1..=self.number).zip(self.moves.iter().copied())
     }
 }
@@ -54,17 +54,17 @@ impl fmt::Display for Input {
     }
 }
 
-/// What the server says.
+/// A message of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromArena {
-    /// `ARENA …`: what does not change in a match.
+    /// `ARENA …`: the constants of a match.
     Setup(Setup),
-    /// `SNAP …`: what the world looks like.
+    /// `SNAP …`: the state of the world.
     Update(Box<Update>),
 }
 
 impl FromArena {
-    /// Reads a server's words; `None` is what this version does not know, to be ignored.
+    /// Parses a server's message; `None` if it is unknown, and to be ignored.
     pub fn parse(words: &str) -> Option<Self> {
         let line = Line::parse(words.as_bytes()).ok()?;
         match line.verb {
@@ -84,21 +84,21 @@ impl fmt::Display for FromArena {
     }
 }
 
-/// What does not change in a match, as one player is told of it, e.g. `ARENA hz=30 points=30 you=0 n0=ada n1=bob`.
+/// The constants of a match, as sent to one player, e.g. `ARENA hz=30 points=30 you=0 n0=ada n1=bob`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Setup {
-    /// Ticks in a second.
+    /// Ticks per second.
     pub hz: u32,
-    /// How many points end the game.
+    /// The score that ends the game.
     pub points: u16,
-    /// The slot of the player who is told.
+    /// The receiver's slot.
     pub you: usize,
-    /// The players' names by slot, cut to [`NAME_SHOWN_MAX`] bytes: any UTF-8, to be escaped wherever they are
+    /// The players' names by slot, truncated to [`NAME_SHOWN_MAX`] bytes: any UTF-8, to be escaped wherever they are
     /// shown.
     pub names: Vec<String>,
 }
 
-/// The highest rate of ticks that a server may tell, in Hz.
+/// The highest rate of ticks that is accepted, in Hz.
 const HZ_MAX: u32 = 1000;
 
 impl Setup {
@@ -119,13 +119,13 @@ impl Setup {
                 }
             }
         }
-        // Up to the first slot that has none.
+        // Up to the first slot without a name.
         let names = names.into_iter().map_while(|name| name).collect();
         Some(Self { hz: hz?, points: points?, you: you?, names })
     }
 }
 
-/// What follows `ARENA`.
+/// The text after `ARENA`.
 impl fmt::Display for Setup {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "hz={} points={} you={}", self.hz, self.points, self.you)?;
@@ -188,7 +188,7 @@ mod tests {
             (self.below(3) > 0).then_some(Runner { at, score })
         }
 
-        /// A snapshot in which only a little is different.
+        /// A snapshot with a few changes.
         fn later(&mut self, snapshot: &Snapshot) -> Snapshot {
             let mut later = *snapshot;
             later.number += 1 + u32::try_from(self.below(60)).unwrap();
@@ -211,7 +211,7 @@ mod tests {
     }
 
     #[test]
-    fn a_snapshot_survives_its_text_whole_or_as_a_difference() {
+    fn a_snapshot_survives_formatting_whole_or_as_a_difference() {
         let mut dice = Dice::new(1);
         for _ in 0..2000 {
             let base = dice.snapshot(7);
@@ -230,7 +230,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_read_as_the_contract_says() {
+    fn the_messages_are_those_of_the_contract() {
         let coins: Vec<Cell> = free_cells().take(COINS).collect();
         let mut snapshot = Snapshot {
             number: 120,
@@ -258,7 +258,7 @@ mod tests {
     }
 
     #[test]
-    fn sixteen_players_fit_a_datagram_however_they_are_called() {
+    fn sixteen_players_fit_a_datagram_with_any_names() {
         let corner = Cell::new(WIDTH - 2, HEIGHT - 2).unwrap();
         let at = super::super::Point { x: corner.centre().x + UNIT / 4, y: corner.centre().y };
         let snapshot = Snapshot {
@@ -269,7 +269,7 @@ mod tests {
             coins: [corner; COINS],
         };
         let update = reread(&Update::new(&snapshot, None, u32::MAX));
-        assert!(update.to_string().len() < DATAGRAM_MAX / 2, "room for what comes later");
+        assert!(update.to_string().len() < DATAGRAM_MAX / 2, "room for later additions");
         for name in ["\n".repeat(64), "é".repeat(32), "猫".repeat(21), String::new()] {
             let names = vec![name.clone(); PLAYERS_MAX];
             let setup = Setup { hz: HZ_MAX, points: u16::MAX, you: 15, names };
@@ -282,7 +282,7 @@ mod tests {
     }
 
     #[test]
-    fn an_input_survives_its_text_and_its_datagram() {
+    fn an_input_survives_formatting_and_its_datagram() {
         let input = Input::new(57, 120, Direction::ALL[..MOVES_MAX].to_vec()).unwrap();
         let text = input.to_string();
         assert_eq!(text, "INPUT 57 120 78945612");
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_words_mean_nothing() {
+    fn malformed_messages_are_ignored() {
         for text in [
             "",
             "INPUT",
@@ -339,7 +339,7 @@ mod tests {
         }
     }
 
-    /// Texts put together from the right parts in the wrong way: never a panic, and never a world that cannot be.
+    /// Texts made of valid parts in the wrong way: they never cause a panic or an impossible world.
     #[test]
     fn garbage_makes_no_impossible_world() {
         const PARTS: [&str; 16] = [

@@ -1,8 +1,8 @@
-//! The rules: who goes where, and who gets the coins. Integers only, so that it is the same on every machine.
+//! The rules of movement and of coins. Integers only, so that they are the same on every machine.
 
 use super::{COINS, Cell, Direction, PLAYERS_MAX, Point, Runner, Snapshot, Standing, free_cells};
 
-/// How far a player gets in a second, along the map's sides and at a slant, in units: eight cells.
+/// The speed along an axis in units per second: eight cells.
 const STRAIGHT_PER_SECOND: u16 = 2040;
 const SLANTED_PER_SECOND: u16 = 1440;
 
@@ -23,7 +23,7 @@ pub(super) struct World {
 }
 
 impl World {
-    /// A world for `players` that ends after `ticks_max`, or when one has `points_max`.
+    /// A world for `players` that ends after `ticks_max` ticks, or when a player has `points_max`.
     pub(super) fn new(hz: u16, players: usize, ticks_max: u32, points_max: u16, seed: u64) -> Self {
         debug_assert!(
             STRAIGHT_PER_SECOND.is_multiple_of(hz) && SLANTED_PER_SECOND.is_multiple_of(hz)
@@ -49,38 +49,38 @@ impl World {
         world
     }
 
-    /// A player comes in, at a place of its own.
+    /// Adds a player, at a free position.
     pub(super) fn enter(&mut self, slot: usize) {
         let at = (2 * slot + 1) * self.free.len() / (2 * PLAYERS_MAX);
         self.places[slot] = Some(self.free[at].centre());
     }
 
-    /// A player goes, with its points.
+    /// Removes a player, who keeps the points.
     pub(super) fn leave(&mut self, slot: usize) {
         self.places[slot] = None;
     }
 
-    /// From now on players move and time passes.
+    /// Starts the game: players move and time passes.
     pub(super) fn begin(&mut self) {
         if self.standing == Standing::Waiting {
             self.standing = Standing::Playing;
         }
     }
 
-    /// No player moves any more.
+    /// Ends the game: no player moves any more.
     pub(super) fn stop(&mut self) {
         if !self.standing.is_end() {
             self.standing = Standing::Stopped;
         }
     }
 
-    /// A tick: everybody goes a step. Nothing happens before the beginning and after the end.
+    /// A tick: each player takes a step. Nothing happens before the start and after the end.
     pub(super) fn step(&mut self, directions: &[Direction]) {
         debug_assert_eq!(directions.len(), self.places.len());
         if self.standing != Standing::Playing {
             return;
         }
-        // Who is served first changes with each tick, so that no slot gets every coin that two players reach.
+        // The order changes with each tick, so that no slot gets every coin that two players reach.
         let players = self.places.len();
         let first = self.ticks as usize % players;
         for slot in (0..players).map(|after| (first + after) % players) {
@@ -101,12 +101,12 @@ impl World {
         self.standing
     }
 
-    /// The players' points by slot, those of players who went included.
+    /// The players' points by slot, including players who left.
     pub(super) fn scores(&self) -> &[u16] {
         &self.scores
     }
 
-    /// What the world looks like, under a number.
+    /// The state of the world, with a number.
     pub(super) fn snapshot(&self, number: u32) -> Snapshot {
         let runner = |slot: usize| {
             let at = (*self.places.get(slot)?)?;
@@ -121,12 +121,12 @@ impl World {
         }
     }
 
-    /// One step. Each side of the step is tried on its own, so that players slide along walls.
+    /// One step. Each axis is tried separately, so that players slide along walls.
     fn moved(&self, from: Point, direction: Direction) -> Point {
         let (right, down) = direction.steps();
         let length = if right != 0 && down != 0 { self.slanted } else { self.straight };
         let along = |from: u16, step: i32| match step {
-            // A wall is all around: nobody is near enough to the end of the numbers.
+            // The map is surrounded by walls, so saturation is never reached.
             1 => from.saturating_add(length),
             -1 => from.saturating_sub(length),
             _ => from,
@@ -143,7 +143,7 @@ impl World {
         }
     }
 
-    /// A free cell where neither a coin nor a player is: any, and from there the next one.
+    /// A free cell without coin and player: a random one, or the next one from there.
     fn place_for_coin(&mut self) -> Cell {
         let count = self.free.len();
         let from = usize::try_from(self.next_random() % count as u64).unwrap_or(0);
@@ -155,7 +155,7 @@ impl World {
         cells.find(|cell| !is_taken(*cell)).unwrap_or(self.free[from])
     }
 
-    /// The player with the most points of those who are here, if there is one.
+    /// The present player with the most points, if there is exactly one.
     fn leader(&self) -> Option<usize> {
         let here = |slot: &usize| self.places[*slot].is_some();
         let best = (0..self.scores.len()).filter(here).map(|slot| self.scores[slot]).max()?;
@@ -195,7 +195,7 @@ mod tests {
         world
     }
 
-    /// A world after everybody went anywhere for so many ticks.
+    /// A world after a number of random ticks.
     fn wandered(hz: u16, ticks: u32, seed: u64) -> World {
         let mut world = World::new(hz, PLAYERS_MAX, 10_000, 1000, seed);
         (0..PLAYERS_MAX).for_each(|slot| world.enter(slot));
@@ -216,7 +216,7 @@ mod tests {
         seed_of(&Update::new(&world.snapshot(1), None, 0).to_string())
     }
 
-    /// The numbers were computed once. Another machine, compiler or version that comes to others plays another game.
+    /// The numbers were computed once. A machine, compiler or version with other results would play another game.
     #[test]
     fn the_same_inputs_make_the_same_world_everywhere() {
         let hashes = [hash_of(&wandered(30, 2000, 1)), hash_of(&wandered(60, 2000, 2))];
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_ever_in_a_wall_and_coins_are_always_eight_places() {
+    fn no_player_is_ever_in_a_wall_and_there_are_always_eight_coins() {
         for seed in 0..20 {
             let world = wandered(HZ, 500, seed);
             assert!(world.places.iter().flatten().all(|at| at.cell().is_some()));
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn players_start_apart_and_where_no_wall_is() {
+    fn players_start_apart_and_outside_of_walls() {
         let world = world(PLAYERS_MAX, 1);
         let cells: std::collections::BTreeSet<Option<Cell>> =
             world.places.iter().flatten().map(|at| at.cell()).collect();
@@ -243,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn all_ways_are_as_fast_and_the_same_in_both_rates() {
+    fn all_directions_have_the_same_speed_at_both_rates() {
         let centre = Cell::new(20, 10).unwrap().centre();
         let after_half_a_second = |hz: u16, direction| {
             let mut world = World::new(hz, 1, 900, 1000, 1);
@@ -263,7 +263,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wall_stops_one_side_of_a_step_and_not_the_other() {
+    fn a_wall_stops_one_axis_of_a_step_and_not_the_other() {
         let mut world = world(1, 1);
         world.places[0] = Cell::new(1, 10).map(Cell::centre);
         (0..HZ).for_each(|_| world.step(&[Direction::UpLeft]));
@@ -272,7 +272,7 @@ mod tests {
     }
 
     #[test]
-    fn a_coin_is_a_point_and_comes_again_elsewhere() {
+    fn a_coin_is_a_point_and_reappears_elsewhere() {
         let mut world = world(2, 1);
         let coin = world.coins[3];
         world.places[1] = Some(coin.centre());
@@ -295,7 +295,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_comes_with_the_points_or_with_the_time() {
+    fn the_game_ends_by_points_or_by_time() {
         let mut world = world(2, 1);
         world.scores = vec![999, 3];
         world.places[0] = Some(world.coins[0].centre());
@@ -320,7 +320,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_moves_before_everybody_is_here() {
+    fn nothing_moves_before_the_start() {
         let mut world = World::new(HZ, 2, 900, 1000, 1);
         world.enter(0);
         let before = world.snapshot(1);

@@ -68,7 +68,7 @@ impl Cell {
     pub const ALL: [Self; 9] =
         [Self(0), Self(1), Self(2), Self(3), Self(4), Self(5), Self(6), Self(7), Self(8)];
 
-    /// The cell's number, 1 to 9, as people and the wire name it.
+    /// The cell's number, 1 to 9, for people and on the wire.
     pub const fn number(self) -> u8 {
         self.0 + 1
     }
@@ -92,25 +92,25 @@ impl FromStr for Cell {
     }
 }
 
-/// A text that is no side, no cell, or no board that play can reach.
+/// A text that is not a side, a cell, or a reachable board.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not of a tic-tac-toe board")]
+#[error("not a side, cell or board of tic-tac-toe")]
 pub struct BadBoard;
 
 /// Why a cell cannot be played.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum IllegalMove {
-    /// A mark stands there already.
+    /// The cell has a mark.
     #[error("the cell is taken")]
     Taken,
-    /// Someone has won, or the board is full.
+    /// A side has won, or the board is full.
     #[error("the game is over")]
     Over,
 }
 
-/// A board that play can reach: the sides take turns, X first, until one has three in a line.
+/// A reachable board: the sides alternate, X first, until one has three in a line.
 ///
-/// Its text is nine signs, row by row: `X`, `O`, or `.` for a free cell.
+/// Its text is nine characters, row by row: `X`, `O`, or `.` for a free cell.
 ///
 /// ```
 /// use game_child::tictactoe::{Board, Cell, Mark};
@@ -127,42 +127,42 @@ const LINES: [[usize; 3]; 8] =
     [[0, 1, 2], [3, 4, 5], [6, 7, 8], [0, 3, 6], [1, 4, 7], [2, 5, 8], [0, 4, 8], [2, 4, 6]];
 
 impl Board {
-    /// Whose mark stands in a cell.
+    /// The mark in a cell.
     pub const fn at(&self, cell: Cell) -> Option<Mark> {
         self.0[cell.index()]
     }
 
-    /// How many moves were made, 0 to 9.
+    /// The number of moves, 0 to 9.
     pub fn moves(&self) -> usize {
         self.0.iter().flatten().count()
     }
 
-    /// The cells where nothing stands, from 1 to 9.
+    /// The free cells, from 1 to 9.
     pub fn free_cells(&self) -> impl Iterator<Item = Cell> + '_ {
         Cell::ALL.into_iter().filter(|cell| self.at(*cell).is_none())
     }
 
-    /// The side that has three in a line.
+    /// The side with three in a line.
     pub fn winner(&self) -> Option<Mark> {
         LINES.iter().find_map(|&[a, b, c]| {
             self.0[a].filter(|_| self.0[a] == self.0[b] && self.0[b] == self.0[c])
         })
     }
 
-    /// Whether no move is left to make: someone has won, or the board is full.
+    /// Whether no move is possible: a side has won, or the board is full.
     pub fn is_over(&self) -> bool {
         self.winner().is_some() || self.moves() == Cell::ALL.len()
     }
 
-    /// The side that moves next; nobody does once the game is over.
+    /// The side that moves next; `None` once the game is over.
     pub fn turn(&self) -> Option<Mark> {
         (!self.is_over()).then(|| Mark::BOTH[self.moves() % 2])
     }
 
-    /// Puts the mark of the side whose turn it is.
+    /// Places the mark of the side that moves next.
     ///
     /// # Errors
-    /// [`IllegalMove`]; the board is then as it was.
+    /// [`IllegalMove`]; the board is then unchanged.
     pub fn play(&mut self, cell: Cell) -> Result<Mark, IllegalMove> {
         let mark = self.turn().ok_or(IllegalMove::Over)?;
         if self.at(cell).is_some() {
@@ -172,7 +172,7 @@ impl Board {
         Ok(mark)
     }
 
-    /// Whether play can have led here: X is level or one ahead, and whoever won made the last move.
+    /// Whether the board is reachable: X is level or one ahead, and the winner made the last move.
     fn is_reachable(&self) -> bool {
         let count = |mark| self.0.iter().filter(|cell| **cell == Some(mark)).count();
         let (x, o) = (count(Mark::X), count(Mark::O));
@@ -249,7 +249,7 @@ mod tests {
         assert_eq!(board, play("5"));
     }
 
-    /// Walks every game there is; the number of boards is well known.
+    /// Plays all possible games; the number of boards is well known.
     #[test]
     fn exactly_the_reachable_boards_can_be_read() {
         let (mut reached, mut open) = (HashSet::new(), vec![Board::default()]);

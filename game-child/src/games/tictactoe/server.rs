@@ -1,9 +1,8 @@
-//! Tic-tac-toe: the server's side of the words in [the words](super).
+//! Tic-tac-toe: the server's side of the [messages](super).
 //!
-//! The server tells each side its whole state, with a number, and again with growing pauses until that side has
-//! acknowledged it. A move answers the state of one number, so that a copy of it, however late, is recognised.
-//! The end of the game is a state like the others; the process stays until both sides have it, or for
-//! [`END_MAX`].
+//! The server sends each side its whole state, with a number, and repeats it with growing pauses until that side has
+//! acknowledged it. A move answers the state with one number, so that a copy of it, however late, is recognized. The
+//! end of the game is a state like the others; the process stays until both sides have it, or for [`END_MAX`].
 
 use std::time::Duration;
 
@@ -13,25 +12,25 @@ use serde_json::{Map, Value, json};
 
 use crate::{BadStart, Game, Match, Outbox};
 
-/// How long the end of a game is told to a side that does not acknowledge it.
+/// How long the end of a game is sent to a side that does not acknowledge it.
 pub const END_MAX: Duration = Duration::from_secs(5);
 
-/// The pause before a state is told again; it doubles each time up to [`REPEAT_MAX`].
+/// The pause before a state is repeated; it doubles each time up to [`REPEAT_MAX`].
 const REPEAT_MIN: Duration = Duration::from_millis(100);
 const REPEAT_MAX: Duration = Duration::from_millis(500);
 
 /// A game of tic-tac-toe between the players of slots 0 (X) and 1 (O).
 ///
-/// Its result is e.g. `{"outcome":"won","winner":0,"winner_name":"ada","moves":[5,1,3,2,7],"duration_ms":8200}`;
-/// the outcome is `won`, `draw`, `forfeit` (the other side went away, or never came) or `abandoned` (nobody came,
-/// or the match was stopped), and cells are 1 to 9.
+/// Its result is e.g. `{"outcome":"won","winner":0,"winner_name":"ada","moves":[5,1,3,2,7],"duration_ms":8200}`; the
+/// outcome is `won`, `draw`, `forfeit` (the other side left, or never joined) or `abandoned` (no player joined, or the
+/// match was stopped), and cells are 1 to 9.
 pub struct TicTacToe {
     names: [String; 2],
     board: Board,
     moves: Vec<Cell>,
     end: Option<End>,
     sides: [Side; 2],
-    /// The end was told for long enough.
+    /// Whether the end was sent for long enough.
     end_told: bool,
 }
 
@@ -40,13 +39,13 @@ struct End {
     at: Duration,
 }
 
-/// What the server knows of one side.
+/// The server's state of one side.
 struct Side {
     presence: Presence,
     /// The highest number of a state that the side has acknowledged.
     acknowledged: u8,
     told_at: Duration,
-    /// When to tell the state again; `None` when there is no need.
+    /// When to repeat the state; `None` if there is no need.
     repeat_at: Option<Duration>,
     pause: Duration,
 }
@@ -83,12 +82,12 @@ impl TicTacToe {
         })
     }
 
-    /// The board as it stands.
+    /// The current board.
     pub fn board(&self) -> &Board {
         &self.board
     }
 
-    /// How the game stands.
+    /// The state of the game.
     pub fn standing(&self) -> Standing {
         match (&self.end, self.board.turn(), self.board.winner()) {
             (Some(end), ..) => end.standing,
@@ -98,7 +97,7 @@ impl TicTacToe {
         }
     }
 
-    /// The number of the state: one more with each move, and one more for an end that no move brought.
+    /// The number of the state: one more with each move, and one more for an end that was not caused by a move.
     fn number(&self) -> u8 {
         let end =
             usize::from(matches!(self.standing(), Standing::Forfeit(_) | Standing::Abandoned));
@@ -125,7 +124,7 @@ impl TicTacToe {
         side.pause = (side.pause * 2).min(REPEAT_MAX);
     }
 
-    /// Tells a new state to everyone who is there.
+    /// Sends a new state to all present players.
     fn tell_all(&mut self, now: Duration, outbox: &mut Outbox) {
         for mark in Mark::BOTH {
             let side = &mut self.sides[mark.slot()];

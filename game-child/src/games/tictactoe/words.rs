@@ -1,4 +1,4 @@
-//! The words: what is said in datagrams once a player is in.
+//! The messages in datagrams after a player has joined.
 
 use std::fmt;
 use std::str::FromStr;
@@ -6,18 +6,18 @@ use std::str::FromStr;
 use super::board::{BadBoard, Board, Cell, Mark};
 use protocol::fields::{Line, encode};
 
-/// What a player says.
+/// A message of a player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FromSide {
-    /// `MOVE <number> <cell>`: my answer to the state of this number. Said again until a later state arrives,
-    /// which acknowledges it.
+    /// `MOVE <number> <cell>`: a move in the state with this number. Repeated until a later state arrives, which
+    /// acknowledges it.
     Move {
         /// The number of the state that the move answers.
         number: u8,
-        /// Where.
+        /// The cell.
         cell: Cell,
     },
-    /// `ACK <number>`: the state of this number has arrived.
+    /// `ACK <number>`: the state with this number has arrived.
     Ack {
         /// The state's number.
         number: u8,
@@ -25,10 +25,10 @@ pub enum FromSide {
 }
 
 impl FromSide {
-    /// Reads a player's words.
+    /// Parses a player's message.
     ///
     /// # Errors
-    /// The refusal that such words are to be answered with.
+    /// The refusal to answer with.
     pub fn parse(words: &str) -> Result<Self, Refusal> {
         let mut parts = words.split_ascii_whitespace();
         let (verb, number, cell) = (parts.next(), parts.next(), parts.next());
@@ -53,22 +53,22 @@ impl fmt::Display for FromSide {
     }
 }
 
-/// What the server says.
+/// A message of the server.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum FromServer {
-    /// `STATE …`: everything that there is to know. Said again until it is acknowledged.
+    /// `STATE …`: the whole state. Repeated until it is acknowledged.
     State(State),
-    /// `NO <number> <cell> <reason>`: this move was not made. Or `NO 0 0 <reason>`: these words mean nothing.
+    /// `NO <number> <cell> <reason>`: this move was refused. Or `NO 0 0 <reason>`: the message was not understood.
     No {
-        /// The move that was refused, where the words were one.
+        /// The refused move, if the message was one.
         refused: Option<(u8, Cell)>,
-        /// Why.
+        /// The reason.
         reason: Refusal,
     },
 }
 
 impl FromServer {
-    /// Reads a server's words; `None` is what this version does not know, to be ignored.
+    /// Parses a server's message; `None` if it is unknown, and to be ignored.
     pub fn parse(words: &str) -> Option<Self> {
         let line = Line::parse(words.as_bytes()).ok()?;
         match line.verb {
@@ -97,19 +97,19 @@ impl fmt::Display for FromServer {
     }
 }
 
-/// Why a player's words had no effect.
+/// Why a player's message had no effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
-    /// A mark stands in that cell.
+    /// The cell has a mark.
     #[error("taken")]
     Taken,
     /// The other side moves.
     #[error("not-your-turn")]
     NotYourTurn,
-    /// The state of that number was answered already, with another move.
+    /// The state with that number was answered already, with another move.
     #[error("too-late")]
     TooLate,
-    /// There is no state of that number yet.
+    /// There is no state with that number yet.
     #[error("too-early")]
     TooEarly,
     /// The game is over.
@@ -118,7 +118,7 @@ pub enum Refusal {
     /// Cells are 1 to 9.
     #[error("no-such-cell")]
     NoSuchCell,
-    /// Not a word of this game.
+    /// Not a message of this game.
     #[error("unknown-words")]
     UnknownWords,
 }
@@ -143,19 +143,18 @@ impl FromStr for Refusal {
     }
 }
 
-/// The state as one player is told of it, e.g.
-/// `STATE 4 X.O.X.... you=O turn=O last=5 x=ada o=bob` or
+/// The state as it is sent to one player, e.g. `STATE 4 X.O.X.... you=O turn=O last=5 x=ada o=bob` or
 /// `STATE 6 XXXOO.... you=O end=won winner=X last=3 x=ada o=bob`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct State {
-    /// Grows by one with every change, from 1: after as many moves as the board shows, plus one for an end that
-    /// no move brought.
+    /// Grows by one with every change, from 1: the number of moves plus one, and one more for an end that was not
+    /// caused by a move.
     pub number: u8,
     /// The board.
     pub board: Board,
-    /// The side of the player who is told.
+    /// The receiver's side.
     pub you: Mark,
-    /// How the game stands.
+    /// The state of the game.
     pub standing: Standing,
     /// The last move.
     pub last: Option<Cell>,
@@ -163,23 +162,23 @@ pub struct State {
     pub names: [String; 2],
 }
 
-/// How a game stands.
+/// The state of a game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Standing {
     /// This side moves next.
     Turn(Mark),
     /// This side has three in a line.
     Won(Mark),
-    /// The board is full, and nobody has won.
+    /// The board is full, and no side has won.
     Draw,
-    /// The other side went away, and this one has won.
+    /// The other side left, and this one has won.
     Forfeit(Mark),
     /// The game was ended from outside.
     Abandoned,
 }
 
 impl Standing {
-    /// Whether no move will follow.
+    /// Whether the state is final.
     pub const fn is_end(self) -> bool {
         !matches!(self, Self::Turn(_))
     }
@@ -192,7 +191,7 @@ impl Standing {
         }
     }
 
-    /// The word for the end, on the wire and in the result; `None` while the game goes on.
+    /// The name of the end, on the wire and in the result; `None` while the game is being played.
     pub const fn end(self) -> Option<&'static str> {
         match self {
             Self::Turn(_) => None,
@@ -216,7 +215,7 @@ impl Standing {
 }
 
 impl State {
-    /// Reads what follows `STATE`. Fields that are not known are ignored, the known ones may stand in any order.
+    /// Parses the text after `STATE`. Unknown fields are ignored, known ones can be in any order.
     fn parse(rest: &str) -> Option<Self> {
         let (number, rest) = rest.split_once(' ')?;
         let (board, rest) = rest.split_once(' ')?;
@@ -246,7 +245,7 @@ impl State {
     }
 }
 
-/// What follows `STATE`.
+/// The text after `STATE`.
 impl fmt::Display for State {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {} you={}", self.number, self.board, self.you)?;
@@ -284,7 +283,7 @@ mod tests {
     }
 
     #[test]
-    fn the_servers_words_survive_their_text() {
+    fn the_servers_messages_survive_formatting() {
         for standing in [
             Standing::Turn(Mark::O),
             Standing::Won(Mark::X),
@@ -306,7 +305,7 @@ mod tests {
     }
 
     #[test]
-    fn the_words_read_as_the_contract_says() {
+    fn the_messages_are_those_of_the_contract() {
         let mut state = state(Standing::Turn(Mark::O));
         state.names = ["ada".into(), "bob".into()];
         let text = FromServer::State(state.clone()).to_string();
@@ -323,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn broken_words_of_the_server_mean_nothing() {
+    fn malformed_messages_of_the_server_are_ignored() {
         for text in [
             "",
             "STATE",
@@ -348,7 +347,7 @@ mod tests {
     }
 
     #[test]
-    fn the_sides_words_survive_their_text_and_their_datagram() {
+    fn the_players_messages_survive_formatting_and_their_datagram() {
         for words in
             [FromSide::Move { number: 9, cell: Cell::ALL[0] }, FromSide::Ack { number: 10 }]
         {
@@ -360,7 +359,7 @@ mod tests {
     }
 
     #[test]
-    fn a_sides_broken_words_are_refused_with_a_reason() {
+    fn malformed_messages_of_a_player_are_refused_with_a_reason() {
         assert_eq!(FromSide::parse("MOVE 1 0"), Err(Refusal::NoSuchCell));
         assert_eq!(FromSide::parse("MOVE 1 b2"), Err(Refusal::NoSuchCell));
         for text in ["", "move 1 1", "MOVE", "MOVE 1", "MOVE 1 2 3", "MOVE 256 1", "ACK", "ACK -1"]
