@@ -39,7 +39,7 @@ mod waiting;
 pub use assignment::Assignment;
 pub use conversation::Conversation;
 pub use error::ClientError;
-pub use link::{Closed, Heard, Link};
+pub use link::{Closed, Link, LinkEvent};
 pub use lobby::{Lobby, Place};
 pub use machine::Machine;
 pub use socket::GameSocket;

@@ -49,7 +49,7 @@ pub struct Link {
     last_heard: Duration,
     last_said: Duration,
     transmits: VecDeque<Vec<u8>>,
-    events: VecDeque<Heard>,
+    events: VecDeque<LinkEvent>,
 }
 
 /// The transport.
@@ -78,7 +78,7 @@ enum Phase {
 
 /// An event of a link.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Heard {
+pub enum LinkEvent {
     /// The hello was answered. Occurs once.
     Welcome {
         /// The player's slot, from 0.
@@ -164,7 +164,7 @@ impl Link {
         }
     }
 
-    /// Sends a ping; the answer arrives as [`Heard::Pong`] with the same text.
+    /// Sends a ping; the answer arrives as [`LinkEvent::Pong`] with the same text.
     pub fn ping(&mut self, now: Duration, text: &str) {
         self.say(now, format!("PING {text}"));
     }
@@ -240,7 +240,7 @@ impl Link {
         }
     }
 
-    fn tell(&mut self, event: Heard) {
+    fn tell(&mut self, event: LinkEvent) {
         if self.events.len() < QUEUE_MAX {
             self.events.push_back(event);
         }
@@ -255,7 +255,7 @@ impl Link {
         self.take_packets();
     }
 
-    fn hear(&mut self, now: Duration, words: &[u8]) {
+    fn handle_payload(&mut self, now: Duration, words: &[u8]) {
         let text = std::str::from_utf8(words).unwrap_or_default();
         let is_text = !text.is_empty() && !text.chars().any(char::is_control);
         if !is_text || matches!(self.phase, Phase::Closed(_)) {
@@ -263,7 +263,7 @@ impl Link {
         }
         self.last_heard = now;
         if !matches!(self.phase, Phase::Entering { .. }) {
-            return self.hear_text(text);
+            return self.handle_text(text);
         }
         // Messages that overtook the welcome are dropped: important ones are repeated.
         match Welcome::parse(words) {
@@ -274,21 +274,21 @@ impl Link {
                     challenge.clone_into(&mut self.sign);
                     self.prove(now, HELLO_PAUSE_MIN);
                 }
-                self.tell(Heard::Welcome { slot, players });
+                self.tell(LinkEvent::Welcome { slot, players });
             }
             Some(_) | None => {}
         }
     }
 
-    fn hear_text(&mut self, text: &str) {
+    fn handle_text(&mut self, text: &str) {
         let (verb, rest) = text.split_once(' ').unwrap_or((text, ""));
         match (verb, self.phase) {
             ("PONG", _) if rest == self.sign => self.proof = None,
-            ("PONG", _) => self.tell(Heard::Pong(rest.to_owned())),
+            ("PONG", _) => self.tell(LinkEvent::Pong(rest.to_owned())),
             // A copy of a welcome that was received.
             ("WELCOME", _) => {}
             ("BYE", Phase::Leaving { .. }) => self.close(Closed::Left),
-            (_, Phase::Inside) => self.tell(Heard::Words(text.to_owned())),
+            (_, Phase::Inside) => self.tell(LinkEvent::Words(text.to_owned())),
             (_, Phase::Entering { .. } | Phase::Leaving { .. } | Phase::Closed(_)) => {}
         }
     }
@@ -317,15 +317,15 @@ impl Link {
 }
 
 impl Machine for Link {
-    type Event = Heard;
+    type Event = LinkEvent;
 
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
         match &mut self.carrier {
-            Carrier::Plain => self.hear(now, datagram),
+            Carrier::Plain => self.handle_payload(now, datagram),
             Carrier::Netcode(netcode) => {
                 let words = netcode.handle_datagram(now, datagram);
                 if let Some(words) = words {
-                    self.hear(now, &words);
+                    self.handle_payload(now, &words);
                 }
                 self.follow_connection(now);
             }
@@ -334,7 +334,7 @@ impl Machine for Link {
 
     fn handle_words(&mut self, _now: Duration, words: &str) {
         if self.is_inside() {
-            self.tell(Heard::Words(words.to_owned()));
+            self.tell(LinkEvent::Words(words.to_owned()));
         }
     }
 
@@ -395,7 +395,7 @@ impl Machine for Link {
         self.transmits.pop_front()
     }
 
-    fn poll_event(&mut self) -> Option<Heard> {
+    fn poll_event(&mut self) -> Option<LinkEvent> {
         self.events.pop_front()
     }
 
@@ -430,7 +430,7 @@ mod tests {
     fn inside() -> Link {
         let mut link = link();
         link.handle_datagram(ms(0), b"WELCOME 17 slot=1 players=2");
-        assert_eq!(link.poll_event(), Some(Heard::Welcome { slot: 1, players: 2 }));
+        assert_eq!(link.poll_event(), Some(LinkEvent::Welcome { slot: 1, players: 2 }));
         link
     }
 
@@ -487,7 +487,7 @@ mod tests {
     fn a_challenge_is_returned_until_it_is_answered_and_in_each_keep_alive() {
         let mut link = link();
         link.handle_datagram(ms(0), b"WELCOME 17 slot=1 players=2 n=Az0-_9");
-        assert_eq!(link.poll_event(), Some(Heard::Welcome { slot: 1, players: 2 }));
+        assert_eq!(link.poll_event(), Some(LinkEvent::Welcome { slot: 1, players: 2 }));
         assert_eq!(link.poll_transmit().as_deref(), Some(&b"PING Az0-_9"[..]));
         let sign = |at: u128| (at, "PING Az0-_9".to_owned());
         assert_eq!(run(&mut link, ms(400)), [sign(50), sign(150), sign(350)]);

@@ -11,7 +11,7 @@ use protocol::netcode::TRANSPORT as NETCODE;
 use rustix::event::PollFlags;
 
 use crate::waiting::{deadline_after, wait};
-use crate::{Assignment, ClientError, Closed, Heard, Link, Machine};
+use crate::{Assignment, ClientError, Closed, Link, LinkEvent, Machine};
 
 /// The number of datagrams that are read before the machine's deadlines are handled.
 const DATAGRAMS_PER_TURN: usize = 64;
@@ -190,7 +190,7 @@ impl GameSocket<Link> {
     /// Those of [`open`](Self::open) and [`next_event`](Self::next_event).
     pub fn enter(assignment: &Assignment, limit: Duration) -> Result<Self, ClientError> {
         let mut game = Self::open(assignment, Link::new(assignment))?;
-        game.wait_for(limit, "welcome", |heard| matches!(heard, Heard::Welcome { .. }))?;
+        game.wait_for(limit, "welcome", |event| matches!(event, LinkEvent::Welcome { .. }))?;
         Ok(game)
     }
 
@@ -202,7 +202,11 @@ impl GameSocket<Link> {
     pub fn ping(&mut self, text: &str, limit: Duration) -> Result<Duration, ClientError> {
         let asked = Instant::now();
         self.with(|link, now| link.ping(now, text));
-        self.wait_for(limit, "pong", |heard| matches!(heard, Heard::Pong(pong) if pong == text))?;
+        self.wait_for(
+            limit,
+            "pong",
+            |event| matches!(event, LinkEvent::Pong(pong) if pong == text),
+        )?;
         Ok(asked.elapsed())
     }
 
@@ -216,9 +220,9 @@ impl GameSocket<Link> {
     /// # Errors
     /// [`ClientError::TimedOut`], or those of [`next_event`](Self::next_event).
     pub fn next_words(&mut self, limit: Duration) -> Result<String, ClientError> {
-        match self.wait_for(limit, "words", |heard| matches!(heard, Heard::Words(_)))? {
-            Heard::Words(words) | Heard::Pong(words) => Ok(words),
-            Heard::Welcome { .. } => Ok(String::new()),
+        match self.wait_for(limit, "words", |event| matches!(event, LinkEvent::Words(_)))? {
+            LinkEvent::Words(words) | LinkEvent::Pong(words) => Ok(words),
+            LinkEvent::Welcome { .. } => Ok(String::new()),
         }
     }
 
@@ -226,12 +230,12 @@ impl GameSocket<Link> {
         &mut self,
         limit: Duration,
         what: &'static str,
-        is_it: impl Fn(&Heard) -> bool,
-    ) -> Result<Heard, ClientError> {
+        is_it: impl Fn(&LinkEvent) -> bool,
+    ) -> Result<LinkEvent, ClientError> {
         let deadline = deadline_after(limit);
         loop {
             match self.next_event(deadline.saturating_duration_since(Instant::now())) {
-                Ok(heard) if is_it(&heard) => return Ok(heard),
+                Ok(event) if is_it(&event) => return Ok(event),
                 Ok(_) => {}
                 Err(ClientError::TimedOut { .. }) => return Err(self.timed_out(what, limit)),
                 Err(error) => return Err(error),

@@ -297,7 +297,7 @@ mod tests {
     #[test]
     fn errors_name_the_invalid_argument() {
         for (words, part) in [
-            (&[][..], "which game"),
+            (&[][..], "no game is named"),
             (&["chess\u{1b}[31m"], "chess\\u{1b}"),
             (&["tictactoe", "--silence", "3s"], "--silence"),
             (&["tictactoe", "--forfeit-after"], "needs a value, e.g. --forfeit-after 10s"),

@@ -8,7 +8,7 @@ mod network;
 use std::net::{Ipv4Addr, SocketAddr, UdpSocket};
 use std::time::{Duration, Instant};
 
-use client::{Closed, Heard, Link, Machine};
+use client::{Closed, Link, LinkEvent, Machine};
 use game_child::echo::Echo;
 use game_child::{Match, Session};
 use protocol::netcode::{
@@ -92,7 +92,7 @@ impl Table {
         std::iter::from_fn(|| link.poll_event()).for_each(drop);
         link.ping(self.now, "there?");
         self.settle(link, from);
-        link.poll_event() == Some(Heard::Pong("there?".into()))
+        link.poll_event() == Some(LinkEvent::Pong("there?".into()))
     }
 
     fn told(&mut self) -> Vec<FromGame> {
@@ -112,12 +112,12 @@ fn a_player_comes_in_speaks_and_goes() {
     let mut table = Table::of(2);
     let mut ada = Link::new(&Over::Netcode.assignment(0, 2));
     table.pass(&mut ada, address(0), ms(300));
-    assert_eq!(ada.poll_event(), Some(Heard::Welcome { slot: 0, players: 2 }));
+    assert_eq!(ada.poll_event(), Some(LinkEvent::Welcome { slot: 0, players: 2 }));
     assert_eq!(table.told(), [FromGame::Joined { slot: 0 }]);
     for words in ["words", &"x".repeat(PAYLOAD_MAX)] {
         ada.say(table.now, words);
         table.settle(&mut ada, address(0));
-        assert_eq!(ada.poll_event(), Some(Heard::Words(words.into())));
+        assert_eq!(ada.poll_event(), Some(LinkEvent::Words(words.into())));
     }
     ada.say(table.now, "x".repeat(PAYLOAD_MAX + 1));
     assert_eq!(ada.poll_transmit(), None, "longer than a packet");
@@ -311,7 +311,7 @@ fn forged_and_repeated_packets_change_nothing() {
         heard += 1;
     }
     let words = std::iter::from_fn(|| ada.poll_event());
-    let count = words.filter(|heard| matches!(heard, Heard::Words(_))).count();
+    let count = words.filter(|heard| matches!(heard, LinkEvent::Words(_))).count();
     assert!(count > 30, "{count} of 40 words");
 }
 

@@ -17,9 +17,9 @@ impl Signals {
     /// # Errors
     /// When the kernel refuses; there is no descriptor left, for example.
     pub fn take_over() -> io::Result<Self> {
-        let heard =
+        let handled =
             [Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGCHLD];
-        let set = SigSet::from_iter(heard);
+        let set = SigSet::from_iter(handled);
         // At once: a signal that is pending for a daemon that was replaced in place would end the new one.
         set.thread_set_mask()?;
         let flags = SfdFlags::SFD_NONBLOCK | SfdFlags::SFD_CLOEXEC;

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use game_child::arena::{Direction, FromArena, HISTORY, Input, MOVES_MAX, Setup, Snapshot, Update};
 
-use crate::{Assignment, Closed, Heard, Link, Machine};
+use crate::{Assignment, Closed, Link, LinkEvent, Machine};
 
 /// The largest number of queued events. Beyond it the oldest are dropped, as they are outdated.
 const EVENTS_MAX: usize = 256;
@@ -23,7 +23,7 @@ pub struct Player {
     moves: VecDeque<Direction>,
     number: u32,
     /// The number of the last move that the game has received.
-    heard: u32,
+    confirmed: u32,
     /// When to send the next move; `None` before setup and snapshot have arrived, and after the last snapshot.
     move_at: Option<Duration>,
     events: VecDeque<Event>,
@@ -61,7 +61,7 @@ impl Player {
             direction: Direction::Stand,
             moves: VecDeque::with_capacity(MOVES_MAX),
             number: 0,
-            heard: 0,
+            confirmed: 0,
             move_at: None,
             events: VecDeque::new(),
             pong: None,
@@ -98,25 +98,25 @@ impl Player {
         self.pong.take()
     }
 
-    fn hear_all(&mut self, now: Duration) {
-        while let Some(heard) = self.link.poll_event() {
-            self.hear(now, heard);
+    fn handle_link_events(&mut self, now: Duration) {
+        while let Some(event) = self.link.poll_event() {
+            self.handle_link_event(now, event);
         }
     }
 
-    fn hear(&mut self, now: Duration, heard: Heard) {
-        match heard {
-            Heard::Welcome { slot, players } => self.tell(Event::Welcome { slot, players }),
-            Heard::Pong(text) => self.pong = Some(text),
-            Heard::Words(words) => match FromArena::parse(&words) {
-                Some(FromArena::Setup(setup)) => self.hear_setup(setup),
-                Some(FromArena::Update(update)) => self.hear_update(now, &update),
+    fn handle_link_event(&mut self, now: Duration, event: LinkEvent) {
+        match event {
+            LinkEvent::Welcome { slot, players } => self.tell(Event::Welcome { slot, players }),
+            LinkEvent::Pong(text) => self.pong = Some(text),
+            LinkEvent::Words(words) => match FromArena::parse(&words) {
+                Some(FromArena::Setup(setup)) => self.handle_setup(setup),
+                Some(FromArena::Update(update)) => self.handle_update(now, &update),
                 None => {}
             },
         }
     }
 
-    fn hear_setup(&mut self, setup: Setup) {
+    fn handle_setup(&mut self, setup: Setup) {
         if self.setup.is_none() {
             self.setup = Some(setup.clone());
             self.tell(Event::Setup(setup));
@@ -125,7 +125,7 @@ impl Player {
 
     /// Applies an update that is newer than the known state, and whose base is known. Others are late, copies, or
     /// invalid; the next one will do.
-    fn hear_update(&mut self, now: Duration, update: &Update) {
+    fn handle_update(&mut self, now: Duration, update: &Update) {
         if self.snapshot().is_some_and(|newest| newest.number >= update.number) {
             return;
         }
@@ -133,7 +133,7 @@ impl Player {
         let base = update.base.and_then(|number| self.history.iter().find(has_number(number)));
         let Some(snapshot) = update.apply(base) else { return };
         self.remember(snapshot);
-        self.heard = self.heard.max(update.input.min(self.number));
+        self.confirmed = self.confirmed.max(update.input.min(self.number));
         self.tell(Event::Snapshot(snapshot));
         if snapshot.standing.is_end() {
             // The goodbye acknowledges the end.
@@ -162,8 +162,8 @@ impl Player {
         }
         self.moves.push_back(self.direction);
         self.number = self.number.saturating_add(1);
-        let unheard = usize::try_from(self.number - self.heard).unwrap_or(MOVES_MAX);
-        let count = unheard.clamp(1, self.moves.len());
+        let unconfirmed = usize::try_from(self.number - self.confirmed).unwrap_or(MOVES_MAX);
+        let count = unconfirmed.clamp(1, self.moves.len());
         let moves = self.moves.range(self.moves.len() - count..).copied().collect();
         let ack = self.snapshot().map_or(0, |newest| newest.number);
         if let Some(input) = Input::new(self.number, ack, moves) {
@@ -187,12 +187,12 @@ impl Machine for Player {
 
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
         self.link.handle_datagram(now, datagram);
-        self.hear_all(now);
+        self.handle_link_events(now);
     }
 
     fn handle_words(&mut self, now: Duration, words: &str) {
         self.link.handle_words(now, words);
-        self.hear_all(now);
+        self.handle_link_events(now);
     }
 
     fn handle_refused(&mut self, now: Duration) {
@@ -319,7 +319,7 @@ mod tests {
         assert_eq!(number(&player), 65, "forgotten");
         player.handle_datagram(ms(4), format!("SNAP 1000 0 in=9 {WHOLE}").as_bytes());
         assert_eq!((number(&player), player.history.len()), (1000, 1));
-        assert_eq!(player.heard, 0, "moves that were never made cannot be received");
+        assert_eq!(player.confirmed, 0, "moves that were never made cannot be received");
     }
 
     #[test]

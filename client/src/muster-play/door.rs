@@ -3,7 +3,7 @@
 use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
-use client::{Assignment, ClientError, GameSocket, Heard, Link, Machine};
+use client::{Assignment, ClientError, GameSocket, Link, LinkEvent, Machine};
 use protocol::Visible;
 
 use crate::PlayError;
@@ -39,21 +39,21 @@ pub(crate) fn enter(
     let mut other_at = None;
     loop {
         game.turn()?;
-        while let Some(heard) = game.poll_event() {
-            match heard {
-                Heard::Welcome { slot, players } => {
+        while let Some(event) = game.poll_event() {
+            match event {
+                LinkEvent::Welcome { slot, players } => {
                     let match_id = Visible(&assignment.match_id);
                     console
                         .say(format_args!("welcome: match {match_id}, slot {slot} of {players}"));
                     let is_unknown = args.game.is_none();
                     other_at = Some(Instant::now() + FIRST_WORDS_MAX).filter(|_| is_unknown);
                 }
-                Heard::Words(words) => match words.split(' ').next() {
+                LinkEvent::Words(words) => match words.split(' ').next() {
                     Some("STATE") => return Ok(Entered::TicTacToe(game, words)),
                     Some("ARENA" | "SNAP") => return Ok(Entered::Arena(game, words)),
                     _ => {}
                 },
-                Heard::Pong(_) => {}
+                LinkEvent::Pong(_) => {}
             }
         }
         if let Some(closed) = game.closed() {

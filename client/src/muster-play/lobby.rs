@@ -65,7 +65,7 @@ impl<'a> WaitingRoom<'a> {
     /// Waits for the assignment. `None` if the player left.
     pub(crate) fn wait(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
         loop {
-            match self.hear(console) {
+            match self.handle_replies(console) {
                 Ok(Some(assignment)) => return Ok(Some(assignment)),
                 Ok(None) => {}
                 Err(PlayError::Client(error)) if error.is_lost_connection() => {
@@ -102,7 +102,7 @@ impl<'a> WaitingRoom<'a> {
     }
 
     /// Handles the replies that have arrived.
-    fn hear(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
+    fn handle_replies(&mut self, console: &mut Console) -> Result<Option<Assignment>, PlayError> {
         while let Some(reply) = self.lobby.poll_reply()? {
             if self.chatter.is_too_much() {
                 return Err(PlayError::Chatter(

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use game_child::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
 
-use crate::{Assignment, Closed, Heard, Link, Machine};
+use crate::{Assignment, Closed, Link, LinkEvent, Machine};
 
 /// The pause before a move is repeated; it doubles each time up to [`REPEAT_MAX`].
 const REPEAT_MIN: Duration = Duration::from_millis(100);
@@ -141,29 +141,29 @@ impl Player {
         }
     }
 
-    fn hear_all(&mut self, now: Duration) {
-        while let Some(heard) = self.link.poll_event() {
-            self.hear(now, heard);
+    fn handle_link_events(&mut self, now: Duration) {
+        while let Some(event) = self.link.poll_event() {
+            self.handle_link_event(now, event);
         }
     }
 
-    fn hear(&mut self, now: Duration, heard: Heard) {
-        match heard {
-            Heard::Welcome { slot, players } => {
+    fn handle_link_event(&mut self, now: Duration, event: LinkEvent) {
+        match event {
+            LinkEvent::Welcome { slot, players } => {
                 self.events.push_back(Event::Welcome { slot, players });
             }
-            Heard::Pong(text) => self.pong = Some(text),
-            Heard::Words(words) => match FromServer::parse(&words) {
-                Some(FromServer::State(state)) => self.hear_state(now, state),
+            LinkEvent::Pong(text) => self.pong = Some(text),
+            LinkEvent::Words(words) => match FromServer::parse(&words) {
+                Some(FromServer::State(state)) => self.handle_state(now, state),
                 Some(FromServer::No { refused: Some(refused), reason }) => {
-                    self.hear_refusal(refused, reason);
+                    self.handle_refusal(refused, reason);
                 }
                 Some(FromServer::No { refused: None, .. }) | None => {}
             },
         }
     }
 
-    fn hear_state(&mut self, now: Duration, state: State) {
+    fn handle_state(&mut self, now: Duration, state: State) {
         let known = self.state.as_ref().map_or(0, |known| known.number);
         let is_end = state.standing.is_end();
         let number = known.max(state.number);
@@ -202,7 +202,7 @@ impl Player {
         }
     }
 
-    fn hear_refusal(&mut self, (number, cell): (u8, Cell), reason: Refusal) {
+    fn handle_refusal(&mut self, (number, cell): (u8, Cell), reason: Refusal) {
         let is_mine = |pending: &mut Pending| (pending.number, pending.cell) == (number, cell);
         if self.pending.take_if(is_mine).is_some() {
             self.events.push_back(Event::Refused { cell, reason });
@@ -215,12 +215,12 @@ impl Machine for Player {
 
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
         self.link.handle_datagram(now, datagram);
-        self.hear_all(now);
+        self.handle_link_events(now);
     }
 
     fn handle_words(&mut self, now: Duration, words: &str) {
         self.link.handle_words(now, words);
-        self.hear_all(now);
+        self.handle_link_events(now);
     }
 
     fn handle_refused(&mut self, now: Duration) {

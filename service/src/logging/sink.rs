@@ -250,9 +250,9 @@ impl Writer {
         let start = if self.is_mid_line { "\n" } else { "" };
         let line = format!("{start}{}", frame(Level::Warn, &lost));
         let rest = std::mem::replace(&mut self.rest, line.into_bytes());
-        let told = self.write_rest(write);
+        let written = self.write_rest(write);
         let left = std::mem::replace(&mut self.rest, rest);
-        match told {
+        match written {
             Ok(()) => {
                 (self.unreported, self.why) = (0, None);
                 true
@@ -439,8 +439,8 @@ mod tests {
         reader.room.set(usize::MAX);
         writer.rest = b"fourth\n".into();
         writer.write(&write, FRAME);
-        let told = reader.read();
-        assert!(told.starts_with("2 log lines were lost: they could not be written:"), "{told}");
-        assert!(told.ends_with("\nfourth\n"), "{told}");
+        let shown = reader.read();
+        assert!(shown.starts_with("2 log lines were lost: they could not be written:"), "{shown}");
+        assert!(shown.ends_with("\nfourth\n"), "{shown}");
     }
 }

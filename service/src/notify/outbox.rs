@@ -50,10 +50,10 @@ impl Outbox {
         let address = process::variable(NOTIFY_SOCKET);
         let way = address.as_ref().and_then(|address| {
             let way = way_to(address.as_bytes());
-            let told = way.inspect_err(|error| {
+            let found = way.inspect_err(|error| {
                 log::warn!("cannot notify {NOTIFY_SOCKET}={}: {error}", address.display());
             });
-            told.ok()
+            found.ok()
         });
         Self { way, unsent: VecDeque::new() }
     }

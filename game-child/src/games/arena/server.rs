@@ -100,7 +100,7 @@ pub struct Arena {
     began: Option<Duration>,
     end: Option<End>,
     /// Whether the end was sent for long enough.
-    end_told: bool,
+    end_sent: bool,
 }
 
 struct End {
@@ -119,9 +119,9 @@ struct Player {
     input: u32,
     /// The number of the newest snapshot that the player has; 0 is none.
     acknowledged: u32,
-    heard_at: Duration,
-    told_at: Duration,
-    setup_told_at: Duration,
+    input_at: Duration,
+    sent_at: Duration,
+    setup_sent_at: Duration,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,7 +158,7 @@ impl Arena {
             ticks_missed: 0,
             began: None,
             end: None,
-            end_told: false,
+            end_sent: false,
         })
     }
 
@@ -191,17 +191,17 @@ impl Arena {
     /// Sends a player the messages that are due.
     fn tell(&mut self, now: Duration, slot: usize, snapshot: &Snapshot, outbox: &mut Outbox) {
         let player = &self.players[slot];
-        let is_lively = player.input > 0 && now <= player.heard_at + LIVELY_MAX;
-        let is_due = is_lively || now >= player.told_at + IDLE_PERIOD;
+        let is_lively = player.input > 0 && now <= player.input_at + LIVELY_MAX;
+        let is_due = is_lively || now >= player.sent_at + IDLE_PERIOD;
         let is_end = self.end.as_ref().is_some_and(|end| end.number == snapshot.number);
         if player.presence != Presence::Present || !(is_due || is_end) {
             return;
         }
-        if player.input == 0 && now >= player.setup_told_at + SETUP_PERIOD {
+        if player.input == 0 && now >= player.setup_sent_at + SETUP_PERIOD {
             self.tell_setup(now, slot, outbox);
         }
         let player = &mut self.players[slot];
-        player.told_at = now;
+        player.sent_at = now;
         // If everything has changed since the base, the update is longer by the digits of the base's number: cheaper
         // than building both to choose.
         let base = base(&self.history, snapshot.number, player.acknowledged);
@@ -217,7 +217,7 @@ impl Arena {
             names: self.names.clone(),
         };
         outbox.send(slot, FromArena::Setup(setup).to_string());
-        self.players[slot].setup_told_at = now;
+        self.players[slot].setup_sent_at = now;
     }
 
     fn set_presence(&mut self, slot: usize, presence: Presence) {
@@ -252,15 +252,15 @@ impl Player {
             direction: Direction::Stand,
             input: 0,
             acknowledged: 0,
-            heard_at: Duration::ZERO,
-            told_at: Duration::ZERO,
-            setup_told_at: Duration::ZERO,
+            input_at: Duration::ZERO,
+            sent_at: Duration::ZERO,
+            setup_sent_at: Duration::ZERO,
         }
     }
 
     /// Takes the new moves. Moves that arrived before, copies and reordered ones are known already.
-    fn hear(&mut self, now: Duration, newest: u32, input: &Input) {
-        self.heard_at = now;
+    fn handle_input(&mut self, now: Duration, newest: u32, input: &Input) {
+        self.input_at = now;
         // A snapshot that does not exist cannot have arrived.
         if input.ack <= newest {
             self.acknowledged = self.acknowledged.max(input.ack);
@@ -299,7 +299,7 @@ impl Game for Arena {
 
     fn handle_words(&mut self, now: Duration, slot: usize, words: &str, _outbox: &mut Outbox) {
         if let Some(input) = Input::parse(words) {
-            self.players[slot].hear(now, self.number, &input);
+            self.players[slot].handle_input(now, self.number, &input);
         }
     }
 
@@ -332,7 +332,7 @@ impl Game for Arena {
     /// The world also advances by the missed ticks: a second is a second, however busy the machine is.
     fn handle_tick(&mut self, now: Duration, tick: Tick, outbox: &mut Outbox) {
         if self.end.as_ref().is_some_and(|end| now >= end.at + END_MAX) {
-            self.end_told = true;
+            self.end_sent = true;
             return;
         }
         if self.end.is_none() {
@@ -357,7 +357,7 @@ impl Game for Arena {
     }
 
     fn tick_period(&self) -> Option<Duration> {
-        self.began.filter(|_| !self.end_told).map(|_| self.rules.rate.period())
+        self.began.filter(|_| !self.end_sent).map(|_| self.rules.rate.period())
     }
 
     fn is_decided(&self) -> bool {
@@ -369,7 +369,7 @@ impl Game for Arena {
         let has_it = |player: &Player| {
             player.presence != Presence::Present || player.acknowledged >= end.number
         };
-        self.end_told || self.players.iter().all(has_it)
+        self.end_sent || self.players.iter().all(has_it)
     }
 
     fn result(&self, now: Duration) -> Map<String, Value> {

@@ -31,7 +31,7 @@ pub struct TicTacToe {
     end: Option<End>,
     sides: [Side; 2],
     /// Whether the end was sent for long enough.
-    end_told: bool,
+    end_sent: bool,
 }
 
 struct End {
@@ -44,7 +44,7 @@ struct Side {
     presence: Presence,
     /// The highest number of a state that the side has acknowledged.
     acknowledged: u8,
-    told_at: Duration,
+    sent_at: Duration,
     /// When to repeat the state; `None` if there is no need.
     repeat_at: Option<Duration>,
     pause: Duration,
@@ -74,11 +74,11 @@ impl TicTacToe {
             sides: Mark::BOTH.map(|_| Side {
                 presence: Presence::Expected,
                 acknowledged: 0,
-                told_at: Duration::ZERO,
+                sent_at: Duration::ZERO,
                 repeat_at: None,
                 pause: REPEAT_MIN,
             }),
-            end_told: false,
+            end_sent: false,
         })
     }
 
@@ -119,7 +119,7 @@ impl TicTacToe {
     fn tell(&mut self, now: Duration, mark: Mark, outbox: &mut Outbox) {
         outbox.send(mark.slot(), FromServer::State(self.state_for(mark)).to_string());
         let side = &mut self.sides[mark.slot()];
-        side.told_at = now;
+        side.sent_at = now;
         side.repeat_at = Some(now + side.pause);
         side.pause = (side.pause * 2).min(REPEAT_MAX);
     }
@@ -150,7 +150,7 @@ impl TicTacToe {
     /// often than any other repetition.
     fn hasten(&mut self, mark: Mark) {
         let side = &mut self.sides[mark.slot()];
-        let soon = side.told_at + REPEAT_MIN;
+        let soon = side.sent_at + REPEAT_MIN;
         side.repeat_at = side.repeat_at.map(|at| at.min(soon));
     }
 
@@ -267,7 +267,7 @@ impl Game for TicTacToe {
 
     fn handle_timeout(&mut self, now: Duration, outbox: &mut Outbox) {
         if self.end.as_ref().is_some_and(|end| now >= end.at + END_MAX) {
-            self.end_told = true;
+            self.end_sent = true;
             return;
         }
         for mark in Mark::BOTH {
@@ -278,7 +278,7 @@ impl Game for TicTacToe {
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let end = self.end.as_ref().filter(|_| !self.end_told).map(|end| end.at + END_MAX);
+        let end = self.end.as_ref().filter(|_| !self.end_sent).map(|end| end.at + END_MAX);
         self.sides.iter().filter_map(|side| side.repeat_at).chain(end).min()
     }
 
@@ -289,7 +289,7 @@ impl Game for TicTacToe {
     fn is_over(&self) -> bool {
         let number = self.number();
         let has_it = |side: &Side| side.presence == Presence::Gone || side.acknowledged == number;
-        self.end.is_some() && (self.end_told || self.sides.iter().all(has_it))
+        self.end.is_some() && (self.end_sent || self.sides.iter().all(has_it))
     }
 
     fn result(&self, now: Duration) -> Map<String, Value> {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use client::tictactoe::{Random, Strategy as _};
-use client::{Assignment, Closed, Heard, Link, Machine, arena, tictactoe};
+use client::{Assignment, Closed, Link, LinkEvent, Machine, arena, tictactoe};
 use mio::net::UdpSocket;
 use protocol::datagram::DATAGRAM_MAX;
 
@@ -202,9 +202,9 @@ impl Game {
             Seat::Door(link) | Seat::Echo(link) => {
                 while let Some(heard) = link.poll_event() {
                     match heard {
-                        Heard::Welcome { .. } => return self.welcome(stage, now),
-                        Heard::Pong(text) => self.pings.answered(stage, now, &text),
-                        Heard::Words(words) => return self.hear_words(stage, now, &words),
+                        LinkEvent::Welcome { .. } => return self.welcome(stage, now),
+                        LinkEvent::Pong(text) => self.pings.answered(stage, now, &text),
+                        LinkEvent::Words(words) => return self.hear_words(stage, now, &words),
                     }
                 }
             }
