@@ -77,7 +77,7 @@ impl Ended {
     fn clean(&self) -> Value {
         let (stdout, stderr) = (&self.stdout, &self.stderr);
         assert_eq!(self.code(), 0, "{stdout}{stderr}");
-        assert!(stdout.contains("nobody was lost"), "{stdout}");
+        assert!(stdout.contains("no player was lost"), "{stdout}");
         let report = self.json();
         let verdict = &report["verdict"];
         assert_eq!(verdict["is_clean"], true, "{verdict}");
@@ -240,7 +240,7 @@ fn a_muster_that_breaks_its_promises_is_found_out() {
     let forgetful = impostor(|_| QUEUED.to_owned());
     let ended = Load::start(&forgetful, &args).end();
     assert_eq!(ended.code(), 1, "{}{}", ended.stdout, ended.stderr);
-    assert!(ended.stdout.contains("ended the connection without a word"), "{}", ended.stdout);
+    assert!(ended.stdout.contains("closed the connection without a message"), "{}", ended.stdout);
     assert_eq!(ended.json()["verdict"]["is_clean"], false);
 
     // One that crashes all the time, and has forgotten every other player when it is back.

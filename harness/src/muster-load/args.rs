@@ -67,7 +67,7 @@ Examples:
   muster-load --players 2000 --scenario storm --duration 5m --seed 7
   muster-load play.example.net:7000 --queue duel,arena --ramp 50
 
-Exit codes: 0 nobody was lost; 1 a promise was broken, with the evidence; 2 usage; 3 could not run.";
+Exit codes: 0 no player was lost; 1 a promise was broken, with the evidence; 2 usage; 3 could not run.";
 
 /// The longest run.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 60 * 60);

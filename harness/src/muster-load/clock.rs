@@ -1,4 +1,4 @@
-//! Being woken in time: the loop's own waiting is in whole milliseconds, which is more than an answer takes here.
+//! A precise timer for the loop: poll's own time-out is in whole milliseconds, which is longer than an answer takes.
 
 use std::io;
 use std::os::fd::{AsRawFd as _, OwnedFd};
@@ -25,13 +25,13 @@ impl AlarmClock {
         Ok(Self { timer })
     }
 
-    /// Rings in so long, once; a time set before is forgotten.
+    /// Sets the timer to fire once after `pause`, in place of an earlier time.
     pub(crate) fn set(&self, pause: Duration) {
-        // Nothing at all would switch it off.
+        // Zero would disarm the timer.
         let pause = pause.max(Duration::from_nanos(1));
         let it_value = Timespec::try_from(pause).unwrap_or(Timespec { tv_sec: 1, tv_nsec: 0 });
         let it_interval = Timespec { tv_sec: 0, tv_nsec: 0 };
-        // The arguments are in range, so it cannot fail; and setting it makes the next ring an edge of its own.
+        // The arguments are in range, so it cannot fail; setting it re-arms the edge-triggered event.
         let _ = timerfd_settime(
             &self.timer,
             TimerfdTimerFlags::empty(),

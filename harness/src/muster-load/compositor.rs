@@ -1,4 +1,4 @@
-//! Who does what next: takes idle players in, gives them back when their next step is due. Pure.
+//! The schedule: takes idle players, and returns them when their next step is due. Pure.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,14 +6,14 @@ use std::time::Duration;
 
 use crate::plan::{Plan, Step};
 
-/// Idle players, by the time at which they go on.
+/// Idle players, by the time of their next step.
 #[derive(Debug)]
 pub(crate) struct Compositor {
     plan: Plan,
     idle: BinaryHeap<Reverse<Idle>>,
 }
 
-/// A player who does nothing for now.
+/// An idle player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 struct Idle {
     due: Duration,
@@ -25,9 +25,9 @@ struct Idle {
 /// A step that is due.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct Dispatch {
-    /// Where the player is, as it was said when it became idle.
+    /// The player's place, as it was passed to [`handle_idle`](Compositor::handle_idle).
     pub(crate) place: usize,
-    /// When the step was due: what follows is measured from here, however late it is begun.
+    /// When the step was due: durations are measured from here, however late it is started.
     pub(crate) due: Duration,
     pub(crate) step: Step,
 }
@@ -37,7 +37,7 @@ impl Compositor {
         Self { plan, idle: BinaryHeap::new() }
     }
 
-    /// A player is idle from `since` on, which may be to come; it has made `run` steps so far.
+    /// Adds a player who is idle from `since` on, which may be in the future, and has made `run` steps so far.
     pub(crate) fn handle_idle(&mut self, since: Duration, place: usize, player: u32, run: u32) {
         let due = since + self.plan.step(player, run).idle;
         self.idle.push(Reverse(Idle { due, player, run, place }));
@@ -59,7 +59,7 @@ impl Compositor {
         self.idle.peek().map(|Reverse(first)| first.due)
     }
 
-    /// Nobody does anything more.
+    /// Stops the schedule.
     pub(crate) fn stop(&mut self) {
         self.idle.clear();
     }
@@ -74,8 +74,8 @@ mod tests {
         Compositor::new(Plan::new(seed, ScenarioFile::load("evening").unwrap(), 1))
     }
 
-    /// What is dispatched in a minute to players who are idle again after a fixed time, when the loop looks at the
-    /// compositor every `tick`.
+    /// The steps in a minute of players who are idle again after a fixed time, when the schedule is polled every
+    /// `tick`.
     fn minute(seed: u64, tick: Duration) -> Vec<(Duration, usize, Step)> {
         let mut compositor = compositor(seed);
         let mut runs = [0; 50];
@@ -99,7 +99,7 @@ mod tests {
     }
 
     #[test]
-    fn the_same_seed_dispatches_the_same_however_often_the_loop_looks() {
+    fn the_same_seed_gives_the_same_steps_however_often_it_is_polled() {
         let fine = minute(3, Duration::from_millis(1));
         let mut coarse = minute(3, Duration::from_millis(250));
         assert!(fine.len() > 200, "{}", fine.len());
@@ -109,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_is_dispatched_before_its_time_or_after_the_end() {
+    fn no_step_is_due_before_its_time_or_after_the_end() {
         let mut compositor = compositor(1);
         compositor.handle_idle(Duration::from_secs(5), 0, 0, 0);
         let due = compositor.next_deadline().unwrap();

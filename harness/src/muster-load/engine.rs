@@ -16,10 +16,10 @@ use crate::view::View;
 const SIGNALS: Token = Token(PLACES_MAX + 1);
 const ALARM: Token = Token(PLACES_MAX + 2);
 
-/// The shortest time that the last sample is of.
+/// The shortest time that the last sample covers.
 const SAMPLE_SHORTEST: Duration = Duration::from_millis(100);
 
-/// When things happen in a run.
+/// The times of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Timetable {
     pub(crate) duration: Duration,
@@ -29,19 +29,19 @@ pub(crate) struct Timetable {
     pub(crate) sample_every: Duration,
 }
 
-/// What a run comes to, besides what was measured and judged.
+/// The outcome of a run, besides measurements and verdict.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) samples: Vec<Sample>,
     pub(crate) used: Used,
     pub(crate) length: Duration,
     pub(crate) was_interrupted: bool,
-    /// How long the loop was busy at most before it looked at the kernel again.
+    /// The longest iteration of the loop.
     pub(crate) longest_turn: Duration,
     pub(crate) advice: Vec<&'static str>,
 }
 
-/// The loop, and what it watches.
+/// The loop and its event sources.
 pub(crate) struct Engine {
     poll: Poll,
     alarm: AlarmClock,
@@ -62,7 +62,7 @@ pub(crate) struct Engine {
 #[derive(Debug, Clone, Copy, PartialEq)]
 enum State {
     Running,
-    /// Until this time at the latest; and since when nobody was assigned.
+    /// Until this time at the latest; and the time since the last assignment.
     Ending {
         until: Duration,
         assigned: u64,
@@ -70,14 +70,14 @@ enum State {
     },
 }
 
-/// How long nobody is assigned before it is taken for certain that nobody will be: those who are left in the queue
-/// are too few for a match.
+/// The time without assignments after which there will be none: the players who are left in the queue are too few for a
+/// match.
 const QUIET: Duration = Duration::from_secs(1);
 
-/// How often the picture is drawn anew, and waits are looked at.
+/// How often the view is updated, and waits are checked.
 const TICK: Duration = Duration::from_millis(200);
 
-/// The most events that are taken from the kernel at a time.
+/// The largest number of events that are polled at once.
 const EVENTS: usize = 1024;
 
 impl Engine {
@@ -163,7 +163,7 @@ impl Engine {
         }
     }
 
-    /// What is done a few times a second.
+    /// The work that is done a few times a second.
     fn tick(&mut self, now: Duration, view: &mut View) {
         self.players.stage.oracle.handle_timeout(now);
         for advice in self.players.take_advice() {
@@ -197,7 +197,7 @@ impl Engine {
         self.sample_at = now + self.timetable.sample_every;
     }
 
-    /// Goes from running to ending, and tells whether that is over.
+    /// Advances from running to ending; returns whether the run is over.
     fn is_over(&mut self, now: Duration) -> bool {
         let assigned = self.players.stage.measure.counts.assigned;
         match &mut self.state {
@@ -231,7 +231,7 @@ impl Engine {
         let now = self.players.stage.now();
         self.players.stage.oracle.handle_timeout(now);
         self.players.stage.oracle.finish(now);
-        // Over a moment, a share of the processor says nothing.
+        // A share of the processor over a short moment would be meaningless.
         let last = self.samples.last().map(|sample| Duration::from_secs_f64(sample.at));
         if last.is_none_or(|last| now.saturating_sub(last) >= SAMPLE_SHORTEST) {
             self.sample(now);

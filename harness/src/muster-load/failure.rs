@@ -1,4 +1,4 @@
-//! Why there is no run, or no report of it.
+//! Why there is no run, or no report.
 
 use std::io;
 use std::path::PathBuf;
@@ -8,7 +8,7 @@ use client::ClientError;
 use crate::limits::TooSmall;
 use crate::scenario_file::ScenarioError;
 
-/// What went wrong, with what to do about it.
+/// An error, with what to do about it.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error(transparent)]
@@ -28,7 +28,7 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// What the process says of it.
+    /// The exit code of the process.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Scenario(_) => 2,

@@ -1,11 +1,11 @@
-//! What is measured: how long things take, how often they happen, and how it went over time.
+//! Measurements: durations, counts, and their course over time.
 //!
-//! **No coordinated omission.** Every duration begins when the thing was *due*, not when this program got around
-//! to it: a run at the time that the plan gave it, a ping at the time of its schedule, and a schedule does not
-//! wait for answers. What follows an answer (READY after the greeting, the hello after ASSIGN) begins when that
-//! answer was heard. How late this program itself was is [`Latency::Lateness`]: where that is not small beside the
-//! rest, the rest shows this program and not Muster. What never ended is in no histogram; the report counts it
-//! apart (still queued, pings lost).
+//! **No coordinated omission.** Every duration begins when the action was *due*, not when this program started it: a
+//! run at its planned time, a ping at the time of its schedule, and a schedule does not wait for answers. An action
+//! that follows an answer (READY after the greeting, the hello after ASSIGN) begins when that answer was received. The
+//! lateness of this program is [`Latency::Lateness`]: if that is not small compared with the rest, the rest shows this
+//! program and not Muster. Actions that never ended are in no histogram; the report counts them separately (still
+//! queued, pings lost).
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -15,14 +15,14 @@ use serde::Serialize;
 
 use crate::phase::{PHASES, Phase};
 
-/// The things of which it is measured how long they take.
+/// The measured durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Latency {
     /// From the time a run is due to Muster's greeting.
     Connect,
     /// From READY to QUEUED.
     Queued,
-    /// From READY to ASSIGN: with the time until enough others have come.
+    /// From READY to ASSIGN, including the wait for other players.
     Assign,
     /// From LEAVE to LEFT.
     Left,
@@ -30,7 +30,7 @@ pub(crate) enum Latency {
     FirstAnswer,
     /// From the time a ping is due to its answer.
     RoundTrip,
-    /// How late this program began what was due.
+    /// How late this program started due actions.
     Lateness,
 }
 
@@ -59,21 +59,21 @@ impl Latency {
         }
     }
 
-    /// What it is, for who reads a report.
+    /// The description for the report.
     pub(crate) const fn meaning(self) -> &'static str {
         match self {
-            Self::Connect => "from when it was due to Muster's greeting",
+            Self::Connect => "from the due time to Muster's greeting",
             Self::Queued => "from READY to QUEUED",
-            Self::Assign => "from READY to ASSIGN, the wait for other players included",
+            Self::Assign => "from READY to ASSIGN, including the wait for other players",
             Self::Left => "from LEAVE to LEFT",
             Self::FirstAnswer => "from ASSIGN to the game's welcome over UDP",
-            Self::RoundTrip => "from when a ping was due to its answer",
+            Self::RoundTrip => "from a ping's due time to its answer",
             Self::Lateness => "how late muster-load itself was",
         }
     }
 }
 
-/// The shape of a set of durations, in microseconds; all zero when there were none.
+/// Statistics of a set of durations, in microseconds; all zero if there are none.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Brief {
     pub(crate) count: u64,
@@ -84,38 +84,38 @@ pub(crate) struct Brief {
     pub(crate) max: u64,
 }
 
-/// Things that are counted.
+/// Counted events.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Serialize)]
 pub(crate) struct Counts {
-    /// Runs begun, players who were told QUEUED, ASSIGN, the game's welcome.
+    /// Runs started, players who received QUEUED, ASSIGN, the game's welcome.
     pub(crate) runs: u64,
     pub(crate) queued: u64,
     pub(crate) assigned: u64,
     pub(crate) entered: u64,
-    /// Games that a player left as it should be: played to the end, or for as long as it wanted.
+    /// Games that a player left as intended: played to the end, or for the planned time.
     pub(crate) played: u64,
     pub(crate) pings: u64,
     pub(crate) pings_lost: u64,
     pub(crate) errors: u64,
 }
 
-/// How it was at one time, and what happened since the sample before.
+/// The state at one time, and the events since the previous sample.
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Sample {
     /// Seconds since the start.
     pub(crate) at: f64,
     /// Players by phase, as in [`Phase::ALL`].
     pub(crate) phases: [u32; PHASES],
-    /// What was counted so far.
+    /// All counts so far.
     pub(crate) counts: Counts,
     /// As in [`Latency::ALL`].
     pub(crate) latencies: [Brief; LATENCIES],
-    /// Part of one processor that this program and the daemon had since the sample before.
+    /// The share of one processor that this program and the daemon used since the previous sample.
     pub(crate) own_processor: f64,
     pub(crate) daemon_processor: Option<f64>,
 }
 
-/// Everything that is measured in a run.
+/// All measurements of a run.
 #[derive(Debug)]
 pub(crate) struct Measure {
     whole: [Histogram<u64>; LATENCIES],
@@ -128,14 +128,14 @@ pub(crate) struct Measure {
     runs: BTreeMap<&'static str, u64>,
 }
 
-/// The longest duration that is told apart from longer ones, in microseconds.
+/// The longest duration that is recorded exactly, in microseconds.
 const LONGEST_US: u64 = 60 * 60 * 1_000_000;
 
-/// Digits that hold: of the whole run, and of a moment.
+/// Significant digits: of the whole run, and of a sample.
 const DIGITS: u8 = 3;
 const DIGITS_RECENT: u8 = 2;
 
-/// How many kinds of errors are told apart: more than there are.
+/// The largest number of error kinds: more than exist.
 const KINDS_MAX: usize = 100;
 
 impl Measure {
@@ -151,14 +151,14 @@ impl Measure {
         }
     }
 
-    /// Something took so long.
+    /// Records a duration.
     pub(crate) fn took(&mut self, what: Latency, duration: Duration) {
         let micros = u64::try_from(duration.as_micros()).unwrap_or(u64::MAX);
         self.whole[what as usize].saturating_record(micros);
         self.recent[what as usize].saturating_record(micros);
     }
 
-    /// A player is in a phase now, and in the one before no more; `None` is not alive.
+    /// Counts a player's change of phase; `None` is not alive.
     pub(crate) fn phase_changed(&mut self, from: Option<Phase>, to: Option<Phase>) {
         if let Some(from) = from {
             self.phases[from as usize] -= 1;
@@ -168,13 +168,13 @@ impl Measure {
         }
     }
 
-    /// Something went wrong for a player.
+    /// Counts an error of a well-behaved player.
     pub(crate) fn error(&mut self, kind: &str) {
         self.counts.errors += 1;
         count(&mut self.errors, kind);
     }
 
-    /// Something happened that a hostile or clumsy player has asked for.
+    /// Counts an event that a hostile or faulty player has provoked.
     pub(crate) fn expected(&mut self, kind: &str) {
         count(&mut self.expected, kind);
     }
@@ -200,14 +200,14 @@ impl Measure {
         &self.runs
     }
 
-    /// Of the whole run.
+    /// Statistics of the whole run.
     pub(crate) fn brief(&self, what: Latency) -> Brief {
         brief_of(&self.whole[what as usize])
     }
 
-    /// How often it took how long: the upper ends of ever wider ranges in microseconds, each with its count.
+    /// The distribution: the upper bounds of growing ranges in microseconds, each with its count.
     pub(crate) fn distribution(&self, what: Latency) -> Vec<(u64, u64)> {
-        // Eight steps for each doubling are fine enough for a picture.
+        // Eight steps for each doubling are fine enough for a chart.
         let histogram = &self.whole[what as usize];
         let steps = histogram.iter_log(1, 2.0_f64.powf(0.125));
         let ranges =
@@ -215,7 +215,7 @@ impl Measure {
         ranges.filter(|(_, count)| *count > 0).collect()
     }
 
-    /// What happened since the last call.
+    /// Statistics since the last call.
     pub(crate) fn take_recent(&mut self) -> [Brief; LATENCIES] {
         let briefs = std::array::from_fn(|index| brief_of(&self.recent[index]));
         self.recent.iter_mut().for_each(Histogram::reset);
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn percentiles_hold_to_three_digits_and_what_is_recent_begins_anew() {
+    fn percentiles_have_three_digits_and_recent_ones_are_reset() {
         let mut measure = Measure::new();
         (1..=1000).for_each(|micros| measure.took(Latency::Queued, us(micros)));
         let brief = measure.brief(Latency::Queued);

@@ -1,4 +1,4 @@
-//! Sockets of players: none of them ever blocks, and none keeps a port longer than it has to.
+//! Players' sockets: they never block, and keep ports no longer than necessary.
 
 use std::collections::BTreeMap;
 use std::io;
@@ -12,7 +12,7 @@ use socket2::{Protocol, Type};
 
 /// A socket to a game.
 pub(crate) fn to_game(game: SocketAddr, source: Option<IpAddr>) -> io::Result<UdpSocket> {
-    // A game may be elsewhere than Muster.
+    // The game can be on another host than Muster.
     let source =
         source.filter(|source| source.is_ipv4() == game.is_ipv4() && game.ip().is_loopback());
     let socket = socket(game, Type::DGRAM, Protocol::UDP, source)?;
@@ -20,22 +20,22 @@ pub(crate) fn to_game(game: SocketAddr, source: Option<IpAddr>) -> io::Result<Ud
     Ok(UdpSocket::from_std(socket.into()))
 }
 
-/// Ends a connection with a reset.
+/// Closes a connection with a reset.
 pub(crate) fn reset(stream: TcpStream) {
-    // Where it fails, the connection is gone already.
+    // If it fails, the connection is closed already.
     let _ = socket2::SockRef::from(&stream).set_linger(Some(Duration::ZERO));
     drop(stream);
 }
 
-/// The addresses of hosts, each looked up once: a look-up can block.
+/// The addresses of hosts, each resolved once, as resolving can block.
 #[derive(Debug, Default)]
 pub(crate) struct Hosts(BTreeMap<String, Option<IpAddr>>);
 
-/// How many names are looked up: there is one, as a rule.
+/// The largest number of resolved names: usually there is one.
 const HOSTS_MAX: usize = 100;
 
 impl Hosts {
-    /// The address of a game; `None` where its host has none.
+    /// The address of a game; `None` if its host has none.
     pub(crate) fn find(&mut self, host: &str, port: u16) -> Option<SocketAddr> {
         if let Ok(address) = host.trim_matches(['[', ']']).parse::<IpAddr>() {
             return Some((reachable(address), port).into());
@@ -48,7 +48,7 @@ impl Hosts {
     }
 }
 
-/// "Everywhere" is here, too.
+/// The unspecified address means this host.
 fn reachable(address: IpAddr) -> IpAddr {
     match address {
         IpAddr::V4(Ipv4Addr::UNSPECIFIED) => Ipv4Addr::LOCALHOST.into(),

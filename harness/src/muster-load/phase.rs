@@ -1,23 +1,23 @@
-//! Where a player stands.
+//! The phases of a player.
 
-/// The phases of a player, from its birth to its end.
+/// The phases of a player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Phase {
-    /// Not connected: has nothing to do for now, or lost its connection.
+    /// Not connected: idle, or the connection was lost.
     Idle,
-    /// On its way to Muster's greeting.
+    /// Connecting, until Muster's greeting.
     Connecting,
     /// Greeted, and not in a queue.
     Greeted,
-    /// Was told QUEUED, or that it stands where it stood.
+    /// Received QUEUED or REQUEUED.
     Queued,
-    /// Its match is formed, and it was told for what that waits.
+    /// The match is formed, and the player received WAITING.
     Waiting,
-    /// Was told where to play, and says hello.
+    /// Received ASSIGN, and sends hellos.
     Entering,
-    /// Plays.
+    /// Playing.
     Playing,
-    /// Says goodbye to its game.
+    /// Sends the goodbye to the game.
     Leaving,
 }
 
@@ -48,16 +48,16 @@ impl Phase {
         }
     }
 
-    /// Whether a player can go from one phase to another.
+    /// Whether a transition is allowed.
     pub(crate) const fn leads_to(self, next: Self) -> bool {
         use Phase::{Connecting, Entering, Greeted, Idle, Leaving, Playing, Queued, Waiting};
         match (self, next) {
-            // From anywhere: the connection is over.
+            // From any phase: the connection has ended.
             (_, Idle) => true,
             (Idle, Connecting) | (Connecting, Greeted) => true,
             (Greeted, Queued) | (Queued | Waiting, Greeted) => true,
             (Queued | Waiting, Queued | Waiting) => true,
-            // A session that is taken up again may have missed its assignment.
+            // A resumed session may have missed the assignment.
             (Greeted | Queued | Waiting, Entering) => true,
             (Entering, Playing) | (Entering | Playing, Leaving) => true,
             (Idle, Greeted | Queued | Waiting | Entering | Playing | Leaving)

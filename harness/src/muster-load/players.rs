@@ -1,4 +1,4 @@
-//! All players of a run: what each is at, and how one thing leads to the next.
+//! All players of a run: the activity of each, and the transitions between activities.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::stage::Stage;
 use crate::timers::Timers;
 use crate::visit::{BACK_IN, Turn, Visit};
 
-/// The players, and whatever they share.
+/// The players, and their shared state.
 pub(crate) struct Players {
     players: Vec<Player>,
     /// Places of players who are gone for good.
@@ -29,42 +29,42 @@ pub(crate) struct Players {
     pub(crate) pool: Pool,
     timers: Timers,
     registry: Registry,
-    /// What to do about a limit that was met.
+    /// Advice about limits that were reached.
     advice: Vec<&'static str>,
 }
 
-/// A place in the list of players, and who is there now.
+/// An entry in the list of players, and its current player.
 struct Player {
     number: u32,
     source: Option<IpAddr>,
-    /// How many runs it has begun.
+    /// The number of runs started.
     runs: u32,
-    /// Changes with each socket, so that old news of an old one reaches nobody.
+    /// Changes with each socket, so that late events of an old one are ignored.
     epoch: u32,
     activity: Activity,
 }
 
-/// What a player is at.
+/// The activity of a player.
 enum Activity {
     Vacant,
     Idle,
-    /// Without a connection for a while, in the middle of a run.
+    /// Without a connection for a while, during a run.
     Away(Box<Run>, Duration),
     Visit(Box<Visit>),
     Game(Box<Game>),
 }
 
-/// How many players are born, and how many begin a run, before others get their turn.
+/// The largest numbers of new players, and of started runs, before other work.
 const BIRTHS_MAX: usize = 1024;
 const DISPATCHES_MAX: usize = 256;
 
-/// How many deadlines are handled before others get their turn.
+/// The largest number of deadlines that are handled before other work.
 const TIMEOUTS_MAX: usize = 1024;
 
-/// The lower bits of a token are the place, the others the epoch.
+/// The lower bits of a token are the player's place, the others the epoch.
 const PLACE_BITS: u32 = 32;
 
-/// Tokens that are nobody's place.
+/// Tokens from here on are not places of players.
 pub(crate) const PLACES_MAX: usize = 1 << 24;
 
 impl Players {
@@ -86,7 +86,7 @@ impl Players {
         }
     }
 
-    /// A socket has news.
+    /// Handles an event of a socket.
     pub(crate) fn handle_ready(&mut self, token: Token, is_read_closed: bool) {
         let place = token.0 & ((1 << PLACE_BITS) - 1);
         let Some(player) = self.players.get_mut(place) else { return };
@@ -106,7 +106,7 @@ impl Players {
         }
     }
 
-    /// Does everything that is due by now.
+    /// Does everything that is due.
     pub(crate) fn handle_time(&mut self) {
         let now = self.stage.now();
         for _ in 0..TIMEOUTS_MAX {
@@ -123,7 +123,7 @@ impl Players {
         }
     }
 
-    /// When something is due next.
+    /// The next deadline.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         let deadlines = [
             self.timers.next_deadline(),
@@ -133,7 +133,7 @@ impl Players {
         deadlines.into_iter().flatten().min()
     }
 
-    /// The run is ending: nobody begins anything, and whoever only passes the time goes.
+    /// Ends the run: no player starts anything, and idle ones leave.
     pub(crate) fn handle_end_of_run(&mut self) {
         self.stage.is_ending = true;
         self.compositor.stop();
@@ -148,7 +148,7 @@ impl Players {
                     let goes_on = game.handle_end_of_run(&mut self.stage);
                     self.after_game(place, goes_on);
                 }
-                // Whom Muster has dropped comes back even now, so that what became of it is known.
+                // A player whom Muster disconnected still reconnects, to learn the state of the session.
                 Activity::Away(run, _) if run.is_owed => {}
                 Activity::Away(..) => self.become_idle(place, Duration::ZERO),
                 Activity::Vacant | Activity::Idle => {}
@@ -156,7 +156,7 @@ impl Players {
         }
     }
 
-    /// Advice on limits that were met since the last call.
+    /// Advice about limits that were reached since the last call.
     pub(crate) fn take_advice(&mut self) -> Vec<&'static str> {
         std::mem::take(&mut self.advice)
     }
@@ -214,7 +214,7 @@ impl Players {
         }
     }
 
-    /// The player goes on with its run after so long.
+    /// Suspends the player's run for `back_in`.
     fn go_away(&mut self, place: usize, run: Box<Run>, back_in: Duration) {
         let due = self.stage.now() + back_in;
         self.players[place].activity = Activity::Away(run, due);
@@ -299,7 +299,7 @@ impl Players {
                 self.handle_timeout(place, self.stage.now());
             }
             Err(error) => {
-                self.stage.io_error("go into a game", &error);
+                self.stage.io_error("join a game", &error);
                 self.note_limit(&error);
                 self.stage.measure.phase_changed(Some(phase), Some(Phase::Idle));
                 self.rest(place, REST);
@@ -323,7 +323,7 @@ impl Players {
         self.rest(place, rest);
     }
 
-    /// An idle player's next step is planned from so long from now on.
+    /// Schedules an idle player's next step after `rest`.
     fn rest(&mut self, place: usize, rest: Duration) {
         if self.stage.is_ending {
             return;
@@ -342,7 +342,7 @@ impl Players {
     }
 }
 
-/// How long a player rests for whom there was no socket.
+/// How long a player rests after a socket could not be opened.
 const REST: Duration = Duration::from_secs(1);
 
 /// The token of a player's socket.
@@ -356,7 +356,7 @@ mod tests {
 
     #[test]
     fn players_are_small() {
-        // What each of tens of thousands takes here, besides what its strings and lines hold.
+        // The size of a player, without strings and lines.
         let sizes = [size_of::<Player>(), size_of::<Visit>(), size_of::<Game>()];
         assert!(sizes[0] <= 64 && sizes[1] <= 512 && sizes[2] <= 768, "{sizes:?}");
     }

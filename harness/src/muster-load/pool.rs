@@ -1,9 +1,9 @@
-//! How many players there are: born at a rate, replaced when they log out. Pure.
+//! The number of players: created at a rate, replaced when they log out. Pure.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
-/// The players that there should be, and those that there are.
+/// The wanted and the existing players.
 #[derive(Debug)]
 pub(crate) struct Pool {
     target: u32,
@@ -11,14 +11,14 @@ pub(crate) struct Pool {
     sources: Option<u32>,
     alive: u32,
     born: u32,
-    /// When the next one may be born.
+    /// When the next one may be created.
     next_birth: Duration,
 }
 
-/// How fast players come.
+/// The rate of new players.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) enum Ramp {
-    /// So many a second.
+    /// This many per second.
     PerSecond(f64),
     /// All at once: a thundering herd.
     AtOnce,
@@ -27,29 +27,29 @@ pub(crate) enum Ramp {
 /// A new player.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Birth {
-    /// From 0, never given twice.
+    /// From 0, never reused.
     pub(crate) number: u32,
     /// When it was due.
     pub(crate) due: Duration,
-    /// The address it has to come from; `None` leaves that to the kernel.
+    /// The source address; `None` leaves it to the kernel.
     pub(crate) source: Option<IpAddr>,
 }
 
-/// The first of the addresses from which players come: 127.1.0.0. None below it, so that other programs' connections
-/// from 127.0.0.1 are told apart from players.
+/// The first source address: 127.1.0.0. Lower ones are not used, so that other programs' connections from 127.0.0.1 can
+/// be distinguished from players.
 const FIRST_SOURCE: u32 = u32::from_be_bytes([127, 1, 0, 0]);
 
-/// As many addresses as there are from the first one to the end of 127.0.0.0/8, its last one left out.
+/// The number of addresses from the first one to the end of 127.0.0.0/8, except the last one.
 pub(crate) const SOURCES_MAX: u32 = u32::from_be_bytes([127, 255, 255, 255]) - FIRST_SOURCE;
 
 impl Pool {
-    /// A pool of `target` players who come from so many addresses of this host, or from wherever the kernel sees fit.
+    /// A pool of `target` players who use `sources` addresses of this host, or the kernel's choice.
     pub(crate) fn new(target: u32, ramp: Ramp, sources: Option<u32>) -> Self {
         let sources = sources.map(|count| count.clamp(1, SOURCES_MAX));
         Self { target, ramp, sources, alive: 0, born: 0, next_birth: Duration::ZERO }
     }
 
-    /// The next player, if one is missing and may be born by now.
+    /// The next player, if one is missing and due.
     pub(crate) fn poll_birth(&mut self, now: Duration) -> Option<Birth> {
         let due = self.next_deadline().filter(|due| *due <= now)?;
         self.next_birth = match self.ramp {
@@ -62,11 +62,11 @@ impl Pool {
         Some(Birth { number, due, source: self.source(number) })
     }
 
-    /// A player is gone for good.
+    /// Removes a player who is gone for good.
     pub(crate) fn handle_death(&mut self, now: Duration) {
-        assert!(self.alive > 0, "nobody is alive who could die");
+        assert!(self.alive > 0, "no player is alive");
         if self.alive == self.target {
-            // Nobody was missing: what was not needed so far is not made up for.
+            // No player was missing, and unused births are not accumulated.
             self.next_birth = self.next_birth.max(now);
         }
         self.alive -= 1;
@@ -77,7 +77,7 @@ impl Pool {
         (self.alive < self.target).then_some(self.next_birth)
     }
 
-    /// Nobody is born any more.
+    /// Stops creating players.
     pub(crate) fn stop(&mut self) {
         self.target = 0;
     }
@@ -114,14 +114,14 @@ mod tests {
         assert_eq!(births(&mut pool, ms(0)), 1);
         assert_eq!(births(&mut pool, ms(9)), 0);
         assert_eq!(pool.next_deadline(), Some(ms(10)));
-        // A loop that was late makes up for it.
+        // A late loop catches up.
         assert_eq!(births(&mut pool, ms(100)), 10);
         assert_eq!(births(&mut pool, ms(10_000)), 14);
         assert_eq!((pool.alive(), pool.next_deadline()), (25, None));
     }
 
     #[test]
-    fn who_goes_is_replaced_at_the_same_rate_and_not_by_what_was_saved_up() {
+    fn lost_players_are_replaced_at_the_rate_without_accumulating() {
         let mut pool = Pool::new(10, Ramp::PerSecond(10.0), None);
         assert_eq!(births(&mut pool, ms(60_000)), 10);
         (0..5).for_each(|_| pool.handle_death(ms(60_000)));

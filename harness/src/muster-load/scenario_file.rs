@@ -1,4 +1,4 @@
-//! Scenario files: which scenarios idle players run, how often, and how long things take in them.
+//! Scenario files: the scenarios that idle players run, their rates, and their durations.
 
 use std::path::{Path, PathBuf};
 
@@ -7,8 +7,8 @@ use serde::Deserialize;
 use crate::scenarios::Kind;
 use crate::spans::Span;
 
-/// What a scenario file says. Every table is a scenario; what is not said is as in [`Default`], where no scenario
-/// has a rate: an idle player runs only what the file gives one to.
+/// A scenario file. Every table is a scenario; missing values are those of [`Default`], where no scenario has a rate:
+/// an idle player runs only the scenarios with a rate in the file.
 #[derive(Debug, Clone, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields, rename_all = "kebab-case")]
 pub(crate) struct ScenarioFile {
@@ -34,7 +34,7 @@ pub(crate) struct Matchmaking {
     pub(crate) rate: f64,
 }
 
-/// What an assigned player does, whatever scenario it queued in; hence no rate.
+/// The behaviour of an assigned player, in any scenario; hence no rate.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct InGame {
@@ -42,30 +42,29 @@ pub(crate) struct InGame {
     /// How long a player stays, if the game does not end before.
     #[serde(rename = "for")]
     pub(crate) stays: Span,
-    /// How long a move takes that is thought about.
+    /// How long a player thinks about a move.
     pub(crate) think: Span,
     /// The pause between two pings.
     pub(crate) ping_every: Span,
-    /// The part of all players that are assigned and never say hello.
+    /// The share of assigned players who never send a hello.
     pub(crate) no_show: f64,
 }
 
-/// What a player answers who is asked whether it accepts a match, whatever scenario it queued in; hence no rate. Who does
-/// neither of these accepts.
+/// A player's answer to an offered match, in any scenario; hence no rate. All other players accept.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct ReadyCheck {
-    /// The part of all who decline.
+    /// The share of players who decline.
     pub(crate) declines: f64,
-    /// The part of all who say nothing.
+    /// The share of players who do not answer.
     pub(crate) silent: f64,
 }
 
-/// What is played.
+/// The game.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum GameName {
-    /// Known by its first words.
+    /// Recognized by its first messages.
     Auto,
     Echo,
     TicTacToe,
@@ -77,51 +76,51 @@ pub(crate) enum GameName {
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Impatient {
     pub(crate) rate: f64,
-    /// How long it waits in the queue.
+    /// How long the player waits in the queue.
     pub(crate) after: Span,
 }
 
-/// Loses its connection while it is queued, and comes back.
+/// Loses the connection while queued, and resumes the session.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Flaky {
     pub(crate) rate: f64,
-    /// How long it is queued before the connection is lost.
+    /// How long the player is queued before the connection is lost.
     pub(crate) after: Span,
-    /// How long it is away.
+    /// How long the player is absent.
     pub(crate) away: Span,
 }
 
-/// Connects and says nothing.
+/// Connects and is silent.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Lurker {
     pub(crate) rate: f64,
-    /// How long it stays, if it is let.
+    /// How long the player stays, if not disconnected.
     pub(crate) stays: Span,
 }
 
-/// Says its lines a byte at a time, or only half of one.
+/// Sends lines one byte at a time, or only half of one.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Slow {
     pub(crate) rate: f64,
     /// The pause between two bytes.
     pub(crate) byte_every: Span,
-    /// How long it stays after half a line, if it is let.
+    /// How long the player stays after half a line, if not disconnected.
     pub(crate) stays: Span,
 }
 
-/// Says far too many lines.
+/// Sends far too many lines.
 #[derive(Debug, Clone, Copy, PartialEq, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Firehose {
     pub(crate) rate: f64,
-    /// How long, if it is let.
+    /// How long, if not disconnected.
     pub(crate) stays: Span,
 }
 
-/// A scenario of which only the rate can be set.
+/// A scenario with a rate only.
 #[derive(Debug, Clone, Copy, PartialEq, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Plain {
@@ -171,7 +170,7 @@ impl Default for Firehose {
     }
 }
 
-/// The files that come with the program, which can be named without a path.
+/// The built-in files, which can be named without a path.
 const BUILT_IN: [(&str, &str); 5] = [
     ("evening", include_str!("../../scenarios/evening.toml")),
     ("launch-day", include_str!("../../scenarios/launch-day.toml")),
@@ -183,10 +182,10 @@ const BUILT_IN: [(&str, &str); 5] = [
 /// The scenario of a run that names none.
 pub(crate) const DEFAULT: &str = "evening";
 
-/// The highest rate: far more than a player can do.
+/// The highest rate: far more than a player can run.
 const RATE_MAX: f64 = 1e6;
 
-/// Why a scenario file is of no use.
+/// Why a scenario file cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ScenarioError {
     #[error("no scenario {name}: it is neither a file nor one of {}", names())]
@@ -198,10 +197,10 @@ pub(crate) enum ScenarioError {
 }
 
 impl ScenarioFile {
-    /// Reads a file, or one that comes with the program, by its name.
+    /// Reads a file, or a built-in one by its name.
     ///
     /// # Errors
-    /// [`ScenarioError`], which names the file, and where it can the line and the key.
+    /// [`ScenarioError`], with the file, and the line and the key if possible.
     pub(crate) fn load(name: &str) -> Result<Self, ScenarioError> {
         let file = Path::new(name);
         let built_in = BUILT_IN.iter().find(|(built_in, _)| *built_in == name);
@@ -227,12 +226,9 @@ impl ScenarioFile {
 
     fn check(&self) -> Result<(), String> {
         for (kind, rate) in self.rates() {
-            // Written so that what is not a number is refused, too.
+            // Written so that NaN is refused, too.
             if !(0.0..=RATE_MAX).contains(&rate) {
-                return Err(format!(
-                    "{}.rate is {rate}, and has to be 0 to {RATE_MAX}",
-                    kind.name()
-                ));
+                return Err(format!("{}.rate is {rate}, must be 0 to {RATE_MAX}", kind.name()));
             }
         }
         if self.rates().iter().all(|(_, rate)| *rate == 0.0) {
@@ -242,16 +238,16 @@ impl ScenarioFile {
         }
         if !(0.0..=1.0).contains(&self.in_game.no_show) {
             let no_show = self.in_game.no_show;
-            return Err(format!("in-game.no_show is {no_show}, and has to be 0 to 1"));
+            return Err(format!("in-game.no_show is {no_show}, must be 0 to 1"));
         }
         let ReadyCheck { declines, silent } = self.ready_check;
         if !(declines >= 0.0 && silent >= 0.0 && declines + silent <= 1.0) {
             return Err(format!(
-                "ready-check.declines is {declines} and ready-check.silent is {silent}; they have to be 0 to 1 together"
+                "ready-check.declines is {declines} and ready-check.silent is {silent}; their sum must be 0 to 1"
             ));
         }
         if self.in_game.ping_every.min().is_zero() {
-            return Err("in-game.ping_every has to be longer than nothing".to_owned());
+            return Err("in-game.ping_every must be longer than 0s".to_owned());
         }
         Ok(())
     }
@@ -280,18 +276,18 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_comes_with_the_program_can_be_read() {
+    fn the_built_in_files_are_valid() {
         for (name, _) in BUILT_IN {
             let scenario = ScenarioFile::load(name).unwrap();
             assert!(!scenario.about.is_empty(), "{name}");
             assert!(scenario.matchmaking.rate > 0.0, "{name}");
         }
         let storm = ScenarioFile::load("storm").unwrap();
-        assert!(storm.rates().iter().all(|(_, rate)| *rate > 0.0), "a storm has everything");
+        assert!(storm.rates().iter().all(|(_, rate)| *rate > 0.0), "the storm has all scenarios");
     }
 
     #[test]
-    fn what_is_not_said_is_as_by_default() {
+    fn missing_values_are_the_defaults() {
         let scenario = ScenarioFile::parse("[matchmaking]\nrate = 2").unwrap();
         assert_eq!((scenario.matchmaking.rate, scenario.flaky), (2.0, Flaky::default()));
         let longer = "[matchmaking]\nrate = 1\n[in-game]\nfor = \"2s..4s\"\ngame = \"arena\"";
@@ -300,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_refused_and_named() {
+    fn errors_name_the_invalid_value() {
         for (text, named) in [
             ("", "no scenario has a rate"),
             ("[matchmaking]\nrate = 0", "no scenario has a rate"),
@@ -326,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn a_name_that_is_none_and_a_file_that_is_not_there() {
+    fn unknown_names_and_missing_files_are_errors() {
         let error = ScenarioFile::load("evning").unwrap_err().to_string();
         assert!(error.contains("no scenario evning") && error.contains("evening"), "{error}");
         let error = ScenarioFile::load("./nowhere.toml").unwrap_err().to_string();

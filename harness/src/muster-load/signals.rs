@@ -24,7 +24,7 @@ impl Signals {
         Ok(Self { descriptor })
     }
 
-    /// How many signals have come since the last call.
+    /// The number of signals since the last call.
     pub(crate) fn take(&self) -> usize {
         std::iter::from_fn(|| self.descriptor.read_signal().ok().flatten()).count()
     }

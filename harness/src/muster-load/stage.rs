@@ -1,4 +1,4 @@
-//! What all players of a run share.
+//! The shared state of all players of a run.
 
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -7,28 +7,28 @@ use crate::measure::Measure;
 use crate::net::Hosts;
 use crate::oracle::Oracle;
 
-/// The world that players act in.
+/// The environment of the players.
 #[derive(Debug)]
 pub(crate) struct Stage {
     began: Instant,
-    /// Muster.
+    /// Muster's address.
     pub(crate) target: SocketAddr,
-    /// The queues that players choose among.
+    /// The queues that players choose from.
     pub(crate) queues: Vec<String>,
-    /// How long what is due at once may take.
+    /// How long an immediate answer may take.
     pub(crate) patience: Duration,
-    /// Whether a player comes back whom Muster has dropped, because Muster may die and be replaced.
+    /// Whether players reconnect after Muster disconnected them, because it may crash and be replaced.
     pub(crate) comes_back: bool,
     pub(crate) measure: Measure,
     pub(crate) oracle: Oracle,
     pub(crate) hosts: Hosts,
-    /// What is read goes through here first.
+    /// The buffer for reads.
     pub(crate) buffer: Box<[u8]>,
-    /// The run is ending: whoever only passes the time goes.
+    /// The run is ending: idle players leave.
     pub(crate) is_ending: bool,
 }
 
-/// Enough for all that a connection says at once, as a rule.
+/// Usually enough for all pending data of a connection.
 const BUFFER: usize = 64 * 1024;
 
 impl Stage {
@@ -52,7 +52,7 @@ impl Stage {
         }
     }
 
-    /// Since the start of the run.
+    /// The time since the start of the run.
     pub(crate) fn now(&self) -> Duration {
         self.began.elapsed()
     }

@@ -1,4 +1,4 @@
-//! When which player wants its turn.
+//! The deadlines of players.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
@@ -6,18 +6,17 @@ use std::time::Duration;
 
 /// Deadlines of players, by their places.
 ///
-/// A deadline that moves to a later time costs nothing: the earlier entry stays, its player is looked at in vain
-/// once, and then waits for the later one. A player that has a deadline has one entry, or a few when it moved to
-/// earlier times.
+/// A deadline that moves to a later time costs nothing: the earlier entry stays, its player is polled once for nothing,
+/// and then waits for the later one. A player with a deadline has one entry, or a few after it moved to earlier times.
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     entries: BinaryHeap<Reverse<(Duration, usize)>>,
-    /// By place, the earliest entry that is known to be there.
+    /// By place, the earliest existing entry.
     earliest: Vec<Option<Duration>>,
 }
 
 impl Timers {
-    /// A player wants its turn at this time, or whenever something happens.
+    /// Sets or removes a player's deadline.
     pub(crate) fn set(&mut self, place: usize, at: Option<Duration>) {
         if self.earliest.len() <= place {
             self.earliest.resize(place + 1, None);
@@ -29,14 +28,14 @@ impl Timers {
         }
     }
 
-    /// A player whose turn may be due. Its deadline is to be set again.
+    /// A player whose deadline may have passed. The deadline must be set again.
     pub(crate) fn poll(&mut self, now: Duration) -> Option<usize> {
         while let Some(Reverse((at, place))) = self.entries.peek().copied() {
             if at > now {
                 return None;
             }
             self.entries.pop();
-            // An entry that an earlier one has replaced is nobody's.
+            // An entry that was replaced by an earlier one is ignored.
             if self.earliest[place] == Some(at) {
                 self.earliest[place] = None;
                 return Some(place);
@@ -45,7 +44,7 @@ impl Timers {
         None
     }
 
-    /// When a turn may be due.
+    /// The earliest deadline.
     pub(crate) fn next_deadline(&self) -> Option<Duration> {
         self.entries.peek().map(|Reverse((at, _))| *at)
     }
@@ -60,7 +59,7 @@ mod tests {
     }
 
     #[test]
-    fn turns_come_in_time_and_once() {
+    fn deadlines_fire_in_time_and_once() {
         let mut timers = Timers::default();
         timers.set(3, Some(ms(30)));
         timers.set(1, Some(ms(10)));
@@ -69,11 +68,11 @@ mod tests {
         assert_eq!(timers.next_deadline(), Some(ms(10)));
         assert_eq!((timers.poll(ms(9)), timers.poll(ms(25))), (None, Some(1)));
         assert_eq!((timers.poll(ms(25)), timers.poll(ms(25))), (Some(3), None));
-        assert_eq!(timers.poll(ms(99)), None, "the entry that was replaced");
+        assert_eq!(timers.poll(ms(99)), None, "the replaced entry");
     }
 
     #[test]
-    fn deadlines_that_move_on_make_no_heap_grow() {
+    fn moving_deadlines_do_not_grow_the_heap() {
         let mut timers = Timers::default();
         for round in 0..1000 {
             for place in 0..10 {

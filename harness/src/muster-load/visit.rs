@@ -1,4 +1,4 @@
-//! A player's visit to Muster: one TCP connection, from the run's due time to ASSIGN or another end.
+//! A connection of a player to Muster: from the run's due time to ASSIGN or another end.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::Shutdown;
@@ -16,7 +16,7 @@ use crate::plan::{Answer, Step};
 use crate::scenarios::{Desk, End, Run, Scenario, Wants};
 use crate::stage::Stage;
 
-/// A connection, and the run of a scenario that is played over it.
+/// A connection, and the run of a scenario over it.
 #[derive(Debug)]
 pub(crate) struct Visit {
     player: u32,
@@ -28,52 +28,52 @@ pub(crate) struct Visit {
     is_connected: bool,
     /// When the run was due: the connection is measured from here.
     due: Duration,
-    /// It was asked whether it accepts a match. Its answer may come when the match has come to nothing.
+    /// The player received an offer. The answer may be sent after the match was dissolved.
     was_asked: bool,
-    /// Why Muster will hang up, once it has said so.
+    /// The reason that Muster has sent before it closes the connection.
     farewell: Option<Farewell>,
-    /// There is more to read, of which the kernel will tell nothing more.
+    /// There is unread data, for which no further event comes.
     has_unread: bool,
 }
 
-/// What Muster said before it ended the connection.
+/// The last message before Muster closes the connection.
 #[derive(Debug, Clone, Copy)]
 enum Farewell {
     Refused { retry: Duration },
     Bye,
 }
 
-/// Where the visit stands after something has happened.
+/// The state of the visit after an event.
 #[derive(Debug)]
 pub(crate) enum Turn {
-    /// It goes on.
+    /// It continues.
     Stays,
-    /// The player has nothing to do before so long from now.
+    /// The player is idle for this long.
     Idle(Duration),
-    /// The player was assigned, and goes there.
+    /// The player was assigned, and joins the game.
     Play(Box<Assignment>),
-    /// The player goes on with its run over another connection, after so long.
+    /// The run continues over another connection, after this time.
     Away(Box<Run>, Duration),
     /// The player is gone for good.
     LoggedOut,
 }
 
-/// How long a player rests after something went wrong.
+/// How long a player rests after an error.
 const REST: Duration = Duration::from_secs(1);
 
-/// How long a player is away whom Muster has dropped, before it tries to come back.
+/// How long a player whom Muster disconnected waits before reconnecting.
 pub(crate) const BACK_IN: Duration = Duration::from_millis(100);
 
-/// How much is read at a time before others get their turn, in buffers.
+/// The largest number of reads before other work, in buffers.
 const READS_MAX: usize = 16;
 
 impl Visit {
-    /// A visit whose connection is on its way.
+    /// A visit whose connection is being established.
     pub(crate) fn new(player: u32, stream: TcpStream, due: Duration, run: Run) -> Self {
         Self {
             player,
             stream,
-            // Its errors are counted here, and the address is always the same.
+            // Errors are counted here, and the address is always the same.
             conversation: Conversation::new(String::new()),
             run,
             wants: Wants::default(),
@@ -94,7 +94,7 @@ impl Visit {
         &self.run.step
     }
 
-    /// When the visit wants its turn, if nothing happens before.
+    /// The next deadline of the visit.
     pub(crate) fn next_deadline(&self, stage: &Stage) -> Option<Duration> {
         match self.phase {
             _ if self.has_unread => Some(Duration::ZERO),
@@ -103,12 +103,12 @@ impl Visit {
         }
     }
 
-    /// Whether nobody waits for how it goes on.
+    /// Whether the outcome does not matter.
     pub(crate) fn is_idling(&mut self) -> bool {
         self.run.script.scenario().is_idling()
     }
 
-    /// The socket has news.
+    /// Handles an event of the socket.
     pub(crate) fn handle_ready(&mut self, stage: &mut Stage, is_read_closed: bool) -> Turn {
         if !self.is_connected {
             match self.take_connection(stage) {
@@ -123,7 +123,7 @@ impl Visit {
                 Ok(0) => (true, true),
                 Ok(count) => {
                     self.conversation.handle_bytes(&stage.buffer[..count]);
-                    // Less than there was room for is all there is; but the end is news of its own.
+                    // A short read is complete; but the end of the stream is reported separately.
                     (false, count < stage.buffer.len() && !is_read_closed)
                 }
                 Err(error) if error.kind() == ErrorKind::Interrupted => continue,
@@ -152,7 +152,7 @@ impl Visit {
         self.go_on(stage)
     }
 
-    /// The time has come of [`next_deadline`](Self::next_deadline).
+    /// Handles the deadline of [`next_deadline`](Self::next_deadline).
     pub(crate) fn handle_timeout(&mut self, stage: &mut Stage) -> Turn {
         if self.has_unread {
             return self.handle_ready(stage, true);
@@ -174,7 +174,7 @@ impl Visit {
         self.go_on(stage)
     }
 
-    /// The run is over for this player.
+    /// Ends the run of this player.
     pub(crate) fn handle_end_of_run(&mut self, stage: &mut Stage) -> Turn {
         if !self.run.is_owed && (self.phase == Phase::Connecting || self.is_idling()) {
             self.wants.end = Some(End::Close);
@@ -182,7 +182,7 @@ impl Visit {
         self.go_on(stage)
     }
 
-    /// Whether the connection stands; `None` when it never will.
+    /// Whether the connection is established; `None` if it failed.
     fn take_connection(&mut self, stage: &mut Stage) -> Option<bool> {
         let failed = match (self.stream.take_error(), self.stream.peer_addr()) {
             (Ok(None), Ok(_)) => return Some(true),
@@ -197,14 +197,14 @@ impl Visit {
         None
     }
 
-    /// Hears all replies that are here.
+    /// Handles all pending replies.
     fn hear(&mut self, stage: &mut Stage) -> Option<Turn> {
         loop {
             let reply = match self.conversation.poll_reply() {
                 Ok(Some(reply)) => reply,
                 Ok(None) => return None,
                 Err(ClientError::BadLine { .. }) => {
-                    stage.measure.error("a line that makes no sense");
+                    stage.measure.error("a malformed line");
                     continue;
                 }
                 Err(_) => {
@@ -272,7 +272,7 @@ impl Visit {
         None
     }
 
-    /// Takes up the session of which it has the key, or begins one.
+    /// Resumes the session if there is a key, or begins one.
     fn handle_greeted(&mut self, stage: &mut Stage) {
         let key = self.run.key;
         self.with_scenario(stage, |scenario, desk| match key {
@@ -281,7 +281,7 @@ impl Visit {
         });
     }
 
-    /// Says whether it accepts the match that was found, or says nothing.
+    /// Accepts or declines the offered match, or is silent.
     fn answer(&mut self, stage: &mut Stage) {
         self.was_asked = true;
         match self.run.step.answer {
@@ -313,7 +313,7 @@ impl Visit {
         let code = ErrorCode::from_number(number);
         let kind = code.map_or_else(|| format!("ERR {number}"), |code| format!("ERR {code}"));
         if code == Some(ErrorCode::BadResume) && self.run.key.take().is_some() {
-            // Its place was not kept: it begins anew.
+            // The session was not kept: the player starts again.
             stage.measure.expected(&kind);
             self.run.is_owed = false;
             self.handle_greeted(stage);
@@ -337,7 +337,7 @@ impl Visit {
             self.with_scenario(stage, |scenario, desk| scenario.handle_reply(desk, reply));
             return None;
         }
-        // One that cannot go on as it meant to goes; what was queued is so no more.
+        // A connection that has failed ends; the player is no longer queued.
         stage.oracle.handle(stage.now(), self.player, Event::Gone);
         Some(self.turn_of_farewell())
     }
@@ -354,12 +354,12 @@ impl Visit {
         self.turn_of_farewell()
     }
 
-    /// Muster has ended the connection without a word, or there was none to be had.
+    /// Muster has closed the connection without a message, or it could not be established.
     fn turn_of_failure(&mut self, stage: &mut Stage) -> Turn {
         let what = match (self.is_connected, self.phase) {
             (false, _) => "no connection",
-            (true, Phase::Connecting) => "hung up before the greeting",
-            (true, _) => "hung up without a word",
+            (true, Phase::Connecting) => "disconnected before the greeting",
+            (true, _) => "disconnected without a message",
         };
         if !stage.comes_back {
             if self.is_connected {
@@ -386,10 +386,10 @@ impl Visit {
         }
     }
 
-    /// Sends what there is to send, and ends the visit where the scenario has ended it.
+    /// Sends pending data, and ends the visit if the scenario has ended it.
     fn go_on(&mut self, stage: &mut Stage) -> Turn {
         if self.is_connected && self.flush(stage).is_err() {
-            // What Muster said before is still to be read; the end of it comes by itself.
+            // Muster's last messages are still to be read; the end of the stream follows.
             self.conversation.handle_sent(self.conversation.unsent().len());
         }
         let Some(end) = self.wants.end else { return Turn::Stays };
@@ -409,12 +409,13 @@ impl Visit {
         }
     }
 
-    /// Lets go of the connection in the way that the scenario wanted.
+    /// Closes the connection in the way that the scenario chose.
     pub(crate) fn close(self) {
         match self.wants.end {
             Some(End::Reset | End::Away { resets: true, .. }) => net::reset(self.stream),
             Some(End::Close | End::LogOut | End::Away { resets: false, .. }) | None => {
-                // Says goodbye even where there is something unread, at which a close alone would be a reset.
+                // A shutdown sends a goodbye even if there is unread data, for which a close alone would reset the
+                // connection.
                 let _ = self.stream.shutdown(Shutdown::Write);
             }
         }
@@ -427,7 +428,7 @@ impl Visit {
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return Ok(()),
                 Err(error) => {
-                    // Who is thrown out while it talks learns why by reading.
+                    // A disconnected client learns the reason by reading.
                     let is_hostile =
                         self.run.script.scenario().expects(ErrorCode::TooMany.number());
                     if !is_hostile && !stage.comes_back {
@@ -440,13 +441,13 @@ impl Visit {
         Ok(())
     }
 
-    /// The one place where the phase changes.
+    /// The only function that changes the phase.
     fn enter(&mut self, stage: &mut Stage, next: Phase) {
         if self.phase == next {
             return;
         }
         if !self.phase.leads_to(next) {
-            return stage.measure.error("words out of order");
+            return stage.measure.error("replies out of order");
         }
         stage.measure.phase_changed(Some(self.phase), Some(next));
         self.phase = next;

@@ -2,8 +2,8 @@
 
 use super::Report;
 
-/// The report as JSON, on lines of its own, for people who look at it all the same.
+/// The report as JSON, indented for people.
 pub(crate) fn json(report: &Report) -> String {
-    // It holds numbers, texts and lists of them only, so that nothing can go wrong.
+    // It contains only numbers, texts and lists of them, so serializing cannot fail.
     serde_json::to_string_pretty(report).unwrap_or_default() + "\n"
 }

@@ -33,7 +33,7 @@ fn write(out: &mut String, report: &Report) -> fmt::Result {
     write_verdict(out, report)
 }
 
-/// What a reader has to know before all figures.
+/// The note that must precede all figures.
 const WAS_LATE: &str = "note       muster-load itself was late, as the last row shows: the machine has too much to do, and\n           \
      the times above show that, and not Muster alone. Use fewer players, or another machine for them.";
 
@@ -50,7 +50,7 @@ fn write_head(out: &mut String, report: &Report) -> fmt::Result {
     writeln!(out, "runs       {} ({:.0}/s): {runs}", counts.runs, rates.runs)?;
     writeln!(
         out,
-        "assigned   {} ({:.0}/s, at best {:.0}/s), {} entered their games, {} played to the end\n",
+        "assigned   {} ({:.0}/s, at most {:.0}/s), {} entered their games, {} played to the end\n",
         counts.assigned, rates.assigned, rates.assigned_peak, counts.entered, counts.played
     )
 }
@@ -84,7 +84,7 @@ fn write_processor(out: &mut String, report: &Report) -> fmt::Result {
     };
     let own = line(processor.own_s, processor.own_us_per_assigned);
     let longest = time(processor.longest_turn_us);
-    writeln!(out, "processor  muster-load {own}; busy {longest} at a time at most")?;
+    writeln!(out, "processor  muster-load {own}; longest iteration {longest}")?;
     match (processor.daemon_pid, processor.daemon_s) {
         (Some(pid), Some(seconds)) => {
             let daemon = line(seconds, processor.daemon_us_per_assigned);
@@ -94,7 +94,7 @@ fn write_processor(out: &mut String, report: &Report) -> fmt::Result {
         (None, _) => {
             writeln!(
                 out,
-                "           muster: not known, as it is not seen on this host; --daemon-pid"
+                "           muster: unknown, as its process was not found on this host; use --daemon-pid"
             )?;
         }
     }
@@ -126,29 +126,29 @@ fn write_verdict(out: &mut String, report: &Report) -> fmt::Result {
         ("left", endings.left),
         ("refused", endings.refused),
         ("evicted", endings.evicted),
-        ("gone by themselves", endings.gone),
+        ("left by themselves", endings.gone),
         ("still queued", endings.still_queued),
         ("LOST", endings.lost),
     ];
     let parts = parts.into_iter().filter(|(_, count)| *count > 0);
     let parts = parts.map(|(what, count)| format!("{count} {what}")).collect::<Vec<_>>().join(", ");
     if verdict.queued == 0 {
-        writeln!(out, "\noracle     nobody was told QUEUED, so that little could be seen")?;
+        writeln!(out, "\noracle     no player received QUEUED, so little could be checked")?;
     } else {
         writeln!(out, "\noracle     {} were told QUEUED: {parts}", verdict.queued)?;
     }
     if verdict.resumed > 0 {
-        writeln!(out, "           {} took up their session again", verdict.resumed)?;
+        writeln!(out, "           {} resumed their session", verdict.resumed)?;
     }
     if verdict.unordered > 0 {
         let unordered = verdict.unordered;
-        writeln!(
-            out,
-            "           {unordered} matches have no number, so that their order is not known"
-        )?;
+        writeln!(out, "           {unordered} matches have no number, so their order is unknown")?;
     }
     if verdict.is_clean {
-        return writeln!(out, "           nobody was lost, matched twice, overtaken or forgotten");
+        return writeln!(
+            out,
+            "           no player was lost, matched twice, overtaken or forgotten"
+        );
     }
     let count = verdict.violation_count;
     writeln!(out, "           {count} PROMISE(S) BROKEN")?;
@@ -163,7 +163,7 @@ fn write_verdict(out: &mut String, report: &Report) -> fmt::Result {
     Ok(())
 }
 
-/// Microseconds in a unit in which they have few digits.
+/// Microseconds in a unit with few digits.
 pub(crate) fn time(micros: u64) -> String {
     let value = super::count(micros);
     match micros {
@@ -186,10 +186,10 @@ mod tests {
     use crate::report::tests::report;
 
     #[test]
-    fn the_text_tells_what_was_found_and_shows_no_text_of_others_as_it_is() {
+    fn the_text_has_the_verdict_and_escapes_untrusted_text() {
         let mut report = report();
         let shown = text(&report);
-        assert!(shown.contains("nobody was lost") && shown.contains("2 × refused"), "{shown}");
+        assert!(shown.contains("no player was lost") && shown.contains("2 × refused"), "{shown}");
         assert!(shown.contains("1.00 ms"), "{shown}");
         report.verdict.is_clean = false;
         report.verdict.violation_count = 60;

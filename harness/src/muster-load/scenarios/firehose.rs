@@ -1,4 +1,4 @@
-//! Says far more lines than anybody should, and reads the answers, until it is thrown out or has had enough.
+//! Sends far too many lines, and reads the answers, until it is disconnected or its time is over.
 
 use std::time::Duration;
 
@@ -11,11 +11,11 @@ pub(crate) struct Firehose {
     began: Option<Duration>,
 }
 
-/// So many lines at a time, so often: a hundred times of what one client is allowed in the long run.
+/// The number of lines, and the pause: a hundred times the rate that a client may have in the long run.
 const LINES: usize = 200;
 const PAUSE: Duration = Duration::from_millis(2);
 
-/// What it says: a line that is answered, one that makes no sense would end it too soon.
+/// The line: it is valid, as malformed ones would end the connection too soon.
 const LINE: &[u8] = b"PING firehose\n";
 
 impl Scenario for Firehose {
@@ -34,7 +34,7 @@ impl Scenario for Firehose {
         if self.began.is_some_and(|began| desk.now >= began + desk.step.pause) {
             return desk.end(End::Close);
         }
-        // What the kernel has not taken is enough for now.
+        // Unsent data is enough for now.
         if desk.conversation.unsent().is_empty() {
             desk.say_raw(&LINE.repeat(LINES));
         }

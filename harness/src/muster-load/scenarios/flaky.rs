@@ -1,5 +1,5 @@
-//! Loses its connection while it is queued, and comes back with its resume key. Where Muster does not keep the place
-//! (ERR 505), it joins anew.
+//! Loses the connection while queued, and resumes the session. If Muster has not kept it (ERR 505), the player joins
+//! again.
 
 use protocol::Reply;
 
@@ -12,11 +12,11 @@ pub(crate) struct Flaky {
 
 #[derive(Debug, Default, Clone, Copy, PartialEq)]
 enum Progress {
-    /// Has not been queued so far.
+    /// Has not been queued yet.
     #[default]
     Fresh,
     Queued,
-    /// Has lost its connection, and loses no other.
+    /// Has lost a connection, and loses no other.
     HasLost,
 }
 

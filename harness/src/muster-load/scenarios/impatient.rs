@@ -1,4 +1,4 @@
-//! Queues, has had enough of it, and leaves.
+//! Queues, and leaves after a while.
 
 use protocol::Reply;
 
@@ -16,7 +16,7 @@ impl Scenario for Impatient {
 
     fn handle_reply(&mut self, desk: &mut Desk<'_>, reply: &Reply) {
         match reply {
-            // Told again, it is no reason to begin to wait anew.
+            // A repeated QUEUED does not restart the wait.
             Reply::Queued { .. } if !self.is_queued => {
                 self.is_queued = true;
                 desk.wake_in(desk.step.pause);

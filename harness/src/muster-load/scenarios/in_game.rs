@@ -1,5 +1,5 @@
-//! What an assigned player does: says hello over UDP, plays whatever the game turns out to be, pings it on a
-//! schedule, and says goodbye after its time.
+//! An assigned player: sends the hello over UDP, recognizes and plays the game, pings it on a schedule, and leaves
+//! after a time.
 
 use std::collections::VecDeque;
 use std::io::ErrorKind;
@@ -18,38 +18,38 @@ use crate::plan::GameStep;
 use crate::scenario_file::GameName;
 use crate::stage::Stage;
 
-/// A player at its game.
+/// A player in a game.
 #[derive(Debug)]
 pub(crate) struct Game {
     socket: UdpSocket,
-    /// When the machine's time began: with ASSIGN.
+    /// The start of the machine's time: ASSIGN.
     began: Duration,
     step: GameStep,
     seat: Seat,
     slot: usize,
     phase: Phase,
-    /// When the player wants to go; known from the welcome on.
+    /// When the player leaves; known from the welcome on.
     leave_at: Option<Duration>,
-    /// When the game is taken for one without words of its own.
+    /// When the game counts as echo, for lack of messages of its own.
     echo_at: Option<Duration>,
     act_at: Option<Duration>,
     pings: Pings,
     has_unread: bool,
 }
 
-/// The machine that plays.
+/// The playing machine.
 #[derive(Debug)]
 enum Seat {
-    /// Nobody knows yet what is played.
+    /// The game is not known yet.
     Door(Link),
     Echo(Link),
     TicTacToe(Box<tictactoe::Player>, Random),
     Arena(Box<arena::Player>, arena::Seeker),
-    /// Between two of the others.
+    /// A placeholder between two of the others.
     Nowhere,
 }
 
-/// The pings on their way.
+/// Unanswered pings.
 #[derive(Debug, Default)]
 struct Pings {
     next_at: Option<Duration>,
@@ -58,29 +58,29 @@ struct Pings {
     unanswered: VecDeque<(u32, Duration)>,
 }
 
-/// How long an answer may take before the ping counts as lost. It is measured even so, if it comes in the end.
+/// The time after which a ping counts as lost. A later answer is still measured.
 const LOST_AFTER: Duration = Duration::from_secs(1);
 
-/// The most pings of one player that may be on their way.
+/// The largest number of unanswered pings of a player.
 const UNANSWERED_MAX: usize = 64;
 
-/// How long a game may keep its first words back before it is taken for one that has none.
+/// The time after which a game without a first message counts as echo.
 const FIRST_WORDS_MAX: Duration = Duration::from_secs(1);
 
-/// How often a player in the arena looks where to go.
+/// How often a player of arena chooses a direction.
 const STEER_EVERY: Duration = Duration::from_millis(300);
 
-/// What is said to an echo with each ping, before the ping's number.
+/// The message to echo with each ping, before the ping's number.
 const WORDS: &str = "hello number ";
 
-/// How many datagrams are read before others get their turn.
+/// The number of datagrams that are read before other work.
 const DATAGRAMS_MAX: usize = 64;
 
 impl Game {
-    /// Goes there.
+    /// Joins the game.
     ///
     /// # Errors
-    /// When there is no socket, or the host has no address.
+    /// When no socket can be opened, or the host has no address.
     pub(crate) fn begin(
         stage: &mut Stage,
         source: Option<IpAddr>,
@@ -114,7 +114,7 @@ impl Game {
         self.phase
     }
 
-    /// When the game wants its turn, if nothing happens before.
+    /// The next deadline of the game.
     pub(crate) fn next_deadline(&mut self) -> Option<Duration> {
         if self.has_unread {
             return Some(Duration::ZERO);
@@ -128,7 +128,7 @@ impl Game {
         own.into_iter().chain([machine]).flatten().min()
     }
 
-    /// The socket has news. Whether the game goes on.
+    /// Handles an event of the socket. Returns whether the game continues.
     pub(crate) fn handle_ready(&mut self, stage: &mut Stage) -> bool {
         self.has_unread = true;
         for _ in 0..DATAGRAMS_MAX {
@@ -161,7 +161,7 @@ impl Game {
         self.go_on(stage)
     }
 
-    /// The time has come of [`next_deadline`](Self::next_deadline). Whether the game goes on.
+    /// Handles the deadline of [`next_deadline`](Self::next_deadline). Returns whether the game continues.
     pub(crate) fn handle_timeout(&mut self, stage: &mut Stage) -> bool {
         if self.has_unread {
             return self.handle_ready(stage);
@@ -189,7 +189,7 @@ impl Game {
         self.go_on(stage)
     }
 
-    /// The run is over: the player goes. Whether the game goes on.
+    /// Ends the run: the player leaves. Returns whether the game continues.
     pub(crate) fn handle_end_of_run(&mut self, stage: &mut Stage) -> bool {
         if self.phase != Phase::Leaving {
             self.leave(stage, stage.now());
@@ -225,7 +225,7 @@ impl Game {
         self.think(now);
     }
 
-    /// Sets the time of the next move, where one is due.
+    /// Sets the time of the next move, if one is due.
     fn think(&mut self, now: Duration) {
         if self.act_at.is_none() {
             self.act_at = match &self.seat {
@@ -252,11 +252,11 @@ impl Game {
         }
     }
 
-    /// The first words tell which game it is.
+    /// Recognizes the game by its first message.
     fn hear_words(&mut self, stage: &mut Stage, now: Duration, words: &str) {
         if !matches!(self.seat, Seat::Door(_)) {
             if self.says_words() && !words.starts_with(WORDS) {
-                stage.measure.error("game: an echo of words that nobody said");
+                stage.measure.error("game: an echo of a message that was not sent");
             }
             return;
         }
@@ -267,7 +267,7 @@ impl Game {
         }
     }
 
-    /// Goes on as a player of a game, which hears its first words, too.
+    /// Continues as a player of a game, which also handles its first message.
     fn take_seat(&mut self, now: Duration, game: GameName, words: Option<&str>) {
         self.echo_at = None;
         let link = match std::mem::replace(&mut self.seat, Seat::Nowhere) {
@@ -294,14 +294,14 @@ impl Game {
         self.think(now);
     }
 
-    /// Makes a move, where one is due.
+    /// Makes a move, if one is due.
     fn act(&mut self, now: Duration) {
         let machine_now = now - self.began;
         match &mut self.seat {
             Seat::TicTacToe(player, bot) if player.is_my_turn() => {
                 let cell = player.state().and_then(|state| bot.choose(&state.board));
                 if let Some(cell) = cell {
-                    // The cell is free and it is this side's turn, so that nothing can be wrong with it.
+                    // The cell is free and it is this side's turn, so the move is legal.
                     let played = player.play(machine_now, cell);
                     debug_assert_eq!(played, Ok(()));
                 }
@@ -337,7 +337,7 @@ impl Game {
         self.pings.give_up(stage, now);
     }
 
-    /// Whether the game is certain to be one that says back what it is told.
+    /// Whether the game is certainly echo.
     fn says_words(&self) -> bool {
         self.step.game == GameName::Echo
     }
@@ -350,20 +350,20 @@ impl Game {
         self.enter(stage, Phase::Leaving);
     }
 
-    /// Sends what there is to send. Whether the game goes on.
+    /// Sends pending datagrams. Returns whether the game continues.
     fn go_on(&mut self, stage: &mut Stage) -> bool {
         let machine_now = stage.now() - self.began;
         let Some(machine) = self.seat.machine() else { return false };
         while let Some(datagram) = machine.poll_transmit() {
             match self.socket.send(&datagram) {
-                // The answer of the kernel to an earlier one.
+                // The kernel's report about an earlier datagram.
                 Err(error) if error.kind() == ErrorKind::ConnectionRefused => {
                     machine.handle_refused(machine_now);
                 }
                 Err(error) if error.kind() != ErrorKind::WouldBlock => {
                     stage.io_error("send", &error);
                 }
-                // What cannot be sent now is lost, as it could be on the way.
+                // A datagram that cannot be sent now is lost, as it could be on the network.
                 Ok(_) | Err(_) => {}
             }
         }
@@ -375,22 +375,22 @@ impl Game {
     fn note_closed(&mut self, stage: &mut Stage, closed: Closed) {
         self.pings.close(stage, stage.now());
         let kind = match closed {
-            // Who went before the game had let it in has not played.
+            // A player who left before the welcome has not played.
             Closed::Left if self.leave_at.is_none() => return,
             Closed::Left => return stage.measure.counts.played += 1,
             Closed::Unanswered => "game: did not answer the hello",
             Closed::Silent => "game: fell silent",
             Closed::Refused => match self.phase {
-                Phase::Entering => "game: nobody listened at its port",
-                _ => "game: gone, with players in it",
+                Phase::Entering => "game: its port was closed",
+                _ => "game: exited with players in it",
             },
             Closed::Ended => "game: ended the connection",
-            Closed::BadToken => "game: a connect token that makes no sense",
+            Closed::BadToken => "game: an invalid connect token",
         };
         stage.measure.error(kind);
     }
 
-    /// The one place where the phase changes.
+    /// The only function that changes the phase.
     fn enter(&mut self, stage: &mut Stage, next: Phase) {
         debug_assert!(self.phase.leads_to(next), "from {:?} to {next:?}", self.phase);
         stage.measure.phase_changed(Some(self.phase), Some(next));
@@ -398,7 +398,7 @@ impl Game {
     }
 }
 
-/// A machine, whatever its events are.
+/// A machine, regardless of its events.
 trait AnyMachine {
     fn handle_datagram(&mut self, now: Duration, datagram: &[u8]);
     fn handle_words(&mut self, now: Duration, words: &str);
@@ -449,7 +449,7 @@ impl Seat {
 }
 
 impl Pings {
-    /// The next ping that is due, and its text. The schedule waits for nobody's answer.
+    /// The next due ping, and its text. The schedule does not wait for answers.
     fn next(&mut self, now: Duration, period: Duration) -> Option<(Duration, String)> {
         let due = self.next_at.filter(|at| *at <= now)?;
         self.next_at = Some(due + period);
@@ -469,7 +469,7 @@ impl Pings {
         }
     }
 
-    /// Counts as lost what nobody has answered in time, and forgets it much later.
+    /// Counts unanswered pings as lost in time, and forgets them much later.
     fn give_up(&mut self, stage: &mut Stage, now: Duration) {
         let is_too_old = |(_, due): &(u32, Duration)| now.saturating_sub(*due) > LOST_AFTER * 10;
         while self.unanswered.len() > UNANSWERED_MAX
@@ -480,7 +480,7 @@ impl Pings {
         }
     }
 
-    /// The game is over. What was asked a moment ago is neither answered nor lost.
+    /// Ends the pings. Recent ones are neither answered nor lost.
     fn close(&mut self, stage: &mut Stage, now: Duration) {
         let is_lost = |(_, due): &&(u32, Duration)| now.saturating_sub(*due) > LOST_AFTER;
         let lost = self.unanswered.iter().filter(is_lost).count();

@@ -1,4 +1,4 @@
-//! Queues, quits, and is gone for good; the pool brings somebody else.
+//! Queues, quits, and never returns; the pool replaces the player.
 
 use protocol::Reply;
 

@@ -1,4 +1,4 @@
-//! Connects and says nothing, until it is shown the door or goes by itself.
+//! Connects and is silent, until it is disconnected or its time is over.
 
 use protocol::ErrorCode;
 

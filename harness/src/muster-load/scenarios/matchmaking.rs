@@ -1,4 +1,4 @@
-//! The player that everything is made for: READY, wait, ASSIGN.
+//! The normal player: READY, wait, ASSIGN.
 
 use super::{Desk, Scenario};
 

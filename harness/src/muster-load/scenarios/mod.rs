@@ -1,7 +1,7 @@
-//! What players do, a file for each kind: over TCP a [`Scenario`] each, and over UDP [`in_game`], which follows
-//! all of those that are assigned.
+//! The behaviours of players, one file for each: over TCP a [`Scenario`] each, and over UDP [`in_game`], which follows
+//! those that are assigned.
 //!
-//! A scenario owns no socket and reads no clock: it is told what happened, and says what it wants at its [`Desk`].
+//! A scenario owns no socket and reads no clock: it receives events, and acts through its [`Desk`].
 
 mod firehose;
 mod flaky;
@@ -49,7 +49,7 @@ impl Kind {
         }
     }
 
-    /// Whether it plays when it is assigned. The others never say hello, as hostile and absent players do not.
+    /// Whether the player plays when assigned. The others never send a hello, like hostile and absent players.
     pub(crate) const fn plays(self) -> bool {
         match self {
             Self::Matchmaking | Self::Impatient | Self::Flaky | Self::Slow => true,
@@ -60,21 +60,21 @@ impl Kind {
 
 /// One run of a scenario, from the greeting to its end.
 pub(crate) trait Scenario {
-    /// Muster has greeted, and there is no session to take up.
+    /// Muster has sent the greeting, and there is no session to resume.
     fn handle_greeted(&mut self, desk: &mut Desk<'_>);
 
-    /// Muster has said something else. ASSIGN, and errors that were not expected, end the run without this.
+    /// Muster has sent another reply. ASSIGN, and unexpected errors, end the run without this call.
     fn handle_reply(&mut self, _desk: &mut Desk<'_>, _reply: &Reply) {}
 
-    /// The time has come for which the scenario asked last.
+    /// The time that the scenario requested last has come.
     fn handle_wake(&mut self, _desk: &mut Desk<'_>) {}
 
-    /// Whether an error is what it has asked for by what it does.
+    /// Whether the scenario provokes this error.
     fn expects(&self, _number: u16) -> bool {
         false
     }
 
-    /// Whether it may be ended at any time, because nobody waits for how it goes on.
+    /// Whether the scenario can be ended at any time, because its outcome does not matter.
     fn is_idling(&self) -> bool {
         false
     }
@@ -94,7 +94,7 @@ pub(crate) enum Script {
 }
 
 impl Script {
-    /// A run that begins.
+    /// The state of a new run.
     pub(crate) fn new(kind: Kind) -> Self {
         match kind {
             Kind::Matchmaking => Self::Matchmaking(matchmaking::Matchmaking),
@@ -122,38 +122,38 @@ impl Script {
     }
 }
 
-/// One run of a scenario: what a player takes with it from one connection to the next.
+/// One run of a scenario: the state that a player keeps from one connection to the next.
 #[derive(Debug)]
 pub(crate) struct Run {
     pub(crate) step: Step,
     pub(crate) script: Script,
-    /// The key of its session, from QUEUED on: whoever has one says READY with it on the next connection.
+    /// The session's resume key, from QUEUED on, for the next connection.
     pub(crate) key: Option<Secret>,
-    /// Muster has ended its connection without a word while it was queued, and has not answered since.
+    /// Muster has closed the connection without a message while the player was queued, and has not answered since.
     pub(crate) is_owed: bool,
 }
 
 impl Run {
-    /// A run that begins.
+    /// A new run.
     pub(crate) fn new(step: Step) -> Self {
         Self { step, script: Script::new(step.kind), key: None, is_owed: false }
     }
 }
 
-/// How a run over TCP ends by the scenario's own will.
+/// How a run over TCP ends by the scenario's choice.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum End {
     /// Closes the connection.
     Close,
-    /// Ends it with a reset in place of a goodbye.
+    /// Resets the connection.
     Reset,
-    /// Loses the connection, with a reset or not, and goes on with another one after so long.
+    /// Loses the connection, with a reset or not, and continues with another one after `back_in`.
     Away { resets: bool, back_in: Duration },
     /// Closes the connection, and the player is gone for good.
     LogOut,
 }
 
-/// What the scenario wants, to be looked at when it has been told something.
+/// The requests of a scenario, to be handled after each event.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Wants {
     pub(crate) wake_at: Option<Duration>,
@@ -162,7 +162,7 @@ pub(crate) struct Wants {
     pub(crate) leave_at: Option<Duration>,
 }
 
-/// Where a scenario says what it wants. Everything that the oracle has to know of is said here.
+/// The interface for a scenario's actions. Everything that the oracle must know is recorded here.
 pub(crate) struct Desk<'a> {
     pub(crate) now: Duration,
     pub(crate) step: &'a Step,
@@ -175,40 +175,40 @@ pub(crate) struct Desk<'a> {
 }
 
 impl Desk<'_> {
-    /// Says READY.
+    /// Sends READY.
     pub(crate) fn ready(&mut self) {
         let request = self.ready_request(None);
         self.conversation.say(&request);
         self.note_ready(false);
     }
 
-    /// Says READY with the key of an earlier session.
+    /// Sends READY with the key of an earlier session.
     pub(crate) fn resume(&mut self, key: Secret) {
         let request = self.ready_request(Some(ResumeKey::Key(key)));
         self.conversation.say(&request);
         self.note_ready(true);
     }
 
-    /// The line that says READY, for who says it in another way; then [`note_ready`](Self::note_ready) is due with
-    /// its last byte.
+    /// The READY line, for scenarios that send it in another way; then [`note_ready`](Self::note_ready) is due with its
+    /// last byte.
     pub(crate) fn ready_line(&self) -> String {
         format!("{}\n", self.ready_request(None))
     }
 
-    /// READY was said.
+    /// Notes that READY was sent.
     pub(crate) fn note_ready(&mut self, resumes: bool) {
         self.wants.ready_at = Some(self.now);
         let queue = self.queue;
         self.oracle.handle(self.now, self.player, Event::ReadySaid { queue, resumes });
     }
 
-    /// Says LEAVE.
+    /// Sends LEAVE.
     pub(crate) fn leave(&mut self) {
         self.wants.leave_at = Some(self.now);
         self.say_last(&Request::Leave);
     }
 
-    /// Says QUIT.
+    /// Sends QUIT.
     pub(crate) fn quit(&mut self) {
         self.say_last(&Request::Quit);
     }
@@ -218,22 +218,22 @@ impl Desk<'_> {
         self.oracle.handle(self.now, self.player, Event::LeaveSaid);
     }
 
-    /// Says any bytes.
+    /// Sends arbitrary bytes.
     pub(crate) fn say_raw(&mut self, bytes: &[u8]) {
         self.conversation.say_raw(bytes);
     }
 
-    /// Wants to be woken after so long, and not at the time that it asked for before.
+    /// Requests to be woken after `pause`, in place of an earlier request.
     pub(crate) fn wake_in(&mut self, pause: Duration) {
         self.wants.wake_at = Some(self.now + pause);
     }
 
-    /// Ends the run, once what was said is sent.
+    /// Ends the run, once everything is sent.
     pub(crate) fn end(&mut self, end: End) {
         self.wants.end = Some(end);
     }
 
-    /// The player has heard LEFT.
+    /// Notes that the player received LEFT.
     pub(crate) fn note_left(&mut self) {
         if let Some(said) = self.wants.leave_at.take() {
             self.measure.took(Latency::Left, self.now - said);

@@ -1,4 +1,4 @@
-//! Says READY, and resets the connection: at once, or as soon as it is queued.
+//! Sends READY, and resets the connection: at once, or as soon as it is queued.
 
 use protocol::Reply;
 

@@ -1,4 +1,4 @@
-//! Says READY a byte at a time: the whole line, and then plays like anybody; or half of it, and then nothing.
+//! Sends READY one byte at a time: the whole line, and then plays normally; or half of it, and then is silent.
 
 use protocol::ErrorCode;
 
@@ -11,7 +11,7 @@ pub(crate) struct Slow {
 }
 
 impl Slow {
-    /// Where it stops for good, if it does.
+    /// Whether the half line, after which the player stops, has been sent.
     fn is_half_said(&self, desk: &Desk<'_>, line: &str) -> bool {
         desk.step.coin && self.said >= line.len() / 2
     }

@@ -8,7 +8,7 @@ use crate::phase::Phase;
 use crate::players::Players;
 use crate::report::{count, time};
 
-/// Tells each sample once.
+/// Prints each sample once.
 #[derive(Debug, Default)]
 pub(crate) struct Lines {
     shown: Option<(f64, u64)>,

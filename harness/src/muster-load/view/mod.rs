@@ -1,4 +1,4 @@
-//! What is seen while it runs: a table that refreshes on a terminal, a line a second elsewhere.
+//! The display during the run: a table that refreshes on a terminal, a line a second elsewhere.
 
 mod lines;
 mod table;
@@ -9,7 +9,7 @@ use std::time::Duration;
 use crate::measure::Sample;
 use crate::players::Players;
 
-/// Where the run shows itself. All of it goes to stderr: stdout is the report's.
+/// The display. It uses stderr only: stdout is for the report.
 #[derive(Debug)]
 pub(crate) enum View {
     Nothing,
@@ -18,7 +18,7 @@ pub(crate) enum View {
 }
 
 impl View {
-    /// What suits the place: nothing if so wished, a table on a terminal, lines elsewhere.
+    /// The suitable display: none if quiet, a table on a terminal, lines elsewhere.
     pub(crate) fn new(is_quiet: bool, duration: Duration) -> Self {
         match (is_quiet, std::io::stderr().is_terminal()) {
             (true, _) => Self::Nothing,
@@ -27,7 +27,7 @@ impl View {
         }
     }
 
-    /// Shows how it stands.
+    /// Shows the current state.
     pub(crate) fn show(
         &mut self,
         now: Duration,
@@ -42,7 +42,7 @@ impl View {
         }
     }
 
-    /// Shows something that is not to be overlooked.
+    /// Shows an important message.
     pub(crate) fn warn(&mut self, text: &str) {
         match self {
             Self::Nothing | Self::Lines(_) => lines::warn(text),

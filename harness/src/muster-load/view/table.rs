@@ -1,4 +1,4 @@
-//! A picture that refreshes: how far it is, where the players are, how long things take, what goes wrong.
+//! A picture that refreshes: the progress, the players' phases, durations, and errors.
 
 use std::time::Duration;
 
@@ -9,11 +9,11 @@ use crate::phase::Phase;
 use crate::players::Players;
 use crate::report::{count, time};
 
-/// A bar, and the picture below it.
+/// A progress bar, and the picture below it.
 #[derive(Debug)]
 pub(crate) struct Table {
     bar: ProgressBar,
-    /// The last sample that was shown, and how many players per second were assigned in it.
+    /// The time of the last sample, and the rate of assignments in it.
     seen: (f64, u64),
     rate: f64,
 }
@@ -23,7 +23,7 @@ impl Table {
         let length = u64::try_from(duration.as_millis()).unwrap_or(u64::MAX);
         let target = ProgressDrawTarget::stderr_with_hz(10);
         let bar = ProgressBar::with_draw_target(Some(length), target);
-        // The template is a constant; one that were wrong would be shown as the default bar.
+        // The template is a constant; an invalid one would be shown as the default bar.
         let style = ProgressStyle::with_template("{bar:40.cyan/blue} {prefix}\n{msg}");
         bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
         Self { bar, seen: (0.0, 0), rate: 0.0 }
@@ -52,11 +52,11 @@ impl Table {
     }
 
     pub(crate) fn finish(&self) {
-        // The report says it all again.
+        // The report repeats all of it.
         self.bar.finish_and_clear();
     }
 
-    /// Everything below the bar.
+    /// The picture below the bar.
     fn picture(&self, players: &Players) -> String {
         let measure = &players.stage.measure;
         let phases = measure.phases();
