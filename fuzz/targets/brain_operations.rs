@@ -1,5 +1,5 @@
-//! The simulated world around the brain, with every choice in it made by the fuzzer's bytes. What must hold
-//! is demanded after every step; see `simulation`.
+//! The simulated world around the brain, with every choice made by the fuzzer's bytes. All promises are checked after
+//! every step; see `simulation`.
 #![no_main]
 
 use libfuzzer_sys::fuzz_target;
@@ -13,5 +13,5 @@ fuzz_target!(|bytes: &[u8]| {
     }
 });
 
-/// How much of what happened is told when a flaw is found.
+/// The number of recent events that are printed when a promise is violated.
 const TRACE_MAX: usize = 100;

@@ -1,5 +1,5 @@
-//! Datagrams into a game that speaks netcode, and into its players: hostile bytes, and genuine packets bent and
-//! repeated, from strangers and from players' addresses, never panic, and are answered to nobody who did not ask.
+//! Datagrams for a game over netcode, and for its players: hostile bytes, and genuine packets that are changed and
+//! repeated, from strangers and from players' addresses, never cause a panic, and only requests are answered.
 #![no_main]
 
 use std::net::SocketAddr;
@@ -46,7 +46,7 @@ fn link(slot: usize) -> Link {
     })
 }
 
-// Each step is an operation, whose address it is about, and up to 255 bytes for it.
+// Each step is an operation, the index of an address, and up to 255 bytes.
 fuzz_target!(|input: &[u8]| {
     let mut session = session();
     let mut links = [link(0), link(1)];
@@ -59,9 +59,9 @@ fuzz_target!(|input: &[u8]| {
         let from = usize::from(about % 4);
         let slot = from % 2;
         let packet = match operation % 4 {
-            // Bytes as they are.
+            // Arbitrary bytes.
             0 => bytes.to_vec(),
-            // A packet of a player, perhaps from elsewhere, with some of its bytes turned.
+            // A packet of a player, perhaps from another address, with some bytes changed.
             1 if !genuine.is_empty() => {
                 let mut packet = genuine[usize::from(*about) % genuine.len()].clone();
                 for change in bytes.chunks_exact(3) {
@@ -71,7 +71,7 @@ fuzz_target!(|input: &[u8]| {
                 }
                 packet
             }
-            // A player goes on, in time.
+            // A player's next deadline.
             2 => {
                 now += Duration::from_millis(101);
                 links[slot].handle_timeout(now);
@@ -80,7 +80,7 @@ fuzz_target!(|input: &[u8]| {
                 genuine.push(packet.clone());
                 packet
             }
-            // Words of a player, or time.
+            // A message of a player, or time.
             _ => {
                 links[slot].say(now, String::from_utf8_lossy(bytes));
                 session.handle_timeout(now);
@@ -94,7 +94,7 @@ fuzz_target!(|input: &[u8]| {
             if to == address(slot) {
                 links[slot].handle_datagram(now, &answer);
             }
-            // What the player hears may be bent, too.
+            // Answers to the player may be changed, too.
             let mut bent = answer;
             let at = usize::from(*about) % bent.len();
             bent[at] ^= operation;

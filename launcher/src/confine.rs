@@ -60,7 +60,7 @@ pub const USERS: u32 = PORTS + TEMPLATES;
 const LOW_FIRST_USER: u32 = 30_000;
 const LOW_PORT_MAX: u16 = 35_000;
 
-/// What this machine offers for confinement.
+/// The layers of confinement that this machine offers.
 pub(crate) struct Confiner {
     /// Set if Muster may change users.
     users: Option<Users>,
@@ -77,7 +77,7 @@ pub(crate) struct Confiner {
     own_namespaces: Option<OwnNamespaces>,
 }
 
-/// What the user namespaces of single games have in common; see [`OwnNamespace`].
+/// The common parts of the user namespaces of single games; see [`OwnNamespace`].
 struct OwnNamespaces {
     proc: OwnedFd,
     user: CString,

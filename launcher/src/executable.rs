@@ -1,4 +1,4 @@
-//! What a command's first word runs: an executable that the kernel can load, and the files that it needs.
+//! The executable that a command's first word names, and the files that it needs to be loaded.
 
 use std::ffi::{CString, OsStr};
 use std::fs::{self, File, OpenOptions};
@@ -103,7 +103,7 @@ impl Executable {
     }
 }
 
-/// What the kernel takes a file for.
+/// The kind of an executable file.
 enum Kind {
     Script { interpreter: PathBuf, argument: Option<CString> },
     Program { is_dynamic: bool, loader: Option<PathBuf>, is_32_bit: bool },

@@ -444,7 +444,7 @@ fn change_user(Identity { user, group }: Identity) -> Result<(), LaunchStepError
 /// The launcher blocks all signals and has default actions for all of them; a game inherits the actions only.
 fn unblock_signals() -> Result<(), LaunchStepError> {
     let none = 0_u64;
-    // SAFETY: rt_sigprocmask(2) reads a mask of the size that it is told.
+    // SAFETY: rt_sigprocmask(2) reads a mask of the given size.
     let result = unsafe {
         libc::syscall(
             libc::SYS_rt_sigprocmask,

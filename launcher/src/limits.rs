@@ -18,8 +18,8 @@ pub(crate) const PACKET_BYTES_MAX: usize = CONTROL_LINE_MAX + 16 * 1024;
 
 // ---- LeftoverReaper and orphans ----
 
-/// Scans of processes until two agree, at most. Where so many processes start and end, the next end is near, and
-/// with it the next scan.
+/// The largest number of scans of processes until two agree. If that many processes start and end, another one ends
+/// soon, which causes the next scan.
 pub(crate) const SCANS_MAX: usize = 8;
 
 /// How long one scan may stop processes while launches wait. The next scan continues.

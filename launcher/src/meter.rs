@@ -45,7 +45,7 @@ const BLOCK: u64 = 512;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Excess {
     pub(crate) game: u64,
-    /// What was found until the bound was exceeded.
+    /// The usage that was found until the bound was exceeded.
     pub(crate) usage: Usage,
 }
 

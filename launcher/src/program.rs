@@ -21,7 +21,7 @@ pub struct Program {
     pub template: Option<u64>,
     /// From the start of a template to `ready`.
     pub ready_timeout: Duration,
-    /// What its games may do.
+    /// The confinement of its games.
     pub confinement: Confinement,
 }
 
@@ -131,7 +131,7 @@ pub struct Confinement {
     pub read: Vec<PathBuf>,
     /// Files and directories it may also write, besides its working directory.
     pub write: Vec<PathBuf>,
-    /// What it may use.
+    /// The limits of its resources.
     pub limits: Limits,
 }
 

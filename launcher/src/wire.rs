@@ -95,7 +95,7 @@ pub enum Order {
     Ping,
 }
 
-/// What a new game finds about its players.
+/// The players that a new game starts with.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum InitialPlayers {
     /// Nothing: it is notified when there is a match.
@@ -285,7 +285,7 @@ pub struct Setup {
     pub daemon: i32,
     /// The modes' programs, by index.
     pub programs: Vec<crate::Program>,
-    /// The host name that players are told.
+    /// The host name that players receive.
     pub public_host: String,
     /// Where the games' working directories are created; it exists.
     pub directory: std::path::PathBuf,

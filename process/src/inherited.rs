@@ -61,11 +61,11 @@ mod tests {
     #[test]
     fn only_an_inherited_descriptor_is_taken_and_only_once() {
         let ours = io::pipe().unwrap().0;
-        assert!(take_inherited(ours.as_raw_fd()).is_err(), "somebody owns it");
+        assert!(take_inherited(ours.as_raw_fd()).is_err(), "a value owns it");
         for number in [-1, 0, 2, 4000, i32::MAX] {
             assert!(take_inherited(number).is_err(), "{number}");
         }
-        // SAFETY: dup(2) gives a number that nobody owns, as an inherited one would be.
+        // SAFETY: dup(2) returns a number that no value owns, as an inherited one would be.
         let number = unsafe { libc::dup(ours.as_raw_fd()) };
         let taken = take_inherited(number).unwrap();
         assert_eq!(taken.as_raw_fd(), number);

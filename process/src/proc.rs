@@ -1,4 +1,4 @@
-//! What the kernel reports about a process: proc(5). A process that has ended, or that this one may not inspect,
+//! The kernel's information about a process: proc(5). A process that has ended, or that this one may not inspect,
 //! yields `None`, or an empty list.
 
 use std::fs::{self, File};

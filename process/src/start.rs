@@ -179,8 +179,8 @@ fn reset_disk_class() -> io::Result<()> {
 
 fn use_all_processors() -> io::Result<()> {
     let all = [0xFF_u8; PROCESSORS_MAX / 8];
-    // SAFETY: sched_setaffinity(2) reads as many bytes as it is told. "Any valid bits in mask [are] silently
-    // restricted" to those that exist and that the cpuset allows.
+    // SAFETY: sched_setaffinity(2) reads a mask of the given size. "Any valid bits in mask [are] silently restricted"
+    // to those that exist and that the cpuset allows.
     check(unsafe { libc::syscall(libc::SYS_sched_setaffinity, 0, all.len(), all.as_ptr()) })
 }
 

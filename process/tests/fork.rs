@@ -1,4 +1,4 @@
-//! Copies of a process as its siblings: in a program of its own, where nobody else takes in children.
+//! Copies of a process as its siblings: in a separate program, where no other code reaps children.
 
 #![allow(unsafe_code, clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -30,8 +30,8 @@ fn in_sibling(check: fn()) -> Result<i32, i32> {
                 if checked.is_ok() { 0 } else { 101 }
             }
             Ok(Forked::Parent(pid)) => {
-                let told = io::Write::write(&mut &writer, &pid.to_ne_bytes());
-                i32::from(told.is_err())
+                let written = io::Write::write(&mut &writer, &pid.to_ne_bytes());
+                i32::from(written.is_err())
             }
             Err(_) => 99,
         };
@@ -45,7 +45,7 @@ fn in_sibling(check: fn()) -> Result<i32, i32> {
     wait_for(i32::from_ne_bytes(bytes))
 }
 
-/// The end of a child of this process, which nobody else takes in.
+/// The end of a child of this process, which no other code reaps.
 fn wait_for(pid: i32) -> Result<i32, i32> {
     let deadline = Instant::now() + Duration::from_secs(20);
     loop {
@@ -96,7 +96,7 @@ fn the_c_library_knows_the_siblings_first_thread() {
         in_sibling(|| {
             let mut clock = 0;
             let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-            // SAFETY: pthread_self(3) is always a thread that lives, and both write where they are told to.
+            // SAFETY: pthread_self(3) is always a running thread, and both calls write to the given variables only.
             unsafe {
                 assert_eq!(libc::pthread_getcpuclockid(libc::pthread_self(), &raw mut clock), 0);
                 assert_eq!(libc::clock_gettime(clock, &raw mut time), 0);

@@ -284,9 +284,9 @@ pub struct WaitingPlayer {
 /// The answer to a request that changes something.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct Done {
-    /// What was done, for people.
+    /// The result, for people.
     pub done: String,
-    /// What the operator should know about it.
+    /// Warnings about the result.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
 }

@@ -1,5 +1,5 @@
-//! The clean start of the daemon and of the keeper: what was inherited is put in order, and what it stumbled over is
-//! told once there is a log.
+//! The clean start of the daemon and of the keeper: inherited state is reset, and failures are logged once there is a
+//! log.
 
 use std::io;
 use std::ops::RangeInclusive;
@@ -10,16 +10,16 @@ use process::start::{self, Failure, Part};
 
 use crate::store;
 
-/// What could not be put in order.
+/// The inherited state that could not be reset.
 #[must_use]
 pub struct Flaws(Vec<Failure>);
 
-/// Cleans up what this process inherited. Must be called before anything is opened. Descriptors that it was given on
-/// purpose stay open: those of the service manager, and a configuration that is one (`/dev/fd/63`). After an upgrade in
-/// place no descriptor is closed.
+/// Resets the state that this process inherited. Must be called before anything is opened. Passed descriptors stay
+/// open: those of the service manager, and that of a configuration such as `/dev/fd/63`. After an upgrade in place no
+/// descriptor is closed.
 pub fn begin(config: Option<&Path>, is_upgrade: bool) -> Flaws {
     let mut flaws = start::begin(Part::Service);
-    // After an upgrade the process has only the descriptors that the program before it kept on purpose.
+    // After an upgrade the process only has descriptors that the previous program kept on purpose.
     if !is_upgrade {
         let config = config.and_then(descriptor_of).map(|number| number..=number);
         let kept: Vec<RangeInclusive<RawFd>> =
@@ -31,13 +31,13 @@ pub fn begin(config: Option<&Path>, is_upgrade: bool) -> Flaws {
 }
 
 impl Flaws {
-    /// Says in the log what is not in order, and that it goes on.
+    /// Logs the failures.
     pub fn tell(self) {
         for (attempt, error) in self.0 {
             if error.kind() == io::ErrorKind::PermissionDenied {
-                log::info!("cannot {attempt}: {error}; going on with it");
+                log::info!("cannot {attempt}: {error}; keeping the inherited state");
             } else {
-                log::warn!("cannot {attempt}: {error}; going on with it");
+                log::warn!("cannot {attempt}: {error}; keeping the inherited state");
             }
         }
     }

@@ -293,7 +293,7 @@ fn read_only(call: c_long, flags: u8) -> Allowed {
     (call, vec![Argument(flags, Op::MaskedEq(u64::from(writing.unsigned_abs())), 0)])
 }
 
-/// What the dynamic loader does before a program starts, besides opening libraries.
+/// The calls of the dynamic loader before a program starts, besides opening libraries.
 const LOADING: &[c_long] = &[
     libc::SYS_faccessat,
     libc::SYS_faccessat2,
@@ -629,7 +629,7 @@ fn default_calls(kind: ProgramKind, extra: ExtraCalls) -> Vec<Allowed> {
     calls
 }
 
-/// What a template does besides: it forks siblings, which become games.
+/// Further calls of a template: it forks siblings, which become games.
 fn template_calls() -> Vec<Allowed> {
     let mut calls = unconditional(&[libc::SYS_chdir, libc::SYS_fcntl, libc::SYS_wait4]);
     // A fork leads its own process group and session.

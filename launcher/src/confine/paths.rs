@@ -65,7 +65,7 @@ const DEVICES: &[&str] = &["/dev/null", "/dev/zero", "/dev/full", "/dev/random",
 /// A program's paths, opened once.
 pub(crate) struct Paths {
     allowed: Vec<(PathFd, BitFlags<AccessFs>)>,
-    /// What a game may do in its working directory.
+    /// The rights of a game in its working directory.
     own: BitFlags<AccessFs>,
     /// The ruleset that all of a program's games share, if they may, and the files that it allows.
     shared: RefCell<Option<(Vec<Identity>, Rc<OwnedFd>)>>,
@@ -80,7 +80,7 @@ pub(crate) struct Paths {
     pub(super) has_signal_scope: bool,
 }
 
-/// What a game may do over TCP.
+/// The rights of a game over TCP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Tcp {
     /// Listen on its own port, if it binds that itself.

@@ -16,6 +16,7 @@ const BANNED: &[(&str, &str)] = &[
     ("adrift", "orphan"),
     ("anew", "again, or a verb with re-"),
     ("be had", "available"),
+    ("behind walls", "confined"),
     ("by who", "name the actor"),
     ("comes back", "returns, reconnects, is released"),
     ("doors", "listeners"),
@@ -54,7 +55,6 @@ const BANNED: &[(&str, &str)] = &[
     ("to who", "name the actor"),
     ("told", "sent, notified, reported"),
     ("took up", "resumed"),
-    ("walls|clock", "layers of confinement"),
     ("was let in", "was admitted"),
     ("went on", "continued, resumed"),
     ("who waits", "a waiting player"),
@@ -65,13 +65,16 @@ const BANNED: &[(&str, &str)] = &[
 /// The list of banned words, which has to name them.
 const LIST: &str = "tests/tests/tidy/words.rs";
 
+/// A flag of `muster-load`, which keeps its name.
+const FLAG: &str = "--comes-back";
+
 pub(crate) fn banned(source: &Source) -> Vec<Finding> {
     if source.path == LIST {
         return Vec::new();
     }
     let mut findings = Vec::new();
     for (at, line) in source.text.lines().enumerate() {
-        let words = words(line);
+        let words = words(&line.replace(FLAG, ""));
         for start in 0..words.len() {
             for (phrase, instead) in phrases(&words[start]) {
                 if begins_with(&words[start..], phrase) {
@@ -217,7 +220,7 @@ mod tests {
             "so long as the game runs",
             "recommended, amended",
             "the doorway",
-            "walls clock",
+            "pass --comes-back to it",
             "tells them apart; stolid",
         ] {
             assert_eq!(problems(banned, text), 0, "{text}");
