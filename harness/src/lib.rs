@@ -1,6 +1,5 @@
-//! What the load generator and the benchmark share.
+//! Code that the load generator and the benchmark share.
 
 #![forbid(unsafe_code)]
 
-pub mod processor;
 pub mod sockets;

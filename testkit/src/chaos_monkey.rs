@@ -148,14 +148,14 @@ impl<'a> ChaosMonkey<'a> {
     }
 
     fn signal_launcher(&self, signal: Signal) -> bool {
-        let is_launcher = |pid: &i32| proc::words(*pid) == ["muster-launcher"];
+        let is_launcher = |pid: &i32| proc::command_line(*pid) == ["muster-launcher"];
         let launcher = proc::children(self.muster.pid()).into_iter().find(is_launcher);
         launcher.is_some_and(|pid| send(pid, signal))
     }
 
     /// Signals any game: launching, warm or running.
     fn signal_game(&mut self, signal: Signal) -> bool {
-        let games = proc::at_work(self.muster.directory());
+        let games = proc::working_in(self.muster.directory());
         !games.is_empty() && send(self.dice.one_of(&games), signal)
     }
 

@@ -21,6 +21,7 @@ mod ports;
 mod probe_game;
 pub mod proc;
 mod scrape;
+mod setup;
 mod wire;
 
 use std::time::{Duration, Instant};
@@ -34,10 +35,11 @@ pub use dice::Dice;
 pub use fault_toggle::FaultToggle;
 pub use log::Log;
 pub use manager::{Manager, Message};
-pub use muster::{Muster, Setup};
+pub use muster::{Muster, StartError};
 pub use ports::PortBlock;
 pub use probe_game::{ConfinementFixture, ProbeGame, ProbeResult};
 pub use scrape::Scrape;
+pub use setup::Setup;
 pub use wire::Wire;
 
 /// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must

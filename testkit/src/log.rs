@@ -1,15 +1,16 @@
 //! The daemon's log as it grows.
 
 use std::io::{BufRead as _, BufReader, Read, Write as _};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::time::Instant;
+use std::time::Duration;
 
 use crate::SOON;
 
-/// From so many bytes on a log is kept in a file.
+/// A log with more bytes than this is shown as the path of a file.
 const LONG: usize = 200_000;
 
-/// All lines so far, and whoever waits for the next one.
+/// The lines of a log so far. Clones share them.
 #[derive(Debug, Clone, Default)]
 pub struct Log {
     shared: Arc<Shared>,
@@ -18,7 +19,8 @@ pub struct Log {
 #[derive(Debug, Default)]
 struct Shared {
     lines: Mutex<Vec<String>>,
-    grew: Condvar,
+    has_ended: AtomicBool,
+    changed: Condvar,
 }
 
 impl Log {
@@ -29,13 +31,16 @@ impl Log {
         std::thread::spawn(move || {
             let mut source = BufReader::new(source);
             let mut line = Vec::new();
-            // Bytes, not text: what the daemon writes is to be seen as it is.
+            // Bytes, not text: a test sees even what is not UTF-8.
             while source.read_until(b'\n', &mut line).is_ok_and(|read| read > 0) {
                 let text = String::from_utf8_lossy(&line).trim_end_matches('\n').to_owned();
                 shared.lock().push(text);
-                shared.grew.notify_all();
+                shared.changed.notify_all();
                 line.clear();
             }
+            let _lines = shared.lock();
+            shared.has_ended.store(true, Ordering::Relaxed);
+            shared.changed.notify_all();
         });
         log
     }
@@ -53,25 +58,39 @@ impl Log {
     /// # Panics
     /// When there are fewer in time.
     pub fn wait_for_count(&self, count: usize, parts: &[&str]) -> Vec<String> {
-        let deadline = Instant::now() + SOON;
-        let mut lines = self.shared.lock();
-        loop {
-            let found = matching(&lines, parts);
-            if found.len() >= count {
-                return found;
-            }
-            let left = deadline.saturating_duration_since(Instant::now());
-            assert!(
-                !left.is_zero(),
-                "{} of {count} lines with {parts:?} in the log:\n{}",
-                found.len(),
-                lines.join("\n")
-            );
-            lines = match self.shared.grew.wait_timeout(lines, left) {
-                Ok((lines, _)) => lines,
-                Err(poisoned) => poisoned.into_inner().0,
-            };
-        }
+        self.try_wait_for_count(count, parts, SOON).unwrap_or_else(|found| {
+            panic!("{found} of {count} lines with {parts:?} in the log:\n{}", self.text())
+        })
+    }
+
+    /// Waits for `count` lines that hold all of `parts`.
+    ///
+    /// # Errors
+    /// When there are fewer within `limit`: how many.
+    pub fn try_wait_for_count(
+        &self,
+        count: usize,
+        parts: &[&str],
+        limit: Duration,
+    ) -> Result<Vec<String>, usize> {
+        let mut found = Vec::new();
+        self.wait_while(limit, |lines| {
+            found = matching(lines, parts);
+            found.len() < count
+        });
+        if found.len() < count { Err(found.len()) } else { Ok(found) }
+    }
+
+    /// Waits until the daemon closes its log, for a moment at most.
+    pub(crate) fn wait_for_end(&self) {
+        let shared = &self.shared;
+        self.wait_while(Duration::from_secs(1), |_| !shared.has_ended.load(Ordering::Relaxed));
+    }
+
+    fn wait_while(&self, limit: Duration, mut is_due: impl FnMut(&[String]) -> bool) {
+        let lines = self.shared.lock();
+        let waited = self.shared.changed.wait_timeout_while(lines, limit, |lines| is_due(lines));
+        drop(waited.unwrap_or_else(PoisonError::into_inner));
     }
 
     /// The lines so far that hold all of `parts`.
@@ -89,24 +108,24 @@ impl Log {
         value.unwrap_or_else(|| panic!("no {key}= in {line:?}"))
     }
 
-    /// Everything so far, for somebody to read; or the file where it is, if it is long.
+    /// The log for a person to read; of a long one, the file that holds it.
     pub(crate) fn shown(&self) -> String {
         let text = self.text();
         if text.len() < LONG {
             return format!("the daemon's log:\n{text}");
         }
         let file = tempfile::Builder::new().prefix("muster-log-").suffix(".txt").tempfile();
-        let kept = file.and_then(|mut file| {
+        let saved = file.and_then(|mut file| {
             file.write_all(text.as_bytes())?;
             Ok(file.keep().map_err(|error| error.error)?.1)
         });
-        match kept {
+        match saved {
             Ok(path) => format!("the daemon's log is in {}", path.display()),
-            Err(error) => format!("the daemon's log cannot be kept: {error}\n{text}"),
+            Err(error) => format!("the daemon's log cannot be saved: {error}\n{text}"),
         }
     }
 
-    /// Everything so far.
+    /// All lines so far.
     pub fn text(&self) -> String {
         self.shared.lock().join("\n")
     }

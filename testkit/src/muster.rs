@@ -1,10 +1,7 @@
-//! A daemon for one test.
+//! A daemon under test.
 
-use std::io::Write as _;
+use std::fs::File;
 use std::net::{Ipv4Addr, UdpSocket};
-use std::ops::RangeInclusive;
-use std::os::fd::OwnedFd;
-use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -16,229 +13,15 @@ use protocol::{Reply, Request};
 use serde_json::Value;
 use tempfile::TempDir;
 
-use crate::{Log, PortBlock, SOON, Scrape, binary, hostile_game, http, proc, wait_for, wait_until};
+use crate::{Log, PortBlock, SOON, Scrape, Setup, binary, http, proc, wait_for, wait_until};
 
-/// How a daemon is set up. The config's `[listen]` and `[ports]` are the setup's.
-#[derive(Debug)]
-pub struct Setup {
-    ports: u16,
-    quarantine: &'static str,
-    admin: Option<PathBuf>,
-    listen: String,
-    others_ports: Option<RangeInclusive<u16>>,
-    config: String,
-    log: &'static str,
-    metrics: bool,
-    open_files: Option<u64>,
-    user: Option<u32>,
-    program: PathBuf,
-    environment: Vec<(String, String)>,
-    given: Option<(OwnedFd, String)>,
-    kept: Option<&'static str>,
-    steps: Option<(&'static str, &'static str)>,
-}
-
-impl Default for Setup {
-    /// A ring of eight ports without quarantine, and no mode: add at least one.
-    fn default() -> Self {
-        Self {
-            ports: 8,
-            quarantine: "0s",
-            admin: None,
-            listen: String::new(),
-            others_ports: None,
-            config: String::new(),
-            log: "debug",
-            metrics: false,
-            open_files: None,
-            user: None,
-            program: binary("muster"),
-            environment: Vec::new(),
-            given: None,
-            kept: None,
-            steps: None,
-        }
-    }
-}
-
-impl Setup {
-    /// Sets the size of the port ring.
-    #[must_use]
-    pub fn ports(mut self, count: u16) -> Self {
-        self.ports = count;
-        self
-    }
-
-    /// Takes the ports of another daemon, to be bound on another address.
-    #[must_use]
-    pub fn ports_of(mut self, other: &Muster) -> Self {
-        self.others_ports = Some(other.ports());
-        self
-    }
-
-    /// Sets how long a port rests.
-    #[must_use]
-    pub fn quarantine(mut self, duration: &'static str) -> Self {
-        self.quarantine = duration;
-        self
-    }
-
-    /// Has the admin socket at another place than in the daemon's directory.
-    #[must_use]
-    pub fn admin(mut self, path: &Path) -> Self {
-        self.admin = Some(path.to_owned());
-        self
-    }
-
-    /// Adds lines to `[listen]`.
-    #[must_use]
-    pub fn listen(mut self, toml: &str) -> Self {
-        self.listen.push_str(toml);
-        self.listen.push('\n');
-        self
-    }
-
-    /// Adds lines to the config, tables of their own: `[limits]`, `[shutdown]`.
-    #[must_use]
-    pub fn config(mut self, toml: &str) -> Self {
-        self.config.push_str(toml);
-        self.config.push('\n');
-        self
-    }
-
-    /// Adds a mode that runs a program; `keys` are further lines, such as `warm = 1`.
-    #[must_use]
-    pub fn mode(self, name: &str, command: &[&str], keys: &str) -> Self {
-        let command: Vec<String> = command.iter().map(|word| format!("{word:?}")).collect();
-        let command = command.join(", ");
-        self.config(&format!("[[mode]]\nname = \"{name}\"\ncommand = [{command}]\n{keys}"))
-    }
-
-    /// Adds a mode `duel` that plays the reference tic-tac-toe.
-    #[must_use]
-    pub fn duel(self, keys: &str) -> Self {
-        self.mode("duel", &["muster-game", "tictactoe"], keys)
-    }
-
-    /// Adds a mode whose game misbehaves in the way that `behaviour` names. It is not confined, as what it does is
-    /// to be borne also where confinement is not to be had.
-    #[must_use]
-    pub fn hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
-        let keys = format!("{keys}\n[mode.confinement]\nenabled = false");
-        self.confined_hostile(name, behaviour, &keys)
-    }
-
-    /// Adds a mode whose game misbehaves in the way that `behaviour` names, as confined as `keys` say.
-    #[must_use]
-    pub fn confined_hostile(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
-        let game = hostile_game();
-        let mut command = vec![game.to_str().unwrap()];
-        command.extend(behaviour);
-        self.mode(name, &command, keys)
-    }
-
-    /// Adds a mode whose games do what the test tells them; see `puppet-game`.
-    #[must_use]
-    pub fn puppet(self, name: &str, behaviour: &[&str], keys: &str) -> Self {
-        let game = binary("puppet-game");
-        let mut command = vec![game.to_str().unwrap()];
-        command.extend(behaviour);
-        self.mode(name, &command, keys)
-    }
-
-    /// Sets how much is logged: `info` at least, as what a test waits for is there.
-    #[must_use]
-    pub fn log(mut self, level: &'static str) -> Self {
-        self.log = level;
-        self
-    }
-
-    /// Serves HTTP; see [`Muster::http`].
-    #[must_use]
-    pub fn metrics(mut self) -> Self {
-        self.metrics = true;
-        self
-    }
-
-    /// Gives the daemon so few descriptors.
-    #[must_use]
-    pub fn open_files(mut self, count: u64) -> Self {
-        self.open_files = Some(count);
-        self
-    }
-
-    /// Runs the daemon as another user; the test has to be root for that.
-    #[must_use]
-    pub fn user(mut self, id: u32) -> Self {
-        self.user = Some(id);
-        self
-    }
-
-    /// Runs a copy of the daemon in a directory of the test's own, which is then what is beside it.
-    #[must_use]
-    pub fn beside(mut self, directory: &Path) -> Self {
-        self.program = directory.join("muster");
-        // A process of its own copies: the file would be open for writing here, and in whatever another test
-        // starts at this moment, and such a file cannot be run.
-        let status = Command::new("cp").arg(binary("muster")).arg(&self.program).status().unwrap();
-        assert!(status.success(), "cp: {status}");
-        self
-    }
-
-    /// Sets a variable of the daemon's environment.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.environment.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// Gives the daemon a descriptor at its start as systemd does, under a name, or with no names for an empty one.
-    #[must_use]
-    pub fn given(mut self, descriptor: OwnedFd, name: &str) -> Self {
-        self.given = Some((descriptor, name.to_owned()));
-        self
-    }
-
-    /// Runs the daemon under its own keeper, which bears with so much silence.
-    #[must_use]
-    pub fn kept(mut self, silence: &'static str) -> Self {
-        self.kept = Some(silence);
-        self
-    }
-
-    /// Has a shell do something to itself first, which then becomes the daemon by `exec "$0" "$@"`.
-    #[must_use]
-    pub fn after(mut self, shell: &'static str, steps: &'static str) -> Self {
-        self.steps = Some((shell, steps));
-        self
-    }
-
-    /// Starts the daemon and waits until it listens.
-    pub fn start(self) -> Muster {
-        Muster::start(self)
-    }
-
-    /// Starts a daemon that is to end at once. Its exit code, and what it said.
-    pub fn start_in_vain(self) -> (Option<i32>, String) {
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("muster.toml");
-        let text = format!("[listen]\ntcp = \"127.0.0.1:0\"\nmetrics = \"off\"\n{}", self.config);
-        std::fs::write(&file, text).unwrap();
-        let mut command = Command::new(&self.program);
-        command.args(["serve", "--config"]).arg(&file);
-        command.arg("--admin").arg(directory.path().join("admin.sock"));
-        command.env("TMPDIR", directory.path()).stdin(Stdio::null());
-        let output = command.output().unwrap();
-        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
-    }
-}
-
-/// A running daemon. Dropped, it is stopped, and nothing of it is left.
+/// A running daemon. Dropping it stops it and all its games.
 #[derive(Debug)]
 pub struct Muster {
     child: Child,
     address: String,
     log: Log,
+    first_pid: i32,
     first_launcher: i32,
     is_kept: bool,
     admin: PathBuf,
@@ -246,102 +29,136 @@ pub struct Muster {
     directory: TempDir,
 }
 
+/// Why there is no running daemon.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// No block of ports is free.
+    #[error("no block of {0} UDP ports is free")]
+    NoPorts(u16),
+    /// The program or a file is missing.
+    #[error("cannot start {}: {source}", program.display())]
+    NotStarted {
+        /// The program.
+        program: PathBuf,
+        /// The reason.
+        source: std::io::Error,
+    },
+    /// It exited.
+    #[error("muster ended with {status}: {log}")]
+    Ended {
+        /// Its exit status.
+        status: ExitStatus,
+        /// Its log.
+        log: String,
+    },
+    /// It does not listen in time.
+    #[error("waited {SOON:?} without success for muster to listen: {log}")]
+    TimedOut {
+        /// Its log.
+        log: String,
+    },
+}
+
 impl Muster {
-    fn start(setup: Setup) -> Self {
-        let ports = PortBlock::take(setup.ports);
-        let directory = tempfile::tempdir().unwrap();
-        let file = directory.path().join("muster.toml");
-        let range = setup.others_ports.clone().unwrap_or_else(|| ports.range());
-        let (first, last) = (range.start(), range.end());
-        let mut config = std::fs::File::create(&file).unwrap();
-        let quarantine = setup.quarantine;
-        let text = &setup.config;
-        // The setup's own lines may say where.
-        let metrics = match (setup.metrics, setup.listen.contains("metrics")) {
-            (true, _) => "metrics = \"127.0.0.1:0\"\n",
-            (false, true) => "",
-            (false, false) => "metrics = \"off\"\n",
-        };
-        let listen = &setup.listen;
-        write!(
-            config,
-            "[listen]\ntcp = \"127.0.0.1:0\"\n{metrics}{listen}[ports]\nrange = \"{first}-{last}\"\n\
-             quarantine = \"{quarantine}\"\n{text}"
-        )
-        .unwrap();
-        let mut command = command_of(&setup);
-        command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
-        let admin = setup.admin.unwrap_or_else(|| directory.path().join("admin.sock"));
-        command.arg("--admin").arg(&admin);
-        // Games get a clean environment; the daemon too, so that a developer's variables change no test.
-        command.env_remove("JOURNAL_STREAM").env_remove("RUNTIME_DIRECTORY");
-        command.env_remove("NOTIFY_SOCKET").env("TMPDIR", directory.path());
-        // Only root looks into its processes otherwise.
-        if !nix::unistd::geteuid().is_root() {
-            command.env("MUSTER_TRACEABLE", "1");
-        }
-        command.envs(setup.environment);
-        command.args(setup.kept.map(|silence| format!("--keep={silence}")));
-        if let Some(user) = setup.user {
-            open_to_all(directory.path());
-            command.uid(user).gid(user);
-        }
-        let given = setup.given.map(|(descriptor, _)| descriptor.into());
-        command.stdin(given.unwrap_or_else(Stdio::null)).stderr(Stdio::piped());
-        let mut child = command.spawn().expect("muster starts");
-        // It holds what was given.
-        drop(command);
-        let log = Log::follow(child.stderr.take().unwrap());
-        // Made before the wait, so that a daemon that does not listen is stopped with the test.
-        let mut muster = Self {
-            child,
-            address: String::new(),
-            log,
-            first_launcher: 0,
-            is_kept: setup.kept.is_some(),
-            admin,
-            ports,
-            directory,
-        };
-        let listening = muster.log.wait_for(&["listening tcp="]);
-        Log::field(&listening, "tcp").clone_into(&mut muster.address);
-        // Children are told of in the order of their birth, and it is the first.
+    pub(crate) fn start(setup: Setup) -> Self {
+        let mut muster = Self::try_start(setup).unwrap_or_else(|error| panic!("{error}"));
+        // The launcher is the first child, and children are listed in the order of their start.
+        let is_launcher = |pid: &i32| is_launcher(*pid);
         muster.first_launcher =
             wait_for("the launcher", || proc::children(muster.pid()).into_iter().find(is_launcher));
         muster
     }
 
-    /// Its children but for the launcher: the games' processes, and what else is its child.
+    pub(crate) fn try_start(mut setup: Setup) -> Result<Self, StartError> {
+        let ports = PortBlock::try_take(setup.ports).ok_or(StartError::NoPorts(setup.ports))?;
+        let program = setup.program.clone();
+        let (directory, mut child) = spawn(&mut setup, &ports)
+            .map_err(|source| StartError::NotStarted { program, source })?;
+        let log = child.stderr.take().map(Log::follow).unwrap_or_default();
+        let started_pid = i32::try_from(child.id()).unwrap();
+        // Made before the wait, so that a daemon that does not listen is stopped with the test.
+        let mut muster = Self {
+            child,
+            address: String::new(),
+            log,
+            first_pid: started_pid,
+            first_launcher: 0,
+            is_kept: setup.keep.is_some(),
+            admin: setup.admin.take().unwrap_or_default(),
+            ports,
+            directory,
+        };
+        let is_in_log = !setup.logs_to_file && setup.log != "warn";
+        (muster.first_pid, muster.address) = muster.wait_until_listening(is_in_log)?;
+        Ok(muster)
+    }
+
+    /// Its pid and address: from the log, or where they are not in the log, from the kernel.
+    fn wait_until_listening(&mut self, is_in_log: bool) -> Result<(i32, String), StartError> {
+        let deadline = Instant::now() + SOON;
+        loop {
+            // Before the search: what it logs before its end is complete then.
+            let ended = self.child.try_wait().ok().flatten();
+            if ended.is_some() {
+                self.log.wait_for_end();
+            }
+            let found = if is_in_log { self.logged_address() } else { self.listening_address() };
+            if let Some(found) = found {
+                return Ok(found);
+            }
+            if let Some(status) = ended {
+                return Err(StartError::Ended { status, log: self.log.text() });
+            }
+            if Instant::now() > deadline {
+                return Err(StartError::TimedOut { log: self.log.text() });
+            }
+            std::thread::park_timeout(Duration::from_millis(2));
+        }
+    }
+
+    fn logged_address(&self) -> Option<(i32, String)> {
+        let line = self.log.lines_with(&["listening tcp="]).pop()?;
+        Some((Log::field(&line, "pid").parse().unwrap(), Log::field(&line, "tcp").to_owned()))
+    }
+
+    fn listening_address(&self) -> Option<(i32, String)> {
+        let started = self.started_pid();
+        // A keeper has the socket, too, but does not accept.
+        let daemons = if self.is_kept { proc::children(started) } else { vec![started] };
+        daemons.into_iter().find_map(|pid| Some((pid, proc::listener_of(pid)?.to_string())))
+    }
+
+    /// The daemon's children except the launcher: games and other processes.
     pub fn games(&self) -> Vec<i32> {
         let launcher = self.launcher_now();
         proc::children(self.pid()).into_iter().filter(|pid| Some(*pid) != launcher).collect()
     }
 
-    /// The process that makes its games. It bears that name only once it was executed, a moment after its birth.
+    /// The launcher's pid. A launcher has its name only after its exec, a moment after its start.
     pub fn launcher(&self) -> i32 {
         wait_for("the launcher", || self.launcher_now())
     }
 
-    /// The process that makes its games, if it has one now. The name alone does not tell: who is being made by the
-    /// launcher bears it, too, for a moment.
+    /// The launcher's pid, if there is a launcher now. The name is not enough: a game that the launcher starts has the
+    /// same name for a moment.
     pub fn launcher_now(&self) -> Option<i32> {
         let later = self.log.lines_with(&["another launcher started pid="]).pop();
         let pid =
             later.map_or(self.first_launcher, |line| Log::field(&line, "pid").parse().unwrap());
-        is_launcher(&pid).then_some(pid)
+        is_launcher(pid).then_some(pid)
     }
 
-    /// Where it listens for players, `ADDRESS:PORT`.
+    /// The address for players, `ADDRESS:PORT`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// Where it serves HTTP, `ADDRESS:PORT`; the setup asked for it.
+    /// The address for HTTP, `ADDRESS:PORT`, with [`Setup::metrics`].
     pub fn http(&self) -> String {
         Log::field(&self.log.wait_for(&["serving HTTP metrics="]), "metrics").to_owned()
     }
 
-    /// Its figures, scraped.
+    /// Scrapes its metrics.
     pub fn scrape(&self) -> Scrape {
         Scrape::of(&http::get_as(&self.http(), "/metrics", Scrape::ACCEPT).body)
     }
@@ -351,18 +168,14 @@ impl Muster {
         &self.log
     }
 
-    /// Its process id; of one that is kept, that of the last one that listened.
+    /// The daemon's pid; under a keeper, that of the last daemon that logged its address.
     pub fn pid(&self) -> i32 {
-        match self.is_kept {
-            true => Log::field(self.log.lines_with(&["listening tcp="]).last().unwrap(), "pid")
-                .parse()
-                .unwrap(),
-            false => self.first_pid(),
-        }
+        let last = if self.is_kept { self.logged_address() } else { None };
+        last.map_or(self.first_pid, |(pid, _)| pid)
     }
 
-    /// The process that the test started: the daemon, or its keeper.
-    pub fn first_pid(&self) -> i32 {
+    /// The pid of the process that the test started: the daemon, or its keeper.
+    pub fn started_pid(&self) -> i32 {
         i32::try_from(self.child.id()).unwrap()
     }
 
@@ -371,51 +184,51 @@ impl Muster {
         self.ports.range()
     }
 
-    /// Tells the puppet on a port what to do.
+    /// Sends an order to the puppet game on a port.
     pub fn order(&self, port: u16, order: &str) {
         let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
         socket.send_to(order.as_bytes(), (Ipv4Addr::LOCALHOST, port)).unwrap();
     }
 
-    /// Does something while the daemon stands still: all of it is news to the daemon at once.
-    pub fn while_frozen<T>(&self, act: impl FnOnce() -> T) -> T {
+    /// Acts while the daemon is stopped, so that it finds all events at once.
+    pub fn while_stopped<T>(&self, act: impl FnOnce() -> T) -> T {
         self.signal(Signal::SIGSTOP);
-        wait_until("the daemon's standstill", || proc::state(self.pid()) == Some('T'));
-        let done = act();
+        wait_until("the daemon to stop", || proc::state(self.pid()) == Some('T'));
+        let result = act();
         self.signal(Signal::SIGCONT);
-        done
+        result
     }
 
-    /// A new connection, greeted.
+    /// A new connection that has received the greeting.
     pub fn connect(&self) -> Lobby {
         Lobby::connect(&self.address, SOON).unwrap()
     }
 
-    /// A new connection, queued.
+    /// A new connection with a place in a queue.
     pub fn join(&self, queue: &str, name: &str) -> Lobby {
         let mut lobby = self.connect();
         lobby.join(Some(queue), Some(name), SOON).unwrap();
         lobby
     }
 
-    /// What STATUS tells of a queue: waiting, games, free ports.
+    /// The STATUS of a queue: waiting players, games, free ports.
     pub fn status(&self, queue: &str) -> (usize, usize, usize) {
         let mut lobby = self.connect();
         lobby.send(&Request::Status).unwrap();
         loop {
-            if let Reply::Status { queue: told, waiting, games, ports_free } =
+            if let Reply::Status { queue: name, waiting, games, ports_free } =
                 lobby.next_reply(SOON).unwrap()
-                && told == queue
+                && name == queue
             {
                 return (waiting, games, ports_free);
             }
         }
     }
 
-    /// Waits until all ports but those of `games` living games are free, and no zombie is left.
-    pub fn wait_until_calm(&self, queue: &str, games: usize) {
+    /// Waits until no player waits, all ports but those of `games` games are free, and no zombie is left.
+    pub fn wait_until_idle(&self, queue: &str, games: usize) {
         let ring = self.ports.range().len();
-        wait_until("every port back and nobody waiting", || {
+        wait_until("all ports to be free and no player to wait", || {
             self.status(queue) == (0, games, ring - games)
         });
         let is_zombie = |pid: i32| proc::state(pid) == Some('Z');
@@ -427,7 +240,7 @@ impl Muster {
         kill(Pid::from_raw(self.pid()), signal).unwrap();
     }
 
-    /// Kills a daemon that is kept, and waits for the next one.
+    /// Kills a daemon that runs under a keeper, and waits for the next one.
     pub fn crash(&self) {
         let first = self.pid();
         let crashes = self.log.lines_with(&["back after a crash"]).len();
@@ -436,13 +249,12 @@ impl Muster {
         wait_for("another daemon", || Some(self.pid()).filter(|pid| *pid != first));
     }
 
-    /// Ends all, and sees that no process is left that has this Muster's name in its environment, nor a directory of
-    /// a game.
-    pub fn end_and_leave_nothing(mut self) {
+    /// Stops the daemon, and asserts that neither a process with its instance name nor a game's directory is left.
+    pub fn stop_and_assert_nothing_left(mut self) {
         let launcher = proc::environment(self.launcher());
         let name = launcher.into_iter().find(|it| it.starts_with("MUSTER_INSTANCE=")).unwrap();
         for stop in [Signal::SIGTERM, Signal::SIGINT] {
-            kill(Pid::from_raw(self.first_pid()), stop).unwrap();
+            kill(Pid::from_raw(self.started_pid()), stop).unwrap();
         }
         self.wait_for_exit();
         let left: Vec<i32> =
@@ -453,23 +265,17 @@ impl Muster {
         assert_eq!(files, ["muster.toml"]);
     }
 
-    /// Has the daemon go on as another program, or as what it was started as; what the operator is told of it. `Err`:
-    /// it is refused.
+    /// Upgrades the daemon to another program, or to the one that it was started as, and gives the output of `muster
+    /// upgrade`. `Err`: the upgrade is refused.
     pub fn upgrade(&self, program: Option<&Path>) -> Result<String, String> {
-        let mut command = Command::new(binary("muster"));
-        command.arg("upgrade").args(program).arg("--admin").arg(self.admin());
-        let output = command.output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        match output.status.success() {
-            true => Ok(text(output.stdout)),
-            false => Err(text(output.stderr)),
-        }
+        let program = program.map(|program| program.to_str().unwrap());
+        self.operate(&[&["upgrade"], program.as_slice()].concat())
     }
 
-    /// Runs an operator's command; what it says. `Err`: it is refused.
+    /// Runs an operator's command, and gives its output. `Err`: it is refused, with its error.
     pub fn operate(&self, arguments: &[&str]) -> Result<String, String> {
         let mut command = Command::new(binary("muster"));
-        command.args(arguments).arg("--admin").arg(self.admin());
+        command.args(arguments).arg("--admin").arg(&self.admin);
         let output = command.stdin(Stdio::null()).output().unwrap();
         let text = |bytes| String::from_utf8(bytes).unwrap();
         match output.status.success() {
@@ -478,8 +284,7 @@ impl Muster {
         }
     }
 
-    /// Writes other modes, and what else comes after `[ports]`, into the configuration. Nobody reads it before it is told
-    /// to.
+    /// Replaces the modes and the tables after `[ports]` in the configuration file. The daemon reads it at a reload.
     pub fn configure(&self, toml: &str) {
         let file = self.directory().join("muster.toml");
         let before = std::fs::read_to_string(&file).unwrap();
@@ -489,19 +294,20 @@ impl Muster {
         std::fs::write(&file, format!("{fixed}{toml}")).unwrap();
     }
 
-    /// The games that live, as `muster games --json` tells of them.
-    pub fn living(&self) -> Vec<Value> {
-        let told = self.operate(&["games", "--json"]).unwrap_or_default();
-        let told: Value = serde_json::from_str(&told).unwrap_or_default();
-        told["living"].as_array().cloned().unwrap_or_default()
+    /// The living games, from `muster games --json`.
+    pub fn living_games(&self) -> Vec<Value> {
+        let output = self.operate(&["games", "--json"]).unwrap_or_default();
+        let output: Value = serde_json::from_str(&output).unwrap_or_default();
+        output["living"].as_array().cloned().unwrap_or_default()
     }
 
-    /// A directory of the test's own, which is removed with the daemon.
+    /// The daemon's directory, which is removed with it.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    fn admin(&self) -> &Path {
+    /// The path of its admin socket.
+    pub fn admin(&self) -> &Path {
         &self.admin
     }
 
@@ -520,9 +326,9 @@ impl Drop for Muster {
         if !is_running(&mut self.child) {
             return;
         }
-        // The second one ends the games at once. A daemon that was killed would leave them behind, so a test that
-        // has failed waits for this, too.
-        let first = Pid::from_raw(self.first_pid());
+        // The second signal ends the games at once. Killing the daemon would leave games behind, so a test that has
+        // failed waits for the exit, too.
+        let first = Pid::from_raw(self.started_pid());
         for stop in [Signal::SIGTERM, Signal::SIGINT] {
             kill(first, stop).unwrap();
         }
@@ -539,38 +345,29 @@ impl Drop for Muster {
     }
 }
 
-/// The daemon's program, by way of a shell where something is to be done first: the shell does it to itself and then
-/// becomes the daemon, which has the same pid, with no unsafe code.
-fn command_of(setup: &Setup) -> Command {
-    if let Some((shell, steps)) = setup.steps {
-        let mut shell = Command::new(shell);
-        shell.arg("-c").arg(steps).arg(&setup.program);
-        return shell;
+/// Writes the configuration and starts the process.
+fn spawn(setup: &mut Setup, ports: &PortBlock) -> std::io::Result<(TempDir, Child)> {
+    let directory = tempfile::tempdir()?;
+    let file = directory.path().join("muster.toml");
+    let range = setup.other_ports.clone().unwrap_or_else(|| ports.range());
+    std::fs::write(&file, setup.config_text(*range.start(), *range.end()))?;
+    if setup.user.is_some() {
+        crate::set_mode(directory.path(), 0o777);
     }
-    let mut steps = String::new();
-    if let Some(count) = setup.open_files {
-        steps.push_str(&format!("ulimit -n {count}; "));
-    }
-    if let Some((_, name)) = &setup.given {
-        steps.push_str("exec 3<&0 0</dev/null; export LISTEN_PID=$$ LISTEN_FDS=1; ");
-        if !name.is_empty() {
-            steps.push_str(&format!("export LISTEN_FDNAMES={name}; "));
-        }
-    }
-    if steps.is_empty() {
-        return Command::new(&setup.program);
-    }
-    let mut shell = Command::new("/bin/sh");
-    shell.arg("-c").arg(format!("{steps}exec \"$0\" \"$@\"")).arg(&setup.program);
-    shell
+    let admin = setup.admin.get_or_insert_with(|| directory.path().join("admin.sock")).clone();
+    let mut command = setup.command(directory.path());
+    command.args(["serve", "--log", setup.log, "--config"]).arg(&file);
+    command.arg("--admin").arg(&admin).args(setup.keep.map(|silence| format!("--keep={silence}")));
+    command.stderr(match setup.logs_to_file {
+        true => File::create(directory.path().join("log"))?.into(),
+        false => Stdio::piped(),
+    });
+    let child = command.spawn()?;
+    // It has its copy of what it inherited.
+    drop(command);
+    Ok((directory, child))
 }
 
-fn is_launcher(pid: &i32) -> bool {
-    let words = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
-    words == b"muster-launcher\0"
-}
-
-fn open_to_all(directory: &Path) {
-    use std::os::unix::fs::PermissionsExt as _;
-    std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o777)).unwrap();
+fn is_launcher(pid: i32) -> bool {
+    proc::command_line(pid) == ["muster-launcher"]
 }

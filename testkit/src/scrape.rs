@@ -1,4 +1,4 @@
-//! Metrics as a scraper reads them: OpenMetrics text, taken strictly.
+//! A strict parser of metrics: OpenMetrics and the Prometheus text format.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -17,94 +17,54 @@ struct Sample {
 }
 
 impl Scrape {
-    /// What asks for OpenMetrics, as Prometheus does.
+    /// The `Accept` header of a request for OpenMetrics, as Prometheus sends it.
     pub const ACCEPT: &str = "application/openmetrics-text;version=1.0.0;escaping=allow-utf-8;q=0.6,\
                               text/plain;version=0.0.4;q=0.3,*/*;q=0.1";
 
-    /// Reads a page of Prometheus' text format 0.0.4 as strictly as its parsers, and more: every sample belongs to the
-    /// family before it, and each has a type that the format knows.
+    /// Parses a page in OpenMetrics 1.0.
     ///
     /// # Panics
-    /// When it is not what the format says.
+    /// When the page violates the standard.
+    pub fn of(text: &str) -> Self {
+        let body = text.strip_suffix("# EOF\n").expect("the end is marked");
+        Self::parse(body, &[("counter", &["_total"]), ("info", &["_info"])])
+    }
+
+    /// Parses a page in the Prometheus text format 0.0.4, more strictly than Prometheus does: every sample belongs to
+    /// the family before it, and each family has a type that the format knows.
+    ///
+    /// # Panics
+    /// When the page violates the format.
     pub fn of_classic(text: &str) -> Self {
         assert!(text.ends_with('\n'), "the last line has an end");
-        let mut scrape = Self::default();
-        let mut family = String::new();
-        for line in text.lines() {
-            if let Some(comment) = line.strip_prefix('#') {
-                let mut words = comment.splitn(4, ' ').skip(1);
-                let (kind, name) = (words.next().unwrap(), words.next().unwrap());
-                let rest = words.next().unwrap_or_default();
-                match kind {
-                    "HELP" => assert!(!rest.is_empty(), "{line:?}"),
-                    "TYPE" => {
-                        name.clone_into(&mut family);
-                        let before = scrape.families.insert(name.to_owned(), rest.to_owned());
-                        assert_eq!(before, None, "{name} is there twice");
-                    }
-                    _ => panic!("not of this format: {line:?}"),
-                }
-                continue;
-            }
-            let (sample, value) = sample(line);
-            let suffix = sample.name.strip_prefix(&family).unwrap_or_else(|| {
-                panic!("{line:?} stands under {family}");
-            });
-            let suffixes: &[&str] = match scrape.families[&family].as_str() {
-                "counter" => {
-                    assert!(family.ends_with("_total"), "{line:?}");
-                    &[""]
-                }
-                "gauge" => &[""],
-                "histogram" => &["_bucket", "_count", "_sum"],
-                kind => panic!("{family} is a {kind}"),
-            };
-            assert!(suffixes.contains(&suffix) && value.is_finite(), "{line:?}");
-            let before = scrape.samples.insert(sample, value);
-            assert_eq!(before, None, "{line:?} is there twice");
+        let scrape = Self::parse(text, &[("counter", &[""])]);
+        for (family, kind) in &scrape.families {
+            assert!(kind != "counter" || family.ends_with("_total"), "{family}");
         }
-        scrape.check_histograms();
         scrape
     }
 
-    /// Reads a page.
-    ///
-    /// # Panics
-    /// When it is not what the standard says.
-    pub fn of(text: &str) -> Self {
-        let body = text.strip_suffix("# EOF\n").expect("the end is marked");
+    /// Parses lines. `own` are the suffixes of samples by the types that a format has of its own.
+    fn parse(text: &str, own: &[(&str, &'static [&'static str])]) -> Self {
         let mut scrape = Self::default();
         let mut family = String::new();
-        for line in body.lines() {
+        for line in text.lines() {
             if let Some(comment) = line.strip_prefix("# ") {
-                let mut words = comment.splitn(3, ' ');
-                let (kind, name) = (words.next().unwrap(), words.next().unwrap());
-                let rest = words.next().unwrap();
-                match kind {
-                    "HELP" => assert!(!rest.is_empty(), "{line:?}"),
-                    "TYPE" => {
-                        name.clone_into(&mut family);
-                        let before = scrape.families.insert(name.to_owned(), rest.to_owned());
-                        assert_eq!(before, None, "{name} is there twice");
-                    }
-                    "UNIT" => assert!(name.ends_with(&format!("_{rest}")), "{line:?}"),
-                    _ => panic!("{line:?}"),
-                }
+                scrape.read_comment(line, comment, &mut family);
                 continue;
             }
             let (sample, value) = sample(line);
-            let suffix = sample.name.strip_prefix(&family).unwrap_or_else(|| {
-                panic!("{line:?} stands under {family}");
-            });
-            let suffixes: &[&str] = match scrape.families[&family].as_str() {
-                "counter" => &["_total"],
+            let suffix = sample.name.strip_prefix(&family);
+            let suffix = suffix.unwrap_or_else(|| panic!("{line:?} is below {family}"));
+            let suffixes = match scrape.families[&family].as_str() {
                 "gauge" => &[""],
-                "histogram" => &["_bucket", "_count", "_sum"],
-                "info" => &["_info"],
-                kind => panic!("{family} is a {kind}"),
+                "histogram" => &["_bucket", "_count", "_sum"][..],
+                kind => {
+                    let suffixes = own.iter().find(|(own, _)| *own == kind);
+                    suffixes.unwrap_or_else(|| panic!("{family} is a {kind}")).1
+                }
             };
-            assert!(suffixes.contains(&suffix), "{line:?}");
-            assert!(value.is_finite(), "{line:?}");
+            assert!(suffixes.contains(&suffix) && value.is_finite(), "{line:?}");
             assert!(suffix.is_empty() || value >= 0.0, "{line:?}");
             let before = scrape.samples.insert(sample, value);
             assert_eq!(before, None, "{line:?} is there twice");
@@ -113,7 +73,23 @@ impl Scrape {
         scrape
     }
 
-    /// Buckets rise, and the last one holds all.
+    fn read_comment(&mut self, line: &str, comment: &str, family: &mut String) {
+        let mut words = comment.splitn(3, ' ');
+        let (kind, name) = (words.next().unwrap(), words.next().unwrap());
+        let rest = words.next().unwrap_or_default();
+        match kind {
+            "HELP" => assert!(!rest.is_empty(), "{line:?}"),
+            "TYPE" => {
+                name.clone_into(family);
+                let before = self.families.insert(name.to_owned(), rest.to_owned());
+                assert_eq!(before, None, "{name} is there twice");
+            }
+            "UNIT" => assert!(name.ends_with(&format!("_{rest}")), "{line:?}"),
+            _ => panic!("{line:?}"),
+        }
+    }
+
+    /// Asserts that buckets do not fall, and that the last one counts all.
     fn check_histograms(&self) {
         let histograms = self.families.iter().filter(|(_, kind)| *kind == "histogram");
         for (name, _) in histograms {
@@ -146,7 +122,7 @@ impl Scrape {
     /// The sum of all samples of a name that have these labels.
     ///
     /// # Panics
-    /// When there is none.
+    /// When there is no such sample.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> f64 {
         let has = |it: &Sample| {
             let mut labels = labels.iter();

@@ -76,7 +76,7 @@ fn without_a_descriptor_clients_are_told_by_way_of_the_reserve() {
     }
     // All at once, in one batch.
     let open = || (0..50).map(|_| Wire::open(muster.address())).collect::<Vec<_>>();
-    let mut batch = muster.while_frozen(open);
+    let mut batch = muster.while_stopped(open);
     assert!(batch.iter_mut().all(|wire| !is_let_in(wire)));
     CpuComparison::of(muster.pid()).assert_idle();
     for wire in &mut inside {
@@ -196,7 +196,7 @@ fn events_of_those_who_went_reach_nobody_who_came() {
             assert!(wire.ask("READY\n").starts_with("QUEUED "));
         }
         dice.shuffle(&mut old);
-        let (stayed, mut new) = muster.while_frozen(|| in_one_batch(&muster, old));
+        let (stayed, mut new) = muster.while_stopped(|| in_one_batch(&muster, old));
         for (number, mut wire, deed) in stayed {
             assert_eq!(wire.line(), format!("PONG old-{number}"), "seed {seed}");
             match deed {

@@ -262,7 +262,7 @@ fn a_client_that_does_not_read_holds_little_of_the_kernels_memory() {
             }
         }
         // What is read while it stands still was in the kernel.
-        let held = muster.while_frozen(|| {
+        let held = muster.while_stopped(|| {
             let (mut held, mut last) = (0, Instant::now());
             let mut chunk = vec![0; 65_536];
             while last.elapsed() < Duration::from_millis(300) {

@@ -21,7 +21,7 @@ fn players_come_in_by_the_socket_that_was_given() {
         let (socket, address) = listener();
         let mut early = TcpStream::connect(&address).unwrap();
         early.write_all(b"READY\n").unwrap();
-        let muster = Setup::default().duel("warm = 0").given(socket, name).start();
+        let muster = Setup::default().duel("warm = 0").listen_fd(socket, name).start();
         assert_eq!(muster.address(), address);
         let mut late = Wire::greeted(&address);
         assert!(late.ask("READY\n").starts_with("QUEUED "));
@@ -32,7 +32,7 @@ fn players_come_in_by_the_socket_that_was_given() {
 #[test]
 fn games_hear_nothing_of_it() {
     let (socket, _) = listener();
-    let muster = Setup::default().duel("warm = 1").given(socket, "players").start();
+    let muster = Setup::default().duel("warm = 1").listen_fd(socket, "players").start();
     muster.log().wait_for(&["game ready"]);
     assert!(proc::environment(muster.pid()).contains(&"LISTEN_FDNAMES=players".to_owned()));
     assert!(!proc::environment(muster.launcher()).iter().any(|it| it.starts_with("LISTEN_")));
@@ -46,7 +46,7 @@ fn games_hear_nothing_of_it() {
 #[test]
 fn what_nobody_knows_is_given_up() {
     let (socket, address) = listener();
-    let muster = Setup::default().duel("warm = 0").given(socket, "of-tomorrow").start();
+    let muster = Setup::default().duel("warm = 0").listen_fd(socket, "of-tomorrow").start();
     muster.log().wait_for(&["WARN", "of-tomorrow"]);
     assert_ne!(muster.address(), address);
     TcpStream::connect(address).unwrap_err();

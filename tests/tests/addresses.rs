@@ -64,7 +64,7 @@ fn can(unshare: &[&str]) -> bool {
 fn named(names: &Names) -> Setup {
     Setup::default()
         .config("public_host = \"play.example.test\"")
-        .after("sh", names.steps)
+        .through_shell("sh", names.steps)
         .mode("echo", &["muster-game", "echo"], ECHO)
         .mode("safe", &["muster-game", "echo"], NETCODE)
 }
@@ -116,7 +116,7 @@ fn a_name_that_cannot_be_resolved_yet_is_no_error() {
 fn a_crash_without_name_service_costs_nothing() {
     let Some(names) = Names::new("127.0.0.5 play.example.test\n") else { return };
     let pair = NETCODE.replace("players = 1", "players = 2");
-    let muster = named(&names).mode("pair", &["muster-game", "echo"], &pair).kept("10s").start();
+    let muster = named(&names).mode("pair", &["muster-game", "echo"], &pair).keep("10s").start();
     let mut game = muster.join("echo", "ada");
     let game = game.assignment(SOON).unwrap();
     let mut waiting = muster.connect();
@@ -231,7 +231,7 @@ fn games_listen_on_the_address_that_players_are_told() {
     for (host, listens_on) in [("192.0.2.7", "070200C0"), ("192.0.2.9", "00000000")] {
         let muster = Setup::default()
             .config(&format!("public_host = \"{host}\""))
-            .after("sh", steps)
+            .through_shell("sh", steps)
             .mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1")
             .start();
         let table = || std::fs::read_to_string(format!("/proc/{}/net/udp", muster.pid())).unwrap();
@@ -252,7 +252,7 @@ fn a_crash_goes_on_without_its_address() {
         .admin(&path)
         .mode("echo", &["muster-game", "echo"], ECHO)
         .mode("pair", &["muster-game", "echo"], "players = 2\nwarm = 0")
-        .kept("10s")
+        .keep("10s")
         .start();
     let game = assigned(&muster, "echo");
     let place = muster.connect().join(Some("pair"), Some("bob"), SOON).unwrap();
@@ -332,6 +332,6 @@ fn players_who_are_sent_to_themselves_are_warned_of() {
         "{said}"
     );
     let given = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
-    let muster = Setup::default().given(given.into(), "players").duel("warm = 0").start();
+    let muster = Setup::default().listen_fd(given.into(), "players").duel("warm = 0").start();
     muster.log().wait_for(&["WARN", warning, "0.0.0.0"]);
 }

@@ -48,7 +48,7 @@ fn odd() -> Option<Setup> {
     }
     Some(
         Setup::default()
-            .after("/usr/bin/python3", ODD_PARENT)
+            .through_shell("/usr/bin/python3", ODD_PARENT)
             .mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1")
             .mode("forked", &["muster-game", "echo"], "players = 1\nwarm = 1\ntemplate = true")
             .mode("still", &["/bin/sleep", "600"], "players = 1\nwarm = 0\ncontract = \"plain\"")
@@ -152,13 +152,13 @@ fn plays_and_is_clean(setup: Setup) {
         playing.push((mode, game));
     }
     muster.join("still", "cid").assignment(SOON).unwrap();
-    let (first, daemon, launcher) = (muster.first_pid(), muster.pid(), muster.launcher());
+    let (first, daemon, launcher) = (muster.started_pid(), muster.pid(), muster.launcher());
     for (who, pid) in [("first", first), ("daemon", daemon)] {
         is_clean_service(who, pid);
         assert_eq!(stat(pid, 19), 7, "{who} keeps its nice value");
     }
     is_clean("launcher", launcher);
-    for game in muster.living() {
+    for game in muster.living_games() {
         let pid = i32::try_from(game["pid"].as_i64().unwrap()).unwrap();
         is_clean_game(&game.to_string(), pid, launcher);
     }
@@ -192,7 +192,7 @@ fn what_a_parent_has_left_is_put_in_order() {
 
 #[test]
 fn what_a_parent_has_left_is_put_in_order_when_it_is_kept() {
-    odd().map(|setup| setup.kept("10s")).into_iter().for_each(plays_and_is_clean);
+    odd().map(|setup| setup.keep("10s")).into_iter().for_each(plays_and_is_clean);
 }
 
 /// The descriptors that it hands over live through an upgrade, after a start from an odd parent, too.

@@ -314,7 +314,9 @@ fn behind_all_walls(setup: Setup, targets: AttackTargets, profile: &str) {
 fn unprivileged(targets: &AttackTargets) -> Setup {
     let setup = Setup::default();
     match rustix::process::getuid().is_root() {
-        true => setup.beside(targets.directory.path()).user(40_000 + std::process::id() % 20_000),
+        true => {
+            setup.copied_into(targets.directory.path()).user(40_000 + std::process::id() % 20_000)
+        }
         false => setup,
     }
 }
@@ -511,7 +513,7 @@ fn stubborn_games_and_leftovers_end_behind_walls_too() {
             muster.join("bad", "ada").assignment(SOON).unwrap();
             muster.log().wait_for_count(number, &["port free"]);
         }
-        muster.wait_until_calm("bad", 0);
+        muster.wait_until_idle("bad", 0);
         assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0], "{way:?}");
     }
 }

@@ -7,7 +7,7 @@ use protocol::Reply;
 use testkit::{Log, Muster, SOON, Setup, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
-    Setup::default().kept("30s").ports(6)
+    Setup::default().keep("30s").ports(6)
 }
 
 /// A plain program that plays for an hour, and hears nothing of the end of anybody.
@@ -187,7 +187,7 @@ fn a_drain_outlives_a_crash_and_so_does_who_wanted_it() {
     muster.operate(&["drain"]).unwrap();
     muster.crash();
     // The first signal: the game is not ended for it.
-    send(muster.first_pid(), Signal::SIGTERM);
+    send(muster.started_pid(), Signal::SIGTERM);
     muster.log().wait_for(&["SIGTERM: draining"]);
     muster.order(port, "exit 3");
     muster.log().wait_for(&["game ended ", "exit status 3"]);
@@ -203,7 +203,7 @@ fn a_game_that_ends_meanwhile_gives_its_port_back() {
     let line = muster.log().wait_for(&["match assigned match=1 "]);
     let pid = Pid::from_raw(Log::field(&line, "pid").parse().unwrap());
     // The keeper stands still meanwhile, so that both are news to the next daemon.
-    let keeper = Pid::from_raw(muster.first_pid());
+    let keeper = Pid::from_raw(muster.started_pid());
     kill(keeper, Signal::SIGSTOP).unwrap();
     muster.signal(Signal::SIGKILL);
     kill(pid, Signal::SIGKILL).unwrap();
@@ -251,11 +251,11 @@ fn a_game_that_was_born_unheard_is_ended() {
     let (_ada, key) = join(&muster, "stubborn", "ada");
     freeze(muster.pid());
     send(launcher, Signal::SIGCONT);
-    let orphan = wait_for("its birth", || proc::at_work(muster.directory()).pop());
+    let orphan = wait_for("its birth", || proc::working_in(muster.directory()).pop());
     muster.crash();
     wait_until("the orphan's end", || !proc::is_alive(orphan));
     plays_on(&muster, &key);
-    muster.end_and_leave_nothing();
+    muster.stop_and_assert_nothing_left();
 }
 
 /// A launcher that outlives its daemon makes what it was ordered to make; that is ended, too, and so is a launcher that
@@ -264,7 +264,7 @@ fn a_game_that_was_born_unheard_is_ended() {
 fn a_game_that_is_born_after_the_crash_is_ended() {
     for is_late in [false, true] {
         let muster = stubborn(kept()).start();
-        let (keeper, launcher) = (muster.first_pid(), muster.launcher());
+        let (keeper, launcher) = (muster.started_pid(), muster.launcher());
         freeze(launcher);
         let (_ada, key) = join(&muster, "stubborn", "ada");
         freeze(keeper);
@@ -277,7 +277,7 @@ fn a_game_that_is_born_after_the_crash_is_ended() {
         muster.log().wait_for(&["back after a crash"]);
         plays_on(&muster, &key);
         wait_until("the launcher's end", || !proc::is_alive(launcher));
-        muster.end_and_leave_nothing();
+        muster.stop_and_assert_nothing_left();
     }
 }
 
@@ -291,7 +291,7 @@ fn what_an_adopted_game_leaves_behind_is_ended() {
     let line = muster.log().wait_for(&["match assigned match=1 "]);
     let game: i32 = Log::field(&line, "pid").parse().unwrap();
     let both = wait_for("its child", || {
-        Some(proc::at_work(muster.directory())).filter(|both| both.len() == 2)
+        Some(proc::working_in(muster.directory())).filter(|both| both.len() == 2)
     });
     muster.crash();
     assert!(both.iter().all(|pid| proc::is_alive(*pid)));
@@ -299,7 +299,7 @@ fn what_an_adopted_game_leaves_behind_is_ended() {
     muster.log().wait_for(&["game ended ", "match=1 "]);
     wait_until("every port back", || muster.status("two") == (0, 0, 6));
     assert!(!both.into_iter().any(proc::is_alive));
-    muster.end_and_leave_nothing();
+    muster.stop_and_assert_nothing_left();
 }
 
 /// The player comes back and is assigned to a game, which is the only one.
@@ -310,5 +310,5 @@ fn plays_on(muster: &Muster, key: &str) {
         lobby.assignment(SOON).unwrap();
     }
     wait_until("one port in use", || muster.status("stubborn") == (0, 1, 5));
-    assert_eq!(proc::at_work(muster.directory()).len(), 1);
+    assert_eq!(proc::working_in(muster.directory()).len(), 1);
 }

@@ -50,7 +50,7 @@ fn drip(wire: &mut Wire) -> Vec<String> {
 /// New clients, each of which has already said something when Muster sees it: however slowly the test runs,
 /// what they said was not late.
 fn arrive<const COUNT: usize>(muster: &Muster, said: [&str; COUNT]) -> [Wire; COUNT] {
-    let mut wires = muster.while_frozen(|| {
+    let mut wires = muster.while_stopped(|| {
         said.map(|said| {
             let mut wire = Wire::open(muster.address());
             wire.say(said);
@@ -170,7 +170,7 @@ fn who_closed_already_is_not_waited_for() {
     let muster = Setup::default().config(limits).duel("warm = 0").start();
     for said in ["QUIT\n", "PING\n", "READY\n", "PING half a line"] {
         let mut wire = Wire::open(muster.address());
-        muster.while_frozen(|| {
+        muster.while_stopped(|| {
             wire.say(said);
             wire.shut_down();
         });

@@ -23,7 +23,7 @@ fn costs_nobody_anything(muster: &Muster, toggle: impl FnOnce()) {
     play(&mut muster.join("fine", "eve"));
     toggle();
     are_served_in_order(waiting);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
 }
 
 fn wait_in_vain(muster: &Muster) -> [Lobby; 4] {
@@ -71,7 +71,7 @@ fn a_program_that_does_not_exist() {
 fn a_name_that_is_nowhere() {
     let directory = tempfile::tempdir().unwrap();
     symlink(binary("muster-game"), directory.path().join("muster-game")).unwrap();
-    let setup = Setup::default().beside(directory.path());
+    let setup = Setup::default().copied_into(directory.path());
     let muster =
         beside_a_healthy_mode(setup.mode("bad", &["lost-game", "echo"], "warm = 0")).start();
     costs_nobody_anything(&muster, || {
@@ -121,7 +121,7 @@ fn no_process_to_be_had() {
     let directory = tempfile::tempdir().unwrap();
     set_mode(directory.path(), 0o755);
     fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();
-    let setup = Setup::default().beside(directory.path()).ports(2);
+    let setup = Setup::default().copied_into(directory.path()).ports(2);
     let setup = beside_a_healthy_mode(setup.mode("bad", &["muster-game", "echo"], "warm = 0"));
     // The limit does not bind root, and binds a user with all processes that run in its name.
     let setup = match rustix::process::getuid().is_root() {
@@ -136,7 +136,7 @@ fn no_process_to_be_had() {
     assert_eq!(muster.status("bad"), (4, 0, 2), "waiting, games, free ports");
     limit(&muster, "nproc", &usual(Resource::Nproc));
     are_served_in_order(waiting);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
 }
 
 /// Faults row 18: out of memory. A game gets less than it needs; the daemon and other games have enough.
@@ -155,7 +155,7 @@ fn no_memory_to_be_had() {
 /// A launcher that begins puts its own limits in order; one that has launched a game has done so.
 fn wait_for_the_launcher(muster: &Muster) {
     play(&mut muster.join("fine", "zoe"));
-    muster.wait_until_calm("fine", 0);
+    muster.wait_until_idle("fine", 0);
 }
 
 /// Sets what the running launcher, and each game that it makes, may use. The bound up to which that can be
@@ -261,6 +261,6 @@ fn a_heart_that_stops() {
     let stopping = muster.log().wait_for(&["game stopping game=1", "it missed its heartbeat"]);
     let pid: i32 = Log::field(&stopping, "pid").trim_end_matches(':').parse().unwrap();
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     assert!(!proc::is_alive(pid));
 }

@@ -44,13 +44,13 @@ fn plays(shell: &'static str, steps: &'static str, config: &str) -> Vec<String> 
         .config(config)
         .mode("own", &["muster-game", "echo"], keys)
         .mode("template", &["muster-game", "echo"], &format!("{keys}\ntemplate = true"))
-        .after(shell, steps)
+        .through_shell(shell, steps)
         .start();
     for queue in ["own", "template", "own"] {
         let assigned = muster.join(queue, "ada").assignment(SOON);
         assert!(assigned.is_ok(), "{steps}: {assigned:?}\n{}", muster.log().text());
     }
-    muster.wait_until_calm("own", 0);
+    muster.wait_until_idle("own", 0);
     muster.log().lines_with(&["WARN", "confinement without"])
 }
 

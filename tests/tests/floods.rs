@@ -138,7 +138,7 @@ fn ends_at(what: &str, why: &str) -> Muster {
     muster.log().wait_for(&["port free", &format!("port={}", bad.port)]);
     fine.ping("x", SOON).unwrap();
     fine.bye(SOON).unwrap();
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     has_no_raw_bytes(&muster);
     muster
 }

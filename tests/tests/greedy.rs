@@ -56,7 +56,7 @@ fn a_fork_bomb_harms_its_own_match_alone() {
     plays(&muster, &before);
     before.end(&muster);
     after.end(&muster);
-    muster.wait_until_calm("greedy", 0);
+    muster.wait_until_idle("greedy", 0);
 }
 
 /// Faults rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game
@@ -70,7 +70,7 @@ fn those_who_never_stay_are_ended_with_their_user() {
         game.end(&muster);
         muster.log().wait_for_count(number, &["port free"]);
     }
-    muster.wait_until_calm("greedy", 0);
+    muster.wait_until_idle("greedy", 0);
     // They have the port, each of them. No list of processes would show any.
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
@@ -87,7 +87,7 @@ fn a_memory_hog_ends_its_own_match_alone() {
     assert_eq!(muster.log().lines_with(&[&output, "has 64 MB"]), [""; 0]);
     plays(&muster, &honest);
     honest.end(&muster);
-    muster.wait_until_calm("greedy", 0);
+    muster.wait_until_idle("greedy", 0);
 }
 
 /// A mode's limits, with no other wall than the user who cannot raise them.
@@ -172,7 +172,8 @@ fn a_small_file_system_is_not_filled_by_one_game() {
         let script =
             format!("echo up; i=0; while {fill}; do i=$((i+1)); done; echo filled; sleep 3600");
         let keys = "players = 1\ncontract = \"plain\"\nready_line = \"^up\"";
-        let setup = Setup::default().after("sh", steps.leak()).env("TMPDIR", &place.to_string());
+        let setup =
+            Setup::default().through_shell("sh", steps.leak()).env("TMPDIR", &place.to_string());
         let setup = setup.mode("greedy", &["/bin/sh", "-c", &script], keys);
         let modest = "echo up; echo saved > save && echo saved; sleep 3600";
         let muster = setup.mode("modest", &["/bin/sh", "-c", modest], keys).start();
@@ -203,7 +204,7 @@ fn a_hydra_is_gone_with_its_game() {
         return;
     };
     let other = 40_000 + std::process::id() % 20_000;
-    let unprivileged = Setup::default().beside(targets.directory.path()).user(other);
+    let unprivileged = Setup::default().copied_into(targets.directory.path()).user(other);
     for setup in [Setup::default(), unprivileged] {
         let program = targets.program.to_str().unwrap();
         let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\

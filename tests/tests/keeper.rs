@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 use testkit::{Log, Muster, PortBlock, Setup, Wire, binary, proc, wait_for, wait_until};
 
 fn kept() -> Setup {
-    Setup::default().duel("warm = 0").kept("30s")
+    Setup::default().duel("warm = 0").keep("30s")
 }
 
 /// The daemon's pid as soon as another one listens than the one that had this.
@@ -21,13 +21,13 @@ fn next_daemon(muster: &Muster, old: i32) -> i32 {
 }
 
 fn signal_keeper(muster: &Muster, signal: Signal) {
-    kill(Pid::from_raw(muster.first_pid()), signal).unwrap();
+    kill(Pid::from_raw(muster.started_pid()), signal).unwrap();
 }
 
 #[test]
 fn a_daemon_that_is_killed_is_back_at_once_and_refuses_nobody() {
     let muster = kept().start();
-    let (keeper, first) = (muster.first_pid(), muster.pid());
+    let (keeper, first) = (muster.started_pid(), muster.pid());
     assert!(proc::children(keeper).contains(&first));
     // Who connects while nobody listens waits: so many connect that some do then.
     let (address, killed) = (muster.address().to_owned(), Instant::now());
@@ -65,7 +65,7 @@ fn who_waited_to_be_let_in_is_let_in_by_the_next_daemon() {
 
 #[test]
 fn a_daemon_that_stands_still_is_killed_and_replaced() {
-    let muster = Setup::default().duel("warm = 0").kept("1s").start();
+    let muster = Setup::default().duel("warm = 0").keep("1s").start();
     let first = muster.pid();
     muster.log().wait_for(&["the daemon is ready"]);
     muster.signal(Signal::SIGSTOP);
@@ -89,7 +89,7 @@ fn a_daemon_that_stands_still_is_killed_and_replaced() {
 #[test]
 fn a_daemon_that_dies_each_time_is_given_up() {
     let mut muster = kept().start();
-    let keeper = muster.first_pid();
+    let keeper = muster.started_pid();
     let mut killed = Vec::new();
     wait_until("the keeper's end", || {
         let daemon = muster.log().lines_with(&["keeping the daemon pid="]).pop().unwrap();
@@ -110,7 +110,7 @@ fn a_daemon_that_dies_each_time_is_given_up() {
 fn games_outlive_the_daemon_and_leave_no_zombie() {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
     let setup = Setup::default().mode("duel", &["/bin/sleep", "60"], keys);
-    let muster = setup.kept("30s").start();
+    let muster = setup.keep("30s").start();
     let first = muster.pid();
     let _ada = muster.join("duel", "ada").assignment(testkit::SOON).unwrap();
     let game: i32 = Log::field(&muster.log().wait_for(&["match assigned"]), "pid").parse().unwrap();
@@ -139,7 +139,7 @@ fn signals_are_passed_on_and_its_end_is_the_daemon_s() {
 fn it_drains_and_a_second_signal_is_in_a_hurry() {
     let keys = "players = 1\nwarm = 0\nstop_grace = \"400ms\"";
     let mut muster =
-        Setup::default().ports(1).puppet("duel", &["stubborn"], keys).kept("30s").start();
+        Setup::default().ports(1).puppet("duel", &["stubborn"], keys).keep("30s").start();
     let _ada = muster.join("duel", "ada").assignment(testkit::SOON).unwrap();
     signal_keeper(&muster, Signal::SIGTERM);
     muster.log().wait_for(&["draining"]);
@@ -154,13 +154,13 @@ fn it_drains_and_a_second_signal_is_in_a_hurry() {
 fn what_was_given_to_the_keeper_is_for_the_daemon() {
     let steps = "names=; for i in {3..302}; do eval \"exec $i</dev/null\"; names+=:of-tomorrow-$i; done; \
                  export LISTEN_PID=$$ LISTEN_FDS=300 LISTEN_FDNAMES=${names:1}; exec \"$0\" \"$@\"";
-    let muster = kept().after("/bin/bash", steps).start();
+    let muster = kept().through_shell("/bin/bash", steps).start();
     let first = muster.pid();
     muster.log().wait_for_count(300, &["nobody knows what the descriptor of-tomorrow-"]);
     muster.log().wait_for(&["keeping the daemon", "stored=300"]);
     let tidy = kept().start();
     tidy.log().wait_for(&["the daemon is ready"]);
-    let held = |muster: &Muster| proc::descriptors(muster.first_pid()).len();
+    let held = |muster: &Muster| proc::descriptors(muster.started_pid()).len();
     wait_until("the store to be tidied", || held(&muster) <= held(&tidy));
     muster.signal(Signal::SIGKILL);
     next_daemon(&muster, first);
@@ -172,7 +172,7 @@ fn what_was_given_to_the_keeper_is_for_the_daemon() {
 fn ps_shows_which_is_which() {
     let muster = kept().start();
     let name = |pid| proc::status(pid, "Name").unwrap();
-    assert_eq!(name(muster.first_pid()), "muster-keeper");
+    assert_eq!(name(muster.started_pid()), "muster-keeper");
     assert_eq!(name(muster.pid()), "muster");
     let words = std::fs::read_to_string(format!("/proc/{}/cmdline", muster.pid())).unwrap();
     assert!(words.contains("/muster\0serve\0") && !words.contains("--keep"), "{words}");

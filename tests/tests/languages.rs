@@ -51,7 +51,7 @@ fn plays_from_hello_to_result(muster: &Muster) {
     }
     muster.log().wait_for(&["match result match=1 ", "\"joined\":2"]);
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
-    muster.wait_until_calm("echo", 1);
+    muster.wait_until_idle("echo", 1);
 }
 
 /// A match of the mode must have `max_duration = "1s"`.
@@ -60,7 +60,7 @@ fn ends_with_a_result_when_stopped(muster: &Muster) {
     muster.log().wait_for(&["game stopping", "its time is over"]);
     muster.log().wait_for(&["match result match=1 ", "\"joined\":2"]);
     muster.log().wait_for(&["match stopped match=1 ", "exit status 0"]);
-    muster.wait_until_calm("echo", 1);
+    muster.wait_until_idle("echo", 1);
 }
 
 const STOPPED: &str = "max_duration = \"1s\"";
@@ -126,5 +126,5 @@ fn the_first_steps() {
     assert_eq!((heard.as_str(), bob.next_words(SOON).unwrap().as_str()), ("WON ada", "WON ada"));
     muster.log().wait_for(&["match result match=1 ", "\"winner\":0"]);
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
-    muster.wait_until_calm("echo", 1);
+    muster.wait_until_idle("echo", 1);
 }

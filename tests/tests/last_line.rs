@@ -56,7 +56,7 @@ fn assign_arrives_when_all_was_said_at_once() {
     for round in 0..30 {
         let mut dice = Dice::new(round as u64);
         let mut players = [(); 2].map(|()| Wire::greeted(muster.address()));
-        muster.while_frozen(|| {
+        muster.while_stopped(|| {
             for player in &mut players {
                 let before = "STATUS\n".repeat(dice.below(200));
                 let after = "PING unread\n".repeat(dice.below(8_000));

@@ -31,7 +31,7 @@ fn results_are_kept(count: usize, end: &str, how: &str) {
     for player in &mut players {
         player.assignment(SOON).unwrap();
     }
-    muster.wait_until_calm("quick", 4);
+    muster.wait_until_idle("quick", 4);
     let log = muster.log();
     assert_eq!(log.wait_for_count(count, &["match finished", how]).len(), count);
     let results = log.wait_for_count(count, &["match result", "\"last\":true"]);
@@ -55,7 +55,7 @@ fn a_result_is_kept_whatever_is_heard_first() {
             muster.order(wanted.assigned.port, "end");
             wait_until("the end of the other", || proc::state(wanted.pid) == Some('Z'));
         };
-        muster.while_frozen(|| match result_first {
+        muster.while_stopped(|| match result_first {
             false => (end_other(), end_wanted()),
             true => (end_wanted(), end_other()),
         });
@@ -64,7 +64,7 @@ fn a_result_is_kept_whatever_is_heard_first() {
         let results = muster.log().wait_for_count(1, &["match result", &id, "\"last\":true"]);
         assert_eq!(results.len(), 1, "{results:?}");
     }
-    muster.wait_until_calm("ordered", 0);
+    muster.wait_until_idle("ordered", 0);
 }
 
 /// Faults row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
@@ -79,13 +79,13 @@ fn five_hundred_exits_at_once() {
     let pids = muster.games();
     assert_eq!(pids.len(), count);
     let socket = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    muster.while_frozen(|| {
+    muster.while_stopped(|| {
         for game in &games {
             socket.send_to(b"end", (Ipv4Addr::LOCALHOST, game.port)).unwrap();
         }
         wait_until("the end of all", || pids.iter().all(|pid| proc::state(*pid) == Some('Z')));
     });
-    muster.wait_until_calm("ordered", 0);
+    muster.wait_until_idle("ordered", 0);
     for line in ["match result", "match finished", "port free"] {
         assert_eq!(muster.log().wait_for_count(count, &[line]).len(), count, "{line}");
     }

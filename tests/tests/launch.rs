@@ -151,7 +151,7 @@ fn a_directory_that_resists() {
     );
     let setup = match rustix::process::getuid().is_root() {
         // Nothing resists root.
-        true => setup.beside(beside.path()).user(40_000 + std::process::id() % 20_000),
+        true => setup.copied_into(beside.path()).user(40_000 + std::process::id() % 20_000),
         false => setup,
     };
     let muster = setup.start();
@@ -212,7 +212,7 @@ fn beside_muster_first_then_in_path() {
             .find(|it| it.exists())
     });
     let muster = Setup::default()
-        .beside(directory.path())
+        .copied_into(directory.path())
         .mode("beside", &["sleep", "3600"], keys)
         .mode("path", &[in_path.to_str().unwrap(), "3601"], keys)
         .mode("elsewhere", &["cat", "--version"], keys)
@@ -261,7 +261,7 @@ fn games_have_no_precedence_over_others() {
     let muster = Setup::default()
         .duel("warm = 1")
         .mode("forked", &["muster-game", "tictactoe"], "warm = 1\ntemplate = true")
-        .after("/bin/sh", "renice -n -5 -p $$ >&2; exec \"$0\" \"$@\"")
+        .through_shell("/bin/sh", "renice -n -5 -p $$ >&2; exec \"$0\" \"$@\"")
         .start();
     muster.log().wait_for_count(2, &["game ready"]);
     let nice = |pid: i32| {

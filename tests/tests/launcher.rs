@@ -92,7 +92,7 @@ fn killed_while_nothing_happens() {
         play(enter(&mut muster.join("echo", name)));
     }
     play(ada);
-    muster.wait_until_calm("echo", 1);
+    muster.wait_until_idle("echo", 1);
     // All that is left is that of the game that is warm.
     wait_until("the directories' end", || {
         let [warm] = muster.games()[..] else { return false };
@@ -130,7 +130,7 @@ fn keeps_its_directory(keys: &str) {
     assert_eq!(std::fs::read_link(format!("/proc/{game}/cwd")).unwrap(), directory);
     assert!(directory.exists());
     play(ada);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     wait_until("the directory's end", || !directory.exists());
 }
 
@@ -158,7 +158,7 @@ fn orders_are_made_again(keys: &str) {
         assigned.match_id
     });
     assert_eq!(matches.collect::<Vec<_>>(), ["1", "2", "3", "4"]);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
@@ -178,7 +178,7 @@ fn a_game_that_ends_meanwhile_gives_its_port_back() {
     assert_eq!(again.port, assigned.port);
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
     muster.order(again.port, "exit 0");
-    muster.wait_until_calm("one", 0);
+    muster.wait_until_idle("one", 0);
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
@@ -197,7 +197,7 @@ fn leftovers_of_a_game_that_it_made_are_found_by_the_next() {
         let left = muster.log().wait_for(&["left pid="]);
         muster.log().wait_for(&["port free"]);
         assert!(!proc::is_alive(Log::field(&left, "pid").parse().unwrap()), "{left}");
-        muster.wait_until_calm("bad", 0);
+        muster.wait_until_idle("bad", 0);
     }
 }
 
@@ -249,7 +249,7 @@ fn storm(seed: u64, keys: &str, warm: usize) {
         }
         killer.join().unwrap();
     });
-    muster.wait_until_calm("echo", warm);
+    muster.wait_until_idle("echo", warm);
     let assigned = muster.log().lines_with(&["match assigned"]).len();
     muster.log().wait_for_count(assigned, &["match finished", "exit status 0"]);
     for bad in ["game failed", "port busy", "match stopped", "muster::"] {
@@ -306,7 +306,7 @@ fn stopped_and_continued() {
         play(GameSocket::enter(assignment, SOON).unwrap());
     }
     play(ada);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     assert_eq!(muster.launcher(), launcher);
 }
 
@@ -351,7 +351,7 @@ fn stopped_is_replaced(keys: &str) {
     }
     eve.ping("x", SOON).unwrap();
     play(eve);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     for bad in ["game failed", "port busy", "match stopped"] {
         assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
     }
@@ -365,7 +365,7 @@ fn stopped_when_a_game_ends() {
     let ada = enter(&mut muster.join("echo", "ada"));
     stop_launcher(&muster);
     play(ada);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     muster.log().wait_for(&["the launcher does not answer"]);
 }
 
@@ -389,7 +389,7 @@ fn no_launcher_to_be_had() {
     let directory = tempfile::tempdir().unwrap();
     open_to_all(directory.path());
     std::fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();
-    let setup = Setup::default().beside(directory.path());
+    let setup = Setup::default().copied_into(directory.path());
     let setup = setup.mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 0");
     // The limit does not bind root, and binds a user with all processes that run in its name.
     let muster = match rustix::process::getuid().is_root() {
@@ -408,7 +408,7 @@ fn no_launcher_to_be_had() {
     limit_processes(&muster, &usual.map_or("unlimited".to_owned(), |count| count.to_string()));
     play(enter(&mut bob));
     play(ada);
-    muster.wait_until_calm("echo", 0);
+    muster.wait_until_idle("echo", 0);
     assert_eq!(muster.log().lines_with(&["game failed"]), [""; 0]);
 }
 

@@ -46,7 +46,7 @@ fn those_who_flee_when_the_game_dies() {
             muster.games().into_iter().filter(|&pid| proc::is_alive(pid)).collect();
         assert_eq!(left, [0; 0], "after match {number}");
     }
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
@@ -67,7 +67,7 @@ fn nothing_is_left(what: &str, count: usize) {
         muster.log().wait_for(&["match result", &format!("match={number} ")]);
         muster.log().wait_for(&["match finished", &format!("match={number} "), "exit status 0"]);
     }
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
@@ -93,7 +93,7 @@ fn a_helper_of_a_living_game_is_no_leftover() {
     muster.order(long.port, "end");
     muster.log().wait_for(&["port free", &format!("port={}", long.port)]);
     assert!(!proc::is_alive(helper));
-    muster.wait_until_calm("long", 0);
+    muster.wait_until_idle("long", 0);
 }
 
 /// Waits until the daemon is the one who reaps it.

@@ -67,7 +67,7 @@ fn every_verb_is_answered() {
     assert_eq!(without_key(&default), "QUEUED queue=duel position=1 needed=2");
     assert_eq!(wire.ask("QUIT\nPING\n"), "BYE reason=quit");
     assert_eq!(wire.rest(), [""; 0]);
-    muster.wait_until_calm("duel", 0);
+    muster.wait_until_idle("duel", 0);
 }
 
 #[test]
@@ -230,7 +230,7 @@ fn the_answers_do_not_depend_on_how_the_stream_is_cut() {
         assert_eq!(whole, bytes, "seed {seed}, byte by byte");
         assert_eq!(whole, mixed, "seed {seed}, in pieces");
     }
-    muster.wait_until_calm("duel", 0);
+    muster.wait_until_idle("duel", 0);
 }
 
 /// Faults row 8: one big write, then silence: all lines are served, in order, on both sides of what fits a turn.

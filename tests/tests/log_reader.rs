@@ -40,7 +40,7 @@ fn setup() -> Option<Setup> {
     let noisy = ["/bin/sh", "-c", NOISE];
     Some(
         Setup::default()
-            .after("/usr/bin/python3", WITH_READER)
+            .through_shell("/usr/bin/python3", WITH_READER)
             .config("[limits]\noutput_lines_per_second = 100000")
             .mode("noisy", &noisy, "players = 1\nwarm = 0\ncontract = \"plain\"")
             .mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1"),
@@ -126,7 +126,7 @@ fn the_reader_stands_still() {
 
 #[test]
 fn the_reader_stands_still_where_the_daemon_is_kept() {
-    let kept = setup().map(|setup| setup.kept("5s"));
+    let kept = setup().map(|setup| setup.keep("5s"));
     kept.into_iter().for_each(matches_go_on_while_the_reader_stands_still);
 }
 
@@ -149,7 +149,7 @@ fn the_reader_is_gone() {
 #[test]
 fn a_crash_while_the_reader_stands_still() {
     let Some(setup) = setup() else { return };
-    let muster = setup.kept("5s").start();
+    let muster = setup.keep("5s").start();
     let reader = Reader::of(&muster);
     reader.stop();
     make_noise(&muster);

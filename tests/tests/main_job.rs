@@ -27,5 +27,5 @@ fn two_bots_play_a_match_and_the_port_comes_back() {
     let assigned = muster.log().wait_for(&["match assigned", "match=1"]);
     let port = Log::field(&assigned, "port");
     muster.log().wait_for(&["port free", &format!("port={port}")]);
-    muster.wait_until_calm("duel", 1);
+    muster.wait_until_idle("duel", 1);
 }

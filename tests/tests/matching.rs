@@ -142,7 +142,7 @@ fn who_leaves_a_match_that_starts_takes_nobody_along() {
             assert_together(pair);
             muster.order(port(&muster), "exit 0");
         }
-        muster.wait_until_calm("duel", 0);
+        muster.wait_until_idle("duel", 0);
     }
 }
 
@@ -181,14 +181,14 @@ fn nobody_waits_for_a_ghost() {
         for _ in 0..10 {
             let before: Vec<Wire> = (0..dice.below(4)).map(|_| join(&muster, "duel")).collect();
             honest.extend(before);
-            muster.while_frozen(|| (0..dice.below(20)).for_each(ghost));
+            muster.while_stopped(|| (0..dice.below(20)).for_each(ghost));
         }
         if honest.len() % 2 == 1 {
             honest.push(join(&muster, "duel"));
         }
         assert_paired(&mut honest);
     }
-    muster.wait_until_calm("duel", 2);
+    muster.wait_until_idle("duel", 2);
 }
 
 /// Fails unless every player is assigned, each with one other of them.

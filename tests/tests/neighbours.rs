@@ -4,7 +4,7 @@
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
 
-use testkit::{Muster, ProbeGame, SOON, Setup, proc};
+use testkit::{Muster, ProbeGame, SOON, Setup, StartError, proc};
 
 fn is_root() -> bool {
     let is_root = rustix::process::getuid().is_root();
@@ -91,11 +91,13 @@ fn users_are_claimed_for_as_long_as_there_is_the_daemon() {
     let setup =
         || Setup::default().config(&users).mode("echo", &["muster-game", "echo"], "warm = 0");
     let refused = |pid: i32| {
-        let (code, said) = setup().start_in_vain();
+        let error = setup().try_start().unwrap_err();
+        let StartError::Ended { status, log: said } = error else { panic!("{error}") };
+        let code = status.code();
         assert_eq!(code, Some(69), "{said}");
         assert!(said.contains(&format!("(pid {pid})")) && said.contains("first_user"), "{said}");
     };
-    let muster = setup().kept("10s").start();
+    let muster = setup().keep("10s").start();
     refused(muster.pid());
     muster.upgrade(None).unwrap();
     refused(muster.pid());

@@ -105,7 +105,7 @@ fn the_watchdog_is_fed_by_the_loop_and_not_by_one_that_stands_still() {
     let first = manager.wait_for("WATCHDOG=1");
     let third = [(); 2].map(|()| manager.wait_for("WATCHDOG=1"));
     assert!(third[1].at - first.at > Duration::from_millis(100), "twice in the time, not more");
-    muster.while_frozen(|| {
+    muster.while_stopped(|| {
         // What was under way is read to its end; then there is silence for longer than the period.
         while manager.next().is_some() {}
         for _ in 0..10 {

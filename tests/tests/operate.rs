@@ -106,11 +106,11 @@ fn who_waits_for_a_drain_hears_that_it_was_taken_back() {
 /// A daemon that crashes while it drains is no drained one, and the one that comes back drains on.
 #[test]
 fn a_drain_is_waited_for_over_a_crash() {
-    let mut muster = one().kept("60s").start();
+    let mut muster = one().keep("60s").start();
     let playing = muster.join("one", "ada").assignment(SOON).unwrap();
     let mut wait = wait_for_drain(&muster);
     // While the keeper stands still nobody comes back.
-    let keeper = Pid::from_raw(muster.first_pid());
+    let keeper = Pid::from_raw(muster.started_pid());
     kill(keeper, Signal::SIGSTOP).unwrap();
     muster.signal(Signal::SIGKILL);
     looks_again(&wait);

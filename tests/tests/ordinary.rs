@@ -123,9 +123,9 @@ fn a_program_finds_it_where_muster_is_not_root() {
     let directory = public_directory();
     if is_root() {
         let user = 40_000 + std::process::id() % 20_000;
-        look(Setup::default().beside(directory.path()).user(user), &[]);
+        look(Setup::default().copied_into(directory.path()).user(user), &[]);
         // The same with the games' directories in memory, as they are by default, and a /tmp of their own.
-        let setup = Setup::default().beside(directory.path()).user(user);
+        let setup = Setup::default().copied_into(directory.path()).user(user);
         look(setup.env("TMPDIR", "/dev/shm"), &["tmp"]);
     }
 }
@@ -187,7 +187,7 @@ fn a_named_user_keeps_a_world() {
     for found in ["found 0 65534", "found 1 65534"] {
         muster.join("world", "ada").assignment(SOON).unwrap();
         muster.log().wait_for(&["output", found]);
-        muster.wait_until_calm("world", 0);
+        muster.wait_until_idle("world", 0);
     }
     let mode = fs::metadata(world.path().join("world")).unwrap().permissions().mode();
     assert_eq!(mode & 0o777, 0o600);

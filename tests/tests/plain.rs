@@ -92,7 +92,7 @@ fn a_match_ends_with_its_program() {
     let game = assigned(&muster, "once");
     muster.order(game.port, "end");
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
-    muster.wait_until_calm("once", 0);
+    muster.wait_until_idle("once", 0);
     // Whether its player came, nobody has said.
     muster.log().wait_for(&["game ended game=1 ", " joined=unknown "]);
     let games = muster.operate(&["games"]).unwrap();
@@ -108,7 +108,7 @@ fn a_match_that_is_over_ends_its_program() {
     assigned(&muster, "tell");
     muster.log().wait_for(&["game stopping", "its time is over"]);
     muster.log().wait_for(&["match stopped match=1 ", "signal 15"]);
-    muster.wait_until_calm("tell", 0);
+    muster.wait_until_idle("tell", 0);
 }
 
 /// Players are told of a port that a program binds itself only after it said that it has: here, when the test lets it.
@@ -184,7 +184,7 @@ fn a_program_that_exits_at_once() {
     ada.assignment(SOON).unwrap();
     let ended = muster.log().wait_for(&["match finished match=1 ", "exit status 1"]);
     assert_eq!(Log::field(&ended, "mode"), "brief");
-    muster.wait_until_calm("brief", 0);
+    muster.wait_until_idle("brief", 0);
 }
 
 /// Faults row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players
@@ -254,7 +254,7 @@ fn a_port_on_which_somebody_listens_with_tcp() {
 fn a_port_with_connections_that_are_just_over() {
     let muster = greets(Setup::default().ports(1), "plain").start();
     let port = greet(&muster);
-    muster.wait_until_calm("greets", 0);
+    muster.wait_until_idle("greets", 0);
     let mut ada = muster.join("greets", "ada");
     wait_for_reason(&mut ada, WaitReason::NoPort);
     muster.log().wait_for(&["port busy", &format!("port={port}:")]);

@@ -36,7 +36,7 @@ fn a_ring_of_two_serves_in_order() {
     for assigned in played {
         muster.order(assigned.port, "exit 0");
     }
-    muster.wait_until_calm("one", 0);
+    muster.wait_until_idle("one", 0);
 }
 
 /// No other match was served before its turn.
@@ -113,7 +113,7 @@ fn a_port_that_somebody_else_holds_is_skipped() {
     for port in muster.ports() {
         muster.order(port, "exit 0");
     }
-    muster.wait_until_calm("one", 0);
+    muster.wait_until_idle("one", 0);
 }
 
 /// Faults row 29: another program sits on every port of the ring, on all addresses. Matches wait, in order; when the
@@ -139,7 +139,7 @@ fn a_ring_that_somebody_else_holds() {
     for game in assigned {
         muster.order(game.port, "exit 0");
     }
-    muster.wait_until_calm("one", 0);
+    muster.wait_until_idle("one", 0);
 }
 
 /// A port that no player was told of needs no rest: the game that had it died before it was ready.

@@ -165,7 +165,7 @@ fn two_answers_at_once_have_one_outcome() {
     for answers in [["ACCEPT\n", "ACCEPT\n"], ["ACCEPT\n", "DECLINE\n"], ["DECLINE\n", "DECLINE\n"]]
     {
         let [(mut ada, _), (mut bob, _)] = found(&muster);
-        muster.while_frozen(|| {
+        muster.while_stopped(|| {
             ada.say(answers[0]);
             bob.say(answers[1]);
         });
@@ -199,7 +199,7 @@ fn an_answer_that_races_with_the_time_has_one_outcome() {
         ada.say("ACCEPT\n");
         told(&mut bob, "ACCEPTED ");
         let since = Instant::now();
-        muster.while_frozen(|| {
+        muster.while_stopped(|| {
             if late {
                 wait_until("the time to pass", || since.elapsed() > Duration::from_millis(150));
             }

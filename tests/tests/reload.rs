@@ -104,7 +104,7 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
 /// said again for what has not changed, and all of it is by the program that goes on after an upgrade or a crash.
 #[test]
 fn a_reload_that_loosens_confinement_or_encryption_says_so() {
-    let muster = Setup::default().kept("60s").puppet("pair", &[], "").start();
+    let muster = Setup::default().keep("60s").puppet("pair", &[], "").start();
     let file = muster.directory().join("muster.toml");
     let walls = "mode pair: confinement without network, landlock, as configured";
     let plain = "mode echo: transport=plain is not encrypted";
@@ -198,7 +198,7 @@ fn the_first_mode_with_netcode_comes_by_a_reload() {
 #[test]
 fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its_own() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
-        let muster = Setup::default().puppet("pair", &[], "").kept("60s").start();
+        let muster = Setup::default().puppet("pair", &[], "").keep("60s").start();
         let mode = |transport: &str| {
             muster
                 .configure(&echo(&format!("transport = \"{transport}\"\nrejoin = true\nwarm = 1")));

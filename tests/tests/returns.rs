@@ -149,7 +149,7 @@ fn the_newer_of_two_connections_has_the_session() {
     // On the connection that has a session, a key is out of place.
     assert!(newer.ask(format!("READY resume={key}\n")).starts_with("ERR 503 "));
     // Many at once: one of them has it, and all others are told.
-    let mut wires = muster.while_frozen(|| {
+    let mut wires = muster.while_stopped(|| {
         [(); 20].map(|()| {
             let mut wire = Wire::open(muster.address());
             wire.say(format!("READY resume={key}\n"));
@@ -222,7 +222,7 @@ fn an_assignment_that_was_missed_is_told_again() {
         for game in &mut games {
             game.bye(SOON).unwrap();
         }
-        muster.wait_until_calm("party", 0);
+        muster.wait_until_idle("party", 0);
         assert_refused(&muster, &key);
     }
 }
@@ -253,7 +253,7 @@ fn a_lost_player_comes_back_into_its_game() {
         assert_old_token_opens_nothing(&ada, &mut bob);
         lost.bye(SOON).unwrap();
         bob.bye(SOON).unwrap();
-        muster.wait_until_calm("party", 0);
+        muster.wait_until_idle("party", 0);
         assert_refused(&muster, &key);
     }
 }
@@ -324,7 +324,7 @@ fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
 fn nobody_waits_for_those_who_come_and_vanish() {
     let muster = party(2, "resume_window = \"1s\"", "");
     for _ in 0..3 {
-        muster.while_frozen(|| {
+        muster.while_stopped(|| {
             for _ in 0..101 {
                 let mut wire = Wire::open(muster.address());
                 wire.say("READY\n");
@@ -376,7 +376,7 @@ fn a_client_whose_machine_is_gone_is_found_out_and_keeps_its_place() {
     let limits = "[limits]\nlost_timeout = \"2s\"";
     let muster = Setup::default()
         .config(limits)
-        .after("sh", steps)
+        .through_shell("sh", steps)
         .mode("party", &["muster-game", "echo"], "players = 2\nwarm = 0")
         .start();
     let inside = |words: &[&str]| {

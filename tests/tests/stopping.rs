@@ -68,7 +68,7 @@ fn has_saved(muster: &Muster) {
     muster.log().wait_for(&["match stopped match=1"]);
     muster.log().wait_for(&["output game=1", "saved"]);
     assert_eq!(muster.log().lines_with(&["output game=1", "got 15"]).len(), 1);
-    muster.wait_until_calm("saves", 0);
+    muster.wait_until_idle("saves", 0);
 }
 
 /// The ways in which servers are started: by themselves, by a script that does not become them, in a session of their own,
@@ -139,7 +139,7 @@ fn the_grace_has_an_end() {
     muster.log().wait_for(&["match stopped match=1"]);
     let pid: i32 = server.rsplit(' ').next().unwrap().parse().unwrap();
     wait_until("its end", || !proc::is_alive(pid));
-    muster.wait_until_calm("saves", 0);
+    muster.wait_until_idle("saves", 0);
     assert!(muster.log().lines_with(&["output game=1", "saved"]).is_empty());
 
     let keys = stage.keys().replace("stop_grace = \"1m\"", "stop_grace = \"300ms\"");
@@ -149,7 +149,7 @@ fn the_grace_has_an_end() {
     kill(&muster, &[]);
     muster.log().wait_for(&["game 1 had 1 process that did not end in its grace, killed"]);
     muster.log().wait_for(&["match stopped match=1"]);
-    muster.wait_until_calm("saves", 0);
+    muster.wait_until_idle("saves", 0);
 }
 
 /// In the middle of it, the daemon is replaced, its launcher dies, or it crashes.
@@ -157,7 +157,7 @@ fn the_grace_has_an_end() {
 fn it_goes_on_under_the_next_daemon() {
     for how in ["upgrade", "launcher", "crash"] {
         let stage = Stage::new();
-        let muster = stage.setup(&stage.script("", "; echo on")).kept("30s").start();
+        let muster = stage.setup(&stage.script("", "; echo on")).keep("30s").start();
         play(&muster);
         kill(&muster, &[]);
         muster.log().wait_for(&["output game=1", "got 15"]);
@@ -177,7 +177,7 @@ fn it_goes_on_under_the_next_daemon() {
         assert!(proc::is_alive(pid), "{how}: it was killed while it saved");
         stage.cue();
         muster.log().wait_for(&["output game=1", "saved"]);
-        muster.wait_until_calm("saves", 0);
+        muster.wait_until_idle("saves", 0);
     }
 }
 
@@ -192,7 +192,7 @@ fn a_server_that_daemonizes_is_told_of() {
         muster.log().wait_for(&["game left", "behind, killed game=1", "stay in the foreground"]);
     assert!(told.contains("2 processes") && told.contains("WARN"), "{told}");
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
-    muster.wait_until_calm("saves", 0);
+    muster.wait_until_idle("saves", 0);
 }
 
 /// Failures that players see are warnings, and name the limit that was hit.
@@ -210,7 +210,7 @@ fn an_end_that_is_none_is_a_warning() {
         play(&muster);
         let ended = muster.log().wait_for(&["match finished match=1 ", told]);
         assert!(ended.contains("WARN"), "{ended}");
-        muster.wait_until_calm("saves", 0);
+        muster.wait_until_idle("saves", 0);
         let games = muster.operate(&["games"]).unwrap();
         assert!(games.contains("file_size_max") == told.contains("file_size_max"), "{games}");
     }

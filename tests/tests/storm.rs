@@ -47,7 +47,7 @@ fn nobody_is_lost_in_a_storm() {
     let seed = number("MUSTER_STORM_SEED", 1);
     let configs = configs();
     let setup = Setup::default().ports(PORTS).quarantine("100ms").config(&configs[0]);
-    let muster = setup.kept("4s").log("info").start();
+    let muster = setup.keep("4s").log("info").start();
     // So that the daemon is one that came back.
     muster.crash();
     let before = holdings_at_rest(&muster);
@@ -80,7 +80,7 @@ fn nobody_is_lost_in_a_storm() {
     for bad in ["panicked", "starting empty", "does not end", "was not handed over"] {
         assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
     }
-    muster.end_and_leave_nothing();
+    muster.stop_and_assert_nothing_left();
 }
 
 /// Nobody waits, every port but the warm games' is free, and nobody is left to be reaped.
@@ -91,7 +91,7 @@ fn is_calm(muster: &Muster) {
         wait_until(&format!("calm in {queue}"), || muster.status(queue) == (0, games, free));
     }
     let is_zombie = |pid: i32| proc::state(pid) == Some('Z');
-    for parent in [muster.pid(), muster.first_pid()] {
+    for parent in [muster.pid(), muster.started_pid()] {
         wait_until("no zombie", || !proc::children(parent).into_iter().any(is_zombie));
     }
 }
@@ -102,7 +102,7 @@ fn holdings_at_rest(muster: &Muster) -> Holdings {
     wait_until("an upgrade", || muster.upgrade(None).is_ok());
     is_calm(muster);
     let pids = || -> Vec<i32> {
-        let living = muster.living();
+        let living = muster.living_games();
         let warm = living.iter().filter(|game| game["phase"] == "warm");
         warm.filter_map(|game| game["pid"].as_i64()?.try_into().ok()).collect()
     };
@@ -135,12 +135,13 @@ struct Holdings {
 
 impl Holdings {
     fn of(muster: &Muster) -> Self {
-        let both = [muster.pid(), muster.first_pid()];
+        let both = [muster.pid(), muster.started_pid()];
         Self {
             descriptors: both.map(kinds_of_descriptors),
             threads: both.map(|pid| proc::status(pid, "Threads")),
             children: both.map(|pid| {
-                let mut words: Vec<_> = proc::children(pid).into_iter().map(proc::words).collect();
+                let mut words: Vec<_> =
+                    proc::children(pid).into_iter().map(proc::command_line).collect();
                 words.sort_unstable();
                 words
             }),

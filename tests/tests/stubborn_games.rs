@@ -39,7 +39,7 @@ fn one_that_would_leave_its_process_group_is_killed_too() {
     muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     muster.log().wait_for(&["left its group: Err(EPERM)"]);
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
 }
 
 /// Faults row 20: a game that is dead and cannot be reaped, as another process traces it. That one is killed with it.
@@ -51,7 +51,7 @@ fn one_whose_end_is_kept_by_a_tracer_is_reaped_all_the_same() {
     let tracer = muster.log().wait_for(&["left pid="]);
     muster.log().wait_for(&["match stopped match=1"]);
     assert!(!proc::is_alive(Log::field(&tracer, "pid").parse().unwrap()));
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
 }
 
 fn is_told_then_killed(muster: &Muster, why: &str) {
@@ -73,7 +73,7 @@ fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
     let muster = Setup::default().hostile("bad", &["stopped", "started"], SHORT).start();
     let _ada = muster.join("bad", "ada");
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     assert!(muster.log().lines_with(&["goes on"]).is_empty());
 }
 

@@ -30,7 +30,7 @@ fn a_game_that_hangs_up_plays_on() {
     assert_eq!(socket.recv(&mut [0; 100]).unwrap(), b"still there?".len());
     // It cannot be told to stop, so SIGTERM ends it.
     muster.log().wait_for(&["match stopped match=1 ", "signal 15"]);
-    muster.wait_until_calm("mute", 0);
+    muster.wait_until_idle("mute", 0);
 }
 
 /// The daemon is killed. A reference game plays on with its players to the end, then exits; one that was warm,

@@ -138,7 +138,7 @@ fn whole_matches(keys: &str) {
             assert!(pids.contains(&pid(line)), "{line}");
             assert_ne!(Log::field(line, "memory_peak_kib"), "0", "{line}");
         }
-        muster.wait_until_calm("pair", 2);
+        muster.wait_until_idle("pair", 2);
     }
     assert_eq!(directories.len(), 8);
     for directory in directories {
@@ -161,7 +161,7 @@ fn a_template_that_is_killed_takes_nobody_along() {
     assert_ne!(template(&muster, 2), old);
     play(games);
     play(others);
-    muster.wait_until_calm("pair", 0);
+    muster.wait_until_idle("pair", 0);
     no_match_was_harmed(&muster);
 }
 
@@ -173,7 +173,7 @@ fn games_that_are_over_before_they_are_known() {
     for _ in 0..3 {
         muster.join("brief", "ada").assignment(SOON).unwrap();
     }
-    muster.wait_until_calm("brief", 0);
+    muster.wait_until_idle("brief", 0);
     muster.log().wait_for_count(3, &["match finished", "exit status 0"]);
     no_match_was_harmed(&muster);
     assert_eq!(muster.log().lines_with(&["template started"]).len(), 1);
@@ -192,7 +192,7 @@ fn nobody_asks_a_dead_template() {
     wait_until("the template's end", || !proc::is_alive(old));
     send(launcher, Signal::SIGCONT);
     play(enter(lobbies.map(|mut lobby| lobby.assignment(SOON).unwrap())));
-    muster.wait_until_calm("pair", 0);
+    muster.wait_until_idle("pair", 0);
     no_match_was_harmed(&muster);
 }
 
@@ -205,7 +205,7 @@ fn templates_are_killed_again_and_again() {
         send(template(&muster, number), Signal::SIGKILL);
         play(games);
     }
-    muster.wait_until_calm("pair", 0);
+    muster.wait_until_idle("pair", 0);
     assert_eq!(muster.log().lines_with(&["match stopped"]), [""; 0]);
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
@@ -219,7 +219,7 @@ fn a_template_is_renewed_after_so_many_games() {
     }
     let templates: Vec<i32> = (1..=3).map(|number| template(&muster, number)).collect();
     wait_until("the end of the first", || !proc::is_alive(templates[0]));
-    muster.wait_until_calm("pair", 0);
+    muster.wait_until_idle("pair", 0);
     no_match_was_harmed(&muster);
 }
 
@@ -238,7 +238,7 @@ fn a_template_is_renewed_when_the_operator_says_so() {
         wait_until("the end of the old one", || !proc::is_alive(old));
     }
     play(games);
-    muster.wait_until_calm("pair", 1);
+    muster.wait_until_idle("pair", 1);
     no_match_was_harmed(&muster);
     wait_until("the end of what the old ones had", || {
         proc::descriptors(muster.pid()).len() == descriptors
@@ -266,7 +266,7 @@ fn a_template_that_is_being_renewed_is_heard_to_its_end() {
     assert_ne!(template(&muster, 2), old);
     assert_eq!(asked(2), old);
     // The daemon cannot hear it now, and when it can, there is nobody any more.
-    muster.while_frozen(|| {
+    muster.while_stopped(|| {
         // A process of its own writes: what is open here is open for a moment in whatever another test starts.
         let words = "printf 'last words\nand the very last' >\"$0\"";
         let wrote = Command::new("sh").arg("-c").arg(words).arg(output_of(old)).status().unwrap();
@@ -308,7 +308,7 @@ fn a_template_that_nobody_keeps_ends_with_the_daemon() {
     std::fs::write(&file, "").unwrap();
     muster.signal(Signal::SIGHUP);
     let template = template(&muster, 2);
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     send(muster.launcher(), Signal::SIGSTOP);
     muster.signal(Signal::SIGTERM);
     assert!(muster.wait_for_exit().success());
@@ -348,7 +348,7 @@ fn costs_nobody_anything(way: &[&str], fault: &str) {
         game.ping("x", SOON).unwrap();
         game.bye(SOON).unwrap();
     }
-    muster.wait_until_calm("bad", 0);
+    muster.wait_until_idle("bad", 0);
     for bad in ["port busy", "match stopped", "the launcher is gone"] {
         assert_eq!(muster.log().lines_with(&[bad]), [""; 0]);
     }
@@ -490,7 +490,7 @@ fn leftovers_die_before_the_port_comes_back() {
             let left = said.iter().map(|line| pid(line.split(": ").last().unwrap()));
             assert!(left.into_iter().all(|pid| !proc::is_alive(pid)), "{said:?}");
         }
-        muster.wait_until_calm("bad", 0);
+        muster.wait_until_idle("bad", 0);
         no_match_was_harmed(&muster);
     }
 }

@@ -170,7 +170,7 @@ fn a_game_s_end_in_the_middle_is_not_lost() {
         let exit = format!("exit status {n}\"");
         muster.log().wait_for_count(2, &["game ended ", "mode=pair", &exit]);
     }
-    muster.wait_until_calm("pair", 1);
+    muster.wait_until_idle("pair", 1);
 }
 
 /// Faults row 36: a signal that comes in the middle of an upgrade is heard, by the old program or by the new one.
@@ -197,7 +197,7 @@ fn what_has_the_name_by_now_goes_on() {
     let directory = tempfile::tempdir().unwrap();
     let muster = Setup::default()
         .puppet("pair", &[], "players = 2\nwarm = 1")
-        .beside(directory.path())
+        .copied_into(directory.path())
         .start();
     let (own, other) = (directory.path().join("muster"), directory.path().join("other"));
     assert!(Command::new("cp").arg(&own).arg(&other).status().unwrap().success());

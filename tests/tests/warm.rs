@@ -27,7 +27,7 @@ fn a_match_takes_a_warm_game_and_it_is_replaced() {
     }
     assert_eq!(muster.status("one"), (0, 6, 2), "three are played and three are warm");
     ports.into_iter().for_each(|port| muster.order(port, "exit 0"));
-    muster.wait_until_calm("one", 3);
+    muster.wait_until_idle("one", 3);
 }
 
 /// A burst of players takes what is warm and launches the rest.
@@ -40,7 +40,7 @@ fn more_matches_than_warm_games() {
         waiting.iter_mut().map(|lobby| lobby.assignment(SOON).unwrap().port).collect();
     assert_eq!(ports, muster.ports().collect());
     ports.into_iter().for_each(|port| muster.order(port, "exit 0"));
-    muster.wait_until_calm("one", 2);
+    muster.wait_until_idle("one", 2);
 }
 
 /// With every port taken by warm games of a mode that nobody waits for, one of them makes room for a match of
@@ -57,7 +57,7 @@ fn a_warm_game_makes_room_for_another_mode() {
     // Once there is room again, it is used again.
     muster.order(assigned.port, "exit 0");
     muster.log().wait_for_count(3, &["game ready", "mode=idle"]);
-    muster.wait_until_calm("idle", 2);
+    muster.wait_until_idle("idle", 2);
 }
 
 /// As above, with a warm game that hears and does nothing: `stop` at once, SIGTERM halfway through the grace,
@@ -93,5 +93,5 @@ fn a_warm_game_that_dies_is_replaced() {
     let assigned = muster.join("one", "ada").assignment(SOON).unwrap();
     wait_until("a new warm one", || muster.status("one").1 == 2);
     muster.order(assigned.port, "exit 0");
-    muster.wait_until_calm("one", 1);
+    muster.wait_until_idle("one", 1);
 }

@@ -1,18 +1,16 @@
 //! The benchmark's side of the baselines: processes made with as little as the kernel needs.
 
-use std::io::{IoSlice, Read as _, Write as _};
-use std::mem::MaybeUninit;
+use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Stdio};
 use std::time::{Duration, Instant};
 
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags, sendmsg};
-
 use crate::failure::{Failure, os};
+use crate::machine::pid_of;
+use crate::names::{self, ANSWER, FORK_SERVER, WAITING};
 use crate::player::udp;
-use crate::roles::{ANSWER, FORK_SERVER, WAITING};
 
 /// This program in a role, with its input and output.
 pub(crate) fn role(
@@ -20,10 +18,7 @@ pub(crate) fn role(
     stdin: impl Into<OwnedFd>,
     stdout: Stdio,
 ) -> Result<Child, Failure> {
-    // Not by its path: what cargo puts in its place meanwhile would be another program.
-    let mut command = Command::new("/proc/self/exe");
-    command.args(arguments).stdin(Stdio::from(stdin.into())).stdout(stdout);
-    command.spawn().map_err(os("spawn a child"))
+    names::start(arguments, stdin, stdout).map_err(os("spawn a child"))
 }
 
 /// A fresh socket for a child, and where it is.
@@ -75,21 +70,17 @@ impl ForkServer {
         Ok(Self { requests: Some(requests), child })
     }
 
-    /// The process that has the others as its children.
-    pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+    /// The pid of the parent of its children.
+    pub(crate) fn pid(&self) -> i32 {
+        pid_of(&self.child)
     }
 
     /// Asks for a child with a socket of its own.
     pub(crate) fn fork(&self) -> Result<SocketAddr, Failure> {
         let (socket, address) = game_socket()?;
-        let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut ancillary = SendAncillaryBuffer::new(&mut space);
-        let sockets = [socket.as_fd()];
-        ancillary.push(SendAncillaryMessage::ScmRights(&sockets));
         if let Some(requests) = &self.requests {
-            sendmsg(requests, &[IoSlice::new(b"x")], &mut ancillary, SendFlags::NOSIGNAL)
-                .map_err(|errno| os("ask the fork server")(errno.into()))?;
+            names::send_socket(requests, b"x", socket.as_fd())
+                .map_err(os("ask the fork server"))?;
         }
         Ok(address)
     }

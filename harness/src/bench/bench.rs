@@ -5,8 +5,6 @@ use std::fmt::Display;
 use std::io::Write as _;
 use std::time::Duration;
 
-use crate::daemon::{Daemon, Setup};
-use crate::failure::Failure;
 use crate::report::Report;
 use crate::stats::Row;
 
@@ -57,18 +55,6 @@ impl Bench {
     /// The run as data, when all is measured.
     pub(crate) fn into_report(self) -> Report {
         self.report.into_inner()
-    }
-
-    /// Starts a daemon with a mode of a template; `None`, and a line that says so, when it knows of none.
-    pub(crate) fn template(&self, setup: &Setup) -> Result<Option<Daemon>, Failure> {
-        match setup.start() {
-            Ok(daemon) => Ok(Some(daemon)),
-            Err(Failure::ConfigRefused(_)) => {
-                self.note("template: not supported by this muster");
-                Ok(None)
-            }
-            Err(failure) => Err(failure),
-        }
     }
 
     /// Prints the title of a figure.

@@ -7,6 +7,7 @@ use std::time::Instant;
 
 use crate::bench::Bench;
 use crate::crowd::{self, Crowd, Returned};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::stats::{Row, Samples, Target};
 
@@ -17,12 +18,12 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let mut all = Returned::default();
     for _ in 0..crashes {
         // A keeper gives the next daemon of one that dies again and again a pause.
-        let mut daemon = crowd::setup().kept().start()?;
+        let daemon = Daemon::start(crowd::setup().keep("30s"))?;
         let begin = Instant::now();
         let mut crowd = Crowd::come(daemon.address(), count)?;
         baseline.push(begin.elapsed().as_secs_f64() * 1e3);
         let begin = Instant::now();
-        daemon.kill()?;
+        daemon.kill();
         crowd.wait_for_ends()?;
         let returned = crowd.come_back()?;
         muster.push(begin.elapsed().as_secs_f64() * 1e3);
@@ -30,7 +31,6 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         let placed = crowd.come_back()?;
         all.lost += returned.lost + placed.lost;
         all.misplaced += placed.misplaced;
-        daemon.wait_for_another()?;
     }
     bench.print(&Row {
         what: format!("{count} clients: all back, ms"),

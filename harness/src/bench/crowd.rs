@@ -4,7 +4,9 @@ use std::io::ErrorKind;
 use std::net::SocketAddr;
 use std::ops::Range;
 
-use crate::daemon::Setup;
+use testkit::Setup;
+
+use crate::daemon;
 use crate::failure::Failure;
 use crate::player::Player;
 use crate::visitors::sources;
@@ -35,11 +37,11 @@ pub(crate) struct Returned {
 /// A daemon with a queue for them: nobody in it meets anybody, as all differ in skill.
 pub(crate) fn setup() -> Setup {
     let sources: Vec<String> = sources().map(|source| source.to_string()).collect();
-    Setup::ports(1).limit(&format!("skill_from = {sources:?}\nresume_window = \"10m\"")).mode(
+    let limits = format!("skill_from = {sources:?}\nresume_window = \"10m\"");
+    daemon::setup(1).limits(&limits).mode(
         CROWD,
-        2,
         &["false"],
-        "warm = 0\n[mode.skill]\nwindow = 0\nwindow_max = 0",
+        "players = 2\nwarm = 0\n[mode.skill]\nwindow = 0\nwindow_max = 0",
     )
 }
 

@@ -6,26 +6,27 @@ use std::time::Duration;
 
 use client::ClientError;
 
-/// What went wrong. A figure that fails says so, and the others are measured all the same.
+/// How long anything that is due at once may take. The limit only ends what would hang.
+pub(crate) const LIMIT: Duration = Duration::from_secs(60);
+
+/// What went wrong. A figure that fails is reported, and the others are measured all the same.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("cannot {attempt}: {source}")]
     Os { attempt: &'static str, source: io::Error },
-    #[error("muster refuses its configuration: {0}")]
-    ConfigRefused(String),
+    #[error(transparent)]
+    Start(#[from] Box<testkit::StartError>),
     #[error("muster ended with {0}")]
     Ended(String),
-    #[error("waited {limit:?} in vain for {what}")]
+    #[error("waited {limit:?} without success for {what}")]
     TimedOut { what: &'static str, limit: Duration },
-    #[error("muster said {said:?} to one who waited for {awaited}")]
+    #[error("muster sent {said:?} instead of {awaited}")]
     Unexpected { said: String, awaited: &'static str },
     #[error(
         "{} has no place for the figures: the lines <!-- figures: begin --> and <!-- figures: end -->",
         .0.display()
     )]
     NoPlace(PathBuf),
-    #[error("no block of {0} UDP ports is free")]
-    NoPorts(u16),
     #[error(transparent)]
     Client(#[from] ClientError),
 }

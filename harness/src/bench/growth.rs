@@ -5,13 +5,13 @@
 //! processes. Beside the daemon that fills up stands one that keeps the smallest number.
 
 use crate::bench::Bench;
-use crate::daemon::{Daemon, Setup};
+use crate::daemon::{Daemon, stub_setup};
 use crate::failure::Failure;
 use crate::games::rate::PORTS;
 use crate::idle::queue_up;
+use crate::machine::processor_seconds;
 use crate::matched::{AT_A_TIME, QUEUE, STUBS};
 use crate::player::ready;
-use crate::proc::processor_seconds;
 use crate::stats::{Row, Samples, Target};
 use crate::visitors::{Coming, visit};
 
@@ -43,11 +43,12 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 }
 
 fn daemon() -> Result<Daemon, Failure> {
-    Setup::ports(PORTS)
-        .with_stubs()
-        .mode(QUEUE, 2, &["muster-game", "echo"], STUBS)
-        .mode(CROWD, 2, &["false"], "warm = 0")
-        .start()
+    let setup = stub_setup(PORTS).mode(QUEUE, &["muster-game", "echo"], STUBS).mode(
+        CROWD,
+        &["false"],
+        "players = 2\nwarm = 0",
+    );
+    Daemon::start(setup)
 }
 
 #[expect(clippy::cast_precision_loss, reason = "far from 2^52 players")]

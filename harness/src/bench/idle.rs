@@ -8,18 +8,19 @@ use std::io::{Read as _, Write as _};
 use std::net::{SocketAddr, TcpStream};
 use std::time::Duration;
 
+use testkit::proc::{kernel_kib, proportional_kib};
+
 use crate::bare::{BareServer, Games};
 use crate::bench::Bench;
-use crate::daemon::{LIMIT, Setup};
-use crate::failure::{Failure, os};
+use crate::daemon::{Daemon, setup};
+use crate::failure::{Failure, LIMIT, os};
 use crate::matched::QUEUE;
 use crate::player::ready;
-use crate::proc::{kernel_kib, proportional_kib};
 use crate::stats::{Row, Samples, Target};
 use crate::visitors;
 
 /// Players of a match, as many as there can be: most wait for a match that waits for a game, which never starts.
-const MATCH: u16 = 128;
+const MATCH: &str = "players = 128\nwarm = 0";
 
 /// What the kernel gets to free what ended connections had.
 const REST: Duration = Duration::from_millis(500);
@@ -39,7 +40,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
             let server = BareServer::start(Games::Never)?;
             bare.take(server.address(), server.pid(), count)?;
             drop(server);
-            let daemon = Setup::ports(1).mode(QUEUE, MATCH, &["false"], "warm = 0").start()?;
+            let daemon = Daemon::start(setup(1).mode(QUEUE, &["false"], MATCH))?;
             muster.take(daemon.address(), daemon.pid(), count)?;
         }
         for (what, muster, baseline, target) in [
@@ -54,12 +55,13 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 }
 
 impl Bytes {
-    fn take(&mut self, server: SocketAddr, pid: u32, count: usize) -> Result<(), Failure> {
+    fn take(&mut self, server: SocketAddr, pid: i32, count: usize) -> Result<(), Failure> {
         std::thread::sleep(REST);
-        let look = || (proportional_kib(pid).unwrap_or(f64::NAN), kernel_kib().unwrap_or(f64::NAN));
-        let (own, kernel) = look();
+        let look =
+            || [proportional_kib(pid), kernel_kib()].map(|kib| kib.map_or(f64::NAN, f64::from));
+        let [own, kernel] = look();
         let clients = queue_up(server, count, &ready(QUEUE))?;
-        let (own_after, kernel_after) = look();
+        let [own_after, kernel_after] = look();
         drop(clients);
         #[expect(clippy::cast_precision_loss, reason = "far from 2^52 clients")]
         let each = |kib: f64| kib * 1024.0 / count as f64;

@@ -30,5 +30,6 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 }
 
 fn daemon(is_crash_safe: bool) -> Result<Daemon, Failure> {
-    stub_setup().kept().with(&format!("[state]\ncrash_safe = {is_crash_safe}\n")).start()
+    let state = format!("[state]\ncrash_safe = {is_crash_safe}");
+    Daemon::start(stub_setup().keep("30s").config(&state))
 }

@@ -10,9 +10,10 @@ use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::wait::waitpid;
 use nix::unistd::Pid;
 
+use testkit::proc;
+
 use crate::failure::{Failure, os};
-use crate::proc;
-use crate::roles::MEASURE;
+use crate::names::MEASURE;
 
 /// Runs the benchmark to its end, or until somebody ends it.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
@@ -63,12 +64,11 @@ fn wait(measuring: &mut Child, signals: &SigSet) -> ExitCode {
 /// What a dead child had started is a child, too, at the next look.
 fn end_all_children() {
     loop {
-        let children = proc::children(std::process::id());
+        let children = proc::children(Pid::this().as_raw());
         if children.is_empty() {
             return;
         }
-        for pid in children.into_iter().filter_map(|pid| i32::try_from(pid).ok()) {
-            let pid = Pid::from_raw(pid);
+        for pid in children.into_iter().map(Pid::from_raw) {
             let _ = kill(pid, Signal::SIGKILL);
             let _ = waitpid(pid, None);
         }

@@ -20,7 +20,8 @@
 
 mod args;
 mod bare;
-mod bare_exec;
+mod bare_games;
+mod bare_server;
 mod baseline;
 mod bench;
 mod brain;
@@ -33,10 +34,10 @@ mod growth;
 mod idle;
 mod journal;
 mod keeper;
+mod machine;
 mod matched;
+mod names;
 mod player;
-mod ports;
-mod proc;
 mod report;
 mod roles;
 mod stats;
@@ -55,7 +56,7 @@ use nix::sys::resource::{Resource, getrlimit, setrlimit};
 use crate::args::Args;
 use crate::bench::Bench;
 use crate::failure::Failure;
-use crate::roles::MEASURE;
+use crate::names::MEASURE;
 
 /// What one figure measures, and prints.
 pub(crate) type Figure = fn(&Bench) -> Result<(), Failure>;
@@ -104,7 +105,7 @@ fn measure(args: &Args) -> ExitCode {
     end_after(LENGTH_MAX);
     let bench = Bench::new(args.scale());
     let mut code = ExitCode::SUCCESS;
-    bench.line(format_args!("load averages at the start: {}", proc::load_averages()));
+    bench.line(format_args!("load averages at the start: {}", machine::load_averages()));
     for (name, title, figure) in FIGURES {
         if !args.wants(name) {
             continue;
@@ -115,7 +116,7 @@ fn measure(args: &Args) -> ExitCode {
             code = ExitCode::FAILURE;
         }
     }
-    bench.line(format_args!("\nload averages at the end: {}", proc::load_averages()));
+    bench.line(format_args!("\nload averages at the end: {}", machine::load_averages()));
     if let Err(failure) = args.write(&bench.into_report()) {
         let _ = writeln!(std::io::stderr(), "muster-bench: {failure}");
         code = ExitCode::FAILURE;

@@ -6,14 +6,15 @@
 
 use std::net::SocketAddr;
 
+use testkit::Setup;
+
 use crate::bare::{BareServer, Games};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, Setup};
+use crate::daemon::{self, Daemon, brief_mode};
 use crate::failure::Failure;
-use crate::games::latency::TEMPLATE;
 use crate::games::rate::PORTS;
+use crate::machine::processor_seconds;
 use crate::player::ready;
-use crate::proc::processor_seconds;
 use crate::stats::{Row, Samples, Target};
 use crate::visitors::{Coming, visit};
 
@@ -23,7 +24,7 @@ pub(crate) const QUEUE: &str = "matched";
 pub(crate) const AT_A_TIME: usize = 96;
 
 /// Games that are there before their players, where that costs nothing.
-pub(crate) const STUBS: &str = "warm = 64\nstub = true";
+pub(crate) const STUBS: &str = "players = 2\nwarm = 64\nstub = true";
 
 /// What one side did, a value for each stretch.
 #[derive(Debug, Default)]
@@ -38,7 +39,7 @@ impl Told {
     pub(crate) fn take(
         &mut self,
         server: SocketAddr,
-        pid: u32,
+        pid: i32,
         bench: &Bench,
     ) -> Result<(), Failure> {
         let before = processor_seconds(pid).unwrap_or(f64::NAN);
@@ -53,21 +54,28 @@ impl Told {
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    compare(bench, "no games", &stub_setup().start()?, ("bare epoll", Games::None))?;
-    let program = logged().brief_mode_for(QUEUE, 2, TEMPLATE)?.start()?;
+    compare(bench, "no games", &Daemon::start(stub_setup())?, ("bare epoll", Games::None))?;
+    let program = Daemon::start(brief("template = true"))?;
     compare(bench, "template", &program, ("bare fork server", Games::Forked))?;
-    let program = logged().brief_mode_for(QUEUE, 2, "warm = 0")?.start()?;
+    let program = Daemon::start(brief(""))?;
     compare(bench, "cold", &program, ("bare posix_spawn", Games::Spawned))
 }
 
 /// A daemon whose games are no processes.
 pub(crate) fn stub_setup() -> Setup {
-    logged().with_stubs().mode(QUEUE, 2, &["muster-game", "echo"], STUBS)
+    let setup = daemon::stub_setup(PORTS).mode(QUEUE, &["muster-game", "echo"], STUBS);
+    logged(setup)
+}
+
+/// A daemon whose games end as soon as they have started.
+fn brief(keys: &str) -> Setup {
+    let keys = format!("players = 2\nwarm = 0\n{keys}");
+    logged(brief_mode(daemon::setup(PORTS), QUEUE, &keys))
 }
 
 /// With a log, as operators have it.
-fn logged() -> Setup {
-    Setup::ports(PORTS).logging_to_file()
+fn logged(setup: Setup) -> Setup {
+    setup.log("info").log_to_file()
 }
 
 fn compare(

@@ -6,8 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
 use client::{Assignment, Conversation};
 use protocol::Reply;
 
-use crate::daemon::LIMIT;
-use crate::failure::{Failure, os};
+use crate::failure::{Failure, LIMIT, os};
 use crate::visitors::connect_blocking;
 
 /// A connection to Muster.

@@ -8,7 +8,7 @@ use std::time::SystemTime;
 use serde::Serialize;
 
 use crate::failure::{Failure, os};
-use crate::proc;
+use crate::machine;
 use crate::stats::{Row, Samples};
 
 /// Between these lines of a page the tables are put.
@@ -64,11 +64,11 @@ impl Summary {
 impl Report {
     pub(crate) fn begin() -> Self {
         Self {
-            machine: proc::machine(),
+            machine: machine::description(),
             commit: process::variable("MUSTER_COMMIT")
                 .map_or_else(|| "unknown".into(), |commit| commit.to_string_lossy().into_owned()),
             date: humantime::format_rfc3339_seconds(SystemTime::now()).to_string(),
-            load_averages: proc::load_averages(),
+            load_averages: machine::load_averages(),
             figures: Vec::new(),
         }
     }

@@ -9,7 +9,7 @@ use std::mem::MaybeUninit;
 use std::net::{SocketAddr, UdpSocket};
 use std::os::fd::{AsFd, OwnedFd};
 use std::os::unix::net::UnixStream;
-use std::process::{Command, ExitCode};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use game_child::{Game, Options, Outbox, RunError, template};
@@ -21,37 +21,12 @@ use rustix::time::{
     timerfd_create, timerfd_settime,
 };
 
+use crate::bare_server;
+use crate::names::{
+    self, ANSWER, BARE_SERVER, BRIEF, BRIEF_FORK_SERVER, BRIEF_FORKER, BRIEF_GAME, FORK_SERVER,
+    FORKER, PEERS, TICKS, WAITING,
+};
 use crate::stats::Samples;
-
-/// The benchmark itself.
-pub(crate) const MEASURE: &str = "as-measure";
-/// Answers one datagram on the UDP socket at descriptor 0, and exits.
-pub(crate) const ANSWER: &str = "as-answer";
-/// Starts a [`FORKER`] at the same descriptors, and reaps it and what it forks, until nobody is left.
-pub(crate) const FORK_SERVER: &str = "as-fork-server";
-/// Forks for each UDP socket that comes over the Unix socket at descriptor 0; the copy is an [`ANSWER`], and a
-/// child of this process's parent.
-const FORKER: &str = "as-forker";
-/// The server that visitors find in Muster's place: `as-bare-server GAMES`; see [`bare`](crate::bare).
-pub(crate) const BARE_SERVER: &str = "as-bare-server";
-/// The server that executes itself at SIGUSR2: `as-bare-exec [CLIENTS]`; see [`bare_exec`](crate::bare_exec).
-pub(crate) const BARE_EXEC: &str = "as-bare-exec";
-/// A game for nobody: writes its number to descriptor 1, and exits. `as-brief NUMBER`.
-pub(crate) const BRIEF: &str = "as-brief";
-/// Starts a [`BRIEF_FORKER`] at the same descriptors, and reaps it and what it forks, until nobody is left.
-pub(crate) const BRIEF_FORK_SERVER: &str = "as-brief-fork-server";
-/// Forks for each number that comes over the Unix socket at descriptor 0 with a socket; the copy is a [`BRIEF`].
-const BRIEF_FORKER: &str = "as-brief-forker";
-/// For each byte that comes over the Unix socket at descriptor 0: says one back there, then answers one datagram
-/// on the UDP socket at descriptor 1.
-pub(crate) const WAITING: &str = "as-waiting";
-/// Ticks: `as-ticks HZ MILLISECONDS`; see [`tick`].
-pub(crate) const TICKS: &str = "as-ticks";
-/// A game of Muster that is over as soon as it has started.
-pub(crate) const BRIEF_GAME: &str = "as-brief-game";
-
-/// How many players a process of [`TICKS`] sends to.
-pub(crate) const PEERS: usize = 2;
 
 /// How long a role waits for what never comes.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -65,8 +40,10 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
         ANSWER => inherited(io::stdin()).map(UdpSocket::from).and_then(|socket| answer(&socket)),
         FORK_SERVER => keep_forker(FORKER),
         FORKER => serve_forks(),
-        BARE_SERVER => crate::bare::serve(arguments.first().map_or("", String::as_str)),
-        BARE_EXEC => crate::bare_exec::serve(arguments.first().map(String::as_str)),
+        BARE_SERVER => {
+            let mut arguments = arguments.iter().map(String::as_str);
+            bare_server::serve(arguments.next().unwrap_or_default(), arguments.next())
+        }
         BRIEF => be_there(number_of(arguments)),
         BRIEF_FORK_SERVER => keep_forker(BRIEF_FORKER),
         BRIEF_FORKER => serve_brief_forks(),
@@ -107,7 +84,7 @@ fn be_there(game: u64) -> io::Result<()> {
 }
 
 fn keep_forker(forker: &str) -> io::Result<()> {
-    Command::new("/proc/self/exe").arg(forker).spawn()?;
+    names::command(&[forker]).spawn()?;
     while wait().is_ok() {}
     Ok(())
 }

@@ -6,8 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use crate::daemon::LIMIT;
-use crate::failure::Failure;
+use crate::failure::{Failure, LIMIT};
 use crate::player::Player;
 
 pub(crate) const TRAFFIC: &str = "traffic";

@@ -3,14 +3,15 @@
 //!
 //! A pause counts from the signal on, by the clock of a client who asks all the time. It is the longest time without an
 //! answer: the daemon tries the new program out before it gives way, and goes on answering meanwhile. Beside it
-//! stands a [bare program](crate::bare_exec) that executes itself, with as many clients.
+//! stands a [bare server](crate::bare_server) that executes itself, with as many clients.
 
 use std::net::SocketAddr;
 use std::time::Instant;
 
-use crate::bare_exec::BareExec;
+use crate::bare::{BareServer, Games};
 use crate::bench::Bench;
 use crate::crowd::{self, Crowd};
+use crate::daemon::Daemon;
 use crate::failure::Failure;
 use crate::stats::{Row, Samples, Target};
 use crate::traffic::{TRAFFIC, Traffic};
@@ -21,9 +22,9 @@ const ASKING: usize = 100;
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let (count, upgrades) = (bench.scale.upgrade_clients, bench.scale.upgrades);
-    let setup = crowd::setup().mode(TRAFFIC, 128, &["false"], "warm = 0").logging_events();
-    let daemon = setup.start()?;
-    let mut bare = BareExec::start()?;
+    let setup = crowd::setup().mode(TRAFFIC, &["false"], "players = 128\nwarm = 0").log("info");
+    let daemon = Daemon::start(setup)?;
+    let mut bare = BareServer::start(Games::Never)?;
     let (mut muster, mut baseline) =
         (Side::new(daemon.address(), count)?, Side::new(bare.address(), count)?);
     for round in 1..=upgrades {

@@ -11,7 +11,7 @@ use hdrhistogram::Histogram;
 
 use crate::bare::{BareServer, Games};
 use crate::bench::Bench;
-use crate::daemon::Setup;
+use crate::daemon::{Daemon, brief_mode, setup};
 use crate::failure::Failure;
 use crate::games::rate::PORTS;
 use crate::matched::{AT_A_TIME, QUEUE};
@@ -22,11 +22,11 @@ use crate::visitors::{Coming, visit};
 /// Players in a second who leave the machine at rest.
 const AT_REST: f64 = 50.0;
 
-const KEYS: &str = "warm_min = 16\nwarm_max = 64\ntemplate = true";
+const KEYS: &str = "players = 2\nwarm_min = 16\nwarm_max = 64\ntemplate = true";
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    let daemon = Setup::ports(PORTS).brief_mode_for(QUEUE, 2, KEYS)?.start()?;
+    let daemon = Daemon::start(brief_mode(setup(PORTS), QUEUE, KEYS))?;
     let bare = BareServer::start(Games::Forked)?;
     let most = Coming::AtATime(AT_A_TIME);
     let most = visit(daemon.address(), &ready(QUEUE), most, bench.scale.stretch)?.per_second();

@@ -48,7 +48,7 @@ pub(crate) struct Args {
     pub(crate) sources: Option<u32>,
     /// Muster's process, to see its processor time [default: who listens there]
     #[arg(long, value_name = "PID")]
-    pub(crate) daemon_pid: Option<u32>,
+    pub(crate) daemon_pid: Option<i32>,
     /// Write the report as JSON
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,

@@ -129,7 +129,7 @@ fn memory_available() -> Option<u64> {
 }
 
 /// How many descriptors a process may have: the daemon's limit is a limit of the run, too.
-pub(crate) fn descriptors_of(pid: u32) -> Option<u64> {
+pub(crate) fn descriptors_of(pid: i32) -> Option<u64> {
     let text = fs::read_to_string(format!("/proc/{pid}/limits")).ok()?;
     let line = text.lines().find_map(|line| line.strip_prefix("Max open files"))?;
     line.split_ascii_whitespace().next()?.parse().ok()
@@ -185,7 +185,7 @@ mod tests {
         let needs = needs(1, None);
         let has = Has::look(&needs);
         assert!(has.ports.is_some_and(|ports| ports > 0) && has.memory.is_some());
-        assert_eq!(descriptors_of(std::process::id()), Some(has.descriptors));
+        assert_eq!(descriptors_of(std::process::id().try_into().unwrap()), Some(has.descriptors));
     }
 
     #[test]

@@ -15,7 +15,6 @@
 mod args;
 mod clock;
 mod compositor;
-mod dice;
 mod engine;
 mod failure;
 mod limits;
@@ -47,6 +46,7 @@ use std::time::Duration;
 use clap::Parser as _;
 use client::Lobby;
 use protocol::Visible;
+use testkit::proc::listener_at;
 
 use crate::args::Args;
 use crate::compositor::Compositor;
@@ -56,7 +56,7 @@ use crate::limits::{Has, Needs};
 use crate::plan::Plan;
 use crate::players::Players;
 use crate::pool::{Pool, SOURCES_MAX};
-use crate::processor::{Processor, listener_at};
+use crate::processor::Processor;
 use crate::report::{Report, Setting};
 use crate::scenario_file::ScenarioFile;
 use crate::stage::Stage;

@@ -5,7 +5,8 @@
 
 use std::time::Duration;
 
-use crate::dice::Dice;
+use testkit::Dice;
+
 use crate::scenario_file::{GameName, ScenarioFile};
 use crate::scenarios::Kind;
 
@@ -68,7 +69,7 @@ impl Plan {
 
     /// A player's step; players are numbered by their births, steps from 0.
     pub(crate) fn step(&self, player: u32, run: u32) -> Step {
-        let mut dice = Dice::of(self.seed, player, run);
+        let mut dice = Dice::keyed(self.seed, &[player.into(), run.into()]);
         let idle = dice.wait_for(self.rate);
         let kind = self.choose(&mut dice);
         let queue = usize::try_from(dice.next()).unwrap_or(0) % self.queues;
@@ -78,9 +79,9 @@ impl Plan {
         let game = GameStep {
             game: in_game.game,
             shows_up: kind.plays() && !dice.chance(in_game.no_show),
-            stays: dice.within(in_game.stays),
-            ping_every: dice.within(in_game.ping_every),
-            think: dice.within(in_game.think),
+            stays: in_game.stays.draw(&mut dice),
+            ping_every: in_game.ping_every.draw(&mut dice),
+            think: in_game.think.draw(&mut dice),
             seed: dice.next(),
         };
         let answer = self.answer(&mut dice);
@@ -116,11 +117,11 @@ impl Plan {
     fn pauses(&self, kind: Kind, dice: &mut Dice) -> (Duration, Duration) {
         let file = &self.file;
         match kind {
-            Kind::Impatient => (dice.within(file.impatient.after), Duration::ZERO),
-            Kind::Flaky => (dice.within(file.flaky.after), dice.within(file.flaky.away)),
-            Kind::Lurker => (dice.within(file.lurker.stays), Duration::ZERO),
-            Kind::Slow => (dice.within(file.slow.stays), dice.within(file.slow.byte_every)),
-            Kind::Firehose => (dice.within(file.firehose.stays), Duration::ZERO),
+            Kind::Impatient => (file.impatient.after.draw(dice), Duration::ZERO),
+            Kind::Flaky => (file.flaky.after.draw(dice), file.flaky.away.draw(dice)),
+            Kind::Lurker => (file.lurker.stays.draw(dice), Duration::ZERO),
+            Kind::Slow => (file.slow.stays.draw(dice), file.slow.byte_every.draw(dice)),
+            Kind::Firehose => (file.firehose.stays.draw(dice), Duration::ZERO),
             Kind::Matchmaking | Kind::Logout | Kind::Resets => (Duration::ZERO, Duration::ZERO),
         }
     }

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer};
+use testkit::Dice;
 
 /// A shortest and a longest duration; both can be drawn, and all in between.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +35,13 @@ impl Span {
         Self { min: Duration::from_millis(min), max: Duration::from_millis(max) }
     }
 
-    pub(crate) fn min(self) -> Duration {
-        self.min
+    /// Draws a duration.
+    pub(crate) fn draw(self, dice: &mut Dice) -> Duration {
+        dice.between(self.min, self.max)
     }
 
-    pub(crate) fn max(self) -> Duration {
-        self.max
+    pub(crate) fn min(self) -> Duration {
+        self.min
     }
 }
 

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use crate::baseline::{ForkServer, WaitingProcess, spawn_and_hear};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, Setup, Watcher};
+use crate::daemon::{Daemon, Watcher, setup};
 use crate::failure::Failure;
 use crate::player::{Player, ready, udp};
 use crate::stats::{Row, Samples, Target};
@@ -52,7 +52,7 @@ impl<'a> Subject<'a> {
 
     /// Takes one sample.
     pub(crate) fn measure(&mut self) -> Result<(), Failure> {
-        self.watcher.wait_for_calm(self.games)?;
+        self.watcher.wait_until_idle(self.games)?;
         let mut first = Player::greeted(self.daemon.address())?;
         first.join(self.queue)?;
         let mut last = Player::greeted(self.daemon.address())?;
@@ -85,19 +85,17 @@ impl<'a> Subject<'a> {
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let echo = ["muster-game", "echo"];
-    let setup = Setup::ports(16)
-        .mode("warm", 2, &echo, &format!("warm = {WARM}"))
-        .mode("cold", 2, &echo, "warm = 0");
-    let daemon = setup.start()?;
-    let template = bench.template(&Setup::ports(16).mode("template", 2, &echo, TEMPLATE))?;
+    let warm = format!("players = 2\nwarm = {WARM}");
+    let both = setup(16).mode("warm", &echo, &warm).mode("cold", &echo, "players = 2\nwarm = 0");
+    let daemon = Daemon::start(both)?;
+    let keys = format!("players = 2\n{TEMPLATE}");
+    let template = Daemon::start(setup(16).mode("template", &echo, &keys))?;
+    let full = Daemon::start(setup(WARM_PORTS).mode("warm", &echo, &warm))?;
     let mut warm = Subject::new(&daemon, "warm", WARM)?;
     let mut cold = Subject::new(&daemon, "cold", WARM)?;
     // Every port has its warm game, so that none can be launched in the place of the one that is played.
-    let full =
-        Setup::ports(WARM_PORTS).mode("warm", 2, &echo, &format!("warm = {WARM}")).start()?;
     let mut unfilled = Subject::new(&full, "warm", WARM)?.labelled("warm, without a refill");
-    let mut forked_game =
-        template.as_ref().map(|daemon| Subject::new(daemon, "template", 0)).transpose()?;
+    let mut forked_game = Subject::new(&template, "template", 0)?;
     let (mut waiting_process, server, probe) =
         (WaitingProcess::start()?, ForkServer::start()?, udp()?);
     let (mut told, mut forked, mut spawned) =
@@ -109,22 +107,16 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         unfilled.measure()?;
         quiet();
         forked.push(micros(server.fork_and_hear(&probe)?));
-        if let Some(game) = &mut forked_game {
-            game.measure()?;
-        }
+        forked_game.measure()?;
         quiet();
         spawned.push(micros(spawn_and_hear(&probe)?));
         cold.measure()?;
     }
     bench.print(&warm.row("waiting process", &told, 2.0));
     bench.print(&unfilled.row("waiting process", &told, 2.0));
-    if let Some(game) = &forked_game {
-        bench.print(&game.row("fork server", &forked, 1.5));
-    }
+    bench.print(&forked_game.row("fork server", &forked, 1.5));
     bench.print(&cold.row("posix_spawn", &spawned, 1.5));
-    for game in
-        [Some(&warm), Some(&unfilled), forked_game.as_ref(), Some(&cold)].into_iter().flatten()
-    {
+    for game in [&warm, &unfilled, &forked_game, &cold] {
         let (p50, p99) = (game.until_assign.median(), game.until_assign.percentile(99));
         bench.note(format_args!(
             "{}: until ASSIGN was read p50 {p50:.1} p99 {p99:.1} µs",

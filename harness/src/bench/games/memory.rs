@@ -8,13 +8,15 @@ use std::net::{SocketAddr, UdpSocket};
 use std::process::Child;
 use std::time::Instant;
 
+use testkit::proc;
+
 use crate::baseline::{ForkServer, ask, spawn};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, LIMIT, Setup};
-use crate::failure::{Failure, os};
+use crate::daemon::{Daemon, setup};
+use crate::failure::{Failure, LIMIT, os};
 use crate::games::latency::TEMPLATE;
+use crate::machine::pid_of;
 use crate::player::{Player, Seat, ready, udp};
-use crate::proc;
 use crate::stats::{Row, Samples, Target};
 
 /// KiB that a cold game may have beyond a bare child.
@@ -22,26 +24,24 @@ const COLD_MORE: f64 = 200.0;
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    let setup = |queue, keys| {
-        let ports = bench.scale.living + 8;
-        let setup = Setup::ports(ports).logging_events();
-        setup.mode(queue, 1, &["muster-game", "echo"], keys)
+    let start = |queue, keys: &str| {
+        let setup = setup(bench.scale.living + 8).log("info");
+        let keys = format!("players = 1\n{keys}");
+        Daemon::start(setup.mode(queue, &["muster-game", "echo"], &keys))
     };
-    let cold = setup("cold", "warm = 0").start()?;
-    let template = bench.template(&setup("template", TEMPLATE))?;
+    let cold = start("cold", "warm = 0")?;
+    let template = start("template", TEMPLATE)?;
     let living = usize::from(bench.scale.living);
     let probe = udp()?;
     let spawned = Spawned::start(living, &probe)?;
-    if let Some(template) = &template {
-        let forked = Forked::start(living, &probe)?;
-        let games = Games::start(template, "template", living)?;
-        let target = Target::RatioAtMost(1.3);
-        print(bench, "template", &games.pids, ("forked child", &forked.pids()?), target);
-        games.end()?;
-        forked.end()?;
-    }
+    let forked = Forked::start(living, &probe)?;
+    let games = Games::start(&template, "template", living)?;
+    let target = Target::RatioAtMost(1.3);
+    print(bench, "template", &games.pids, ("forked child", &forked.pids()?), target);
+    games.end()?;
+    forked.end()?;
     let games = Games::start(&cold, "cold", living)?;
-    let pids: Vec<u32> = spawned.children.iter().map(Child::id).collect();
+    let pids: Vec<i32> = spawned.children.iter().map(pid_of).collect();
     let target = Target::MoreAtMost(COLD_MORE);
     print(bench, "cold", &games.pids, ("spawned child", &pids), target);
     games.end()?;
@@ -51,15 +51,15 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
 fn print(
     bench: &Bench,
     what: &str,
-    games: &[u32],
-    (against, children): (&'static str, &[u32]),
+    games: &[i32],
+    (against, children): (&'static str, &[i32]),
     target: Target,
 ) {
-    let samples = |pids: &[u32], of: fn(u32) -> Option<f64>| -> Samples {
-        pids.iter().filter_map(|&pid| of(pid)).collect()
+    let samples = |pids: &[i32], of: fn(i32) -> Option<u32>| -> Samples {
+        pids.iter().filter_map(|&pid| of(pid).map(f64::from)).collect()
     };
     for (name, of, target) in [
-        ("PSS", proc::proportional_kib as fn(u32) -> Option<f64>, target),
+        ("PSS", proc::proportional_kib as fn(i32) -> Option<u32>, target),
         ("page tables", proc::page_tables_kib, Target::Shown),
     ] {
         bench.print(&Row {
@@ -74,7 +74,7 @@ fn print(
 
 /// Games with one player each.
 struct Games {
-    pids: Vec<u32>,
+    pids: Vec<i32>,
     players: Vec<(Seat, UdpSocket)>,
 }
 
@@ -133,7 +133,7 @@ impl<'a> Forked<'a> {
         Ok(Self { server, addresses: addresses?, probe })
     }
 
-    fn pids(&self) -> Result<Vec<u32>, Failure> {
+    fn pids(&self) -> Result<Vec<i32>, Failure> {
         let began = Instant::now();
         while began.elapsed() < LIMIT {
             // The first one is the process that forks.

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::baseline::{ForkServer, ask, hear, spawn_and_hear};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, Setup};
+use crate::daemon::{Daemon, brief_mode, setup};
 use crate::failure::Failure;
 use crate::games::latency::TEMPLATE;
 use crate::player::{Player, ready, udp};
@@ -29,16 +29,16 @@ pub(crate) const PORTS: u16 = 256;
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
-    let daemon = Setup::ports(PORTS).brief_mode("cold", "warm = 0")?.start()?;
-    let template = bench.template(&Setup::ports(PORTS).brief_mode("template", TEMPLATE)?)?;
+    let start = |queue, keys: &str| {
+        Daemon::start(brief_mode(setup(PORTS), queue, &format!("players = 1\n{keys}")))
+    };
+    let (daemon, template) = (start("cold", "warm = 0")?, start("template", TEMPLATE)?);
     let stretch = bench.scale.stretch;
     let (mut cold, mut forked_games) = (Samples::default(), Samples::default());
     let (mut spawned, mut forked) = (Samples::default(), Samples::default());
     for _ in 0..bench.scale.stretches {
         forked.push(forks(stretch)?);
-        if let Some(daemon) = &template {
-            forked_games.push(games(daemon, "template", stretch)?);
-        }
+        forked_games.push(games(&template, "template", stretch)?);
         spawned.push(spawns(stretch)?);
         cold.push(games(&daemon, "cold", stretch)?);
     }
@@ -49,9 +49,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         baseline,
         target: Target::RatioAtLeast(0.7),
     };
-    if template.is_some() {
-        bench.print(&row("template", forked_games, "fork server", forked));
-    }
+    bench.print(&row("template", forked_games, "fork server", forked));
     bench.print(&row("cold", cold, "posix_spawn", spawned));
     Ok(())
 }
@@ -63,7 +61,7 @@ pub(crate) fn games(
     stretch: Duration,
 ) -> Result<f64, Failure> {
     let mut watcher = daemon.watcher(queue)?;
-    watcher.wait_for_calm(0)?;
+    watcher.wait_until_idle(0)?;
     let (count, began, ready) = (AtomicUsize::new(0), Instant::now(), ready(queue));
     let play = || -> Result<(), Failure> {
         while began.elapsed() < stretch {
@@ -75,7 +73,7 @@ pub(crate) fn games(
         Ok(())
     };
     all_at_once(PLAYERS, play)?;
-    watcher.wait_for_calm(0)?;
+    watcher.wait_until_idle(0)?;
     Ok(per_second(count.load(Ordering::Relaxed), began))
 }
 

@@ -15,7 +15,7 @@ use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
 use crate::baseline::{ask, hear, spawn};
 use crate::bench::Bench;
-use crate::daemon::{Daemon, Setup};
+use crate::daemon::{Daemon, setup};
 use crate::failure::{Failure, os};
 use crate::games::latency::micros;
 use crate::player::{Player, ready, udp};
@@ -46,13 +46,13 @@ impl Delays {
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let count = bench.scale.stall_games;
-    let setup = Setup::ports(count + 16);
-    let daemon = setup.mode(QUEUE, 1, &["muster-game", "echo"], "warm = 0").start()?;
+    let echo = ["muster-game", "echo"];
+    let daemon = Daemon::start(setup(count + 16).mode(QUEUE, &echo, "players = 1\nwarm = 0"))?;
     let (mut idle, mut spawning, mut starting) =
         (Delays::default(), Delays::default(), Delays::default());
     let (mut idle_turns, mut starting_turns) = (Samples::default(), Samples::default());
     for _ in 0..bench.scale.stall_rounds {
-        daemon.watcher(QUEUE)?.wait_for_calm(0)?;
+        daemon.watcher(QUEUE)?.wait_until_idle(0)?;
         daemon.take_longest_turn()?;
         idle.take(delays_while(daemon.address(), || {
             std::thread::sleep(IDLE);

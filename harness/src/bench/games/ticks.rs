@@ -16,13 +16,15 @@ use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use testkit::proc;
+
 use crate::baseline::{game_socket, role};
 use crate::bench::Bench;
-use crate::daemon::Setup;
+use crate::daemon::{Daemon, setup};
 use crate::failure::{Failure, os};
+use crate::machine::{Processors, pid_of, processor_seconds};
+use crate::names::{PEERS, TICKS};
 use crate::player::{Player, Seat, ready, udp};
-use crate::proc::{self, Processors};
-use crate::roles::{PEERS, TICKS};
 use crate::stats::{Row, Samples, Target};
 
 /// Over how long the players come in: ticks then fall on all moments alike.
@@ -110,9 +112,9 @@ fn run_arena(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(
     let duration = format!("{}ms", length.as_millis());
     let hz = hz.to_string();
     let command = ["muster-game", "arena", "--hz", &hz, "--duration", &duration];
-    let keys = "warm = 0\nhello_timeout = \"2m\"\nready_timeout = \"1m\"\nstart_timeout = \"1m\"";
-    let setup = Setup::ports(count + 24).logging_events();
-    let daemon = setup.mode("arena", 2, &command, keys).start()?;
+    let keys = "players = 2\nwarm = 0\nhello_timeout = \"2m\"\nready_timeout = \"1m\"\nstart_timeout = \"1m\"";
+    let setup = setup(count + 24).log("info").mode("arena", &command, keys);
+    let daemon = Daemon::start(setup)?;
     let ready = ready("arena");
     let mut players = Vec::new();
     for _ in 0..usize::from(count) * PEERS {
@@ -149,7 +151,7 @@ fn run_bare(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<()
     // The end of the pipe is then that of the last child.
     drop(its_results);
     let mut crowd = Crowd::gather(seats)?;
-    let pids: Vec<u32> = children.0.iter().map(Child::id).collect();
+    let pids: Vec<i32> = children.0.iter().map(pid_of).collect();
     crowd.play(length, &pids, told);
     let lines = BufReader::new(results).lines().map_while(Result::ok);
     told.take(&lines.take(count.into()).collect::<Vec<String>>());
@@ -199,7 +201,7 @@ impl Crowd {
     }
 
     /// Lets everybody in, and plays until the last game ends; notes how busy the machine is while all play.
-    fn play(&mut self, length: Duration, pids: &[u32], told: &mut Told) {
+    fn play(&mut self, length: Duration, pids: &[i32], told: &mut Told) {
         let began = Instant::now();
         let games = self.players.len() / PEERS;
         for (game, players) in self.players.chunks(PEERS).enumerate() {
@@ -211,11 +213,10 @@ impl Crowd {
         // Once everybody has said a move, everybody is told of every tick.
         self.move_until(Instant::now() + MOVE_PERIOD);
         let (machine, steady) = (Processors::now(), Instant::now());
-        let before: Vec<Option<f64>> =
-            pids.iter().map(|&pid| proc::processor_seconds(pid)).collect();
+        let before: Vec<Option<f64>> = pids.iter().map(|&pid| processor_seconds(pid)).collect();
         // Before the first game ends: of one that is gone nobody knows what it took.
         self.move_until((began + length).checked_sub(MOVE_PERIOD).unwrap_or(began));
-        let taken = |(&pid, before)| Some(proc::processor_seconds(pid)? - before?);
+        let taken = |(&pid, before)| Some(processor_seconds(pid)? - before?);
         let games: f64 = pids.iter().zip(before).filter_map(taken).sum();
         told.games_percent.push(100.0 * games / steady.elapsed().as_secs_f64());
         told.busy_percent.push(Processors::now().percent_since(machine));

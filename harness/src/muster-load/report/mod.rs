@@ -87,7 +87,7 @@ pub(crate) struct LatencyReport {
 #[derive(Debug, Serialize)]
 pub(crate) struct ProcessorReport {
     pub(crate) own_s: f64,
-    pub(crate) daemon_pid: Option<u32>,
+    pub(crate) daemon_pid: Option<i32>,
     pub(crate) daemon_s: Option<f64>,
     /// The launcher, and the games that ended.
     pub(crate) children_s: Option<f64>,
@@ -107,7 +107,7 @@ pub(crate) struct Setting {
     pub(crate) about: String,
     pub(crate) seed: u64,
     pub(crate) players: u32,
-    pub(crate) daemon_pid: Option<u32>,
+    pub(crate) daemon_pid: Option<i32>,
 }
 
 impl Report {
@@ -175,7 +175,7 @@ impl Verdict {
 }
 
 impl ProcessorReport {
-    fn of(outcome: &Outcome, daemon_pid: Option<u32>, assigned: u64) -> Self {
+    fn of(outcome: &Outcome, daemon_pid: Option<i32>, assigned: u64) -> Self {
         let Used { own, daemon, children } = outcome.used;
         let (own_s, daemon_s) = (own.as_secs_f64(), daemon.map(|used| used.as_secs_f64()));
         let per_assigned = |seconds: f64| (assigned > 0).then(|| seconds * 1e6 / count(assigned));
