@@ -11,10 +11,10 @@ use client::arena::{Event, Player, Seeker};
 use game_child::arena::{FromArena, Snapshot, Standing};
 use protocol::{FromGame, Seat, Secret, ToGame};
 use serde_json::{Map, Value};
-use support::{Fake, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};
+use support::{GameProcess, LIMIT, MATCH_ID, ask, hello, muster_game, next_datagram};
 
-fn sit_down(fake: &Fake, slot: usize) -> GameSocket<Player> {
-    let assignment = fake.assignment(slot);
+fn sit_down(game: &GameProcess, slot: usize) -> GameSocket<Player> {
+    let assignment = game.assignment(slot);
     GameSocket::open(&assignment, Player::new(&assignment)).unwrap()
 }
 
@@ -66,10 +66,10 @@ fn assert_ticks_fit(result: &Map<String, Value>, hz: u64) {
 fn a_whole_match_of_four_bots() {
     for hz in ["30", "60"] {
         let command = muster_game(&["arena", "--duration", "1500ms", "--hz", hz]);
-        let mut fake = Fake::started(&command, 4);
-        let mut games: Vec<_> = (0..4).map(|slot| sit_down(&fake, slot)).collect();
+        let mut game = GameProcess::started(&command, 4);
+        let mut games: Vec<_> = (0..4).map(|slot| sit_down(&game, slot)).collect();
         let ends = play(&mut games, until_the_end);
-        let result = fake.hear_result();
+        let result = game.receive_result();
         assert_eq!(result["outcome"], "finished");
         let winner = result["winner"].as_u64().map(|slot| usize::try_from(slot).unwrap());
         let scores: Vec<u64> = result["scores"].as_array().unwrap().iter().map(number).collect();
@@ -83,97 +83,97 @@ fn a_whole_match_of_four_bots() {
         }
         assert!(number(&result["duration_ms"]) >= 1450, "{result:?}");
         assert_ticks_fit(&result, hz.parse().unwrap());
-        fake.assert_exits_well();
+        game.assert_exits_well();
     }
 }
 
 #[test]
 fn sixteen_players_are_one_match_and_seventeen_or_one_are_none() {
-    let mut fake = Fake::started(&muster_game(&["arena", "--duration=500ms"]), 16);
-    let mut games: Vec<_> = (0..16).map(|slot| sit_down(&fake, slot)).collect();
+    let mut game = GameProcess::started(&muster_game(&["arena", "--duration=500ms"]), 16);
+    let mut games: Vec<_> = (0..16).map(|slot| sit_down(&game, slot)).collect();
     play(&mut games, until_the_end);
-    assert_eq!(fake.hear_result()["scores"].as_array().unwrap().len(), 16);
-    fake.assert_exits_well();
+    assert_eq!(game.receive_result()["scores"].as_array().unwrap().len(), 16);
+    game.assert_exits_well();
     for players in [1, 17] {
-        let mut fake = Fake::launch(&muster_game(&["arena"]));
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(players, 10_000, 60_000);
-        assert_eq!(fake.hear(), None);
-        assert_eq!(fake.wait().code(), Some(1));
-        assert!(fake.printed().contains("this game is for 2 to 16"));
+        let mut game = GameProcess::launch(&muster_game(&["arena"]));
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(players, 10_000, 60_000);
+        assert_eq!(game.receive(), None);
+        assert_eq!(game.wait().code(), Some(1));
+        assert!(game.printed().contains("this game is for 2 to 16"));
     }
 }
 
 #[test]
 fn a_stopped_match_says_so_to_everybody() {
-    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
-    let mut games = [sit_down(&fake, 0), sit_down(&fake, 1)];
+    let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
+    let mut games = [sit_down(&game, 0), sit_down(&game, 1)];
     let is_played =
         |seen: &Option<Snapshot>| seen.is_some_and(|it| it.standing == Standing::Playing);
     play(&mut games, |seen| seen.iter().all(is_played));
-    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    game.send(&ToGame::Stop { grace_ms: 5000 });
     let ends = play(&mut games, until_the_end);
     assert!(ends.iter().all(|end| end.is_some_and(|end| end.standing == Standing::Stopped)));
-    let result = fake.hear_result();
+    let result = game.receive_result();
     assert_eq!((&result["outcome"], &result["winner"]), (&"stopped".into(), &Value::Null));
     assert_ticks_fit(&result, 30);
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn a_match_that_all_leave_or_nobody_joins_is_abandoned() {
-    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
-    let mut games = [fake.enter(0), fake.enter(1)];
+    let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
+    let mut games = [game.enter(0), game.enter(1)];
     for game in &mut games {
         game.bye(LIMIT).unwrap();
     }
-    assert_eq!(fake.hear_result()["outcome"], "abandoned");
-    fake.assert_exits_well();
+    assert_eq!(game.receive_result()["outcome"], "abandoned");
+    game.assert_exits_well();
 
-    let mut fake = Fake::launch(&muster_game(&["arena"]));
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    fake.start(2, 50, 60_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
-    let result = fake.hear_result();
+    let mut game = GameProcess::launch(&muster_game(&["arena"]));
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    game.start(2, 50, 60_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
+    let result = game.receive_result();
     assert_eq!((&result["outcome"], &result["ticks"]), (&"abandoned".into(), &0.into()));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn who_never_comes_is_not_waited_for_longer_than_agreed() {
-    let mut fake = Fake::launch(&muster_game(&["arena", "--duration", "300ms"]));
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    fake.start(2, 300, 60_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
-    let mut games = [sit_down(&fake, 0)];
+    let mut game = GameProcess::launch(&muster_game(&["arena", "--duration", "300ms"]));
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    game.start(2, 300, 60_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
+    let mut games = [sit_down(&game, 0)];
     let ends = play(&mut games, until_the_end);
     let standing = ends[0].unwrap().standing;
     assert_eq!(standing, Standing::Finished { winner: Some(0) });
-    assert_eq!(fake.hear_result()["outcome"], "finished");
-    fake.assert_exits_well();
+    assert_eq!(game.receive_result()["outcome"], "finished");
+    game.assert_exits_well();
 }
 
 #[test]
 fn a_warm_arena_sleeps_and_one_that_waits_for_its_players_too() {
-    let mut fake = Fake::launch(&muster_game(&["arena", "--hz", "60"]));
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    let assert_sleeps = |fake: &mut Fake| {
-        let sleeps = fake.sleeps();
+    let mut game = GameProcess::launch(&muster_game(&["arena", "--hz", "60"]));
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    let assert_sleeps = |game: &mut GameProcess| {
+        let sleeps = game.sleeps();
         // Nothing to wait for: that nothing happens shows only after a while. Twelve ticks would be in it.
         std::thread::sleep(Duration::from_millis(200));
-        assert_eq!(fake.sleeps(), sleeps, "woken for nothing");
+        assert_eq!(game.sleeps(), sleeps, "woken for nothing");
     };
-    assert_sleeps(&mut fake);
-    fake.start(2, 10_000, 60_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
-    assert_sleeps(&mut fake);
+    assert_sleeps(&mut game);
+    game.start(2, 10_000, 60_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
+    assert_sleeps(&mut game);
 }
 
 /// Who looks on with netcat, and says no moves.
 #[test]
 fn who_says_no_moves_is_told_less_often() {
-    let fake = Fake::started(&muster_game(&["arena", "--hz", "60"]), 2);
-    let watcher = fake.stranger();
+    let game = GameProcess::started(&muster_game(&["arena", "--hz", "60"]), 2);
+    let watcher = game.stranger();
     assert_eq!(ask(&watcher, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
     let setup = next_datagram(&watcher);
     assert!(setup.starts_with("ARENA hz=60 points=30 you=0 n0=ada%1B[31m%0Amatch%20"), "{setup}");
@@ -191,8 +191,8 @@ fn who_says_no_moves_is_told_less_often() {
 /// Back with another token: a whole snapshot, and the points from before.
 #[test]
 fn who_comes_back_sees_the_whole_world() {
-    let mut fake = Fake::started(&muster_game(&["arena"]), 2);
-    let mut games = [sit_down(&fake, 0), sit_down(&fake, 1)];
+    let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
+    let mut games = [sit_down(&game, 0), sit_down(&game, 1)];
     let has_points = |seen: &[Option<Snapshot>]| {
         seen[0].is_some_and(|seen| seen.runners[0].is_some_and(|runner| runner.score > 0))
     };
@@ -200,8 +200,8 @@ fn who_comes_back_sees_the_whole_world() {
     let score = seen[0].and_then(|seen| seen.runners[0]).unwrap().score;
     let player = Seat { slot: 0, name: "ada".into(), token: Secret::from_bytes([9; 16]) };
     let hello = format!("HELLO {MATCH_ID} {}", player.token);
-    fake.tell(&ToGame::Rejoin { player });
-    let back = fake.stranger();
+    game.send(&ToGame::Rejoin { player });
+    let back = game.stranger();
     // The game looks at what Muster says first.
     assert_eq!(ask(&back, hello.as_bytes()), "WELCOME 17 slot=0 players=2");
     let snapshot = loop {

@@ -133,9 +133,9 @@ impl World {
             assert!(self.now < TIME_MAX, "the game does not end");
             self.deliver();
             if !self.game.is_over() && self.game.next_deadline() <= self.now {
-                if self.network.dice.below(30) == 0 {
+                if self.network.dice.next() % 30 == 0 {
                     self.now +=
-                        Duration::from_millis(self.network.dice.below(self.pause_ms_max + 1));
+                        Duration::from_millis(self.network.dice.next() % (self.pause_ms_max + 1));
                 }
                 self.game.handle_timeout(self.now);
             }
@@ -281,22 +281,25 @@ fn garbage_harms_no_match() {
         let mut world = World::new(seed, 3, Rate::Hz30);
         world.settle();
         for _ in 0..400 {
-            let count = world.network.dice.below(8);
+            let count = world.network.dice.next() % 8;
             let mut garbage: Vec<u8> = (0..count)
-                .flat_map(|_| WORDS[usize::try_from(world.network.dice.below(14)).unwrap()].bytes())
+                .flat_map(|_| {
+                    WORDS[usize::try_from(world.network.dice.next() % 14).unwrap()].bytes()
+                })
                 .collect();
             garbage.extend(
-                (0..world.network.dice.below(9)).map(|_| (world.network.dice.next() & 0xff) as u8),
+                (0..world.network.dice.next() % 9)
+                    .map(|_| (world.network.dice.next() & 0xff) as u8),
             );
             // The last player says nothing but sense, and hears it.
-            let to = match world.network.dice.below(4) {
+            let to = match world.network.dice.next() % 4 {
                 0 => To::Game {
-                    from: address(usize::try_from(world.network.dice.below(2)).unwrap()),
+                    from: address(usize::try_from(world.network.dice.next() % 2).unwrap()),
                 },
-                1 => To::Player(usize::try_from(world.network.dice.below(2)).unwrap()),
+                1 => To::Player(usize::try_from(world.network.dice.next() % 2).unwrap()),
                 _ => To::Game { from: address(7) },
             };
-            let at = Duration::from_millis(world.network.dice.below(3000));
+            let at = Duration::from_millis(world.network.dice.next() % 3000);
             world.network.deliver(at, to, garbage);
         }
         world.run();

@@ -6,7 +6,7 @@ mod support;
 
 use protocol::{FromGame, ToGame};
 use support::{
-    Fake, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram, python_echo,
+    GameProcess, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram, python_echo,
 };
 
 /// Every game that echoes, whatever it is written in.
@@ -17,10 +17,10 @@ fn echoes() -> [Vec<String>; 2] {
 #[test]
 fn players_come_play_and_go() {
     for command in echoes() {
-        let mut fake = Fake::started(&command, 2);
-        let mut players = [fake.enter(0), fake.enter(1)];
-        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 1 }));
+        let mut game = GameProcess::started(&command, 2);
+        let mut players = [game.enter(0), game.enter(1)];
+        assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+        assert_eq!(game.receive(), Some(FromGame::Joined { slot: 1 }));
         for player in &mut players {
             player.ping("how far", LIMIT).unwrap();
             player.say("any words");
@@ -28,20 +28,20 @@ fn players_come_play_and_go() {
         }
         let [mut first, mut second] = players;
         first.bye(LIMIT).unwrap();
-        assert_eq!(fake.hear(), Some(FromGame::Left { slot: 0 }));
+        assert_eq!(game.receive(), Some(FromGame::Left { slot: 0 }));
         second.bye(LIMIT).unwrap();
-        assert_eq!(fake.hear(), Some(FromGame::Left { slot: 1 }));
-        assert!(matches!(fake.hear(), Some(FromGame::Result { .. })));
-        assert_eq!(fake.hear(), None);
-        fake.assert_exits_well();
+        assert_eq!(game.receive(), Some(FromGame::Left { slot: 1 }));
+        assert!(matches!(game.receive(), Some(FromGame::Result { .. })));
+        assert_eq!(game.receive(), None);
+        game.assert_exits_well();
     }
 }
 
 #[test]
 fn a_wrong_token_match_or_address_gets_no_answer_at_all() {
     for command in echoes() {
-        let fake = Fake::started(&command, 2);
-        let (player, stranger) = (fake.stranger(), fake.stranger());
+        let game = GameProcess::started(&command, 2);
+        let (player, stranger) = (game.stranger(), game.stranger());
         for datagram in [
             &hello(MATCH_ID, 7)[..],
             &hello("18", 0),
@@ -69,8 +69,8 @@ fn a_wrong_token_match_or_address_gets_no_answer_at_all() {
 #[test]
 fn no_answer_is_longer_than_what_it_answers() {
     for command in echoes() {
-        let fake = Fake::started(&command, 2);
-        let player = fake.stranger();
+        let game = GameProcess::started(&command, 2);
+        let player = game.stranger();
         let long = "w".repeat(1200);
         for datagram in
             [&hello(MATCH_ID, 0)[..], b"PING", b"PING x", b"w", b"w\r\n", long.as_bytes(), b"BYE"]
@@ -85,20 +85,20 @@ fn no_answer_is_longer_than_what_it_answers() {
 #[test]
 fn a_flood_before_the_start_neither_wakes_nor_stops_a_game() {
     for command in echoes() {
-        let mut fake = Fake::launch(&command);
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        let (flood, early) = (fake.stranger(), fake.stranger());
-        let sleeps = fake.sleeps();
+        let mut game = GameProcess::launch(&command);
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        let (flood, early) = (game.stranger(), game.stranger());
+        let sleeps = game.sleeps();
         early.send(&hello(MATCH_ID, 1)).unwrap();
         for _ in 0..20_000 {
             flood.send(&hello("16", 0)).unwrap();
         }
-        assert_eq!(fake.sleeps(), sleeps, "a datagram woke a game that waits for its start");
-        fake.start(2, 10_000, 60_000);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
-        let player = fake.stranger();
+        assert_eq!(game.sleeps(), sleeps, "a datagram woke a game that waits for its start");
+        game.start(2, 10_000, 60_000);
+        assert_eq!(game.receive(), Some(FromGame::Started));
+        let player = game.stranger();
         assert_eq!(ask(&player, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
-        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+        assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
         assert!(is_silent(&flood) && is_silent(&early), "what came too early is nobody's");
     }
 }
@@ -106,8 +106,8 @@ fn a_flood_before_the_start_neither_wakes_nor_stops_a_game() {
 /// While a thread floods the game's port without pause.
 #[test]
 fn a_flood_during_the_start_and_the_match_stops_neither() {
-    let mut fake = Fake::launch(&muster_game(&["echo"]));
-    let flood = fake.stranger();
+    let mut game = GameProcess::launch(&muster_game(&["echo"]));
+    let flood = game.stranger();
     let done = std::sync::atomic::AtomicBool::new(false);
     std::thread::scope(|scope| {
         scope.spawn(|| {
@@ -115,42 +115,42 @@ fn a_flood_during_the_start_and_the_match_stops_neither() {
                 let _ = flood.send(b"HELLO 17 00000000000000000000000000000000");
             }
         });
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(1, 10_000, 60_000);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
-        let player = fake.enter(0);
-        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-        fake.tell(&ToGame::Stop { grace_ms: 5000 });
-        fake.hear_result();
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(1, 10_000, 60_000);
+        assert_eq!(game.receive(), Some(FromGame::Started));
+        let player = game.enter(0);
+        assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+        game.send(&ToGame::Stop { grace_ms: 5000 });
+        game.receive_result();
         done.store(true, std::sync::atomic::Ordering::Relaxed);
         drop(player);
     });
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn nobody_comes() {
     for command in echoes().into_iter().chain([muster_game(&["tictactoe"])]) {
-        let mut fake = Fake::launch(&command);
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(2, 50, 60_000);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
-        fake.hear_result();
-        fake.assert_exits_well();
+        let mut game = GameProcess::launch(&command);
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(2, 50, 60_000);
+        assert_eq!(game.receive(), Some(FromGame::Started));
+        game.receive_result();
+        game.assert_exits_well();
     }
 }
 
 #[test]
 fn the_longest_duration_ends_a_match_that_is_played() {
     for command in echoes() {
-        let mut fake = Fake::launch(&command);
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(1, 10_000, 300);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
-        let _player = fake.enter(0);
-        assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-        fake.hear_result();
-        fake.assert_exits_well();
+        let mut game = GameProcess::launch(&command);
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(1, 10_000, 300);
+        assert_eq!(game.receive(), Some(FromGame::Started));
+        let _player = game.enter(0);
+        assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+        game.receive_result();
+        game.assert_exits_well();
     }
 }
 
@@ -158,16 +158,16 @@ fn the_longest_duration_ends_a_match_that_is_played() {
 fn stop_and_sigterm_end_a_match_with_the_result_there_is() {
     for command in echoes() {
         for by_signal in [false, true] {
-            let mut fake = Fake::started(&command, 2);
-            let _player = fake.enter(0);
-            assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+            let mut game = GameProcess::started(&command, 2);
+            let _player = game.enter(0);
+            assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
             if by_signal {
-                fake.terminate();
+                game.terminate();
             } else {
-                fake.tell(&ToGame::Stop { grace_ms: 5000 });
+                game.send(&ToGame::Stop { grace_ms: 5000 });
             }
-            fake.hear_result();
-            fake.assert_exits_well();
+            game.receive_result();
+            game.assert_exits_well();
         }
     }
 }
@@ -176,15 +176,15 @@ fn stop_and_sigterm_end_a_match_with_the_result_there_is() {
 fn a_warm_game_ends_quietly_when_it_is_told_to_or_muster_is_gone() {
     for command in echoes() {
         for way in ["stop", "signal", "end"] {
-            let mut fake = Fake::launch(&command);
-            assert_eq!(fake.hear(), Some(FromGame::Ready));
+            let mut game = GameProcess::launch(&command);
+            assert_eq!(game.receive(), Some(FromGame::Ready));
             match way {
-                "stop" => fake.tell(&ToGame::Stop { grace_ms: 5000 }),
-                "signal" => fake.terminate(),
-                _ => fake.hang_up(),
+                "stop" => game.send(&ToGame::Stop { grace_ms: 5000 }),
+                "signal" => game.terminate(),
+                _ => game.close_channel(),
             }
-            assert_eq!(fake.hear_all(), [], "{way}");
-            fake.assert_exits_well();
+            assert_eq!(game.receive_all(), [], "{way}");
+            game.assert_exits_well();
         }
     }
 }
@@ -192,81 +192,81 @@ fn a_warm_game_ends_quietly_when_it_is_told_to_or_muster_is_gone() {
 #[test]
 fn the_match_is_played_on_when_muster_is_gone() {
     for command in echoes() {
-        let mut fake = Fake::started(&command, 2);
-        let mut players = [fake.enter(0), fake.enter(1)];
+        let mut game = GameProcess::started(&command, 2);
+        let mut players = [game.enter(0), game.enter(1)];
         // With messages unread: the game's next read is an error, and not only an end.
-        fake.hang_up();
+        game.close_channel();
         for player in &mut players {
             player.ping("still there?", LIMIT).unwrap();
             player.bye(LIMIT).unwrap();
         }
-        fake.assert_exits_well();
+        game.assert_exits_well();
     }
 }
 
 /// A player who is there and says nothing costs nothing.
 #[test]
 fn nothing_is_done_while_nothing_is_due() {
-    let mut fake = Fake::started(&muster_game(&["echo", "--silence", "1m"]), 1);
-    let player = fake.stranger();
+    let mut game = GameProcess::started(&muster_game(&["echo", "--silence", "1m"]), 1);
+    let player = game.stranger();
     ask(&player, &hello(MATCH_ID, 0));
-    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-    let sleeps = fake.sleeps();
+    assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+    let sleeps = game.sleeps();
     player.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
     assert!(player.recv(&mut [0; 8]).is_err(), "nothing comes within this socket's own time limit");
-    assert_eq!(fake.sleeps(), sleeps);
+    assert_eq!(game.sleeps(), sleeps);
 }
 
 #[test]
 fn a_silent_player_has_left() {
-    let mut fake = Fake::started(&muster_game(&["echo", "--silence", "100ms"]), 1);
-    let player = fake.stranger();
+    let mut game = GameProcess::started(&muster_game(&["echo", "--silence", "100ms"]), 1);
+    let player = game.stranger();
     ask(&player, &hello(MATCH_ID, 0));
-    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-    assert_eq!(fake.hear(), Some(FromGame::Left { slot: 0 }));
-    fake.hear_result();
-    fake.assert_exits_well();
+    assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+    assert_eq!(game.receive(), Some(FromGame::Left { slot: 0 }));
+    game.receive_result();
+    game.assert_exits_well();
 }
 
 #[test]
 fn garbage_on_the_control_channel_is_ignored_and_a_line_without_end_ends_it() {
-    let mut fake = Fake::launch(&muster_game(&["echo"]));
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    fake.tell_raw(b"\n{}\n[]\nstart\n{\"type\":\"backfill\"}\n\xff\xfe\n{\"type\":\"start\"}\n");
-    fake.start(1, 10_000, 60_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
-    fake.start(1, 10_000, 60_000);
-    let mut player = fake.enter(0);
-    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
-    fake.tell_raw(&vec![b'x'; 70_000]);
+    let mut game = GameProcess::launch(&muster_game(&["echo"]));
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    game.send_bytes(b"\n{}\n[]\nstart\n{\"type\":\"backfill\"}\n\xff\xfe\n{\"type\":\"start\"}\n");
+    game.start(1, 10_000, 60_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
+    game.start(1, 10_000, 60_000);
+    let mut player = game.enter(0);
+    assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
+    game.send_bytes(&vec![b'x'; 70_000]);
     player.ping("unharmed", LIMIT).unwrap();
     player.bye(LIMIT).unwrap();
-    fake.hear_result();
-    fake.assert_exits_well();
+    game.receive_result();
+    game.assert_exits_well();
 }
 
 #[test]
 fn a_match_that_cannot_be_played_is_refused_before_anybody_is_told() {
     for (players, said) in [(3, "3 players; this game is for 2"), (0, "0 players")] {
-        let mut fake = Fake::launch(&muster_game(&["tictactoe"]));
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(players, 10_000, 60_000);
-        assert_eq!(fake.hear(), None);
-        assert_eq!(fake.wait().code(), Some(1));
-        let printed = fake.printed();
+        let mut game = GameProcess::launch(&muster_game(&["tictactoe"]));
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(players, 10_000, 60_000);
+        assert_eq!(game.receive(), None);
+        assert_eq!(game.wait().code(), Some(1));
+        let printed = game.printed();
         assert!(printed.contains(said), "{printed}");
     }
 }
 
 #[test]
 fn what_is_printed_is_one_visible_line_for_each_event() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    let mut player = fake.enter(0);
-    assert_eq!(fake.hear(), Some(FromGame::Joined { slot: 0 }));
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    let mut player = game.enter(0);
+    assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
     player.bye(LIMIT).unwrap();
-    fake.tell(&ToGame::Stop { grace_ms: 5000 });
-    fake.assert_exits_well();
-    let printed = fake.printed();
+    game.send(&ToGame::Stop { grace_ms: 5000 });
+    game.assert_exits_well();
+    let printed = game.printed();
     assert!(
         printed.starts_with("match 17 started: ada\\u{1b}[31m\\nmatch 99, player-1\n"),
         "{printed}"
@@ -276,45 +276,45 @@ fn what_is_printed_is_one_visible_line_for_each_event() {
 }
 
 /// A game that has said more than its channel holds, told to stop.
-fn stopped_with_a_full_channel() -> Fake {
+fn stopped_with_a_full_channel() -> GameProcess {
     const PLAYERS: usize = 100;
-    let mut fake = Fake::launch_with(&muster_game(&["echo"]), Some(1));
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    fake.start(PLAYERS, 10_000, 60_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
+    let mut game = GameProcess::launch_with(&muster_game(&["echo"]), Some(1));
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    game.start(PLAYERS, 10_000, 60_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
     // All at the same time, or the kernel could give one player's address to the next one.
-    let players: Vec<_> = (0..PLAYERS).map(|_| fake.stranger()).collect();
+    let players: Vec<_> = (0..PLAYERS).map(|_| game.stranger()).collect();
     for (slot, player) in players.iter().enumerate() {
         ask(player, &hello(MATCH_ID, slot));
     }
-    fake.tell(&ToGame::Stop { grace_ms: 5000 });
-    fake
+    game.send(&ToGame::Stop { grace_ms: 5000 });
+    game
 }
 
 #[test]
 fn a_full_channel_loses_nothing_if_muster_reads_late() {
-    let mut fake = stopped_with_a_full_channel();
-    let said = fake.hear_all();
+    let mut game = stopped_with_a_full_channel();
+    let said = game.receive_all();
     assert_eq!(said.len(), 101, "{said:?}");
     assert!(matches!(said.last(), Some(FromGame::Result { .. })));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn a_channel_that_nobody_reads_holds_no_game() {
-    let mut fake = stopped_with_a_full_channel();
-    assert_eq!(fake.wait().code(), Some(1));
-    let printed = fake.printed();
+    let mut game = stopped_with_a_full_channel();
+    assert_eq!(game.wait().code(), Some(1));
+    let printed = game.printed();
     assert!(printed.contains("cannot send the result to Muster"), "{printed}");
 }
 
 #[test]
 fn the_last_message_is_whole_before_the_process_ends() {
     for _ in 0..20 {
-        let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-        fake.tell(&ToGame::Stop { grace_ms: 5000 });
-        fake.assert_exits_well();
-        assert_eq!(fake.hear_result()["outcome"], "abandoned");
+        let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+        game.send(&ToGame::Stop { grace_ms: 5000 });
+        game.assert_exits_well();
+        assert_eq!(game.receive_result()["outcome"], "abandoned");
     }
 }
 
@@ -352,8 +352,8 @@ fn without_muster_it_says_what_is_missing_and_what_to_do() {
 
 #[test]
 fn words_come_back_to_who_said_them_only() {
-    let fake = Fake::started(&muster_game(&["echo"]), 2);
-    let (first, second) = (fake.stranger(), fake.stranger());
+    let game = GameProcess::started(&muster_game(&["echo"]), 2);
+    let (first, second) = (game.stranger(), game.stranger());
     ask(&first, &hello(MATCH_ID, 0));
     ask(&second, &hello(MATCH_ID, 1));
     first.send(b"mine").unwrap();

@@ -279,7 +279,7 @@ fn vanish(over: Over, seed: u64) {
     let slot = usize::from(seed.is_multiple_of(2));
     // In the middle of a game that takes until then, or before it has begun.
     let vanishes_at =
-        Duration::from_millis(1 + world.network.dice.below(2 * world.network.delay_ms_max));
+        Duration::from_millis(1 + world.network.dice.next() % (2 * world.network.delay_ms_max));
     world.players[slot].vanishes_at = Some(vanishes_at);
     world.run();
     let result = world.result().clone();
@@ -326,21 +326,24 @@ fn garbage_harms_no_match() {
             World::over(if seed.is_multiple_of(6) { Over::Netcode } else { Over::Plain }, seed);
         world.settle();
         for _ in 0..200 {
-            let count = world.network.dice.below(6);
+            let count = world.network.dice.next() % 6;
             let mut garbage: Vec<u8> = (0..count)
-                .flat_map(|_| WORDS[usize::try_from(world.network.dice.below(12)).unwrap()].bytes())
+                .flat_map(|_| {
+                    WORDS[usize::try_from(world.network.dice.next() % 12).unwrap()].bytes()
+                })
                 .collect();
             garbage.extend(
-                (0..world.network.dice.below(9)).map(|_| (world.network.dice.next() & 0xff) as u8),
+                (0..world.network.dice.next() % 9)
+                    .map(|_| (world.network.dice.next() & 0xff) as u8),
             );
-            let to = match world.network.dice.below(4) {
+            let to = match world.network.dice.next() % 4 {
                 0 => To::Game {
-                    from: address(usize::try_from(world.network.dice.below(2)).unwrap()),
+                    from: address(usize::try_from(world.network.dice.next() % 2).unwrap()),
                 },
-                1 => To::Player(usize::try_from(world.network.dice.below(2)).unwrap()),
+                1 => To::Player(usize::try_from(world.network.dice.next() % 2).unwrap()),
                 _ => To::Game { from: address(7) },
             };
-            let at = Duration::from_millis(world.network.dice.below(3000));
+            let at = Duration::from_millis(world.network.dice.next() % 3000);
             world.network.deliver(at, to, garbage);
         }
         world.run();
@@ -361,8 +364,8 @@ fn who_vanishes_and_comes_back_plays_to_the_end() {
             let game = TicTacToe::new(&setup).unwrap();
             world.game = Session::new(setup, game, Duration::from_secs(2))
                 .with_rejoin_wait(Duration::from_secs(30));
-            let vanishes = 500 + world.network.dice.below(1500);
-            let returns_at = vanishes + world.network.dice.below(5000);
+            let vanishes = 500 + world.network.dice.next() % 1500;
+            let returns_at = vanishes + world.network.dice.next() % 5000;
             world.players[0].vanishes_at = Some(Duration::from_millis(vanishes));
             world.players[0].returns_at = Some(Duration::from_millis(returns_at));
             world.run_over(over);

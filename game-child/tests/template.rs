@@ -34,7 +34,7 @@ fn play_echo(games: &mut [Fork]) {
         player.bye(LIMIT).unwrap();
     }
     for game in games {
-        let said: Vec<FromGame> = std::iter::from_fn(|| game.hear()).collect();
+        let said: Vec<FromGame> = std::iter::from_fn(|| game.receive()).collect();
         assert!(matches!(said.last(), Some(FromGame::Result { .. })), "{said:?}");
         game.assert_exits_well();
         assert!(game.printed().contains("match 17 started: player-0, player-1"));
@@ -58,13 +58,13 @@ fn every_reference_game_can_be_a_template() {
         game.start();
         let players = [game.enter(0), game.enter(1)];
         for slot in 0..2 {
-            assert_eq!(game.hear(), Some(FromGame::Joined { slot }), "{name}");
+            assert_eq!(game.receive(), Some(FromGame::Joined { slot }), "{name}");
         }
-        game.tell(&ToGame::Stop { grace_ms: 5000 });
+        game.send(&ToGame::Stop { grace_ms: 5000 });
         for mut player in players {
             player.bye(LIMIT).unwrap();
         }
-        let said: Vec<FromGame> = std::iter::from_fn(|| game.hear()).collect();
+        let said: Vec<FromGame> = std::iter::from_fn(|| game.receive()).collect();
         assert!(said.iter().any(|said| matches!(said, FromGame::Result { .. })), "{said:?}");
         game.assert_exits_well();
         assert!(template.is_alive());
@@ -75,7 +75,7 @@ fn every_reference_game_can_be_a_template() {
 fn the_death_of_a_game_harms_nobody() {
     let mut template = Template::loaded(&muster_game(&["echo"]));
     let (mut first, second) = (template.fork(root()), template.fork(root()));
-    assert_eq!(first.hear(), Some(FromGame::Ready));
+    assert_eq!(first.receive(), Some(FromGame::Ready));
     first.kill();
     assert_eq!(first.wait().terminating_signal(), Some(Signal::KILL.as_raw()));
     let third = template.fork(root());
@@ -87,7 +87,7 @@ fn the_death_of_a_game_harms_nobody() {
 fn a_template_ends_with_its_channel_and_its_games_play_on() {
     let mut template = Template::loaded(&muster_game(&["echo"]));
     let game = template.fork(root());
-    template.hang_up();
+    template.close_channel();
     assert!(template.wait().success());
     play_echo(&mut [game]);
 
@@ -102,7 +102,7 @@ fn a_template_ends_with_its_channel_and_its_games_play_on() {
 fn a_request_that_cannot_be_met_fails_alone() {
     let mut template = Template::loaded(&muster_game(&["echo"]));
     for packet in [&b"{\"type\":\"later\"}"[..], b"no message", b"[]"] {
-        template.tell_raw(packet);
+        template.send_bytes(packet);
     }
     for (swapped, why) in [(false, "2 descriptors came"), (true, "is not the game's UDP socket")] {
         match template.ask_badly(swapped) {
@@ -113,7 +113,7 @@ fn a_request_that_cannot_be_met_fails_alone() {
         }
     }
     let mut lost = template.fork(Path::new("/no/such/directory"));
-    assert_eq!(lost.hear(), None);
+    assert_eq!(lost.receive(), None);
     assert_eq!(lost.wait().exit_status(), Some(1));
     assert!(lost.printed().contains("cannot enter the game's directory"));
     play_echo(&mut [template.fork(root())]);

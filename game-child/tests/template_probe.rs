@@ -154,7 +154,7 @@ fn what_cannot_load_is_no_template() {
         ("leaves a thread", 1, "this process has other threads"),
     ] {
         let mut template = Template::launch(&probe(load));
-        assert_eq!(template.hear(), None, "{load}");
+        assert_eq!(template.receive(), None, "{load}");
         assert_eq!(template.wait().code(), Some(status), "{load}");
         let printed = template.printed();
         assert!(printed.contains(why), "{load}: {printed}");

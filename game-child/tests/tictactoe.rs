@@ -10,10 +10,10 @@ use client::GameSocket;
 use client::tictactoe::{Bot, Event, FirstFree, Perfect, Player, Random, Strategy};
 use game_child::tictactoe::{Mark, Standing, State};
 use protocol::{FromGame, Seat, Secret, ToGame};
-use support::{Fake, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram};
+use support::{GameProcess, LIMIT, MATCH_ID, ask, hello, is_silent, muster_game, next_datagram};
 
-fn sit_down(fake: &Fake, slot: usize) -> GameSocket<Player> {
-    let assignment = fake.assignment(slot);
+fn sit_down(game: &GameProcess, slot: usize) -> GameSocket<Player> {
+    let assignment = game.assignment(slot);
     GameSocket::open(&assignment, Player::new(&assignment)).unwrap()
 }
 
@@ -53,54 +53,54 @@ fn end_of(game: &mut GameSocket<Player>) -> State {
 
 #[test]
 fn a_whole_match() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     let bots = [Bot::FirstFree(FirstFree), Bot::FirstFree(FirstFree)];
-    let ends = play([sit_down(&fake, 0), sit_down(&fake, 1)], bots);
+    let ends = play([sit_down(&game, 0), sit_down(&game, 1)], bots);
     assert!(ends.iter().all(|end| end.standing == ends[0].standing && end.board == ends[0].board));
-    let result = fake.hear_result();
+    let result = game.receive_result();
     assert_eq!(result["outcome"], "won");
     assert_eq!(result["winner"], 0);
     assert_eq!(result["winner_name"], "ada\u{1b}[31m\nmatch 99");
     assert_eq!(result["moves"], serde_json::json!([1, 2, 3, 4, 5, 6, 7]));
     assert!(result["duration_ms"].as_u64().unwrap() < 20_000);
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn many_matches_with_many_moves() {
     for seed in 0..10 {
-        let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+        let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
         let bots = [Bot::Random(Random::new(seed)), Bot::Perfect(Perfect)];
-        let ends = play([sit_down(&fake, 0), sit_down(&fake, 1)], bots);
-        assert_eq!(fake.hear_result()["outcome"], ends[0].standing.end().unwrap());
-        fake.assert_exits_well();
+        let ends = play([sit_down(&game, 0), sit_down(&game, 1)], bots);
+        assert_eq!(game.receive_result()["outcome"], ends[0].standing.end().unwrap());
+        game.assert_exits_well();
     }
 }
 
 #[test]
 fn who_says_bye_forfeits() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    let (mut stays, mut goes) = (sit_down(&fake, 0), fake.enter(1));
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    let (mut stays, mut goes) = (sit_down(&game, 0), game.enter(1));
     assert!(matches!(stays.next_event(LIMIT), Ok(Event::Welcome { .. })));
     goes.bye(LIMIT).unwrap();
     let end = end_of(&mut stays);
     assert!(matches!(end.standing, Standing::Forfeit(mark) if mark == end.you));
-    let result = fake.hear_result();
+    let result = game.receive_result();
     assert_eq!((&result["outcome"], &result["winner"]), (&"forfeit".into(), &0.into()));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn who_falls_silent_forfeits() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe", "--forfeit-after=1500ms"]), 2);
-    let vanishes = fake.stranger();
+    let mut game = GameProcess::started(&muster_game(&["tictactoe", "--forfeit-after=1500ms"]), 2);
+    let vanishes = game.stranger();
     ask(&vanishes, &hello(MATCH_ID, 0));
-    let mut stays = sit_down(&fake, 1);
+    let mut stays = sit_down(&game, 1);
     let end = end_of(&mut stays);
     assert!(matches!(end.standing, Standing::Forfeit(mark) if mark == end.you));
-    let result = fake.hear_result();
+    let result = game.receive_result();
     assert_eq!((&result["outcome"], &result["winner"]), (&"forfeit".into(), &1.into()));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 fn seat(slot: usize, token: u8) -> Seat {
@@ -112,35 +112,35 @@ fn seat(slot: usize, token: u8) -> Seat {
 #[test]
 fn who_is_lost_can_come_back_in_time() {
     let command = muster_game(&["tictactoe", "--forfeit-after=300ms", "--rejoin-wait=10m"]);
-    let mut fake = Fake::launch(&command);
-    assert_eq!(fake.hear(), Some(FromGame::Ready));
-    fake.start(2, 600_000, 600_000);
-    assert_eq!(fake.hear(), Some(FromGame::Started));
-    let lost = fake.stranger();
+    let mut game = GameProcess::launch(&command);
+    assert_eq!(game.receive(), Some(FromGame::Ready));
+    game.start(2, 600_000, 600_000);
+    assert_eq!(game.receive(), Some(FromGame::Started));
+    let lost = game.stranger();
     ask(&lost, &hello(MATCH_ID, 0));
-    let mut stays = sit_down(&fake, 1);
+    let mut stays = sit_down(&game, 1);
     lost.send(b"MOVE 1 5").unwrap();
     while !next_datagram(&lost).starts_with("STATE 2 ") {}
     lost.send(b"ACK 2").unwrap();
-    let hear = |fake: &mut Fake, wanted: &FromGame| {
-        while fake.hear().expect("the game goes on") != *wanted {}
+    let hear = |game: &mut GameProcess, wanted: &FromGame| {
+        while game.receive().expect("the game goes on") != *wanted {}
     };
-    hear(&mut fake, &FromGame::Left { slot: 0 });
-    fake.tell(&ToGame::Rejoin { player: seat(0, 9) });
-    let back = fake.stranger();
+    hear(&mut game, &FromGame::Left { slot: 0 });
+    game.send(&ToGame::Rejoin { player: seat(0, 9) });
+    let back = game.stranger();
     // The game looks at what Muster says first.
     let welcome = ask(&back, format!("HELLO {MATCH_ID} {}", seat(0, 9).token).as_bytes());
     assert_eq!(welcome, "WELCOME 17 slot=0 players=2");
     assert!(next_datagram(&back).starts_with("STATE 2 ....X.... you=X turn=O "));
-    hear(&mut fake, &FromGame::Joined { slot: 0 });
+    hear(&mut game, &FromGame::Joined { slot: 0 });
     while !is_silent(&lost) {}
-    for (socket, words) in [(&lost, &b"PING"[..]), (&fake.stranger(), &hello(MATCH_ID, 0))] {
+    for (socket, words) in [(&lost, &b"PING"[..]), (&game.stranger(), &hello(MATCH_ID, 0))] {
         socket.send(words).unwrap();
     }
     back.send(b"BYE").unwrap();
     assert!(matches!(end_of(&mut stays).standing, Standing::Forfeit(mark) if mark == Mark::O));
     assert!(is_silent(&lost));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 /// Who is away for too long forfeits; so does who was to come back, and did not.
@@ -148,80 +148,80 @@ fn who_is_lost_can_come_back_in_time() {
 fn who_does_not_come_back_in_time_forfeits() {
     for is_awaited in [false, true] {
         let command = muster_game(&["tictactoe", "--forfeit-after=1s", "--rejoin-wait=100ms"]);
-        let mut fake = Fake::launch(&command);
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(2, 2000, 60_000);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
-        let lost = fake.stranger();
+        let mut game = GameProcess::launch(&command);
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(2, 2000, 60_000);
+        assert_eq!(game.receive(), Some(FromGame::Started));
+        let lost = game.stranger();
         ask(&lost, &hello(MATCH_ID, 0));
-        let mut stays = sit_down(&fake, 1);
+        let mut stays = sit_down(&game, 1);
         if is_awaited {
-            fake.tell(&ToGame::Rejoin { player: seat(0, 9) });
+            game.send(&ToGame::Rejoin { player: seat(0, 9) });
         }
         let end = end_of(&mut stays);
         assert!(matches!(end.standing, Standing::Forfeit(mark) if mark == end.you));
-        assert_eq!(fake.hear_result()["outcome"], "forfeit");
-        fake.assert_exits_well();
+        assert_eq!(game.receive_result()["outcome"], "forfeit");
+        game.assert_exits_well();
     }
 }
 
 /// A token that is another player's, and a slot that nobody has: the match is as it was.
 #[test]
 fn a_rejoin_that_makes_no_sense_changes_nothing() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     for (slot, token) in [(0, 2), (2, 9), (usize::MAX, 9)] {
-        fake.tell(&ToGame::Rejoin { player: seat(slot, token) });
+        game.send(&ToGame::Rejoin { player: seat(slot, token) });
     }
     let bots = [Bot::Perfect(Perfect), Bot::Perfect(Perfect)];
-    play([sit_down(&fake, 0), sit_down(&fake, 1)], bots);
-    fake.assert_exits_well();
+    play([sit_down(&game, 0), sit_down(&game, 1)], bots);
+    game.assert_exits_well();
 }
 
 #[test]
 fn who_never_comes_forfeits_and_if_nobody_does_the_match_is_abandoned() {
     for comes in [true, false] {
-        let mut fake = Fake::launch(&muster_game(&["tictactoe"]));
-        assert_eq!(fake.hear(), Some(FromGame::Ready));
-        fake.start(2, 300, 60_000);
-        assert_eq!(fake.hear(), Some(FromGame::Started));
+        let mut game = GameProcess::launch(&muster_game(&["tictactoe"]));
+        assert_eq!(game.receive(), Some(FromGame::Ready));
+        game.start(2, 300, 60_000);
+        assert_eq!(game.receive(), Some(FromGame::Started));
         if comes {
-            assert!(end_of(&mut sit_down(&fake, 1)).standing.winner().is_some());
+            assert!(end_of(&mut sit_down(&game, 1)).standing.winner().is_some());
         }
         let outcome = if comes { "forfeit" } else { "abandoned" };
-        assert_eq!(fake.hear_result()["outcome"], outcome);
-        fake.assert_exits_well();
+        assert_eq!(game.receive_result()["outcome"], outcome);
+        game.assert_exits_well();
     }
 }
 
 #[test]
 fn a_stopped_match_is_abandoned_and_the_players_are_told() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    let mut player = sit_down(&fake, 0);
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    let mut player = sit_down(&game, 0);
     while player.machine().state().is_none() {
         player.next_event(LIMIT).unwrap();
     }
-    fake.tell(&ToGame::Stop { grace_ms: 5000 });
+    game.send(&ToGame::Stop { grace_ms: 5000 });
     assert_eq!(end_of(&mut player).standing, Standing::Abandoned);
-    let result = fake.hear_result();
+    let result = game.receive_result();
     assert_eq!((&result["outcome"], &result["winner"]), (&"abandoned".into(), &().into()));
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 #[test]
 fn the_match_is_played_to_its_end_when_muster_is_gone() {
-    let mut fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    fake.hang_up();
+    let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    game.close_channel();
     let bots = [Bot::Perfect(Perfect), Bot::Perfect(Perfect)];
-    let ends = play([sit_down(&fake, 0), sit_down(&fake, 1)], bots);
+    let ends = play([sit_down(&game, 0), sit_down(&game, 1)], bots);
     assert_eq!(ends[0].standing, Standing::Draw);
-    fake.assert_exits_well();
+    game.assert_exits_well();
 }
 
 /// A person with netcat, who sees every word.
 #[test]
 fn the_words_as_a_person_sees_them() {
-    let fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    let (ada, bob) = (fake.stranger(), fake.stranger());
+    let game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    let (ada, bob) = (game.stranger(), game.stranger());
     assert_eq!(ask(&ada, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
     let names = "x=ada%1B[31m%0Amatch%2099 o=player-1";
     assert_eq!(next_datagram(&ada), format!("STATE 1 ......... you=X turn=X {names}"));
@@ -255,8 +255,8 @@ fn the_words_as_a_person_sees_them() {
 
 #[test]
 fn a_state_that_nobody_acknowledges_is_told_at_a_bounded_rate() {
-    let fake = Fake::started(&muster_game(&["tictactoe"]), 2);
-    let (ada, bob) = (fake.stranger(), fake.stranger());
+    let game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
+    let (ada, bob) = (game.stranger(), game.stranger());
     ask(&ada, &hello(MATCH_ID, 0));
     ask(&bob, &hello(MATCH_ID, 1));
     assert!(next_datagram(&ada).starts_with("STATE 1"));

@@ -13,6 +13,7 @@ mod chaos_monkey;
 mod cpu_comparison;
 mod dice;
 mod fault_toggle;
+pub mod game;
 pub mod http;
 mod log;
 mod manager;

@@ -12,22 +12,7 @@ use netcode::ConnectToken;
 use protocol::Secret;
 use protocol::datagram::DATAGRAM_MAX;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, token_to_text, user_data};
-
-/// SplitMix64.
-pub(crate) struct Dice(pub(crate) u64);
-
-impl Dice {
-    pub(crate) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    pub(crate) fn below(&mut self, bound: u64) -> u64 {
-        self.next() % bound
-    }
-}
+use testkit::Dice;
 
 /// Where a datagram goes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,11 +36,11 @@ pub(crate) struct Network {
 impl Network {
     /// A network that loses less than `loss_max` percent, for a whole game of the seed.
     pub(crate) fn new(seed: u64, loss_max: u64) -> Self {
-        let mut dice = Dice(seed);
+        let mut dice = Dice::new(seed);
         Self {
-            loss_percent: dice.below(loss_max),
-            copy_percent: dice.below(40),
-            delay_ms_max: 1 + dice.below(400),
+            loss_percent: dice.next() % loss_max,
+            copy_percent: dice.next() % 40,
+            delay_ms_max: 1 + dice.next() % 400,
             sent: 0,
             on_the_way: BTreeMap::new(),
             dice,
@@ -64,10 +49,11 @@ impl Network {
 
     pub(crate) fn send(&mut self, now: Duration, to: To, datagram: &[u8]) {
         assert!(datagram.len() <= DATAGRAM_MAX);
-        let copies = 1 + u64::from(self.dice.below(100) < self.copy_percent);
+        let copies = 1 + u64::from(self.dice.next() % 100 < self.copy_percent);
         for _ in 0..copies {
-            if self.dice.below(100) >= self.loss_percent {
-                let delay = Duration::from_micros(1 + self.dice.below(self.delay_ms_max * 1000));
+            if self.dice.next() % 100 >= self.loss_percent {
+                let delay =
+                    Duration::from_micros(1 + self.dice.next() % (self.delay_ms_max * 1000));
                 self.deliver(now + delay, to, datagram.to_vec());
             }
         }

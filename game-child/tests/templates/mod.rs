@@ -64,12 +64,12 @@ impl Template {
     /// Starts a program as a template, and waits until it has loaded.
     pub(crate) fn loaded(command: &[String]) -> Self {
         let mut template = Self::launch(command);
-        assert_eq!(template.hear(), Some(FromTemplate::Ready), "{}", template.printed());
+        assert_eq!(template.receive(), Some(FromTemplate::Ready), "{}", template.printed());
         template
     }
 
     /// What the template says next; `None` once it is gone.
-    pub(crate) fn hear(&self) -> Option<FromTemplate> {
+    pub(crate) fn receive(&self) -> Option<FromTemplate> {
         let mut packet = vec![0; TEMPLATE_PACKET_MAX];
         let channel = self.channel.as_ref()?;
         let received = loop {
@@ -83,7 +83,7 @@ impl Template {
         (received > 0).then(|| FromTemplate::parse(&packet[..received]).unwrap())
     }
 
-    pub(crate) fn tell_raw(&self, packet: &[u8]) {
+    pub(crate) fn send_bytes(&self, packet: &[u8]) {
         let channel = self.channel.as_ref().unwrap();
         assert_eq!(send(channel, packet, SendFlags::NOSIGNAL), Ok(packet.len()));
     }
@@ -107,7 +107,7 @@ impl Template {
         let directory = directory.to_str().unwrap().to_owned();
         let message = ToTemplate::Fork { game: game.clone(), port: address.port(), directory };
         self.request(&message, &[parts.socket.as_fd(), parts.theirs.as_fd(), parts.log.as_fd()]);
-        let pid = match self.hear() {
+        let pid = match self.receive() {
             Some(FromTemplate::Forked { game: answered, pid }) if answered == game => pid,
             other => panic!("{other:?}: {}", self.printed()),
         };
@@ -130,11 +130,11 @@ impl Template {
             true => self.request(&message, &[control, control, parts.log.as_fd()]),
             false => self.request(&message, &[parts.socket.as_fd(), control]),
         }
-        self.hear()
+        self.receive()
     }
 
     /// Muster is gone, or wants no more games.
-    pub(crate) fn hang_up(&mut self) {
+    pub(crate) fn close_channel(&mut self) {
         self.channel = None;
     }
 
@@ -168,7 +168,7 @@ impl Drop for Template {
 }
 
 impl Fork {
-    pub(crate) fn hear(&mut self) -> Option<FromGame> {
+    pub(crate) fn receive(&mut self) -> Option<FromGame> {
         let mut line = String::new();
         match self.control.as_mut()?.read_line(&mut line) {
             Ok(0) => None,
@@ -180,7 +180,7 @@ impl Fork {
 
     /// From `ready` to `started`, for two players.
     pub(crate) fn start(&mut self) {
-        assert_eq!(self.hear(), Some(FromGame::Ready));
+        assert_eq!(self.receive(), Some(FromGame::Ready));
         let seat = |slot| Seat { slot, name: format!("player-{slot}"), token: token(slot) };
         let start = serde_json::json!({
             "type": "start", "match": MATCH_ID, "players": [seat(0), seat(1)],
@@ -188,10 +188,10 @@ impl Fork {
         });
         let control = self.control.as_mut().unwrap().get_mut();
         control.write_all(format!("{start}\n").as_bytes()).unwrap();
-        assert_eq!(self.hear(), Some(FromGame::Started));
+        assert_eq!(self.receive(), Some(FromGame::Started));
     }
 
-    pub(crate) fn tell(&mut self, message: &ToGame) {
+    pub(crate) fn send(&mut self, message: &ToGame) {
         let control = self.control.as_mut().unwrap().get_mut();
         control.write_all(message.to_line().as_bytes()).unwrap();
     }
