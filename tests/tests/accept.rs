@@ -44,7 +44,7 @@ fn descriptors_in_use(muster: &Muster) -> u64 {
 /// Faults row 1: more clients than descriptors: each is let in or told that there are too many, none waits; and when
 /// they go, as many can come.
 #[test]
-fn with_few_descriptors_every_client_is_let_in_or_told() {
+fn with_few_descriptors_every_client_is_admitted_or_refused() {
     let muster = Setup::default().ports(2).open_files(256).duel("warm = 1").start();
     let mut wires: Vec<Wire> = (0..600).map(|_| Wire::open(muster.address())).collect();
     let refused = wires.extract_if(.., |wire| !is_let_in(wire)).count();
@@ -67,7 +67,7 @@ fn with_few_descriptors_every_client_is_let_in_or_told() {
 /// Faults row 1: the kernel gives no descriptor any more. Each client is told so by way of the one held in reserve;
 /// who leaves makes room for one, at once.
 #[test]
-fn without_a_descriptor_clients_are_told_by_way_of_the_reserve() {
+fn without_descriptors_clients_are_refused_with_the_reserve() {
     let muster = Setup::default().duel("warm = 0").start();
     let mut inside: Vec<Wire> = (0..3).map(|_| Wire::greeted(muster.address())).collect();
     let before = limit_descriptors(&muster, descriptors_in_use(&muster));
@@ -111,7 +111,7 @@ fn without_a_reserve_clients_wait_and_are_served_later() {
 }
 
 #[test]
-fn clients_in_all_are_bounded_and_slots_come_back() {
+fn the_total_of_clients_is_bounded_and_slots_are_reused() {
     let muster = Setup::default().config("[limits]\nclients = 3").duel("warm = 0").start();
     let mut inside: Vec<Wire> = (0..3).map(|_| Wire::greeted(muster.address())).collect();
     let mut refused = Wire::open(muster.address());
@@ -124,7 +124,7 @@ fn clients_in_all_are_bounded_and_slots_come_back() {
 
 /// Faults row 3: the cap of an address is the harm of that address alone.
 #[test]
-fn clients_of_an_address_are_bounded_and_others_are_not_concerned() {
+fn clients_of_one_address_are_bounded_without_effect_on_others() {
     let limits = "[limits]\nclients_per_address = 3\nclose_timeout = \"1h\"";
     let muster = Setup::default().config(limits).duel("warm = 0").start();
     let [many, other] = [2, 3].map(|last| IpAddr::from(Ipv4Addr::new(127, 0, 0, last)));
@@ -144,7 +144,7 @@ fn clients_of_an_address_are_bounded_and_others_are_not_concerned() {
 
 /// Faults row 3: a flood of connections from one address; a client from another comes in and is answered.
 #[test]
-fn a_flood_of_connections_keeps_nobody_else_out() {
+fn a_flood_of_connections_does_not_block_others() {
     let limits = "[limits]\nclients_per_address = 10";
     let muster = Setup::default().config(limits).duel("warm = 0").log("info").start();
     let flood_is_over = AtomicBool::new(false);
@@ -183,7 +183,7 @@ enum Deed {
 /// Faults row 11: old clients speak, close and reset, and new ones come, all in one batch of events. Descriptors and
 /// slots of the old are the new ones' at once, and nobody gets what is meant for another.
 #[test]
-fn events_of_those_who_went_reach_nobody_who_came() {
+fn events_of_closed_connections_do_not_reach_new_ones() {
     let muster =
         Setup::default().mode("raid", &["muster-game", "echo"], "players = 100\nwarm = 0").start();
     for seed in 0..20 {

@@ -33,7 +33,7 @@ fn field<'a>(line: &'a str, key: &str) -> &'a str {
 /// Faults row 45: somebody says READY and goes, again and again, from one address or from many. Whoever is here gets
 /// in.
 #[test]
-fn places_of_those_who_went_give_way() {
+fn places_of_absent_players_are_evicted_first() {
     let limits = "[limits]\nqueue = 50\nclients_per_address = 2";
     let muster = Setup::default()
         .config(limits)
@@ -82,7 +82,7 @@ fn places_of_those_who_went_give_way() {
 
 /// An address that takes seats and never plays does not keep others from playing, nor plays it with them.
 #[test]
-fn seats_that_are_never_taken_are_bounded_by_address() {
+fn unused_seats_are_bounded_by_address() {
     let keys = "players = 2\nwarm = 2\nhello_timeout = \"2s\"";
     let muster = Setup::default().ports(20).log("info").duel(keys).start();
     let (is_over, seats) = (AtomicBool::new(false), AtomicUsize::new(0));
@@ -163,7 +163,7 @@ fn attack(muster: &Muster, count: usize, is_over: &AtomicBool, seats: &AtomicUsi
 
 /// A match that is declined again and again costs its decliner more each time, and the log nothing.
 #[test]
-fn declining_without_end_is_bounded() {
+fn repeated_declines_are_bounded() {
     let keys = "players = 2\nwarm = 0\naccept_timeout = \"1m\"";
     let muster = Setup::default().log("info").duel(keys).start();
     let mut honest = from(&muster, 7);
@@ -189,7 +189,7 @@ fn declining_without_end_is_bounded() {
 
 /// A party of one is idle like anybody who waits for nothing; where no queue takes parties there is none.
 #[test]
-fn a_party_of_one_has_its_time() {
+fn a_party_of_one_has_a_time_limit() {
     let limits = "[limits]\nidle_timeout = \"500ms\"";
     let alone = Setup::default().config(limits).duel("warm = 0").start();
     let mut wire = from(&alone, 1);

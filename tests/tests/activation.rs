@@ -16,7 +16,7 @@ fn listener() -> (OwnedFd, String) {
 
 /// Who has connected before there was a daemon is served, and who comes later.
 #[test]
-fn players_come_in_by_the_socket_that_was_given() {
+fn players_connect_through_the_inherited_socket() {
     for name in ["players", "muster.socket", ""] {
         let (socket, address) = listener();
         let mut early = TcpStream::connect(&address).unwrap();
@@ -30,7 +30,7 @@ fn players_come_in_by_the_socket_that_was_given() {
 }
 
 #[test]
-fn games_hear_nothing_of_it() {
+fn games_do_not_see_socket_activation() {
     let (socket, _) = listener();
     let muster = Setup::default().duel("warm = 1").listen_fd(socket, "players").start();
     muster.log().wait_for(&["game ready"]);
@@ -44,7 +44,7 @@ fn games_hear_nothing_of_it() {
 
 /// What is stored under another name by a later version is no reason to fail.
 #[test]
-fn what_nobody_knows_is_given_up() {
+fn unknown_descriptors_are_closed() {
     let (socket, address) = listener();
     let muster = Setup::default().duel("warm = 0").listen_fd(socket, "of-tomorrow").start();
     muster.log().wait_for(&["WARN", "of-tomorrow"]);
@@ -66,7 +66,7 @@ fn run(given: [OwnedFd; 2], variables: &str) -> Output {
 }
 
 #[test]
-fn what_is_of_no_use_is_refused_in_words() {
+fn unusable_descriptors_are_refused_with_a_reason() {
     let tcp = || listener().0;
     let udp = || OwnedFd::from(UdpSocket::bind("127.0.0.1:0").unwrap());
     let directory = tempfile::tempdir().unwrap();

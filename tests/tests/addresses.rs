@@ -90,7 +90,7 @@ fn welcome(assignment: &Assignment, address: &str) -> Option<String> {
 /// The daemon starts without name service. Modes that can do without the address are played; the others wait, and are
 /// played as soon as the name can be resolved.
 #[test]
-fn a_name_that_cannot_be_resolved_yet_is_no_error() {
+fn an_unresolved_name_is_retried() {
     let Some(names) = Names::new("") else { return };
     let muster = named(&names).start();
     let told =
@@ -113,7 +113,7 @@ fn a_name_that_cannot_be_resolved_yet_is_no_error() {
 
 /// Without name service a daemon that crashed goes on with its games and places, and with the addresses as they were.
 #[test]
-fn a_crash_without_name_service_costs_nothing() {
+fn recovery_does_not_need_name_service() {
     let Some(names) = Names::new("127.0.0.5 play.example.test\n") else { return };
     let pair = NETCODE.replace("players = 1", "players = 2");
     let muster = named(&names).mode("pair", &["muster-game", "echo"], &pair).keep("10s").start();
@@ -167,7 +167,7 @@ fn addresses(assignment: &Assignment) -> Vec<SocketAddr> {
 
 /// A name with addresses of both families, or of IPv6 alone: players get in by each of them.
 #[test]
-fn players_of_both_families_get_in() {
+fn players_of_both_address_families_are_admitted() {
     if UdpSocket::bind("[::1]:0").is_err() {
         return eprintln!("left out: this machine has no IPv6");
     }
@@ -196,7 +196,7 @@ fn players_of_both_families_get_in() {
 
 /// Games on all addresses answer from the one that was asked, over both transports and both families.
 #[test]
-fn answers_leave_from_the_address_that_was_asked() {
+fn answers_have_the_address_that_was_asked() {
     let mut binds = vec!["0.0.0.0"];
     match UdpSocket::bind("[::1]:0") {
         Ok(_) => binds.push("::"),
@@ -221,7 +221,7 @@ fn answers_leave_from_the_address_that_was_asked() {
 /// By default games listen on the address that players are told, if this machine has it: answers then leave from there,
 /// whatever the game. Else on all.
 #[test]
-fn games_listen_on_the_address_that_players_are_told() {
+fn games_listen_on_the_assigned_address() {
     if !can(&["--net", "ip", "link", "set", "lo", "up"]) {
         return;
     }
@@ -244,7 +244,7 @@ fn games_listen_on_the_address_that_players_are_told() {
 /// What a daemon that crashed listened on is another program's by now, and the place for its admin socket is gone: games
 /// and places are kept, and players come in as soon as they can.
 #[test]
-fn a_crash_goes_on_without_its_address() {
+fn recovery_does_not_need_the_address() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("there/admin.sock");
     std::fs::create_dir(path.parent().unwrap()).unwrap();
@@ -280,7 +280,7 @@ fn a_crash_goes_on_without_its_address() {
 
 /// The admin socket's directory is made later, and the address for figures is another's: players are served meanwhile.
 #[test]
-fn what_is_not_there_yet_is_taken_up_later() {
+fn missing_addresses_are_bound_later() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("later/admin.sock");
     let muster = Setup::default()
@@ -301,7 +301,7 @@ fn what_is_not_there_yet_is_taken_up_later() {
 /// Whoever listens on the world and sends players to their own machine is told so: by `check-config`, and by a daemon, also
 /// where the socket was given. A name that cannot be resolved is a note.
 #[test]
-fn players_who_are_sent_to_themselves_are_warned_of() {
+fn a_loopback_public_host_is_warned_about() {
     let directory = tempfile::tempdir().unwrap();
     let check = |text: &str| {
         let file = directory.path().join("muster.toml");

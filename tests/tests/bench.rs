@@ -32,7 +32,7 @@ fn every_figure_is_measured() {
 }
 
 #[test]
-fn a_figure_that_is_none_is_an_error_that_names_those_there_are() {
+fn an_unknown_figure_is_an_error_that_lists_the_figures() {
     let output = Command::new(benchmark()).args(["--only", "speed"]).output().unwrap();
     let told = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(2), "{told}");

@@ -186,18 +186,18 @@ fn plays_and_is_clean(setup: Setup) {
 }
 
 #[test]
-fn what_a_parent_has_left_is_put_in_order() {
+fn an_odd_inherited_environment_is_reset() {
     odd().into_iter().for_each(plays_and_is_clean);
 }
 
 #[test]
-fn what_a_parent_has_left_is_put_in_order_when_it_is_kept() {
+fn an_odd_inherited_environment_is_reset_under_a_keeper() {
     odd().map(|setup| setup.keep("10s")).into_iter().for_each(plays_and_is_clean);
 }
 
 /// The descriptors that it hands over live through an upgrade, after a start from an odd parent, too.
 #[test]
-fn an_upgrade_keeps_what_it_hands_over() {
+fn an_upgrade_keeps_the_inherited_settings() {
     let Some(setup) = odd() else { return };
     let muster = setup.start();
     let mut lobby = muster.join("echo", "ada");
@@ -213,7 +213,7 @@ fn an_upgrade_keeps_what_it_hands_over() {
 
 /// Nothing that a user without rights cannot do stops it, either.
 #[test]
-fn without_rights_it_is_clean_as_far_as_it_may_be() {
+fn without_privileges_the_start_is_as_clean_as_permitted() {
     if !nix::unistd::geteuid().is_root() {
         eprintln!("skipped: only root starts it as somebody else");
         return;

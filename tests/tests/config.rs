@@ -75,7 +75,7 @@ impl Drop for Daemon {
 }
 
 #[test]
-fn a_good_configuration_is_called_good() {
+fn a_valid_configuration_is_accepted() {
     let (_directory, path) =
         file("[[mode]]\nname = \"duel\"\ncommand = [\"muster-game\", \"tictactoe\"]\n");
     let output = run(&["check-config", path.to_str().unwrap()]);
@@ -85,7 +85,7 @@ fn a_good_configuration_is_called_good() {
 }
 
 #[test]
-fn what_is_wrong_is_named_by_file_line_column_and_key() {
+fn errors_name_file_line_column_and_key() {
     for (text, line, key, words) in [
         ("[limits]\nclients = 0\n", 2, "limits.clients", "1 to 1000000"),
         ("[limits]\nclients = -1\n", 2, "limits.clients", "1 to 1000000"),
@@ -120,7 +120,7 @@ fn what_is_wrong_is_named_by_file_line_column_and_key() {
 }
 
 #[test]
-fn a_file_that_is_not_there_is_a_configuration_error() {
+fn a_missing_file_is_a_configuration_error() {
     for arguments in
         [&["check-config", "/no/such/file"][..], &["serve", "--config", "/no/such/file"]]
     {
@@ -131,7 +131,7 @@ fn a_file_that_is_not_there_is_a_configuration_error() {
 }
 
 #[test]
-fn a_flag_that_cannot_be_is_refused() {
+fn an_invalid_flag_is_refused() {
     for (arguments, code, words) in [
         (&[][..], 2, "Usage"),
         (&["dance"], 2, "dance"),
@@ -150,7 +150,7 @@ fn a_flag_that_cannot_be_is_refused() {
 }
 
 #[test]
-fn help_and_version_are_no_errors() {
+fn help_and_version_exit_with_success() {
     for arguments in
         [&["--help"][..], &["--version"], &["serve", "--help"], &["check-config", "-h"]]
     {
@@ -165,7 +165,7 @@ fn help_and_version_are_no_errors() {
 }
 
 #[test]
-fn an_address_that_another_has_is_unavailable() {
+fn an_address_in_use_is_unavailable() {
     let other = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     let output = run(&["serve", "--tcp", &address]);
@@ -179,7 +179,7 @@ fn an_address_that_another_has_is_unavailable() {
 /// With no configuration there is one queue to play in; only where it listens is chosen here, as the default
 /// port may be somebody's.
 #[test]
-fn with_no_configuration_players_duel() {
+fn without_configuration_there_is_a_mode_duel() {
     let ports = PortBlock::take(4);
     let range = format!("{}-{}", ports.range().start(), ports.range().end());
     let daemon = Daemon::start(muster(&["serve", "--tcp", "127.0.0.1:0", "--ports", &range]));
@@ -200,7 +200,7 @@ fn with_no_configuration_players_duel() {
 }
 
 #[test]
-fn a_flag_goes_before_the_environment_and_that_before_the_file() {
+fn flags_override_the_environment_which_overrides_the_file() {
     let ports = PortBlock::take(3);
     let [first, second, third] =
         [0, 1, 2].map(|offset| (ports.range().start() + offset).to_string());
@@ -221,7 +221,7 @@ fn a_flag_goes_before_the_environment_and_that_before_the_file() {
 
 /// Under journald a line begins with its priority; the time is journald's matter.
 #[test]
-fn under_journald_lines_begin_with_their_priority() {
+fn under_journald_lines_start_with_their_priority() {
     let ports = PortBlock::take(1);
     let range = ports.range().start().to_string();
     let mut command = muster(&["serve", "--tcp", "127.0.0.1:0", "--ports", &range]);
@@ -244,7 +244,7 @@ fn under_journald_lines_begin_with_their_priority() {
 
 /// All mistakes of a file, each in a line with its place, its key and what is wrong in words; by whoever reads it.
 #[test]
-fn all_mistakes_of_a_file_are_told_at_once() {
+fn all_errors_of_a_file_are_reported_at_once() {
     let text = "[limits]\nclints = 5\nclients = 0\n[[mode]]\nname = \"a b\"\nplayers = 0\n\
                 command = \"./game --port 1\"\nmax_duration = 600\n";
     let expected = [
@@ -273,7 +273,7 @@ fn all_mistakes_of_a_file_are_told_at_once() {
 
 /// A placeholder that nobody fills in would be passed to the game as it is.
 #[test]
-fn placeholders_that_are_unknown_are_refused_and_other_braces_are_not() {
+fn unknown_placeholders_are_refused_and_other_braces_are_not() {
     let plain = "contract = \"plain\"\nwarm = 0\n";
     let cases: [(&str, &str, &[&str]); 6] = [
         (plain, "[\"cat\", \"-m\", \"{match}\", \"{port}\"]", &["{match}", "only {port}"]),
@@ -307,7 +307,7 @@ fn placeholders_that_are_unknown_are_refused_and_other_braces_are_not() {
 
 /// What cannot be launched is an error to who checks, with its place; a daemon starts, says so, and goes on trying.
 #[test]
-fn a_program_that_cannot_be_run_is_an_error_to_check_config_and_a_warning_to_a_daemon() {
+fn an_unusable_program_is_an_error_in_check_config_and_a_warning_in_a_daemon() {
     let (directory, path) = file("");
     let place = directory.path();
     let write = |name: &str, text: &str, mode: u32| {
@@ -355,7 +355,7 @@ fn a_program_that_cannot_be_run_is_an_error_to_check_config_and_a_warning_to_a_d
 
 /// `NAME=`, as compose files and units make it, is the same as no such variable.
 #[test]
-fn a_variable_that_is_empty_is_not_set() {
+fn an_empty_variable_counts_as_unset() {
     let ports = PortBlock::take(1);
     let range = ports.range().start().to_string();
     let text = format!(

@@ -239,45 +239,45 @@ fn alone(keys: &str, is_due: impl Fn(&Probe) -> bool) {
 
 /// Without walls a game of root's can do all of it: no probe is denied for another reason than a wall.
 #[test]
-fn everything_can_be_done_without_walls() {
+fn every_probe_succeeds_without_confinement() {
     alone("", |_| false);
 }
 
 #[test]
-fn a_user_alone() {
+fn a_user_of_its_own_denies_its_probes() {
     alone("user = true", |probe| probe.denied_by.contains(&User));
 }
 
 #[test]
-fn a_network_alone() {
+fn a_network_namespace_denies_its_probes() {
     alone("network = true", |probe| probe.denied_by.contains(&Network));
 }
 
 #[test]
-fn an_ipc_namespace_alone() {
+fn an_ipc_namespace_denies_its_probes() {
     alone("ipc = true", |probe| probe.denied_by.contains(&Ipc));
 }
 
 #[test]
-fn a_read_only_file_system_alone() {
+fn a_read_only_file_system_denies_its_probes() {
     alone("mount = true", |probe| probe.denied_by.contains(&Mount));
 }
 
 #[test]
-fn landlock_alone() {
+fn landlock_denies_its_probes() {
     let keys = "landlock = true\nno_new_privileges = true";
     alone(keys, |probe| probe.is_denied_by(&[Landlock, Rights]));
 }
 
 /// Of the files that its linking takes it can read any, as that is for Landlock to say, but write and make none.
 #[test]
-fn the_strict_list_of_calls_alone() {
+fn the_strict_system_call_profile_denies_its_probes() {
     let keys = "seccomp = \"strict\"\nno_new_privileges = true";
     alone(keys, |probe| probe.is_denied_by(&[Strict, Rights]));
 }
 
 #[test]
-fn the_default_list_of_calls_alone() {
+fn the_default_system_call_profile_denies_its_probes() {
     let keys = "seccomp = \"default\"\nno_new_privileges = true";
     alone(keys, |probe| probe.is_denied_by(&[Default, Rights]));
 }
@@ -322,23 +322,23 @@ fn unprivileged(targets: &AttackTargets) -> Setup {
 }
 
 #[test]
-fn nothing_can_be_done_behind_all_walls_with_the_default_list() {
+fn full_confinement_with_the_default_profile_denies_every_probe() {
     behind_all_walls(Setup::default(), AttackTargets::create(), "default");
 }
 
 #[test]
-fn nothing_can_be_done_behind_all_walls_with_the_strict_list() {
+fn full_confinement_with_the_strict_profile_denies_every_probe() {
     behind_all_walls(Setup::default(), AttackTargets::create(), "strict");
 }
 
 #[test]
-fn nothing_can_be_done_with_the_default_list_where_muster_is_not_root() {
+fn the_default_profile_denies_every_probe_without_root() {
     let targets = AttackTargets::create();
     behind_all_walls(unprivileged(&targets), targets, "default");
 }
 
 #[test]
-fn nothing_can_be_done_with_the_strict_list_where_muster_is_not_root() {
+fn the_strict_profile_denies_every_probe_without_root() {
     let targets = AttackTargets::create();
     behind_all_walls(unprivileged(&targets), targets, "strict");
 }
@@ -346,7 +346,7 @@ fn nothing_can_be_done_with_the_strict_list_where_muster_is_not_root() {
 /// What is not seen behind walls is seen without them: a signal to everybody. It is the daemon's user that keeps
 /// it from everybody else.
 #[test]
-fn everybody_of_a_user_is_signalled_without_walls() {
+fn an_unconfined_game_can_signal_all_processes_of_its_user() {
     let targets = AttackTargets::create();
     if rustix::process::getuid().is_root() {
         let fixture = ConfinementFixture::of(unprivileged(&targets), targets, "enabled = false");
@@ -358,7 +358,7 @@ fn everybody_of_a_user_is_signalled_without_walls() {
 /// Where the kernel's Landlock has no scope for signals, the list of calls has to do: a game that shares its user
 /// signals itself and nobody else.
 #[test]
-fn without_landlock_a_game_that_shares_its_user_signals_nobody_else() {
+fn without_landlock_a_game_that_shares_its_user_cannot_signal_others() {
     let targets = AttackTargets::create();
     let fixture = ConfinementFixture::of(unprivileged(&targets), targets, "landlock = false");
     let ask = |words: &str| fixture.victim.ask(&fixture.muster, words);
@@ -374,7 +374,7 @@ fn without_landlock_a_game_that_shares_its_user_signals_nobody_else() {
 
 /// A program that binds its port makes sockets for UDP and TCP, and no others: on which ports is for Landlock to say.
 #[test]
-fn a_program_that_binds_its_port_makes_no_other_kind_of_socket() {
+fn a_program_that_binds_its_port_cannot_make_other_sockets() {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"\nbind = \"game\"";
     let python = "/usr/bin/python3";
     if !Path::new(python).exists() {
@@ -414,7 +414,7 @@ game.recv(100)
 
 /// A program that makes root of whoever runs it makes nothing of a game.
 #[test]
-fn no_new_privileges_alone() {
+fn no_new_privileges_denies_set_user_id() {
     let targets = AttackTargets::create();
     let place = nix::sys::statvfs::statvfs(targets.directory.path()).unwrap();
     if !rustix::process::getuid().is_root() || place.flags().contains(FsFlags::ST_NOSUID) {
@@ -438,7 +438,7 @@ fn no_new_privileges_alone() {
 /// System calls that no library offers to safe code, with arguments that do no harm. Perl makes them, where there is
 /// one; the strict list, which runs no Perl, has no call that is not in the default one.
 #[test]
-fn calls_that_are_not_on_the_default_list() {
+fn system_calls_outside_the_default_profile_fail() {
     const PERL: &str = "/usr/bin/perl";
     if !rustix::process::getuid().is_root() || !Path::new(PERL).exists() {
         return;
@@ -495,7 +495,7 @@ const RAW_CALLS: &[(libc::c_long, &str)] = &[
 
 /// Faults rows 20 and 21 behind walls: the daemon's reach into a game that has a user of its own is no shorter.
 #[test]
-fn stubborn_games_and_leftovers_end_behind_walls_too() {
+fn confined_stubborn_games_and_leftovers_are_killed() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"\n\
                 [mode.confinement]\nseccomp = \"default\"";
     let ways: [&[&str]; 6] = [

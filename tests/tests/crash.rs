@@ -35,7 +35,7 @@ fn join(muster: &Muster, queue: &str, name: &str) -> (Lobby, String) {
 
 /// Faults row 37: games play on, players return to their places in their order, and what games say is heard.
 #[test]
-fn games_play_on_and_players_return() {
+fn games_continue_and_players_reconnect_after_a_crash() {
     let muster = kept()
         .puppet("pair", &[], "players = 2\nwarm = 1")
         .puppet("trio", &[], "players = 3\nwarm = 0")
@@ -75,7 +75,7 @@ fn games_play_on_and_players_return() {
 
 /// Modes that a reload brought and took have their places after a crash, and the file may have changed once more.
 #[test]
-fn what_was_reloaded_holds_after_a_crash() {
+fn a_reloaded_configuration_holds_after_a_crash() {
     let muster = kept().puppet("old", &[], "").puppet("pair", &[], "warm = 0").start();
     let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
     let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
@@ -108,7 +108,7 @@ fn what_was_reloaded_holds_after_a_crash() {
 
 /// A daemon that hands over ends, and the next one goes on; without somebody who starts it, it stays.
 #[test]
-fn a_daemon_hands_over_to_the_next_one() {
+fn a_crashed_daemon_hands_over_to_the_next_one() {
     let alone = Setup::default().puppet("pair", &[], "").start();
     let refused = alone.operate(&["handover"]).unwrap_err();
     assert!(refused.contains("nobody keeps"), "{refused}");
@@ -140,7 +140,7 @@ fn a_daemon_hands_over_to_the_next_one() {
 /// The file has changed before a crash: modes that want warm games and a size that makes a match at once, and even what
 /// cannot change while games live.
 #[test]
-fn whatever_the_file_says_by_then_games_play_on_after_a_crash() {
+fn games_continue_after_a_crash_with_a_changed_configuration() {
     let muster = kept().puppet("pair", &[], "warm = 0").puppet("trio", &[], "players = 3").start();
     let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
     let port = pair.each_mut().map(|lobby| lobby.assignment(SOON).unwrap())[0].port;
@@ -178,7 +178,7 @@ fn whatever_the_file_says_by_then_games_play_on_after_a_crash() {
 
 /// Whose drain it was is known after a crash: an operator's may be taken back, and a signal's is in no hurry.
 #[test]
-fn a_drain_outlives_a_crash_and_so_does_who_wanted_it() {
+fn a_drain_and_its_requester_survive_a_crash() {
     let mut muster = kept().puppet("solo", &[], "players = 1\nwarm = 0").start();
     let port = muster.join("solo", "ada").assignment(SOON).unwrap().port;
     muster.operate(&["drain"]).unwrap();
@@ -196,7 +196,7 @@ fn a_drain_outlives_a_crash_and_so_does_who_wanted_it() {
 
 /// A game that ends while there is no daemon is known to have ended, and its port comes back.
 #[test]
-fn a_game_that_ends_meanwhile_gives_its_port_back() {
+fn a_game_that_ends_during_a_crash_frees_its_port() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 0").start();
     let mut pair = ["ada", "bob"].map(|name| muster.join("pair", name));
     pair.iter_mut().for_each(|lobby| drop(lobby.assignment(SOON).unwrap()));
@@ -216,7 +216,7 @@ fn a_game_that_ends_meanwhile_gives_its_port_back() {
 /// Faults row 37: killed at any moment of starts and assignments. In the end everybody who returns is served, and every
 /// port comes back.
 #[test]
-fn killed_at_any_moment_it_recovers() {
+fn a_daemon_killed_at_any_moment_recovers() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();
     for round in 0..5 {
         let players = ["ada", "bob"].map(|name| join(&muster, "pair", name));
@@ -244,7 +244,7 @@ fn killed_at_any_moment_it_recovers() {
 /// A game whose birth was not heard of when the daemon was killed is known to nobody. It is ended, its port comes back,
 /// and its player plays in another.
 #[test]
-fn a_game_that_was_born_unheard_is_ended() {
+fn a_game_launched_but_not_reported_before_a_crash_is_ended() {
     let muster = stubborn(kept()).start();
     let launcher = muster.launcher();
     freeze(launcher);
@@ -261,7 +261,7 @@ fn a_game_that_was_born_unheard_is_ended() {
 /// A launcher that outlives its daemon makes what it was ordered to make; that is ended, too, and so is a launcher that
 /// stands still.
 #[test]
-fn a_game_that_is_born_after_the_crash_is_ended() {
+fn a_game_launched_after_the_crash_is_ended() {
     for is_late in [false, true] {
         let muster = stubborn(kept()).start();
         let (keeper, launcher) = (muster.started_pid(), muster.launcher());
@@ -283,7 +283,7 @@ fn a_game_that_is_born_after_the_crash_is_ended() {
 
 /// What a game of the daemon before this one leaves behind, in a session of its own, goes with it.
 #[test]
-fn what_an_adopted_game_leaves_behind_is_ended() {
+fn leftovers_of_an_adopted_game_are_killed() {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
     let two = ["/bin/sh", "-c", "setsid sleep 3600 & wait"];
     let muster = kept().mode("two", &two, keys).start();

@@ -65,7 +65,7 @@ fn arrive<const COUNT: usize>(muster: &Muster, said: [&str; COUNT]) -> [Wire; CO
 
 /// Faults row 2: who says nothing, or nothing whole, is told so and let go, however it fills its time.
 #[test]
-fn silence_half_a_line_and_a_line_byte_by_byte_have_their_deadline() {
+fn silent_and_slow_clients_are_closed_at_the_deadline() {
     let muster = Setup::default().config(SHORT).duel("warm = 0").start();
     let [mut silent, mut half, mut blank, mut half_later, mut idle, mut dripping] =
         arrive(&muster, ["", "PING ha", "\n\n\r\n", "PING\nPIN", "PING\n", "PING "]);
@@ -80,7 +80,7 @@ fn silence_half_a_line_and_a_line_byte_by_byte_have_their_deadline() {
 
 /// Faults row 2: a queued player has said what it wants and may be silent for good, but not in the middle of a line.
 #[test]
-fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
+fn a_queued_player_may_be_silent_but_must_finish_a_line() {
     let muster = Setup::default().config(SHORT);
     let muster = muster.mode("raid", &["muster-game", "echo"], "players = 9\nwarm = 0").start();
     let [mut patient, mut half, mut dripping] =
@@ -105,7 +105,7 @@ fn a_queued_player_may_be_silent_but_has_to_finish_its_line() {
 
 /// Faults row 2: who is held back until it has read its answers has finished its lines, however long it takes to read.
 #[test]
-fn whole_lines_that_wait_are_no_unfinished_line() {
+fn complete_lines_in_the_buffer_are_not_an_unfinished_line() {
     const QUESTIONS: usize = 30_000;
     let limits = "[limits]\nline_timeout = \"200ms\"\nwrite_timeout = \"1h\"\nlines_burst = 100000";
     let muster = Setup::default().config(limits).duel("warm = 0").log("info").start();
@@ -126,7 +126,7 @@ fn whole_lines_that_wait_are_no_unfinished_line() {
 
 /// Faults row 2: good clients are served while slow ones hold every other slot, and all slots come back.
 #[test]
-fn slow_clients_hold_their_slots_no_longer_than_their_deadlines() {
+fn slow_clients_hold_their_slots_until_their_deadlines() {
     const SLOW: usize = 300;
     let limits = format!("{SHORT}clients = {}\n", SLOW + 2);
     let muster = Setup::default().config(&limits).duel("warm = 1").start();
@@ -149,7 +149,7 @@ fn slow_clients_hold_their_slots_no_longer_than_their_deadlines() {
 
 /// Faults row 2: who was told its last line and does not hang up is hung up on.
 #[test]
-fn who_does_not_close_is_closed() {
+fn a_client_that_does_not_close_is_closed() {
     let muster = Setup::default()
         .config(SHORT)
         .config("close_timeout = \"300ms\"\nclients = 1")
@@ -165,7 +165,7 @@ fn who_does_not_close_is_closed() {
 
 /// Faults row 2: who closed its side before its last line was out is not waited for any more.
 #[test]
-fn who_closed_already_is_not_waited_for() {
+fn a_client_that_closed_first_is_not_waited_for() {
     let limits = "[limits]\nclients = 1\nclose_timeout = \"1h\"";
     let muster = Setup::default().config(limits).duel("warm = 0").start();
     for said in ["QUIT\n", "PING\n", "READY\n", "PING half a line"] {
@@ -210,7 +210,7 @@ fn clients_that_never_read_are_bounded_and_dropped() {
 
 /// Faults row 7: who floods lines, of whatever kind, takes nobody's answers and no memory.
 #[test]
-fn a_firehose_does_not_keep_others_from_their_answers() {
+fn a_flooding_client_does_not_delay_others() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
     let muster = Setup::default().config(limits).duel("warm = 1").start();
     let before = proc::memory(muster.pid());

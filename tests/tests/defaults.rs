@@ -87,7 +87,7 @@ fn pid_of(log: &str) -> u64 {
 }
 
 #[test]
-fn the_second_daemon_of_a_host_works_without_what_the_first_has() {
+fn a_second_daemon_on_a_host_runs_without_the_default_addresses() {
     let Some(host) = Host::new() else { return };
     let status = host.does(
         "start first
@@ -107,7 +107,7 @@ fn the_second_daemon_of_a_host_works_without_what_the_first_has() {
 }
 
 #[test]
-fn a_default_start_warns_of_nothing_and_a_reload_repeats_nothing() {
+fn a_default_start_logs_no_warning_and_a_reload_repeats_none() {
     let Some(host) = Host::new() else { return };
     if !is_root() {
         println!("skipped: a namespace with one user has none for games");
@@ -130,7 +130,7 @@ fn a_default_start_warns_of_nothing_and_a_reload_repeats_nothing() {
 }
 
 #[test]
-fn off_is_off_and_a_place_that_cannot_be_had_ends_no_daemon() {
+fn an_admin_socket_may_be_off_or_unavailable() {
     let Some(host) = Host::new() else { return };
     std::fs::write(
         host.path().join("off.toml"),
@@ -156,7 +156,7 @@ fn off_is_off_and_a_place_that_cannot_be_had_ends_no_daemon() {
 
 /// Another user has the socket where the session's other sockets are; commands look there first, and then in /run/muster.
 #[test]
-fn a_user_has_the_socket_in_the_session_s_directory() {
+fn the_admin_socket_is_in_the_users_runtime_directory() {
     let Some(host) = Host::new() else { return };
     if !is_root() {
         println!("skipped: only root can run a daemon as another user");

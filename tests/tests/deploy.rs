@@ -49,7 +49,7 @@ fn every_metric_of_the_alerts_and_the_dashboard_exists() {
 }
 
 #[test]
-fn every_alert_says_what_to_do() {
+fn every_alert_describes_a_remedy() {
     let count =
         |what: &str| RULES.lines().filter(|line| line.trim_start().starts_with(what)).count();
     let alerts = count("- alert:");
@@ -61,7 +61,7 @@ fn every_alert_says_what_to_do() {
 
 /// Panels do not lie on each other, and each says what it shows.
 #[test]
-fn the_dashboard_is_in_order() {
+fn the_dashboard_is_valid() {
     let dashboard: Value = serde_json::from_str(DASHBOARD).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();
     let mut taken = BTreeSet::new();
@@ -85,7 +85,7 @@ fn the_dashboard_is_in_order() {
 }
 
 #[test]
-fn promtool_accepts_the_alerts_and_they_fire_when_they_should() {
+fn promtool_accepts_the_alerts_and_they_fire_as_expected() {
     let rules = deploy().join("prometheus/muster.rules.yml");
     let tests = deploy().join("prometheus/muster.test.yml");
     let promtool = std::env::var("PROMTOOL").unwrap_or_else(|_| "promtool".into());

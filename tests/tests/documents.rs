@@ -55,7 +55,7 @@ fn targets(prose: &str) -> impl Iterator<Item = &str> {
 }
 
 #[test]
-fn every_link_leads_somewhere() {
+fn every_link_resolves() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     documents(root, &mut found);
@@ -79,7 +79,7 @@ fn every_link_leads_somewhere() {
 
 /// A row without its end, and a heading without a blank line before it, are shown as something else or by luck alone.
 #[test]
-fn tables_and_headings_are_whole() {
+fn tables_and_headings_are_well_formed() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let mut found = Vec::new();
     documents(root, &mut found);
@@ -102,7 +102,7 @@ fn tables_and_headings_are_whole() {
 
 /// Operators look for these from here.
 #[test]
-fn the_readme_leads_to_every_document() {
+fn the_readme_links_every_document() {
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
     let readme = prose(&fs::read_to_string(root.join("README.md")).unwrap());
     let linked: BTreeSet<&str> = targets(&readme).collect();

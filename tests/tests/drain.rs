@@ -41,7 +41,7 @@ fn puppet(behaviour: &[&str]) -> Setup {
 }
 
 #[test]
-fn players_are_sent_off_and_a_running_game_is_played_to_its_end() {
+fn a_drain_dismisses_players_and_lets_running_games_finish() {
     let mut muster = puppet(&[]).start();
     play(&muster);
     let mut present = Wire::greeted(muster.address());
@@ -71,7 +71,7 @@ fn players_are_sent_off_and_a_running_game_is_played_to_its_end() {
 
 /// Players whose game was sent for have its place; it is only a moment until they are told.
 #[test]
-fn a_match_that_starts_is_not_broken_off() {
+fn a_drain_does_not_cancel_a_starting_match() {
     let mut muster = puppet(&["held"]).start();
     let mut players = [join(&muster), join(&muster)];
     muster.log().wait_for(&["heard ", "\"start\""]);
@@ -86,7 +86,7 @@ fn a_match_that_starts_is_not_broken_off() {
 
 /// One of a match that starts goes during the drain: the other is sent off, as there is nobody to wait for.
 #[test]
-fn who_goes_back_during_a_drain_is_sent_off() {
+fn a_player_requeued_during_a_drain_is_dismissed() {
     let mut muster = puppet(&["held"]).start();
     let [ada, mut bob] = [join(&muster), join(&muster)];
     muster.log().wait_for(&["heard ", "\"start\""]);
@@ -97,7 +97,7 @@ fn who_goes_back_during_a_drain_is_sent_off() {
 }
 
 #[test]
-fn with_nothing_to_wait_for_it_is_over_at_once() {
+fn a_drain_without_games_ends_at_once() {
     let mut muster = Setup::default().duel("warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
     let games = muster.games();
@@ -110,7 +110,7 @@ fn with_nothing_to_wait_for_it_is_over_at_once() {
 }
 
 #[test]
-fn a_game_that_goes_on_too_long_is_stopped() {
+fn a_game_that_outlasts_the_drain_timeout_is_stopped() {
     let setup = puppet(&["stubborn"]).config("[shutdown]\ndrain_timeout = \"200ms\"");
     let mut muster = setup.start();
     play(&muster);
@@ -122,7 +122,7 @@ fn a_game_that_goes_on_too_long_is_stopped() {
 }
 
 #[test]
-fn a_second_signal_ends_it_at_once() {
+fn a_second_signal_ends_the_drain_at_once() {
     for signals in [[Signal::SIGTERM, Signal::SIGTERM], [Signal::SIGTERM, Signal::SIGINT]] {
         let mut muster = puppet(&["stubborn"]).start();
         play(&muster);
@@ -140,7 +140,7 @@ fn a_second_signal_ends_it_at_once() {
 
 /// Signals that do nothing yet end nothing either.
 #[test]
-fn other_signals_do_not_end_it() {
+fn other_signals_do_not_end_the_daemon() {
     let muster = Setup::default().duel("warm = 0").start();
     let mut player = join(&muster);
     for signal in [Signal::SIGHUP, Signal::SIGUSR2, Signal::SIGPIPE, Signal::SIGCHLD] {

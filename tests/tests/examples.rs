@@ -315,7 +315,7 @@ fn godot() {
 
 /// Every file is a configuration that the check has nothing against, wherever its game is.
 #[test]
-fn every_example_is_a_good_configuration() {
+fn every_example_is_a_valid_configuration() {
     let mut count = 0;
     for entry in fs::read_dir(example("games")).unwrap() {
         let path = entry.unwrap().path();

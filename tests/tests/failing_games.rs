@@ -57,7 +57,7 @@ fn play(lobby: &mut Lobby) {
 
 /// Faults row 18: no such file, by a path. It is there later.
 #[test]
-fn a_program_that_does_not_exist() {
+fn a_missing_program_fails_its_mode_alone() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("game");
     let command = [program.to_str().unwrap(), "echo"];
@@ -68,7 +68,7 @@ fn a_program_that_does_not_exist() {
 
 /// Faults row 18: no such file, by a name that is nowhere in `PATH`.
 #[test]
-fn a_name_that_is_nowhere() {
+fn a_name_missing_in_path_fails_its_mode_alone() {
     let directory = tempfile::tempdir().unwrap();
     symlink(binary("muster-game"), directory.path().join("muster-game")).unwrap();
     let setup = Setup::default().copied_into(directory.path());
@@ -82,7 +82,7 @@ fn a_name_that_is_nowhere() {
 
 /// Faults row 18: a file that nobody may execute.
 #[test]
-fn a_program_that_is_not_executable() {
+fn a_program_without_execute_permission_fails_its_mode_alone() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("game");
     fs::copy(binary("muster-game"), &program).unwrap();
@@ -95,7 +95,7 @@ fn a_program_that_is_not_executable() {
 
 /// Faults row 18: a file that is no program, and that no shell can make sense of either.
 #[test]
-fn a_program_in_no_format() {
+fn a_file_in_no_executable_format_fails_its_mode_alone() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("game");
     fs::write(&program, b"\x7fELF\x00\x01\xff\xfe\n\x00\x00").unwrap();
@@ -117,7 +117,7 @@ fn set_mode(path: &Path, mode: u32) {
 /// Faults row 18: EAGAIN. The system lets the daemon make no process; when it does again, the match that waited gets
 /// its game.
 #[test]
-fn no_process_to_be_had() {
+fn launches_resume_when_processes_are_available_again() {
     let directory = tempfile::tempdir().unwrap();
     set_mode(directory.path(), 0o755);
     fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();
@@ -141,7 +141,7 @@ fn no_process_to_be_had() {
 
 /// Faults row 18: out of memory. A game gets less than it needs; the daemon and other games have enough.
 #[test]
-fn no_memory_to_be_had() {
+fn launches_resume_when_memory_is_available_again() {
     let setup = Setup::default().hostile("bad", &["needs-memory", "1073741824"], "warm = 0");
     let muster = beside_a_healthy_mode(setup).start();
     wait_for_the_launcher(&muster);
@@ -180,7 +180,7 @@ fn usual(resource: Resource) -> String {
 
 /// Faults row 19: a game that never says `ready` is killed at its deadline, and costs its players nothing.
 #[test]
-fn never_ready() {
+fn a_game_that_never_gets_ready_is_replaced() {
     let toggle = FaultToggle::new();
     let setup = Setup::default().hostile(
         "bad",
@@ -195,7 +195,7 @@ fn never_ready() {
 /// Faults row 19: a game that is ready and never says `started` is killed at its deadline; its players keep their
 /// places and are told of no port.
 #[test]
-fn never_started() {
+fn a_game_that_never_starts_is_replaced() {
     let toggle = FaultToggle::new();
     let setup = Setup::default().hostile(
         "bad",
@@ -217,13 +217,13 @@ fn each_that_failed_is_dead(muster: &Muster, fault: &str) {
 
 /// Faults row 25: `ready` that comes after its deadline is ignored.
 #[test]
-fn ready_too_late() {
+fn a_game_that_gets_ready_too_late_is_replaced() {
     too_late("ready", "ready_timeout = \"200ms\"");
 }
 
 /// Faults row 25: `started` that comes after its deadline is ignored.
 #[test]
-fn started_too_late() {
+fn a_game_that_starts_too_late_is_replaced() {
     too_late("started", "start_timeout = \"200ms\"");
 }
 
@@ -251,7 +251,7 @@ fn too_late(word: &str, keys: &str) {
 
 /// Faults row 19: a game that hangs later is found out by its missing heartbeat. As long as it gives one, it lives.
 #[test]
-fn a_heart_that_stops() {
+fn a_game_without_heartbeat_is_stopped() {
     let keys = "players = 1\nwarm = 0\nalive_timeout = \"1s\"";
     let muster = Setup::default().hostile("bad", &["heart-stops"], keys).start();
     let assigned = muster.join("bad", "ada").assignment(SOON).unwrap();

@@ -56,7 +56,7 @@ fn plays(shell: &'static str, steps: &'static str, config: &str) -> Vec<String> 
 
 /// A container of 65,536 users: games have users of their own among these.
 #[test]
-fn a_user_namespace_with_few_users() {
+fn matches_are_played_in_a_user_namespace_with_few_ids() {
     if is_root() {
         let left_out = plays(PYTHON, user_namespace!("65536"), "");
         assert_eq!(left_out, [""; 0]);
@@ -68,7 +68,7 @@ fn a_user_namespace_with_few_users() {
 
 /// `unshare -U -r`: there is nobody but root.
 #[test]
-fn a_user_namespace_with_one_user() {
+fn matches_are_played_in_a_user_namespace_with_one_id() {
     if is_root() {
         let left_out = plays(PYTHON, user_namespace!("1"), "");
         assert_eq!(left_out.len(), 1, "{left_out:?}");
@@ -79,7 +79,7 @@ fn a_user_namespace_with_one_user() {
 
 /// Root of a container has what its runtime leaves it. Each capability that a layer needs is missed in turn, then all.
 #[test]
-fn root_with_few_capabilities() {
+fn matches_are_played_with_few_capabilities() {
     if !is_root() {
         return;
     }
@@ -117,7 +117,7 @@ fn root_with_few_capabilities() {
 
 /// Without /proc nothing starts, and the error says what is missing, for what, and what helps.
 #[test]
-fn a_missing_proc_is_named() {
+fn a_missing_proc_is_reported() {
     if !is_root() {
         return;
     }
@@ -134,7 +134,7 @@ fn a_missing_proc_is_named() {
 
 /// A /proc that hides others, and a root file system that is read-only.
 #[test]
-fn a_hidden_proc_and_a_root_that_is_read_only() {
+fn matches_are_played_with_hidden_proc_and_read_only_root() {
     if is_root() {
         let steps = "exec unshare --mount --propagation private sh -c '\
                      mount -t proc -o hidepid=2 proc /proc && mount --bind /tmp /tmp && \

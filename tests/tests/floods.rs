@@ -8,14 +8,14 @@ const GROWTH_MAX: u64 = 16 * 1024;
 
 /// Faults row 23: a flood of lines on stdout. The log takes some of them each second and says how many it did not.
 #[test]
-fn a_flood_of_lines() {
+fn a_flood_of_output_lines_is_bounded() {
     let muster = flooded_by("lines", "lines were too many for the log)");
     ends_by_force(&muster);
 }
 
 /// Faults row 23: a line on stdout that never ends is cut into lines, and those are limited as others are.
 #[test]
-fn a_line_without_an_end() {
+fn an_endless_output_line_is_bounded() {
     let muster = flooded_by("endless-line", "lines were too many for the log)");
     let longest = muster.log().text().lines().map(str::len).max().unwrap();
     assert!(longest < 1200, "{longest} bytes in a line of the log");
@@ -24,7 +24,7 @@ fn a_line_without_an_end() {
 
 /// Faults row 23: a flood of valid messages on the control channel is read no faster than a game may speak; it waits.
 #[test]
-fn a_flood_of_messages() {
+fn a_flood_of_control_messages_is_bounded() {
     let muster = flooded_by("control", "messages said");
     let said = muster.log().wait_for_count(3, &["messages said"]).remove(2);
     let number = |key: &str| Log::field(&said, key).parse::<u64>().unwrap();
@@ -145,7 +145,7 @@ fn ends_at(what: &str, why: &str) -> Muster {
 
 /// Faults row 23: a slot that is a number, but nobody's, is nobody's. The game plays on.
 #[test]
-fn slots_of_nobody_change_nothing() {
+fn messages_about_unused_slots_change_nothing() {
     let (muster, bad) = beside_a_match(&["says", "foreign-slots"]);
     muster.order(bad.port, "say it");
     plays_on(&bad);
@@ -156,7 +156,7 @@ fn slots_of_nobody_change_nothing() {
 
 /// Faults row 23: a game that never reads its control channel gets its players all the same.
 #[test]
-fn a_game_that_does_not_listen() {
+fn a_game_that_does_not_read_is_stopped() {
     let setup = Setup::default().hostile("bad", &["deaf"], "players = 1\nwarm = 1");
     let muster = setup.start();
     muster.log().wait_for(&["game ready game=1 "]);
@@ -174,7 +174,7 @@ fn a_game_that_does_not_listen() {
 /// Faults row 5: hostile bytes in what a game prints and in its result. One event is one line, and no byte of it is
 /// one that a terminal would obey.
 #[test]
-fn hostile_bytes_in_output_and_result() {
+fn hostile_bytes_in_output_and_result_are_escaped() {
     let (muster, bad) = beside_a_match(&["prints"]);
     muster.order(bad.port, "say it");
     let printed = muster.log().wait_for(&["output game=1 ", "match=1: printed "]);

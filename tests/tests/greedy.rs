@@ -39,7 +39,7 @@ fn processes_of(user: u32) -> Vec<i32> {
 /// Faults row 27: while a fork bomb goes off, the game of others is played on, and new ones start. At the end of its
 /// match nothing is left of it.
 #[test]
-fn a_fork_bomb_harms_its_own_match_alone() {
+fn a_fork_bomb_ends_only_its_own_match() {
     let Some(muster) = with_greed(Setup::default(), "bombs") else { return };
     let before = ProbeGame::start(&muster, "honest");
     let greedy = ProbeGame::start(&muster, "greedy");
@@ -62,7 +62,7 @@ fn a_fork_bomb_harms_its_own_match_alone() {
 /// Faults rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game
 /// ends.
 #[test]
-fn those_who_never_stay_are_ended_with_their_user() {
+fn processes_that_keep_forking_are_killed_by_user_id() {
     let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
     for number in 1..=10 {
         let game = ProbeGame::start(&muster, "greedy");
@@ -77,7 +77,7 @@ fn those_who_never_stay_are_ended_with_their_user() {
 
 /// Faults row 27: a game that takes all the memory that there is gets no more than its mode allows, and ends by that.
 #[test]
-fn a_memory_hog_ends_its_own_match_alone() {
+fn a_memory_hog_ends_only_its_own_match() {
     let Some(muster) = with_greed(Setup::default(), "hogs") else { return };
     let honest = ProbeGame::start(&muster, "honest");
     let greedy = ProbeGame::start(&muster, "greedy");
@@ -92,7 +92,7 @@ fn a_memory_hog_ends_its_own_match_alone() {
 
 /// A mode's limits, with no other wall than the user who cannot raise them.
 #[test]
-fn limits_alone() {
+fn resource_limits_apply_without_other_confinement() {
     if !rustix::process::getuid().is_root() {
         return;
     }
@@ -122,7 +122,7 @@ fn limits_alone() {
 /// A game that fills its directory, with bytes or with files, would fill that of all others. It is ended and named, and
 /// others write and start meanwhile.
 #[test]
-fn a_full_directory_ends_its_own_match_alone() {
+fn a_full_directory_ends_only_its_own_match() {
     let bytes = "dd if=/dev/zero of=$i bs=64k count=1 2>/dev/null";
     let files = ": > $i";
     for (fill, max) in [(bytes, 64), (files, 2048)] {
@@ -198,7 +198,7 @@ fn a_file_as_large_as_the_directory_fills_it() {
 /// Processes that make two and end, as fast as they can and without a program to load, outlive no game: neither where
 /// each has a user of its own, nor where Muster is not root and all share one.
 #[test]
-fn a_hydra_is_gone_with_its_game() {
+fn processes_that_respawn_each_other_die_with_their_game() {
     let Some(targets) = rustix::process::getuid().is_root().then(testkit::AttackTargets::create)
     else {
         return;

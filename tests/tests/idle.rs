@@ -14,7 +14,7 @@ fn assert_asleep(muster: &Muster) {
 }
 
 #[test]
-fn a_queued_player_and_warm_games_cost_nothing() {
+fn a_queued_player_and_warm_games_use_no_processor() {
     let limits = "[limits]\nidle_timeout = \"100ms\"";
     let muster = Setup::default().config(limits).duel("warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
@@ -31,7 +31,7 @@ fn a_queued_player_and_warm_games_cost_nothing() {
 }
 
 #[test]
-fn a_long_line_of_players_costs_nothing() {
+fn a_long_queue_uses_no_processor() {
     let muster = Setup::default().ports(1).puppet("duel", &[], "players = 2\nwarm = 0").start();
     let queued: Vec<_> = (0..203).map(|_| muster.join("duel", "ada")).collect();
     muster.log().wait_for(&["match assigned", "match=1"]);
@@ -42,7 +42,7 @@ fn a_long_line_of_players_costs_nothing() {
 }
 
 #[test]
-fn nobody_at_all_costs_nothing() {
+fn a_daemon_without_clients_uses_no_processor() {
     let muster = Setup::default().duel("warm = 0").start();
     assert_asleep(&muster);
 }

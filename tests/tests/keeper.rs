@@ -25,7 +25,7 @@ fn signal_keeper(muster: &Muster, signal: Signal) {
 }
 
 #[test]
-fn a_daemon_that_is_killed_is_back_at_once_and_refuses_nobody() {
+fn a_killed_daemon_is_restarted_and_refuses_no_player() {
     let muster = kept().start();
     let (keeper, first) = (muster.started_pid(), muster.pid());
     assert!(proc::children(keeper).contains(&first));
@@ -50,7 +50,7 @@ fn a_daemon_that_is_killed_is_back_at_once_and_refuses_nobody() {
 
 /// A client in the backlog of a daemon that stands still and is then killed is served by the next one.
 #[test]
-fn who_waited_to_be_let_in_is_let_in_by_the_next_daemon() {
+fn connections_in_the_backlog_are_accepted_by_the_next_daemon() {
     let muster = kept().start();
     let first = muster.pid();
     muster.signal(Signal::SIGSTOP);
@@ -64,7 +64,7 @@ fn who_waited_to_be_let_in_is_let_in_by_the_next_daemon() {
 }
 
 #[test]
-fn a_daemon_that_stands_still_is_killed_and_replaced() {
+fn a_hung_daemon_is_killed_and_replaced() {
     let muster = Setup::default().duel("warm = 0").keep("1s").start();
     let first = muster.pid();
     muster.log().wait_for(&["the daemon is ready"]);
@@ -87,7 +87,7 @@ fn a_daemon_that_stands_still_is_killed_and_replaced() {
 }
 
 #[test]
-fn a_daemon_that_dies_each_time_is_given_up() {
+fn the_keeper_gives_up_on_a_daemon_that_always_dies() {
     let mut muster = kept().start();
     let keeper = muster.started_pid();
     let mut killed = Vec::new();
@@ -107,7 +107,7 @@ fn a_daemon_that_dies_each_time_is_given_up() {
 
 /// A game of a daemon that was killed plays on, and is taken in by the keeper.
 #[test]
-fn games_outlive_the_daemon_and_leave_no_zombie() {
+fn games_survive_the_daemon_and_leave_no_zombie() {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
     let setup = Setup::default().mode("duel", &["/bin/sleep", "60"], keys);
     let muster = setup.keep("30s").start();
@@ -122,7 +122,7 @@ fn games_outlive_the_daemon_and_leave_no_zombie() {
 }
 
 #[test]
-fn signals_are_passed_on_and_its_end_is_the_daemon_s() {
+fn the_keeper_forwards_signals_and_exits_with_the_daemons_status() {
     for stop in [Signal::SIGTERM, Signal::SIGINT] {
         let mut muster = kept().start();
         let daemon = muster.pid();
@@ -136,7 +136,7 @@ fn signals_are_passed_on_and_its_end_is_the_daemon_s() {
 }
 
 #[test]
-fn it_drains_and_a_second_signal_is_in_a_hurry() {
+fn a_signal_drains_and_a_second_one_ends_at_once() {
     let keys = "players = 1\nwarm = 0\nstop_grace = \"400ms\"";
     let mut muster =
         Setup::default().ports(1).puppet("duel", &["stubborn"], keys).keep("30s").start();
@@ -151,7 +151,7 @@ fn it_drains_and_a_second_signal_is_in_a_hurry() {
 /// More descriptors than go into a message: all of them arrive, each under its name, and what the daemon has no use for
 /// is not kept for the next one.
 #[test]
-fn what_was_given_to_the_keeper_is_for_the_daemon() {
+fn the_keeper_passes_inherited_descriptors_to_the_daemon() {
     let steps = "names=; for i in {3..302}; do eval \"exec $i</dev/null\"; names+=:of-tomorrow-$i; done; \
                  export LISTEN_PID=$$ LISTEN_FDS=300 LISTEN_FDNAMES=${names:1}; exec \"$0\" \"$@\"";
     let muster = kept().through_shell("/bin/bash", steps).start();
@@ -169,7 +169,7 @@ fn what_was_given_to_the_keeper_is_for_the_daemon() {
 }
 
 #[test]
-fn ps_shows_which_is_which() {
+fn ps_shows_keeper_daemon_and_launcher() {
     let muster = kept().start();
     let name = |pid| proc::status(pid, "Name").unwrap();
     assert_eq!(name(muster.started_pid()), "muster-keeper");
@@ -182,7 +182,7 @@ fn ps_shows_which_is_which() {
 
 /// A daemon that ends by itself is not started again, whatever it says.
 #[test]
-fn a_daemon_that_cannot_run_is_not_tried_again() {
+fn a_daemon_that_cannot_run_is_not_restarted() {
     let mut command = Command::new(binary("muster"));
     command.args(["serve", "--keep", "--config", "/nowhere/muster.toml"]).stdin(Stdio::null());
     let output = command.env_remove("NOTIFY_SOCKET").output().unwrap();
@@ -193,7 +193,7 @@ fn a_daemon_that_cannot_run_is_not_tried_again() {
 
 /// What it wants of the world may be there a moment later.
 #[test]
-fn a_daemon_whose_address_is_another_programs_is_tried_again() {
+fn a_daemon_whose_address_is_in_use_is_restarted() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let address = other.local_addr().unwrap().to_string();
     let mut command = Command::new(binary("muster"));
@@ -213,7 +213,7 @@ fn a_daemon_whose_address_is_another_programs_is_tried_again() {
 }
 
 #[test]
-fn where_somebody_keeps_it_already_it_says_so() {
+fn keep_under_a_service_manager_is_refused() {
     let mut command = Command::new(binary("muster"));
     command.args(["serve", "--keep"]).env("NOTIFY_SOCKET", "/run/systemd/notify");
     let output = command.output().unwrap();

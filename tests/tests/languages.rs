@@ -66,40 +66,40 @@ fn ends_with_a_result_when_stopped(muster: &Muster) {
 const STOPPED: &str = "max_duration = \"1s\"";
 
 #[test]
-fn python() {
+fn a_python_game_plays_a_match() {
     plays_from_hello_to_result(&script("/usr/bin/python3", "echo.py", ""));
 }
 
 #[test]
-fn python_stopped() {
+fn a_stopped_python_game_ends() {
     ends_with_a_result_when_stopped(&script("/usr/bin/python3", "echo.py", STOPPED));
 }
 
 #[test]
-fn node() {
+fn a_node_game_plays_a_match() {
     plays_from_hello_to_result(&script("node", "echo.js", ""));
 }
 
 #[test]
-fn node_stopped() {
+fn a_stopped_node_game_ends() {
     ends_with_a_result_when_stopped(&script("node", "echo.js", STOPPED));
 }
 
 #[test]
-fn c() {
+fn a_c_game_plays_a_match() {
     let directory = TempDir::new().unwrap();
     plays_from_hello_to_result(&compiled("echo.c", directory.path(), ""));
 }
 
 #[test]
-fn c_stopped() {
+fn a_stopped_c_game_ends() {
     let directory = TempDir::new().unwrap();
     ends_with_a_result_when_stopped(&compiled("echo.c", directory.path(), STOPPED));
 }
 
 /// The game that the page for newcomers builds is a whole one, as it stands there.
 #[test]
-fn the_first_steps() {
+fn the_first_steps_of_the_guide_work() {
     use std::os::unix::fs::PermissionsExt as _;
     let (_, game) = FIRST_STEPS.split_once("```python\n").unwrap();
     let (game, _) = game.split_once("```").unwrap();

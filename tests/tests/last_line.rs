@@ -31,7 +31,7 @@ fn assert_assigned(wire: &mut Wire, round: usize) {
 /// A player asks far more than it reads, until Muster stops reading its questions: then, where to play is said
 /// behind a heap of answers, with a heap of questions still in the kernel.
 #[test]
-fn assign_arrives_with_input_that_was_not_read() {
+fn assign_arrives_with_unread_input() {
     let muster = muster();
     for round in 0..10 {
         let mut heaping = Wire::greeted(muster.address());
@@ -51,7 +51,7 @@ fn assign_arrives_with_input_that_was_not_read() {
 
 /// All that players say around their READY is there at once, before Muster sees any of it.
 #[test]
-fn assign_arrives_when_all_was_said_at_once() {
+fn assign_arrives_when_all_requests_came_at_once() {
     let muster = muster();
     for round in 0..30 {
         let mut dice = Dice::new(round as u64);
@@ -71,7 +71,7 @@ fn assign_arrives_when_all_was_said_at_once() {
 
 /// Players who never stop sending, before and after their last line, until they see it.
 #[test]
-fn assign_arrives_while_the_player_goes_on_sending() {
+fn assign_arrives_while_the_player_keeps_sending() {
     let muster = muster();
     for round in 0..20 {
         let mut players = [(); 2].map(|()| Wire::greeted(muster.address()));

@@ -10,13 +10,13 @@ use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// Faults row 22: a result, then the exit at once. 1,000 of 1,000 are kept.
 #[test]
-fn a_thousand_results_are_kept() {
+fn a_thousand_results_are_recorded() {
     results_are_kept(1000, "exit", "exit status 0");
 }
 
 /// Faults row 22: a result, then death by the game's own hand.
 #[test]
-fn results_of_games_that_kill_themselves_are_kept() {
+fn results_of_games_that_kill_themselves_are_recorded() {
     results_are_kept(100, "signal", "signal 9");
 }
 
@@ -43,7 +43,7 @@ fn results_are_kept(count: usize, end: &str, how: &str) {
 /// while both happen: first with the exits' signal pending before there was a result, then with the result
 /// first.
 #[test]
-fn a_result_is_kept_whatever_is_heard_first() {
+fn a_result_is_recorded_in_any_order_of_events() {
     let muster = ordered_games(8);
     for result_first in [false, true] {
         let (other, wanted) = (Player::join(&muster), Player::join(&muster));
@@ -70,7 +70,7 @@ fn a_result_is_kept_whatever_is_heard_first() {
 /// Faults row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
 /// comes back.
 #[test]
-fn five_hundred_exits_at_once() {
+fn five_hundred_exits_at_once_are_reaped() {
     let count = 500;
     let muster = ordered_games(512);
     let mut waiting: Vec<_> = (0..count).map(|_| muster.join("ordered", "ada")).collect();

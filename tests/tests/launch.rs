@@ -30,7 +30,7 @@ fn link(pid: i32, name: &str) -> PathBuf {
 /// Descriptors 0 to 4 and no other: nothing to read, the log twice, a bound UDP socket that does not block, a
 /// Unix stream socket.
 #[test]
-fn five_descriptors() {
+fn a_game_has_five_descriptors() {
     let (muster, pid) = with_sleep("");
     assert_eq!(proc::descriptors(pid), [0, 1, 2, 3, 4]);
     assert_eq!(link(pid, "fd/0"), Path::new("/dev/null"));
@@ -69,7 +69,7 @@ fn flags(pid: i32, descriptor: i32) -> u32 {
 
 /// No signal is blocked, ignored or caught, not even those that Rust and the C library ignore for themselves.
 #[test]
-fn default_signals() {
+fn a_game_has_default_signal_dispositions() {
     let (_muster, pid) = with_sleep("");
     for field in ["SigBlk", "SigIgn", "SigCgt", "SigPnd", "ShdPnd"] {
         let mask = proc::status(pid, field).unwrap();
@@ -80,7 +80,7 @@ fn default_signals() {
 /// The variables of the contract, those that programs expect, those of the mode, and nothing of the daemon's own
 /// environment.
 #[test]
-fn a_clean_environment() {
+fn a_game_has_a_clean_environment() {
     let (muster, pid) = with_sleep("env = { GREETING = \"a b=c\" }");
     let mut environment = proc::environment(pid);
     environment.sort();
@@ -110,7 +110,7 @@ fn a_clean_environment() {
 /// A process group of its own, the daemon as its parent, the usual number of open files, and nothing of the
 /// launch step or the daemon in between.
 #[test]
-fn a_process_of_its_own() {
+fn a_game_has_its_own_session_and_process_group() {
     let (muster, pid) = with_sleep("");
     assert_eq!(muster.games(), [pid]);
     assert_eq!(proc::status(pid, "PPid").unwrap(), muster.pid().to_string());
@@ -126,7 +126,7 @@ fn a_process_of_its_own() {
 
 /// An empty working directory. It is gone when the game is, with all that was left there.
 #[test]
-fn an_empty_directory_that_goes_with_the_game() {
+fn a_game_has_an_empty_directory_that_is_removed_with_it() {
     let (muster, pid) = with_sleep("");
     let directory = link(pid, "cwd");
     assert_eq!(fs::read_dir(&directory).unwrap().count(), 0, "{directory:?}");
@@ -139,7 +139,7 @@ fn an_empty_directory_that_goes_with_the_game() {
 
 /// The working directory goes even if the game left there what may not be looked into.
 #[test]
-fn a_directory_that_resists() {
+fn a_directory_with_odd_permissions_is_removed() {
     let beside = tempfile::tempdir().unwrap();
     open_to_all(beside.path());
     let program =
@@ -165,7 +165,7 @@ fn a_directory_that_resists() {
 /// The working directory goes however deep it is: deeper than a path can name, than descriptors can hold open,
 /// and, under a usual limit, than a call that calls itself can go.
 #[test]
-fn a_directory_without_a_bottom() {
+fn a_very_deep_directory_is_removed() {
     let keys = "players = 1\nwarm = 0\nready_timeout = \"1h\"";
     let setup = Setup::default().ports(1).open_files(1024);
     let muster = setup.hostile("bad", &["digs", "2100"], keys).start();
@@ -198,7 +198,7 @@ fn end_by_kill(pid: i32) {
 
 /// A name is looked up beside the daemon first, then in `PATH`; a path is taken as it is.
 #[test]
-fn beside_muster_first_then_in_path() {
+fn programs_are_found_beside_muster_first_then_in_path() {
     let directory = tempfile::tempdir().unwrap();
     let beside = directory.path().join("sleep");
     fs::write(&beside, "#!/bin/sh\necho found beside; exec /bin/sleep \"$@\"\n").unwrap();
@@ -232,7 +232,7 @@ fn beside_muster_first_then_in_path() {
 
 /// Many launches at once give each game its own: no descriptor of one is in another.
 #[test]
-fn launches_at_once_do_not_mix() {
+fn concurrent_launches_do_not_share_descriptors() {
     let keys = "warm = 30\nready_timeout = \"1h\"\nstop_grace = \"100ms\"";
     let muster = Setup::default().ports(30).mode("bed", &["sleep", "3600"], keys).start();
     muster.log().wait_for_count(30, &["game launched"]);
@@ -254,7 +254,7 @@ fn launches_at_once_do_not_mix() {
 
 /// Precedence over other programs is for the daemon's loop; a game has none, whether launched or forked.
 #[test]
-fn games_have_no_precedence_over_others() {
+fn games_get_no_higher_priority() {
     if !nix::unistd::geteuid().is_root() {
         return;
     }

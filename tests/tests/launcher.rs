@@ -76,7 +76,7 @@ fn nothing_is_left(mut muster: Muster, place: &Path) {
 /// Nobody waits for anything when it is killed. Another one is there at once; who plays notices nothing, and who comes
 /// later plays, too.
 #[test]
-fn killed_while_nothing_happens() {
+fn a_killed_idle_launcher_is_replaced() {
     let muster = echo("players = 1\nwarm = 1").start();
     let mut ada = enter(&mut muster.join("echo", "ada"));
     muster.log().wait_for_count(2, &["game ready"]);
@@ -105,13 +105,13 @@ fn killed_while_nothing_happens() {
 
 /// A game lives in the same directory under the next launcher.
 #[test]
-fn a_living_game_keeps_its_directory() {
+fn a_running_game_keeps_its_directory() {
     keeps_its_directory("players = 1\nwarm = 0");
 }
 
 /// As above, although its template is gone.
 #[test]
-fn a_living_game_of_a_template_keeps_its_directory() {
+fn a_running_game_of_a_template_keeps_its_directory() {
     keeps_its_directory("players = 1\nwarm = 0\ntemplate = true");
 }
 
@@ -136,13 +136,13 @@ fn keeps_its_directory(keys: &str) {
 
 /// What was on order when it died is ordered again. That is no failure of the mode, and nobody waits longer for it.
 #[test]
-fn orders_that_it_took_along_are_made_again() {
+fn lost_launch_requests_are_repeated() {
     orders_are_made_again("players = 1\nwarm = 0");
 }
 
 /// As above, with a template.
 #[test]
-fn orders_for_a_template_are_made_again() {
+fn lost_requests_to_a_template_are_repeated() {
     orders_are_made_again("players = 1\nwarm = 0\ntemplate = true");
 }
 
@@ -165,7 +165,7 @@ fn orders_are_made_again(keys: &str) {
 
 /// A game ends when there is nobody who could look for what it left: its port comes back with the next launcher.
 #[test]
-fn a_game_that_ends_meanwhile_gives_its_port_back() {
+fn a_game_that_ends_without_a_launcher_frees_its_port() {
     let muster = Setup::default().ports(1).puppet("one", &[], "players = 1\nwarm = 0").start();
     let assigned = muster.join("one", "ada").assignment(SOON).unwrap();
     let launcher = stop_launcher(&muster);
@@ -184,7 +184,7 @@ fn a_game_that_ends_meanwhile_gives_its_port_back() {
 
 /// What a game left behind, and hid well, is found by a launcher that never saw the game.
 #[test]
-fn leftovers_of_a_game_that_it_made_are_found_by_the_next() {
+fn the_next_launcher_kills_leftovers_of_the_previous_one() {
     for what in ["daemon", "nameless", "only-socket"] {
         let keys = "players = 1\nwarm = 0";
         let muster = Setup::default().ports(1).hostile("bad", &["leaves", what], keys).start();
@@ -204,22 +204,22 @@ fn leftovers_of_a_game_that_it_made_are_found_by_the_next() {
 // ---- Killed again and again ----
 
 #[test]
-fn a_storm_over_warm_games() {
+fn launchers_are_killed_repeatedly_with_warm_games() {
     storm(1, "players = 2\nwarm = 1", 1);
 }
 
 #[test]
-fn a_storm_over_cold_games() {
+fn launchers_are_killed_repeatedly_with_cold_games() {
     storm(2, "players = 2\nwarm = 0", 0);
 }
 
 #[test]
-fn a_storm_over_games_of_a_template() {
+fn launchers_are_killed_repeatedly_with_a_template() {
     storm(3, "players = 2\nwarm = 0\ntemplate = true", 0);
 }
 
 #[test]
-fn a_storm_over_warm_games_of_a_template() {
+fn launchers_are_killed_repeatedly_with_a_warm_template() {
     storm(4, "players = 2\nwarm = 1\ntemplate = true", 1);
 }
 
@@ -284,7 +284,7 @@ fn kill_at_any_moment(muster: &Muster, seed: u64) {
 
 /// While it stands still players wait, and everybody is answered; when it goes on, they get their games.
 #[test]
-fn stopped_and_continued() {
+fn a_launcher_stopped_for_a_moment_continues() {
     let muster = echo("players = 1\nwarm = 0").start();
     let mut ada = enter(&mut muster.join("echo", "ada"));
     let launcher = stop_launcher(&muster);
@@ -312,7 +312,7 @@ fn stopped_and_continued() {
 
 /// One that stands still for good does not keep the daemon from its end.
 #[test]
-fn stopped_for_good() {
+fn a_hung_launcher_is_replaced() {
     let mut muster = echo("players = 1\nwarm = 0").start();
     let launcher = stop_launcher(&muster);
     muster.signal(Signal::SIGTERM);
@@ -323,13 +323,13 @@ fn stopped_for_good() {
 /// One that stands still is killed and replaced, as if it had died by itself: who waits is served in order, and a game
 /// that ended meanwhile gives its port back.
 #[test]
-fn stopped_while_players_wait() {
+fn a_launcher_that_hangs_while_players_wait_is_replaced() {
     stopped_is_replaced("");
 }
 
 /// As above, with a template.
 #[test]
-fn stopped_while_players_wait_for_a_template() {
+fn a_launcher_that_hangs_while_players_wait_for_a_template_is_replaced() {
     stopped_is_replaced("\ntemplate = true");
 }
 
@@ -360,7 +360,7 @@ fn stopped_is_replaced(keys: &str) {
 
 /// Nobody waits for a game, but one has ended, and its port is free only when somebody looked for what it left.
 #[test]
-fn stopped_when_a_game_ends() {
+fn a_launcher_that_hangs_when_a_game_ends_is_replaced() {
     let muster = echo("players = 1\nwarm = 0").start();
     let ada = enter(&mut muster.join("echo", "ada"));
     stop_launcher(&muster);
@@ -371,7 +371,7 @@ fn stopped_when_a_game_ends() {
 
 /// One that waits for a template that loads is not mistaken for one that stands still.
 #[test]
-fn a_template_that_loads_for_long_is_no_standstill() {
+fn a_slow_template_does_not_count_as_a_hang() {
     let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"9s\"";
     let muster = Setup::default().hostile("bad", &["template", "never-ready"], keys).start();
     let launcher = muster.launcher();
@@ -385,7 +385,7 @@ fn a_template_that_loads_for_long_is_no_standstill() {
 
 /// No process can be made, so no launcher. Players wait, the daemon rests meanwhile, and recovers by itself.
 #[test]
-fn no_launcher_to_be_had() {
+fn a_daemon_without_launcher_retries() {
     let directory = tempfile::tempdir().unwrap();
     open_to_all(directory.path());
     std::fs::copy(binary("muster-game"), directory.path().join("muster-game")).unwrap();

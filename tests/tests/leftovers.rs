@@ -4,39 +4,39 @@ use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
 /// Faults row 21: a process that did nothing to hide.
 #[test]
-fn a_child() {
+fn a_child_is_killed() {
     nothing_is_left("child", 1);
 }
 
 /// Faults row 21: a double fork with a session of its own between.
 #[test]
-fn a_daemon() {
+fn a_daemonized_child_is_killed() {
     nothing_is_left("daemon", 1);
 }
 
 /// Faults row 21: a daemon that closed everything except for the port.
 #[test]
-fn one_that_holds_only_the_port() {
+fn a_process_that_holds_the_port_is_killed() {
     nothing_is_left("only-socket", 1);
 }
 
 /// Faults row 21: a daemon whose environment does not say whose it is.
 #[test]
-fn one_without_an_environment() {
+fn a_process_without_environment_is_killed() {
     nothing_is_left("nameless", 1);
 }
 
 /// Faults row 21: a process, its child, the child of that and so on, in sessions of their own. When one dies, the next
 /// loses its parent.
 #[test]
-fn several_generations() {
+fn several_generations_are_killed() {
     nothing_is_left("generations", 4);
 }
 
 /// Faults row 21: processes that get a child and die while the game's death is looked into: whoever looks at a list of
 /// processes looks too late.
 #[test]
-fn those_who_flee_when_the_game_dies() {
+fn processes_that_fork_when_the_game_dies_are_killed() {
     let keys = "players = 1\nwarm = 0";
     let muster = Setup::default().ports(1).hostile("bad", &["leaves-fleeing"], keys).start();
     for number in 1..=20 {
@@ -74,7 +74,7 @@ fn nothing_is_left(what: &str, count: usize) {
 /// Faults row 21: a helper of a game that lives lives with it, whatever other games end meanwhile, even if nobody is
 /// its parent any more; and it dies with its game.
 #[test]
-fn a_helper_of_a_living_game_is_no_leftover() {
+fn a_helper_of_a_running_game_is_not_a_leftover() {
     let keys = "players = 1\nwarm = 0";
     let muster = Setup::default()
         .hostile("long", &["keeps-helper"], keys)

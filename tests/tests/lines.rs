@@ -30,7 +30,7 @@ fn without_key(line: &str) -> String {
 }
 
 #[test]
-fn the_server_speaks_first() {
+fn the_server_sends_the_first_line() {
     let muster = muster();
     let mut wire = Wire::open(muster.address());
     assert_eq!(wire.line(), "MUSTER 1 line_max=512 queues=duel,arena");
@@ -71,7 +71,7 @@ fn every_verb_is_answered() {
 }
 
 #[test]
-fn errors_of_lines_leave_the_connection_open() {
+fn bad_lines_leave_the_connection_open() {
     let muster = muster();
     for (said, number) in [
         (&b"READY duel\n"[..], 501),
@@ -125,7 +125,7 @@ fn a_player_who_is_queued_cannot_queue_again() {
 }
 
 #[test]
-fn a_full_queue_refuses_and_the_connection_can_try_again() {
+fn a_full_queue_refuses_and_the_client_may_retry() {
     let muster = Setup::default()
         .config("[limits]\nqueue = 3")
         // Its games never start, so that those who joined still wait.
@@ -143,7 +143,7 @@ fn a_full_queue_refuses_and_the_connection_can_try_again() {
 }
 
 #[test]
-fn ten_bad_lines_end_the_conversation_and_nine_do_not() {
+fn ten_bad_lines_close_the_connection_and_nine_do_not() {
     let muster = muster();
     let mut wire = Wire::greeted(muster.address());
     // What is no bad line does not count, and does not make up for one either.
@@ -162,7 +162,7 @@ fn ten_bad_lines_end_the_conversation_and_nine_do_not() {
 
 /// Faults row 4: a line over 512 bytes is refused as soon as that is certain, with or without its end.
 #[test]
-fn the_longest_line_is_served_and_a_longer_one_ends_the_conversation() {
+fn the_longest_line_is_served_and_a_longer_one_closes_the_connection() {
     let muster = muster();
     let text = "x".repeat(512 - "PING ".len());
     for end in ["\n", "\r\n"] {
@@ -184,7 +184,7 @@ fn the_longest_line_is_served_and_a_longer_one_ends_the_conversation() {
 
 /// Faults row 4: whatever comes, in whatever pieces, the answers are the same.
 #[test]
-fn the_answers_do_not_depend_on_how_the_stream_is_cut() {
+fn the_answers_do_not_depend_on_segmentation() {
     let muster = muster();
     let long = [b'y'; 600];
     let pieces: [&[u8]; 20] = [
@@ -253,7 +253,7 @@ fn all_lines_of_one_write_are_served_in_order() {
 
 /// Faults row 8: a player who joins and leaves thousands of times in one write ends where the last line says.
 #[test]
-fn joining_and_leaving_in_one_write_comes_to_what_was_said_last() {
+fn the_last_of_several_requests_in_one_write_wins() {
     let muster = muster();
     let mut wire = Wire::greeted(muster.address());
     let mut writer = wire.stream().try_clone().unwrap();
@@ -270,7 +270,7 @@ fn joining_and_leaving_in_one_write_comes_to_what_was_said_last() {
 }
 
 #[test]
-fn lines_that_come_too_fast_end_the_conversation() {
+fn a_client_over_the_line_rate_is_closed() {
     let limits = "[limits]\nlines_burst = 5\nlines_per_second = 1";
     let muster = Setup::default().config(limits).duel("warm = 0").start();
     let mut wire = Wire::greeted(muster.address());
@@ -283,7 +283,7 @@ fn lines_that_come_too_fast_end_the_conversation() {
 
 /// What `printf 'PING a\nSTATUS\n' | nc -N` does.
 #[test]
-fn a_client_that_closes_only_its_own_side_still_gets_its_answers() {
+fn a_client_that_half_closes_still_gets_its_answers() {
     let muster = muster();
     let mut wire = Wire::open(muster.address());
     wire.say("PING a\nSTATUS\nPING b\nPING half a line");
@@ -296,7 +296,7 @@ fn a_client_that_closes_only_its_own_side_still_gets_its_answers() {
 /// Faults row 8: far more answers than all buffers on the way hold, asked for by who has already closed its side.
 /// Muster stops reading its questions until it reads the answers, and says all of them.
 #[test]
-fn answers_by_the_megabyte_wait_for_who_closed_its_side() {
+fn megabytes_of_answers_are_kept_for_a_half_closed_client() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
     let muster = Setup::default().config(limits).duel("warm = 0").start();
     let mut wire = Wire::greeted(muster.address());
@@ -322,7 +322,7 @@ fn answers_by_the_megabyte_wait_for_who_closed_its_side() {
 
 /// Faults row 5: whatever players say, an event is one line of the log, and nothing in it obeys them.
 #[test]
-fn nothing_that_players_say_acts_on_the_log() {
+fn players_cannot_inject_into_the_log() {
     // A game that prints what it is told, names as they are; and one that is careful itself.
     let puppet = Setup::default().puppet("raid", &[], "players = 2\nwarm = 1");
     let muster = puppet.duel("warm = 1").log("trace").start();
@@ -362,7 +362,7 @@ fn nothing_that_players_say_acts_on_the_log() {
 
 /// Faults row 4: nothing of all this makes the daemon grow.
 #[test]
-fn garbage_by_the_megabyte_leaves_nothing_behind() {
+fn megabytes_of_garbage_leave_no_state() {
     let muster = Setup::default().duel("warm = 0").log("info").start();
     let garbage = |seed| {
         let mut dice = Dice::new(seed);

@@ -114,7 +114,7 @@ fn latency<'a>(report: &'a Value, name: &str) -> &'a Value {
 }
 
 #[test]
-fn every_scenario_that_comes_with_it_runs_and_nobody_is_lost() {
+fn every_included_scenario_runs_without_a_lost_player() {
     let muster = roomy().duel("warm = 4").start();
     let mut files: Vec<_> =
         std::fs::read_dir(scenarios()).unwrap().map(|entry| entry.unwrap().path()).collect();
@@ -135,7 +135,7 @@ fn every_scenario_that_comes_with_it_runs_and_nobody_is_lost() {
 }
 
 #[test]
-fn all_games_are_entered_and_answer_over_both_transports() {
+fn players_join_all_games_over_both_transports() {
     let arena = &["muster-game", "arena"];
     let muster = roomy()
         .duel("warm = 2")
@@ -165,7 +165,7 @@ fn all_games_are_entered_and_answer_over_both_transports() {
 }
 
 #[test]
-fn ctrl_c_ends_it_early_with_the_report() {
+fn ctrl_c_ends_a_run_early_with_the_report() {
     let muster = roomy().duel("warm = 2").start();
     let args = ["--players", "10", "--duration", "1h"];
     let load = Load::start(muster.address(), &args);
@@ -176,7 +176,7 @@ fn ctrl_c_ends_it_early_with_the_report() {
 }
 
 #[test]
-fn what_is_wrong_before_it_begins_is_said_clearly() {
+fn errors_before_a_run_are_reported_clearly() {
     let muster = roomy().duel("warm = 0").start();
     // A port that nobody listens at: it was free a moment ago, and stays ours.
     let nobody = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
@@ -230,7 +230,7 @@ fn deceive(mut stream: &TcpStream, answer: &str) -> std::io::Result<()> {
 }
 
 #[test]
-fn a_muster_that_breaks_its_promises_is_found_out() {
+fn a_fake_muster_that_breaks_its_promises_is_detected() {
     const QUEUED: &str = "QUEUED queue=duel position=1 needed=2 resume=k\n";
     let file = tempfile::NamedTempFile::new().unwrap();
     std::fs::write(file.path(), "[matchmaking]\nrate = 20\n").unwrap();
@@ -278,7 +278,7 @@ fn a_muster_that_breaks_its_promises_is_found_out() {
 }
 
 #[test]
-fn whatever_a_false_muster_says_the_run_goes_on_to_its_report() {
+fn a_run_with_a_hostile_fake_muster_ends_with_a_report() {
     let assign =
         |rest: &str| format!("QUEUED queue=duel position=1 needed=2 resume=k\nASSIGN {rest}\n");
     let answers = [
@@ -309,7 +309,7 @@ fn whatever_a_false_muster_says_the_run_goes_on_to_its_report() {
 
 /// Players who lose their connection come back to their places, and those who do not accept a match are out of it.
 #[test]
-fn returns_and_evictions_are_accounted_for() {
+fn reconnects_and_evictions_are_counted() {
     let keys = "players = 2\nwarm = 2\naccept_timeout = \"300ms\"\nrejoin = true";
     let muster = roomy().mode("duel", &["muster-game", "echo"], keys).start();
     let directory = tempfile::tempdir().unwrap();

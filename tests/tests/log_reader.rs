@@ -120,18 +120,18 @@ fn matches_go_on_while_the_reader_stands_still(setup: Setup) {
 }
 
 #[test]
-fn the_reader_stands_still() {
+fn a_stopped_log_reader_does_not_stop_the_daemon() {
     setup().into_iter().for_each(matches_go_on_while_the_reader_stands_still);
 }
 
 #[test]
-fn the_reader_stands_still_where_the_daemon_is_kept() {
+fn a_stopped_log_reader_does_not_stop_a_daemon_with_keeper() {
     let kept = setup().map(|setup| setup.keep("5s"));
     kept.into_iter().for_each(matches_go_on_while_the_reader_stands_still);
 }
 
 #[test]
-fn the_reader_is_gone() {
+fn a_dead_log_reader_does_not_stop_the_daemon() {
     let Some(setup) = setup() else { return };
     let mut muster = setup.start();
     let reader = Reader::of(&muster);
@@ -147,7 +147,7 @@ fn the_reader_is_gone() {
 
 /// A crash with nobody to read of it is a crash, and the next daemon is there.
 #[test]
-fn a_crash_while_the_reader_stands_still() {
+fn a_daemon_recovers_from_a_crash_with_a_stopped_log_reader() {
     let Some(setup) = setup() else { return };
     let muster = setup.keep("5s").start();
     let reader = Reader::of(&muster);

@@ -14,7 +14,7 @@ fn bot(muster: &Muster, name: &str) -> Child {
 }
 
 #[test]
-fn two_bots_play_a_match_and_the_port_comes_back() {
+fn two_bots_play_a_match_and_the_port_is_free_again() {
     let muster = Setup::default().duel("warm = 1").start();
     for mut bot in [bot(&muster, "ada"), bot(&muster, "bob")] {
         let status = wait_for("the end of a bot", || bot.try_wait().unwrap());

@@ -87,7 +87,7 @@ fn with_the_port_taken() -> Muster {
 
 /// Faults row 12: one of those who wait for a match goes; the others are matched in their order, without it.
 #[test]
-fn who_leaves_the_queue_is_not_matched() {
+fn a_player_who_leaves_the_queue_is_not_matched() {
     let muster = Setup::default().puppet("raid", &[], "players = 3\nwarm = 1").start();
     for (match_id, way) in (1..).zip(WAYS) {
         let (mut ada, bob) = (join(&muster, "raid"), join(&muster, "raid"));
@@ -103,7 +103,7 @@ fn who_leaves_the_queue_is_not_matched() {
 /// later and stand in line already, and is told so. Faults row 30: the line waits in order, without a spin, and goes on
 /// when the port is back.
 #[test]
-fn who_leaves_a_match_that_waits_takes_nobody_along() {
+fn leaving_a_waiting_match_requeues_the_others() {
     for way in WAYS {
         let muster = with_the_port_taken();
         let [mut ada, bob, mut cy, mut dan] = [(); 4].map(|()| join(&muster, "duel"));
@@ -127,7 +127,7 @@ fn who_leaves_a_match_that_waits_takes_nobody_along() {
 /// Faults row 12: one of a match whose game was sent its players goes before the game has started. The other is matched
 /// with the next in line, in another game, and keeps its place before all others.
 #[test]
-fn who_leaves_a_match_that_starts_takes_nobody_along() {
+fn leaving_a_starting_match_requeues_the_others() {
     let keys = "players = 2\nwarm = 0\nstart_timeout = \"1m\"";
     for way in WAYS {
         let muster = Setup::default().ports(1).puppet("duel", &["held"], keys).start();
@@ -148,7 +148,7 @@ fn who_leaves_a_match_that_starts_takes_nobody_along() {
 
 /// Faults row 12: after the assignment a connection is nobody's concern: the match goes on.
 #[test]
-fn who_hangs_up_after_the_assignment_is_still_in_the_match() {
+fn a_player_who_disconnects_after_the_assignment_stays_in_the_match() {
     let muster = Setup::default().duel("warm = 1").start();
     let assignments = [muster.join("duel", "ada"), muster.join("duel", "bob")].map(|mut lobby| {
         let assignment = lobby.assignment(SOON).unwrap();
@@ -163,7 +163,7 @@ fn who_hangs_up_after_the_assignment_is_still_in_the_match() {
 /// Faults row 13: players who say READY and are gone before Muster has read it, by the hundred, among honest ones.
 /// Every honest player plays with an honest one.
 #[test]
-fn nobody_waits_for_a_ghost() {
+fn players_do_not_wait_for_disconnected_players() {
     let muster = Setup::default()
         // All are of one address, and nobody plays.
         .config("[limits]\nseats_per_address = 0")
@@ -204,7 +204,7 @@ fn assert_paired(players: &mut [Wire]) {
 /// Faults rows 12 and 13: players come and go in every way at every moment; whoever stays is assigned, with another who
 /// stayed, and nothing is left over at the end.
 #[test]
-fn whoever_stays_is_assigned_whatever_others_do() {
+fn players_who_stay_are_assigned_whatever_others_do() {
     for seed in 0..6 {
         let muster = Setup::default()
             .ports(2)
@@ -306,7 +306,7 @@ fn a_hundred_players_share_five_ports_in_order() {
 
 /// Faults row 30: with every port taken, all are told so, and the first in line is served the moment a port is back.
 #[test]
-fn the_first_in_line_gets_the_port_that_comes_back() {
+fn the_first_in_the_queue_gets_the_freed_port() {
     let muster = Setup::default().ports(2).puppet("duel", &[], "players = 2\nwarm = 0").start();
     let mut running = [(); 4].map(|()| join(&muster, "duel"));
     for player in &mut running {
@@ -354,7 +354,7 @@ fn two_modes_form_their_own_matches() {
 
 /// A warm game that nobody waits for gives its port to a mode for which somebody does.
 #[test]
-fn a_warm_game_makes_way_for_players_of_another_mode() {
+fn a_warm_game_is_stopped_for_players_of_another_mode() {
     let muster = Setup::default()
         .ports(1)
         .puppet("duel", &[], "players = 2\nwarm = 1")
@@ -372,7 +372,7 @@ fn a_warm_game_makes_way_for_players_of_another_mode() {
 }
 
 #[test]
-fn status_counts_those_who_wait_and_nobody_else() {
+fn status_counts_waiting_players_only() {
     let muster = with_the_port_taken();
     assert_eq!(muster.status("duel"), (0, 1, 0));
     let mut lobby = muster.join("duel", "ada");

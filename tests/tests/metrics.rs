@@ -43,7 +43,7 @@ fn puppet(name: &str) -> String {
 
 /// A mode that came has all its figures at once, and one that went has none as soon as nobody plays there.
 #[test]
-fn modes_that_come_and_go_are_in_the_figures_for_as_long_as_they_matter() {
+fn modes_are_in_the_metrics_while_they_exist_or_are_played() {
     let muster = Setup::default().metrics().config(&puppet("old")).start();
     let port = muster.join("old", "ada").assignment(SOON).unwrap().port;
     muster.configure(&puppet("new"));
@@ -82,7 +82,7 @@ fn modes_that_come_and_go_are_in_the_figures_for_as_long_as_they_matter() {
 }
 
 #[test]
-fn counters_agree_with_what_was_played() {
+fn counters_agree_with_the_matches() {
     let muster = start();
     for _ in 0..3 {
         play(&muster);
@@ -122,7 +122,7 @@ fn counters_agree_with_what_was_played() {
 }
 
 #[test]
-fn who_waits_and_what_fails_can_be_seen() {
+fn waiting_players_and_failing_modes_are_shown() {
     let muster = start();
     let _eve = muster.join("duel", "eve");
     let _mallory = muster.join("broken", "mallory");
@@ -147,7 +147,7 @@ fn who_waits_and_what_fails_can_be_seen() {
 }
 
 #[test]
-fn who_goes_and_returns_and_who_is_evicted_is_counted() {
+fn disconnects_returns_and_evictions_are_counted() {
     let muster = Setup::default()
         .metrics()
         .puppet("duel", &[], "players = 2\nwarm = 1\naccept_timeout = \"20s\"")
@@ -173,7 +173,7 @@ fn who_goes_and_returns_and_who_is_evicted_is_counted() {
 }
 
 #[test]
-fn another_launcher_is_counted() {
+fn launcher_restarts_are_counted() {
     let muster = start();
     let launcher = Pid::from_raw(muster.launcher());
     nix::sys::signal::kill(launcher, Signal::SIGKILL).unwrap();
@@ -201,7 +201,7 @@ fn every_metric_is_explained() {
 }
 
 #[test]
-fn promtool_finds_nothing_to_mend() {
+fn promtool_reports_no_problem() {
     let muster = start();
     play(&muster);
     let text = http::get(&muster.http(), "/metrics").body;
@@ -224,7 +224,7 @@ fn promtool_finds_nothing_to_mend() {
 /// Each scraper gets the format that it asks for, and one that does not care the older one, which all of them read. The
 /// figures are the same.
 #[test]
-fn a_scraper_gets_the_format_that_it_asks_for() {
+fn a_scraper_gets_the_requested_format() {
     let muster = start();
     play(&muster);
     let http = muster.http();
@@ -265,7 +265,7 @@ fn a_scraper_gets_the_format_that_it_asks_for() {
 
 /// The client library of Prometheus for Python has a parser of each format.
 #[test]
-fn prometheus_own_parsers_read_both_formats() {
+fn the_parsers_of_prometheus_read_both_formats() {
     const PARSE: &str = "
 import sys
 try:
@@ -303,7 +303,7 @@ print('read')
 // ---- Health ----
 
 #[test]
-fn it_is_healthy_while_the_loop_turns() {
+fn the_daemon_is_healthy_while_its_loop_runs() {
     let muster = start();
     let http = muster.http();
     assert_eq!(
@@ -327,7 +327,7 @@ fn it_is_healthy_while_the_loop_turns() {
 }
 
 #[test]
-fn who_drains_is_healthy_and_not_ready() {
+fn a_draining_daemon_is_healthy_and_not_ready() {
     let muster = start();
     let mut lobbies = ["ada", "bob"].map(|name| muster.join("duel", name));
     lobbies.each_mut().iter_mut().for_each(|lobby| drop(lobby.assignment(SOON).unwrap()));
@@ -344,7 +344,7 @@ fn who_drains_is_healthy_and_not_ready() {
 // ---- HTTP ----
 
 #[test]
-fn requests_get_what_the_standard_says() {
+fn requests_are_answered_as_the_standard_requires() {
     let muster = start();
     let http = muster.http();
     let status = |request: &str| http::send(&http, request.as_bytes()).status;
@@ -381,7 +381,7 @@ fn requests_get_what_the_standard_says() {
 
 /// A page in a browser of this machine that a name server of its own has led here is told nothing.
 #[test]
-fn a_name_that_is_not_loopbacks_is_refused_on_loopback() {
+fn a_foreign_host_name_is_refused_on_loopback() {
     let muster = start();
     let http = muster.http();
     let (_, port) = http.rsplit_once(':').unwrap();
@@ -403,7 +403,7 @@ fn a_name_that_is_not_loopbacks_is_refused_on_loopback() {
 }
 
 #[test]
-fn garbage_harms_nobody() {
+fn garbage_requests_do_not_disturb_others() {
     let muster = start();
     let http = muster.http();
     let mut dice = Dice::new(7);
@@ -425,7 +425,7 @@ fn garbage_harms_nobody() {
 
 /// Who sends a byte and then nothing, and who never reads: neither keeps a match or a scrape waiting, and they are cut off.
 #[test]
-fn slow_ones_disturb_nobody_and_are_cut_off() {
+fn slow_requests_are_closed_without_effect_on_others() {
     let muster = start();
     let http = muster.http();
     let slow: Vec<TcpStream> = (0..10)
@@ -452,7 +452,7 @@ fn slow_ones_disturb_nobody_and_are_cut_off() {
 
 /// More connections than are served at a time: the oldest of those that say nothing make room.
 #[test]
-fn a_crowd_that_says_nothing_keeps_nobody_out() {
+fn silent_connections_do_not_block_others() {
     let muster = start();
     let http = muster.http();
     let _crowd: Vec<TcpStream> = (0..200).map(|_| TcpStream::connect(&http).unwrap()).collect();
@@ -461,7 +461,7 @@ fn a_crowd_that_says_nothing_keeps_nobody_out() {
 }
 
 #[test]
-fn many_scrapes_beside_matches() {
+fn many_scrapes_do_not_disturb_matches() {
     let muster = start();
     let http = muster.http();
     let done = std::sync::atomic::AtomicBool::new(false);
@@ -488,14 +488,14 @@ fn many_scrapes_beside_matches() {
 }
 
 #[test]
-fn nothing_is_served_where_it_is_off() {
+fn no_http_is_served_when_it_is_off() {
     let muster = Setup::default().duel("warm = 0").start();
     assert!(muster.log().lines_with(&["serving HTTP"]).is_empty());
 }
 
 /// Figures are no reason to serve no players: they come when their address does.
 #[test]
-fn an_address_in_use_is_taken_up_when_it_is_free() {
+fn an_address_in_use_is_bound_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let muster = Setup::default().listen(&format!("metrics = \"{address}\"")).duel("").start();

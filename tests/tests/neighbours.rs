@@ -64,7 +64,7 @@ fn two_daemons_with_the_same_ports_give_their_games_different_users() {
 
 /// Nobody is killed for the number of his user.
 #[test]
-fn a_process_that_runs_as_a_games_user_is_no_leftover() {
+fn a_process_with_a_games_user_id_is_not_a_leftover() {
     if !is_root() {
         return;
     }
@@ -81,7 +81,7 @@ fn a_process_that_runs_as_a_games_user_is_no_leftover() {
 /// The users stay those of the daemon over an upgrade and a crash, as its games run as them; when it is gone for good
 /// they are free. Who asks for users that are another's is refused, and told whose they are.
 #[test]
-fn users_are_claimed_for_as_long_as_there_is_the_daemon() {
+fn user_ids_are_reserved_while_the_daemon_runs() {
     if !is_root() {
         return;
     }

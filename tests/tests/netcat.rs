@@ -50,7 +50,7 @@ impl Drop for Netcat {
 }
 
 #[test]
-fn two_people_with_netcat_play_a_match() {
+fn two_players_with_netcat_play_a_match() {
     let muster = Setup::default().duel("warm = 1").start();
     let (host, port) = muster.address().split_once(':').unwrap();
     let mut players = ["ada", "bob"].map(|name| {

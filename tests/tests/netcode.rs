@@ -84,7 +84,7 @@ fn assert_never_logged(muster: &Muster, secrets: &[&str]) {
 }
 
 #[test]
-fn bots_play_whole_matches() {
+fn bots_play_matches_with_netcode() {
     let muster = Setup::default()
         .duel(NETCODE)
         .mode("arena", &["muster-game", "arena", "--duration", "2s"], NETCODE)
@@ -106,7 +106,7 @@ fn bots_play_whole_matches() {
 /// Faults row 31: a request that was seen on its way, from another address, before its player has come in and after;
 /// and the whole assignment, which no stranger has, once it has let its player in.
 #[test]
-fn a_token_replayed_from_another_address() {
+fn a_token_replayed_from_another_address_is_ignored() {
     let muster = echo(2, 2, "");
     let [ada, bob] = assigned(&muster);
     assert_eq!((ada.transport.as_str(), ada.token.len()), ("netcode", 2732));
@@ -136,7 +136,7 @@ fn a_token_replayed_from_another_address() {
 /// numbers near the end of their range, from strangers and from the player's own address: no answer, and the match goes
 /// on.
 #[test]
-fn what_is_not_genuine_changes_nothing() {
+fn forged_packets_change_nothing() {
     let muster = echo(1, 2, "");
     let [ada, bob] = [assigned::<1>(&muster), assigned::<1>(&muster)].map(|[it]| it);
     let mut games = [enter(&ada), enter(&bob)];
@@ -183,7 +183,7 @@ fn what_is_not_genuine_changes_nothing() {
 
 /// Faults row 31: a token that is shown for the first time too late, by the game's clock; the match is still played.
 #[test]
-fn a_token_that_has_expired() {
+fn an_expired_token_is_ignored() {
     let muster = echo(2, 1, "hello_timeout = \"1s\"");
     let [ada, bob] = assigned(&muster);
     let mut game = enter(&ada);
@@ -203,7 +203,7 @@ fn a_token_that_has_expired() {
 
 /// Faults row 32: a request is answered with less than itself, and only when its token is genuine.
 #[test]
-fn the_answer_is_shorter_than_the_question() {
+fn answers_are_shorter_than_requests() {
     let muster = echo(1, 1, "");
     let [ada] = assigned(&muster);
     let asker = stranger(Ipv4Addr::LOCALHOST, ada.port);
@@ -218,7 +218,7 @@ fn the_answer_is_shorter_than_the_question() {
 
 /// What the client does with a token that is none.
 #[test]
-fn a_connect_token_that_makes_no_sense() {
+fn an_invalid_connect_token_is_rejected() {
     let muster = echo(1, 1, "");
     let [mut ada] = assigned(&muster);
     ada.token.truncate(100);

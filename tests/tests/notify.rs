@@ -13,7 +13,7 @@ fn managed(manager: &Manager) -> Setup {
 }
 
 #[test]
-fn it_says_when_it_listens_at_a_path_and_at_an_abstract_name() {
+fn readiness_is_reported_at_a_path_and_at_an_abstract_name() {
     for manager in [Manager::at_path(), Manager::abstract_name()] {
         let muster = managed(&manager).start();
         manager.wait_for("READY=1");
@@ -22,7 +22,7 @@ fn it_says_when_it_listens_at_a_path_and_at_an_abstract_name() {
 }
 
 #[test]
-fn it_says_how_it_is_when_that_changes() {
+fn the_status_is_reported_when_it_changes() {
     let manager = Manager::at_path();
     let muster = managed(&manager).start();
     assert_eq!(manager.wait_for_value("STATUS="), "0 players waiting, 0 games, 8 ports free");
@@ -35,7 +35,7 @@ fn it_says_how_it_is_when_that_changes() {
 
 /// Whatever happens, there is one sentence a second, and the last one is true.
 #[test]
-fn it_does_not_say_too_often_how_it_is() {
+fn status_reports_are_rate_limited() {
     let manager = Manager::at_path();
     let muster = managed(&manager).start();
     let mut players: Vec<Wire> = Vec::new();
@@ -54,7 +54,7 @@ fn it_does_not_say_too_often_how_it_is() {
 }
 
 #[test]
-fn it_says_that_it_reloads_with_the_time_and_when_it_has() {
+fn a_reload_is_reported_with_its_begin_and_its_end() {
     let manager = Manager::at_path();
     let muster = managed(&manager).start();
     manager.wait_for("READY=1");
@@ -68,7 +68,7 @@ fn it_says_that_it_reloads_with_the_time_and_when_it_has() {
 
 /// What stands in a file of an operator is a word about the daemon, and none to the service manager.
 #[test]
-fn what_was_wrong_with_a_reload_is_one_line() {
+fn a_failed_reload_is_reported_in_one_line() {
     let manager = Manager::at_path();
     let muster = managed(&manager).start();
     manager.wait_for_value("STATUS=0 players");
@@ -82,7 +82,7 @@ fn what_was_wrong_with_a_reload_is_one_line() {
 }
 
 #[test]
-fn it_says_that_it_stops_and_asks_for_the_time_that_its_games_take() {
+fn a_stop_is_reported_and_extends_the_timeout() {
     let manager = Manager::at_path();
     let mut muster = Setup::default()
         .ports(1)
@@ -99,7 +99,7 @@ fn it_says_that_it_stops_and_asks_for_the_time_that_its_games_take() {
 }
 
 #[test]
-fn the_watchdog_is_fed_by_the_loop_and_not_by_one_that_stands_still() {
+fn a_running_loop_notifies_the_watchdog_and_a_hung_one_does_not() {
     let manager = Manager::at_path();
     let muster = managed(&manager).env("WATCHDOG_USEC", "200000").start();
     let first = manager.wait_for("WATCHDOG=1");
@@ -116,7 +116,7 @@ fn the_watchdog_is_fed_by_the_loop_and_not_by_one_that_stands_still() {
 }
 
 #[test]
-fn a_watchdog_meant_for_another_process_is_not_fed() {
+fn the_watchdog_of_another_process_is_ignored() {
     let manager = Manager::at_path();
     let setup = managed(&manager).env("WATCHDOG_USEC", "20000").env("WATCHDOG_PID", "1");
     let _muster = setup.start();
@@ -140,7 +140,7 @@ fn the_listening_socket_is_stored() {
 
 /// A service manager that does not read holds up nobody, and hears everything when it reads again.
 #[test]
-fn a_manager_that_does_not_read_is_waited_for_by_nobody() {
+fn a_manager_that_does_not_read_does_not_block_the_daemon() {
     let manager = Manager::at_path();
     let muster = managed(&manager).env("WATCHDOG_USEC", "2000").start();
     let mut ada = Wire::greeted(muster.address());
@@ -155,7 +155,7 @@ fn a_manager_that_does_not_read_is_waited_for_by_nobody() {
 }
 
 #[test]
-fn a_manager_that_is_gone_or_was_never_there_does_no_harm() {
+fn a_missing_manager_does_not_stop_the_daemon() {
     for address in ["/nowhere/notify", "@nobody-is-here", "vsock:2:1234", ""] {
         let mut muster = Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", address).start();
         // An empty variable is no manager.
@@ -170,7 +170,7 @@ fn a_manager_that_is_gone_or_was_never_there_does_no_harm() {
 
 /// Nobody but the daemon itself is told of the service manager.
 #[test]
-fn its_processes_do_not_hear_of_the_manager() {
+fn child_processes_do_not_see_the_managers_variables() {
     let manager = Manager::at_path();
     let setup = Setup::default().duel("warm = 1").env("NOTIFY_SOCKET", manager.address());
     let muster: Muster = setup.env("WATCHDOG_USEC", "20000000").start();
@@ -191,7 +191,7 @@ fn monotonic_now() -> nix::sys::time::TimeSpec {
 }
 
 #[test]
-fn a_store_that_is_too_small_for_the_ring_is_told_of() {
+fn a_descriptor_store_too_small_for_the_ring_is_reported() {
     let manager = Manager::at_path();
     for (room, is_short) in [("21", true), ("22", false)] {
         let muster = managed(&manager).ports(2).env("FDSTORE", room).start();

@@ -20,7 +20,7 @@ fn one() -> Setup {
 }
 
 #[test]
-fn who_waits_is_shown_without_keys_and_may_be_kicked() {
+fn waiting_players_are_listed_without_keys_and_can_be_kicked() {
     let muster = one().start();
     let mut eve = muster.join("pair", "e\u{1b}[31mve");
     let shown = muster.operate(&["players"]).unwrap();
@@ -39,7 +39,7 @@ fn who_waits_is_shown_without_keys_and_may_be_kicked() {
 }
 
 #[test]
-fn a_game_is_shown_and_ended() {
+fn games_are_listed_and_can_be_ended() {
     let muster = one().start();
     for arguments in [&["kill", "1"][..], &["kill", "2", "--now"][..]] {
         muster.join("one", "ada").assignment(SOON).unwrap();
@@ -57,7 +57,7 @@ fn a_game_is_shown_and_ended() {
 }
 
 #[test]
-fn a_drain_is_taken_back_or_waited_for() {
+fn a_drain_can_be_cancelled_or_waited_for() {
     let mut muster = one().start();
     let playing = muster.join("one", "ada").assignment(SOON).unwrap();
     muster.operate(&["drain"]).unwrap();
@@ -91,7 +91,7 @@ fn looks_again(wait: &Child) {
 }
 
 #[test]
-fn who_waits_for_a_drain_hears_that_it_was_taken_back() {
+fn an_operator_waiting_for_a_drain_sees_its_cancellation() {
     let muster = one().start();
     muster.join("one", "ada").assignment(SOON).unwrap();
     let wait = wait_for_drain(&muster);
@@ -105,7 +105,7 @@ fn who_waits_for_a_drain_hears_that_it_was_taken_back() {
 
 /// A daemon that crashes while it drains is no drained one, and the one that comes back drains on.
 #[test]
-fn a_drain_is_waited_for_over_a_crash() {
+fn waiting_for_a_drain_survives_a_crash() {
     let mut muster = one().keep("60s").start();
     let playing = muster.join("one", "ada").assignment(SOON).unwrap();
     let mut wait = wait_for_drain(&muster);
@@ -149,7 +149,7 @@ fn a_dump_and_an_upgrade_are_both_answered() {
 }
 
 #[test]
-fn the_level_of_the_log_changes_at_once() {
+fn the_log_level_changes_at_once() {
     let muster = one().log("info").start();
     assert!(muster.operate(&["log", "debug"]).is_ok());
     drop(muster.join("pair", "ada"));
@@ -159,7 +159,7 @@ fn the_level_of_the_log_changes_at_once() {
 }
 
 #[test]
-fn a_dump_has_the_state_and_no_secret() {
+fn a_dump_has_the_state_without_secrets() {
     let muster = one().start();
     let mut ada = muster.connect();
     let joined = ada.join(Some("pair"), Some("ada"), SOON).unwrap();
@@ -171,7 +171,7 @@ fn a_dump_has_the_state_and_no_secret() {
 }
 
 #[test]
-fn completions_are_for_the_shell_that_was_named() {
+fn completions_are_printed_for_the_named_shell() {
     let output = Command::new(binary("muster")).args(["completions", "bash"]).output().unwrap();
     let script = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.success() && script.contains("_muster()"), "{script}");
@@ -180,7 +180,7 @@ fn completions_are_for_the_shell_that_was_named() {
 }
 
 #[test]
-fn who_watches_needs_a_terminal() {
+fn status_watch_needs_a_terminal() {
     let muster = one().start();
     let mut command = Command::new(binary("muster"));
     command.args(["status", "--watch", "--admin"]).arg(muster.directory().join("admin.sock"));

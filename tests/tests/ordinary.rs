@@ -106,20 +106,20 @@ fn look(setup: Setup, words: &[&str]) {
 }
 
 #[test]
-fn a_program_finds_what_programs_expect() {
+fn an_ordinary_program_finds_its_usual_environment() {
     look(Setup::default(), if is_root() { &["root"] } else { &[] });
 }
 
 /// Where the games' directories are in memory, as they are by default, nothing of theirs is in /tmp.
 #[test]
-fn a_program_has_a_tmp_of_its_own() {
+fn a_program_has_a_private_tmp() {
     if is_root() {
         look(Setup::default().env("TMPDIR", "/dev/shm"), &["root", "tmp", "unix"]);
     }
 }
 
 #[test]
-fn a_program_finds_it_where_muster_is_not_root() {
+fn an_ordinary_program_runs_without_root() {
     let directory = public_directory();
     if is_root() {
         let user = 40_000 + std::process::id() % 20_000;
@@ -149,7 +149,7 @@ time.sleep(60)
 ";
 
 #[test]
-fn a_directory_that_the_command_names_is_readable() {
+fn directories_named_in_the_command_are_readable() {
     let directory = public_directory();
     fs::write(directory.path().join("map"), "x").unwrap();
     let other = public_directory();
@@ -168,7 +168,7 @@ fn a_directory_that_the_command_names_is_readable() {
 
 /// A world outlives its match: the next one's game is the same user.
 #[test]
-fn a_named_user_keeps_a_world() {
+fn a_named_user_keeps_files_between_games() {
     if !is_root() {
         return;
     }
@@ -195,7 +195,7 @@ fn a_named_user_keeps_a_world() {
 
 /// `user = false` under root is root, but without its rights, and not in silence.
 #[test]
-fn root_that_stays_root_has_no_capabilities() {
+fn a_game_that_runs_as_root_has_no_capabilities() {
     if !is_root() {
         return;
     }
@@ -216,7 +216,7 @@ os.execv('/bin/sh', ['sh', '-c', 'grep -c \"Cap.*0000000000000000\" /proc/self/s
 
 /// The network of the host by its name: TCP of any port, with all files closed that were.
 #[test]
-fn the_network_of_the_host_is_had_by_one_key() {
+fn one_key_gives_the_hosts_network() {
     let program = "
 import socket
 server = socket.create_server(('127.0.0.1', 0))
@@ -231,7 +231,7 @@ import time; time.sleep(60)
 }
 
 #[test]
-fn a_program_of_32_bits_is_refused_in_words() {
+fn a_32_bit_program_is_refused_with_a_reason() {
     let directory = public_directory();
     let program = directory.path().join("old-game");
     fs::write(&program, b"\x7fELF\x01\x01\x01\0\0\0\0\0\0\0\0\0\x02\0\x03\0").unwrap();

@@ -35,7 +35,7 @@ fn help(words: &[&str]) -> String {
 
 /// All flags that programs tell of, and all keys of the configuration, are in the pages.
 #[test]
-fn the_manual_pages_are_whole() {
+fn the_manual_pages_are_complete() {
     let place = pages();
     let page_of = |name: &str| {
         let page = fs::read_to_string(place.path().join(name)).unwrap();

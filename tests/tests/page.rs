@@ -26,7 +26,7 @@ fn text(browser: &mut Browser, selector: &str) -> String {
 }
 
 #[test]
-fn it_shows_what_happens_as_it_happens() {
+fn the_page_shows_queues_games_and_ports() {
     let muster = start();
     let Some(mut browser) = open(&muster, 1280) else { return };
     assert_eq!(text(&mut browser, "#state"), "taking players in");
@@ -126,7 +126,7 @@ fn it_can_be_read_aloud_and_loads_nothing_from_elsewhere() {
 
 /// Names are text wherever they are shown, whatever they hold.
 #[test]
-fn names_are_never_markup() {
+fn names_on_the_page_are_never_markup() {
     let muster = start();
     let Some(mut browser) = open(&muster, 1280) else { return };
     let name = "<img src=x onerror=alert(1)><b>bold</b>";
@@ -144,7 +144,7 @@ fn names_are_never_markup() {
 }
 
 #[test]
-fn what_it_shows_can_be_read_as_json() {
+fn the_page_is_available_as_json() {
     let muster = start();
     let _eve = muster.join("duel", "eve");
     let status = testkit::wait_for("the player in the figures", || {

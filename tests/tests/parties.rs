@@ -64,7 +64,7 @@ fn a_party_plays_in_one_team() {
 }
 
 #[test]
-fn what_makes_no_sense_with_a_party_is_refused() {
+fn invalid_party_requests_are_refused() {
     let keys = "players = 4\nparty_max = 2\nwarm = 0";
     let muster = Setup::default().mode("four", &["muster-game", "echo"], keys).start();
     let mut lobby = muster.connect();
@@ -98,7 +98,7 @@ fn what_makes_no_sense_with_a_party_is_refused() {
 }
 
 #[test]
-fn skill_counts_when_a_trusted_front_says_it() {
+fn skill_counts_from_a_trusted_front_only() {
     let keys = "players = 2\nwarm = 0\n[mode.skill]\nwindow = 100\nwiden_by = 0\nwindow_max = 100";
     let trusted = "[limits]\nskill_from = [\"127.0.0.1\"]";
     let ready = |muster: &Muster, skill| {
@@ -121,7 +121,7 @@ fn skill_counts_when_a_trusted_front_says_it() {
 }
 
 #[test]
-fn who_waits_for_too_long_is_told_and_may_try_again() {
+fn a_player_who_waits_too_long_is_notified_and_may_queue_again() {
     let keys = "players = 2\nwarm = 0\nmax_wait = \"100ms\"\nrounds = 2";
     let muster = Setup::default().mode("duel", &["muster-game", "echo"], keys).start();
     let mut lobby = muster.join("duel", "ada");
@@ -136,7 +136,7 @@ fn who_waits_for_too_long_is_told_and_may_try_again() {
 }
 
 #[test]
-fn another_player_comes_into_a_running_game() {
+fn a_player_joins_a_running_game() {
     let keys = "players = 2\nwarm = 0";
     let command = ["muster-game", "echo", "--backfill", "on"];
     let muster = Setup::default().mode("echo", &command, keys).start();

@@ -86,7 +86,7 @@ fn players_are_in_the_environment() {
 
 /// Its end is the match's, and its port goes back to the ring.
 #[test]
-fn a_match_ends_with_its_program() {
+fn a_match_ends_when_its_program_exits() {
     let program = "import socket; g = socket.socket(fileno=3); g.setblocking(True); g.recv(9)";
     let muster = python(Setup::default(), "once", program, "").start();
     let game = assigned(&muster, "once");
@@ -102,7 +102,7 @@ fn a_match_ends_with_its_program() {
 
 /// It hears of its time being over by SIGTERM alone.
 #[test]
-fn a_match_that_is_over_ends_its_program() {
+fn a_program_is_stopped_at_the_end_of_its_match() {
     let keys = "max_duration = \"200ms\"\nstop_grace = \"1s\"";
     let muster = python(Setup::default(), "tell", TELL, keys).start();
     assigned(&muster, "tell");
@@ -113,7 +113,7 @@ fn a_match_that_is_over_ends_its_program() {
 
 /// Players are told of a port that a program binds itself only after it said that it has: here, when the test lets it.
 #[test]
-fn nobody_is_sent_to_a_port_before_the_ready_line() {
+fn players_are_assigned_after_the_ready_line() {
     let directory = public_directory();
     let cue = directory.path().join("cue");
     let program = format!(
@@ -145,7 +145,7 @@ game.sendto(b'bound', game.recvfrom(1200)[1])
 /// Faults rows 18 and 19: a program that never prints its ready line is killed at its deadline, as often as it is
 /// tried. The players are told, and keep their places: with a program that is well they are served in their order.
 #[test]
-fn a_ready_line_that_never_comes() {
+fn a_program_without_its_ready_line_is_killed_and_retried() {
     let directory = public_directory();
     let cure = directory.path().join("cure");
     let program = format!("test -e {} && echo ready; exec /bin/sleep 60", cure.display());
@@ -166,7 +166,7 @@ fn a_ready_line_that_never_comes() {
 
 /// Faults row 18: a program that exits before its ready line has failed, and its players wait for another.
 #[test]
-fn a_program_that_exits_before_it_is_ready() {
+fn a_program_that_exits_before_its_ready_line_is_retried() {
     let keys = format!("{PLAIN}\nready_line = \"ready\"");
     let muster = Setup::default().mode("brief", &["/bin/true"], &keys).start();
     let mut ada = muster.join("brief", "ada");
@@ -178,7 +178,7 @@ fn a_program_that_exits_before_it_is_ready() {
 
 /// Without a ready line a program has started when it runs. One that exits at once has had its match: it ends.
 #[test]
-fn a_program_that_exits_at_once() {
+fn a_program_that_exits_at_once_fails_its_mode() {
     let muster = Setup::default().mode("brief", &["/bin/false"], PLAIN).start();
     let mut ada = muster.join("brief", "ada");
     ada.assignment(SOON).unwrap();
@@ -190,7 +190,7 @@ fn a_program_that_exits_at_once() {
 /// Faults row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players
 /// get another port.
 #[test]
-fn a_port_that_is_not_free_to_bind() {
+fn a_port_in_use_by_udp_is_skipped() {
     let modes = std::fs::read_to_string(example("plain.toml")).unwrap();
     let muster = Setup::default().ports(2).config(&modes).start();
     let first = *muster.ports().start();
@@ -236,7 +236,7 @@ fn greet(muster: &Muster) -> u16 {
 
 /// Faults row 51: somebody listens with TCP on a port that a program is to bind. It is not even started there.
 #[test]
-fn a_port_on_which_somebody_listens_with_tcp() {
+fn a_port_in_use_by_tcp_is_skipped() {
     let muster = greets(Setup::default().ports(2), "reuse").start();
     let first = *muster.ports().start();
     let _foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
@@ -251,7 +251,7 @@ fn a_port_on_which_somebody_listens_with_tcp() {
 /// Faults row 51: connections that are over are in the way of a program that does not reuse addresses; tcp(7),
 /// TIME_WAIT. Its port rests, and its mode is not to blame.
 #[test]
-fn a_port_with_connections_that_are_just_over() {
+fn a_port_with_connections_in_time_wait_is_skipped() {
     let muster = greets(Setup::default().ports(1), "plain").start();
     let port = greet(&muster);
     muster.wait_until_idle("greets", 0);
@@ -266,7 +266,7 @@ fn a_port_with_connections_that_are_just_over() {
 /// Faults row 51: whatever is wrong with one port of the ring, players get another, and the bad one is left alone for
 /// longer each time.
 #[test]
-fn a_port_on_which_a_program_fails() {
+fn a_port_on_which_a_program_cannot_listen_is_skipped() {
     let muster_of = |bad: &Path| {
         let script = format!(
             "test \"$1\" = \"$(cat {})\" && exit 1; echo ready; exec sleep 3600",

@@ -17,7 +17,7 @@ fn setup(ports: u16) -> Setup {
 /// Faults row 30: with a ring of two, matches wait in the order of their players, and each goes on as soon as a port is
 /// back: those before it first.
 #[test]
-fn a_ring_of_two_serves_in_order() {
+fn two_ports_serve_players_in_order() {
     let muster = setup(2).start();
     let mut played: Vec<Assignment> =
         ["ada", "bob"].map(|name| muster.join("one", name).assignment(SOON).unwrap()).into();
@@ -48,7 +48,7 @@ fn told_nothing_but_waiting(lobby: &mut Lobby) {
 
 /// Faults row 30: who waits for ports costs nothing: while both ports rest, the daemon sleeps.
 #[test]
-fn waiting_for_a_port_is_no_work() {
+fn waiting_for_a_port_uses_no_processor() {
     let muster = setup(2).quarantine("1s").log("info").start();
     let played = ["ada", "bob"].map(|name| muster.join("one", name).assignment(SOON).unwrap());
     let mut waiting: Vec<Lobby> = (0..4).map(|_| muster.join("one", "cid")).collect();
@@ -76,7 +76,7 @@ fn work(muster: &Muster) -> u128 {
 
 /// Faults row 28: a port that players were told of rests. Meanwhile no match gets it, though one waits.
 #[test]
-fn a_port_rests_after_its_players() {
+fn a_port_is_quarantined_after_a_match() {
     let muster = setup(1).quarantine("1s").start();
     let first = muster.join("one", "ada").assignment(SOON).unwrap();
     let since = Instant::now();
@@ -93,7 +93,7 @@ fn a_port_rests_after_its_players() {
 /// Faults row 29: another program sits on the next port of the ring. It is left alone, the operator is told, the
 /// players get another port at once, and the port is tried again later.
 #[test]
-fn a_port_that_somebody_else_holds_is_skipped() {
+fn a_port_that_another_process_holds_is_skipped() {
     let muster = setup(3).start();
     let first = *muster.ports().start();
     let foreign = UdpSocket::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
@@ -119,7 +119,7 @@ fn a_port_that_somebody_else_holds_is_skipped() {
 /// Faults row 29: another program sits on every port of the ring, on all addresses. Matches wait, in order; when the
 /// ports are free again, they are served.
 #[test]
-fn a_ring_that_somebody_else_holds() {
+fn players_wait_while_another_process_holds_all_ports() {
     let muster = setup(2).start();
     let foreign: Vec<UdpSocket> = muster
         .ports()
@@ -144,7 +144,7 @@ fn a_ring_that_somebody_else_holds() {
 
 /// A port that no player was told of needs no rest: the game that had it died before it was ready.
 #[test]
-fn a_port_that_nobody_was_told_of_does_not_rest() {
+fn a_port_that_was_never_announced_is_not_quarantined() {
     let muster = Setup::default()
         .ports(1)
         .quarantine("1h")

@@ -47,7 +47,7 @@ fn greeted(muster: &Muster, header: &[u8]) -> Wire {
 
 /// The player's address counts, and not the proxy's; what is said behind the header is heard, however it is cut.
 #[test]
-fn the_players_address_counts() {
+fn limits_apply_to_the_players_address() {
     let muster = behind_a_proxy("clients_per_address = 2");
     let first = greeted(&muster, &v1("198.51.100.7"));
     let mut second = open(&muster);
@@ -77,7 +77,7 @@ fn the_players_address_counts() {
 
 /// Byte by byte, each in a segment of its own.
 #[test]
-fn a_header_comes_in_pieces() {
+fn a_header_may_arrive_in_pieces() {
     let muster = behind_a_proxy("");
     for header in [v1("198.51.100.7"), v2([198, 51, 100, 7], 9), local()] {
         let mut wire = open(&muster);
@@ -91,7 +91,7 @@ fn a_header_comes_in_pieces() {
 
 /// A front on the proxy's host does not make everybody behind the proxy a front.
 #[test]
-fn skill_is_believed_by_the_players_address() {
+fn skill_is_accepted_by_the_players_address() {
     let muster = behind_a_proxy("skill_from = [\"::ffff:127.0.0.1\", \"198.51.100.9\"]");
     let ready = |header: &[u8], skill: i32| {
         let mut wire = greeted(&muster, header);
@@ -115,7 +115,7 @@ fn skill_is_believed_by_the_players_address() {
 /// Health checks connect and close, or say that they are the proxy's own. They cost no line of the log, nor does a proxy
 /// that is cut off within its header.
 #[test]
-fn health_checks_cost_no_line() {
+fn health_checks_log_no_line() {
     let muster = behind_a_proxy("handshake_timeout = \"300ms\"");
     let lines = || {
         muster
@@ -146,7 +146,7 @@ fn health_checks_cost_no_line() {
 
 /// What does not begin with a header is closed, with one line for many.
 #[test]
-fn what_is_no_header_is_closed_and_told() {
+fn an_invalid_header_closes_the_connection_with_a_message() {
     let muster = behind_a_proxy("");
     let bad = [SIGNATURE, &[0x21, 0x11, 0, 11], &[0; 11]].concat();
     for said in
@@ -168,7 +168,7 @@ fn what_is_no_header_is_closed_and_told() {
 
 /// From others it is a word that nobody knows, and who they say they are counts for nothing.
 #[test]
-fn a_header_from_others_is_not_believed() {
+fn a_header_from_an_untrusted_address_is_ignored() {
     let muster = behind_a_proxy("clients_per_address = 1");
     let source = IpAddr::from(Ipv4Addr::new(127, 0, 0, 2));
     let mut stranger = Wire::open_from(source, muster.address());
@@ -187,7 +187,7 @@ fn a_header_from_others_is_not_believed() {
 
 /// The addresses outlive an upgrade, of those too whose header is not whole yet; and a reload names other proxies.
 #[test]
-fn addresses_outlive_an_upgrade() {
+fn addresses_survive_an_upgrade() {
     let muster = behind_a_proxy("clients_per_address = 1");
     let mut ada = greeted(&muster, &v1("198.51.100.7"));
     let header = v2([198, 51, 100, 8], 100);

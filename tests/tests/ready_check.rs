@@ -59,7 +59,7 @@ fn assert_play_on(muster: &Muster, mut wires: [&mut Wire; 2]) {
 }
 
 #[test]
-fn all_accept() {
+fn all_players_accept_and_play() {
     let muster = duel("1m", "");
     let (mut ada, _) = join(&muster, "ada");
     assert!(ada.ask("ACCEPT\n").starts_with("ERR 503 "), "nothing is found");
@@ -79,7 +79,7 @@ fn all_accept() {
 }
 
 #[test]
-fn who_declines_is_out_and_the_others_are_where_they_were() {
+fn a_player_who_declines_is_removed_and_the_others_keep_their_positions() {
     let muster = duel("1m", "");
     let [(mut ada, _), (mut bob, key)] = found(&muster);
     let (mut cleo, _) = join(&muster, "cleo");
@@ -95,7 +95,7 @@ fn who_declines_is_out_and_the_others_are_where_they_were() {
 }
 
 #[test]
-fn who_is_silent_is_out() {
+fn a_player_who_does_not_answer_is_removed() {
     let muster = duel("300ms", "");
     let [(mut ada, _), (mut bob, _)] = found(&muster);
     ada.say("ACCEPT\n");
@@ -113,7 +113,7 @@ fn who_is_silent_is_out() {
 
 /// Who was put out of its queue is idle from then on, and not since its last word.
 #[test]
-fn who_is_out_has_time_to_say_ready_again() {
+fn a_removed_player_has_time_to_queue_again() {
     let muster = duel("1500ms", "idle_timeout = \"1s\"");
     let mut evicted = found(&muster);
     for (wire, _) in &mut evicted {
@@ -126,7 +126,7 @@ fn who_is_out_has_time_to_say_ready_again() {
 }
 
 #[test]
-fn who_goes_or_is_lost_in_the_middle_takes_the_match_along() {
+fn a_player_who_leaves_during_the_ready_check_cancels_it() {
     let muster = duel("1m", "");
     let [(mut ada, _), (mut bob, _)] = found(&muster);
     ada.say("ACCEPT\n");
@@ -145,7 +145,7 @@ fn who_goes_or_is_lost_in_the_middle_takes_the_match_along() {
 
 /// A newer connection is told how the match stands, and may answer in place of the older.
 #[test]
-fn an_offer_is_told_again_on_another_connection() {
+fn an_offer_is_repeated_on_a_new_connection() {
     let muster = duel("1m", "");
     let [(mut ada, key), (mut bob, _)] = found(&muster);
     bob.say("ACCEPT\n");
@@ -192,7 +192,7 @@ fn two_answers_at_once_have_one_outcome() {
 
 /// Whatever comes first, all players agree on it.
 #[test]
-fn an_answer_that_races_with_the_time_has_one_outcome() {
+fn an_answer_at_the_deadline_has_one_outcome() {
     let muster = duel("100ms", "");
     for late in [false, true] {
         let [(mut ada, _), (mut bob, _)] = found(&muster);

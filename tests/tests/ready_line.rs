@@ -17,7 +17,7 @@ fn is_assigned(muster: &Muster, queue: &str) {
 }
 
 #[test]
-fn it_is_what_a_terminal_would_show() {
+fn the_ready_line_is_matched_as_a_terminal_shows_it() {
     let flood = "os.write(1, b''.join(b'loading %d\\n' % n for n in range(3000)) + b'Done!\\n')";
     let cases = [
         ("colour", r"^\[Server\] Ready", r"os.write(1, b'\x1b[32m[Server]\x1b[0m Ready\n')"),
@@ -49,7 +49,7 @@ fn it_is_what_a_terminal_would_show() {
 
 /// An upgrade in the middle of a line forgets nothing of it.
 #[test]
-fn it_is_found_by_the_program_that_takes_over() {
+fn the_ready_line_is_matched_after_an_upgrade() {
     let program = "os.write(1, b'\\x1b[32mRea')\nwhile os.getppid() and not os.path.exists('/proc/self/nothing'):\n    \
                    time.sleep(0.01)\n    if sys.stdin.closed: break\n    if os.path.exists(sys.argv[1]): break\nos.write(1, b'dy\\n')";
     let directory = tempfile::tempdir().unwrap();
@@ -74,7 +74,7 @@ fn it_is_found_by_the_program_that_takes_over() {
 
 /// The log and the status say which line was missed, and what came instead.
 #[test]
-fn what_was_missed_is_told() {
+fn a_missed_ready_line_is_reported() {
     let setup = prints(
         Setup::default(),
         "odd",

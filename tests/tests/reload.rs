@@ -26,7 +26,7 @@ fn puppet(name: &str, keys: &str) -> String {
 }
 
 #[test]
-fn modes_come_change_and_go_and_nobody_who_waits_is_lost() {
+fn modes_are_added_changed_and_removed_without_losing_players() {
     let muster = Setup::default().puppet("pair", &[], "warm = 1").puppet("old", &[], "").start();
     let mut waiting = muster.join("pair", "ada");
     let mut of_old = muster.join("old", "eve");
@@ -47,7 +47,7 @@ fn modes_come_change_and_go_and_nobody_who_waits_is_lost() {
 }
 
 #[test]
-fn another_command_is_what_the_next_match_plays_and_the_running_one_plays_on() {
+fn a_changed_command_applies_to_the_next_match() {
     let muster = Setup::default().puppet("solo", &[], "players = 1\nwarm = 1").start();
     let running = muster.join("solo", "ada").assignment(SOON).unwrap();
     muster.log().wait_for(&["game ready"]);
@@ -73,7 +73,7 @@ fn another_command_is_what_the_next_match_plays_and_the_running_one_plays_on() {
 }
 
 #[test]
-fn what_is_wrong_changes_nothing_and_is_said() {
+fn an_invalid_configuration_changes_nothing_and_is_reported() {
     let muster = Setup::default().puppet("pair", &[], "").start();
     let mut ada = muster.join("pair", "ada");
     muster.configure("[limits]\nclient = 1\n");
@@ -88,7 +88,7 @@ fn what_is_wrong_changes_nothing_and_is_said() {
 }
 
 #[test]
-fn what_cannot_change_is_named_and_the_rest_changes() {
+fn keys_that_cannot_change_are_reported_and_the_rest_is_applied() {
     let muster = Setup::default().puppet("pair", &[], "").start();
     let file = muster.directory().join("muster.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -103,7 +103,7 @@ fn what_cannot_change_is_named_and_the_rest_changes() {
 /// What a start would warn of is warned of when it comes by a reload: in the log, and in the operator's answer. It is not
 /// said again for what has not changed, and all of it is by the program that goes on after an upgrade or a crash.
 #[test]
-fn a_reload_that_loosens_confinement_or_encryption_says_so() {
+fn a_reload_that_weakens_confinement_or_encryption_warns() {
     let muster = Setup::default().keep("60s").puppet("pair", &[], "").start();
     let file = muster.directory().join("muster.toml");
     let walls = "mode pair: confinement without network, landlock, as configured";
@@ -140,7 +140,7 @@ fn a_reload_that_loosens_confinement_or_encryption_says_so() {
 
 /// The same for encryption: a daemon whose games listen on all addresses.
 #[test]
-fn a_reload_from_netcode_to_plain_on_all_addresses_says_so() {
+fn a_reload_from_netcode_to_plain_on_all_addresses_warns() {
     let game = binary("muster-game");
     let mode = |transport: &str| {
         format!(
@@ -174,7 +174,7 @@ fn enter(assignment: &Assignment) -> GameSocket {
 /// Its tokens name the address that players are told, and that is not asked for again: a name that leads nowhere
 /// harms nobody until a restart.
 #[test]
-fn the_first_mode_with_netcode_comes_by_a_reload() {
+fn a_reload_may_add_the_first_mode_with_netcode() {
     let muster = Setup::default().puppet("pair", &[], "").start();
     let file = muster.directory().join("muster.toml");
     let text = std::fs::read_to_string(&file).unwrap();
@@ -196,7 +196,7 @@ fn the_first_mode_with_netcode_comes_by_a_reload() {
 /// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does. The next
 /// program knows that, too, and whoever comes after a crash.
 #[test]
-fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its_own() {
+fn a_changed_transport_applies_to_the_next_match() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
         let muster = Setup::default().puppet("pair", &[], "").keep("60s").start();
         let mode = |transport: &str| {
@@ -233,7 +233,7 @@ fn another_transport_is_what_the_next_match_speaks_and_the_running_one_keeps_its
 
 /// A match whose game was told of it, and has not started, gets what that game speaks.
 #[test]
-fn another_transport_is_not_for_a_match_that_is_starting() {
+fn a_changed_transport_does_not_apply_to_a_starting_match() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
         let mode = |transport: &str, warm: usize| {
             let game = binary("puppet-game");
@@ -260,7 +260,7 @@ fn another_transport_is_not_for_a_match_that_is_starting() {
 
 /// The launcher that does not know all programs is replaced at once: what is ordered of the next one is not lost.
 #[test]
-fn games_of_another_program_are_launched_and_none_of_them_is_lost() {
+fn a_changed_program_loses_no_game() {
     let muster = Setup::default().metrics().puppet("pair", &[], "warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
     for round in 1..=3 {
@@ -277,7 +277,7 @@ fn games_of_another_program_are_launched_and_none_of_them_is_lost() {
 
 /// A reload, an upgrade in place and another reload: the places of the modes outlive all of them.
 #[test]
-fn modes_keep_their_places_over_an_upgrade() {
+fn modes_keep_their_indices_over_an_upgrade() {
     let muster = Setup::default().puppet("one", &[], "").puppet("two", &[], "").start();
     let mut ada = muster.join("two", "ada");
     muster.configure(&(puppet("two", "") + &puppet("three", "players = 1")));
@@ -295,7 +295,7 @@ fn modes_keep_their_places_over_an_upgrade() {
 
 /// Players come all the time while a mode changes again and again: everybody ends up in a match.
 #[test]
-fn reloads_under_load_lose_nobody() {
+fn reloads_under_load_lose_no_player() {
     let muster = Setup::default().ports(64).puppet("pair", &[], "warm = 2").start();
     let mut lobbies = Vec::new();
     for round in 0..4 {

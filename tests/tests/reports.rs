@@ -21,7 +21,7 @@ const MANY_OPERATORS: usize = 12;
 // ---- Reports ----
 
 #[test]
-fn a_game_that_ends_well_is_reported() {
+fn a_game_that_exits_with_success_is_reported() {
     let daemon = Daemon::start(PUPPET_PAIR);
     let (ada, bob) = (daemon.join("pair", "ada"), daemon.join("pair", "bob"));
     let assigned = [ada, bob].map(|mut lobby| lobby.assignment(SOON).unwrap());
@@ -49,7 +49,7 @@ fn a_game_that_ends_well_is_reported() {
 }
 
 #[test]
-fn a_game_that_a_signal_ends_is_reported() {
+fn a_game_killed_by_a_signal_is_reported() {
     let daemon = Daemon::start(PUPPET_ONE);
     daemon.assignment("one");
     let living = daemon.games(0)["living"][0].clone();
@@ -66,7 +66,7 @@ fn a_game_that_a_signal_ends_is_reported() {
 
 /// The kernel's figures: one game uses the processor and memory, the other neither.
 #[test]
-fn time_on_the_processor_and_memory_are_reported() {
+fn processor_time_and_memory_are_reported() {
     let daemon = Daemon::start(PUPPET_ONE);
     let modest = daemon.assignment("one");
     daemon.order(modest.port, "exit 0");
@@ -109,7 +109,7 @@ fn a_thousand_results_are_in_the_reports() {
 }
 
 #[test]
-fn so_many_reports_are_kept_and_no_more() {
+fn the_number_of_reports_is_bounded() {
     let daemon = Daemon::start(&format!("[reports]\nkeep = 3\n{PUPPET_ONE}"));
     for _ in 0..5 {
         let assigned = daemon.assignment("one");
@@ -127,7 +127,7 @@ fn so_many_reports_are_kept_and_no_more() {
 // ---- The admin socket ----
 
 #[test]
-fn the_admin_socket_is_private_and_goes_with_the_daemon() {
+fn the_admin_socket_is_private_and_removed_with_the_daemon() {
     let mut daemon = Daemon::start(PUPPET_ONE);
     let found = std::fs::symlink_metadata(daemon.admin()).unwrap();
     assert!(found.file_type().is_socket());
@@ -141,7 +141,7 @@ fn the_admin_socket_is_private_and_goes_with_the_daemon() {
 }
 
 #[test]
-fn the_status_tells_how_the_daemon_is() {
+fn the_status_describes_the_daemon() {
     let daemon = Daemon::start(PUPPET_ONE);
     let mut lobby = daemon.join("one", "ada");
     lobby.assignment(SOON).unwrap();
@@ -160,7 +160,7 @@ fn the_status_tells_how_the_daemon_is() {
 }
 
 #[test]
-fn the_longest_turn_is_measured_anew_when_asked() {
+fn the_longest_turn_is_reset_on_request() {
     let daemon = Daemon::start(PUPPET_ONE);
     let mut operator = Operator::at(daemon.admin());
     // Each question is at least one turn.
@@ -172,7 +172,7 @@ fn the_longest_turn_is_measured_anew_when_asked() {
 }
 
 #[test]
-fn what_is_no_request_is_answered_with_an_error() {
+fn an_invalid_request_is_answered_with_an_error() {
     let daemon = Daemon::start(PUPPET_ONE);
     let mut operator = Operator::at(daemon.admin());
     for bad in [
@@ -206,7 +206,7 @@ fn what_is_no_request_is_answered_with_an_error() {
 /// Silent ones, one with half a request, and one who asks and asks and never reads: players and other operators are
 /// served all the same, and who was silent for longest makes room.
 #[test]
-fn slow_operators_harm_nobody() {
+fn slow_operators_do_not_disturb_others() {
     let daemon = Daemon::start(PUPPET_ONE);
     let mut silent: Vec<Operator> =
         (0..MANY_OPERATORS).map(|_| Operator::at(daemon.admin())).collect();
@@ -231,7 +231,7 @@ fn slow_operators_harm_nobody() {
 
 /// A page has its bounds, and tells how to go on.
 #[test]
-fn long_answers_come_in_pages() {
+fn long_answers_are_paged() {
     let daemon = Daemon::start(PUPPET_ONE);
     let count = 12;
     for number in 1..=count {
@@ -268,7 +268,7 @@ fn a_dead_daemons_socket_is_replaced() {
 }
 
 #[test]
-fn a_living_daemons_socket_is_left_alone() {
+fn a_running_daemons_socket_is_not_replaced() {
     let daemon = Daemon::start(PUPPET_ONE);
     let output = serve_with_admin(daemon.admin());
     assert_eq!(output.status.code(), Some(69), "{output:?}");
@@ -285,7 +285,7 @@ fn a_living_daemons_socket_is_left_alone() {
 }
 
 #[test]
-fn a_place_that_cannot_be_used_is_named() {
+fn an_unusable_socket_path_is_named_in_the_error() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     std::fs::write(&file, "precious").unwrap();
@@ -301,7 +301,7 @@ fn a_place_that_cannot_be_used_is_named() {
 // ---- The commands ----
 
 #[test]
-fn the_daemon_is_found_by_flag_then_environment_then_file_then_systemds_place() {
+fn the_admin_socket_is_found_by_flag_environment_file_then_runtime_directory() {
     let daemon = Daemon::start(PUPPET_ONE);
     let config = daemon.directory.path().join("muster.toml");
     let (good, bad) = (daemon.admin().to_str().unwrap(), "/nowhere/at-all.sock");
@@ -322,7 +322,7 @@ fn the_daemon_is_found_by_flag_then_environment_then_file_then_systemds_place() 
 
 /// Under systemd the socket is in the daemon's runtime directory, without a word of configuration.
 #[test]
-fn systemds_directory_has_the_socket() {
+fn the_admin_socket_is_in_systemds_runtime_directory() {
     let directory = tempfile::tempdir().unwrap();
     let ports = PortBlock::take(2);
     let range = format!("{}-{}", ports.range().start(), ports.range().end());

@@ -60,7 +60,7 @@ fn enter(assignment: &Assignment) -> GameSocket {
 }
 
 #[test]
-fn a_place_is_kept_however_the_connection_is_lost() {
+fn a_lost_connection_keeps_its_queue_position() {
     let muster = party(3, "", "");
     let (mut ada, key) = join(&muster, "ada");
     let (mut bob, _) = join(&muster, "bob");
@@ -100,7 +100,7 @@ fn a_place_is_kept_however_the_connection_is_lost() {
 
 /// The server's own doing: what it closes is a lost connection, too.
 #[test]
-fn who_is_sent_away_keeps_its_place() {
+fn a_client_closed_for_bad_input_keeps_its_queue_position() {
     let limits = "line_timeout = \"200ms\"\nlines_burst = 20\nlines_per_second = 1";
     let muster = party(2, limits, "");
     let (mut slow, key) = join(&muster, "ada");
@@ -123,7 +123,7 @@ fn who_is_sent_away_keeps_its_place() {
 }
 
 #[test]
-fn who_does_not_read_is_dropped_and_keeps_its_place() {
+fn a_client_that_does_not_read_keeps_its_queue_position() {
     let limits = "write_timeout = \"300ms\"\nlines_burst = 1000000";
     let muster = party(2, limits, "");
     let mut deaf = Wire::open_with(muster.address(), |socket| {
@@ -165,7 +165,7 @@ fn the_newer_of_two_connections_has_the_session() {
 
 /// Faults row 15.
 #[test]
-fn keys_that_take_up_nothing_are_refused() {
+fn invalid_resume_keys_are_refused() {
     let muster = party(3, "", "");
     let (mut ada, key) = join(&muster, "ada");
     let mut other_half = key.clone();
@@ -186,7 +186,7 @@ fn keys_that_take_up_nothing_are_refused() {
 }
 
 #[test]
-fn a_place_is_kept_no_longer_than_its_window() {
+fn a_queue_position_expires_with_the_resume_window() {
     let muster = party(2, "resume_window = \"1s\"", "");
     let (ada, key) = join(&muster, "ada");
     ada.reset();
@@ -203,7 +203,7 @@ fn a_place_is_kept_no_longer_than_its_window() {
 }
 
 #[test]
-fn an_assignment_that_was_missed_is_told_again() {
+fn a_missed_assignment_is_repeated() {
     for transport in ["plain", "netcode"] {
         let keys = format!("hello_timeout = \"1m\"\ntransport = \"{transport}\"");
         let muster = party(2, "", &keys);
@@ -229,7 +229,7 @@ fn an_assignment_that_was_missed_is_told_again() {
 
 /// Whose game takes it back has another token; the old one, and whoever came in with it, are out.
 #[test]
-fn a_lost_player_comes_back_into_its_game() {
+fn a_disconnected_player_rejoins_the_game() {
     for transport in ["plain", "netcode"] {
         let muster = party(2, "", &format!("rejoin = true\ntransport = \"{transport}\""));
         let [(ada, key), (bob, _)] = assigned::<2>(&muster);
@@ -273,7 +273,7 @@ fn assert_old_token_opens_nothing(old: &Assignment, witness: &mut GameSocket) {
 
 /// A game that closed its control channel plays on; that it cannot hear of one who returns is no harm to the others.
 #[test]
-fn a_return_that_the_game_cannot_hear_of_ends_no_match() {
+fn a_rejoin_that_the_game_cannot_receive_ends_no_match() {
     let keys = "players = 2\nwarm = 1\nrejoin = true\nhello_timeout = \"200ms\"";
     let muster = Setup::default().hostile("party", &["hangs-up"], keys).start();
     let [(ada, key), _] = assigned::<2>(&muster);
@@ -291,7 +291,7 @@ fn a_return_that_the_game_cannot_hear_of_ends_no_match() {
 
 /// Over UDP alone something is lost: the game bears with it, and tells the one who is back how it stands.
 #[test]
-fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
+fn tic_tac_toe_continues_when_its_player_rejoins() {
     let command = ["muster-game", "tictactoe", "--forfeit-after=300ms", "--rejoin-wait=30s"];
     let keys = "players = 2\nwarm = 1\ntemplate = true\nrejoin = true";
     let muster = Setup::default().mode("party", &command, keys).start();
@@ -321,7 +321,7 @@ fn a_game_of_tic_tac_toe_goes_on_when_its_player_is_back() {
 
 /// Faults row 13.
 #[test]
-fn nobody_waits_for_those_who_come_and_vanish() {
+fn players_are_not_matched_with_disconnected_ones() {
     let muster = party(2, "resume_window = \"1s\"", "");
     for _ in 0..3 {
         muster.while_stopped(|| {
@@ -344,7 +344,7 @@ fn nobody_waits_for_those_who_come_and_vanish() {
 /// The others of a match that waits for its game go back to their places, and the match is whole again with the one
 /// who is back.
 #[test]
-fn a_match_that_waits_is_formed_anew() {
+fn a_waiting_match_is_formed_again_with_the_returned_player() {
     let keys = "players = 2\nwarm = 0\nstart_timeout = \"1m\"";
     let muster = Setup::default().ports(1).puppet("party", &["held"], keys).start();
     let (ada, key) = join(&muster, "ada");
@@ -366,7 +366,7 @@ fn a_match_that_waits_is_formed_anew() {
 /// Faults row 9: a client whose machine is gone says nothing of it. In a network of its own that is taken down,
 /// where that is to be had.
 #[test]
-fn a_client_whose_machine_is_gone_is_found_out_and_keeps_its_place() {
+fn a_client_on_a_dead_host_is_detected_and_keeps_its_position() {
     let can = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).status();
     if !can.is_ok_and(|status| status.success()) {
         eprintln!("left out: no network namespace is to be had here");

@@ -74,7 +74,7 @@ fn has_saved(muster: &Muster) {
 /// The ways in which servers are started: by themselves, by a script that does not become them, in a session of their own,
 /// and by a script that is in a hurry to end.
 #[test]
-fn whoever_saves_has_the_whole_grace() {
+fn a_game_that_saves_gets_its_whole_grace_period() {
     for (before, after) in [
         ("exec", ""),
         ("", "; echo the script goes on"),
@@ -102,7 +102,7 @@ fn whoever_saves_has_the_whole_grace() {
 
 /// However a game is stopped.
 #[test]
-fn a_drain_and_the_end_of_its_time_wait_as_well() {
+fn a_drain_and_a_match_time_limit_grant_the_grace_period_too() {
     let stage = Stage::new();
     let script = stage.script("", "; echo on");
     let mut muster = stage.setup(&script).config("[shutdown]\ndrain_timeout = \"100ms\"").start();
@@ -127,7 +127,7 @@ fn a_drain_and_the_end_of_its_time_wait_as_well() {
 
 /// Who does not end in its grace is killed at the end of it, and at once where an operator is in a hurry.
 #[test]
-fn the_grace_has_an_end() {
+fn a_game_that_saves_too_long_is_killed() {
     let stage = Stage::new();
     let script = stage.script("", "; echo on");
     let muster = stage.setup(&script).start();
@@ -154,7 +154,7 @@ fn the_grace_has_an_end() {
 
 /// In the middle of it, the daemon is replaced, its launcher dies, or it crashes.
 #[test]
-fn it_goes_on_under_the_next_daemon() {
+fn a_grace_period_continues_under_the_next_daemon() {
     for how in ["upgrade", "launcher", "crash"] {
         let stage = Stage::new();
         let muster = stage.setup(&stage.script("", "; echo on")).keep("30s").start();
@@ -183,7 +183,7 @@ fn it_goes_on_under_the_next_daemon() {
 
 /// A server whose first process ends by itself has ended: what is left of it is killed, and the log says what to do.
 #[test]
-fn a_server_that_daemonizes_is_told_of() {
+fn a_server_that_daemonizes_is_reported() {
     let keys = "players = 1\ncontract = \"plain\"";
     let script = "setsid sleep 3600 & setsid sleep 3600 & echo gone; exit 0";
     let muster = Setup::default().ports(1).mode("saves", &["/bin/sh", "-c", script], keys).start();
@@ -197,7 +197,7 @@ fn a_server_that_daemonizes_is_told_of() {
 
 /// Failures that players see are warnings, and name the limit that was hit.
 #[test]
-fn an_end_that_is_none_is_a_warning() {
+fn failures_that_players_see_are_warnings() {
     let write = "trap - XFSZ; exec dd if=/dev/zero of=world bs=4096 count=64";
     for (script, keys, told) in [
         ("kill -SEGV $$", "", "end=\"signal 11\""),

@@ -38,7 +38,7 @@ fn configs() -> [String; 3] {
 }
 
 #[test]
-fn nobody_is_lost_in_a_storm() {
+fn no_player_is_lost_under_random_faults() {
     let number = |name, otherwise| {
         let given = std::env::var(name).ok();
         given.map_or(otherwise, |given| given.parse().unwrap_or_else(|_| panic!("{name}={given}")))

@@ -29,7 +29,7 @@ int main(void) {
 
 /// Faults row 26: a strict game that is linked statically runs no program, makes none of data, and opens nothing.
 #[test]
-fn a_static_game_runs_nothing_and_opens_nothing() {
+fn a_strict_static_game_executes_and_opens_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let (source, program) = (directory.path().join("game.c"), directory.path().join("game"));
     std::fs::write(&source, SOURCE).unwrap();

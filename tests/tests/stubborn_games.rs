@@ -15,7 +15,7 @@ const IMPATIENT: &str = "[shutdown]\ndrain_timeout = \"100ms\"";
 /// Faults row 20: a game that ignores `stop` and SIGTERM is told `stop` at the end of its time, gets SIGTERM halfway
 /// through its grace, and SIGKILL after it.
 #[test]
-fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
+fn a_game_that_ignores_signals_is_killed_after_its_grace_period() {
     let muster = Setup::default().hostile("bad", &["stubborn"], SHORT).start();
     let _ada = muster.join("bad", "ada");
     is_told_then_killed(&muster, "its time is over");
@@ -23,7 +23,7 @@ fn one_that_ignores_everything_is_killed_at_the_end_of_its_grace() {
 
 /// Faults row 20: as above, at the end of a drain.
 #[test]
-fn one_that_ignores_everything_does_not_hold_up_a_drain() {
+fn a_game_that_ignores_signals_does_not_delay_a_drain() {
     let setup = Setup::default().hostile("bad", &["stubborn"], LONG).config(IMPATIENT);
     let mut muster = setup.start();
     muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
@@ -34,7 +34,7 @@ fn one_that_ignores_everything_does_not_hold_up_a_drain() {
 
 /// Faults row 20: a game cannot leave its process group, which is where signals are sent to: it leads a session.
 #[test]
-fn one_that_would_leave_its_process_group_is_killed_too() {
+fn a_game_that_leaves_its_process_group_is_killed() {
     let muster = Setup::default().ports(1).hostile("bad", &["leaves-group"], SHORT).start();
     muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     muster.log().wait_for(&["left its group: Err(EPERM)"]);
@@ -44,7 +44,7 @@ fn one_that_would_leave_its_process_group_is_killed_too() {
 
 /// Faults row 20: a game that is dead and cannot be reaped, as another process traces it. That one is killed with it.
 #[test]
-fn one_whose_end_is_kept_by_a_tracer_is_reaped_all_the_same() {
+fn a_game_under_a_tracer_is_reaped() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"100ms\"";
     let muster = Setup::default().ports(1).hostile("bad", &["traced"], keys).start();
     muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
@@ -69,7 +69,7 @@ fn is_told_then_killed(muster: &Muster, why: &str) {
 /// Faults row 20: a game that was stopped by SIGSTOP handles no signal and reads nothing. SIGKILL ends it, at the end
 /// of its time.
 #[test]
-fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
+fn a_sigstopped_game_is_killed_after_its_grace_period() {
     let muster = Setup::default().hostile("bad", &["stopped", "started"], SHORT).start();
     let _ada = muster.join("bad", "ada");
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
@@ -79,7 +79,7 @@ fn one_stopped_by_sigstop_is_killed_at_the_end_of_its_grace() {
 
 /// Faults row 20: as above, at the end of a drain.
 #[test]
-fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
+fn a_sigstopped_game_does_not_delay_a_drain() {
     let setup = Setup::default().hostile("bad", &["stopped", "started"], LONG).config(IMPATIENT);
     let mut muster = setup.start();
     let _ada = muster.join("bad", "ada");
@@ -94,7 +94,7 @@ fn one_stopped_by_sigstop_does_not_hold_up_a_drain() {
 /// Faults row 20: a warm game that was stopped by SIGSTOP says nothing when its players are sent to it. They keep
 /// their places and get another.
 #[test]
-fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
+fn a_sigstopped_warm_game_does_not_delay_its_players() {
     let toggle = FaultToggle::new();
     let keys = "players = 1\nwarm = 1\nstart_timeout = \"200ms\"";
     let muster =
@@ -111,7 +111,7 @@ fn a_warm_one_stopped_by_sigstop_costs_its_players_nothing() {
 
 /// Faults row 20: a warm game that was stopped by SIGSTOP does not hold up a drain.
 #[test]
-fn a_warm_one_stopped_by_sigstop_does_not_hold_up_a_drain() {
+fn a_sigstopped_warm_game_does_not_delay_a_drain() {
     let keys = "players = 1\nwarm = 1\nstop_grace = \"300ms\"";
     let mut muster = Setup::default().hostile("bad", &["stopped", "ready"], keys).start();
     let ready = muster.log().wait_for(&["game ready game=1"]);

@@ -13,7 +13,7 @@ fn pid_of_match(muster: &Muster, number: u32) -> i32 {
 
 /// A game that closes its control channel has no more to say, and plays on. Its end is that of any other.
 #[test]
-fn a_game_that_hangs_up_plays_on() {
+fn a_game_that_closes_its_control_channel_plays_on() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"2s\"\nstop_grace = \"100ms\"";
     let muster = Setup::default().ports(1).hostile("mute", &["hangs-up"], keys).start();
     let assigned = muster.join("mute", "ada").assignment(SOON).unwrap();
@@ -36,7 +36,7 @@ fn a_game_that_hangs_up_plays_on() {
 /// The daemon is killed. A reference game plays on with its players to the end, then exits; one that was warm,
 /// and will never have players, exits at once.
 #[test]
-fn a_match_outlives_the_daemon() {
+fn a_match_survives_the_death_of_the_daemon() {
     let setup = Setup::default();
     let mut muster = setup.mode("echo", &["muster-game", "echo"], "players = 2\nwarm = 1").start();
     let mut lobbies = ["ada", "bob"].map(|name| muster.join("echo", name));
@@ -64,7 +64,7 @@ fn a_match_outlives_the_daemon() {
 
 /// After the daemon's exit nothing is left of it: no game, played or warm, no helper of a game, no file.
 #[test]
-fn nothing_outlives_an_orderly_exit() {
+fn no_process_survives_an_orderly_exit() {
     let keys = "players = 1\nwarm = 1\nstop_grace = \"200ms\"";
     let mut muster = Setup::default()
         .config("[shutdown]\ndrain_timeout = \"100ms\"")

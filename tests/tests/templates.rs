@@ -63,7 +63,7 @@ fn no_match_was_harmed(muster: &Muster) {
 
 /// A reload starts the templates in use anew, and ends those of modes that are gone; their games play on.
 #[test]
-fn a_mode_that_is_gone_leaves_no_template_behind() {
+fn a_removed_mode_leaves_no_template() {
     let other = "[[mode]]\nname = \"other\"\ncommand = [\"muster-game\", \"echo\"]\nwarm = 0\n";
     let muster = pairs("warm = 0").config(&format!("{other}template = true")).start();
     let games = enter(assigned(&muster));
@@ -83,7 +83,7 @@ fn a_mode_that_is_gone_leaves_no_template_behind() {
 
 /// How long it may take to load is no part of what a template is.
 #[test]
-fn another_time_to_load_ends_nothing_and_is_what_the_next_template_has() {
+fn a_changed_load_timeout_applies_to_the_next_template() {
     let mode = |time: &str| {
         format!(
             "[[mode]]\nname = \"pair\"\ncommand = [\"muster-game\", \"echo\"]\nplayers = 2\n\
@@ -104,17 +104,17 @@ fn another_time_to_load_ends_nothing_and_is_what_the_next_template_has() {
 }
 
 #[test]
-fn whole_matches_behind_all_walls() {
+fn matches_are_played_under_full_confinement() {
     whole_matches("");
 }
 
 #[test]
-fn whole_matches_behind_the_walls_of_any_game() {
+fn matches_are_played_under_default_confinement() {
     whole_matches("\n[mode.confinement]\nseccomp = \"default\"");
 }
 
 #[test]
-fn whole_matches_without_walls() {
+fn matches_are_played_without_confinement() {
     whole_matches("\n[mode.confinement]\nenabled = false");
 }
 
@@ -151,7 +151,7 @@ fn whole_matches(keys: &str) {
 
 /// It is killed while its games are played: they play on, and the next match has a game of the next template.
 #[test]
-fn a_template_that_is_killed_takes_nobody_along() {
+fn a_killed_template_loses_no_match() {
     let muster = pairs("warm = 0").start();
     let games = enter(assigned(&muster));
     let old = template(&muster, 1);
@@ -167,7 +167,7 @@ fn a_template_that_is_killed_takes_nobody_along() {
 
 /// A game may be over before its template has said that there is one.
 #[test]
-fn games_that_are_over_before_they_are_known() {
+fn games_that_end_before_they_are_reported_are_reaped() {
     let keys = "players = 1\nwarm = 0\ntemplate = true";
     let muster = Setup::default().hostile("brief", &["template", "dawdles"], keys).start();
     for _ in 0..3 {
@@ -181,7 +181,7 @@ fn games_that_are_over_before_they_are_known() {
 
 /// Its end and the next players are news at once: nobody asks it any more, so no game fails.
 #[test]
-fn nobody_asks_a_dead_template() {
+fn a_dead_template_gets_no_requests() {
     let muster = pairs("warm = 0").start();
     play(enter(assigned(&muster)));
     let (launcher, old) = (muster.launcher(), template(&muster, 1));
@@ -198,7 +198,7 @@ fn nobody_asks_a_dead_template() {
 
 /// Over and over, at any moment before the next players come.
 #[test]
-fn templates_are_killed_again_and_again() {
+fn templates_may_be_killed_repeatedly() {
     let muster = pairs("warm = 0").start();
     for number in 1..=10 {
         let games = enter(assigned(&muster));
@@ -212,7 +212,7 @@ fn templates_are_killed_again_and_again() {
 
 /// After so many games it is started anew; the old one serves until the new one does, then it ends.
 #[test]
-fn a_template_is_renewed_after_so_many_games() {
+fn a_template_is_renewed_after_its_limit_of_games() {
     let muster = pairs("warm = 0\ntemplate_games = 3").start();
     for _ in 0..10 {
         play(enter(assigned(&muster)));
@@ -225,7 +225,7 @@ fn a_template_is_renewed_after_so_many_games() {
 
 /// SIGHUP has them started anew: what they have loaded may have changed.
 #[test]
-fn a_template_is_renewed_when_the_operator_says_so() {
+fn an_operator_can_renew_a_template() {
     let muster = pairs("warm = 1").start();
     muster.log().wait_for(&["game ready"]);
     let descriptors = proc::descriptors(muster.pid()).len();
@@ -247,7 +247,7 @@ fn a_template_is_renewed_when_the_operator_says_so() {
 
 /// While a new one loads the old one serves, and what it prints is heard; also its last words.
 #[test]
-fn a_template_that_is_being_renewed_is_heard_to_its_end() {
+fn a_template_being_renewed_is_read_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     let way = ["template", "narrates", file.to_str().unwrap()];
@@ -298,7 +298,7 @@ fn a_template_ends_with_the_daemon() {
 
 /// As above, although the launcher, which keeps it, stands still, and it would not end by itself.
 #[test]
-fn a_template_that_nobody_keeps_ends_with_the_daemon() {
+fn a_template_ends_with_a_daemon_without_keeper() {
     let directory = tempfile::tempdir().unwrap();
     let file = directory.path().join("file");
     let way = ["template", "narrates", file.to_str().unwrap()];
@@ -361,115 +361,115 @@ fn enter_fine(muster: &Muster) -> GameSocket {
 }
 
 #[test]
-fn never_ready() {
+fn a_template_that_never_gets_ready_is_replaced() {
     costs_nobody_anything(&["never-ready"], "it did not say ready in time");
 }
 
 #[test]
-fn ends_at_once() {
+fn a_template_that_exits_at_once_is_replaced() {
     costs_nobody_anything(&["exits"], "its template failed: it ended");
 }
 
 #[test]
-fn ends_when_it_is_ready() {
+fn a_template_that_exits_when_ready_is_replaced() {
     costs_nobody_anything(&["exits-when-ready"], "its template");
 }
 
 #[test]
-fn ends_when_it_is_asked() {
+fn a_template_that_exits_on_a_request_is_replaced() {
     costs_nobody_anything(&["exits-when-asked"], "its template");
 }
 
 /// It is killed after a second, in which nobody is made to wait for good.
 #[test]
-fn hangs_when_it_is_asked() {
+fn a_template_that_hangs_on_a_request_is_replaced() {
     costs_nobody_anything(&["hangs"], "fork it from its template: timed out");
 }
 
 #[test]
-fn speaks_before_it_is_ready() {
+fn a_template_that_answers_before_it_is_ready_is_replaced() {
     let early = r#"{"type":"forked","game":"1","pid":1}"#;
     costs_nobody_anything(&["babbles", early], "it sent a message before it was ready");
 }
 
 #[test]
-fn says_garbage_in_place_of_ready() {
+fn a_template_that_sends_garbage_instead_of_ready_is_replaced() {
     costs_nobody_anything(&["babbles", "{"], "its message violates the contract");
 }
 
 #[test]
-fn says_ready_twice() {
+fn a_template_that_reports_ready_twice_is_replaced() {
     costs_nobody_anything(&["speaks-unasked"], "its template");
 }
 
 #[test]
-fn answers_garbage() {
+fn a_template_that_answers_garbage_is_replaced() {
     costs_nobody_anything(&["answers", "{\"type\":"], "its template");
 }
 
 #[test]
-fn answers_what_was_not_asked() {
+fn a_template_that_answers_without_a_request_is_replaced() {
     let other = r#"{"type":"forked","game":"999","pid":1}"#;
     costs_nobody_anything(&["answers", other], "its template answered something else");
 }
 
 #[test]
-fn answers_with_a_pid_that_is_none() {
+fn a_template_that_answers_with_an_invalid_pid_is_replaced() {
     let group = r#"{"type":"forked","game":"1","pid":-1}"#;
     costs_nobody_anything(&["answers", group], "its template answered something else");
 }
 
 #[test]
-fn names_nobody() {
+fn a_template_that_names_no_process_is_replaced() {
     costs_nobody_anything(&["names", "nobody"], "not one of its games");
 }
 
 #[test]
-fn names_the_first_process() {
+fn a_template_that_names_init_is_replaced() {
     costs_nobody_anything(&["names", "init"], "not one of its games");
 }
 
 #[test]
-fn names_the_daemon() {
+fn a_template_that_names_the_daemon_is_replaced() {
     costs_nobody_anything(&["names", "daemon"], "not one of its games");
 }
 
 #[test]
-fn names_the_launcher() {
+fn a_template_that_names_the_launcher_is_replaced() {
     costs_nobody_anything(&["names", "launcher"], "not one of its games");
 }
 
 #[test]
-fn names_itself() {
+fn a_template_that_names_itself_is_replaced() {
     costs_nobody_anything(&["names", "itself"], "not one of its games");
 }
 
 #[test]
-fn names_a_game_of_another_mode() {
+fn a_template_that_names_another_modes_game_is_replaced() {
     costs_nobody_anything(&["names", "game"], "not one of its games");
 }
 
 /// It forks a game that holds the port, and does not answer.
 #[test]
-fn conceals_a_game_silently() {
+fn a_template_that_hides_a_game_without_an_answer_leaves_none() {
     costs_nobody_anything(&["conceals", "silently"], "its template");
 }
 
 /// As above, and names a process that is none.
 #[test]
-fn conceals_a_game_and_lies() {
+fn a_template_that_hides_a_game_with_a_false_answer_leaves_none() {
     costs_nobody_anything(&["conceals", "lying"], "not one of its games");
 }
 
 /// As above, and says that there is none.
 #[test]
-fn conceals_a_game_and_denies_it() {
+fn a_template_that_hides_a_game_with_a_refusal_leaves_none() {
     costs_nobody_anything(&["conceals", "denying"], "its template cannot fork");
 }
 
 /// It forks more than it was asked for.
 #[test]
-fn litters() {
+fn a_template_that_leaves_files_is_cleaned_up() {
     costs_nobody_anything(&["litters"], "its template cannot fork");
 }
 
@@ -477,7 +477,7 @@ fn litters() {
 
 /// Faults row 21, for forks, whose environment names no game: who holds the port is dead before it comes back.
 #[test]
-fn leftovers_die_before_the_port_comes_back() {
+fn leftovers_are_killed_before_their_port_is_free() {
     for what in ["still", "daemon", "nameless"] {
         let keys = "players = 1\nwarm = 0\ntemplate = true";
         let setup = Setup::default().ports(1);
@@ -498,7 +498,7 @@ fn leftovers_die_before_the_port_comes_back() {
 /// Forks of one template have one user. Each is in a Landlock domain of its own: none reads or writes in another's
 /// directory, signals it, or takes its descriptors.
 #[test]
-fn forks_of_one_template_are_out_of_each_others_reach() {
+fn games_of_one_template_cannot_reach_each_other() {
     let targets = testkit::AttackTargets::create();
     let orders = targets.path("orders");
     let program = targets.program.to_str().unwrap();

@@ -71,7 +71,7 @@ fn enter(assignment: &Assignment) -> GameSocket {
 
 /// Faults row 31: a token that was said is good for the address that said it, and for no other.
 #[test]
-fn a_token_replayed_from_another_address() {
+fn a_token_replayed_from_another_address_is_ignored() {
     let muster = echo(1, 2);
     let [ada] = assigned(&muster);
     let mut game = enter(&ada);
@@ -93,7 +93,7 @@ fn a_token_replayed_from_another_address() {
 
 /// Faults row 31: a token of another match, the right token with another match's id, and both together.
 #[test]
-fn a_token_of_another_match() {
+fn a_token_of_another_match_is_ignored() {
     let muster = echo(1, 2);
     let [ada, bob] = [assigned::<1>(&muster), assigned::<1>(&muster)].map(|[it]| it);
     let mut games = [enter(&ada), enter(&bob)];
@@ -114,7 +114,7 @@ fn a_token_of_another_match() {
 
 /// Faults row 31: a player who has gone does not come in again, from its own address or another.
 #[test]
-fn a_token_whose_player_has_left() {
+fn a_token_of_a_player_who_left_is_ignored() {
     let muster = echo(2, 1);
     let [ada, bob] = assigned(&muster);
     let (mut leaver, mut stayer) = (enter(&ada), enter(&bob));
@@ -134,7 +134,7 @@ fn a_token_whose_player_has_left() {
 /// Faults row 28: datagrams of a match that is over come to the port while the next match is played there. They get no
 /// answer, and they are not delivered: the next game's result knows nothing of them.
 #[test]
-fn late_datagrams_of_the_match_before() {
+fn late_datagrams_of_the_previous_match_are_ignored() {
     let muster = echo(1, 1);
     let [ada] = assigned(&muster);
     let mut first = enter(&ada);
@@ -172,7 +172,7 @@ fn drain(stranger: &Stranger) {
 
 /// Faults row 31: after the end nobody is there to answer.
 #[test]
-fn a_token_after_the_end() {
+fn a_token_after_the_end_is_ignored() {
     let muster = Setup::default()
         .ports(1)
         .quarantine("1h")
@@ -190,7 +190,7 @@ fn a_token_after_the_end() {
 
 /// Faults row 31: a hello that comes too late finds nobody: the game that nobody joined has ended.
 #[test]
-fn a_token_that_has_expired() {
+fn an_expired_token_is_ignored() {
     let keys = "players = 1\nwarm = 0\nhello_timeout = \"100ms\"";
     let setup = Setup::default().ports(1).quarantine("1h");
     let muster = setup.mode("echo", &["muster-game", "echo"], keys).start();
@@ -204,7 +204,7 @@ fn a_token_that_has_expired() {
 /// Faults row 33: a flood of datagrams before the start. A warm game does not look at them, and does not grow; it
 /// starts in the middle of the flood, and plays when the flood is over.
 #[test]
-fn a_flood_before_the_start() {
+fn a_flood_before_the_start_does_not_disturb_the_match() {
     let setup = Setup::default().ports(1);
     let muster = setup.mode("echo", &["muster-game", "echo"], "players = 1\nwarm = 1").start();
     muster.log().wait_for(&["game ready game=1 "]);

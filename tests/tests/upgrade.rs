@@ -24,7 +24,7 @@ fn upgrade(muster: &Muster) {
 /// Faults row 34: players who wait, lines half said, answers not read, games that run, begin and end, and new
 /// connections all the while. Nobody is lost, nobody is overtaken, nobody is refused.
 #[test]
-fn twenty_upgrades_lose_nobody() {
+fn twenty_upgrades_lose_no_client() {
     let muster = Setup::default()
         .ports(12)
         .puppet("crowd", &[], &format!("players = {}\nwarm = 0", WAITING + 1))
@@ -84,7 +84,7 @@ fn visit_until(muster: &Muster, is_over: &AtomicBool) -> usize {
 
 /// Faults row 35: whatever cannot go on is refused, with the reason, and nothing changes.
 #[test]
-fn a_bad_program_is_refused() {
+fn an_upgrade_to_a_bad_program_is_refused() {
     let muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();
     let mut ada = muster.join("pair", "ada");
     let bad = bad_programs(muster.directory());
@@ -135,7 +135,7 @@ fn bad_programs(directory: &Path) -> Vec<(PathBuf, &'static str)> {
 
 /// A configuration that the games do not fit into is refused like a bad program. Modes may come and go.
 #[test]
-fn a_configuration_with_another_ring_is_refused() {
+fn an_upgrade_with_another_port_range_is_refused() {
     let muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();
     let file = muster.directory().join("muster.toml");
     let before = std::fs::read_to_string(&file).unwrap();
@@ -156,7 +156,7 @@ fn a_configuration_with_another_ring_is_refused() {
 
 /// Faults row 36: games that end at the moment of an upgrade are reaped, and their ports come back.
 #[test]
-fn a_game_s_end_in_the_middle_is_not_lost() {
+fn a_game_that_ends_during_an_upgrade_is_reaped() {
     let muster = Setup::default().ports(4).puppet("pair", &[], "players = 2\nwarm = 1").start();
     for n in 0..8 {
         let ports = [play(&muster, "ada", "bob"), play(&muster, "cyd", "dan")];
@@ -175,7 +175,7 @@ fn a_game_s_end_in_the_middle_is_not_lost() {
 
 /// Faults row 36: a signal that comes in the middle of an upgrade is heard, by the old program or by the new one.
 #[test]
-fn a_signal_in_the_middle_is_not_lost() {
+fn a_signal_during_an_upgrade_is_handled() {
     let mut muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();
     for n in 1..=3 {
         muster.signal(Signal::SIGUSR2);
@@ -193,7 +193,7 @@ fn a_signal_in_the_middle_is_not_lost() {
 /// A binary that was replaced under its name is what comes next, without being named; the launcher and the name that
 /// `ps` shows are the new program's.
 #[test]
-fn what_has_the_name_by_now_goes_on() {
+fn an_upgrade_runs_the_current_file_of_that_name() {
     let directory = tempfile::tempdir().unwrap();
     let muster = Setup::default()
         .puppet("pair", &[], "players = 2\nwarm = 1")

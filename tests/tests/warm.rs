@@ -14,7 +14,7 @@ fn warm_pids(muster: &Muster, count: usize) -> Vec<String> {
 /// So many are kept warm, and no more. A match takes one that was there before its players, the oldest, and a new
 /// one is launched in its place.
 #[test]
-fn a_match_takes_a_warm_game_and_it_is_replaced() {
+fn a_match_takes_a_warm_game_which_is_replaced() {
     let muster = Setup::default().puppet("one", &[], "players = 1\nwarm = 3").start();
     let before = warm_pids(&muster, 3);
     assert_eq!(muster.status("one"), (0, 3, 5), "waiting, games, free ports");
@@ -32,7 +32,7 @@ fn a_match_takes_a_warm_game_and_it_is_replaced() {
 
 /// A burst of players takes what is warm and launches the rest.
 #[test]
-fn more_matches_than_warm_games() {
+fn more_matches_than_warm_games_are_served() {
     let muster = Setup::default().puppet("one", &[], "players = 1\nwarm = 2").start();
     warm_pids(&muster, 2);
     let mut waiting: Vec<_> = (0..8).map(|_| muster.join("one", "ada")).collect();
@@ -46,7 +46,7 @@ fn more_matches_than_warm_games() {
 /// With every port taken by warm games of a mode that nobody waits for, one of them makes room for a match of
 /// another mode. It is told to stop, and it does.
 #[test]
-fn a_warm_game_makes_room_for_another_mode() {
+fn a_warm_game_is_stopped_for_another_mode() {
     let setup = Setup::default().ports(2).puppet("idle", &[], "players = 1\nwarm = 2");
     let muster = setup.puppet("busy", &[], "players = 1\nwarm = 0").start();
     warm_pids(&muster, 2);
@@ -63,7 +63,7 @@ fn a_warm_game_makes_room_for_another_mode() {
 /// As above, with a warm game that hears and does nothing: `stop` at once, SIGTERM halfway through the grace,
 /// SIGKILL at its end; then the match has its port.
 #[test]
-fn a_warm_game_that_does_not_make_room() {
+fn a_warm_game_that_ignores_stop_is_killed_for_another_mode() {
     let keys = "players = 1\nwarm = 1\nstop_grace = \"2s\"";
     let setup = Setup::default().ports(1).hostile("idle", &["stubborn"], keys);
     let muster = setup.puppet("busy", &[], "players = 1\nwarm = 0").start();
