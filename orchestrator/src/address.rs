@@ -1,51 +1,51 @@
-//! Addresses: one form for comparing them, prefixes of them, and which of them a player can connect to.
+//! Addresses: their canonical form, prefixes, and whether players can connect to them.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
-/// The longest name that DNS holds, without the dot at its end; RFC 1035.
+/// The longest DNS name, without the final dot; RFC 1035.
 const NAME_MAX: usize = 253;
 
-/// The longest part of a name between two dots; RFC 1035.
+/// The longest label of a name; RFC 1035.
 const LABEL_MAX: usize = 63;
 
-/// The form in which addresses are compared, counted, stored and logged: an IPv4 address that is mapped into IPv6
-/// (`::ffff:192.0.2.1`) is that IPv4 address.
+/// The canonical form, in which addresses are compared, counted, stored and logged: an IPv4-mapped IPv6 address
+/// (`::ffff:192.0.2.1`) becomes the IPv4 address.
 pub(crate) const fn canonical(address: IpAddr) -> IpAddr {
     address.to_canonical()
 }
 
-/// Why nobody can connect to an address, if so.
+/// Why players cannot connect to an address, if so.
 pub(crate) fn unreachable(address: IpAddr) -> Option<&'static str> {
     let address = canonical(address);
     if address.is_unspecified() {
-        return Some("stands for all addresses of a machine and leads to none of them");
+        return Some("means all addresses of a machine, and cannot be connected to");
     }
     if address.is_multicast() {
         return Some("is a multicast address");
     }
     match address {
-        IpAddr::V4(address) if address.octets()[0] == 0 => Some("is no address of a machine"),
+        IpAddr::V4(address) if address.octets()[0] == 0 => Some("is not an address of a machine"),
         IpAddr::V4(Ipv4Addr::BROADCAST) => Some("is the broadcast address"),
         IpAddr::V6(address) if address.is_unicast_link_local() => {
-            Some("is a link-local address, which leads nowhere without the zone of each player")
+            Some("is a link-local address, which cannot be used without each player's zone")
         }
-        // ::/96 without ::1: IPv4-compatible addresses, which RFC 4291 has given up.
+        // ::/96 without ::1: IPv4-compatible addresses, which are deprecated by RFC 4291.
         IpAddr::V6(address)
             if !address.is_loopback() && address.segments()[..6] == [0, 0, 0, 0, 0, 0] =>
         {
-            Some("is an IPv4-compatible IPv6 address, which is not used any more")
+            Some("is an IPv4-compatible IPv6 address, which is deprecated")
         }
         IpAddr::V4(_) | IpAddr::V6(_) => None,
     }
 }
 
-/// Checks what players are told as the games' host, and returns it in the form in which they are told: an IP address that
-/// can be connected to, or a name that can be resolved.
+/// Checks the games' host that players receive, and returns its normal form: an IP address that can be connected to, or
+/// a name that can be resolved.
 ///
 /// # Errors
-/// What is wrong with it.
+/// The reason why it is invalid.
 pub(crate) fn public_host(host: &str) -> Result<String, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return match unreachable(address) {
@@ -64,7 +64,7 @@ pub(crate) fn public_host(host: &str) -> Result<String, String> {
             "must be an IP address without brackets, or a host's name, is {host:?}"
         ));
     }
-    // What ends in a number is read as an IPv4 address by resolvers, in forms like 127.1 too; inet_aton(3).
+    // Resolvers read names that end in a number as IPv4 addresses, also in forms like 127.1; inet_aton(3).
     let last = name.rsplit('.').next().unwrap_or_default();
     let hexadecimal = last.strip_prefix("0x").or_else(|| last.strip_prefix("0X"));
     let is_number = last.bytes().all(|byte| byte.is_ascii_digit())
@@ -78,8 +78,8 @@ pub(crate) fn public_host(host: &str) -> Result<String, String> {
     Ok(host.to_owned())
 }
 
-/// Whether players are sent to their own machine: an address of the loopback interface, or a name that is reserved for
-/// it; RFC 6761.
+/// Whether players would be sent to their own machine: an address of the loopback interface, or a name that is reserved
+/// for it; RFC 6761.
 pub(crate) fn is_loopback_host(host: &str) -> bool {
     if let Ok(address) = host.parse::<IpAddr>() {
         return canonical(address).is_loopback();
@@ -88,7 +88,7 @@ pub(crate) fn is_loopback_host(host: &str) -> bool {
     name == "localhost" || name.ends_with(".localhost")
 }
 
-/// Addresses that begin alike: `10.0.0.0/8`, or one address.
+/// A prefix of addresses: `10.0.0.0/8`, or one address.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Prefix {
     address: IpAddr,
@@ -96,12 +96,12 @@ pub(crate) struct Prefix {
 }
 
 impl Prefix {
-    /// Whether it is all addresses of a family.
+    /// Whether it contains all addresses of a family.
     pub(crate) fn is_everybody(&self) -> bool {
         self.bits == 0
     }
 
-    /// Whether an address is one of these.
+    /// Whether it contains an address.
     pub(crate) fn contains(&self, address: IpAddr) -> bool {
         match (self.address, canonical(address)) {
             (IpAddr::V4(ours), IpAddr::V4(its)) => {
@@ -134,8 +134,8 @@ impl FromStr for Prefix {
     }
 }
 
-/// The ports of a range that the kernel gives to sockets which did not ask for one, without those that are reserved: the
-/// first such port. Texts as in `/proc/sys/net/ipv4/ip_local_port_range` and `ip_local_reserved_ports`; ip(7).
+/// The first port of a range that the kernel assigns to sockets without a port, except those that are reserved. The
+/// texts are those of `/proc/sys/net/ipv4/ip_local_port_range` and `ip_local_reserved_ports`; ip(7).
 pub(crate) fn first_ephemeral(
     range: &RangeInclusive<u16>,
     ephemeral: &str,
@@ -160,7 +160,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn hosts_that_players_can_be_told() {
+    fn valid_public_hosts() {
         for host in [
             "192.0.2.1",
             "2001:db8::1",
@@ -220,7 +220,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_of_the_same_machine() {
+    fn loopback_hosts() {
         for host in ["127.0.0.1", "127.9.9.9", "::1", "LocalHost", "localhost.", "a.localhost"] {
             assert!(is_loopback_host(host), "{host}");
         }
@@ -230,14 +230,14 @@ mod tests {
     }
 
     #[test]
-    fn prefixes_hold_what_begins_like_them() {
+    fn prefixes_contain_matching_addresses() {
         let holds = |prefix: &str, address: &str| {
             prefix.parse::<Prefix>().unwrap().contains(address.parse().unwrap())
         };
         assert!(holds("10.0.0.7", "10.0.0.7") && !holds("10.0.0.7", "10.0.0.8"));
         assert!(holds("10.0.0.7", "::ffff:10.0.0.7") && holds("::ffff:10.0.0.7", "10.0.0.7"));
         assert!(holds("10.0.0.0/8", "10.255.1.2") && !holds("10.0.0.0/8", "11.0.0.1"));
-        assert!(holds("10.1.2.3/8", "10.9.9.9"), "what stands behind the prefix does not count");
+        assert!(holds("10.1.2.3/8", "10.9.9.9"), "bits after the prefix do not count");
         assert!(holds("0.0.0.0/0", "192.0.2.1") && !holds("0.0.0.0/0", "::1"));
         assert!(holds("::/0", "2001:db8::1") && !holds("::/0", "192.0.2.1"));
         assert!(holds("2001:db8::/32", "2001:db8:1::1") && !holds("2001:db8::/32", "2001:db9::1"));
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn reserved_ports_are_not_the_kernels_own() {
+    fn reserved_ports_are_not_assigned_by_the_kernel() {
         let first = |range, reserved| first_ephemeral(&range, "32768\t60999\n", reserved);
         assert_eq!(first(20000..=20099, "\n"), None);
         assert_eq!(first(32000..=33000, "\n"), Some(32768));

@@ -1,10 +1,10 @@
-//! The claim on the games' users: two daemons on one host whose games ran as the same users could reach each other's
-//! games.
+//! The claim on the games' users: if games of two daemons on one host ran as the same users, they could reach each
+//! other.
 //!
-//! Users are numbers that nobody hands out. So each daemon that gives users to its games claims its numbers, by
-//! listening on abstract Unix sockets (unix(7)) that are named after them: the kernel frees those at the daemon's end,
-//! however it ends. The name alone proves nothing, as every local user can take it: only a claim of root's counts.
-//! Daemons in different network namespaces do not see each other's claims.
+//! The users are numbers that no authority assigns. So each daemon claims its numbers by listening on abstract Unix
+//! sockets (unix(7)) that are named after them: the kernel frees those when the daemon ends, however it ends. The name
+//! alone proves nothing, as every local user can bind it: only a claim of root counts. Daemons in different network
+//! namespaces do not see each other's claims.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -21,27 +21,27 @@ use launcher::DEFAULT_FIRST_USER as FIRST_USER;
 
 use crate::config::Config;
 
-/// Users are claimed by so many at a time, which one socket stands for.
+/// The number of users in a claim, for each of which there is one socket.
 const USERS_PER_CLAIM: u32 = 1 << 16;
 
-/// From one block of users to the next that may be chosen.
+/// The distance between two blocks of users that can be chosen.
 const BLOCK: u32 = 1 << 17;
 const _: () = assert!(launcher::USERS <= BLOCK && BLOCK.is_multiple_of(USERS_PER_CLAIM));
 
-/// Blocks that are tried, from the default on.
+/// The largest number of blocks that are tried, starting with the default.
 const BLOCKS_MAX: u32 = 256;
 
-/// How often a socket that does not listen yet, or no more, is looked at again, and after which pause.
+/// How often, and with which pause, a socket is checked again that does not listen yet, or no longer.
 const LOOKS: u32 = 20;
 const PAUSE: Duration = Duration::from_millis(5);
 
-/// The users are this daemon's for as long as there is this.
+/// A claim on users, which ends when it is dropped.
 #[derive(Debug)]
 pub(crate) struct Claim(
-    #[expect(dead_code, reason = "held, and closed at the end")] Vec<UnixListener>,
+    #[expect(dead_code, reason = "held until it is dropped")] Vec<UnixListener>,
 );
 
-/// Another daemon has the users.
+/// Another daemon has claimed the users.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot have users {first} to {last} for games: another muster{} has some of them; set \
@@ -55,11 +55,11 @@ pub(crate) struct Taken {
 }
 
 impl Claim {
-    /// Claims the users of the configuration; where it leaves them to Muster, those of the first block that is free.
-    /// `None`: this daemon has no users to give.
+    /// Claims the configured users; if the configuration has none, the first free block. `None` if this daemon cannot
+    /// change users.
     ///
     /// # Errors
-    /// When another daemon has them.
+    /// When another daemon has claimed them.
     pub(crate) fn take(config: &mut Config) -> Result<Option<Self>, Taken> {
         if !nix::unistd::geteuid().is_root() {
             return Ok(None);
@@ -87,16 +87,16 @@ impl Claim {
                 None => {}
             }
         }
-        // Processes that run as them are none that a game could harm more than they can harm each other.
+        // Processes that run as these users can be harmed only by games that are in the same position.
         refused.map_or_else(|| Self::of(configured).map(Some), Err)
     }
 
-    /// Claims again what this daemon had before an upgrade or a crash: its games run as these users. `None`: it has none
-    /// to give, or another daemon was quicker, which is told.
+    /// Claims the users of before an upgrade or a crash again, as games run as these users. `None` if there are none,
+    /// or another daemon has claimed them meanwhile, which is logged.
     pub(crate) fn retake(first: u32) -> Option<Self> {
         let is_root = nix::unistd::geteuid().is_root();
         let claimed = is_root.then(|| Self::of(first))?;
-        claimed.inspect_err(|taken| log::warn!("{taken}; games go on with them")).ok()
+        claimed.inspect_err(|taken| log::warn!("{taken}; running games keep them")).ok()
     }
 
     fn of(first: u32) -> Result<Self, Taken> {
@@ -112,10 +112,10 @@ fn name_of(part: u32) -> String {
     format!("muster/users/{}", u64::from(part) * u64::from(USERS_PER_CLAIM))
 }
 
-/// Takes a name. `None`: it is somebody's who is not root, or no socket is to be had; the claim is made without.
+/// Binds a name. `None` if another user than root has it, or no socket is available; then there is no claim.
 ///
 /// # Errors
-/// The pid of the daemon that has it, where the kernel tells.
+/// The pid of the daemon that has it, if known.
 fn listen(part: u32) -> Result<Option<UnixListener>, Option<i32>> {
     let name = name_of(part);
     let mut last = None;
@@ -133,11 +133,11 @@ fn listen(part: u32) -> Result<Option<UnixListener>, Option<i32>> {
             Ok((pid, 0)) => return Err(Some(pid)),
             Ok((pid, user)) => {
                 log::warn!(
-                    "process {pid} of user {user} has the socket @{name}, by which users of games are claimed"
+                    "process {pid} of user {user} has bound the socket @{name}, which is used to claim users of games"
                 );
                 return Ok(None);
             }
-            // So many have asked that no more can.
+            // Its backlog is full.
             Err(error) if error.kind() == ErrorKind::WouldBlock => return Err(None),
             // It does not listen yet, or is gone.
             Err(error) => last = Some(error),
@@ -145,7 +145,9 @@ fn listen(part: u32) -> Result<Option<UnixListener>, Option<i32>> {
         thread::sleep(PAUSE);
     }
     let why = last.map(|error| error.to_string()).unwrap_or_default();
-    log::warn!("cannot ask who has the socket @{name}, by which users of games are claimed: {why}");
+    log::warn!(
+        "cannot find the owner of the socket @{name}, which is used to claim users of games: {why}"
+    );
     Ok(None)
 }
 
@@ -158,8 +160,8 @@ fn holder_of(name: &str) -> io::Result<(i32, u32)> {
     Ok((holder.pid.as_raw_nonzero().get(), holder.uid.as_raw()))
 }
 
-/// As whom processes of this machine run. One that was left by a daemon that is gone, or in a container, is not
-/// to be the neighbour of a game.
+/// The users of all processes on this machine. A process that a dead daemon left, or one in a container, must not have
+/// the user of a game.
 fn users_of_processes() -> Vec<u32> {
     let entries = fs::read_dir("/proc").into_iter().flatten().flatten();
     let is_process = |entry: &fs::DirEntry| {
@@ -169,7 +171,7 @@ fn users_of_processes() -> Vec<u32> {
     of_processes.map(|metadata| metadata.uid()).filter(|user| *user >= FIRST_USER).collect()
 }
 
-/// Whether a daemon that was told `configured` may have chosen `first`.
+/// Whether a daemon with `configured` may have chosen `first`.
 pub(crate) fn is_choice(configured: u32, first: u32) -> bool {
     let is_block = || first >= FIRST_USER && (first - FIRST_USER).is_multiple_of(BLOCK);
     configured == first || (configured == FIRST_USER && is_block())
@@ -180,7 +182,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_the_default_may_become_is_no_change_of_it() {
+    fn a_block_chosen_instead_of_the_default_is_not_a_change() {
         assert!(is_choice(2_000, 2_000) && is_choice(FIRST_USER, FIRST_USER + 3 * BLOCK));
         assert!(!is_choice(2_000, FIRST_USER) && !is_choice(FIRST_USER, 2_000));
     }

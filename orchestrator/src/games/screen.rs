@@ -1,11 +1,10 @@
-//! What a terminal would show of what a game prints. A program's ready line is looked for in this, and it is what an
-//! operator is told of a game that failed.
+//! The text that a terminal would show of a game's output. A program's ready line is searched in it, and it is shown to
+//! operators when a game fails.
 //!
-//! Escape sequences (ECMA-48: CSI, OSC and the other strings) are left out, a carriage return and the sequences that
-//! erase a line begin the line anew, a backspace takes a character back, and other control characters are ignored. A
-//! line that is not finished, such as a prompt, is looked at after a pause. No limit of the log counts here: a program
-//! may print as much as it likes before it is ready. Each byte is looked at once, and a line is held up to
-//! [`LINE_MAX`].
+//! Escape sequences (ECMA-48: CSI, OSC and the other strings) are removed, a carriage return and the sequences that
+//! erase a line restart the line, a backspace removes a character, and other control characters are ignored. An
+//! unterminated line, such as a prompt, is checked after a pause. Limits of the log do not apply: a program may print
+//! any amount before it is ready. Each byte is processed once, and at most [`LINE_MAX`] bytes of a line are kept.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -15,20 +14,20 @@ use serde::{Deserialize, Serialize};
 
 use crate::handoff::text::Text;
 
-/// Bytes of a line that are looked at. What is beyond is not seen.
+/// The largest number of bytes of a line that are kept; the rest is ignored.
 const LINE_MAX: usize = 32 * 1024;
 
-/// How long nothing has to be printed before a line that is not finished is looked at.
+/// How long nothing must be printed before an unterminated line is checked.
 pub(crate) const PAUSE: Duration = Duration::from_millis(200);
 
-/// The lines that are remembered to be told when the game fails, and how many characters of each.
+/// The number of recent lines that are kept for the case that the game fails, and of characters in each.
 const LAST_LINES_MAX: usize = 5;
 const LAST_LINE_CHARS_MAX: usize = 160;
 
-/// The longest parameter of an escape sequence that is remembered.
+/// The longest parameters of an escape sequence that are kept.
 const PARAMETERS_MAX: usize = 16;
 
-/// Blanks that one escape sequence may stand for.
+/// The largest number of blanks for one escape sequence.
 const BLANKS_MAX: usize = 256;
 
 const ESCAPE: u8 = 0x1b;
@@ -38,28 +37,27 @@ const CANCEL: u8 = 0x18;
 const SUBSTITUTE: u8 = 0x1a;
 const DELETE: u8 = 0x7f;
 
-/// The line that is being printed, and the last ones.
+/// The current line, and the recent ones.
 #[derive(Debug, Default, Clone, Serialize, Deserialize)]
 pub(crate) struct Screen {
     line: Text,
     state: State,
-    /// Whether a carriage return came: what follows begins the line anew, unless it is the end of the line.
+    /// Whether a carriage return was printed: the next character restarts the line, unless it ends the line.
     is_returned: bool,
-    /// How much of the line was there when the program last paused. What comes after a prompt is also looked at by
-    /// itself.
+    /// The length of the line at the last pause. Text after a prompt is also checked by itself.
     shown: usize,
     last: VecDeque<String>,
 }
 
-/// Where the next byte stands.
+/// The state of the decoder.
 #[derive(Debug, Default, Clone, PartialEq, Eq, Serialize, Deserialize)]
 enum State {
-    /// In the text.
+    /// In text.
     #[default]
     Text,
     /// After ESC.
     Escape,
-    /// In an escape sequence of several bytes that shows nothing, such as the choice of a character set.
+    /// In an escape sequence of several bytes without visible effect, such as the choice of a character set.
     Intermediate,
     /// In a control sequence, with its parameters so far.
     Sequence(String),
@@ -70,24 +68,24 @@ enum State {
 }
 
 impl Screen {
-    /// Takes in what was printed. Whether a line of it is the one that is looked for; what follows it is not looked at.
+    /// Processes output. Returns whether a line matches `wanted`; the output after that line is not processed.
     pub(crate) fn print(&mut self, printed: &[u8], wanted: Option<&Regex>) -> bool {
         printed.iter().any(|byte| self.take(*byte) && self.end_line(wanted))
     }
 
-    /// The program has printed nothing for a while, or never will again: looks at a line that is not finished.
+    /// Checks an unterminated line, after a pause or at the end of the output.
     pub(crate) fn pause(&mut self, wanted: Option<&Regex>) -> bool {
         let is_found = self.is_wanted(wanted);
         self.shown = self.line.0.len();
         is_found
     }
 
-    /// Whether there is a line that is not finished.
+    /// Whether there is an unterminated line.
     pub(crate) fn is_unfinished(&self) -> bool {
         self.line.0.len() > self.shown
     }
 
-    /// The last lines, the newest last.
+    /// The recent lines, the newest last.
     pub(crate) fn last_lines(&self) -> Vec<String> {
         let unfinished = Some(&self.line.0).filter(|line| !line.is_empty());
         let unfinished = unfinished.map(|line| shorten(line));
@@ -96,7 +94,7 @@ impl Screen {
         lines
     }
 
-    /// Takes a byte. Whether it ends a line.
+    /// Processes a byte. Returns whether it ends a line.
     fn take(&mut self, byte: u8) -> bool {
         match std::mem::take(&mut self.state) {
             State::Text => return self.take_text(byte),
@@ -114,13 +112,13 @@ impl Screen {
                     self.state = State::Sequence(parameters);
                 }
                 0x40..=0x7e => return self.obey(byte, &parameters),
-                // It is broken off, as a terminal has it.
+                // The sequence is cancelled, as in a terminal.
                 _ => return self.take_text(byte),
             },
             State::String => match byte {
                 BELL | CANCEL | SUBSTITUTE => {}
                 ESCAPE => self.state = State::StringEscape,
-                // No title has a second line; this one was never finished.
+                // No title has a second line; this one was never terminated.
                 b'\n' => return self.take_text(byte),
                 _ => self.state = State::String,
             },
@@ -132,7 +130,7 @@ impl Screen {
 
     fn take_text(&mut self, byte: u8) -> bool {
         match byte {
-            // Vertical tab and form feed go to the next line, too.
+            // Vertical tab and form feed move to the next line, too.
             b'\n' | 0x0b | 0x0c => return true,
             b'\r' => self.is_returned = true,
             ESCAPE => self.state = State::Escape,
@@ -157,15 +155,15 @@ impl Screen {
         false
     }
 
-    /// Does what a control sequence says to the line. Whether it leaves the line.
+    /// Applies a control sequence to the line. Returns whether it leaves the line.
     fn obey(&mut self, last: u8, parameters: &str) -> bool {
         match (last, parameters) {
-            // To the right, instead of blanks.
+            // Cursor right, used for blanks.
             (b'C', count) => {
                 let count = count.parse().unwrap_or(1).clamp(1, BLANKS_MAX);
                 (0..count).for_each(|_| self.put(b' '));
             }
-            // The line is erased, or what is before the cursor, which is all of it.
+            // The line is erased, or the part before the cursor, which is all of it.
             (b'K', "1" | "2") => self.clear(),
             // To the first column.
             (b'G' | b'`', "" | "0" | "1") => self.is_returned = true,
@@ -221,19 +219,19 @@ impl Screen {
         let since_pause = line.get(self.shown..).filter(|_| self.shown > 0);
         is_shown(line)
             || since_pause.is_some_and(is_shown)
-            // What is not UTF-8 is Latin-1, more often than not.
+            // Text that is not UTF-8 is usually Latin-1.
             || (std::str::from_utf8(line).is_err()
                 && is_match(&line.iter().copied().map(char::from).collect::<String>()))
     }
 }
 
-/// What stands after the prompt of a console, where a line has one.
+/// The text after a console's prompt, if the line has one.
 fn after_prompt(line: &str) -> Option<&str> {
     line.starts_with('>').then(|| line.trim_start_matches(['>', ' ']))
 }
 
 fn shorten(line: &[u8]) -> String {
-    // A character has four bytes at most.
+    // A character has at most four bytes.
     let line = &line[..line.len().min(4 * LAST_LINE_CHARS_MAX)];
     String::from_utf8_lossy(line).chars().take(LAST_LINE_CHARS_MAX).collect()
 }
@@ -242,7 +240,7 @@ fn shorten(line: &[u8]) -> String {
 mod tests {
     use super::*;
 
-    /// Whether a ready line is found in what is printed, however it is cut into writes.
+    /// Whether a ready line is found in the output, however it is split into writes.
     fn finds(wanted: &str, printed: &[u8]) -> bool {
         let wanted = Regex::new(wanted).unwrap();
         let whole = Screen::default().print(printed, Some(&wanted));
@@ -253,7 +251,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_is_found_as_a_terminal_shows_it() {
+    fn a_line_is_matched_as_a_terminal_shows_it() {
         let ready: [(&str, &[u8]); 28] = [
             (r"^\[Server\] Ready$", b"[Server] Ready\n"),
             (r"^\[Server\] Ready", b"\x1b[32m[Server]\x1b[0m Ready\n"),
@@ -300,7 +298,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_is_not_finished_is_found_after_a_pause() {
+    fn an_unterminated_line_is_matched_after_a_pause() {
         let wanted = Regex::new("^(Ready|> )$").unwrap();
         for printed in [&b"Ready"[..], b"Ready\r", b"loading\rReady", b"a line\n> "] {
             let mut screen = Screen::default();
@@ -309,7 +307,7 @@ mod tests {
             assert!(screen.pause(Some(&wanted)), "{:?}", String::from_utf8_lossy(printed));
             assert!(!screen.is_unfinished(), "once");
         }
-        // What comes after a pause may be the rest of a line, or an answer at a prompt.
+        // Text after a pause can be the rest of a line, or an answer at a prompt.
         let mut screen = Screen::default();
         assert!(!screen.print(b"Rea", Some(&wanted)) && !screen.pause(Some(&wanted)));
         assert!(screen.print(b"dy\n", Some(&wanted)));
@@ -319,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn no_line_is_held_beyond_its_bound() {
+    fn no_line_exceeds_its_limit() {
         let wanted = Regex::new("Ready$").unwrap();
         let long = [vec![b'x'; LINE_MAX - 6], b" Ready\n".to_vec()].concat();
         assert!(finds("Ready$", &long));
@@ -346,9 +344,9 @@ mod tests {
         assert_eq!(last[4], "é".repeat(LAST_LINE_CHARS_MAX));
     }
 
-    /// A game that loads goes on loading under the program that takes over.
+    /// A loading game continues to load under the program after an upgrade.
     #[test]
-    fn it_goes_on_where_it_was_written_down() {
+    fn a_restored_screen_continues_where_it_was_saved() {
         let wanted = Regex::new("^Ready$").unwrap();
         let printed = b"\xff\x1b]0;t\x1b\\\x1b[2K\rRe\x1b[31mady\r\n";
         for cut in 0..printed.len() {
