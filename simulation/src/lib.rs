@@ -1,71 +1,75 @@
-//! A simulated world around the brain: players, processes and time as they might be at their worst.
+//! A simulated world around the brain: players, processes and time at their worst.
 //!
-//! A [`World`] draws a configuration, then one operation after another from a source of [`Choices`]: players
-//! come and go at every moment, processes start late, hang, crash, lie and ignore their signals, outsiders sit
-//! on ports, time jumps onto deadlines and past them, and stale words come about all that ever was. The same
-//! choices give the same world, whether a seeded generator makes them or the bytes of a fuzzer.
+//! A [`World`] draws a configuration, then one operation after another from a source of [`Choices`]. Players join and
+//! leave at every moment; processes start late, hang, crash, lie and ignore signals; foreign processes hold ports; time
+//! jumps onto deadlines and past them; stale inputs arrive about all games that ever were. The same choices give the
+//! same world, whether a seeded generator makes them or the bytes of a fuzzer.
 //!
-//! A book beside the brain holds what the world knows for itself, from the inputs and the actions alone:
-//! who stands where, which process lives on which port. It judges every action by it, and after every input
-//! it demands what must hold then. So it finds a defect that the brain's own sweep shares in.
+//! A model beside the brain learns from inputs and actions alone, and judges promises: no player is lost or in two
+//! matches, players are matched in order, a port has one process, every deadline is kept, restored state is the same.
+//! It checks every action, and after every input what has to hold then. It does not predict how the brain chooses among
+//! the ways to keep a promise. The brain's own sweep over its invariants runs beside it.
 //!
-//! At the end comes the calm: faults stop, and whoever waits has to be served in bounded time, every port
-//! has to come back, and a drain has to end.
+//! At the end faults stop. Then all waiting players have to be served in a bounded time, every port has to return, and
+//! a drain has to end.
+//!
+//! `mutants.toml` lists defects that the checkers have to catch.
 
 #![forbid(unsafe_code)]
 
-mod book;
-mod calm;
+mod checkers;
 mod choices;
-mod crashes;
-mod demands;
-mod judge_games;
-mod judge_parties;
-mod judge_players;
-mod judge_returns;
-mod moment;
+mod inputs;
+mod limits;
+mod model;
 mod operators;
+mod quiescence;
+mod restore;
 mod runs;
 mod setup;
-mod stale_words;
+mod stale_inputs;
+mod step_context;
+mod tally;
 mod trace;
 mod world;
 
 use std::fmt;
 
 pub use choices::{ByteChoices, Choices};
-pub use runs::{Found, FoundBy, Run, SeededChoices};
+pub use runs::{Failure, Run, SeededChoices};
+pub use tally::Tally;
 pub use trace::{Entry, Trace};
-pub use world::{Tally, World};
+pub use world::World;
 
-/// Something that must not be, and who saw it.
+/// A promise that is broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
-    /// Who saw it.
-    pub seen_by: Witness,
-    /// What it is.
+    /// What found it.
+    pub found_by: Checker,
+    /// What is wrong.
     pub what: String,
 }
 
-/// Who can see a flaw.
+/// What can find a flaw.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Witness {
-    /// The world's own book, from inputs and actions alone.
-    Book,
+pub enum Checker {
+    /// The model beside the brain, from inputs and actions alone.
+    Model,
     /// The brain's sweep over its invariants.
-    Sweep,
+    Invariants,
+    /// An assertion in the brain.
+    Assertion,
 }
 
 impl fmt::Display for Flaw {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:?}: {}", self.seen_by, self.what)
+        write!(f, "{:?}: {}", self.found_by, self.what)
     }
 }
 
-/// What a look at the world gives.
-type Verdict = Result<(), Flaw>;
+type CheckResult = Result<(), Flaw>;
 
-/// Demands a condition on behalf of the world's book.
-fn demand(condition: bool, what: impl FnOnce() -> String) -> Verdict {
-    if condition { Ok(()) } else { Err(Flaw { seen_by: Witness::Book, what: what() }) }
+/// A check by the model.
+fn check(condition: bool, what: impl FnOnce() -> String) -> CheckResult {
+    if condition { Ok(()) } else { Err(Flaw { found_by: Checker::Model, what: what() }) }
 }

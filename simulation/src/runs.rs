@@ -1,11 +1,12 @@
-//! One world from one seed, and what a flaw in it looks like to the person who has to find the defect.
+//! One world from one seed, and what a flaw in it looks like to the player who has to find the defect.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use rand_chacha::ChaCha8Rng;
 use rand_chacha::rand_core::{RngCore, SeedableRng};
 
-use super::{Choices, Tally, Trace, Witness, World};
+use crate::limits::TRACE_MAX;
+use crate::{Checker, Choices, Flaw, Tally, Trace, World};
 
 /// Choices made by a generator whose stream is the same on every machine and in every version.
 #[derive(Debug)]
@@ -24,24 +25,11 @@ impl Choices for SeededChoices {
     }
 }
 
-/// What found a flaw in a world.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub enum FoundBy {
-    /// The model beside the brain.
-    Book,
-    /// The brain's sweep over its invariants.
-    Sweep,
-    /// An assertion in the brain.
-    Panic,
-}
-
 /// A flaw, and all that helps to find its cause.
 #[derive(Debug)]
-pub struct Found {
-    /// What found it.
-    pub by: FoundBy,
-    /// What is wrong.
-    pub what: String,
+pub struct Failure {
+    /// The flaw.
+    pub flaw: Flaw,
     /// The configuration of the world and the last entries of its trace.
     pub story: String,
 }
@@ -53,42 +41,40 @@ pub struct Run {
     pub seed: u64,
     /// Operations until faults stop.
     pub steps: usize,
-    /// The only witness that is asked after each input; `None`: all are.
-    pub only: Option<Witness>,
+    /// The only checker that is used; `None`: all are.
+    pub only: Option<Checker>,
     /// Entries of the trace that are kept.
     pub trace_max: usize,
 }
 
 impl Run {
-    /// A run in which all witnesses are asked.
+    /// A run with all checkers.
     pub fn new(seed: u64, steps: usize) -> Self {
-        Self { seed, steps, only: None, trace_max: 60 }
+        Self { seed, steps, only: None, trace_max: TRACE_MAX }
     }
 
     /// Runs the world to its end.
     ///
     /// # Errors
-    /// The first flaw; an assertion that fails in the brain is one.
-    pub fn go(self) -> Result<(Tally, Trace), Found> {
+    /// The first flaw. An assertion that fails in the brain is one.
+    pub fn go(self) -> Result<(Tally, Trace), Box<Failure>> {
         let mut choices = SeededChoices::new(self.seed);
         let mut world = World::new(&mut choices, Trace::new(self.trace_max));
-        if let Some(witness) = self.only {
-            world = world.watched_only_by(witness);
+        if let Some(checker) = self.only {
+            world = world.checked_only_by(checker);
         }
         let outcome = catch_unwind(AssertUnwindSafe(|| world.run(self.steps)));
-        let (by, what) = match outcome {
+        let flaw = match outcome {
             Ok(Ok(())) => return Ok((world.tally().clone(), world.trace().clone())),
-            Ok(Err(flaw)) => match flaw.seen_by {
-                Witness::Book => (FoundBy::Book, flaw.what),
-                Witness::Sweep => (FoundBy::Sweep, flaw.what),
-            },
+            Ok(Err(flaw)) => flaw,
             Err(panic) => {
                 let text = panic.downcast_ref::<String>().cloned();
                 let literal = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
-                (FoundBy::Panic, text.or(literal).unwrap_or_default())
+                let what = text.or(literal).unwrap_or_default();
+                Flaw { found_by: Checker::Assertion, what }
             }
         };
         let story = format!("{:#?}\n{}", world.config(), world.trace());
-        Err(Found { by, what, story })
+        Err(Box::new(Failure { flaw, story }))
     }
 }

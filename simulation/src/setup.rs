@@ -2,35 +2,35 @@
 
 use std::time::Duration;
 
-use super::Choices;
+use crate::Choices;
 use matchmaker::SkillRules;
 use matchmaker::{Account, ConnectionId};
 use matchmaker::{Config, Mode, Skill};
 
 /// How often processes are of a bad kind: one in so many; never at 0.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Temper {
+pub(crate) struct Faults {
     /// Processes that never take the next step of their own accord.
-    pub(super) mute_one_in: u32,
+    pub(crate) mute_one_in: u32,
     /// Processes that ignore `stop` and SIGTERM.
-    pub(super) stubborn_one_in: u32,
+    pub(crate) stubborn_one_in: u32,
 }
 
-impl Temper {
-    pub(super) const GOOD: Self = Self { mute_one_in: 0, stubborn_one_in: 0 };
+impl Faults {
+    pub(crate) const GOOD: Self = Self { mute_one_in: 0, stubborn_one_in: 0 };
 
-    pub(super) fn draw(choices: &mut dyn Choices) -> Self {
+    pub(crate) fn draw(choices: &mut dyn Choices) -> Self {
         const ONE_IN: [u32; 4] = [0, 16, 6, 2];
         Self { mute_one_in: ONE_IN[choices.index(4)], stubborn_one_in: ONE_IN[choices.index(4)] }
     }
 }
 
 /// The names of the modes, which are those of their queues.
-pub(super) const MODE_NAMES: [&str; 4] = ["duel", "arena", "solo", "party"];
+pub(crate) const MODE_NAMES: [&str; 4] = ["duel", "arena", "solo", "party"];
 
 const FIRST_PORT: u16 = 20_000;
 
-pub(super) fn draw_config(choices: &mut dyn Choices) -> Config {
+pub(crate) fn draw_config(choices: &mut dyn Choices) -> Config {
     let mode_count = 1 + choices.index(MODE_NAMES.len());
     let modes: Vec<Mode> =
         MODE_NAMES[..mode_count].iter().map(|name| draw_mode(choices, name)).collect();
@@ -94,7 +94,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
 }
 
 /// Whom it is charged to what comes from a connection.
-pub(super) fn account_of(connection: ConnectionId) -> Account {
+pub(crate) fn account_of(connection: ConnectionId) -> Account {
     Account(1 + connection.number % ACCOUNTS)
 }
 

@@ -43,7 +43,7 @@ impl Trace {
         Self { entries: VecDeque::new(), kept_max }
     }
 
-    pub(super) fn push(&mut self, entry: Entry) {
+    pub(crate) fn push(&mut self, entry: Entry) {
         if self.entries.len() == self.kept_max {
             self.entries.pop_front();
         }

@@ -1,38 +1,40 @@
-//! The world: the brain, the book, a clock, and everything that can happen.
+//! The world: the brain, the model, a clock, and everything that can happen.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use matchmaker::limits::ARRIVALS_WINDOW_SECONDS;
+use matchmaker::{
+    Action, Config, ConnectionId, Exit, GameId, Input, LaunchFault, MatchId, Matchmaker, PlayerId,
+};
 use protocol::{Notice, Secret};
 
-use super::book::{Book, Person, Process, Step};
-use super::crashes::WrittenDown;
-use super::setup::{MODE_NAMES, Temper, account_of, draw_config};
-use super::trace::{Entry, Trace};
-use super::{Choices, Flaw, Verdict, Witness, demand, demands};
-use matchmaker::Config;
-use matchmaker::Matchmaker;
-use matchmaker::limits;
-use matchmaker::{Action, Exit, Input, LaunchFault};
-use matchmaker::{ConnectionId, GameId, MatchId, PlayerId};
+use crate::checkers::check_invariants;
+use crate::limits::{QUIET_ROUNDS_MAX, TIMEOUTS_AT_A_TIME_MAX};
+use crate::model::{GamePhase, Model, PlayerModel, Process};
+use crate::restore::SavedBrain;
+use crate::setup::{Faults, MODE_NAMES, account_of, draw_config};
+use crate::tally::Tally;
+use crate::trace::{Entry, Trace};
+use crate::{CheckResult, Checker, Choices, Flaw, check};
 
 /// A brain, and all that is outside of it.
 pub struct World<'a> {
-    pub(super) brain: Matchmaker,
-    pub(super) book: Book,
-    pub(super) choices: &'a mut dyn Choices,
-    pub(super) now: Duration,
-    pub(super) temper: Temper,
+    pub(crate) brain: Matchmaker,
+    pub(crate) model: Model,
+    pub(crate) choices: &'a mut dyn Choices,
+    pub(crate) now: Duration,
+    pub(crate) faults: Faults,
     /// Ports that something outside Muster sits on.
-    pub(super) outsiders: BTreeSet<u16>,
+    pub(crate) foreign_ports: BTreeSet<u16>,
     /// Whether faults have stopped.
-    pub(super) is_calm: bool,
+    pub(crate) is_quiescent: bool,
     /// Who alone is asked after each input; everybody at `None`.
-    only: Option<Witness>,
-    pub(super) written_down: WrittenDown,
-    pub(super) trace: Trace,
+    only: Option<Checker>,
+    pub(crate) saved: SavedBrain,
+    pub(crate) trace: Trace,
     /// Connections that may speak again: their player left, was lost, or was refused.
-    pub(super) quiet: Vec<ConnectionId>,
+    pub(crate) quiet: Vec<ConnectionId>,
     /// Connections whose session was taken over by another, and who do not know it yet.
     fenced: Vec<ConnectionId>,
     newest_player: PlayerId,
@@ -40,48 +42,21 @@ pub struct World<'a> {
     next_secret: u128,
 }
 
-/// How often what happened, to see that a simulation reaches what it is there for.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Tally(BTreeMap<&'static str, u64>);
-
-impl Tally {
-    pub(super) fn count(&mut self, what: &'static str) {
-        *self.0.entry(what).or_default() += 1;
-    }
-
-    /// Adds another world's tally.
-    pub fn add(&mut self, other: &Self) {
-        for (what, count) in &other.0 {
-            *self.0.entry(what).or_default() += count;
-        }
-    }
-
-    /// What happened how often.
-    pub fn counts(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        self.0.iter().map(|(what, count)| (*what, *count))
-    }
-
-    /// How often something happened.
-    pub fn of(&self, what: &str) -> u64 {
-        self.0.get(what).copied().unwrap_or_default()
-    }
-}
-
 impl<'a> World<'a> {
     /// A world drawn from choices.
     pub fn new(choices: &'a mut dyn Choices, trace: Trace) -> Self {
         let config = draw_config(choices);
-        let temper = Temper::draw(choices);
+        let faults = Faults::draw(choices);
         let brain = Matchmaker::new(config.clone());
         Self {
-            written_down: WrittenDown::new(&brain),
+            saved: SavedBrain::new(&brain),
             brain,
-            book: Book::new(config),
+            model: Model::new(config),
             choices,
             now: Duration::ZERO,
-            temper,
-            outsiders: BTreeSet::new(),
-            is_calm: false,
+            faults,
+            foreign_ports: BTreeSet::new(),
+            is_quiescent: false,
             only: None,
             trace,
             quiet: Vec::new(),
@@ -92,10 +67,10 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Asks one witness alone after each input, to see what it finds by itself.
+    /// Asks one checker alone after each input, to see what it finds by itself.
     #[must_use]
-    pub fn watched_only_by(mut self, witness: Witness) -> Self {
-        self.only = Some(witness);
+    pub fn checked_only_by(mut self, checker: Checker) -> Self {
+        self.only = Some(checker);
         self
     }
 
@@ -104,19 +79,19 @@ impl<'a> World<'a> {
     /// # Errors
     /// The first [`Flaw`] found.
     pub fn run(&mut self, steps: usize) -> Result<(), Flaw> {
-        self.let_time_pass()?;
+        self.pass_time()?;
         for _ in 0..steps {
             if self.choices.is_spent() {
                 break;
             }
             self.step()?;
         }
-        self.calm_down()
+        self.quiesce()
     }
 
     /// How the brain was set up.
     pub fn config(&self) -> &Config {
-        &self.book.config
+        &self.model.config
     }
 
     /// What happened last.
@@ -126,30 +101,30 @@ impl<'a> World<'a> {
 
     /// What happened how often.
     pub fn tally(&self) -> &Tally {
-        &self.book.tally
+        &self.model.tally
     }
 
-    fn step(&mut self) -> Verdict {
+    fn step(&mut self) -> CheckResult {
         match self.choices.below(104) {
-            0..=15 => self.somebody_joins(),
-            16..=17 => self.some_join_at_once(),
-            18 | 102..=103 => self.some_gather(),
-            19..=20 => self.somebody_is_impatient(),
-            21..=26 => self.somebody_goes(),
-            27..=30 => self.somebody_returns(),
-            31..=34 => self.somebody_answers(),
-            35..=36 => self.nobody_speaks(),
-            37..=61 => self.a_game_proceeds(),
-            62 => self.players_come_without_a_pause(),
-            63..=68 => self.a_game_misbehaves(),
-            69..=83 => self.time_goes_on(),
-            84..=93 => self.a_stale_word_comes(),
-            94..=95 => self.an_outsider_moves(),
-            96 => self.the_launcher_dies(),
-            97 => self.the_end_comes(),
-            98 => self.nobody_comes_for_a_while(),
-            99 => self.the_daemon_is_replaced(),
-            100 => self.an_operator_acts(),
+            0..=15 => self.player_joins(),
+            16..=17 => self.players_join_at_once(),
+            18 | 102..=103 => self.party_acts(),
+            19..=20 => self.player_speaks_out_of_turn(),
+            21..=26 => self.player_goes(),
+            27..=30 => self.player_returns(),
+            31..=34 => self.player_answers(),
+            35..=36 => self.stray_connection_speaks(),
+            37..=61 => self.game_proceeds(),
+            62 => self.players_join_without_pause(),
+            63..=68 => self.game_misbehaves(),
+            69..=83 => self.time_passes(),
+            84..=93 => self.stale_input_arrives(),
+            94..=95 => self.foreign_process_moves(),
+            96 => self.launcher_dies(),
+            97 => self.shutdown_begins(),
+            98 => self.quiet_period(),
+            99 => self.daemon_is_replaced(),
+            100 => self.operator_acts(),
             _ => self.all_games_proceed().map(drop),
         }
     }
@@ -157,20 +132,20 @@ impl<'a> World<'a> {
     // ---- What the brain is told, and what it wants ----
 
     /// Tells the brain something, does what it wants, and demands what must hold then.
-    pub(super) fn tell(&mut self, input: Input) -> Verdict {
+    pub(crate) fn tell(&mut self, input: Input) -> CheckResult {
         self.trace.push(Entry::Told(self.now, input.clone()));
-        self.book.begin(self.now, Some(&input));
+        self.model.begin(self.now, Some(&input));
         let joining = match &input {
             Input::Ready { .. } => 1,
             Input::ReadyParty { keys, .. } => keys.len(),
             _ => 0,
         };
-        self.written_down.note(self.now, Some(input.clone()));
+        self.saved.note(self.now, Some(input.clone()));
         self.brain.handle(self.now, input);
         if joining > 0 {
             self.note_newcomers(joining);
         }
-        self.do_what_it_wants()
+        self.perform_actions()
     }
 
     /// The brain numbers its players one after another.
@@ -181,59 +156,59 @@ impl<'a> World<'a> {
                 return;
             }
             self.newest_player = next;
-            self.book.moment.newcomers.push(next);
+            self.model.context.newcomers.push(next);
         }
     }
 
-    fn do_what_it_wants(&mut self) -> Verdict {
-        let asks = |witness| self.only.is_none_or(|only| only == witness);
-        let (asks_book, asks_sweep) = (asks(Witness::Book), asks(Witness::Sweep));
+    fn perform_actions(&mut self) -> CheckResult {
+        let asks = |checker| self.only.is_none_or(|only| only == checker);
+        let (asks_book, asks_sweep) = (asks(Checker::Model), asks(Checker::Invariants));
         while let Some(action) = self.brain.poll_action() {
             self.trace.push(Entry::Wanted(action.clone()));
-            let verdict = self.book.judge(&action);
+            let result = self.model.check_action(&action);
             if asks_book {
-                verdict?;
+                result?;
             }
             match action {
-                Action::Launch { game, .. } => self.draw_temper(game),
+                Action::Launch { game, .. } => self.draw_faults(game),
                 Action::Send { to, notice: Notice::Replaced } => self.fenced.push(to),
                 _ => {}
             }
         }
         if asks_book {
-            self.book.finish(&self.brain)?;
+            self.model.finish(&self.brain)?;
         }
-        if asks_sweep { demands::sweep(&self.brain) } else { Ok(()) }
+        if asks_sweep { check_invariants(&self.brain) } else { Ok(()) }
     }
 
-    fn draw_temper(&mut self, game: GameId) {
-        let Temper { mute_one_in, stubborn_one_in } = self.temper;
+    fn draw_faults(&mut self, game: GameId) {
+        let Faults { mute_one_in, stubborn_one_in } = self.faults;
         let is_mute = mute_one_in > 0 && self.choices.one_in(mute_one_in);
         let is_stubborn = stubborn_one_in > 0 && self.choices.one_in(stubborn_one_in);
-        if let Some(process) = self.book.games.get_mut(&game) {
+        if let Some(process) = self.model.games.get_mut(&game) {
             (process.is_mute, process.is_stubborn) = (is_mute, is_stubborn);
         }
     }
 
     /// Tells the brain that time has passed, as often as it asks for at this time.
-    pub(super) fn let_time_pass(&mut self) -> Verdict {
+    pub(crate) fn pass_time(&mut self) -> CheckResult {
         for _ in 0..TIMEOUTS_AT_A_TIME_MAX {
             self.trace.push(Entry::TimePassed(self.now));
-            self.book.begin(self.now, None);
-            self.written_down.note(self.now, None);
+            self.model.begin(self.now, None);
+            self.saved.note(self.now, None);
             self.brain.handle_timeout(self.now);
-            self.do_what_it_wants()?;
+            self.perform_actions()?;
             if self.brain.next_deadline().is_none_or(|next| next > self.now) {
-                return self.book.demand_nothing_overdue();
+                return self.model.check_nothing_overdue();
             }
         }
         let next = self.brain.next_deadline();
-        demand(false, || format!("at {:?} the next deadline is {next:?} for ever", self.now))
+        check(false, || format!("at {:?} the next deadline is {next:?} for ever", self.now))
     }
 
     // ---- Players ----
 
-    fn somebody_joins(&mut self) -> Verdict {
+    fn player_joins(&mut self) -> CheckResult {
         let connection = match self.quiet.len() {
             quiet @ 1.. if self.choices.one_in(4) => {
                 self.quiet.swap_remove(self.choices.index(quiet))
@@ -241,34 +216,34 @@ impl<'a> World<'a> {
             _ => self.new_connection(),
         };
         let queue = self.draw_queue();
-        self.say_ready(connection, queue)
+        self.send_ready(connection, queue)
     }
 
     /// Enough players for a line of matches.
-    fn some_join_at_once(&mut self) -> Verdict {
+    fn players_join_at_once(&mut self) -> CheckResult {
         let queue = self.draw_queue();
         for _ in 0..2 + self.choices.below(9) {
             let connection = self.new_connection();
-            self.say_ready(connection, queue.clone())?;
+            self.send_ready(connection, queue.clone())?;
         }
         Ok(())
     }
 
     /// Players who come one by one with little time between them, into games that do their part.
-    fn players_come_without_a_pause(&mut self) -> Verdict {
+    fn players_join_without_pause(&mut self) -> CheckResult {
         let queue = self.draw_queue();
         for _ in 0..8 + self.choices.below(24) {
             let connection = self.new_connection();
-            self.say_ready(connection, queue.clone())?;
+            self.send_ready(connection, queue.clone())?;
             self.all_games_proceed()?;
             self.now += Duration::from_millis(self.choices.below(6).into());
-            self.let_time_pass()?;
+            self.pass_time()?;
         }
         Ok(())
     }
 
     fn draw_queue(&mut self) -> Option<String> {
-        let modes = self.book.config.modes.len();
+        let modes = self.model.config.modes.len();
         match self.choices.index(modes + 2) {
             index if index < modes => Some(MODE_NAMES[index].to_owned()),
             index if index == modes => None,
@@ -277,7 +252,11 @@ impl<'a> World<'a> {
         }
     }
 
-    pub(super) fn say_ready(&mut self, connection: ConnectionId, queue: Option<String>) -> Verdict {
+    pub(crate) fn send_ready(
+        &mut self,
+        connection: ConnectionId,
+        queue: Option<String>,
+    ) -> CheckResult {
         let is_named = self.choices.one_in(2);
         let name = is_named.then(|| format!("ada {connection}\n"));
         let (resume_key, token) = (self.new_secret(), self.new_secret());
@@ -291,10 +270,10 @@ impl<'a> World<'a> {
     }
 
     /// Some gather and say READY together, or do something with a party that is there already.
-    fn some_gather(&mut self) -> Verdict {
+    fn party_acts(&mut self) -> CheckResult {
         let code = format!("K{}", self.choices.below(4));
         let queue = self.draw_queue();
-        let member = self.book.rooms.values().flatten().next().copied();
+        let member = self.model.parties.values().flatten().next().copied();
         let member = match member.filter(|_| self.choices.one_in(2)) {
             Some(member) => member,
             None => self.new_connection(),
@@ -302,8 +281,8 @@ impl<'a> World<'a> {
         match self.choices.below(6) {
             0 => self.tell(Input::LeaveParty { connection: member }),
             1 => self.tell(Input::Lost { connection: member }),
-            2 => self.say_ready(member, queue),
-            3 => self.say_ready_party(member, queue),
+            2 => self.send_ready(member, queue),
+            3 => self.send_ready_party(member, queue),
             _ => {
                 let (connection, skill) = (member, self.draw_skill());
                 let (code_of_first, name, account) = (code.clone(), None, account_of(connection));
@@ -316,12 +295,12 @@ impl<'a> World<'a> {
                     let account = account_of(connection);
                     self.tell(Input::JoinParty { connection, code, name, skill, account })?;
                 }
-                self.say_ready_party(member, queue)
+                self.send_ready_party(member, queue)
             }
         }
     }
 
-    fn say_ready_party(&mut self, connection: ConnectionId, queue: Option<String>) -> Verdict {
+    fn send_ready_party(&mut self, connection: ConnectionId, queue: Option<String>) -> CheckResult {
         let mut keys = Vec::new();
         for _ in 0..self.brain.party_size(connection) {
             keys.push((self.new_secret(), self.new_secret()));
@@ -329,7 +308,7 @@ impl<'a> World<'a> {
         self.tell(Input::ReadyParty { connection, queue, keys })
     }
 
-    pub(super) fn new_connection(&mut self) -> ConnectionId {
+    pub(crate) fn new_connection(&mut self) -> ConnectionId {
         self.next_connection += 1;
         ConnectionId::local(self.next_connection)
     }
@@ -340,31 +319,31 @@ impl<'a> World<'a> {
     }
 
     fn draw_person(&mut self) -> Option<ConnectionId> {
-        let here = self.book.people.values().filter_map(|person| person.connection);
+        let here = self.model.players.values().filter_map(|player| player.connection);
         let here: Vec<ConnectionId> = here.collect();
         let count = here.len();
         (count > 0).then(|| here[self.choices.index(count)])
     }
 
     /// READY from somebody who is queued already, or another verb out of turn.
-    fn somebody_is_impatient(&mut self) -> Verdict {
+    fn player_speaks_out_of_turn(&mut self) -> CheckResult {
         let Some(connection) = self.draw_person() else { return Ok(()) };
         match self.choices.below(3) {
-            0 => self.say_ready(connection, None),
+            0 => self.send_ready(connection, None),
             1 => self.answer(connection),
-            _ => self.say_resume(connection),
+            _ => self.send_resume(connection),
         }
     }
 
-    fn answer(&mut self, connection: ConnectionId) -> Verdict {
+    fn answer(&mut self, connection: ConnectionId) -> CheckResult {
         let accepts = !self.choices.one_in(4);
         self.tell(Input::Answer { connection, accepts })
     }
 
     /// Somebody who was asked to accept a match answers.
-    fn somebody_answers(&mut self) -> Verdict {
-        let asked = self.book.people.values().filter(|person| person.asked.is_some());
-        let asked: Vec<ConnectionId> = asked.filter_map(|person| person.connection).collect();
+    fn player_answers(&mut self) -> CheckResult {
+        let asked = self.model.players.values().filter(|player| player.asked.is_some());
+        let asked: Vec<ConnectionId> = asked.filter_map(|player| player.connection).collect();
         if asked.is_empty() {
             return Ok(());
         }
@@ -375,12 +354,12 @@ impl<'a> World<'a> {
     /// Everybody who is asked accepts. Says whether there was anybody.
     fn all_accept(&mut self) -> Result<bool, Flaw> {
         let has_accepted = |id: &PlayerId, match_id: &MatchId| {
-            self.book.parties.get(match_id).is_some_and(|party| party.accepted.contains(id))
+            self.model.matches.get(match_id).is_some_and(|matched| matched.accepted.contains(id))
         };
-        let is_silent = |(id, person): &(&PlayerId, &Person)| {
-            person.asked.is_some_and(|match_id| !has_accepted(id, &match_id))
+        let is_silent = |(id, player): &(&PlayerId, &PlayerModel)| {
+            player.asked.is_some_and(|match_id| !has_accepted(id, &match_id))
         };
-        let silent = self.book.people.iter().filter(is_silent);
+        let silent = self.model.players.iter().filter(is_silent);
         let silent: Vec<ConnectionId> = silent.filter_map(|(_, it)| it.connection).collect();
         for connection in &silent {
             self.tell(Input::Answer { connection: *connection, accepts: true })?;
@@ -389,10 +368,10 @@ impl<'a> World<'a> {
     }
 
     /// READY with a key, of somebody who waits, plays, is away or is gone, or of nobody.
-    fn say_resume(&mut self, connection: ConnectionId) -> Verdict {
+    fn send_resume(&mut self, connection: ConnectionId) -> CheckResult {
         let token = self.new_secret();
-        let keys = self.book.people.values().chain(self.book.seated.values());
-        let mut keys: Vec<Secret> = keys.map(|person| person.key).collect();
+        let keys = self.model.players.values().chain(self.model.assigned.values());
+        let mut keys: Vec<Secret> = keys.map(|player| player.key).collect();
         keys.extend(self.choices.one_in(8).then(|| Secret::from_bytes([0; Secret::BYTES])));
         let key = match keys.len() {
             0 => None,
@@ -404,26 +383,26 @@ impl<'a> World<'a> {
     }
 
     /// Somebody comes back, or takes a session over that is spoken for.
-    fn somebody_returns(&mut self) -> Verdict {
+    fn player_returns(&mut self) -> CheckResult {
         let connection = self.new_connection();
         if self.choices.one_in(6) {
-            return self.somebody_returns_late(connection);
+            return self.player_returns_late(connection);
         }
-        self.say_resume(connection)
+        self.send_resume(connection)
     }
 
     /// Somebody comes back when its time is just over, to a body that has not noticed that yet.
-    fn somebody_returns_late(&mut self, connection: ConnectionId) -> Verdict {
-        let window = self.book.config.resume_window;
-        let away = self.book.people.values();
-        let away = away.filter_map(|person| Some((person.away_since? + window, person.key)));
+    fn player_returns_late(&mut self, connection: ConnectionId) -> CheckResult {
+        let window = self.model.config.resume_window;
+        let away = self.model.players.values();
+        let away = away.filter_map(|player| Some((player.away_since? + window, player.key)));
         let Some((end, key)) = away.min_by_key(|&(end, _)| end) else { return Ok(()) };
         self.now = self.now.max(end);
         let (token, account) = (self.new_secret(), account_of(connection));
         self.tell(Input::Resume { connection, key: Some(key), token, account })
     }
 
-    fn somebody_goes(&mut self) -> Verdict {
+    fn player_goes(&mut self) -> CheckResult {
         let Some(connection) = self.draw_person() else { return Ok(()) };
         match self.choices.below(8) {
             0..=4 => self.tell(Input::Lost { connection }),
@@ -436,7 +415,7 @@ impl<'a> World<'a> {
     }
 
     /// Words on a connection that has no player, or has none any more.
-    fn nobody_speaks(&mut self) -> Verdict {
+    fn stray_connection_speaks(&mut self) -> CheckResult {
         let connection = match self.fenced.pop() {
             Some(connection) => connection,
             None => self.new_connection(),
@@ -446,35 +425,35 @@ impl<'a> World<'a> {
             4 => self.tell(Input::Lost { connection }),
             0 => self.tell(Input::Leave { connection }),
             1 => self.answer(connection),
-            _ => self.say_resume(connection),
+            _ => self.send_resume(connection),
         }
     }
 
     // ---- Games ----
 
-    pub(super) fn draw_game(&mut self) -> Option<GameId> {
-        let count = self.book.games.len();
+    pub(crate) fn draw_game(&mut self) -> Option<GameId> {
+        let count = self.model.games.len();
         if count == 0 {
             return None;
         }
         let index = self.choices.index(count);
-        self.book.games.keys().nth(index).copied()
+        self.model.games.keys().nth(index).copied()
     }
 
-    fn a_game_proceeds(&mut self) -> Verdict {
+    fn game_proceeds(&mut self) -> CheckResult {
         let Some(game) = self.draw_game() else { return Ok(()) };
-        match self.next_word(game) {
+        match self.next_input(game) {
             Some(input) => self.tell(input),
             None => Ok(()),
         }
     }
 
     /// Lets every game take its next step, and says whether one did.
-    pub(super) fn all_games_proceed(&mut self) -> Result<bool, Flaw> {
+    pub(crate) fn all_games_proceed(&mut self) -> Result<bool, Flaw> {
         let mut did = self.all_accept()?;
-        let games: Vec<GameId> = self.book.games.keys().copied().collect();
+        let games: Vec<GameId> = self.model.games.keys().copied().collect();
         for game in games {
-            if let Some(input) = self.next_word(game) {
+            if let Some(input) = self.next_input(game) {
                 did = true;
                 self.tell(input)?;
             }
@@ -483,10 +462,10 @@ impl<'a> World<'a> {
     }
 
     /// What a process does next, if it is left alone.
-    pub(super) fn next_word(&mut self, game: GameId) -> Option<Input> {
-        let process: &Process = self.book.games.get(&game)?;
+    pub(crate) fn next_input(&mut self, game: GameId) -> Option<Input> {
+        let process: &Process = self.model.games.get(&game)?;
         if !process.is_alive {
-            return Some(if self.outsiders.contains(&process.port) {
+            return Some(if self.foreign_ports.contains(&process.port) {
                 Input::LaunchFailed { game, fault: LaunchFault::PortBusy }
             } else {
                 Input::Launched { game }
@@ -495,13 +474,13 @@ impl<'a> World<'a> {
         if process.is_killed {
             return Some(Input::GameExited { game, exit: Exit::Signal(SIGKILL) });
         }
-        match process.step {
-            Step::Ending if process.is_stubborn => None,
-            Step::Ending => Some(Input::GameExited { game, exit: Exit::Status(0) }),
+        match process.phase {
+            GamePhase::Ending if process.is_stubborn => None,
+            GamePhase::Ending => Some(Input::GameExited { game, exit: Exit::Status(0) }),
             _ if process.is_mute => None,
-            Step::Launching => Some(Input::GameReady { game }),
-            Step::Warm => None,
-            Step::Starting if process.is_seated && process.ready_at.is_none() => {
+            GamePhase::Launching => Some(Input::GameReady { game }),
+            GamePhase::Warm => None,
+            GamePhase::Starting if process.is_seated && process.ready_at.is_none() => {
                 // A program that knows nothing of Muster never says `ready`.
                 let says_ready = self.choices.one_in(2);
                 Some(match says_ready {
@@ -509,11 +488,11 @@ impl<'a> World<'a> {
                     false => Input::GameStarted { game },
                 })
             }
-            Step::Starting => Some(Input::GameStarted { game }),
-            Step::Running if self.is_calm => {
+            GamePhase::Starting => Some(Input::GameStarted { game }),
+            GamePhase::Running if self.is_quiescent => {
                 Some(Input::GameExited { game, exit: Exit::Status(0) })
             }
-            Step::Running => Some(self.play(game)),
+            GamePhase::Running => Some(self.play(game)),
         }
     }
 
@@ -529,9 +508,9 @@ impl<'a> World<'a> {
         }
     }
 
-    fn a_game_misbehaves(&mut self) -> Verdict {
+    fn game_misbehaves(&mut self) -> CheckResult {
         let Some(game) = self.draw_game() else { return Ok(()) };
-        if !self.book.games[&game].is_alive {
+        if !self.model.games[&game].is_alive {
             let fault = match self.choices.below(6) {
                 0 | 1 => LaunchFault::PortBusy,
                 2 => LaunchFault::Interrupted,
@@ -554,10 +533,10 @@ impl<'a> World<'a> {
     }
 
     /// Whoever makes the processes dies, with all orders that it has.
-    pub(super) fn the_launcher_dies(&mut self) -> Verdict {
+    pub(crate) fn launcher_dies(&mut self) -> CheckResult {
         let is_ordered =
             |(&game, process): (&GameId, &Process)| (!process.is_alive).then_some(game);
-        let lost: Vec<GameId> = self.book.games.iter().filter_map(is_ordered).collect();
+        let lost: Vec<GameId> = self.model.games.iter().filter_map(is_ordered).collect();
         for game in lost {
             let fault = LaunchFault::Interrupted;
             self.tell(Input::LaunchFailed { game, fault })?;
@@ -565,20 +544,20 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    fn an_outsider_moves(&mut self) -> Verdict {
-        let ports = self.book.config.ports.clone();
+    fn foreign_process_moves(&mut self) -> CheckResult {
+        let ports = self.model.config.ports.clone();
         let port = ports.start() + u16::try_from(self.choices.index(ports.len())).unwrap_or(0);
-        let is_bound = self.book.games.values().any(|game| game.port == port && game.is_alive);
-        if self.outsiders.remove(&port) {
+        let is_bound = self.model.games.values().any(|game| game.port == port && game.is_alive);
+        if self.foreign_ports.remove(&port) {
             self.trace.push(Entry::Noted(format!("an outsider leaves port {port}")));
         } else if !is_bound {
-            self.outsiders.insert(port);
+            self.foreign_ports.insert(port);
             self.trace.push(Entry::Noted(format!("an outsider takes port {port}")));
         }
         Ok(())
     }
 
-    fn the_end_comes(&mut self) -> Verdict {
+    fn shutdown_begins(&mut self) -> CheckResult {
         match self.choices.below(60) {
             58 => self.tell(Input::Stop),
             59 => self.tell(Input::Drain),
@@ -588,7 +567,7 @@ impl<'a> World<'a> {
 
     // ---- Time ----
 
-    fn time_goes_on(&mut self) -> Verdict {
+    fn time_passes(&mut self) -> CheckResult {
         let next = self.brain.next_deadline().unwrap_or(self.now).max(self.now);
         let a_while = Duration::from_millis(self.choices.below(20_000).into());
         self.now = match self.choices.below(8) {
@@ -603,28 +582,22 @@ impl<'a> World<'a> {
         if self.choices.one_in(6) {
             return Ok(());
         }
-        self.let_time_pass()?;
-        self.expect_silence(None)
+        self.pass_time()?;
+        self.expect_no_effect(None)
     }
 
     /// A minute or so in which games do their part and nothing else happens.
-    fn nobody_comes_for_a_while(&mut self) -> Verdict {
-        let end = self.now + 2 * Duration::from_secs(limits::ARRIVALS_WINDOW_SECONDS);
+    fn quiet_period(&mut self) -> CheckResult {
+        let end = self.now + 2 * Duration::from_secs(ARRIVALS_WINDOW_SECONDS);
         for _ in 0..QUIET_ROUNDS_MAX {
             self.all_games_proceed()?;
             let Some(next) = self.brain.next_deadline().filter(|next| *next < end) else { break };
             self.now = next.max(self.now);
-            self.let_time_pass()?;
+            self.pass_time()?;
         }
         Ok(())
     }
 }
-
-/// How often in a row the brain may ask for the same time.
-const TIMEOUTS_AT_A_TIME_MAX: usize = 4;
-
-/// How many deadlines may pass in a quiet time.
-const QUIET_ROUNDS_MAX: usize = 24;
 
 const SIGKILL: i32 = 9;
 const SIGSEGV: i32 = 11;

@@ -7,12 +7,12 @@ use simulation::{Run, Tally, Trace};
 
 /// Runs a world and explains the flaw, if there is one.
 fn go_or_explain(run: Run) -> (Tally, Trace) {
-    run.go().unwrap_or_else(|found| {
+    run.go().unwrap_or_else(|failure| {
         panic!(
-            "{}\n{:?} found in seed {}: {}\n\
+            "{}\nseed {}: {}\n\
              MUSTER_SIM_SEED={} MUSTER_SIM_STEPS={} cargo test -p muster-simulation --test seeds \
              one_seed -- --nocapture",
-            found.story, found.by, run.seed, found.what, run.seed, run.steps
+            failure.story, run.seed, failure.flaw, run.seed, run.steps
         )
     })
 }
@@ -81,9 +81,9 @@ const LANDMARKS: [&str; 57] = [
     "games killed because a player went",
     "games launched",
     "games launched for a busy time",
-    "games launched in a quiet moment",
+    "games launched in a quiet context",
     "queues of another size",
-    "players whose party was too large by then",
+    "players whose party_m was too large by then",
     "games launched though matches come",
     "games launched with their players",
     "games not launched",
@@ -105,7 +105,7 @@ const LANDMARKS: [&str; 57] = [
     "matches told game-failing",
     "matches told game-starting",
     "matches told no-port",
-    "parties queued",
+    "matches queued",
     "pauses",
     "players asked to accept",
     "players assigned",
@@ -121,7 +121,7 @@ const LANDMARKS: [&str; 57] = [
     "players told to their game again",
     "players who declined",
     "players who did not answer",
-    "players whose party was out",
+    "players whose party_m was out",
     "ports found busy",
     "results",
     "rounds over",

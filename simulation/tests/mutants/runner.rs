@@ -6,7 +6,7 @@ use std::fs;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use simulation::{FoundBy, Run, Witness};
+use simulation::{Checker, Run};
 
 fn main() {
     // Assertions of the brain that fail are an answer like any other.
@@ -37,19 +37,19 @@ fn main() {
 /// Runs one mutant; its fields are its number, its name and the checker that has to catch it.
 fn catch(fields: &[&str]) -> String {
     let (number, name, checker) = (fields[0], fields[1], fields[2]);
-    let (only, by) = match checker {
-        "invariants" => (Witness::Sweep, FoundBy::Sweep),
-        _ => (Witness::Book, FoundBy::Book),
+    let checker = match checker {
+        "invariants" => Checker::Invariants,
+        _ => Checker::Model,
     };
     mutant::activate(number.parse().expect("a number"));
     for seed in 0..SEEDS {
-        let run = Run { only: Some(only), ..Run::new(seed, STEPS) };
-        if let Err(found) = run.go()
-            && found.by == by
+        let run = Run { only: Some(checker), ..Run::new(seed, STEPS) };
+        if let Err(failure) = run.go()
+            && failure.flaw.found_by == checker
         {
-            let what = found.what.replace(['\t', '\n'], " ");
+            let what = failure.flaw.what.replace(['\t', '\n'], " ");
             let what: String = what.chars().take(WHAT_MAX).collect();
-            return format!("{name}\t{seed}\t{by:?}\t{what}");
+            return format!("{name}\t{seed}\t{checker:?}\t{what}");
         }
     }
     name.to_owned()

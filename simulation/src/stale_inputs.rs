@@ -1,25 +1,25 @@
 //! Words that come too late or out of turn, about all that ever was. None of them may change anything.
 
-use super::book::Step;
-use super::trace::Entry;
-use super::world::World;
-use super::{Verdict, demand};
+use crate::model::GamePhase;
+use crate::trace::Entry;
+use crate::world::World;
+use crate::{CheckResult, check};
 use matchmaker::{ConnectionId, GameId};
 use matchmaker::{Exit, Input, LaunchFault};
 
 impl World<'_> {
     /// A word about something that is gone, or out of turn, changes nothing at all.
-    pub(super) fn a_stale_word_comes(&mut self) -> Verdict {
-        self.let_time_pass()?;
-        let Some(input) = self.draw_stale_word() else { return Ok(()) };
+    pub(crate) fn stale_input_arrives(&mut self) -> CheckResult {
+        self.pass_time()?;
+        let Some(input) = self.draw_stale_input() else { return Ok(()) };
         self.trace.push(Entry::Told(self.now, input.clone()));
-        self.expect_silence(Some(input))
+        self.expect_no_effect(Some(input))
     }
 
     /// Tells the brain something, or that time has passed; either is stale.
-    pub(super) fn expect_silence(&mut self, input: Option<Input>) -> Verdict {
+    pub(crate) fn expect_no_effect(&mut self, input: Option<Input>) -> CheckResult {
         let what = format!("{input:?}");
-        self.written_down.note(self.now, input.clone());
+        self.saved.note(self.now, input.clone());
         // To write out all there is takes far longer than all else, so it is not done each time.
         let before = self.choices.one_in(8).then(|| format!("{:?}", self.brain));
         match input {
@@ -27,10 +27,10 @@ impl World<'_> {
             None => self.brain.handle_timeout(self.now),
         }
         let wanted = self.brain.poll_action();
-        demand(wanted.is_none(), || format!("{what} is stale and led to {wanted:?}"))?;
+        check(wanted.is_none(), || format!("{what} is stale and led to {wanted:?}"))?;
         let Some(before) = before else { return Ok(()) };
         let after = format!("{:?}", self.brain);
-        demand(before == after, || {
+        check(before == after, || {
             let same = before.bytes().zip(after.bytes()).take_while(|(a, b)| a == b).count();
             let around = |text: &str| -> String {
                 text.chars().skip(same.saturating_sub(60)).take(120).collect()
@@ -39,7 +39,7 @@ impl World<'_> {
         })
     }
 
-    fn draw_stale_word(&mut self) -> Option<Input> {
+    fn draw_stale_input(&mut self) -> Option<Input> {
         if self.choices.one_in(8) {
             return match self.choices.below(3) {
                 0 => Some(Input::Lost { connection: self.new_connection() }),
@@ -49,14 +49,14 @@ impl World<'_> {
                     let quiet = self.quiet.iter().rfind(is_in_no_party);
                     quiet.map(|&connection| Input::Lost { connection })
                 }
-                _ => (!self.book.is_serving()).then_some(Input::Drain),
+                _ => (!self.model.is_serving()).then_some(Input::Drain),
             };
         }
-        let last = self.book.last_game?;
+        let last = self.model.last.game?;
         let age = self.choices.below(12).into();
         let game = GameId(last.0.saturating_sub(age));
         let slot = self.choices.index(3);
-        let word = self.choices.index(STALE_WORDS);
+        let word = self.choices.index(STALE_INPUTS);
         let input = match word {
             0 => Input::Launched { game },
             1 => Input::LaunchFailed { game, fault: LaunchFault::PortBusy },
@@ -70,19 +70,19 @@ impl World<'_> {
             8 => Input::GameBroken { game, what: "not JSON".to_owned() },
             _ => Input::GameExited { game, exit: Exit::Status(0) },
         };
-        let Some(process) = self.book.games.get(&game) else { return Some(input) };
+        let Some(process) = self.model.games.get(&game) else { return Some(input) };
         let is_told = process.told_at.is_some();
-        let may_say_ready = match process.step {
-            Step::Launching => true,
-            Step::Starting => process.is_seated && process.ready_at.is_none(),
-            Step::Warm | Step::Running | Step::Ending => false,
+        let may_say_ready = match process.phase {
+            GamePhase::Launching => true,
+            GamePhase::Starting => process.is_seated && process.ready_at.is_none(),
+            GamePhase::Warm | GamePhase::Running | GamePhase::Ending => false,
         };
         let is_stale = match word {
             0 | 1 => process.is_alive,
             2 => !process.is_alive || !may_say_ready,
-            3 => !process.is_alive || process.step != Step::Starting,
+            3 => !process.is_alive || process.phase != GamePhase::Starting,
             4 | 5 => !is_told,
-            6 | 9 => process.step != Step::Running,
+            6 | 9 => process.phase != GamePhase::Running,
             7 => !is_told || process.has_result,
             8 => process.is_killed,
             _ => !process.is_alive,
@@ -92,4 +92,4 @@ impl World<'_> {
 }
 
 /// How many words a stale word is drawn from.
-const STALE_WORDS: usize = 11;
+const STALE_INPUTS: usize = 11;

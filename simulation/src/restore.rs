@@ -4,26 +4,26 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use super::trace::Entry;
-use super::world::World;
-use super::{Verdict, demand};
+use crate::trace::Entry;
+use crate::world::World;
+use crate::{CheckResult, check};
 use matchmaker::ConnectionId;
 use matchmaker::Input;
 use matchmaker::Matchmaker;
 
 /// What a brain can be made of again.
-pub(super) struct WrittenDown {
+pub(crate) struct SavedBrain {
     snapshot: String,
     /// What it was told since and when; `None`: that time has passed.
     journal: Vec<(Duration, Option<Input>)>,
 }
 
-impl WrittenDown {
-    pub(super) fn new(brain: &Matchmaker) -> Self {
+impl SavedBrain {
+    pub(crate) fn new(brain: &Matchmaker) -> Self {
         Self { snapshot: text_of(brain), journal: Vec::new() }
     }
 
-    pub(super) fn note(&mut self, now: Duration, input: Option<Input>) {
+    pub(crate) fn note(&mut self, now: Duration, input: Option<Input>) {
         self.journal.push((now, input));
     }
 
@@ -45,25 +45,25 @@ impl WrittenDown {
 
 impl World<'_> {
     /// Another daemon takes over. Where the old one crashed, its connections are lost, and so are its orders.
-    pub(super) fn the_daemon_is_replaced(&mut self) -> Verdict {
-        let restored = self.written_down.restore();
+    pub(crate) fn daemon_is_replaced(&mut self) -> CheckResult {
+        let restored = self.saved.restore();
         let (before, after) = (text_of(&self.brain), text_of(&restored));
-        demand(before == after, || format!("written down was {before}, restored {after}"))?;
+        check(before == after, || format!("written down was {before}, restored {after}"))?;
         self.brain = restored;
-        self.written_down = WrittenDown::new(&self.brain);
-        self.book.tally.count("daemons replaced");
+        self.saved = SavedBrain::new(&self.brain);
+        self.model.tally.count("daemons replaced");
         if self.choices.one_in(2) {
             return Ok(());
         }
-        self.book.tally.count("crashes");
+        self.model.tally.count("crashes");
         self.trace.push(Entry::Noted("the daemon crashed".to_owned()));
-        let people = self.book.people.values().filter_map(|person| person.connection);
-        let gathered = self.book.rooms.values().flatten().copied();
-        let connected: BTreeSet<ConnectionId> = people.chain(gathered).collect();
+        let players = self.model.players.values().filter_map(|player| player.connection);
+        let gathered = self.model.parties.values().flatten().copied();
+        let connected: BTreeSet<ConnectionId> = players.chain(gathered).collect();
         for connection in connected {
             self.tell(Input::Lost { connection })?;
         }
-        self.the_launcher_dies()
+        self.launcher_dies()
     }
 }
 
