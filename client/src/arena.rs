@@ -3,5 +3,5 @@
 mod player;
 mod seeker;
 
-pub use player::{Event, Player};
+pub use player::{Arena, Event, Player};
 pub use seeker::Seeker;

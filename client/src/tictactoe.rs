@@ -3,5 +3,5 @@
 mod player;
 mod strategy;
 
-pub use player::{CannotPlay, Event, Player};
+pub use player::{CannotPlay, Event, Player, TicTacToe};
 pub use strategy::{Bot, FirstFree, Perfect, Random, Strategy};

@@ -5,16 +5,16 @@ use std::time::Duration;
 
 use game_child::arena::{Direction, FromArena, HISTORY, Input, MOVES_MAX, Setup, Snapshot, Update};
 
-use crate::{Assignment, Closed, Link, LinkEvent, Machine};
+use crate::playing::{Io, Playing, Rules};
+use crate::{Link, Machine as _};
 
-/// The largest number of queued events. Beyond it the oldest are dropped, as they are outdated.
-const EVENTS_MAX: usize = 256;
+/// A player: knows the newest snapshot, and sends a move once a tick. It leaves at the end of the game. Its owner
+/// chooses the direction, with [`steer`](Player::steer).
+pub type Player = Playing<Arena>;
 
-/// A player: knows the state of the world, and sends a move once a tick. At the end of the game it sends the goodbye by
-/// itself. The owner chooses the direction with [`steer`](Self::steer).
-#[derive(Debug)]
-pub struct Player {
-    link: Link,
+/// A player's knowledge of the game.
+#[derive(Debug, Default)]
+pub struct Arena {
     setup: Option<Setup>,
     /// The newest snapshots, the newest last: the bases of updates.
     history: VecDeque<Snapshot>,
@@ -23,124 +23,75 @@ pub struct Player {
     moves: VecDeque<Direction>,
     number: u32,
     /// The number of the last move that the game has received.
-    confirmed: u32,
-    /// When to send the next move; `None` before setup and snapshot have arrived, and after the last snapshot.
+    acknowledged: u32,
+    /// When to send the next move; `None` before the setup and the first snapshot, and after the last snapshot.
     move_at: Option<Duration>,
-    events: VecDeque<Event>,
-    pong: Option<String>,
 }
 
-/// An event for the owner.
+/// An event of a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The game has admitted the player.
+    /// The player has joined the game.
     Welcome {
         /// The player's slot, from 0.
         slot: usize,
         /// The number of players in the match.
         players: usize,
     },
-    /// The constants of the match. Occurs once.
+    /// The constants of this match; occurs once.
     Setup(Setup),
-    /// A new state of the world, one or several ticks later.
+    /// The world after another tick, or several.
     Snapshot(Snapshot),
 }
 
 impl Player {
-    /// A player that joins the assigned game.
-    pub fn new(assignment: &Assignment) -> Self {
-        Self::on(Link::new(assignment))
-    }
-
-    /// A player on an existing link, which may be established already.
-    pub fn on(link: Link) -> Self {
-        Self {
-            link,
-            setup: None,
-            history: VecDeque::with_capacity(HISTORY as usize),
-            direction: Direction::Stand,
-            moves: VecDeque::with_capacity(MOVES_MAX),
-            number: 0,
-            confirmed: 0,
-            move_at: None,
-            events: VecDeque::new(),
-            pong: None,
-        }
-    }
-
-    /// The constants of the match, once they have arrived.
+    /// The constants of this match, once they have arrived.
     pub fn setup(&self) -> Option<&Setup> {
-        self.setup.as_ref()
+        self.rules.setup.as_ref()
     }
 
     /// The newest snapshot.
     pub fn snapshot(&self) -> Option<&Snapshot> {
-        self.history.back()
+        self.rules.history.back()
     }
 
     /// Sets the direction from the next tick on.
     pub fn steer(&mut self, direction: Direction) {
-        self.direction = direction;
+        self.rules.direction = direction;
     }
 
-    /// The current direction.
+    /// The direction of the player.
     pub fn direction(&self) -> Direction {
-        self.direction
+        self.rules.direction
     }
+}
 
-    /// Sends a ping, whose answer is returned by [`poll_pong`](Self::poll_pong); see [`Link::ping`].
-    pub fn ping(&mut self, now: Duration, text: &str) {
-        self.link.ping(now, text);
-    }
-
-    /// The text of the latest answer to a ping, once.
-    pub fn poll_pong(&mut self) -> Option<String> {
-        self.pong.take()
-    }
-
-    fn handle_link_events(&mut self, now: Duration) {
-        while let Some(event) = self.link.poll_event() {
-            self.handle_link_event(now, event);
-        }
-    }
-
-    fn handle_link_event(&mut self, now: Duration, event: LinkEvent) {
-        match event {
-            LinkEvent::Welcome { slot, players } => self.tell(Event::Welcome { slot, players }),
-            LinkEvent::Pong(text) => self.pong = Some(text),
-            LinkEvent::Words(words) => match FromArena::parse(&words) {
-                Some(FromArena::Setup(setup)) => self.handle_setup(setup),
-                Some(FromArena::Update(update)) => self.handle_update(now, &update),
-                None => {}
-            },
-        }
-    }
-
-    fn handle_setup(&mut self, setup: Setup) {
+impl Arena {
+    fn handle_setup(&mut self, setup: Setup, io: &mut Io<'_, Event>) {
         if self.setup.is_none() {
             self.setup = Some(setup.clone());
-            self.tell(Event::Setup(setup));
+            io.emit(Event::Setup(setup));
         }
     }
 
-    /// Applies an update that is newer than the known state, and whose base is known. Others are late, copies, or
-    /// invalid; the next one will do.
-    fn handle_update(&mut self, now: Duration, update: &Update) {
-        if self.snapshot().is_some_and(|newest| newest.number >= update.number) {
+    /// Applies an update that is newer than the last snapshot, and whose base is known. Any other one is late, a
+    /// copy, or invalid; the next one will do.
+    fn handle_update(&mut self, now: Duration, update: &Update, io: &mut Io<'_, Event>) {
+        if self.history.back().is_some_and(|newest| newest.number >= update.number) {
             return;
         }
         let has_number = |number| move |snapshot: &&Snapshot| snapshot.number == number;
         let base = update.base.and_then(|number| self.history.iter().find(has_number(number)));
         let Some(snapshot) = update.apply(base) else { return };
         self.remember(snapshot);
-        self.confirmed = self.confirmed.max(update.input.min(self.number));
-        self.tell(Event::Snapshot(snapshot));
+        self.acknowledged = self.acknowledged.max(update.input.min(self.number));
+        io.emit(Event::Snapshot(snapshot));
         if snapshot.standing.is_end() {
-            // The goodbye acknowledges the end.
+            // The goodbye tells the game that its end has arrived.
             self.move_at = None;
-            self.link.leave(now);
-        } else if self.move_at.is_none() && self.setup.is_some() && self.link.is_inside() {
-            // The first move acknowledges the setup.
+            io.link.leave(now);
+        } else if self.move_at.is_none() && self.setup.is_some() && io.link.is_inside() {
+            // The first move tells the game that its setup has arrived.
             self.move_at = Some(now);
         }
     }
@@ -155,77 +106,53 @@ impl Player {
         debug_assert!(self.history.len() <= HISTORY as usize);
     }
 
-    /// Sends the next move, with the previous ones that the game may not have received.
-    fn say_move(&mut self, now: Duration, due: Duration) {
+    /// Sends the next move, with those before it that the game may not have received.
+    fn send_move(&mut self, now: Duration, due: Duration, link: &mut Link) {
         if self.moves.len() == MOVES_MAX {
             self.moves.pop_front();
         }
         self.moves.push_back(self.direction);
         self.number = self.number.saturating_add(1);
-        let unconfirmed = usize::try_from(self.number - self.confirmed).unwrap_or(MOVES_MAX);
-        let count = unconfirmed.clamp(1, self.moves.len());
+        let pending = usize::try_from(self.number - self.acknowledged).unwrap_or(MOVES_MAX);
+        let count = pending.clamp(1, self.moves.len());
         let moves = self.moves.range(self.moves.len() - count..).copied().collect();
-        let ack = self.snapshot().map_or(0, |newest| newest.number);
+        let ack = self.history.back().map_or(0, |newest| newest.number);
         if let Some(input) = Input::new(self.number, ack, moves) {
-            self.link.say(now, input.to_string());
+            link.say(now, input.to_string());
         }
-        // On schedule, unless that has passed: late moves are worthless.
+        // On schedule, unless that has passed already: late moves are worthless.
         let period = self.setup.as_ref().map(|setup| Duration::from_secs(1) / setup.hz.max(1));
         self.move_at = period.map(|period| (due + period).max(now + period / 2));
     }
-
-    fn tell(&mut self, event: Event) {
-        if self.events.len() == EVENTS_MAX {
-            self.events.pop_front();
-        }
-        self.events.push_back(event);
-    }
 }
 
-impl Machine for Player {
+impl Rules for Arena {
     type Event = Event;
 
-    fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
-        self.link.handle_datagram(now, datagram);
-        self.handle_link_events(now);
+    fn welcome(slot: usize, players: usize) -> Event {
+        Event::Welcome { slot, players }
     }
 
-    fn handle_words(&mut self, now: Duration, words: &str) {
-        self.link.handle_words(now, words);
-        self.handle_link_events(now);
-    }
-
-    fn handle_refused(&mut self, now: Duration) {
-        self.link.handle_refused(now);
-    }
-
-    fn handle_timeout(&mut self, now: Duration) {
-        if let Some(due) = self.move_at.filter(|at| now >= *at) {
-            self.say_move(now, due);
+    fn handle_words(&mut self, now: Duration, words: &str, io: &mut Io<'_, Event>) {
+        match FromArena::parse(words) {
+            Some(FromArena::Setup(setup)) => self.handle_setup(setup, io),
+            Some(FromArena::Update(update)) => self.handle_update(now, &update, io),
+            None => {}
         }
-        self.link.handle_timeout(now);
     }
 
-    fn leave(&mut self, now: Duration) {
+    fn handle_timeout(&mut self, now: Duration, link: &mut Link) {
+        if let Some(due) = self.move_at.filter(|at| now >= *at) {
+            self.send_move(now, due, link);
+        }
+    }
+
+    fn handle_leave(&mut self) {
         self.move_at = None;
-        self.link.leave(now);
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let link = self.link.next_deadline()?;
-        Some(self.move_at.map_or(link, |at| link.min(at)))
-    }
-
-    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.link.poll_transmit()
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    fn closed(&self) -> Option<Closed> {
-        self.link.closed()
+        self.move_at
     }
 }
 
@@ -234,6 +161,7 @@ mod tests {
     use game_child::arena::Standing;
 
     use super::*;
+    use crate::playing::tests::{sent, welcomed};
 
     const fn ms(ms: u64) -> Duration {
         Duration::from_millis(ms)
@@ -243,24 +171,10 @@ mod tests {
                          c6=7,1 c7=8,1";
 
     fn player() -> Player {
-        let mut player = Player::new(&Assignment {
-            match_id: "17".into(),
-            host: "127.0.0.1".into(),
-            port: 1,
-            slot: 0,
-            players: 2,
-            token: "ab".repeat(16),
-            transport: "plain".into(),
-        });
-        player.handle_datagram(ms(0), b"WELCOME 17 slot=0 players=2");
+        let mut player: Player = welcomed(ms(0));
         player.handle_datagram(ms(0), b"ARENA hz=50 points=30 you=0 n0=ada n1=bob");
         player.handle_datagram(ms(0), format!("SNAP 1 0 in=0 {WHOLE}").as_bytes());
         player
-    }
-
-    fn said(player: &mut Player) -> Vec<String> {
-        let said = std::iter::from_fn(|| player.poll_transmit());
-        said.map(|datagram| String::from_utf8(datagram).unwrap()).collect()
     }
 
     fn number(player: &Player) -> u32 {
@@ -268,26 +182,26 @@ mod tests {
     }
 
     #[test]
-    fn a_move_is_sent_every_tick_with_those_that_may_be_lost() {
+    fn a_move_is_sent_every_tick_with_those_that_the_game_may_not_have() {
         let mut player = player();
         player.handle_timeout(ms(0));
-        assert_eq!(said(&mut player), ["INPUT 1 1 5"]);
+        assert_eq!(sent(&mut player), ["INPUT 1 1 5"]);
         assert_eq!(player.next_deadline(), Some(ms(20)));
         player.steer(Direction::Right);
         player.handle_timeout(ms(20));
         player.handle_timeout(ms(40));
-        assert_eq!(said(&mut player), ["INPUT 2 1 56", "INPUT 3 1 566"]);
+        assert_eq!(sent(&mut player), ["INPUT 2 1 56", "INPUT 3 1 566"]);
         player.handle_datagram(ms(41), b"SNAP 3 1 in=2 left=7 is=playing p0=310,,");
         player.handle_timeout(ms(60));
-        assert_eq!(said(&mut player), ["INPUT 4 3 66"]);
+        assert_eq!(sent(&mut player), ["INPUT 4 3 66"]);
         for tick in 4..20 {
             player.handle_timeout(ms(20 * tick));
         }
-        assert_eq!(said(&mut player).last().unwrap(), "INPUT 20 3 66666666");
+        assert_eq!(sent(&mut player).last().unwrap(), "INPUT 20 3 66666666");
     }
 
     #[test]
-    fn a_late_player_does_not_catch_up() {
+    fn a_late_player_does_not_send_moves_faster() {
         let mut player = player();
         player.handle_timeout(ms(0));
         player.handle_timeout(ms(500));
@@ -318,43 +232,29 @@ mod tests {
         player.handle_datagram(ms(4), b"SNAP 66 1 in=0 left=5 is=playing");
         assert_eq!(number(&player), 65, "forgotten");
         player.handle_datagram(ms(4), format!("SNAP 1000 0 in=9 {WHOLE}").as_bytes());
-        assert_eq!((number(&player), player.history.len()), (1000, 1));
-        assert_eq!(player.confirmed, 0, "moves that were never made cannot be received");
+        assert_eq!((number(&player), player.rules.history.len()), (1000, 1));
+        assert_eq!(player.rules.acknowledged, 0, "moves that were never sent");
     }
 
     #[test]
-    fn after_the_end_no_update_is_applied_and_the_player_leaves() {
+    fn the_end_is_the_last_snapshot_and_the_player_leaves() {
         let mut player = player();
         player.handle_datagram(ms(1), b"SNAP 9 1 in=0 left=0 is=finished winner=1");
-        let mut last = None;
-        while let Some(event) = player.poll_event() {
-            last = Some(event);
-        }
+        let last = std::iter::from_fn(|| player.poll_event()).last();
         let Some(Event::Snapshot(end)) = last else { panic!("{last:?}") };
         assert_eq!(end.standing, Standing::Finished { winner: Some(1) });
-        assert_eq!(said(&mut player), ["BYE"]);
+        assert_eq!(sent(&mut player), ["BYE"]);
         player.handle_timeout(ms(50));
-        assert_eq!(said(&mut player), [] as [&str; 0], "no moves after the end");
+        assert_eq!(sent(&mut player), [] as [&str; 0], "no moves after the end");
     }
 
     #[test]
-    fn queued_events_are_bounded() {
+    fn events_that_the_owner_does_not_take_are_bounded() {
         let mut player = player();
         for number in 2..1000 {
             player.handle_datagram(ms(1), format!("SNAP {number} 0 in=0 {WHOLE}").as_bytes());
         }
-        assert_eq!(std::iter::from_fn(|| player.poll_event()).count(), EVENTS_MAX);
-        assert!(player.history.len() <= HISTORY as usize);
-    }
-
-    #[test]
-    fn a_ping_is_sent_and_its_answer_is_returned_once() {
-        let mut player = player();
-        said(&mut player);
-        player.ping(ms(1), "7");
-        assert_eq!(said(&mut player), ["PING 7"]);
-        assert_eq!(player.poll_pong(), None);
-        player.handle_datagram(ms(1), b"PONG 7");
-        assert_eq!((player.poll_pong().as_deref(), player.poll_pong()), (Some("7"), None));
+        assert_eq!(std::iter::from_fn(|| player.poll_event()).count(), 256);
+        assert!(player.rules.history.len() <= HISTORY as usize);
     }
 }

@@ -2,26 +2,27 @@
 
 #![forbid(unsafe_code)]
 
+mod arena;
 mod args;
 mod console;
-mod door;
 mod echo;
-mod field;
+mod join;
 mod lobby;
-mod table;
+mod tictactoe;
+mod view;
 
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
 use clap::Parser;
-use client::{Assignment, ClientError, arena, tictactoe};
+use client::{Assignment, ClientError, Playing};
 
+use crate::arena::ArenaView;
 use crate::args::{Args, Game};
 use crate::console::Console;
-use crate::door::Entered;
-use crate::field::Field;
+use crate::join::Joined;
 use crate::lobby::WaitingRoom;
-use crate::table::Table;
+use crate::tictactoe::TicTacToeView;
 
 /// The exit code for an address that cannot be reached, as in `sysexits.h`.
 const UNAVAILABLE: u8 = 69;
@@ -79,20 +80,20 @@ fn play_match(
     if args.game == Some(Game::Echo) {
         return echo::play(console, client::GameSocket::enter(assignment, echo::LIMIT)?);
     }
-    match door::enter(console, args, assignment)? {
-        Entered::TicTacToe(game, words) => {
-            let game = door::go_on(game, &words, tictactoe::Player::on);
-            Table::new(console, args, assignment, game).play()
+    match join::join(console, args, assignment)? {
+        Joined::TicTacToe(game, words) => {
+            let game = join::continue_with(game, &words, Playing::on);
+            view::play(&mut TicTacToeView::new(console, args, assignment, game))
         }
-        Entered::Arena(game, words) => {
-            let game = door::go_on(game, &words, arena::Player::on);
-            Field::new(console, args, assignment, game).play()
+        Joined::Arena(game, words) => {
+            let game = join::continue_with(game, &words, Playing::on);
+            view::play(&mut ArenaView::new(console, args, assignment, game)?)
         }
-        Entered::Other(game) if args.bot => echo::play(console, game),
-        Entered::Other(mut game) => {
+        Joined::Other(game) if args.bot => echo::play(console, game),
+        Joined::Other(mut game) => {
             game.bye(echo::LIMIT)?;
             Err(PlayError::OtherGame(protocol::Visible(&assignment.match_id).to_string()))
         }
-        Entered::Left => Ok(()),
+        Joined::Left => Ok(()),
     }
 }

@@ -1,25 +1,25 @@
 //! The player's side of the messages in [`game_child::tictactoe`].
 
-use std::collections::VecDeque;
 use std::time::Duration;
 
 use game_child::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
 
-use crate::{Assignment, Closed, Link, LinkEvent, Machine};
+use crate::playing::{Io, Playing, Rules};
+use crate::{Link, Machine as _};
 
 /// The pause before a move is repeated; it doubles each time up to [`REPEAT_MAX`].
 const REPEAT_MIN: Duration = Duration::from_millis(100);
 const REPEAT_MAX: Duration = Duration::from_millis(500);
 
-/// A player: knows the newest state, repeats a move until a later state confirms it, and acknowledges states. At the
-/// end of the game it sends the goodbye by itself. The owner chooses the moves, when [`is_my_turn`](Self::is_my_turn).
-#[derive(Debug)]
-pub struct Player {
-    link: Link,
+/// A player: knows the newest state, repeats a move until a later state shows it, and acknowledges states. It leaves
+/// at the end of the game. Its owner chooses the moves, when [`is_my_turn`](Self::is_my_turn).
+pub type Player = Playing<TicTacToe>;
+
+/// A player's knowledge of the game.
+#[derive(Debug, Default)]
+pub struct TicTacToe {
     state: Option<State>,
     pending: Option<Pending>,
-    events: VecDeque<Event>,
-    pong: Option<String>,
 }
 
 /// A move that the server has not confirmed.
@@ -31,17 +31,17 @@ struct Pending {
     pause: Duration,
 }
 
-/// An event for the owner.
+/// An event of a player.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// The game has admitted the player.
+    /// The player has joined the game.
     Welcome {
         /// The player's slot, from 0.
         slot: usize,
         /// The number of players in the match.
         players: usize,
     },
-    /// A side has made a move.
+    /// A side has moved, this one or the other.
     Moved {
         /// The number of the move, from 1.
         number: usize,
@@ -50,27 +50,27 @@ pub enum Event {
         /// The cell.
         cell: Cell,
     },
-    /// A new state; the moves that led to it have been reported before.
+    /// There is a new state; the events of the moves that led to it precede it.
     State(State),
     /// The server refused the player's move.
     Refused {
-        /// The move.
+        /// The cell.
         cell: Cell,
-        /// The reason.
+        /// Why.
         reason: Refusal,
     },
 }
 
-/// Why a move cannot be made.
+/// Why a move is not possible.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CannotPlay {
-    /// The game has not begun.
-    #[error("the game has not begun")]
-    NotBegun,
-    /// The other side moves, or the last move has not been confirmed.
+    /// The game has not started.
+    #[error("the game has not started")]
+    NotStarted,
+    /// The other side moves, or the last move is not confirmed yet.
     #[error("it is not your turn")]
     NotYourTurn,
-    /// The cell has a mark.
+    /// The cell is not free.
     #[error("cell {0} is taken")]
     Taken(Cell),
     /// The game is over.
@@ -79,59 +79,36 @@ pub enum CannotPlay {
 }
 
 impl Player {
-    /// A player that joins the assigned game.
-    pub fn new(assignment: &Assignment) -> Self {
-        Self::on(Link::new(assignment))
-    }
-
-    /// A player on an existing link, which may be established already.
-    pub fn on(link: Link) -> Self {
-        Self { link, state: None, pending: None, events: VecDeque::new(), pong: None }
-    }
-
     /// The newest state.
     pub fn state(&self) -> Option<&State> {
-        self.state.as_ref()
+        self.rules.state.as_ref()
     }
 
-    /// Whether this player is to move.
+    /// Whether it is this player's turn.
     pub fn is_my_turn(&self) -> bool {
-        self.may_play().is_ok()
+        self.rules.may_play().is_ok()
     }
 
-    /// Makes a move, which is repeated until the server confirms it.
+    /// Makes a move: it is repeated until the server confirms it.
     ///
     /// # Errors
-    /// [`CannotPlay`] if the newest state does not allow it; nothing is sent then.
+    /// [`CannotPlay`] when the newest state does not allow it; nothing is sent then.
     pub fn play(&mut self, now: Duration, cell: Cell) -> Result<(), CannotPlay> {
-        let number = self.may_play()?;
-        if self.state.as_ref().is_some_and(|state| state.board.at(cell).is_some()) {
+        let number = self.rules.may_play()?;
+        if self.state().is_some_and(|state| state.board.at(cell).is_some()) {
             return Err(CannotPlay::Taken(cell));
         }
         self.link.say(now, FromSide::Move { number, cell }.to_string());
         let again_at = now + REPEAT_MIN;
-        self.pending = Some(Pending { number, cell, again_at, pause: REPEAT_MIN });
+        self.rules.pending = Some(Pending { number, cell, again_at, pause: REPEAT_MIN });
         Ok(())
     }
+}
 
-    /// Sends a ping, whose answer is returned by [`poll_pong`](Self::poll_pong); see [`Link::ping`].
-    pub fn ping(&mut self, now: Duration, text: &str) {
-        self.link.ping(now, text);
-    }
-
-    /// The text of the latest answer to a ping, once.
-    pub fn poll_pong(&mut self) -> Option<String> {
-        self.pong.take()
-    }
-
-    /// Returns the link, for a game that turned out to be another one.
-    pub fn into_link(self) -> Link {
-        self.link
-    }
-
+impl TicTacToe {
     /// The number of the state that a move would answer.
     fn may_play(&self) -> Result<u8, CannotPlay> {
-        let state = self.state.as_ref().ok_or(CannotPlay::NotBegun)?;
+        let state = self.state.as_ref().ok_or(CannotPlay::NotStarted)?;
         match state.standing {
             Standing::Turn(mark) if mark == state.you && self.pending.is_none() => Ok(state.number),
             Standing::Turn(_) => Err(CannotPlay::NotYourTurn),
@@ -141,49 +118,27 @@ impl Player {
         }
     }
 
-    fn handle_link_events(&mut self, now: Duration) {
-        while let Some(event) = self.link.poll_event() {
-            self.handle_link_event(now, event);
-        }
-    }
-
-    fn handle_link_event(&mut self, now: Duration, event: LinkEvent) {
-        match event {
-            LinkEvent::Welcome { slot, players } => {
-                self.events.push_back(Event::Welcome { slot, players });
-            }
-            LinkEvent::Pong(text) => self.pong = Some(text),
-            LinkEvent::Words(words) => match FromServer::parse(&words) {
-                Some(FromServer::State(state)) => self.handle_state(now, state),
-                Some(FromServer::No { refused: Some(refused), reason }) => {
-                    self.handle_refusal(refused, reason);
-                }
-                Some(FromServer::No { refused: None, .. }) | None => {}
-            },
-        }
-    }
-
-    fn handle_state(&mut self, now: Duration, state: State) {
+    fn handle_state(&mut self, now: Duration, state: State, io: &mut Io<'_, Event>) {
         let known = self.state.as_ref().map_or(0, |known| known.number);
         let is_end = state.standing.is_end();
         let number = known.max(state.number);
-        // An old state is acknowledged, too: its sender does not know that this player has a newer one.
-        self.link.say(now, FromSide::Ack { number }.to_string());
+        // Also for an old state: the server does not know that this player has a newer one.
+        io.link.say(now, FromSide::Ack { number }.to_string());
         if state.number <= known {
             return;
         }
-        self.tell_moves(&state);
+        self.emit_moves(&state, io);
         self.pending.take_if(|pending| pending.number < state.number);
-        self.events.push_back(Event::State(state.clone()));
+        io.emit(Event::State(state.clone()));
         self.state = Some(state);
         if is_end {
             self.pending = None;
-            self.link.leave(now);
+            io.link.leave(now);
         }
     }
 
-    /// Reports the moves between two states: usually one, but a state can be lost.
-    fn tell_moves(&mut self, new: &State) {
+    /// The moves between two states: usually one, but a state can be lost.
+    fn emit_moves(&self, new: &State, io: &mut Io<'_, Event>) {
         let old = self.state.as_ref().map(|state| state.board).unwrap_or_default();
         let appeared = |mark| {
             let is_new =
@@ -193,97 +148,70 @@ impl Player {
         let first = Mark::BOTH[old.moves() % 2];
         let (mut firsts, mut seconds) = (appeared(first), appeared(first.other()));
         let mut number = old.moves();
-        while let Some((mark, cell)) = firsts.next().map(|cell| (first, cell)) {
+        while let Some(cell) = firsts.next() {
             number += 1;
-            self.events.push_back(Event::Moved { number, mark, cell });
+            io.emit(Event::Moved { number, mark: first, cell });
             let Some(cell) = seconds.next() else { break };
             number += 1;
-            self.events.push_back(Event::Moved { number, mark: first.other(), cell });
+            io.emit(Event::Moved { number, mark: first.other(), cell });
         }
     }
 
-    fn handle_refusal(&mut self, (number, cell): (u8, Cell), reason: Refusal) {
-        let is_mine = |pending: &mut Pending| (pending.number, pending.cell) == (number, cell);
+    fn handle_refusal(&mut self, refused: (u8, Cell), reason: Refusal, io: &mut Io<'_, Event>) {
+        let is_mine = |pending: &mut Pending| (pending.number, pending.cell) == refused;
         if self.pending.take_if(is_mine).is_some() {
-            self.events.push_back(Event::Refused { cell, reason });
+            io.emit(Event::Refused { cell: refused.1, reason });
         }
     }
 }
 
-impl Machine for Player {
+impl Rules for TicTacToe {
     type Event = Event;
 
-    fn handle_datagram(&mut self, now: Duration, datagram: &[u8]) {
-        self.link.handle_datagram(now, datagram);
-        self.handle_link_events(now);
+    fn welcome(slot: usize, players: usize) -> Event {
+        Event::Welcome { slot, players }
     }
 
-    fn handle_words(&mut self, now: Duration, words: &str) {
-        self.link.handle_words(now, words);
-        self.handle_link_events(now);
+    fn handle_words(&mut self, now: Duration, words: &str, io: &mut Io<'_, Event>) {
+        match FromServer::parse(words) {
+            Some(FromServer::State(state)) => self.handle_state(now, state, io),
+            Some(FromServer::No { refused: Some(refused), reason }) => {
+                self.handle_refusal(refused, reason, io);
+            }
+            Some(FromServer::No { refused: None, .. }) | None => {}
+        }
     }
 
-    fn handle_refused(&mut self, now: Duration) {
-        self.link.handle_refused(now);
-    }
-
-    fn handle_timeout(&mut self, now: Duration) {
+    fn handle_timeout(&mut self, now: Duration, link: &mut Link) {
         if let Some(pending) = self.pending.as_mut().filter(|pending| now >= pending.again_at) {
             pending.pause = (pending.pause * 2).min(REPEAT_MAX);
             pending.again_at = now + pending.pause;
             let words = FromSide::Move { number: pending.number, cell: pending.cell };
-            self.link.say(now, words.to_string());
+            link.say(now, words.to_string());
         }
-        self.link.handle_timeout(now);
     }
 
-    fn leave(&mut self, now: Duration) {
+    fn handle_leave(&mut self) {
         self.pending = None;
-        self.link.leave(now);
     }
 
     fn next_deadline(&self) -> Option<Duration> {
-        let link = self.link.next_deadline()?;
-        Some(self.pending.as_ref().map_or(link, |pending| link.min(pending.again_at)))
-    }
-
-    fn poll_transmit(&mut self) -> Option<Vec<u8>> {
-        self.link.poll_transmit()
-    }
-
-    fn poll_event(&mut self) -> Option<Event> {
-        self.events.pop_front()
-    }
-
-    fn closed(&self) -> Option<Closed> {
-        self.link.closed()
+        self.pending.as_ref().map(|pending| pending.again_at)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::Closed;
+    use crate::playing::tests::{sent, welcomed};
 
     const NOW: Duration = Duration::from_millis(5);
 
     fn player() -> Player {
-        let mut player = Player::new(&Assignment {
-            match_id: "17".into(),
-            host: "127.0.0.1".into(),
-            port: 1,
-            slot: 0,
-            players: 2,
-            token: "ab".repeat(16),
-            transport: "plain".into(),
-        });
-        player.handle_datagram(NOW, b"WELCOME 17 slot=0 players=2");
+        let mut player = welcomed(NOW);
         assert_eq!(player.poll_event(), Some(Event::Welcome { slot: 0, players: 2 }));
         player
-    }
-
-    fn said(player: &mut Player) -> Vec<String> {
-        let said = std::iter::from_fn(|| player.poll_transmit());
-        said.map(|datagram| String::from_utf8(datagram).unwrap()).collect()
     }
 
     fn events(player: &mut Player) -> Vec<Event> {
@@ -293,22 +221,22 @@ mod tests {
     #[test]
     fn a_move_is_repeated_until_a_later_state_arrives() {
         let mut player = player();
-        assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotBegun));
+        assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotStarted));
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
         assert!(player.is_my_turn());
         assert!(matches!(events(&mut player)[..], [Event::State(_)]));
         player.play(NOW, Cell::ALL[4]).unwrap();
-        assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
+        assert_eq!(sent(&mut player), ["ACK 1", "MOVE 1 5"]);
         assert_eq!(player.play(NOW, Cell::ALL[0]), Err(CannotPlay::NotYourTurn));
 
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X x=ada o=bob");
         player.handle_timeout(player.next_deadline().unwrap());
-        assert_eq!(said(&mut player), ["ACK 1", "MOVE 1 5"]);
-        assert_eq!(events(&mut player), [], "a copy is not reported");
+        assert_eq!(sent(&mut player), ["ACK 1", "MOVE 1 5"]);
+        assert_eq!(events(&mut player), [], "a copy is no event");
 
         player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5 x=ada o=bob");
-        assert_eq!(said(&mut player), ["ACK 2"]);
-        assert!(!player.is_my_turn() && player.pending.is_none());
+        assert_eq!(sent(&mut player), ["ACK 2"]);
+        assert!(!player.is_my_turn() && player.rules.pending.is_none());
     }
 
     #[test]
@@ -316,15 +244,15 @@ mod tests {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
         events(&mut player);
-        said(&mut player);
+        sent(&mut player);
         player.handle_datagram(NOW, b"STATE 2 ....X.... you=X turn=O last=5");
-        assert_eq!(said(&mut player), ["ACK 3"]);
+        assert_eq!(sent(&mut player), ["ACK 3"]);
         assert_eq!(events(&mut player), []);
         assert_eq!(player.state().unwrap().number, 3);
     }
 
     #[test]
-    fn the_moves_of_a_lost_state_are_reported_in_order() {
+    fn the_moves_of_a_lost_state_are_events_in_their_order() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 3 O...X.... you=X turn=X last=1");
         let [first, second, Event::State(_)] = &events(&mut player)[..] else { panic!() };
@@ -333,7 +261,7 @@ mod tests {
     }
 
     #[test]
-    fn only_the_refusal_of_the_pending_move_counts() {
+    fn only_the_refusal_of_the_pending_move_is_an_event() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 1 ......... you=X turn=X");
         player.play(NOW, Cell::ALL[4]).unwrap();
@@ -351,19 +279,8 @@ mod tests {
     fn the_end_is_acknowledged_and_then_the_player_leaves() {
         let mut player = player();
         player.handle_datagram(NOW, b"STATE 2 ......... you=X end=forfeit winner=X");
-        assert_eq!(said(&mut player), ["ACK 2", "BYE"]);
+        assert_eq!(sent(&mut player), ["ACK 2", "BYE"]);
         player.handle_datagram(NOW, b"BYE");
         assert_eq!(player.closed(), Some(Closed::Left));
-    }
-
-    #[test]
-    fn a_ping_is_sent_and_its_answer_is_returned_once() {
-        let mut player = player();
-        said(&mut player);
-        player.ping(NOW, "7");
-        assert_eq!(said(&mut player), ["PING 7"]);
-        assert_eq!(player.poll_pong(), None);
-        player.handle_datagram(NOW, b"PONG 7");
-        assert_eq!((player.poll_pong().as_deref(), player.poll_pong()), (Some("7"), None));
     }
 }

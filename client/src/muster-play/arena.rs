@@ -1,31 +1,30 @@
-//! Arena, for a person or a bot.
+//! The game of arena, for a person or a bot.
 
 use std::fmt::Write;
-use std::os::fd::AsFd;
+use std::io;
 use std::time::{Duration, Instant};
 
 use client::arena::{Event, Player, Seeker};
-use client::{Assignment, ClientError, GameSocket};
+use client::{Assignment, GameSocket};
 use game_child::arena::{Direction, HEIGHT, Runner, Setup, Snapshot, Standing, WIDTH, is_wall};
 use protocol::Visible;
 
-use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
-use crate::door::BYE_MAX;
+use crate::view::View;
 
-/// How often the picture is drawn, which need not be every tick.
+/// The pause between two pictures: short enough for the eye, and longer than a tick.
 const PICTURE_PERIOD: Duration = Duration::from_millis(80);
 
-/// How often a line is printed without a screen.
+/// The pause between two lines, where there is no screen.
 const LINE_PERIOD: Duration = Duration::from_secs(1);
 
-/// The keys, under the picture.
+/// Help for a person, under the picture.
 const KEYS: &str =
     "move with w a s d or the arrow keys, diagonally with q e z c; space stops; Ctrl-C leaves";
 
-/// A running game.
-pub(crate) struct Field<'a> {
+/// A player of arena at the terminal.
+pub(crate) struct ArenaView<'a> {
     console: &'a mut Console,
     game: GameSocket<Player>,
     match_id: String,
@@ -36,14 +35,16 @@ pub(crate) struct Field<'a> {
     end: Option<Snapshot>,
 }
 
-impl<'a> Field<'a> {
+impl<'a> ArenaView<'a> {
+    /// Reads keys and uses the whole screen, if there are any.
     pub(crate) fn new(
         console: &'a mut Console,
         args: &Args,
         assignment: &Assignment,
         game: GameSocket<Player>,
-    ) -> Self {
-        Self {
+    ) -> io::Result<Self> {
+        console.take_keys_and_screen()?;
+        Ok(Self {
             console,
             game,
             match_id: Visible(&assignment.match_id).to_string(),
@@ -51,44 +52,41 @@ impl<'a> Field<'a> {
             keys: Keys::default(),
             show_at: Instant::now(),
             end: None,
+        })
+    }
+
+    fn handle_key(&mut self, byte: u8) {
+        match self.keys.press(byte) {
+            Some(Key::Go(direction)) => self.game.with(|player, _| player.steer(direction)),
+            Some(Key::Leave) => self.console.want_out(),
+            None => {}
         }
     }
 
-    /// Plays until the game is over, or the person leaves.
-    pub(crate) fn play(mut self) -> Result<(), PlayError> {
-        self.console.take_keys_and_screen()?;
-        loop {
-            self.game.turn()?;
-            while let Some(event) = self.game.poll_event() {
-                self.handle_event(event);
-            }
-            if let Some(closed) = self.game.closed() {
-                self.console.give_back();
-                let Some(end) = self.end else {
-                    let address = self.game.address().to_owned();
-                    return Err(ClientError::Game { address, closed }.into());
-                };
-                self.show_end(&end);
-                return Ok(());
-            }
-            self.show_if_due();
-            let until = [self.game.next_deadline(), Some(self.show_at)];
-            self.console.wait(self.game.as_fd(), until.into_iter().flatten().min())?;
-            for byte in self.console.typed_bytes() {
-                self.handle_key(byte);
-            }
-            if self.console.wants_out() && self.end.is_none() {
-                self.game.bye(BYE_MAX)?;
-                self.console.give_back();
-                self.console.say("\nleft the game");
-                return Ok(());
-            }
+    /// Shows the newest snapshot: a picture if there is a screen, otherwise a line.
+    fn show(&self) {
+        let machine = self.game.machine();
+        let (Some(setup), Some(snapshot)) = (machine.setup(), machine.snapshot()) else { return };
+        let (scores, clock) = (scores(setup, snapshot), clock(setup, snapshot));
+        if self.console.has_screen() {
+            let head = format!("match {}: {clock}", self.match_id);
+            self.console.picture(&format!("{head}\n{}\n{scores}\n{KEYS}", draw(setup, snapshot)));
+        } else {
+            self.console.say(format_args!("{clock}: {}", scores.replace('\n', "  ")));
         }
+    }
+}
+
+impl View for ArenaView<'_> {
+    type Machine = Player;
+
+    fn parts(&mut self) -> (&mut Console, &mut GameSocket<Player>) {
+        (self.console, &mut self.game)
     }
 
     fn handle_event(&mut self, event: Event) {
         match event {
-            // Handled when the game was joined.
+            // Shown when joining.
             Event::Welcome { .. } => {}
             Event::Setup(setup) => {
                 let names: Vec<String> =
@@ -107,35 +105,28 @@ impl<'a> Field<'a> {
         }
     }
 
-    fn handle_key(&mut self, byte: u8) {
-        match self.keys.press(byte) {
-            Some(Key::Go(direction)) => self.game.with(|player, _| player.steer(direction)),
-            Some(Key::Leave) => self.console.want_out(),
-            None => {}
+    fn handle_input(&mut self) {
+        for byte in self.console.typed_bytes() {
+            self.handle_key(byte);
         }
     }
 
-    /// Shows the newest snapshot, at a moderate rate: a picture if there is a screen, else a line.
-    fn show_if_due(&mut self) {
+    fn update(&mut self) -> Option<Instant> {
         let now = Instant::now();
-        if now < self.show_at {
-            return;
+        if now >= self.show_at {
+            let is_screen = self.console.has_screen();
+            self.show_at = now + if is_screen { PICTURE_PERIOD } else { LINE_PERIOD };
+            self.show();
         }
-        let is_screen = self.console.has_screen();
-        self.show_at = now + if is_screen { PICTURE_PERIOD } else { LINE_PERIOD };
-        let machine = self.game.machine();
-        let (Some(setup), Some(snapshot)) = (machine.setup(), machine.snapshot()) else { return };
-        let (scores, clock) = (scores(setup, snapshot), clock(setup, snapshot));
-        if is_screen {
-            let head = format!("match {}: {clock}", self.match_id);
-            self.console.picture(&format!("{head}\n{}\n{scores}\n{KEYS}", draw(setup, snapshot)));
-        } else {
-            self.console.say(format_args!("{clock}: {}", scores.replace('\n', "  ")));
-        }
+        Some(self.show_at)
     }
 
-    fn show_end(&self, end: &Snapshot) {
-        let Some(setup) = self.game.machine().setup() else { return };
+    fn is_over(&self) -> bool {
+        self.end.is_some()
+    }
+
+    fn show_end(&mut self) {
+        let (Some(setup), Some(end)) = (self.game.machine().setup(), &self.end) else { return };
         self.console.say(scores(setup, end));
         let outcome = outcome(setup, end, self.bot.is_some());
         if self.bot.is_some() {

@@ -18,7 +18,7 @@ const FIRST_WORDS_MAX: Duration = Duration::from_secs(1);
 pub(crate) const BYE_MAX: Duration = Duration::from_secs(2);
 
 /// The recognized game.
-pub(crate) enum Entered {
+pub(crate) enum Joined {
     /// Tic-tac-toe, and its first message.
     TicTacToe(GameSocket<Link>, String),
     /// Arena, and its first message.
@@ -30,11 +30,11 @@ pub(crate) enum Entered {
 }
 
 /// Sends the hello, and waits until the game is known.
-pub(crate) fn enter(
+pub(crate) fn join(
     console: &mut Console,
     args: &Args,
     assignment: &Assignment,
-) -> Result<Entered, PlayError> {
+) -> Result<Joined, PlayError> {
     let mut game = GameSocket::open(assignment, Link::new(assignment))?;
     let mut other_at = None;
     loop {
@@ -49,8 +49,8 @@ pub(crate) fn enter(
                     other_at = Some(Instant::now() + FIRST_WORDS_MAX).filter(|_| is_unknown);
                 }
                 LinkEvent::Words(words) => match words.split(' ').next() {
-                    Some("STATE") => return Ok(Entered::TicTacToe(game, words)),
-                    Some("ARENA" | "SNAP") => return Ok(Entered::Arena(game, words)),
+                    Some("STATE") => return Ok(Joined::TicTacToe(game, words)),
+                    Some("ARENA" | "SNAP") => return Ok(Joined::Arena(game, words)),
                     _ => {}
                 },
                 LinkEvent::Pong(_) => {}
@@ -60,7 +60,7 @@ pub(crate) fn enter(
             return Err(ClientError::Game { address: game.address().to_owned(), closed }.into());
         }
         if other_at.is_some_and(|at| Instant::now() >= at) {
-            return Ok(Entered::Other(game));
+            return Ok(Joined::Other(game));
         }
         let until = [game.next_deadline(), other_at];
         console.wait(game.as_fd(), until.into_iter().flatten().min())?;
@@ -69,13 +69,13 @@ pub(crate) fn enter(
         if console.wants_out() {
             game.bye(BYE_MAX)?;
             console.say("\nleft the game");
-            return Ok(Entered::Left);
+            return Ok(Joined::Left);
         }
     }
 }
 
 /// Continues with the machine of a game, which also handles the game's first message.
-pub(crate) fn go_on<M: Machine>(
+pub(crate) fn continue_with<M: Machine>(
     game: GameSocket<Link>,
     first_words: &str,
     machine: impl FnOnce(Link) -> M,

@@ -1,20 +1,19 @@
-//! Tic-tac-toe, for a person or a bot.
+//! The game of tic-tac-toe, for a person or a bot.
 
 use std::fmt::Write;
-use std::os::fd::AsFd;
+use std::time::Instant;
 
 use client::tictactoe::{Bot, Event, Player, Strategy};
-use client::{Assignment, ClientError, GameSocket};
+use client::{Assignment, GameSocket};
 use game_child::tictactoe::{Board, Cell, Mark, Standing, State};
 use protocol::Visible;
 
-use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
-use crate::door::BYE_MAX;
+use crate::view::View;
 
-/// A running game.
-pub(crate) struct Table<'a> {
+/// A player of tic-tac-toe at the terminal.
+pub(crate) struct TicTacToeView<'a> {
     console: &'a mut Console,
     game: GameSocket<Player>,
     match_id: String,
@@ -23,7 +22,7 @@ pub(crate) struct Table<'a> {
     is_over: bool,
 }
 
-impl<'a> Table<'a> {
+impl<'a> TicTacToeView<'a> {
     pub(crate) fn new(
         console: &'a mut Console,
         args: &Args,
@@ -40,61 +39,8 @@ impl<'a> Table<'a> {
         }
     }
 
-    /// Plays until the game is over, or the person leaves.
-    pub(crate) fn play(mut self) -> Result<(), PlayError> {
-        loop {
-            self.game.turn()?;
-            while let Some(event) = self.game.poll_event() {
-                self.handle_event(event);
-            }
-            match self.game.closed() {
-                Some(_) if self.is_over => return Ok(()),
-                Some(closed) => {
-                    let address = self.game.address().to_owned();
-                    return Err(ClientError::Game { address, closed }.into());
-                }
-                None => {}
-            }
-            self.play_as_bot();
-            self.console.wait(self.game.as_fd(), self.game.next_deadline())?;
-            while let Some(line) = self.console.next_line() {
-                self.handle_typed(&line);
-            }
-            if self.console.wants_out() && !self.is_over {
-                self.game.bye(BYE_MAX)?;
-                self.console.say("\nleft the game");
-                return Ok(());
-            }
-        }
-    }
-
     fn is_bot(&self) -> bool {
         self.strategy.is_some()
-    }
-
-    fn handle_event(&mut self, event: Event) {
-        match event {
-            // Handled when the game was joined.
-            Event::Welcome { .. } => {}
-            Event::Moved { number, mark, cell } => {
-                self.last_move = format!("move {number}: {} takes {cell}", self.who(mark));
-                if self.is_bot() {
-                    self.console.say(&self.last_move);
-                }
-            }
-            Event::State(state) => {
-                self.is_over = state.standing.is_end();
-                if self.is_bot() {
-                    self.show_to_reader(&state);
-                } else {
-                    self.show_to_person(&state);
-                }
-            }
-            Event::Refused { cell, reason } => {
-                self.console.say(format_args!("the game refused {cell}: {reason}"));
-                self.ask();
-            }
-        }
     }
 
     /// For a log: only what is new.
@@ -194,6 +140,57 @@ impl<'a> Table<'a> {
             Standing::Turn(mark) => format!("{} moves", label(state, mark)),
         }
     }
+}
+
+impl View for TicTacToeView<'_> {
+    type Machine = Player;
+
+    fn parts(&mut self) -> (&mut Console, &mut GameSocket<Player>) {
+        (self.console, &mut self.game)
+    }
+
+    fn handle_event(&mut self, event: Event) {
+        match event {
+            // Handled when the game was joined.
+            Event::Welcome { .. } => {}
+            Event::Moved { number, mark, cell } => {
+                self.last_move = format!("move {number}: {} takes {cell}", self.who(mark));
+                if self.is_bot() {
+                    self.console.say(&self.last_move);
+                }
+            }
+            Event::State(state) => {
+                self.is_over = state.standing.is_end();
+                if self.is_bot() {
+                    self.show_to_reader(&state);
+                } else {
+                    self.show_to_person(&state);
+                }
+            }
+            Event::Refused { cell, reason } => {
+                self.console.say(format_args!("the game refused {cell}: {reason}"));
+                self.ask();
+            }
+        }
+    }
+
+    fn handle_input(&mut self) {
+        while let Some(line) = self.console.next_line() {
+            self.handle_typed(&line);
+        }
+    }
+
+    fn update(&mut self) -> Option<Instant> {
+        self.play_as_bot();
+        None
+    }
+
+    fn is_over(&self) -> bool {
+        self.is_over
+    }
+
+    /// The last state has shown it.
+    fn show_end(&mut self) {}
 }
 
 /// `X (ada)`, with the name escaped, or `X` alone.
