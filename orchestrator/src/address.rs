@@ -50,7 +50,7 @@ pub(crate) fn public_host(host: &str) -> Result<String, String> {
     if let Ok(address) = host.parse::<IpAddr>() {
         return match unreachable(address) {
             Some(why) => Err(format!(
-                "nobody can connect to {host}, which {why}; it must be the address, or the name, by which players \
+                "players cannot connect to {host}, which {why}; it must be the address, or the name, by which players \
                  reach this machine"
             )),
             None => Ok(canonical(address).to_string()),

@@ -1,4 +1,4 @@
-//! What the operator sets of games' confinement: for all modes, and for one mode in place of that.
+//! The confinement of a mode's games, from the keys of the mode and those for all modes.
 
 use std::path::PathBuf;
 
@@ -9,7 +9,7 @@ use super::ConfigError;
 use super::check::Checker;
 use super::raw::{self, Key};
 
-/// The word for no limit.
+/// No limit.
 const UNLIMITED: &str = "unlimited";
 
 const MEMORY_MAX: u64 = 1 << 30;
@@ -18,12 +18,12 @@ const FILE_SIZE_MAX: u64 = 1 << 30;
 const DIRECTORY_MAX: u64 = 1 << 30;
 const PROCESSES_MAX: u64 = 256;
 
-/// The most open files that a key takes; the system's own limit may be lower.
+/// The highest limit on open files; the system's own may be lower.
 const FILES_CEILING: u64 = 1 << 20;
 
 impl Checker<'_> {
-    /// A mode's confinement: its own keys go before those for all modes, and those before the defaults.
-    /// `longest` is how long its games play at most, in seconds; `is_ours` says that its program is Muster's own.
+    /// A mode's confinement: its own keys take precedence over those for all modes, and those over the defaults.
+    /// `longest` is the longest time of a game, in seconds; `is_ours` says that its program is a reference game.
     pub(super) fn confinement(
         &self,
         mode: &raw::Confinement,
@@ -58,7 +58,7 @@ impl Checker<'_> {
         Ok(confinement)
     }
 
-    /// Whether a wall is up: by a word for it, by `"host"`, or by the older `true` and `false`.
+    /// Whether a layer is on: by a word, by `"host"`, or by the older `true` and `false`.
     fn wall(
         &self,
         key: &str,
@@ -78,7 +78,7 @@ impl Checker<'_> {
         }
     }
 
-    /// As whom games run: a user of their own, Muster's, or one of the system's.
+    /// The user of games: one of their own, Muster's, or one of the system's.
     fn user(
         &self,
         value: Option<&toml::Spanned<raw::User>>,
@@ -113,7 +113,7 @@ impl Checker<'_> {
         }
     }
 
-    /// The kernel confines nobody by Landlock or seccomp who might gain rights afterwards.
+    /// Landlock and seccomp require no_new_privileges; landlock_restrict_self(2), seccomp(2).
     fn promise_is_kept(
         &self,
         mode: &raw::Confinement,
@@ -174,8 +174,8 @@ impl Checker<'_> {
         };
         let seconds = |text: &str| Some(humantime::parse_duration(text).ok()?.as_secs().max(1));
         let per_cent = |text: &str| text.trim_end_matches('%').parse().ok();
-        // All that its threads can use while it plays, and as much again before that. A part of a second counts as
-        // one: of none the kernel would let a game have nothing.
+        // All that its threads can use while it runs, and as much again before that. A part of a second counts as a
+        // whole one, as the kernel takes zero for no time at all.
         let processors = std::thread::available_parallelism().map_or(1, |it| it.get() as u64);
         let cpu_time = default((longest + 1).saturating_mul(processors).saturating_mul(2));
         let files_max =
@@ -188,7 +188,7 @@ impl Checker<'_> {
             &all.directory_max,
             default(DIRECTORY_MAX),
         )?;
-        // No file is larger than all that a game may have, unless the operator says so of what it writes elsewhere.
+        // By default no file is larger than the directory of a game may be.
         let file_size_max =
             default(directory_max.map_or(FILE_SIZE_MAX, |max| max.min(FILE_SIZE_MAX)));
         Ok(Limits {
@@ -260,7 +260,7 @@ impl Checker<'_> {
     }
 }
 
-/// The layers that a confinement leaves out, by the names of their keys.
+/// The layers that are off, by the names of their keys.
 pub(super) fn left_out(confinement: &Confinement) -> Vec<&'static str> {
     let layers = [
         ("user", confinement.user != User::Muster),

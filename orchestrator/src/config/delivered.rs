@@ -8,6 +8,7 @@ use std::path::Path;
 
 use toml::{Table, Value};
 
+use super::positions::Positions;
 use super::{Config, check};
 
 const DELIVERED: &str = include_str!("../../../deploy/muster.toml");
@@ -72,15 +73,16 @@ fn text(with_examples: bool) -> String {
     lines.join("\n")
 }
 
-/// What the code makes of a text, in a form that can be compared.
-fn read(text: &str) -> String {
+/// The configuration of a text, without positions.
+fn read(text: &str) -> Config {
     let config = check::config(text, Path::new("muster.toml"));
-    config.map(|config| format!("{config:#?}")).unwrap_or_else(|error| panic!("{error}\n{text}"))
+    let config = config.unwrap_or_else(|error| panic!("{error}\n{text}"));
+    Config { positions: Positions::default(), ..config }
 }
 
 #[test]
 fn as_delivered_it_is_the_default() {
-    let default = format!("{:#?}", Config::default_config());
+    let default = read("");
     assert_eq!(read(DELIVERED), default);
     assert_eq!(read(&text(false)), default);
 }

@@ -1,84 +1,100 @@
-//! What an operator sets: read from TOML once, checked once, and from then on a [`Config`] that cannot hold
-//! an invalid value.
+//! The configuration: read from TOML and checked once, and from then on a [`Config`] that cannot hold an invalid value.
 //!
-//! `raw` is the file's shape; `check`, `modes` and `confinement` turn it into this module's types and say what is
-//! wrong, where.
+//! Each section is a struct with the keys' types, ranges and defaults; [`values`] reads values, [`mode`] has the keys of
+//! a mode. `reading` finds all mistakes of a file; `check`, `modes` and `confinement` check what involves several keys.
 
 mod check;
 mod confinement;
 #[cfg(test)]
 mod delivered;
+mod limits;
+mod mode;
 mod modes;
 mod places;
 mod positions;
 mod raw;
 mod reading;
+mod values;
 mod warnings;
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use launcher::{Confinement, Contract};
 use log::LevelFilter;
-use matchmaker::{ModeId, Skill};
+use matchmaker::ModeId;
 use protocol::Visible;
-use regex_lite::Regex;
-use serde::{Deserialize, Serialize};
-
+use serde::Deserialize;
 use service::endpoint::Endpoint;
 
 use crate::address::{self, Prefix};
 
-pub(crate) use places::{Places, Program};
+use limits::{PUBLIC_ADDRESSES_MAX, REFUSED_MAX, WRITE_BUFFER_MAX};
+
+pub(crate) use mode::{Mode, Program, Transport};
+pub(crate) use places::Places;
 pub(crate) use warnings::Warning;
 
-/// The most addresses of one game: as many as a connect token holds.
-const PUBLIC_ADDRESSES_MAX: usize = 32;
-
 /// Everything that `muster serve` needs to know.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Config {
     pub(crate) listen: Listen,
     pub(crate) ports: Ports,
     pub(crate) limits: Limits,
     pub(crate) shutdown: Shutdown,
-    /// Whether what happens is written down, so that a daemon that crashed can be replaced.
+    /// Whether the state survives a crash.
     pub(crate) crash_safe: bool,
     pub(crate) reports: Reports,
-    /// How much is logged.
+    /// The log level.
     pub(crate) log_level: LevelFilter,
-    /// Where Muster runs as root, games run as users from this one on.
+    /// If Muster runs as root: the first of the games' users.
     pub(crate) first_user: u32,
-    /// By their places, those that were removed included; see [`places`].
+    /// By index, removed ones included; see [`places`].
     pub(crate) modes: Vec<Mode>,
-    /// The modes that are played, as the operator has ordered them. At least one; the first is the default queue.
+    /// The modes of the file, in its order. At least one; the first is the default queue.
     pub(crate) order: Vec<ModeId>,
-    /// What games are made of, by the programs' places.
+    /// By index.
     pub(crate) programs: Vec<Program>,
-    /// Where in the file the values stand.
+    /// The positions of the values in the file.
     positions: positions::Positions,
 }
 
-/// Where Muster listens.
-#[derive(Debug, Clone)]
+/// The addresses on which Muster listens.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Listen {
     /// For players. Port 0 lets the kernel choose one.
+    #[serde(deserialize_with = "values::socket_address")]
     pub(crate) tcp: SocketAddr,
     /// For operators.
+    #[serde(deserialize_with = "values::admin")]
     pub(crate) admin: Endpoint<PathBuf>,
-    /// For figures, over HTTP. Port 0 lets the kernel choose one.
+    /// For metrics and the web page. Port 0 lets the kernel choose one.
+    #[serde(deserialize_with = "values::metrics")]
     pub(crate) metrics: Endpoint<SocketAddr>,
-    /// Who passes connections on and says whose they are, in the PROXY protocol.
+    /// Proxies that name their clients in the PROXY protocol.
+    #[serde(deserialize_with = "values::prefixes")]
     pub(crate) proxy_from: Vec<Prefix>,
-    /// Where the socket for players listens, once there is one: it may have been given.
+    /// The address of the open listener, which may be an inherited one. Not a key.
+    #[serde(skip)]
     pub(crate) bound: Option<SocketAddr>,
 }
 
+impl Default for Listen {
+    fn default() -> Self {
+        Self {
+            tcp: SocketAddr::from((Ipv4Addr::LOCALHOST, 7000)),
+            admin: Endpoint::Default,
+            metrics: Endpoint::Default,
+            proxy_from: Vec::new(),
+            bound: None,
+        }
+    }
+}
+
 impl Listen {
-    /// Where players connect, as far as it is known.
+    /// The address at which players connect, as far as it is known.
     pub(crate) fn listens_on(&self) -> SocketAddr {
         self.bound.unwrap_or(self.tcp)
     }
@@ -90,128 +106,192 @@ impl Listen {
 }
 
 /// The ring of UDP ports.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Ports {
+    #[serde(deserialize_with = "values::port_range")]
     pub(crate) range: RangeInclusive<u16>,
-    /// What players are told.
+    /// The games' host in assignments.
+    #[serde(deserialize_with = "values::public_host")]
     pub(crate) public_host: String,
-    /// The addresses of `public_host` where that is a name, as far as they are known; see [`Lookup`](crate::lookup).
+    /// The addresses of `public_host` if it is a name, as far as they are resolved; [`Lookup`](crate::lookup). Not a key.
+    #[serde(skip)]
     pub(crate) resolved: Vec<IpAddr>,
-    /// Where games' sockets are bound, if not where `public_host` leads.
+    /// The address of games' sockets, if it differs from that of `public_host`.
+    #[serde(deserialize_with = "values::bind_address")]
     pub(crate) bind: Option<IpAddr>,
+    /// The time that a port rests after its game.
+    #[serde(with = "values::duration")]
     pub(crate) quarantine: Duration,
 }
 
+impl Default for Ports {
+    fn default() -> Self {
+        Self {
+            range: 20000..=20099,
+            public_host: Ipv4Addr::LOCALHOST.to_string(),
+            resolved: Vec::new(),
+            bind: None,
+            quarantine: Duration::from_secs(5),
+        }
+    }
+}
+
 /// Bounds on what players and games may use.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Limits {
+    #[serde(deserialize_with = "values::number::<usize, 1, 1_000_000, _>")]
     pub(crate) clients: usize,
+    #[serde(deserialize_with = "values::number::<usize, 1, 1_000_000, _>")]
     pub(crate) clients_per_address: usize,
-    /// Places of players who are away, that are kept for one address.
-    pub(crate) away_per_address: usize,
-    /// Seats that one address may hold which nobody has come into; zero: any number.
+    /// Sessions of absent players per address. By default as many as clients.
+    #[serde(deserialize_with = "values::number_if_set::<usize, 1, 1_000_000, _>")]
+    pub(super) away_per_address: Option<usize>,
+    /// Seats per address that no player has joined; zero: no bound.
+    #[serde(deserialize_with = "values::number::<usize, 0, 1_000_000, _>")]
     pub(crate) seats_per_address: usize,
-    /// Parties of one address.
+    /// Parties per address.
+    #[serde(deserialize_with = "values::number::<usize, 1, 1_000_000, _>")]
     pub(crate) parties_per_address: usize,
-    /// Clients beyond the bounds that are kept for a moment, to be told so in a way that reaches them. No key.
+    /// Clients beyond the bounds that stay connected until they have received their refusal. Not a key.
+    #[serde(skip)]
     pub(crate) refused: usize,
+    #[serde(deserialize_with = "values::number::<usize, 1, 10_000_000, _>")]
     pub(crate) queue: usize,
     /// From the connection to its first line.
+    #[serde(with = "values::timeout")]
     pub(crate) handshake_timeout: Duration,
     /// From a line's first byte to its end.
+    #[serde(with = "values::timeout")]
     pub(crate) line_timeout: Duration,
     /// Between two lines of a client that is not queued.
+    #[serde(with = "values::timeout")]
     pub(crate) idle_timeout: Duration,
-    /// Without progress, while something is to be written.
+    /// Without progress while output is pending.
+    #[serde(with = "values::timeout")]
     pub(crate) write_timeout: Duration,
     /// From the last line to the close, for a client that does not close.
+    #[serde(with = "values::timeout")]
     pub(crate) close_timeout: Duration,
-    /// Without a sign of life from a client's machine, whether or not anything was sent to it.
+    /// Without an acknowledgement by the client's machine.
+    #[serde(with = "values::timeout")]
     pub(crate) lost_timeout: Duration,
-    /// How long the place of a player is kept whose connection is lost.
+    /// The time that the session of a player without a connection is kept.
+    #[serde(with = "values::duration")]
     pub(crate) resume_window: Duration,
-    /// The addresses of those who may say what a player is able to.
+    /// Clients whose `skill=` is accepted.
+    #[serde(deserialize_with = "values::addresses")]
     pub(crate) skill_from: Vec<IpAddr>,
-    /// Lines that a client may send, in the long run.
+    /// Lines from one client per second, in the long run.
+    #[serde(deserialize_with = "values::number::<u32, 1, 1_000_000, _>")]
     pub(crate) lines_per_second: u32,
-    /// Lines that a client may send at once.
+    /// Lines from one client at once.
+    #[serde(deserialize_with = "values::number::<u32, 1, 1_000_000, _>")]
     pub(crate) lines_burst: u32,
-    /// Bytes that wait to be written to a client, at most.
+    /// Bytes of pending output for one client.
+    #[serde(deserialize_with = "values::number::<usize, WRITE_BUFFER_MIN, WRITE_BUFFER_MAX, _>")]
     pub(crate) write_buffer: usize,
-    /// Games launching at a time.
+    /// Launches under way.
+    #[serde(deserialize_with = "values::number::<usize, 1, 1_024, _>")]
     pub(crate) launching: usize,
-    /// Lines of a game's stdout and stderr that go into the log, in the long run.
+    /// Lines of one game's stdout and stderr that are logged per second, in the long run.
+    #[serde(deserialize_with = "values::number::<u32, 1, 100_000, _>")]
     pub(crate) output_lines_per_second: u32,
 }
 
-/// How Muster goes down.
-#[derive(Debug, Clone)]
+const WRITE_BUFFER_MIN: i64 = 2 * protocol::SERVER_LINE_MAX as i64;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            clients: 20_000,
+            clients_per_address: 1_000,
+            away_per_address: None,
+            seats_per_address: 64,
+            parties_per_address: 100,
+            refused: REFUSED_MAX,
+            queue: 100_000,
+            handshake_timeout: Duration::from_secs(10),
+            line_timeout: Duration::from_secs(10),
+            idle_timeout: Duration::from_secs(60),
+            write_timeout: Duration::from_secs(10),
+            close_timeout: Duration::from_secs(2),
+            lost_timeout: Duration::from_secs(60),
+            resume_window: Duration::from_secs(30),
+            skill_from: Vec::new(),
+            lines_per_second: 1_000,
+            lines_burst: 10_000,
+            write_buffer: 65_536,
+            launching: 32,
+            output_lines_per_second: 100,
+        }
+    }
+}
+
+impl Limits {
+    /// Sessions of absent players per address.
+    pub(crate) fn away_per_address(&self) -> usize {
+        self.away_per_address.unwrap_or(self.clients_per_address)
+    }
+}
+
+/// Shutting down.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Shutdown {
-    /// How long running games may go on.
+    /// The time that running games may continue.
+    #[serde(with = "values::duration")]
     pub(crate) drain_timeout: Duration,
 }
 
-/// What is remembered of games that ended.
-#[derive(Debug, Clone)]
+impl Default for Shutdown {
+    fn default() -> Self {
+        Self { drain_timeout: Duration::from_secs(120) }
+    }
+}
+
+/// Reports of ended games.
+#[derive(Debug, Clone, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
 pub(crate) struct Reports {
-    /// So many of them, at most.
+    /// Reports that are kept.
+    #[serde(deserialize_with = "values::number::<usize, 0, 100_000, _>")]
     pub(crate) keep: usize,
 }
 
-/// What is played in a queue.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Mode {
-    pub(crate) name: String,
-    /// Whether it was removed: what is played there is played to its end.
-    pub(crate) is_closed: bool,
-    /// The place of its program.
-    pub(crate) program: usize,
-    pub(crate) players: usize,
-    /// The squads of each team; none: all play in one.
-    pub(crate) teams: Vec<Vec<usize>>,
-    /// Players who may be queued together.
-    pub(crate) party_max: usize,
-    /// Who may meet whom, where not whoever comes next.
-    pub(crate) skill: Option<Skill>,
-    /// How long players may wait for others in a round, and how many rounds.
-    pub(crate) max_wait: Option<Duration>,
-    pub(crate) rounds: u32,
-    /// The program, then its arguments.
-    pub(crate) command: Vec<String>,
-    /// Variables for the game besides those of the contract.
-    pub(crate) env: BTreeMap<String, String>,
-    /// What the program knows of Muster.
-    pub(crate) contract: Contract,
-    /// For a program that knows nothing: what it prints when it can be played with.
-    #[serde(with = "places::pattern")]
-    pub(crate) ready_line: Option<Regex>,
-    /// Where games are forked from a template: how many, before it is started anew.
-    pub(crate) template: Option<u64>,
-    pub(crate) confinement: Confinement,
-    pub(crate) transport: Transport,
-    /// Games kept ready for players: as many as matches come, between these.
-    pub(crate) warm_min: usize,
-    pub(crate) warm_max: usize,
-    pub(crate) ready_timeout: Duration,
-    pub(crate) start_timeout: Duration,
-    /// How long players may take to accept a match, where they are asked.
-    pub(crate) accept_timeout: Option<Duration>,
-    pub(crate) hello_timeout: Duration,
-    /// Whether players may come back into a running game.
-    pub(crate) rejoin: bool,
-    pub(crate) max_duration: Duration,
-    pub(crate) alive_timeout: Option<Duration>,
-    pub(crate) stop_grace: Duration,
-    #[cfg(feature = "stub-games")]
-    #[serde(default)]
-    pub(crate) is_stub: bool,
+impl Default for Reports {
+    fn default() -> Self {
+        Self { keep: 1_000 }
+    }
 }
 
-/// How a game and its players speak over UDP.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) enum Transport {
-    Plain,
-    Netcode,
+/// The log.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct Log {
+    #[serde(deserialize_with = "values::level")]
+    level: LevelFilter,
+}
+
+impl Default for Log {
+    fn default() -> Self {
+        Self { level: LevelFilter::Info }
+    }
+}
+
+/// The daemon's state.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct State {
+    /// Whether it survives a crash.
+    crash_safe: bool,
+}
+
+impl Default for State {
+    fn default() -> Self {
+        Self { crash_safe: true }
+    }
 }
 
 /// A configuration that cannot be used. Names the file, the line, the column and the key.
@@ -223,12 +303,9 @@ pub(crate) enum ConfigError {
     Key { path: PathBuf, line: usize, column: usize, key: String, problem: String },
     #[error("{name}: {problem}")]
     Flag { name: &'static str, problem: String },
-    /// All that is wrong with a file, each in a line of its own.
+    /// All mistakes of a file, one per line.
     #[error("{}", lines(.0))]
     Several(Vec<ConfigError>),
-    /// What is wrong was told before.
-    #[error("this was told before")]
-    Told,
 }
 
 fn lines(errors: &[ConfigError]) -> String {
@@ -236,11 +313,11 @@ fn lines(errors: &[ConfigError]) -> String {
 }
 
 impl ConfigError {
-    /// The line and the column of the file where it stands, where there are any.
+    /// The line and the column in the file, if there are any.
     fn position(&self) -> Option<(usize, usize)> {
         match self {
             Self::Key { line, column, .. } => Some((*line, *column)),
-            Self::Read { .. } | Self::Flag { .. } | Self::Several(_) | Self::Told => None,
+            Self::Read { .. } | Self::Flag { .. } | Self::Several(_) => None,
         }
     }
 }
@@ -249,14 +326,14 @@ impl Config {
     /// Reads a file.
     ///
     /// # Errors
-    /// [`ConfigError`] for everything that is wrong with it.
+    /// [`ConfigError`], with all mistakes.
     pub(crate) fn from_file(path: &Path) -> Result<Self, ConfigError> {
         let text = std::fs::read_to_string(path)
             .map_err(|source| ConfigError::Read { path: path.to_owned(), source })?;
         Self::from_text(&text, path)
     }
 
-    /// What is used where there is no file.
+    /// The configuration without a file.
     pub(crate) fn default_config() -> Self {
         match Self::from_text("", Path::new("(default)")) {
             Ok(config) => config,
@@ -268,52 +345,30 @@ impl Config {
         check::config(text, path)
     }
 
-    /// Takes a value from the command line or the environment in place of the file's.
+    /// Replaces the file's port range by that of the command line or the environment.
     ///
     /// # Errors
-    /// When the value is not one that the key can hold.
+    /// When it is not a port range.
     pub(crate) fn set_port_range(&mut self, text: &str) -> Result<(), ConfigError> {
-        self.ports.range = check::port_range(text)
+        self.ports.range = values::parse_port_range(text)
             .map_err(|problem| ConfigError::Flag { name: "--ports", problem })?;
         Ok(())
     }
 
-    /// Takes the games' host from the command line or the environment in place of the file's.
+    /// Replaces the file's public host by that of the command line or the environment.
     ///
     /// # Errors
-    /// When it is no host.
+    /// When it is not a host.
     pub(crate) fn set_public_host(&mut self, host: &str) -> Result<(), ConfigError> {
         self.ports.public_host = address::public_host(host)
             .map_err(|problem| ConfigError::Flag { name: "--public-host", problem })?;
         Ok(())
     }
 
-    /// The part that the brain needs.
+    /// The matchmaker's view.
     pub(crate) fn for_brain(&self) -> matchmaker::Config {
-        let mode = |mode: &Mode| matchmaker::Mode {
-            name: mode.name.clone(),
-            is_closed: mode.is_closed,
-            program: mode.program,
-            players: mode.players,
-            teams: mode.teams.clone(),
-            party_max: mode.party_max,
-            skill: mode.skill,
-            max_wait: mode.max_wait,
-            rounds: mode.rounds,
-            warm_min: mode.warm_min,
-            warm_max: mode.warm_max,
-            ready_timeout: mode.ready_timeout,
-            start_timeout: mode.start_timeout,
-            accept_timeout: mode.accept_timeout,
-            hello_timeout: mode.hello_timeout,
-            rejoin: mode.rejoin,
-            max_duration: mode.max_duration,
-            alive_timeout: mode.alive_timeout,
-            stop_grace: mode.stop_grace,
-            has_control: mode.contract == Contract::Muster,
-        };
         matchmaker::Config {
-            modes: self.modes.iter().map(mode).collect(),
+            modes: self.modes.iter().map(matchmaker::Mode::from).collect(),
             default_mode: self.order[0],
             ports: self.ports.range.clone(),
             quarantine: self.ports.quarantine,
@@ -321,33 +376,10 @@ impl Config {
             queue_max: self.limits.queue,
             resume_window: self.limits.resume_window,
             launching_max: self.limits.launching,
-            away_per_account: self.limits.away_per_address,
+            away_per_account: self.limits.away_per_address(),
             seats_per_account: self.limits.seats_per_address,
             parties_per_account: self.limits.parties_per_address,
         }
-    }
-}
-
-impl Mode {
-    /// The part that a game keeps for its life.
-    fn as_program(&self) -> Program {
-        let run = launcher::Program {
-            mode: self.name.clone(),
-            command: self.command.clone(),
-            env: self.env.clone(),
-            contract: self.contract,
-            template: self.template,
-            ready_timeout: self.ready_timeout,
-            confinement: self.confinement.clone(),
-        };
-        Program { run, transport: self.transport, ready_line: self.ready_line.clone() }
-    }
-
-    /// The slots of each team, which follow each other.
-    pub(crate) fn slots_by_team(&self) -> Vec<Vec<usize>> {
-        let mut slots = 0..;
-        let size = |team: &Vec<usize>| team.iter().sum();
-        self.teams.iter().map(|team| slots.by_ref().take(size(team)).collect()).collect()
     }
 }
 
@@ -405,15 +437,5 @@ impl Ports {
     /// The address on which games listen, if this machine has it.
     pub(crate) fn bind_address(&self) -> IpAddr {
         self.bind_addresses()[0]
-    }
-}
-
-impl Transport {
-    /// The word that players are told.
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Plain => "plain",
-            Self::Netcode => protocol::netcode::TRANSPORT,
-        }
     }
 }

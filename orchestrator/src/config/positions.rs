@@ -1,4 +1,4 @@
-//! Where each key stands in the configuration file, for messages about values that are read and checked long before.
+//! The position of each key in the configuration file, for messages about its value.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use toml::de::{DeTable, DeValue};
 
-/// A place in the file; lines and columns count from 1.
+/// A position in the file; lines and columns count from 1.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Position {
     file: PathBuf,
@@ -14,9 +14,9 @@ pub(crate) struct Position {
     column: usize,
 }
 
-/// The positions of all values in a file, by the path of the key: `ports.range`, and `mode.duel.command` for the
-/// mode that is called "duel".
-#[derive(Clone, Default)]
+/// The positions of all values in a file, by the path of the key: `ports.range`, `mode[0].command` for the first mode,
+/// and `mode.duel.command` for the mode "duel".
+#[derive(Debug, Clone, Default, PartialEq)]
 pub(crate) struct Positions {
     file: PathBuf,
     keys: BTreeMap<String, (usize, usize)>,
@@ -31,17 +31,15 @@ impl Positions {
         Self { file: file.to_owned(), keys }
     }
 
-    /// Where a value stands. `None`: the file does not set it.
+    /// The position of a value. `None`: the file does not set it.
     pub(crate) fn of(&self, key: &str) -> Option<Position> {
-        let &(line, column) = self.keys.get(key)?;
+        let (line, column) = self.line_and_column(key)?;
         Some(Position { file: self.file.clone(), line, column })
     }
-}
 
-impl fmt::Debug for Positions {
-    /// Nothing of the text: two configurations that say the same are the same wherever they say it.
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("Positions")
+    /// The line and column of a value.
+    pub(super) fn line_and_column(&self, key: &str) -> Option<(usize, usize)> {
+        self.keys.get(key).copied()
     }
 }
 
@@ -65,12 +63,11 @@ fn walk(
                 for (index, item) in items.iter().enumerate() {
                     let Some(table) = item.get_ref().as_table() else { continue };
                     let name = table.get("name").and_then(|name| name.get_ref().as_str());
-                    let path = match name {
-                        Some(name) => format!("{path}.{name}"),
-                        None => format!("{path}.{index}"),
-                    };
-                    walk(table, &format!("{path}."), text, keys);
-                    keys.entry(path).or_insert_with(|| position(text, item.span().start));
+                    let by_name = name.map(|name| format!("{path}.{name}"));
+                    for path in by_name.into_iter().chain([format!("{path}[{index}]")]) {
+                        walk(table, &format!("{path}."), text, keys);
+                        keys.entry(path).or_insert_with(|| position(text, item.span().start));
+                    }
                 }
             }
             _ => {}
@@ -79,7 +76,7 @@ fn walk(
     }
 }
 
-/// The line and the column of a byte of a text, from 1.
+/// The line and the column of a byte in a text, from 1.
 pub(super) fn position(text: &str, at: usize) -> (usize, usize) {
     let before = &text[..text.floor_char_boundary(at)];
     let line = 1 + before.bytes().filter(|&byte| byte == b'\n').count();
@@ -100,6 +97,7 @@ mod tests {
         assert_eq!(found("ports.range").as_deref(), Some("m.toml:2:9"));
         assert_eq!(found("mode.é.confinement.user").as_deref(), Some("m.toml:5:24"));
         assert_eq!(found("mode.b").as_deref(), Some("m.toml:6:1"));
+        assert_eq!(found("mode[1].name").as_deref(), Some("m.toml:7:8"));
         assert_eq!(found("mode.b.confinement.enabled").as_deref(), Some("m.toml:9:13"));
         assert_eq!(found("ports.bind"), None);
         assert!(Positions::read("[ports", Path::new("m.toml")).of("ports.range").is_none());

@@ -1,5 +1,5 @@
-//! From the file's text to its shape. What the shape cannot hold, an unknown key or a value of another type, is noted in
-//! words and left out, so that all mistakes of a file are found at once.
+//! From the file's text to its sections. An unknown key, or a value of another type or out of range, is noted as a
+//! mistake and left out, so that one run finds all mistakes.
 
 use std::ops::Range;
 
@@ -7,25 +7,27 @@ use serde::Deserialize as _;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, Deserializer, Error};
 
-use super::check::{Checker, MISTAKES_MAX};
+use super::check::Checker;
+use super::limits::MISTAKES_MAX;
 use super::raw;
 
 /// A value that is left out.
 struct Removed<'t> {
     key: Spanned<std::borrow::Cow<'t, str>>,
     value: Spanned<DeValue<'t>>,
-    /// Where the table begins that held it.
-    table: usize,
+    /// Its path, with and without the indices of lists: `mode[0].name`, `mode.name`.
+    path: String,
+    plain_path: String,
 }
 
 impl Checker<'_> {
-    /// Reads the shape of the whole file. `None`: it is no TOML, and what is wrong with it is noted.
+    /// Reads the whole file. `None`: it is not TOML, and the mistakes are noted.
     pub(super) fn read(&self, text: &str) -> Option<raw::File> {
         let (mut root, errors) = DeTable::parse_recoverable(text);
         let mut before = None;
         for mistake in errors.iter().map(|error| self.syntax(error)) {
             let line = mistake.position().map(|(line, _)| line);
-            // What follows in a line that cannot be read is a consequence.
+            // Further errors in a line that cannot be read follow from the first.
             if line != before {
                 before = line;
                 self.note(mistake);
@@ -40,7 +42,7 @@ impl Checker<'_> {
                 Err(error) => error,
             };
             let span = error.span().unwrap_or(0..0);
-            match remove(root.get_mut(), &span, 0) {
+            match remove(root.get_mut(), &span) {
                 Some(removed) => self.note_removed(&error, &removed),
                 None => {
                     self.note(self.syntax(&error));
@@ -53,48 +55,58 @@ impl Checker<'_> {
 
     fn note_removed(&self, error: &Error, removed: &Removed<'_>) {
         let key = removed.key.get_ref();
-        self.leave_out(removed.table, key);
+        self.leave_out(removed.path.clone());
         let problem = error.message().trim().replace('\n', "; ");
         let span = error.span().unwrap_or_else(|| removed.value.span());
         if problem.starts_with("unknown field") {
             return self.note(self.syntax(error));
         }
-        let problem = in_words(key, removed.value.get_ref(), &problem);
-        self.note(self.at(span, key.to_string(), problem));
+        let mistake = match problem.rsplit_once(", expected ") {
+            Some((_, expected)) => {
+                let problem = type_problem(key, removed.value.get_ref(), expected);
+                self.at(span.start, key.to_string(), problem)
+            }
+            // The type is right, and the value is not.
+            None => self.at(span.start, removed.plain_path.clone(), problem),
+        };
+        self.note(mistake);
     }
 }
 
-/// Takes the innermost entry out of a table that stands at a span or around it.
-fn remove<'t>(table: &mut DeTable<'t>, span: &Range<usize>, begins: usize) -> Option<Removed<'t>> {
+/// Removes the innermost entry of a table that spans a range of the text.
+fn remove<'t>(table: &mut DeTable<'t>, span: &Range<usize>) -> Option<Removed<'t>> {
     let holds = |it: Range<usize>| it.start <= span.start && span.end <= it.end;
     let mut found = None;
     for (key, value) in table.iter_mut() {
-        let start = value.span().start;
         let inner = match value.get_mut() {
-            DeValue::Table(inner) => remove(inner, span, start),
-            DeValue::Array(items) => items.iter_mut().find_map(|item| {
-                let start = item.span().start;
-                match item.get_mut() {
-                    DeValue::Table(inner) => remove(inner, span, start),
+            DeValue::Table(inner) => remove(inner, span).map(|removed| (String::new(), removed)),
+            DeValue::Array(items) => {
+                items.iter_mut().enumerate().find_map(|(index, item)| match item.get_mut() {
+                    DeValue::Table(inner) => {
+                        remove(inner, span).map(|removed| (format!("[{index}]"), removed))
+                    }
                     _ => None,
-                }
-            }),
+                })
+            }
             _ => None,
         };
-        if inner.is_some() {
-            return inner;
+        if let Some((index, removed)) = inner {
+            let key = key.get_ref();
+            let path = format!("{key}{index}.{}", removed.path);
+            let plain_path = format!("{key}.{}", removed.plain_path);
+            return Some(Removed { path, plain_path, ..removed });
         }
         if key.span() == *span || holds(value.span()) {
             found = Some(key.clone());
         }
     }
     let (key, value) = table.remove_entry(&found?)?;
-    Some(Removed { key, value, table: begins })
+    let path = key.get_ref().to_string();
+    Some(Removed { key, value, plain_path: path.clone(), path })
 }
 
-/// What is wrong with a value's type, with the value as it should be written.
-fn in_words(key: &str, value: &DeValue<'_>, problem: &str) -> String {
-    let Some((_, expected)) = problem.rsplit_once(", expected ") else { return problem.to_owned() };
+/// The problem of a value of another type, with the value as it should be written.
+fn type_problem(key: &str, value: &DeValue<'_>, expected: &str) -> String {
     let wanted = match (expected, value) {
         ("a boolean", _) => "true or false, without quotes".to_owned(),
         ("a sequence", DeValue::Table(_)) if key == "mode" => {
@@ -133,7 +145,7 @@ const fn kind(value: &DeValue<'_>) -> &'static str {
     }
 }
 
-/// A value as a list: the words of a command line, or what stands there as its only item.
+/// A value as a list: the words of a command line, or the value as the only item.
 fn list(key: &str, value: &DeValue<'_>) -> String {
     let item = |text: &str| format!("{text:?}");
     match (key, value) {
@@ -157,7 +169,7 @@ fn plain(value: &DeValue<'_>) -> String {
     }
 }
 
-/// A number that was meant as seconds.
+/// A number of seconds as a duration.
 fn duration(value: &DeValue<'_>) -> String {
     match value {
         DeValue::Float(number) => {
@@ -195,7 +207,7 @@ mod tests {
     }
 
     #[test]
-    fn types_are_told_in_words() {
+    fn type_errors_show_the_right_form() {
         for (line, expected) in [
             ("command = \"./game --port 1\"", "expected a list: [\"./game\", \"--port\", \"1\"]"),
             ("max_duration = 600", "expected a duration in quotes: \"600s\""),
@@ -222,7 +234,7 @@ mod tests {
             let first = told.iter().find(|it| it.starts_with("m.toml:3:"));
             let first = first.unwrap_or_else(|| panic!("{line}: {told:?}"));
             assert!(first.contains(&format!(": {key}: ")) && first.contains(expected), "{first}");
-            // What is there and wrong is not missing.
+            // A wrong value is not reported as missing, too.
             assert!(!line.starts_with("command") || told.len() == 1, "{told:?}");
         }
         for (text, expected) in [
@@ -244,7 +256,7 @@ mod tests {
     }
 
     #[test]
-    fn all_mistakes_are_told_at_once_and_in_their_order() {
+    fn all_mistakes_are_reported_in_the_order_of_the_file() {
         let text = "[limits]\nclints = 5\nclients = 0\n[log]\nlevel = \"loud\"\n[[mode]]\nname = \"a b\"\nplayers = 0\n\
                     command = \"x\"\nwarm = \"two\"\n[[mode]]\nname = \"c\"\ncommand = [\"x\"]\nready_line = \"(\"\n\
                     contract = \"plain\"\n[[mode]]\nname = \"c\"\ncommand = []\n";
@@ -268,9 +280,8 @@ mod tests {
         );
     }
 
-    /// One mistake is told once: what follows from it is no other.
     #[test]
-    fn what_follows_from_a_mistake_is_not_told() {
+    fn consequences_of_a_mistake_are_not_reported() {
         for text in [
             "[[mode]]\nname = \"a\"\ncommand = [\"x\"]\ncontract = \"plane\"\nready_line = \"x\"\nwarm = 0\n",
             "[[mode]]\nname = 5\ncommand = [\"x\"]\n",
@@ -283,7 +294,7 @@ mod tests {
     }
 
     #[test]
-    fn every_duration_that_is_delivered_is_known_as_one() {
+    fn every_duration_in_the_shipped_file_is_known_as_one() {
         let text = include_str!("../../../deploy/muster.toml");
         for line in text.lines() {
             let Some((key, value)) = line.trim_start_matches('#').trim().split_once(" = ") else {

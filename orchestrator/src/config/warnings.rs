@@ -11,7 +11,7 @@ use launcher::User;
 
 use super::confinement::left_out;
 use super::positions::Position;
-use super::{Config, Mode, Transport};
+use super::{Config, Mode, Program, Transport};
 use crate::address::{self, Prefix};
 
 /// One warning: what is the matter, and what to do about it.
@@ -146,7 +146,7 @@ impl Config {
     }
 
     fn warn_of_program(&self, mode: &Mode) -> Option<Warning> {
-        let error = launcher::check_program(&mode.as_program().run).err()?;
+        let error = launcher::check_program(&Program::from(mode).run).err()?;
         let text = format!("mode {}: cannot run {}: {error}", mode.name, mode.command[0]);
         let key = format!("mode.{}.command", mode.name);
         Some(Warning::new(text).at(self, [key]).into_mistake())

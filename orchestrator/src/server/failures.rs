@@ -129,7 +129,7 @@ impl Server {
             None => String::new(),
         };
         let program = self.program(game, mode);
-        let ready_line = program.ready_line.as_ref().map(|line| line.as_str());
+        let ready_line = program.ready_line.as_ref();
         match (fault, ready_line) {
             (GameFault::NotReady | GameFault::NotStarted, Some(ready_line)) => {
                 let within = Span(self.mode(mode).ready_timeout);

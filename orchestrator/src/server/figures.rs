@@ -145,8 +145,8 @@ impl Server {
         ModeNow {
             name: config.name.clone(),
             is_closed: config.is_closed,
-            players: config.players,
-            is_template: config.template.is_some(),
+            players: config.players(),
+            is_template: config.template,
             waiting: figures.waiting,
             away: figures.away,
             oldest_wait: figures.oldest_since.map(|since| self.brain_now().saturating_sub(since)),

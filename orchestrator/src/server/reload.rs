@@ -116,7 +116,7 @@ fn changes(before: &Config, now: &Config) -> String {
         let word = match (was, mode.is_closed) {
             (None, false) => "added",
             (Some(_), true) => "removed",
-            (Some(was), false) if format!("{was:?}") != format!("{mode:?}") => "changed",
+            (Some(was), false) if was != mode => "changed",
             _ => continue,
         };
         told.push(format!("{} {word}", mode.name));

@@ -192,7 +192,7 @@ impl Server {
             game.output.leave_screen();
         }
         let program = self.config.programs.get(game.program);
-        let wanted = program.and_then(|program| program.ready_line.as_ref());
+        let wanted = program.and_then(|program| Some(program.ready_line.as_ref()?.regex()));
         let (printed, rest) = game.output.read(&mut self.chunk, self.now, wanted);
         for printed in printed {
             self.log_output(id, &printed);
@@ -214,7 +214,8 @@ impl Server {
         for id in self.games.paused(self.now) {
             let Some(game) = self.games.get_mut(id) else { continue };
             let program = self.config.programs.get(game.program);
-            game.output.note_pause(program.and_then(|program| program.ready_line.as_ref()));
+            game.output
+                .note_pause(program.and_then(|program| Some(program.ready_line.as_ref()?.regex())));
             self.look_at_screen(id);
         }
     }
