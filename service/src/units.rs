@@ -37,6 +37,11 @@ pub fn after(pause: Duration) -> String {
     if pause.is_zero() { "now".to_owned() } else { format!("in {}", Span(pause)) }
 }
 
+/// Whole milliseconds, for JSON.
+pub fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -154,7 +154,7 @@ fn the_page_is_available_as_json() {
         (status["queues"][0]["waiting"] == 1).then_some(status)
     });
     assert_eq!(status["queues"][0]["why"], "more players are needed");
-    assert_eq!(status["queues"][1]["why"], "nobody waits");
+    assert_eq!(status["queues"][1]["why"], "no players waiting");
     assert_eq!(status["ports"]["places"].as_str().unwrap().len(), muster.ports().len());
     assert_eq!((&status["serving"], &status["launcher"]), (&true.into(), &true.into()));
     assert!(!status.to_string().contains("eve"), "{status}");

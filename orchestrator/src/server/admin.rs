@@ -1,19 +1,17 @@
 //! What operators ask, and the answers. Each answer is bounded, and says how to get the rest.
 
-use std::time::Duration;
-
 use log::LevelFilter;
-use matchmaker::{GameId, GameStage, Input, ModeId, PlayerId, PortPlace};
+use matchmaker::{GameId, Input, PlayerId};
 use serde::Serialize;
 
 use super::Server;
 use crate::games::reports::Draft;
-use crate::logging;
 use crate::operators::socket::{CONVERSATIONS_MAX, PendingReply};
+use crate::operators::view;
+use crate::{logging, units};
 use protocol::admin::{
-    Done, GamePhase, Games, ID_END, LivingGame, LoopStats, OneGame, Players, PortState, PortStatus,
-    QueueStatus, Refusal, Report, ReportStatus, Request, Status, TemplateStatus, WaitingPlayer,
-    Watch,
+    Done, Games, ID_END, LivingGame, LoopStats, OneGame, Players, Refusal, Report, Request,
+    WaitingPlayer,
 };
 
 /// A page of games is full when it has so many bytes, about: less than the loop needs a millisecond for.
@@ -76,9 +74,7 @@ impl Server {
             Ok(Request::Kick { player }) => done(self.kick(PlayerId(player))),
             Ok(Request::Kill { game, now }) => done(self.end_game(GameId(game), now)),
             Ok(Request::Status { reset_turns, watch }) => {
-                let mut status = self.daemon_status();
-                status.watch = watch.then(|| self.watch());
-                let status = json(&status);
+                let status = json(&self.view().status(watch));
                 if reset_turns {
                     self.loop_stats = LoopStats::default();
                 }
@@ -130,80 +126,12 @@ impl Server {
             game: game.to_string(),
             mode: self.config.modes[draft.mode.0].name.clone(),
             match_id: draft.match_id.map(|id| id.to_string()),
-            phase: phase(draft.phase),
+            phase: view::phase(draft.phase),
             pid: self.games.get(game).map(|game| game.pid),
             port: draft.port,
-            age_ms: millis(self.now.saturating_duration_since(draft.ordered)),
+            age_ms: units::millis(self.now.saturating_duration_since(draft.ordered)),
             players: draft.names.clone(),
         }
-    }
-
-    fn daemon_status(&self) -> Status {
-        let template = |(mode, pid): (ModeId, i32)| TemplateStatus {
-            mode: self.config.modes[mode.0].name.clone(),
-            pid,
-        };
-        let queues = self.config.all_in_order().map(|mode| self.queue_status(mode));
-        let queues = queues.filter(|it| !it.removed || it.waiting + it.games > 0);
-        let range = &self.config.ports.range;
-        let (kept, bytes) = self.reports.kept();
-        Status {
-            pid: std::process::id(),
-            uptime_ms: millis(self.now.saturating_duration_since(self.started)),
-            serving: self.brain.is_serving(),
-            queues: queues.collect(),
-            ports: PortStatus {
-                first: *range.start(),
-                last: *range.end(),
-                free: self.brain.mode_status(ModeId(0)).ports_free,
-            },
-            launcher: self.launcher.pid(),
-            templates: self.templates.living().into_iter().map(template).collect(),
-            reports: ReportStatus { ended: self.reports.ended(), kept, bytes },
-            turns: self.loop_stats,
-            matches_assigned: self.counts.modes.iter().map(|mode| mode.matches_assigned).sum(),
-            watch: None,
-        }
-    }
-
-    fn queue_status(&self, mode: ModeId) -> QueueStatus {
-        let status = self.brain.mode_status(mode);
-        let figures = self.brain.mode_figures(mode);
-        let waits = |since| millis(self.brain_now().saturating_sub(since));
-        QueueStatus {
-            queue: self.config.modes[mode.0].name.clone(),
-            waiting: status.waiting,
-            games: status.games,
-            away: status.away,
-            oldest_ms: figures.oldest_since.map(waits),
-            failing: figures.is_failing,
-            reason: self.why_failing(mode),
-            removed: self.mode(mode).is_closed,
-        }
-    }
-
-    /// What only who watches wants to know.
-    fn watch(&self) -> Watch {
-        let first = *self.config.ports.range.start();
-        let mut states = vec![PortState::Free; self.config.ports.range.len()];
-        let mut set = |port: u16, state: PortState| {
-            if let Some(slot) = states.get_mut(usize::from(port.saturating_sub(first))) {
-                *slot = state;
-            }
-        };
-        for (port, place) in self.brain.ports_taken() {
-            match place {
-                PortPlace::Resting => set(port, PortState::Quarantined),
-                PortPlace::Busy => set(port, PortState::Busy),
-                // Leased ones follow with the phases of their games.
-                PortPlace::Free | PortPlace::Leased => {}
-            }
-        }
-        self.brain
-            .games_figures()
-            .for_each(|game| set(game.port, PortState::Leased(phase(game.stage))));
-        let ports = states.iter().map(|state| state.letter()).collect();
-        Watch { ports, events: logging::recent() }
     }
 
     fn one_game(&self, game: GameId) -> Option<OneGame<&Report>> {
@@ -226,7 +154,7 @@ impl Server {
                 name: player.name.to_owned(),
                 queue: self.config.modes[player.mode.0].name.clone(),
                 match_id: player.match_id.map(|id| id.to_string()),
-                waited_ms: millis(self.brain_now().saturating_sub(player.since)),
+                waited_ms: units::millis(self.brain_now().saturating_sub(player.since)),
                 here: player.is_here,
             });
         }
@@ -286,17 +214,6 @@ impl Server {
     }
 }
 
-/// The phase of a game in the admin contract.
-const fn phase(stage: GameStage) -> GamePhase {
-    match stage {
-        GameStage::Launching => GamePhase::Launching,
-        GameStage::Warm => GamePhase::Warm,
-        GameStage::Starting => GamePhase::Starting,
-        GameStage::Running => GamePhase::Running,
-        GameStage::Stopping => GamePhase::Stopping,
-    }
-}
-
 fn set_log_level(level: &str) -> Result<String, String> {
     let parsed: Result<LevelFilter, _> = level.parse();
     let parsed = parsed.map_err(|_| format!("\"{level}\" is not a level: {LEVELS}"))?;
@@ -319,8 +236,4 @@ fn refusal(error: String) -> String {
 fn json(answer: &impl Serialize) -> String {
     // Serializing fails only for maps with keys that are not strings, which no answer holds.
     serde_json::to_string(answer).unwrap_or_default()
-}
-
-fn millis(duration: Duration) -> u64 {
-    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }

@@ -22,6 +22,7 @@ mod requests;
 mod stub;
 mod talk;
 mod upgrade;
+mod view;
 mod watch;
 
 use std::collections::{HashMap, VecDeque};
@@ -330,7 +331,7 @@ impl Server {
             Some(Source::Waker) => {
                 self.look_after_preflight();
                 self.look_after_dump();
-                self.tell_figures();
+                self.send_view();
             }
             Some(Source::Process(game)) => {
                 self.handle_foreign_end(game, event.is_read_closed());

@@ -22,7 +22,7 @@ use mio::net::TcpListener;
 use mio::{Interest, Poll, Waker};
 
 use self::serve::Desk;
-use crate::operators::metrics::Snapshot;
+use crate::operators::view::View;
 
 /// The listening socket, before the thread is started.
 pub(crate) struct HttpListener {
@@ -31,7 +31,7 @@ pub(crate) struct HttpListener {
 
 /// The loop's end: sends figures to the thread.
 pub(crate) struct Http {
-    answers: SyncSender<Snapshot>,
+    answers: SyncSender<View>,
     /// Wakes the thread.
     waker: Arc<Waker>,
 }
@@ -65,8 +65,8 @@ impl HttpListener {
 
 impl Http {
     /// Sends figures to the thread. Never waits: if the channel is full, the figures in it are recent enough.
-    pub(crate) fn tell(&self, snapshot: Snapshot) {
-        let _ = self.answers.try_send(snapshot);
+    pub(crate) fn send(&self, view: View) {
+        let _ = self.answers.try_send(view);
         if let Err(error) = self.waker.wake() {
             log::error!("cannot wake the HTTP thread: {error}");
         }

@@ -13,7 +13,8 @@ use super::answer::{Answer, Status};
 use super::conversation::{Conversation, Next};
 use super::request::{Path, Request};
 use super::{process, status};
-use crate::operators::metrics::{Snapshot, classic, openmetrics};
+use crate::operators::metrics::{classic, openmetrics};
+use crate::operators::view::View;
 
 pub(super) const LISTENER: Token = Token(0);
 pub(super) const ANSWER: Token = Token(1);
@@ -28,7 +29,7 @@ const CONVERSATIONS_MAX: usize = 16;
 const LOOP_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The age up to which figures are reused, which limits how often the loop is asked.
-const SNAPSHOT_AGE_MAX: Duration = Duration::from_millis(100);
+const VIEW_AGE_MAX: Duration = Duration::from_millis(100);
 
 /// When to retry after the kernel had no room for a connection.
 const ACCEPT_AGAIN: Duration = Duration::from_millis(100);
@@ -51,8 +52,8 @@ pub(super) struct Desk {
     accept_at: Option<Instant>,
     /// Wakes the loop.
     loop_waker: Arc<Waker>,
-    given: Receiver<Snapshot>,
-    latest: Option<(Instant, Arc<Snapshot>)>,
+    given: Receiver<View>,
+    latest: Option<(Instant, Arc<View>)>,
     /// When the loop was asked, until it has answered or counts as stuck.
     asked_at: Option<Instant>,
     /// With the sequence number of each connection.
@@ -69,7 +70,7 @@ impl Desk {
         poll: Poll,
         listener: TcpListener,
         loop_waker: Arc<Waker>,
-        given: Receiver<Snapshot>,
+        given: Receiver<View>,
     ) -> Self {
         let address = listener.local_addr();
         Self {
@@ -212,11 +213,11 @@ impl Desk {
             return self.answer(place, answer, request.is_head);
         }
         let now = Instant::now();
-        if let Some((at, snapshot)) = &self.latest
-            && now.saturating_duration_since(*at) < SNAPSHOT_AGE_MAX
+        if let Some((at, view)) = &self.latest
+            && now.saturating_duration_since(*at) < VIEW_AGE_MAX
         {
-            let snapshot = Arc::clone(snapshot);
-            let answer = self.tell(request, &snapshot);
+            let view = Arc::clone(view);
+            let answer = self.tell(request, &view);
             return self.answer(place, answer, request.is_head);
         }
         if let Some((_, conversation)) = &mut self.conversations[place] {
@@ -232,31 +233,31 @@ impl Desk {
 
     /// Takes the loop's figures.
     fn take_figures(&mut self) {
-        let Some(snapshot) = self.given.try_iter().last().map(Arc::new) else { return };
-        self.latest = Some((Instant::now(), Arc::clone(&snapshot)));
+        let Some(view) = self.given.try_iter().last().map(Arc::new) else { return };
+        self.latest = Some((Instant::now(), Arc::clone(&view)));
         self.asked_at = None;
-        self.answer_waiting(Some(&snapshot));
+        self.answer_waiting(Some(&view));
     }
 
     /// Answers all requests that wait for figures. `None` if the loop is stuck.
-    fn answer_waiting(&mut self, snapshot: Option<&Arc<Snapshot>>) {
+    fn answer_waiting(&mut self, view: Option<&Arc<View>>) {
         for place in 0..CONVERSATIONS_MAX {
             let waiting = self.conversations[place].as_ref();
             let Some(request) = waiting.and_then(|(_, it)| it.awaited()) else { continue };
-            let answer = match snapshot {
-                Some(snapshot) => self.tell(request, snapshot),
+            let answer = match view {
+                Some(view) => self.tell(request, view),
                 None => Answer::plain(Status::Unavailable),
             };
             self.answer(place, answer, request.is_head);
         }
     }
 
-    fn tell(&self, request: Request, snapshot: &Arc<Snapshot>) -> Answer {
+    fn tell(&self, request: Request, view: &Arc<View>) -> Answer {
         match request.path {
             Path::Metrics => {
                 let process = process::read(self.started_seconds);
                 let responses = Status::ALL.map(Status::number).into_iter().zip(self.responses);
-                match openmetrics::write(Arc::clone(snapshot), process, responses.collect()) {
+                match openmetrics::write(Arc::clone(view), process, responses.collect()) {
                     Ok(text) => in_format(request.format, text).negotiated(),
                     Err(error) => {
                         log::error!("cannot write the metrics: {error}");
@@ -266,9 +267,9 @@ impl Desk {
             }
             Path::Status => {
                 let process = process::read(self.started_seconds);
-                Answer::of(JSON, status::write(snapshot, process))
+                Answer::of(JSON, status::write(view, process))
             }
-            Path::Readyz if !snapshot.is_serving => {
+            Path::Readyz if !view.is_serving => {
                 Answer::with_words(Status::Unavailable, "draining\n")
             }
             Path::Healthz | Path::Readyz => Answer::plain(Status::Ok),

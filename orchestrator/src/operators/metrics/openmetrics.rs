@@ -6,16 +6,17 @@
 use std::fmt;
 use std::sync::Arc;
 
-use matchmaker::{GameStage, PortPlace};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::exemplar::Exemplar;
 use prometheus_client::registry::{Registry, Unit};
+use protocol::admin::{GamePhase, PortState};
 use protocol::{ErrorCode, EvictReason};
 
 use super::counts::{EVICTIONS, FAULTS};
-use super::{ExitCause, FailedLaunch, GameSource, Histogram, ModeCounts, ModeNow, Snapshot};
+use super::{ExitCause, FailedLaunch, GameSource, Histogram, ModeCounts};
+use crate::operators::view::{ModeView, View};
 
 /// The content type of a scrape.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -37,12 +38,12 @@ pub(crate) type Responses = Vec<(u16, u64)>;
 /// # Errors
 /// Never: writing to a string does not fail.
 pub(crate) fn write(
-    snapshot: Arc<Snapshot>,
+    view: Arc<View>,
     process: Process,
     responses: Responses,
 ) -> Result<String, fmt::Error> {
     let mut registry = Registry::default();
-    registry.register_collector(Box::new(Exposition { snapshot, process, responses }));
+    registry.register_collector(Box::new(Exposition { view, process, responses }));
     let mut page = String::with_capacity(64 * 1024);
     text::encode(&mut page, &registry)?;
     Ok(page)
@@ -50,7 +51,7 @@ pub(crate) fn write(
 
 #[derive(Debug)]
 struct Exposition {
-    snapshot: Arc<Snapshot>,
+    view: Arc<View>,
     process: Process,
     responses: Responses,
 }
@@ -73,8 +74,8 @@ impl Collector for Exposition {
 
 impl Exposition {
     fn daemon(&self, page: &mut Page<'_>) -> fmt::Result {
-        let Self { snapshot, process, responses } = self;
-        let counts = &snapshot.counts;
+        let Self { view, process, responses } = self;
+        let counts = &view.counts;
         let version = [("version", env!("CARGO_PKG_VERSION"))];
         page.encoder
             .encode_descriptor("muster_build", "The running build.", None, MetricType::Info)?
@@ -82,12 +83,12 @@ impl Exposition {
         page.gauge(
             "muster_serving",
             "1 while players are accepted, 0 while draining.",
-            [(vec![], f64::from(snapshot.is_serving))],
+            [(vec![], f64::from(view.is_serving))],
         )?;
         page.gauge(
             "muster_uptime_seconds",
             "Time since the daemon's start.",
-            [(vec![], snapshot.uptime.as_secs_f64())],
+            [(vec![], view.uptime.as_secs_f64())],
         )?;
         page.gauge(
             "process_start_time_seconds",
@@ -117,7 +118,7 @@ impl Exposition {
         page.gauge(
             "muster_launcher_up",
             "1 while the launcher runs.",
-            [(vec![], f64::from(snapshot.has_launcher))],
+            [(vec![], f64::from(view.launcher.is_some()))],
         )?;
         page.counter(
             "muster_launcher_restarts",
@@ -138,17 +139,17 @@ impl Exposition {
     }
 
     fn clients(&self, page: &mut Page<'_>) -> fmt::Result {
-        let snapshot = &self.snapshot;
-        let counts = &snapshot.counts;
+        let view = &self.view;
+        let counts = &view.counts;
         page.gauge(
             "muster_clients",
             "Open connections of players.",
-            [(vec![], size(snapshot.clients))],
+            [(vec![], size(view.clients))],
         )?;
         page.gauge(
             "muster_clients_limit",
             "Limit of open connections.",
-            [(vec![], size(snapshot.clients_max))],
+            [(vec![], size(view.clients_max))],
         )?;
         let outcomes =
             [("taken_in", counts.connections_taken_in), ("refused", counts.connections_refused)];
@@ -173,11 +174,7 @@ impl Exposition {
             (vec![("code", number.as_str()), ("name", code.name())], count)
         });
         page.counter("muster_errors", "Errors sent to players, by code.", rows)?;
-        page.counter(
-            "muster_players",
-            "Players, by event.",
-            by_word("event", snapshot.totals.named()),
-        )
+        page.counter("muster_players", "Players, by event.", by_word("event", view.totals.named()))
     }
 
     fn queues(&self, page: &mut Page<'_>) -> fmt::Result {
@@ -186,7 +183,7 @@ impl Exposition {
             "Waiting players, including those in a match without a game.",
             self.by_mode(|mode| size(mode.waiting)),
         )?;
-        let oldest = |mode: &ModeNow| mode.oldest_wait.unwrap_or_default().as_secs_f64();
+        let oldest = |mode: &ModeView| mode.oldest_wait.unwrap_or_default().as_secs_f64();
         page.gauge(
             "muster_queue_oldest_wait_seconds",
             "Longest waiting time of players who were not sent to a game yet.",
@@ -275,9 +272,9 @@ impl Exposition {
 
     fn games(&self, page: &mut Page<'_>) -> fmt::Result {
         let games = self.rows(|now, name, _| {
-            let games = GameStage::ALL.iter().zip(now.games);
+            let games = GamePhase::ALL.iter().zip(now.games_by_phase);
             games
-                .map(|(stage, count)| (vec![("mode", name), ("phase", stage.word())], size(count)))
+                .map(|(phase, count)| (vec![("mode", name), ("phase", phase.word())], size(count)))
                 .collect()
         });
         page.gauge("muster_games", "Games that have not ended, by phase.", games)?;
@@ -334,19 +331,25 @@ impl Exposition {
     }
 
     fn ports(&self, page: &mut Page<'_>) -> fmt::Result {
-        let count =
-            |place: PortPlace| (vec![("phase", place.word())], size(self.snapshot.ports_in(place)));
-        page.gauge("muster_ports", "Ports of the ring, by phase.", PortPlace::ALL.map(count))?;
+        let view = &self.view;
+        let counts = [
+            ("free", view.ports_free()),
+            ("leased", view.ports_leased()),
+            ("quarantined", view.ports_in(|state| state == PortState::Quarantined)),
+            ("busy", view.ports_in(|state| state == PortState::Busy)),
+        ];
+        let rows = counts.map(|(phase, count)| (vec![("phase", phase)], size(count)));
+        page.gauge("muster_ports", "Ports of the ring, by phase.", rows)?;
         page.counter(
             "muster_ports_busy",
             "Launches that found another program using their port.",
-            [(vec![], self.snapshot.counts.ports_busy)],
+            [(vec![], self.view.counts.ports_busy)],
         )
     }
 
     /// A row for each mode, with a gauge.
-    fn by_mode(&self, value: impl Fn(&ModeNow) -> f64) -> impl Iterator<Item = (Labels<'_>, f64)> {
-        let modes = self.snapshot.shown();
+    fn by_mode(&self, value: impl Fn(&ModeView) -> f64) -> impl Iterator<Item = (Labels<'_>, f64)> {
+        let modes = self.view.shown();
         modes.map(move |(mode, _)| (vec![("mode", mode.name.as_str())], value(mode)))
     }
 
@@ -355,22 +358,22 @@ impl Exposition {
         &'a self,
         value: impl Fn(&'a ModeCounts) -> V,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
-        let modes = self.snapshot.shown();
+        let modes = self.view.shown();
         modes.map(move |(now, counts)| (vec![("mode", now.name.as_str())], value(counts)))
     }
 
     /// Any number of rows for each mode.
     fn rows<'a, V>(
         &'a self,
-        rows: impl Fn(&'a ModeNow, &'a str, &'a ModeCounts) -> Vec<(Labels<'a>, V)>,
+        rows: impl Fn(&'a ModeView, &'a str, &'a ModeCounts) -> Vec<(Labels<'a>, V)>,
     ) -> impl Iterator<Item = (Labels<'a>, V)> {
-        let modes = self.snapshot.shown();
+        let modes = self.view.shown();
         modes.flat_map(move |(now, counts)| rows(now, &now.name, counts))
     }
 }
 
 /// The launches of a mode are all of one kind.
-fn with_kind<'a>(mode: &ModeNow, name: &'a str) -> Labels<'a> {
+fn with_kind<'a>(mode: &ModeView, name: &'a str) -> Labels<'a> {
     vec![("mode", name), ("kind", if mode.is_template { "template" } else { "exec" })]
 }
 

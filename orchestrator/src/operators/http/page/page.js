@@ -4,10 +4,12 @@
 const EVERY_MS = 1000;
 const ANSWER_MS = 3000;
 const SECONDS_SHOWN = 120;
+// A group of port states, by one of its letters in the admin contract; a game's phase makes no difference here.
 const PLACES = [
   ["l", "leased", "--leased"], ["q", "quarantined", "--resting"],
-  ["b", "held by another program", "--busy"], ["f", "free", "--free"],
+  ["b", "held by another program", "--busy"], [".", "free", "--free"],
 ];
+const group = (letter) => "lwsre".includes(letter) ? "l" : letter;
 const SVG = "http://www.w3.org/2000/svg";
 
 const at = (id) => document.getElementById(id);
@@ -160,9 +162,9 @@ function showPorts(status) {
   const draw = prepare(canvas, width, height);
   for (let index = 0; index < places.length; index++) {
     const x = (index % columns) * step;
-    drawPort(draw, places[index], colour[places[index]], x, Math.floor(index / columns) * step, size);
+    drawPort(draw, group(places[index]), colour[group(places[index])], x, Math.floor(index / columns) * step, size);
   }
-  const counts = { l: status.ports.leased, q: status.ports.quarantined, b: status.ports.busy, f: status.ports.free };
+  const counts = { l: status.ports.leased, q: status.ports.quarantined, b: status.ports.busy, ".": status.ports.free };
   const words = PLACES.map(([place, word]) => counts[place] + " " + word);
   canvas.setAttribute("aria-label", "ports: " + words.join(", "));
   at("ring").textContent = first + " to " + (first + places.length - 1);
