@@ -2,11 +2,12 @@
 FUZZ_SECONDS ?= 30
 STORM_SECONDS ?= 300
 STORM_SEED ?= 1
+SIMULATE_SECONDS ?= 300
 PREFIX ?= /usr/local
 STATIC ?= $(shell uname -m)-unknown-linux-musl
 TARGET := $(or $(CARGO_TARGET_DIR),target)
 
-.PHONY: help try-systemd try-readme try-clocks demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools clean build man install uninstall static deb
+.PHONY: help simulate try-systemd try-readme try-clocks demo run load test bench bench-games bench-smoke soak storm check fmt audit fuzz tools clean build man install uninstall static deb
 
 help:            ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /\1\t/p' Makefile | expand -t 13
@@ -51,6 +52,10 @@ try-readme:      ## run every command of README.md, in a fresh clone of the last
 
 try-clocks:      ## run the tests of stored states as if the machine booted a minute ago, and years ago
 	scripts/try-clocks
+
+simulate:        ## new simulated worlds around the brain for SIMULATE_SECONDS (300): it keeps its promises
+	@MUSTER_SIM_SECONDS=$(SIMULATE_SECONDS) cargo test --locked --quiet --release -p muster-simulation --test seeds \
+		new_seeds -- --nocapture
 
 check:           ## check format, lints, docs and systemd units; warnings are errors
 	@scripts/check-units

@@ -1,4 +1,4 @@
-//! What an input does to the model, before the brain answers.
+//! The effects of an input on the model, before the brain answers.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ impl Model {
         if let Some(player) = self.players.get_mut(&id) {
             player.connection = None;
             player.away_since = Some(now);
-            player.told = None;
+            player.notified = None;
             player.asked = None;
         }
         self.tally.count("players away");
@@ -141,7 +141,7 @@ impl Model {
         }
     }
 
-    /// Where no player of a ticket is connected, nobody is notified of the rounds that pass.
+    /// Where no player of a ticket is connected, no notice says that a round is over.
     fn note_rounds_of_the_absent(&mut self) {
         let is_absent = |player: &PlayerModel| {
             player.match_id.is_none()
@@ -275,7 +275,7 @@ impl Model {
     fn note_joined(&mut self, game: GameId, slot: usize) {
         let size = self.players_of(game);
         let Some(process) = self.games.get_mut(&game) else { return };
-        if process.told_at.is_none() || slot >= size {
+        if process.assigned_at.is_none() || slot >= size {
             return;
         }
         process.present.insert(slot);
@@ -309,7 +309,7 @@ impl Model {
     }
 
     fn note_result(&mut self, game: GameId) {
-        let is_new = |process: &&mut Process| process.told_at.is_some() && !process.has_result;
+        let is_new = |process: &&mut Process| process.assigned_at.is_some() && !process.has_result;
         if let Some(process) = self.games.get_mut(&game).filter(is_new) {
             process.has_result = true;
             self.context.result_due = process.match_id;
@@ -322,9 +322,9 @@ impl Model {
         }
         let Some(process) = self.games.remove(&game) else { return };
         self.context.return_due = Some(process.port);
-        let played = process.match_id.filter(|_| process.told_at.is_some());
+        let played = process.match_id.filter(|_| process.assigned_at.is_some());
         self.context.game_end_due = Some((game, played, exit, process.joined.clone()));
-        if process.told_at.is_some() {
+        if process.assigned_at.is_some() {
             self.context.end_due = process.match_id.map(|match_id| (match_id, exit));
             if !self.config.quarantine.is_zero() {
                 self.resting.insert(process.port, self.now + self.config.quarantine);

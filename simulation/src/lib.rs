@@ -44,13 +44,13 @@ pub use world::World;
 /// A promise that is broken.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Flaw {
-    /// What found it.
+    /// The checker that found it.
     pub found_by: Checker,
-    /// What is wrong.
+    /// The problem.
     pub what: String,
 }
 
-/// What can find a flaw.
+/// A source of flaws.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Checker {
     /// The model beside the brain, from inputs and actions alone.

@@ -1,4 +1,4 @@
-//! What is known of the world from inputs and actions alone: where each player is, and which process lives on which
+//! The state of the world, known from inputs and actions alone: where each player is, and which process has which
 //! port.
 //!
 //! [`inputs`](crate::inputs) follows the inputs, [`checkers`](crate::checkers) the actions. Neither looks into the brain.
@@ -28,13 +28,13 @@ pub(crate) struct PlayerModel {
     pub(crate) joined_at: Duration,
     /// The round in which the player waits, from 1.
     pub(crate) round: u32,
-    /// When it began; the failure of a match begins it anew.
+    /// When it began; the failure of a match restarts it.
     pub(crate) round_since: Duration,
     pub(crate) assigned_at: Duration,
     pub(crate) token: Secret,
     pub(crate) match_id: Option<MatchId>,
-    /// What the player's match waits for, as they were notified last.
-    pub(crate) told: Option<WaitReason>,
+    /// The reason of the last notice about why the match waits.
+    pub(crate) notified: Option<WaitReason>,
     /// The match that the player was asked to accept.
     pub(crate) asked: Option<MatchId>,
 }
@@ -72,7 +72,7 @@ pub(crate) struct Process {
     /// When the phase was reached, or the last heartbeat arrived.
     pub(crate) since: Duration,
     /// When its players were assigned.
-    pub(crate) told_at: Option<Duration>,
+    pub(crate) assigned_at: Option<Duration>,
     pub(crate) match_id: Option<MatchId>,
     /// When its launch was ordered.
     pub(crate) ordered_at: Duration,

@@ -1,4 +1,4 @@
-//! What operators do: they kick players, end games, take drains back, and change the configuration.
+//! Operators kick players, end games, take drains back, and change the configuration.
 
 use matchmaker::{Config, GameId, Input, ModeId, PlayerId};
 
@@ -6,7 +6,7 @@ use crate::CheckResult;
 use crate::world::World;
 
 impl World<'_> {
-    /// An operator does something.
+    /// An operator acts.
     pub(crate) fn operator_acts(&mut self) -> CheckResult {
         match self.choices.below(8) {
             0 => {
@@ -16,7 +16,7 @@ impl World<'_> {
                     0 => seated.unwrap_or(PlayerId(0)),
                     count => players[self.choices.index(count)],
                 };
-                self.tell(Input::Kick { player })
+                self.apply(Input::Kick { player })
             }
             1 => {
                 let games: Vec<GameId> = self.model.games.keys().copied().collect();
@@ -25,12 +25,12 @@ impl World<'_> {
                     count => games[self.choices.index(count)],
                 };
                 let now = self.choices.one_in(2);
-                self.tell(Input::EndGame { game, now })
+                self.apply(Input::EndGame { game, now })
             }
-            2 => self.tell(Input::Undrain),
+            2 => self.apply(Input::Undrain),
             _ => {
                 let config = self.draw_change();
-                self.tell(Input::Reconfigure(Box::new(config)))
+                self.apply(Input::Reconfigure(Box::new(config)))
             }
         }
     }

@@ -20,7 +20,7 @@ impl World<'_> {
         }
         self.pass_time()?;
         self.run_until("all players are served", Self::is_served)?;
-        self.tell(Input::Drain)?;
+        self.apply(Input::Drain)?;
         self.run_until("the drain is over", |world| world.model.is_drained)?;
         // Every port returns, also those that foreign processes hold: they are not tried any more.
         let rest = self.model.config.quarantine.max(limits::SUSPECT_PORT_REST_MAX);

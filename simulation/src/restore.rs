@@ -1,5 +1,4 @@
-//! The daemon is replaced: another brain is made of what was written down of this one, a snapshot and all that it
-//! was told since, and goes on in its place.
+//! The daemon is replaced: another brain is restored from the snapshot and the journal, and continues in its place.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -11,10 +10,10 @@ use matchmaker::ConnectionId;
 use matchmaker::Input;
 use matchmaker::Matchmaker;
 
-/// What a brain can be made of again.
+/// A snapshot of the brain and the inputs since.
 pub(crate) struct SavedBrain {
     snapshot: String,
-    /// What it was told since and when; `None`: that time has passed.
+    /// The inputs since then; `None` is a call of `handle_timeout`.
     journal: Vec<(Duration, Option<Input>)>,
 }
 
@@ -27,7 +26,7 @@ impl SavedBrain {
         self.journal.push((now, input));
     }
 
-    /// The brain that comes of it. What that one wants done was done by the first.
+    /// The restored brain. Its actions were performed before the restart.
     fn restore(&self) -> Matchmaker {
         let read = serde_json::from_str(&self.snapshot);
         let mut brain: Matchmaker =
@@ -44,11 +43,11 @@ impl SavedBrain {
 }
 
 impl World<'_> {
-    /// Another daemon takes over. Where the old one crashed, its connections are lost, and so are its orders.
+    /// Another daemon takes over. After a crash all connections and the launches under way are lost.
     pub(crate) fn daemon_is_replaced(&mut self) -> CheckResult {
         let restored = self.saved.restore();
         let (before, after) = (text_of(&self.brain), text_of(&restored));
-        check(before == after, || format!("written down was {before}, restored {after}"))?;
+        check(before == after, || format!("saved was {before}, restored {after}"))?;
         self.brain = restored;
         self.saved = SavedBrain::new(&self.brain);
         self.model.tally.count("daemons replaced");
@@ -61,7 +60,7 @@ impl World<'_> {
         let gathered = self.model.parties.values().flatten().copied();
         let connected: BTreeSet<ConnectionId> = players.chain(gathered).collect();
         for connection in connected {
-            self.tell(Input::Lost { connection })?;
+            self.apply(Input::Lost { connection })?;
         }
         self.launcher_dies()
     }

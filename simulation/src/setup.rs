@@ -1,4 +1,4 @@
-//! How a world is set up: a configuration that the body would let through, and how bad its processes are.
+//! The setup of a world: a valid configuration, and how often processes are bad.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use matchmaker::SkillRules;
 use matchmaker::{Account, ConnectionId};
 use matchmaker::{Config, Mode, Skill};
 
-/// How often processes are of a bad kind: one in so many; never at 0.
+/// How often processes are bad: one in n; never at 0.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Faults {
-    /// Processes that never take the next step of their own accord.
+    /// Processes that never take the next step by themselves.
     pub(crate) mute_one_in: u32,
     /// Processes that ignore `stop` and SIGTERM.
     pub(crate) stubborn_one_in: u32,
@@ -46,7 +46,7 @@ pub(crate) fn draw_config(choices: &mut dyn Choices) -> Config {
         resume_window: [Duration::ZERO, SECOND / 100, 3 * SECOND, 30 * SECOND][choices.index(4)],
         launching_max: [1, 2, 4, 8][choices.index(4)],
         away_per_account: [usize::MAX, 1, 3][choices.index(3)],
-        // Whom that passes over is judged by the scenarios.
+        // The scenarios judge which players that passes over.
         seats_per_account: 0,
         parties_per_account: usize::MAX,
     }
@@ -93,7 +93,7 @@ fn draw_mode(choices: &mut dyn Choices, name: &str) -> Mode {
     }
 }
 
-/// Whom it is charged to what comes from a connection.
+/// The account of a connection.
 pub(crate) fn account_of(connection: ConnectionId) -> Account {
     Account(1 + connection.number % ACCOUNTS)
 }

@@ -1,4 +1,4 @@
-//! Words that come too late or out of turn, about all that ever was. None of them may change anything.
+//! Inputs that come too late or out of turn, about any game that ever was. None of them may change anything.
 
 use crate::model::GamePhase;
 use crate::trace::Entry;
@@ -8,19 +8,19 @@ use matchmaker::{ConnectionId, GameId};
 use matchmaker::{Exit, Input, LaunchFault};
 
 impl World<'_> {
-    /// A word about something that is gone, or out of turn, changes nothing at all.
+    /// A stale input changes nothing at all.
     pub(crate) fn stale_input_arrives(&mut self) -> CheckResult {
         self.pass_time()?;
         let Some(input) = self.draw_stale_input() else { return Ok(()) };
-        self.trace.push(Entry::Told(self.now, input.clone()));
+        self.trace.push(Entry::Input(self.now, input.clone()));
         self.expect_no_effect(Some(input))
     }
 
-    /// Tells the brain something, or that time has passed; either is stale.
+    /// Gives the brain an input, or lets time pass, without any effect.
     pub(crate) fn expect_no_effect(&mut self, input: Option<Input>) -> CheckResult {
         let what = format!("{input:?}");
         self.saved.note(self.now, input.clone());
-        // To write out all there is takes far longer than all else, so it is not done each time.
+        // Writing out the whole state is expensive, so it is not done each time.
         let before = self.choices.one_in(8).then(|| format!("{:?}", self.brain));
         match input {
             Some(input) => self.brain.handle(self.now, input),
@@ -44,7 +44,7 @@ impl World<'_> {
             return match self.choices.below(3) {
                 0 => Some(Input::Lost { connection: self.new_connection() }),
                 1 => {
-                    // Who has left its queue may still be in a party, whose others are told.
+                    // A player who left the queue may still be in a party, whose members are notified.
                     let is_in_no_party = |on: &&ConnectionId| self.brain.party_size(**on) == 0;
                     let quiet = self.quiet.iter().rfind(is_in_no_party);
                     quiet.map(|&connection| Input::Lost { connection })
@@ -71,7 +71,7 @@ impl World<'_> {
             _ => Input::GameExited { game, exit: Exit::Status(0) },
         };
         let Some(process) = self.model.games.get(&game) else { return Some(input) };
-        let is_told = process.told_at.is_some();
+        let is_notified = process.assigned_at.is_some();
         let may_say_ready = match process.phase {
             GamePhase::Launching => true,
             GamePhase::Starting => process.is_seated && process.ready_at.is_none(),
@@ -81,9 +81,9 @@ impl World<'_> {
             0 | 1 => process.is_alive,
             2 => !process.is_alive || !may_say_ready,
             3 => !process.is_alive || process.phase != GamePhase::Starting,
-            4 | 5 => !is_told,
+            4 | 5 => !is_notified,
             6 | 9 => process.phase != GamePhase::Running,
-            7 => !is_told || process.has_result,
+            7 => !is_notified || process.has_result,
             8 => process.is_killed,
             _ => !process.is_alive,
         };
@@ -91,5 +91,5 @@ impl World<'_> {
     }
 }
 
-/// How many words a stale word is drawn from.
+/// The kinds of stale inputs.
 const STALE_INPUTS: usize = 11;

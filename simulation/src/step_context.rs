@@ -1,4 +1,4 @@
-//! What is particular to one input.
+//! The context of one input.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use matchmaker::{ConnectionId, Exit, GameId, Input, MatchId, PlayerId};
 
 use crate::model::{GamePhase, Process};
 
-/// What an input did, and the actions that have to follow. The checkers strike off what has followed; nothing may be
+/// The effects of an input, and the actions that have to follow. The checkers strike off what has followed; nothing may be
 /// left when all actions are out.
 #[derive(Debug, Default)]
 pub(crate) struct StepContext {
@@ -25,7 +25,7 @@ pub(crate) struct StepContext {
     /// Players who were put into a running match: they have to be assigned.
     pub(crate) backfilled: BTreeSet<PlayerId>,
     /// Parties that changed: their size, and the members who were notified.
-    pub(crate) parties_told: BTreeMap<String, (usize, BTreeSet<ConnectionId>)>,
+    pub(crate) parties_notified: BTreeMap<String, (usize, BTreeSet<ConnectionId>)>,
     /// Answers to the connection that made the request.
     pub(crate) replies: usize,
     pub(crate) actions: usize,

@@ -1,4 +1,4 @@
-//! What happened in a world, to be read by whoever looks for a defect.
+//! The trace of a world, for the person who looks for a defect.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -9,28 +9,28 @@ use matchmaker::{Action, Input};
 /// One line of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Entry {
-    /// The brain was told something.
-    Told(Duration, Input),
-    /// The brain was told that time has passed.
+    /// The brain got an input.
+    Input(Duration, Input),
+    /// The brain handled its deadlines.
     TimePassed(Duration),
-    /// The brain wanted something done.
-    Wanted(Action),
-    /// The world did something that the brain does not hear of.
+    /// The brain ordered an action.
+    Action(Action),
+    /// The world did something that is no input.
     Noted(String),
 }
 
 impl fmt::Display for Entry {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Told(now, input) => write!(f, "{now:>12.3?}  {input:?}"),
+            Self::Input(now, input) => write!(f, "{now:>12.3?}  {input:?}"),
             Self::TimePassed(now) => write!(f, "{now:>12.3?}  time passed"),
-            Self::Wanted(action) => write!(f, "{:>16} {action:?}", "->"),
+            Self::Action(action) => write!(f, "{:>16} {action:?}", "->"),
             Self::Noted(what) => write!(f, "{:>14}{what}", ""),
         }
     }
 }
 
-/// The last entries of a world, as many as it was told to keep.
+/// The last entries of a world, up to a limit.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trace {
     entries: VecDeque<Entry>,

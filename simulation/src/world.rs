@@ -18,24 +18,24 @@ use crate::tally::Tally;
 use crate::trace::{Entry, Trace};
 use crate::{CheckResult, Checker, Choices, Flaw, check};
 
-/// A brain, and all that is outside of it.
+/// A brain and everything outside of it.
 pub struct World<'a> {
     pub(crate) brain: Matchmaker,
     pub(crate) model: Model,
     pub(crate) choices: &'a mut dyn Choices,
     pub(crate) now: Duration,
     pub(crate) faults: Faults,
-    /// Ports that something outside Muster sits on.
+    /// Ports that foreign processes hold.
     pub(crate) foreign_ports: BTreeSet<u16>,
     /// Whether faults have stopped.
     pub(crate) is_quiescent: bool,
-    /// Who alone is asked after each input; everybody at `None`.
+    /// The only checker that is used; `None`: all are.
     only: Option<Checker>,
     pub(crate) saved: SavedBrain,
     pub(crate) trace: Trace,
-    /// Connections that may speak again: their player left, was lost, or was refused.
+    /// Connections whose player left: they may make requests again.
     pub(crate) quiet: Vec<ConnectionId>,
-    /// Connections whose session was taken over by another, and who do not know it yet.
+    /// Connections that were replaced and may not know it yet.
     fenced: Vec<ConnectionId>,
     newest_player: PlayerId,
     next_connection: u64,
@@ -67,14 +67,14 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Asks one checker alone after each input, to see what it finds by itself.
+    /// Uses one checker alone.
     #[must_use]
     pub fn checked_only_by(mut self, checker: Checker) -> Self {
         self.only = Some(checker);
         self
     }
 
-    /// Lets `steps` things happen, fewer if the choices run out, then calms down.
+    /// Runs `steps` operations, fewer if the choices run out; then faults stop.
     ///
     /// # Errors
     /// The first [`Flaw`] found.
@@ -89,17 +89,17 @@ impl<'a> World<'a> {
         self.quiesce()
     }
 
-    /// How the brain was set up.
+    /// The brain's configuration.
     pub fn config(&self) -> &Config {
         &self.model.config
     }
 
-    /// What happened last.
+    /// The last entries of the trace.
     pub fn trace(&self) -> &Trace {
         &self.trace
     }
 
-    /// What happened how often.
+    /// The counts of what happened.
     pub fn tally(&self) -> &Tally {
         &self.model.tally
     }
@@ -129,11 +129,11 @@ impl<'a> World<'a> {
         }
     }
 
-    // ---- What the brain is told, and what it wants ----
+    // ---- Inputs and actions ----
 
-    /// Tells the brain something, does what it wants, and demands what must hold then.
-    pub(crate) fn tell(&mut self, input: Input) -> CheckResult {
-        self.trace.push(Entry::Told(self.now, input.clone()));
+    /// Gives the brain an input, performs the actions, and checks everything.
+    pub(crate) fn apply(&mut self, input: Input) -> CheckResult {
+        self.trace.push(Entry::Input(self.now, input.clone()));
         self.model.begin(self.now, Some(&input));
         let joining = match &input {
             Input::Ready { .. } => 1,
@@ -162,11 +162,11 @@ impl<'a> World<'a> {
 
     fn perform_actions(&mut self) -> CheckResult {
         let asks = |checker| self.only.is_none_or(|only| only == checker);
-        let (asks_book, asks_sweep) = (asks(Checker::Model), asks(Checker::Invariants));
+        let (asks_model, asks_invariants) = (asks(Checker::Model), asks(Checker::Invariants));
         while let Some(action) = self.brain.poll_action() {
-            self.trace.push(Entry::Wanted(action.clone()));
+            self.trace.push(Entry::Action(action.clone()));
             let result = self.model.check_action(&action);
-            if asks_book {
+            if asks_model {
                 result?;
             }
             match action {
@@ -175,10 +175,10 @@ impl<'a> World<'a> {
                 _ => {}
             }
         }
-        if asks_book {
+        if asks_model {
             self.model.finish(&self.brain)?;
         }
-        if asks_sweep { check_invariants(&self.brain) } else { Ok(()) }
+        if asks_invariants { check_invariants(&self.brain) } else { Ok(()) }
     }
 
     fn draw_faults(&mut self, game: GameId) {
@@ -190,7 +190,7 @@ impl<'a> World<'a> {
         }
     }
 
-    /// Tells the brain that time has passed, as often as it asks for at this time.
+    /// Lets the brain handle its deadlines, as often as it wants to be called at this time.
     pub(crate) fn pass_time(&mut self) -> CheckResult {
         for _ in 0..TIMEOUTS_AT_A_TIME_MAX {
             self.trace.push(Entry::TimePassed(self.now));
@@ -219,7 +219,7 @@ impl<'a> World<'a> {
         self.send_ready(connection, queue)
     }
 
-    /// Enough players for a line of matches.
+    /// Enough players join for several matches.
     fn players_join_at_once(&mut self) -> CheckResult {
         let queue = self.draw_queue();
         for _ in 0..2 + self.choices.below(9) {
@@ -229,7 +229,7 @@ impl<'a> World<'a> {
         Ok(())
     }
 
-    /// Players who come one by one with little time between them, into games that do their part.
+    /// Players join one by one with little time between them, and games do their part.
     fn players_join_without_pause(&mut self) -> CheckResult {
         let queue = self.draw_queue();
         for _ in 0..8 + self.choices.below(24) {
@@ -261,7 +261,7 @@ impl<'a> World<'a> {
         let name = is_named.then(|| format!("ada {connection}\n"));
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         let (skill, account) = (self.draw_skill(), account_of(connection));
-        self.tell(Input::Ready { connection, queue, name, skill, resume_key, token, account })
+        self.apply(Input::Ready { connection, queue, name, skill, resume_key, token, account })
     }
 
     fn draw_skill(&mut self) -> Option<i32> {
@@ -269,7 +269,7 @@ impl<'a> World<'a> {
         skill.filter(|_| self.choices.one_in(2))
     }
 
-    /// Some gather and say READY together, or do something with a party that is there already.
+    /// Players form a party and queue together, or act in one that exists.
     fn party_acts(&mut self) -> CheckResult {
         let code = format!("K{}", self.choices.below(4));
         let queue = self.draw_queue();
@@ -279,8 +279,8 @@ impl<'a> World<'a> {
             None => self.new_connection(),
         };
         match self.choices.below(6) {
-            0 => self.tell(Input::LeaveParty { connection: member }),
-            1 => self.tell(Input::Lost { connection: member }),
+            0 => self.apply(Input::LeaveParty { connection: member }),
+            1 => self.apply(Input::Lost { connection: member }),
             2 => self.send_ready(member, queue),
             3 => self.send_ready_party(member, queue),
             _ => {
@@ -288,12 +288,12 @@ impl<'a> World<'a> {
                 let (code_of_first, name, account) = (code.clone(), None, account_of(connection));
                 let founds =
                     Input::CreateParty { connection, code: code_of_first, name, skill, account };
-                self.tell(founds)?;
+                self.apply(founds)?;
                 for _ in 0..self.choices.below(4) {
                     let (connection, skill) = (self.new_connection(), self.draw_skill());
                     let (code, name) = (code.clone(), Some("bob".to_owned()));
                     let account = account_of(connection);
-                    self.tell(Input::JoinParty { connection, code, name, skill, account })?;
+                    self.apply(Input::JoinParty { connection, code, name, skill, account })?;
                 }
                 self.send_ready_party(member, queue)
             }
@@ -305,7 +305,7 @@ impl<'a> World<'a> {
         for _ in 0..self.brain.party_size(connection) {
             keys.push((self.new_secret(), self.new_secret()));
         }
-        self.tell(Input::ReadyParty { connection, queue, keys })
+        self.apply(Input::ReadyParty { connection, queue, keys })
     }
 
     pub(crate) fn new_connection(&mut self) -> ConnectionId {
@@ -318,16 +318,16 @@ impl<'a> World<'a> {
         Secret::from_bytes(self.next_secret.to_be_bytes())
     }
 
-    fn draw_person(&mut self) -> Option<ConnectionId> {
+    fn draw_connection(&mut self) -> Option<ConnectionId> {
         let here = self.model.players.values().filter_map(|player| player.connection);
         let here: Vec<ConnectionId> = here.collect();
         let count = here.len();
         (count > 0).then(|| here[self.choices.index(count)])
     }
 
-    /// READY from somebody who is queued already, or another verb out of turn.
+    /// A queued player asks to be queued, or makes another request out of turn.
     fn player_speaks_out_of_turn(&mut self) -> CheckResult {
-        let Some(connection) = self.draw_person() else { return Ok(()) };
+        let Some(connection) = self.draw_connection() else { return Ok(()) };
         match self.choices.below(3) {
             0 => self.send_ready(connection, None),
             1 => self.answer(connection),
@@ -337,10 +337,10 @@ impl<'a> World<'a> {
 
     fn answer(&mut self, connection: ConnectionId) -> CheckResult {
         let accepts = !self.choices.one_in(4);
-        self.tell(Input::Answer { connection, accepts })
+        self.apply(Input::Answer { connection, accepts })
     }
 
-    /// Somebody who was asked to accept a match answers.
+    /// A player who was asked to accept a match answers.
     fn player_answers(&mut self) -> CheckResult {
         let asked = self.model.players.values().filter(|player| player.asked.is_some());
         let asked: Vec<ConnectionId> = asked.filter_map(|player| player.connection).collect();
@@ -351,7 +351,7 @@ impl<'a> World<'a> {
         self.answer(asked[index])
     }
 
-    /// Everybody who is asked accepts. Says whether there was anybody.
+    /// All players who are asked accept. Returns whether there was one.
     fn all_accept(&mut self) -> Result<bool, Flaw> {
         let has_accepted = |id: &PlayerId, match_id: &MatchId| {
             self.model.matches.get(match_id).is_some_and(|matched| matched.accepted.contains(id))
@@ -362,12 +362,12 @@ impl<'a> World<'a> {
         let silent = self.model.players.iter().filter(is_silent);
         let silent: Vec<ConnectionId> = silent.filter_map(|(_, it)| it.connection).collect();
         for connection in &silent {
-            self.tell(Input::Answer { connection: *connection, accepts: true })?;
+            self.apply(Input::Answer { connection: *connection, accepts: true })?;
         }
         Ok(!silent.is_empty())
     }
 
-    /// READY with a key, of somebody who waits, plays, is away or is gone, or of nobody.
+    /// A request to resume with the key of any player, or with an unknown one.
     fn send_resume(&mut self, connection: ConnectionId) -> CheckResult {
         let token = self.new_secret();
         let keys = self.model.players.values().chain(self.model.assigned.values());
@@ -379,10 +379,10 @@ impl<'a> World<'a> {
         };
         let key = key.filter(|_| !self.choices.one_in(16));
         let account = account_of(connection);
-        self.tell(Input::Resume { connection, key, token, account })
+        self.apply(Input::Resume { connection, key, token, account })
     }
 
-    /// Somebody comes back, or takes a session over that is spoken for.
+    /// A player reconnects, or resumes a session that has a connection.
     fn player_returns(&mut self) -> CheckResult {
         let connection = self.new_connection();
         if self.choices.one_in(6) {
@@ -391,7 +391,7 @@ impl<'a> World<'a> {
         self.send_resume(connection)
     }
 
-    /// Somebody comes back when its time is just over, to a body that has not noticed that yet.
+    /// A player reconnects when the window is just over and the timer has not fired yet.
     fn player_returns_late(&mut self, connection: ConnectionId) -> CheckResult {
         let window = self.model.config.resume_window;
         let away = self.model.players.values();
@@ -399,31 +399,31 @@ impl<'a> World<'a> {
         let Some((end, key)) = away.min_by_key(|&(end, _)| end) else { return Ok(()) };
         self.now = self.now.max(end);
         let (token, account) = (self.new_secret(), account_of(connection));
-        self.tell(Input::Resume { connection, key: Some(key), token, account })
+        self.apply(Input::Resume { connection, key: Some(key), token, account })
     }
 
     fn player_goes(&mut self) -> CheckResult {
-        let Some(connection) = self.draw_person() else { return Ok(()) };
+        let Some(connection) = self.draw_connection() else { return Ok(()) };
         match self.choices.below(8) {
-            0..=4 => self.tell(Input::Lost { connection }),
-            5 => self.tell(Input::Quit { connection }),
+            0..=4 => self.apply(Input::Lost { connection }),
+            5 => self.apply(Input::Quit { connection }),
             _ => {
                 self.quiet.push(connection);
-                self.tell(Input::Leave { connection })
+                self.apply(Input::Leave { connection })
             }
         }
     }
 
-    /// Words on a connection that has no player, or has none any more.
+    /// Requests on a connection without a player.
     fn stray_connection_speaks(&mut self) -> CheckResult {
         let connection = match self.fenced.pop() {
             Some(connection) => connection,
             None => self.new_connection(),
         };
         match self.choices.below(5) {
-            3 => self.tell(Input::Quit { connection }),
-            4 => self.tell(Input::Lost { connection }),
-            0 => self.tell(Input::Leave { connection }),
+            3 => self.apply(Input::Quit { connection }),
+            4 => self.apply(Input::Lost { connection }),
+            0 => self.apply(Input::Leave { connection }),
             1 => self.answer(connection),
             _ => self.send_resume(connection),
         }
@@ -443,25 +443,25 @@ impl<'a> World<'a> {
     fn game_proceeds(&mut self) -> CheckResult {
         let Some(game) = self.draw_game() else { return Ok(()) };
         match self.next_input(game) {
-            Some(input) => self.tell(input),
+            Some(input) => self.apply(input),
             None => Ok(()),
         }
     }
 
-    /// Lets every game take its next step, and says whether one did.
+    /// Lets every game take its next step. Returns whether one did.
     pub(crate) fn all_games_proceed(&mut self) -> Result<bool, Flaw> {
         let mut did = self.all_accept()?;
         let games: Vec<GameId> = self.model.games.keys().copied().collect();
         for game in games {
             if let Some(input) = self.next_input(game) {
                 did = true;
-                self.tell(input)?;
+                self.apply(input)?;
             }
         }
         Ok(did)
     }
 
-    /// What a process does next, if it is left alone.
+    /// The next step of a process without faults.
     pub(crate) fn next_input(&mut self, game: GameId) -> Option<Input> {
         let process: &Process = self.model.games.get(&game)?;
         if !process.is_alive {
@@ -481,7 +481,7 @@ impl<'a> World<'a> {
             GamePhase::Launching => Some(Input::GameReady { game }),
             GamePhase::Warm => None,
             GamePhase::Starting if process.is_seated && process.ready_at.is_none() => {
-                // A program that knows nothing of Muster never says `ready`.
+                // A program without a control channel never sends `ready`.
                 let says_ready = self.choices.one_in(2);
                 Some(match says_ready {
                     true => Input::GameReady { game },
@@ -516,7 +516,7 @@ impl<'a> World<'a> {
                 2 => LaunchFault::Interrupted,
                 _ => LaunchFault::Other("no such file".to_owned()),
             };
-            return self.tell(Input::LaunchFailed { game, fault });
+            return self.apply(Input::LaunchFailed { game, fault });
         }
         let input = match self.choices.below(9) {
             0 => Input::GameExited { game, exit: Exit::Status(1) },
@@ -529,17 +529,17 @@ impl<'a> World<'a> {
             7 => Input::GameResult { game, result: "{}".to_owned() },
             _ => Input::GameAlive { game },
         };
-        self.tell(input)
+        self.apply(input)
     }
 
-    /// Whoever makes the processes dies, with all orders that it has.
+    /// The launcher dies, and with it the launches under way.
     pub(crate) fn launcher_dies(&mut self) -> CheckResult {
         let is_ordered =
             |(&game, process): (&GameId, &Process)| (!process.is_alive).then_some(game);
         let lost: Vec<GameId> = self.model.games.iter().filter_map(is_ordered).collect();
         for game in lost {
             let fault = LaunchFault::Interrupted;
-            self.tell(Input::LaunchFailed { game, fault })?;
+            self.apply(Input::LaunchFailed { game, fault })?;
         }
         Ok(())
     }
@@ -549,18 +549,18 @@ impl<'a> World<'a> {
         let port = ports.start() + u16::try_from(self.choices.index(ports.len())).unwrap_or(0);
         let is_bound = self.model.games.values().any(|game| game.port == port && game.is_alive);
         if self.foreign_ports.remove(&port) {
-            self.trace.push(Entry::Noted(format!("an outsider leaves port {port}")));
+            self.trace.push(Entry::Noted(format!("a foreign process leaves port {port}")));
         } else if !is_bound {
             self.foreign_ports.insert(port);
-            self.trace.push(Entry::Noted(format!("an outsider takes port {port}")));
+            self.trace.push(Entry::Noted(format!("a foreign process takes port {port}")));
         }
         Ok(())
     }
 
     fn shutdown_begins(&mut self) -> CheckResult {
         match self.choices.below(60) {
-            58 => self.tell(Input::Stop),
-            59 => self.tell(Input::Drain),
+            58 => self.apply(Input::Stop),
+            59 => self.apply(Input::Drain),
             _ => Ok(()),
         }
     }
@@ -578,7 +578,7 @@ impl<'a> World<'a> {
             6 => self.now + a_while,
             _ => self.now + a_while / 1000,
         };
-        // A body that is late hears of other things first.
+        // A body that is late handles other events first.
         if self.choices.one_in(6) {
             return Ok(());
         }
@@ -586,7 +586,7 @@ impl<'a> World<'a> {
         self.expect_no_effect(None)
     }
 
-    /// A minute or so in which games do their part and nothing else happens.
+    /// About two minutes in which games do their part and nothing else happens.
     fn quiet_period(&mut self) -> CheckResult {
         let end = self.now + 2 * Duration::from_secs(ARRIVALS_WINDOW_SECONDS);
         for _ in 0..QUIET_ROUNDS_MAX {

@@ -38,7 +38,7 @@ impl Model {
             is_alive: false,
             phase: if seated.is_some() { GamePhase::Starting } else { GamePhase::Launching },
             since: self.now,
-            told_at: None,
+            assigned_at: None,
             match_id: seated.map(|seated| seated.match_id),
             ordered_at: self.now,
             is_seated: seated.is_some(),
@@ -108,7 +108,7 @@ impl Model {
         let now = self.now;
         self.last_match_step = Some(now);
         let Some(process) = self.games.get_mut(&game) else {
-            return check(false, || format!("{game:?} is gone and sent players"));
+            return check(false, || format!("{game:?} is gone and gets players"));
         };
         let before = process.clone();
         process.phase = GamePhase::Starting;
@@ -119,7 +119,7 @@ impl Model {
         })
     }
 
-    /// A game gets exactly the players who came first of all who wait in its mode.
+    /// A game gets the players who came first among all waiting players of its mode.
     fn check_seats(
         &mut self,
         game: GameId,
@@ -134,13 +134,13 @@ impl Model {
         let Some(found) = self.matches.get_mut(&match_id) else {
             return check(false, || format!("{match_id:?} is started and not there"));
         };
-        // Who fits together stays together, and who has agreed, whoever came back since.
+        // Elsewhere a match keeps its players, even if earlier players have returned since.
         let is_first = match is_agreed {
             true => first_rank == Some(found.rank),
             false => found.players == first,
         };
         check(found.phase == MatchPhase::Waiting && is_first, || {
-            format!("{match_id:?} {found:?} is started; those who came first are {first:?}")
+            format!("{match_id:?} {found:?} is started; the first players are {first:?}")
         })?;
         found.phase = MatchPhase::Starting(game);
         let found = found.clone();
@@ -168,13 +168,13 @@ impl Model {
     ) -> CheckResult {
         let (now, is_serving) = (self.now, self.is_serving());
         let Some(process) = self.games.get_mut(&game) else {
-            return check(false, || format!("{game:?} is gone and told to stop"));
+            return check(false, || format!("{game:?} is gone and asked to stop"));
         };
         let before = process.clone();
         process.phase = GamePhase::Ending;
         process.stopped_at = Some(now);
         let may = before.is_alive && before.stopped_at.is_none() && !before.is_killed;
-        check(may, || format!("{game:?} {before:?} is told to stop"))?;
+        check(may, || format!("{game:?} {before:?} is asked to stop"))?;
         let mode = self.mode(before.mode);
         check(grace == mode.stop_grace, || format!("a grace of {grace:?}"))?;
         check(mode.has_control != is_by_signal, || {
@@ -206,7 +206,7 @@ impl Model {
         let of_a_mode = self.games.get(&game).map(|process| self.mode(process.mode));
         let grace = of_a_mode.filter(|mode| !mode.has_control).map(|mode| mode.stop_grace);
         if let Some(grace) = grace {
-            // It hears nothing else: this is how it is asked.
+            // Without a control channel this is how it is asked to stop.
             self.check_ask_to_end(game, grace, true)?;
         }
         let Some(process) = self.games.get_mut(&game) else {
@@ -278,7 +278,7 @@ impl Model {
             Event::PortReturned { port, rest } => {
                 // A game that failed may have failed because of its port.
                 let ended = self.context.ended.as_ref();
-                let has_failed = ended.is_some_and(|(_, process)| process.told_at.is_none());
+                let has_failed = ended.is_some_and(|(_, process)| process.assigned_at.is_none());
                 if has_failed && !rest.is_zero() && *rest <= limits::SUSPECT_PORT_REST_MAX {
                     self.resting.insert(*port, self.now + *rest);
                     self.tally.count("ports suspected");
@@ -321,7 +321,7 @@ impl Model {
         check(may && agrees, || format!("{match_id:?} is assigned to {game:?} {process:?}"))?;
         process.phase = GamePhase::Running;
         process.since = now;
-        process.told_at = Some(now);
+        process.assigned_at = Some(now);
         self.last_match_step = Some(now);
         if !self.modes[mode.0].ends_early {
             self.note_health(mode);
@@ -337,7 +337,7 @@ impl Model {
     fn check_presence(&self, match_id: MatchId, slot: usize, joined: bool) -> CheckResult {
         let Some(MatchPhase::Assigned { game, .. }) = self.matches.get(&match_id).map(|p| p.phase)
         else {
-            return check(false, || format!("somebody is in {match_id:?}, which is not played"));
+            return check(false, || format!("a player is in {match_id:?}, which is not played"));
         };
         let said = match joined {
             true => Input::GameJoined { game, slot },
@@ -345,7 +345,7 @@ impl Model {
         };
         let is_seat = slot < self.matches[&match_id].players.len();
         check(is_seat && self.context.input == Some(said), || {
-            format!("nobody came to or left slot {slot} of {match_id:?}")
+            format!("no player joined or left slot {slot} of {match_id:?}")
         })
     }
 
@@ -368,7 +368,7 @@ impl Model {
         check(due == Some((match_id, exit)) && agrees, || {
             format!("{match_id:?} of {game:?} {process:?} ends with {end:?}; due was {due:?}")
         })?;
-        let (told_at, mode) = (process.told_at, process.mode);
+        let (assigned_at, mode) = (process.assigned_at, process.mode);
         let has_failed = !was_stopped && !process.has_result && exit != Exit::Status(0);
         let is_good = !has_failed || lasted >= limits::MATCH_MIN;
         if is_good && self.modes[mode.0].ends_early {
@@ -378,8 +378,8 @@ impl Model {
             self.assigned.remove(&id);
         }
         self.tally.count("matches ended");
-        check(told_at == Some(self.now.saturating_sub(lasted)), || {
-            format!("{match_id:?} was told at {told_at:?} and lasted {lasted:?}")
+        check(assigned_at == Some(self.now.saturating_sub(lasted)), || {
+            format!("{match_id:?} was assigned at {assigned_at:?} and lasted {lasted:?}")
         })
     }
 
@@ -457,9 +457,9 @@ impl Model {
                 format!("{game:?} in {before:?} failed after {lasted:?}")
             });
         }
-        let was_untold =
+        let was_unassigned =
             matches!(before, Some(GamePhase::Launching | GamePhase::Warm | GamePhase::Starting));
-        check(was_untold, || format!("{game:?} in {before:?} failed with {fault:?}"))
+        check(was_unassigned, || format!("{game:?} in {before:?} failed with {fault:?}"))
     }
 
     /// A game of a mode did what it should: launches do not pause.

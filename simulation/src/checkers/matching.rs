@@ -22,9 +22,9 @@ impl Model {
         for id in players {
             if let Some(player) = self.players.get_mut(id) {
                 player.match_id = Some(match_id);
-                player.told = None;
+                player.notified = None;
             }
-            // Who was moved from one match to another need not be told.
+            // A player who moves to another match needs no notice.
             self.context.moved.remove(id);
         }
         let rank = players.iter().map(|id| self.players[id].rank).min().unwrap_or_default();
@@ -39,8 +39,7 @@ impl Model {
         Ok(())
     }
 
-    /// Whether a player is the last of a match that waits for a game, and one who came before it waits for a
-    /// match or a game outside of it.
+    /// Whether a player is the last of a match that waits for a game, and an earlier player waits outside of it.
     fn is_overtaken_by(&self, match_id: MatchId, player: PlayerId) -> bool {
         let Some(found) = self.matches.get(&match_id) else { return false };
         let last = found.players.last().and_then(|id| self.players.get(id));
@@ -60,10 +59,10 @@ impl Model {
             .is_some_and(|found| found.players.len() != self.mode(found.mode).players);
         let went = self.context.went.contains(&(player, match_id)) || is_of_another_size;
         check(went || self.is_overtaken_by(match_id, player), || {
-            format!("{match_id:?} is taken apart because of {player:?}, who did not go")
+            format!("{match_id:?} is dissolved because of {player:?}, who did not leave")
         })?;
         let Some(found) = self.matches.remove(&match_id) else {
-            return check(false, || format!("{match_id:?} is taken apart and not there"));
+            return check(false, || format!("{match_id:?} is dissolved and does not exist"));
         };
         if let MatchPhase::Starting(game) = found.phase
             && let Some(process) = self.games.get_mut(&game).filter(|process| !process.is_alive)
@@ -73,7 +72,7 @@ impl Model {
             self.tally.count("matches dissolved before their game existed");
         }
         for id in found.players {
-            // Who is in no match any more is the one who went.
+            // The player who left is in no match any more.
             let is_left = |player: &&mut PlayerModel| player.match_id == Some(match_id);
             if let Some(player) = self.players.get_mut(&id).filter(is_left) {
                 player.match_id = None;
@@ -89,7 +88,8 @@ impl Model {
         Ok(())
     }
 
-    /// A match is of the first who wait; or else of whole tickets that are there, each in one squad, near in skill.
+    /// A match has the first players of the queue. In modes with parties, teams or skill it has whole tickets of connected
+    /// players, each in one squad, near in skill.
     pub(crate) fn check_lineup(
         &mut self,
         match_id: MatchId,
@@ -123,7 +123,7 @@ impl Model {
         self.check_skill(match_id, mode, players)
     }
 
-    /// One of the tickets accepts all others: the match was made for it.
+    /// One of the tickets accepts the skills of all others: the match was made for it.
     fn check_skill(
         &mut self,
         match_id: MatchId,
@@ -160,10 +160,12 @@ impl Model {
     ) -> CheckResult {
         let now = self.now;
         let Some(id) = self.player_on(connection) else {
-            return check(false, || format!("{connection:?} is nobody and waited for {waited:?}"));
+            return check(false, || {
+                format!("{connection:?} has no player who waited for {waited:?}")
+            });
         };
         let player = self.players[&id].clone();
-        // Another of its party may have been told already.
+        // Another member of the party may have been notified already.
         let is_noted = self.context.rounds_noted.contains(&(id, round));
         self.note_round_over(id, round, round < rounds);
         let mode = self.mode(player.mode);
@@ -175,11 +177,11 @@ impl Model {
         check(is_right, || format!("{connection:?} {player:?} waited for {waited:?}, {round}"))
     }
 
-    /// All on the ticket go into the next round, or out.
-    fn note_round_over(&mut self, id: PlayerId, round: u32, goes_on: bool) {
+    /// All players of the ticket begin the next round, or are timed out.
+    fn note_round_over(&mut self, id: PlayerId, round: u32, continues: bool) {
         let mates = self.ticket_of(&self.players[&id]);
         let mates: Vec<PlayerId> = mates.map(|(id, _)| *id).collect();
-        if !goes_on {
+        if !continues {
             self.context.timed_out.extend(mates);
             return;
         }
@@ -197,7 +199,7 @@ impl Model {
     }
 
     pub(crate) fn check_timed_out(&mut self, id: PlayerId, waited: Duration) -> CheckResult {
-        let was_told = self.context.timed_out.remove(&id);
+        let was_notified = self.context.timed_out.remove(&id);
         let Some(player) = self.take_out(id) else {
             return check(false, || format!("{id:?} times out and is not there"));
         };
@@ -206,8 +208,8 @@ impl Model {
         let mode = self.mode(player.mode);
         let over = mode.max_wait.map(|wait| player.round_since + wait);
         let is_over = over.is_some_and(|over| over <= self.now);
-        let is_told = was_told || player.connection.is_none();
-        check(is_over && is_told && self.now - player.joined_at == waited, || {
+        let is_notified = was_notified || player.connection.is_none();
+        check(is_over && is_notified && self.now - player.joined_at == waited, || {
             format!("{id:?} {player:?} times out after {waited:?}")
         })
     }
@@ -220,9 +222,9 @@ impl Model {
         code: &str,
         size: usize,
     ) -> CheckResult {
-        let told = self.context.parties_told.entry(code.to_owned()).or_default();
-        let is_told_twice = !told.1.insert(connection);
-        told.0 = size;
+        let notified = self.context.parties_notified.entry(code.to_owned()).or_default();
+        let is_repeated = !notified.1.insert(connection);
+        notified.0 = size;
         self.parties.entry(code.to_owned()).or_default().insert(connection);
         if let Some(
             Input::CreateParty { connection: asked, .. }
@@ -231,15 +233,17 @@ impl Model {
         {
             self.context.replies += usize::from(*asked == connection);
         }
-        check(!is_told_twice, || format!("{connection:?} is told twice of party {code}"))
+        check(!is_repeated, || format!("{connection:?} is notified twice of party {code}"))
     }
 
-    /// Everybody in a party of which was told was told, and nobody else.
-    pub(crate) fn check_parties_told(&self) -> CheckResult {
-        for (code, (size, told)) in &self.context.parties_told {
+    /// All members of a party that changed were notified, and no others.
+    pub(crate) fn check_parties_notified(&self) -> CheckResult {
+        for (code, (size, notified)) in &self.context.parties_notified {
             let party = self.parties.get(code);
-            check(told.len() == *size && party == Some(told), || {
-                format!("party {code} of {size}: {told:?} were told, and {party:?} are in it")
+            check(notified.len() == *size && party == Some(notified), || {
+                format!(
+                    "party {code} of {size}: {notified:?} were notified, and {party:?} are in it"
+                )
             })?;
         }
         Ok(())
@@ -278,7 +282,7 @@ impl Model {
                 player.match_id = Some(match_id);
             }
             self.context.backfilled.insert(*id);
-            // Who made party for others need not be told that it stands where it stood.
+            // A player who made room for others needs no notice that they are requeued.
             self.context.moved.remove(id);
         }
         self.tally.count("matches backfilled");
@@ -302,10 +306,10 @@ impl Model {
                     && self.players.get(id).is_some_and(|player| player.token == seat.token)
             })
         };
-        check(seats.iter().all(fits), || format!("{game:?} is told that {seats:?} come"))
+        check(seats.iter().all(fits), || format!("{game:?} gets {seats:?}"))
     }
 
-    /// A game that asks for a player has one, if there is any who waits alone and nothing else counts.
+    /// A game that wants a player gets one, in a mode that is first come first served.
     pub(crate) fn check_open_slots_are_filled(&self) -> CheckResult {
         for (id, process) in &self.games {
             let mode = self.mode(process.mode);
@@ -313,7 +317,7 @@ impl Model {
             let takes_anybody = mode.is_first_come_first_served() && self.is_serving();
             let waits = !self.queue(process.mode).is_empty();
             check(!(is_asking && takes_anybody && waits), || {
-                format!("{id:?} asks for players, and somebody waits")
+                format!("{id:?} wants players, and a player waits")
             })?;
         }
         Ok(())

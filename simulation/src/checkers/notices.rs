@@ -9,7 +9,7 @@ use crate::model::{GamePhase, MatchPhase, Model, PlayerModel};
 use crate::{CheckResult, check};
 
 impl Model {
-    /// Judges an action and writes down what follows from it.
+    /// Checks an action and follows it.
     pub(crate) fn check_action(&mut self, action: &Action) -> CheckResult {
         self.context.actions += 1;
         match action {
@@ -56,7 +56,7 @@ impl Model {
                 let is_due = self.context.evicted.remove(&to);
                 // An eviction answers a declined offer.
                 self.context.replies += usize::from(*reason == EvictReason::Declined);
-                check(is_due, || format!("{to:?} is told of an eviction that did not happen"))
+                check(is_due, || format!("{to:?} is notified of an eviction that did not happen"))
             }
             Notice::Replaced => {
                 let due = self.context.replaced.take();
@@ -107,7 +107,7 @@ impl Model {
             Event::Draining { timeout, .. } => {
                 let may = self.draining_since == Some(self.now);
                 check(may && *timeout == self.config.drain_timeout, || {
-                    "a drain without a word".into()
+                    "a drain without a request".into()
                 })
             }
         }
@@ -165,7 +165,7 @@ impl Model {
             assigned_at: self.now,
             token,
             match_id: None,
-            told: None,
+            notified: None,
             asked: None,
         };
         self.players.insert(id, player.clone());
@@ -180,7 +180,7 @@ impl Model {
         })
     }
 
-    /// What whoever is queued asked for: the queue, on a ticket of how many, its skill and its token.
+    /// The queue, the size of the ticket, the skill and the token that a player asked for.
     fn asked_to_join(
         &self,
         connection: ConnectionId,
@@ -226,11 +226,11 @@ impl Model {
         position: usize,
     ) -> CheckResult {
         let Some(id) = self.player_on(connection) else {
-            return check(false, || format!("{connection:?} is nobody and goes back"));
+            return check(false, || format!("{connection:?} has no player and is requeued"));
         };
         let is_survivor = self.context.survivors.remove(&id) || self.context.moved.remove(&id);
         let Some(player) = self.players.get(&id).filter(|_| is_survivor) else {
-            return check(false, || format!("{connection:?} goes back from nowhere"));
+            return check(false, || format!("{connection:?} is requeued without a match"));
         };
         let needed = self.mode(mode).players;
         let is_right = player.mode == mode && self.is_place(player, position, needed);
@@ -247,18 +247,18 @@ impl Model {
         let (mode, reason, ahead) = what;
         let id = self.player_on(connection);
         let Some(player) = id.and_then(|id| self.players.get_mut(&id)) else {
-            return check(false, || format!("{connection:?} is gone and told {reason:?}"));
+            return check(false, || format!("{connection:?} is gone and waits for {reason:?}"));
         };
-        player.told = Some(reason);
+        player.notified = Some(reason);
         let (own_mode, match_id) = (player.mode, player.match_id);
         check(ahead.is_some() == (reason == WaitReason::NoPort), || {
             format!("{connection:?} waits for {reason:?} behind {ahead:?}")
         })?;
         let phase = match_id.and_then(|id| self.matches.get(&id)).map(|it| it.phase);
         self.tally.count(match reason {
-            WaitReason::NoPort => "matches told no-port",
-            WaitReason::GameStarting => "matches told game-starting",
-            WaitReason::GameFailing => "matches told game-failing",
+            WaitReason::NoPort => "matches that wait for a port",
+            WaitReason::GameStarting => "matches whose game starts",
+            WaitReason::GameFailing => "matches whose games fail",
         });
         let is_seated = |game| self.games.get(game).is_some_and(|process| process.is_seated);
         let resumes = matches!(self.context.input, Some(Input::Resume { connection: it, .. }) if it == connection);
@@ -269,9 +269,7 @@ impl Model {
             }
             Some(MatchPhase::Offered { .. } | MatchPhase::Assigned { .. }) | None => false,
         };
-        check(waits && own_mode == mode, || {
-            format!("{connection:?} does not wait and is told {reason:?}")
-        })
+        check(waits && own_mode == mode, || format!("{connection:?} does not wait for {reason:?}"))
     }
 
     fn check_assign(&mut self, connection: ConnectionId, assignment: &Assignment) -> CheckResult {
@@ -296,9 +294,9 @@ impl Model {
         let MatchPhase::Assigned { game, since } = found.phase else {
             return check(false, || format!("{match_id:?} is assigned before its game started"));
         };
-        let is_told_again = matches!(self.context.input, Some(Input::Resume { .. }))
+        let is_repeated = matches!(self.context.input, Some(Input::Resume { .. }))
             || self.context.backfilled.remove(&id);
-        check(since == self.now || is_told_again, || format!("{match_id:?} is assigned again"))?;
+        check(since == self.now || is_repeated, || format!("{match_id:?} is assigned again"))?;
         check(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
         check(found.players.len() == *players, || {
             format!("{connection:?} gets slot {slot} of {players}")
@@ -325,7 +323,7 @@ impl Model {
         })
     }
 
-    /// Why the connection that spoke is refused, if it is.
+    /// Why the request is refused, if it is.
     fn expected_refusal(&self, connection: ConnectionId) -> Option<ErrorCode> {
         let known = self.player_on(connection).is_some();
         let input = self.context.input.as_ref()?;
@@ -349,7 +347,7 @@ impl Model {
         }
     }
 
-    /// Whether what was asked was about a party, of which the model knows only what was told.
+    /// Whether the request was about a party, of which the model knows only the notices.
     fn is_about_a_party(&self, connection: ConnectionId) -> bool {
         match &self.context.input {
             Some(
@@ -379,7 +377,7 @@ impl Model {
         (missing > away).then_some(ErrorCode::QueueFull)
     }
 
-    /// A player who waits is sent off because Muster goes down; its match, which has no game, goes with it.
+    /// A waiting player is refused in a drain, and their match is dissolved.
     pub(crate) fn check_sent_off(&mut self, id: PlayerId) -> CheckResult {
         self.context.survivors.remove(&id);
         let Some(player) = self.players.remove(&id) else { return Ok(()) };
@@ -395,7 +393,7 @@ impl Model {
         }
         match found.phase {
             MatchPhase::Offered { .. } | MatchPhase::Waiting => Ok(()),
-            // The game goes too, and `demands` sees to it that it does.
+            // The game has to end, too.
             MatchPhase::Starting(game) => {
                 if let Some(process) = self.games.get_mut(&game) {
                     process.phase = GamePhase::Ending;
@@ -404,7 +402,7 @@ impl Model {
                 Ok(())
             }
             MatchPhase::Assigned { game, .. } => {
-                check(false, || format!("{id:?} plays in {game:?} and is sent off"))
+                check(false, || format!("{id:?} plays in {game:?} and is refused"))
             }
         }
     }

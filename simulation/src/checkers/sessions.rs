@@ -25,7 +25,7 @@ impl Model {
         }
     }
 
-    /// A player goes because its window is over, or because no place is kept.
+    /// A player expires because the resume window is over or there is none.
     fn check_expired(&mut self, id: PlayerId) -> CheckResult {
         let Some(player) = self.take_out(id) else {
             return check(false, || format!("{id:?} expires and is not there"));
@@ -42,7 +42,7 @@ impl Model {
         })
     }
 
-    /// A player goes because it declined, or said nothing while there was time.
+    /// A player is evicted because they declined or did not answer in time.
     fn check_evicted(&mut self, id: PlayerId, reason: EvictReason) -> CheckResult {
         let found = self.players.get(&id).and_then(|player| player.match_id);
         let phase = found.and_then(|id| self.matches.get(&id)).cloned();
@@ -59,13 +59,13 @@ impl Model {
             return self.check_displaced(id, &player);
         }
         if reason == EvictReason::Party {
-            self.tally.count("players whose party was out");
+            self.tally.count("players evicted with their party");
             let left = self.ticket_of(&player).count() + 1;
             let is_too_large = player.ticket_size > self.mode(player.mode).party_max;
             if is_too_large {
                 self.context.survivors.remove(&id);
                 self.context.moved.remove(&id);
-                self.tally.count("players whose party was too large by then");
+                self.tally.count("players whose party became too large");
             }
             return check(left < player.ticket_size || is_too_large, || {
                 format!("{id:?} {player:?} is evicted with its party, which is whole")
@@ -109,7 +109,7 @@ impl Model {
         let phase = self.matches.get(&match_id).map(|found| found.phase);
         let id = self.player_on(connection);
         let Some(player) = id.and_then(|id| self.players.get_mut(&id)) else {
-            return check(false, || format!("{connection:?} is nobody and asked"));
+            return check(false, || format!("{connection:?} has no player and is asked"));
         };
         let is_news = player.asked.replace(match_id) != Some(match_id);
         let is_in_it = player.match_id == Some(match_id);
@@ -130,32 +130,32 @@ impl Model {
         self.context.replies += usize::from(self.context.input == Some(said));
         let id = self.player_on(connection);
         let found = id.and_then(|id| self.matches.get(&self.players[&id].match_id?));
-        let told = found.map(|found| (found.accepted.len(), found.players.len()));
-        check(told == Some((count, of)), || {
-            format!("{connection:?} hears that {count} of {of} accepted; it is {told:?}")
+        let counted = found.map(|found| (found.accepted.len(), found.players.len()));
+        check(counted == Some((count, of)), || {
+            format!("{connection:?} gets {count} of {of} accepted; it is {counted:?}")
         })
     }
 
-    /// Somebody with the right key speaks on another connection: from here on it is spoken to there.
+    /// A player resumed their session on another connection.
     fn check_returned(&mut self, id: PlayerId) -> CheckResult {
         let Some(Input::Resume { connection, key, .. }) = self.context.input.clone() else {
-            return check(false, || format!("{id:?} comes back by itself"));
+            return check(false, || format!("{id:?} returns without a request"));
         };
         if self.assigned.contains_key(&id) {
             return Ok(());
         }
         check(key.is_some_and(|key| self.waiting_with(&key) == Some(id)), || {
-            format!("{id:?} comes back on {connection:?} with the key of another")
+            format!("{id:?} returns on {connection:?} with the key of another player")
         })?;
         self.tally.count("players returned");
         let Some(player) = self.players.get_mut(&id) else { return Ok(()) };
         player.connection = Some(connection);
         player.away_since = None;
-        // On its new connection it has heard nothing yet.
-        player.told = None;
+        // The new connection got no notice yet.
+        player.notified = None;
         player.asked = None;
-        let unheard = self.context.replaced.take();
-        check(unheard.is_none(), || format!("{unheard:?} was replaced and not told"))
+        let unnotified = self.context.replaced.take();
+        check(unnotified.is_none(), || format!("{unnotified:?} was replaced and not notified"))
     }
 
     /// A player who reconnected gets their position.
@@ -185,7 +185,7 @@ impl Model {
         self.waiting_with(key).is_some() || self.seat_to_return_to(key).is_some()
     }
 
-    /// Whose seat may be told again, and whether its game still waits for it.
+    /// The player who may be assigned again, and whether their game still waits for them.
     fn seat_to_return_to(&self, key: &Secret) -> Option<(PlayerId, bool)> {
         let (id, player) = self.assigned.iter().find(|(_, player)| player.key == *key)?;
         let found = self.matches.get(&player.match_id?)?;
@@ -200,10 +200,10 @@ impl Model {
 
     pub(crate) fn check_rejoin(&mut self, game: GameId, seat: &Seat) -> CheckResult {
         let Some(Input::Resume { key: Some(key), token, .. }) = self.context.input.clone() else {
-            return check(false, || format!("{game:?} is told of somebody who did not ask"));
+            return check(false, || format!("{game:?} gets a player who did not ask"));
         };
         let Some((id, is_awaited)) = self.seat_to_return_to(&key) else {
-            return check(false, || format!("{game:?} is told of somebody who may not return"));
+            return check(false, || format!("{game:?} gets a player who may not rejoin"));
         };
         let Some(player) = self.assigned.get_mut(&id) else { return Ok(()) };
         player.token = token;
@@ -215,7 +215,7 @@ impl Model {
             process.open.remove(&seat.slot);
         }
         self.context.rejoins = Some(id);
-        self.tally.count("players told to their game again");
+        self.tally.count("players who rejoined");
         let found = match_id.and_then(|id| self.matches.get(&id));
         let its = found.and_then(|found| {
             let slot = found.players.iter().position(|seated| *seated == id)?;
@@ -223,10 +223,10 @@ impl Model {
             Some((game, slot))
         });
         let is_right = its == Some((game, seat.slot)) && seat.token == token && !is_awaited;
-        check(is_right, || format!("{game:?} is told that {id:?} comes back as {seat:?}"))
+        check(is_right, || format!("{game:?} gets {id:?} back as {seat:?}"))
     }
 
-    /// A player who waits is told where to play, and waits no longer.
+    /// A waiting player is assigned.
     pub(crate) fn check_assigned_first(
         &mut self,
         connection: ConnectionId,
@@ -245,7 +245,7 @@ impl Model {
         Ok(player)
     }
 
-    /// A player who was told where to play asks again.
+    /// An assigned player asks for the assignment again.
     pub(crate) fn check_assigned_again(&mut self, player: PlayerId) -> Result<PlayerModel, Flaw> {
         let asks = match &self.context.input {
             Some(Input::Resume { key: Some(key), .. }) => self.seat_to_return_to(key),
@@ -254,10 +254,10 @@ impl Model {
         let is_ready = asks == Some((player, true))
             || asks == Some((player, false)) && self.context.rejoins == Some(player);
         self.context.replies += 1;
-        self.tally.count("players told again");
+        self.tally.count("players assigned again");
         self.assigned.get(&player).filter(|_| is_ready).cloned().ok_or_else(|| Flaw {
             found_by: Checker::Model,
-            what: format!("{player:?} is told again, and is {asks:?}"),
+            what: format!("{player:?} is assigned again, and is {asks:?}"),
         })
     }
 
@@ -271,7 +271,7 @@ impl Model {
         if reason == EvictReason::Kicked {
             self.tally.count("players kicked");
             let is_meant = self.context.input == Some(Input::Kick { player: id });
-            return check(is_meant, || format!("{id:?} {player:?} is kicked by nobody"));
+            return check(is_meant, || format!("{id:?} {player:?} is kicked without a request"));
         }
         self.tally.count("players whose mode was removed");
         self.context.survivors.remove(&id);

@@ -1,4 +1,4 @@
-//! What has to hold after every input, whatever it was.
+//! Checks of the state after every input.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ impl Model {
         let waited = context.rounds_over.iter().chain(&context.timed_out);
         let silent = waited.chain(&context.backfilled).chain(&context.resized).next();
         check(silent.is_none(), || format!("{silent:?} was not notified"))?;
-        self.check_parties_told()?;
+        self.check_parties_notified()?;
         let unreported = (context.result_due, context.end_due, context.return_due);
         check(unreported == (None, None, None), || format!("not reported: {unreported:?}"))?;
         let unreported = &context.game_end_due;
@@ -122,7 +122,7 @@ impl Model {
                 }
                 MatchPhase::Waiting => {
                     check(self.is_serving(), || format!("{id:?} waits in a drain"))?;
-                    check(self.all_told(found), || format!("{id:?} waits in silence"))?;
+                    check(self.all_notified(found), || format!("{id:?} waits in silence"))?;
                     continue;
                 }
                 MatchPhase::Starting(game) => {
@@ -130,7 +130,7 @@ impl Model {
                     check(all_here, || format!("{id:?} starts without all of its players"))?;
                     // Players whose game was warm are assigned before there is anything to say.
                     let is_launched = self.games.get(&game).is_some_and(|it| it.is_seated);
-                    check(!is_launched || self.all_told(found), || {
+                    check(!is_launched || self.all_notified(found), || {
                         format!("{id:?} waits for {game:?} in silence")
                     })?;
                     game
@@ -151,8 +151,8 @@ impl Model {
     }
 
     /// Whether all players of a match know what it waits for.
-    fn all_told(&self, found: &MatchModel) -> bool {
-        found.players.iter().all(|id: &PlayerId| self.players[id].told.is_some())
+    fn all_notified(&self, found: &MatchModel) -> bool {
+        found.players.iter().all(|id: &PlayerId| self.players[id].notified.is_some())
     }
 
     fn check_games(&self) -> CheckResult {
@@ -227,7 +227,7 @@ impl Model {
         }
     }
 
-    /// What is due next, and when.
+    /// The next thing that is due, and when.
     fn next_due(&self) -> Option<(Duration, String)> {
         let windows = self.players.iter().filter_map(|(id, player)| {
             let until = player.away_since? + self.config.resume_window;
@@ -268,7 +268,7 @@ impl Model {
             }
             GamePhase::Starting => Some(process.since + mode.start_timeout),
             GamePhase::Running => {
-                let end = process.told_at.map(|at| at + mode.max_duration);
+                let end = process.assigned_at.map(|at| at + mode.max_duration);
                 let silence = mode.alive_timeout.map(|silence| process.since + silence);
                 end.into_iter().chain(silence).min()
             }

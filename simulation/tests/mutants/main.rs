@@ -10,7 +10,7 @@ mod list;
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-/// What a mutant was caught by, or `None`.
+/// By name of the mutant: how it was caught, if it was.
 type Catches = BTreeMap<String, Option<String>>;
 
 #[test]
