@@ -1,4 +1,4 @@
-//! The door: more clients than there is room for, and clients that come and go in one moment.
+//! Accepting connections: more clients than there are slots, and clients that connect and close at the same time.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,8 +6,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use testkit::{CpuComparison, Dice, Muster, Setup, Wire, proc, wait_until};
 
-/// Whether a new client is let in; if not, that it is told why, and let go in a way that reaches it.
-fn is_let_in(wire: &mut Wire) -> bool {
+/// Whether a new client is admitted; if not, checks that it receives the reason before the connection is closed.
+fn is_admitted(wire: &mut Wire) -> bool {
     let line = wire.line();
     if line.starts_with("MUSTER 1 ") {
         return true;
@@ -17,10 +17,10 @@ fn is_let_in(wire: &mut Wire) -> bool {
     false
 }
 
-fn wait_until_let_in(muster: &Muster) -> Wire {
+fn wait_until_admitted(muster: &Muster) -> Wire {
     testkit::wait_for("a slot", || {
         let mut wire = Wire::open(muster.address());
-        is_let_in(&mut wire).then_some(wire)
+        is_admitted(&mut wire).then_some(wire)
     })
 }
 
@@ -41,18 +41,18 @@ fn descriptors_in_use(muster: &Muster) -> u64 {
         .unsigned_abs()
 }
 
-/// Faults row 1: more clients than descriptors: each is let in or told that there are too many, none waits; and when
-/// they go, as many can come.
+/// Faults row 1: more clients than descriptors: each is admitted or refused, none waits; when they leave, as many can
+/// connect again.
 #[test]
 fn with_few_descriptors_every_client_is_admitted_or_refused() {
     let muster = Setup::default().ports(2).open_files(256).duel("warm = 1").start();
     let mut wires: Vec<Wire> = (0..600).map(|_| Wire::open(muster.address())).collect();
-    let refused = wires.extract_if(.., |wire| !is_let_in(wire)).count();
-    let let_in = wires.len();
-    assert!(let_in >= 100 && refused >= 300, "{let_in} let in, {refused} refused");
+    let refused = wires.extract_if(.., |wire| !is_admitted(wire)).count();
+    let admitted = wires.len();
+    assert!(admitted >= 100 && refused >= 300, "{admitted} admitted, {refused} refused");
     CpuComparison::of(muster.pid()).assert_idle();
     // Players have the game that they were promised, with all slots taken.
-    let mut players = wires.split_off(let_in - 2);
+    let mut players = wires.split_off(admitted - 2);
     for player in &mut players {
         player.say("READY\n");
     }
@@ -60,36 +60,36 @@ fn with_few_descriptors_every_client_is_admitted_or_refused() {
         assert!(player.rest().last().unwrap().starts_with("ASSIGN "));
     }
     drop((wires, players));
-    let again: Vec<Wire> = (0..let_in).map(|_| wait_until_let_in(&muster)).collect();
-    assert_eq!(again.len(), let_in);
+    let again: Vec<Wire> = (0..admitted).map(|_| wait_until_admitted(&muster)).collect();
+    assert_eq!(again.len(), admitted);
 }
 
-/// Faults row 1: the kernel gives no descriptor any more. Each client is told so by way of the one held in reserve;
-/// who leaves makes room for one, at once.
+/// Faults row 1: no descriptors are left. Each client is refused by means of the reserve; a client that leaves makes
+/// room for another at once.
 #[test]
 fn without_descriptors_clients_are_refused_with_the_reserve() {
     let muster = Setup::default().duel("warm = 0").start();
     let mut inside: Vec<Wire> = (0..3).map(|_| Wire::greeted(muster.address())).collect();
     let before = limit_descriptors(&muster, descriptors_in_use(&muster));
     for _ in 0..50 {
-        assert!(!is_let_in(&mut Wire::open(muster.address())));
+        assert!(!is_admitted(&mut Wire::open(muster.address())));
     }
     // All at once, in one batch.
     let open = || (0..50).map(|_| Wire::open(muster.address())).collect::<Vec<_>>();
     let mut batch = muster.while_stopped(open);
-    assert!(batch.iter_mut().all(|wire| !is_let_in(wire)));
+    assert!(batch.iter_mut().all(|wire| !is_admitted(wire)));
     CpuComparison::of(muster.pid()).assert_idle();
     for wire in &mut inside {
         assert!(wire.is_open());
     }
     drop(inside.pop());
-    let _new = wait_until_let_in(&muster);
-    assert!(!is_let_in(&mut Wire::open(muster.address())));
+    let _new = wait_until_admitted(&muster);
+    assert!(!is_admitted(&mut Wire::open(muster.address())));
     limit_descriptors(&muster, before);
-    assert!(is_let_in(&mut Wire::open(muster.address())));
+    assert!(is_admitted(&mut Wire::open(muster.address())));
 }
 
-/// Faults row 1: not even the reserve can be had. Clients wait at the door, nothing spins, and nobody is forgotten
+/// Faults row 1: not even the reserve can be reopened. Clients wait in the backlog, nothing spins, and all are served
 /// when there is room again.
 #[test]
 fn without_a_reserve_clients_wait_and_are_served_later() {
@@ -101,13 +101,13 @@ fn without_a_reserve_clients_wait_and_are_served_later() {
     CpuComparison::of(muster.pid()).assert_idle();
     assert!(inside.is_open());
     limit_descriptors(&muster, before);
-    // Nothing else happens: the daemon has to come back to them by itself.
+    // Nothing else happens: the daemon has to retry by itself.
     for wire in &mut waiting {
-        assert!(is_let_in(wire) && wire.is_open());
+        assert!(is_admitted(wire) && wire.is_open());
     }
     // The reserve is back as well.
     limit_descriptors(&muster, descriptors_in_use(&muster));
-    assert!(!is_let_in(&mut Wire::open(muster.address())));
+    assert!(!is_admitted(&mut Wire::open(muster.address())));
 }
 
 #[test]
@@ -116,10 +116,10 @@ fn the_total_of_clients_is_bounded_and_slots_are_reused() {
     let mut inside: Vec<Wire> = (0..3).map(|_| Wire::greeted(muster.address())).collect();
     let mut refused = Wire::open(muster.address());
     refused.say("PING too early\n");
-    assert!(!is_let_in(&mut refused));
+    assert!(!is_admitted(&mut refused));
     assert!(inside.iter_mut().all(Wire::is_open));
     inside.pop().unwrap().reset();
-    wait_until_let_in(&muster);
+    wait_until_admitted(&muster);
 }
 
 /// Faults row 3: the cap of an address is the harm of that address alone.
@@ -130,16 +130,16 @@ fn clients_of_one_address_are_bounded_without_effect_on_others() {
     let [many, other] = [2, 3].map(|last| IpAddr::from(Ipv4Addr::new(127, 0, 0, last)));
     let open = |address| Wire::open_from(address, muster.address());
     let mut inside: Vec<Wire> = (0..3).map(|_| open(many)).collect();
-    assert!(inside.iter_mut().all(is_let_in));
+    assert!(inside.iter_mut().all(is_admitted));
     let mut refused: Vec<Wire> = (0..3).map(|_| open(many)).collect();
-    assert!(!refused.iter_mut().any(is_let_in));
-    assert!(is_let_in(&mut open(other)));
-    // Those who were refused do not hang up. That takes nobody's slot.
+    assert!(!refused.iter_mut().any(is_admitted));
+    assert!(is_admitted(&mut open(other)));
+    // The refused clients do not close. They use no slots.
     let mut leaving = inside.pop().unwrap();
     leaving.say("QUIT\n");
     assert_eq!(leaving.rest(), ["BYE reason=quit"]);
     drop(leaving);
-    wait_until("the slot that came back", || is_let_in(&mut open(many)));
+    wait_until("the slot that was freed", || is_admitted(&mut open(many)));
 }
 
 /// Faults row 3: a flood of connections from one address; a client from another comes in and is answered.
@@ -170,7 +170,7 @@ fn a_flood_of_connections_does_not_block_others() {
     });
 }
 
-/// What an old client does in the moment in which others come.
+/// The action of an old client while new ones connect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Deed {
     Stay,
@@ -180,8 +180,8 @@ enum Deed {
     Reset,
 }
 
-/// Faults row 11: old clients speak, close and reset, and new ones come, all in one batch of events. Descriptors and
-/// slots of the old are the new ones' at once, and nobody gets what is meant for another.
+/// Faults row 11: old clients send, close and reset, and new ones connect, all in one batch of events. Descriptors and
+/// slots are reused at once, and no client receives what is meant for another.
 #[test]
 fn events_of_closed_connections_do_not_reach_new_ones() {
     let muster =

@@ -1,4 +1,4 @@
-//! What one address takes is charged to it, and bounded; others are not concerned.
+//! State that outlives a connection is charged to its address, and bounded; other addresses are not affected.
 
 use std::io::{ErrorKind, Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr};
@@ -15,7 +15,7 @@ fn from(muster: &Muster, last: u8) -> Wire {
 }
 
 /// The next line that begins so.
-fn told(wire: &mut Wire, start: &str) -> String {
+fn next_line(wire: &mut Wire, start: &str) -> String {
     loop {
         let line = wire.line();
         assert!(!line.is_empty(), "the end comes, and no {start}");
@@ -30,8 +30,8 @@ fn field<'a>(line: &'a str, key: &str) -> &'a str {
     fields.find(|(its, _)| *its == key).unwrap_or_else(|| panic!("no {key} in {line}")).1
 }
 
-/// Faults row 45: somebody says READY and goes, again and again, from one address or from many. Whoever is here gets
-/// in.
+/// Faults row 45: clients send READY and disconnect, repeatedly, from one address or from many. Players who are present
+/// are admitted.
 #[test]
 fn places_of_absent_players_are_evicted_first() {
     let limits = "[limits]\nqueue = 50\nclients_per_address = 2";
@@ -55,14 +55,14 @@ fn places_of_absent_players_are_evicted_first() {
     for _ in 0..60 {
         wait_until("room for one more of the address", || {
             let mut wire = Wire::open_from(Ipv4Addr::new(127, 0, 0, 9).into(), muster.address());
-            let is_let_in = wire.line().starts_with("MUSTER ");
+            let is_admitted = wire.line().starts_with("MUSTER ");
             wire.reset();
-            is_let_in
+            is_admitted
         });
         keys.push(ready_and_go(9));
     }
     wait_until("the two places that one address may have", || away() == 2);
-    // From many addresses, two from each: the queue is full of those who are away.
+    // From many addresses, two from each: the queue is full of absent players.
     for last in 10..34 {
         ready_and_go(last);
         ready_and_go(last);
@@ -71,7 +71,7 @@ fn places_of_absent_players_are_evicted_first() {
     let mut honest = from(&muster, 200);
     assert!(honest.ask("READY\n").starts_with("QUEUED queue=big position=1 "));
     wait_until("the place that was given up", || away() == 49);
-    // Whoever comes back to a place that is gone is told so; the others stand where they stood.
+    // A player who returns to a position that was given away is notified; the others keep theirs.
     let mut late = from(&muster, 9);
     assert!(late.ask(format!("READY resume={}\n", keys[0])).starts_with("ERR 505 "));
     assert!(
@@ -80,7 +80,7 @@ fn places_of_absent_players_are_evicted_first() {
     );
 }
 
-/// An address that takes seats and never plays does not keep others from playing, nor plays it with them.
+/// An address that takes seats and never plays does not keep others from playing, and is not matched with them.
 #[test]
 fn unused_seats_are_bounded_by_address() {
     let keys = "players = 2\nwarm = 2\nhello_timeout = \"2s\"";
@@ -88,17 +88,17 @@ fn unused_seats_are_bounded_by_address() {
     let (is_over, seats) = (AtomicBool::new(false), AtomicUsize::new(0));
     std::thread::scope(|scope| {
         scope.spawn(|| attack(&muster, 61, &is_over, &seats));
-        wait_until("seats that nobody comes into", || seats.load(Ordering::Relaxed) >= 12);
+        wait_until("untaken seats", || seats.load(Ordering::Relaxed) >= 12);
         for round in 0..4 {
             if round == 2 {
-                // From here on it is known that nobody comes.
+                // From here on it is known that these players never join.
                 muster.log().wait_for(&["address paused address=127.0.0.9 "]);
             }
             let mut pair = [50, 51].map(|last| from(&muster, last));
             let asked = Instant::now();
             pair.iter_mut().for_each(|wire| wire.say("READY queue=duel\n"));
             let matches = pair.each_mut().map(|wire| {
-                let assigned = told(wire, "ASSIGN ");
+                let assigned = next_line(wire, "ASSIGN ");
                 play(&assigned);
                 field(&assigned, "match").to_owned()
             });
@@ -108,7 +108,7 @@ fn unused_seats_are_bounded_by_address() {
         is_over.store(true, Ordering::Relaxed);
     });
     let taken = seats.load(Ordering::Relaxed);
-    assert!(taken <= 20, "{taken} seats were given to who never came");
+    assert!(taken <= 20, "{taken} seats were given to players who never join");
     let mut again = from(&muster, 9);
     let refused = again.ask("READY\n");
     assert!(refused.starts_with("ERR 429 TOO_MANY "), "{refused}");
@@ -132,7 +132,7 @@ fn play(assigned: &str) {
     panic!("no answer of {game}");
 }
 
-/// So many connections of one address that say READY, never play, and come again.
+/// Connections of one address that send READY, never play, and reconnect.
 fn attack(muster: &Muster, count: usize, is_over: &AtomicBool, seats: &AtomicUsize) {
     let address: IpAddr = Ipv4Addr::new(127, 0, 0, 9).into();
     let open = || {
@@ -175,9 +175,9 @@ fn repeated_declines_are_bounded() {
         if line.starts_with("ERR ") {
             break line;
         }
-        told(&mut wire, "FOUND ");
+        next_line(&mut wire, "FOUND ");
         wire.say("DECLINE\n");
-        told(&mut wire, "EVICTED reason=declined");
+        next_line(&mut wire, "EVICTED reason=declined");
         declined += 1;
         assert!(declined < 50, "it never ends");
     };
@@ -187,7 +187,7 @@ fn repeated_declines_are_bounded() {
     assert_eq!(muster.log().lines_with(&["match dissolved"]).len(), 0);
 }
 
-/// A party of one is idle like anybody who waits for nothing; where no queue takes parties there is none.
+/// A party of one has the idle time-out of all clients; without a queue for parties there is none.
 #[test]
 fn a_party_of_one_has_a_time_limit() {
     let limits = "[limits]\nidle_timeout = \"500ms\"";
@@ -203,8 +203,8 @@ fn a_party_of_one_has_a_time_limit() {
     let answer = first.ask("PARTY create\n");
     let code = field(&answer, "code").to_owned();
     assert_eq!(code.len(), 12, "{answer}");
-    assert!(told(&mut first, "ERR ").starts_with("ERR 408 "), "alone for too long");
-    // Two may wait for each other; who is left by the other has its time again.
+    assert!(next_line(&mut first, "ERR ").starts_with("ERR 408 "), "alone for too long");
+    // Two members may wait for each other; a member who is left alone has the time-out again.
     let mut first = from(&muster, 1);
     let answer = first.ask("PARTY create\n");
     let mut second = from(&muster, 1);
@@ -213,8 +213,8 @@ fn a_party_of_one_has_a_time_limit() {
     assert!(witness.ask("PING\n") == "PONG" && witness.rest().len() == 1, "idle_timeout passed");
     assert!(first.is_open() && second.is_open());
     drop(second);
-    told(&mut first, "PARTY code=");
-    assert!(told(&mut first, "ERR ").starts_with("ERR 408 "));
+    next_line(&mut first, "PARTY code=");
+    assert!(next_line(&mut first, "ERR ").starts_with("ERR 408 "));
 }
 
 /// Codes are not tried from one connection after another.
@@ -238,7 +238,7 @@ fn guesses_of_party_codes_are_bounded_by_address() {
     assert!(from(&muster, 10).ask("PARTY join GUESS\n").starts_with("ERR 506 "));
 }
 
-/// What the kernel holds for a client that does not read is bounded, in both directions, and after an upgrade, too.
+/// The kernel's memory for a client that does not read is bounded, in both directions, and after an upgrade, too.
 #[test]
 fn a_client_that_does_not_read_holds_little_of_the_kernels_memory() {
     let limits =
@@ -261,7 +261,7 @@ fn a_client_that_does_not_read_holds_little_of_the_kernels_memory() {
                 Err(error) => assert_eq!(error.kind(), ErrorKind::WouldBlock),
             }
         }
-        // What is read while it stands still was in the kernel.
+        // Data that is read while the daemon is stopped was in the kernel.
         let held = muster.while_stopped(|| {
             let (mut held, mut last) = (0, Instant::now());
             let mut chunk = vec![0; 65_536];

@@ -14,7 +14,7 @@ fn listener() -> (OwnedFd, String) {
     (listener.into(), address)
 }
 
-/// Who has connected before there was a daemon is served, and who comes later.
+/// Players who connected before the daemon started are served, and later ones, too.
 #[test]
 fn players_connect_through_the_inherited_socket() {
     for name in ["players", "muster.socket", ""] {
@@ -42,7 +42,7 @@ fn games_do_not_see_socket_activation() {
     }
 }
 
-/// What is stored under another name by a later version is no reason to fail.
+/// A descriptor that a later version stored under an unknown name does not prevent the start.
 #[test]
 fn unknown_descriptors_are_closed() {
     let (socket, address) = listener();

@@ -1,5 +1,5 @@
-//! Names that cannot be resolved yet, addresses that are not there yet, and from which address a game answers. Where
-//! it takes a namespace that is not to be had, a test is left out, with a line.
+//! Names that cannot be resolved yet, addresses that are not available yet, and the address that a game answers from.
+//! Tests that need an unavailable namespace are skipped.
 
 use std::net::{IpAddr, SocketAddr, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -21,7 +21,7 @@ struct Names {
 }
 
 impl Names {
-    /// `None`: no such namespace is to be had here.
+    /// `None` if such a namespace is not permitted.
     fn new(hosts: &str) -> Option<Self> {
         let directory = tempfile::tempdir().unwrap();
         let file = |name: &str, text: &str| {
@@ -51,12 +51,12 @@ impl Names {
     }
 }
 
-/// Whether a namespace is to be had; says so if it is not.
+/// Whether a namespace is permitted; reports it if not.
 fn can(unshare: &[&str]) -> bool {
     let output = Command::new("unshare").args(unshare).output();
     let can = output.is_ok_and(|output| output.status.success());
     if !can {
-        eprintln!("left out: no namespace is to be had here: unshare {}", unshare.join(" "));
+        eprintln!("skipped: not permitted here: unshare {}", unshare.join(" "));
     }
     can
 }
@@ -73,7 +73,7 @@ fn assigned(muster: &Muster, mode: &str) -> Assignment {
     muster.join(mode, "ada").assignment(SOON).unwrap()
 }
 
-/// A player's first word to a game at an address, over a connected socket, which hears nobody else; and the answer.
+/// Sends a player's hello to a game at an address, over a connected socket; returns the answer.
 fn welcome(assignment: &Assignment, address: &str) -> Option<String> {
     let to = SocketAddr::new(address.parse().unwrap(), assignment.port);
     let own: IpAddr = if to.is_ipv4() { [127, 0, 0, 1].into() } else { to.ip() };
@@ -93,9 +93,9 @@ fn welcome(assignment: &Assignment, address: &str) -> Option<String> {
 fn an_unresolved_name_is_retried() {
     let Some(names) = Names::new("") else { return };
     let muster = named(&names).start();
-    let told =
+    let reported =
         muster.log().wait_for(&["WARN", "cannot resolve ports.public_host play.example.test"]);
-    assert!(told.contains("trying again") && told.contains("netcode"), "{told}");
+    assert!(reported.contains("trying again") && reported.contains("netcode"), "{reported}");
     assert_eq!(assigned(&muster, "echo").host, "play.example.test");
     let mut waiting = muster.join("safe", "bob");
     wait_for_reason(&mut waiting, protocol::WaitReason::GameFailing);
@@ -111,7 +111,7 @@ fn an_unresolved_name_is_retried() {
     assert!(muster.log().lines_with(&["WARN", "game failed"]).is_empty());
 }
 
-/// Without name service a daemon that crashed goes on with its games and places, and with the addresses as they were.
+/// Without a name service, a recovering daemon keeps its games, its positions, and the previous addresses.
 #[test]
 fn recovery_does_not_need_name_service() {
     let Some(names) = Names::new("127.0.0.5 play.example.test\n") else { return };
@@ -218,8 +218,8 @@ fn answers_have_the_address_that_was_asked() {
     }
 }
 
-/// By default games listen on the address that players are told, if this machine has it: answers then leave from there,
-/// whatever the game. Else on all.
+/// By default games listen on the address that players receive, if this machine has it, so that every game answers from
+/// there; otherwise on all addresses.
 #[test]
 fn games_listen_on_the_assigned_address() {
     if !can(&["--net", "ip", "link", "set", "lo", "up"]) {
@@ -241,8 +241,8 @@ fn games_listen_on_the_assigned_address() {
     }
 }
 
-/// What a daemon that crashed listened on is another program's by now, and the place for its admin socket is gone: games
-/// and places are kept, and players come in as soon as they can.
+/// The address of a crashed daemon is used by another program, and the directory of its admin socket is gone: games and
+/// positions are kept, and players are admitted as soon as possible.
 #[test]
 fn recovery_does_not_need_the_address() {
     let directory = tempfile::tempdir().unwrap();
@@ -288,8 +288,11 @@ fn missing_addresses_are_bound_later() {
         .listen("metrics = \"192.0.2.1:0\"")
         .mode("echo", &["muster-game", "echo"], ECHO)
         .start();
-    let told = muster.log().wait_for(&["WARN", "no admin socket"]);
-    assert!(told.contains("later for listen.admin") && told.contains("trying again"), "{told}");
+    let reported = muster.log().wait_for(&["WARN", "no admin socket"]);
+    assert!(
+        reported.contains("later for listen.admin") && reported.contains("trying again"),
+        "{reported}"
+    );
     muster.log().wait_for(&["WARN", "no HTTP: cannot serve HTTP on 192.0.2.1:0"]);
     assigned(&muster, "echo");
     std::fs::create_dir(path.parent().unwrap()).unwrap();
@@ -298,8 +301,8 @@ fn missing_addresses_are_bound_later() {
     assert_eq!(muster.log().lines_with(&["no admin socket:"]).len(), 1);
 }
 
-/// Whoever listens on the world and sends players to their own machine is told so: by `check-config`, and by a daemon, also
-/// where the socket was given. A name that cannot be resolved is a note.
+/// A daemon that listens on all addresses and sends players to loopback warns about it, also with a passed socket, and
+/// so does `check-config`. A name that cannot be resolved is a note.
 #[test]
 fn a_loopback_public_host_is_warned_about() {
     let directory = tempfile::tempdir().unwrap();

@@ -34,7 +34,7 @@ fn every_figure_is_measured() {
 #[test]
 fn an_unknown_figure_is_an_error_that_lists_the_figures() {
     let output = Command::new(benchmark()).args(["--only", "speed"]).output().unwrap();
-    let told = String::from_utf8_lossy(&output.stderr);
-    assert_eq!(output.status.code(), Some(2), "{told}");
-    assert!(told.contains("speed") && told.contains("matched"), "{told}");
+    let reported = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(2), "{reported}");
+    assert!(reported.contains("speed") && reported.contains("matched"), "{reported}");
 }

@@ -1,4 +1,4 @@
-//! Whatever state Muster inherits from who starts it, it works as ever, and nothing of it reaches a game.
+//! Whatever state Muster inherits, it works as usual, and games inherit none of it.
 
 use std::fs;
 use std::path::Path;
@@ -38,8 +38,8 @@ for number in (3, 57, 58):
 os.execv(sys.argv[1], sys.argv[1:])
 "#;
 
-/// SIGPIPE, SIGTTOU and SIGXFSZ: a service hears of them as errors.
-const NOT_HEARD: u64 = 1 << 12 | 1 << 21 | 1 << 24;
+/// SIGPIPE, SIGTTOU and SIGXFSZ: a service handles them as errors of calls.
+const IGNORED: u64 = 1 << 12 | 1 << 21 | 1 << 24;
 
 fn odd() -> Option<Setup> {
     if !Path::new("/usr/bin/python3").exists() {
@@ -84,7 +84,7 @@ fn limit(pid: i32, name: &str) -> (String, String) {
     (words.next().unwrap(), words.next().unwrap())
 }
 
-/// What holds for each of Muster's processes and each game.
+/// The invariants of each of Muster's processes and each game.
 fn is_clean(who: &str, pid: i32) {
     assert_eq!(stat(pid, 41), 0, "{who}: SCHED_OTHER");
     assert_eq!(stat(pid, 40), 0, "{who}: no priority");
@@ -94,9 +94,9 @@ fn is_clean(who: &str, pid: i32) {
         assert_eq!(soft, hard, "{who}: {name}");
     }
     assert_ne!(limit(pid, "Max stack size").0, (1 << 20).to_string(), "{who}");
-    if let Ok(told) = Command::new("ionice").args(["-p", &pid.to_string()]).output() {
-        let told = String::from_utf8_lossy(&told.stdout).into_owned();
-        assert!(told.starts_with("none"), "{who}: {told}");
+    if let Ok(reported) = Command::new("ionice").args(["-p", &pid.to_string()]).output() {
+        let reported = String::from_utf8_lossy(&reported.stdout).into_owned();
+        assert!(reported.starts_with("none"), "{who}: {reported}");
     }
     for number in proc::descriptors(pid) {
         let what = fs::read_link(format!("/proc/{pid}/fd/{number}")).unwrap_or_default();
@@ -107,7 +107,7 @@ fn is_clean(who: &str, pid: i32) {
 
 fn is_clean_service(who: &str, pid: i32) {
     is_clean(who, pid);
-    assert_eq!(signals(pid, "SigIgn") & !NOT_HEARD, 0, "{who}");
+    assert_eq!(signals(pid, "SigIgn") & !IGNORED, 0, "{who}");
     assert_eq!(oom_score(pid), 0, "{who}");
     assert_eq!(proc::status(pid, "Umask").unwrap(), "0077", "{who}");
 }
@@ -165,12 +165,12 @@ fn plays_and_is_clean(setup: Setup) {
     if nix::unistd::geteuid().is_root() {
         assert!([first, daemon, launcher].into_iter().all(is_private));
     }
-    // What ends by itself is heard of, and the port comes back.
+    // Exits are noticed, and the port is released.
     for _ in 0..3 {
         muster.join("short", "bob").assignment(SOON).unwrap();
     }
     muster.log().wait_for_count(3, &["match finished", "mode=short"]);
-    wait_until("nobody is a zombie", || {
+    wait_until("no zombies", || {
         proc::children(daemon).into_iter().all(|pid| proc::state(pid) != Some('Z'))
     });
     for (_, mut game) in playing {
@@ -178,11 +178,11 @@ fn plays_and_is_clean(setup: Setup) {
     }
     muster.log().wait_for(&["match finished", "mode=echo"]);
     muster.log().wait_for(&["match finished", "mode=forked"]);
-    // The second one ends those who play.
+    // The second one ends running games.
     muster.signal(Signal::SIGTERM);
     muster.log().wait_for(&["draining"]);
     muster.signal(Signal::SIGTERM);
-    assert!(muster.wait_for_exit().success(), "a stop is heard although signals were ignored");
+    assert!(muster.wait_for_exit().success(), "a stop works although signals were ignored");
 }
 
 #[test]
@@ -215,7 +215,7 @@ fn an_upgrade_keeps_the_inherited_settings() {
 #[test]
 fn without_privileges_the_start_is_as_clean_as_permitted() {
     if !nix::unistd::geteuid().is_root() {
-        eprintln!("skipped: only root starts it as somebody else");
+        eprintln!("skipped: only root can start it as another user");
         return;
     }
     let Some(setup) = odd() else { return };
@@ -223,7 +223,7 @@ fn without_privileges_the_start_is_as_clean_as_permitted() {
     let mut lobby = muster.join("echo", "ada");
     let mut game = GameSocket::enter(&lobby.assignment(SOON).unwrap(), SOON).unwrap();
     game.ping("x", SOON).unwrap();
-    assert_eq!(signals(muster.pid(), "SigIgn") & !NOT_HEARD, 0);
+    assert_eq!(signals(muster.pid(), "SigIgn") & !IGNORED, 0);
     assert!([muster.pid(), muster.launcher()].into_iter().all(is_private));
     muster.upgrade(None).unwrap();
     game.ping("x", SOON).unwrap();

@@ -176,8 +176,8 @@ fn an_address_in_use_is_unavailable() {
     assert_eq!(output.status.code(), Some(69), "{}", stderr(&output));
 }
 
-/// With no configuration there is one queue to play in; only where it listens is chosen here, as the default
-/// port may be somebody's.
+/// Without a configuration there is one queue to play in; only the address is set here, as the default port may be in
+/// use.
 #[test]
 fn without_configuration_there_is_a_mode_duel() {
     let ports = PortBlock::take(4);
@@ -194,7 +194,7 @@ fn without_configuration_there_is_a_mode_duel() {
         assert_eq!(Log::field(assign, "host"), "127.0.0.1");
         assert!(ports.range().contains(&Log::field(assign, "port").parse().unwrap()), "{assign}");
     }
-    // The game goes on, so it takes a second signal to be over at once.
+    // The game continues, so a second signal is needed to end it at once.
     let pid = Pid::from_raw(i32::try_from(daemon.child.id()).unwrap());
     kill(pid, Signal::SIGINT).unwrap();
 }
@@ -242,7 +242,7 @@ fn under_journald_lines_start_with_their_priority() {
     assert!(wait_for("the end", || child.try_wait().unwrap()).success());
 }
 
-/// All mistakes of a file, each in a line with its place, its key and what is wrong in words; by whoever reads it.
+/// All errors of a file, each in a line with its position, its key and a description.
 #[test]
 fn all_errors_of_a_file_are_reported_at_once() {
     let text = "[limits]\nclints = 5\nclients = 0\n[[mode]]\nname = \"a b\"\nplayers = 0\n\
@@ -271,7 +271,7 @@ fn all_errors_of_a_file_are_reported_at_once() {
     }
 }
 
-/// A placeholder that nobody fills in would be passed to the game as it is.
+/// An unknown placeholder would be passed to the game unchanged.
 #[test]
 fn unknown_placeholders_are_refused_and_other_braces_are_not() {
     let plain = "contract = \"plain\"\nwarm = 0\n";
@@ -305,7 +305,8 @@ fn unknown_placeholders_are_refused_and_other_braces_are_not() {
     }
 }
 
-/// What cannot be launched is an error to who checks, with its place; a daemon starts, says so, and goes on trying.
+/// A program that cannot be launched is an error of check-config, with its position; a daemon starts, warns, and
+/// retries.
 #[test]
 fn an_unusable_program_is_an_error_in_check_config_and_a_warning_in_a_daemon() {
     let (directory, path) = file("");
@@ -391,7 +392,7 @@ fn an_empty_variable_counts_as_unset() {
     let ports = format!("{range}-{range}");
     assert_eq!((daemon.field("modes"), daemon.field("ports")), ("duel", ports.as_str()));
     drop(daemon);
-    // And so to who asks a daemon.
+    // The same applies to commands that connect to a daemon.
     let mut command = muster(&["status"]);
     let output = command.env("MUSTER_ADMIN", "").env("MUSTER_CONFIG", "").output().unwrap();
     assert_ne!(output.status.code(), Some(2), "{}", stderr(&output));

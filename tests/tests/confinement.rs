@@ -1,8 +1,8 @@
-//! What a game that means harm can do: nothing (faults row 26, one probe a denial).
+//! Confinement of a hostile game (faults row 26, one probe for each denial).
 //!
-//! A hostile game tries what the test asks of it, with facts that it would not have by itself. What each layer
-//! denies is written beside the probe ([`probes`]), and is tried with that layer alone; with all of them; and
-//! with none, so that nothing is denied because the probe is wrong.
+//! The game tries what the test requests, with information that it would not have by itself. The layers that deny a
+//! probe are listed beside it ([`probes`]), and each is tested alone, with all others, and with none, so that no probe
+//! is denied for another reason.
 
 use std::fs;
 use std::path::Path;
@@ -31,7 +31,7 @@ enum Layer {
     Strict,
 }
 
-/// Something that a game is to try, and who denies it alone to a game of root's.
+/// An attempt of a game, and the layers that alone deny it to a game that runs as root.
 struct Probe {
     words: String,
     denied_by: &'static [Layer],
@@ -167,7 +167,7 @@ fn processes(fixture: &ConfinementFixture) -> Vec<Probe> {
         probe(format!("peek {victim} {address}"), &[Landlock, User, Default, Strict]),
     ];
     for pid in [daemon, launcher, victim] {
-        // A victim has no more rights than the one who is after it.
+        // A victim has no more rights than its attacker.
         let slowed: &[Layer] = match pid == victim {
             true => &[User, Default, Strict],
             false => &[User, Rights, Default, Strict],
@@ -300,7 +300,7 @@ fn behind_all_walls(setup: Setup, targets: AttackTargets, profile: &str) {
     for words in ["option broadcast", "option buffer"] {
         assert!(!ask(words).is_denied(), "{words}");
     }
-    // The kernel says that it was done, whoever was not signalled.
+    // The kernel reports success, whichever processes were signalled.
     ask("signal-all");
     assert!(!fixture.victim.is_signalled());
     // Playing it may: with its socket, and where files are made with its own.
@@ -310,7 +310,7 @@ fn behind_all_walls(setup: Setup, targets: AttackTargets, profile: &str) {
     game.end(&fixture.muster);
 }
 
-/// Who is not root has no users to give away: the games share his with each other, and with the daemon.
+/// Muster without root cannot change users: the games share its user with each other, and with the daemon.
 fn unprivileged(targets: &AttackTargets) -> Setup {
     let setup = Setup::default();
     match rustix::process::getuid().is_root() {
@@ -343,8 +343,8 @@ fn the_strict_profile_denies_every_probe_without_root() {
     behind_all_walls(unprivileged(&targets), targets, "strict");
 }
 
-/// What is not seen behind walls is seen without them: a signal to everybody. It is the daemon's user that keeps
-/// it from everybody else.
+/// The attempt that confinement denies succeeds without it: a signal to all processes. The daemon's user limits it to
+/// processes of that user.
 #[test]
 fn an_unconfined_game_can_signal_all_processes_of_its_user() {
     let targets = AttackTargets::create();
@@ -355,8 +355,8 @@ fn an_unconfined_game_can_signal_all_processes_of_its_user() {
     }
 }
 
-/// Where the kernel's Landlock has no scope for signals, the list of calls has to do: a game that shares its user
-/// signals itself and nobody else.
+/// If the kernel's Landlock has no scope for signals, the system call filter suffices: a game that shares its user can
+/// signal only itself.
 #[test]
 fn without_landlock_a_game_that_shares_its_user_cannot_signal_others() {
     let targets = AttackTargets::create();
@@ -412,7 +412,7 @@ game.recv(100)
     }
 }
 
-/// A program that makes root of whoever runs it makes nothing of a game.
+/// A set-user-id program gains no privileges in a game.
 #[test]
 fn no_new_privileges_denies_set_user_id() {
     let targets = AttackTargets::create();
@@ -493,7 +493,7 @@ const RAW_CALLS: &[(libc::c_long, &str)] = &[
     (0x4000_0000 + libc::SYS_socket, "-1,0,0"),
 ];
 
-/// Faults rows 20 and 21 behind walls: the daemon's reach into a game that has a user of its own is no shorter.
+/// Faults rows 20 and 21 with confinement: a game with a separate user is stopped and cleaned up as well.
 #[test]
 fn confined_stubborn_games_and_leftovers_are_killed() {
     let keys = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace = \"300ms\"\n\

@@ -28,7 +28,7 @@ fn assert_timed_out(rest: &[String]) {
 }
 
 /// Whether there is a slot for a client, which gives it back at once.
-fn is_let_in(muster: &Muster) -> bool {
+fn is_admitted(muster: &Muster) -> bool {
     Wire::open(muster.address()).line().starts_with("MUSTER ")
 }
 
@@ -63,7 +63,8 @@ fn arrive<const COUNT: usize>(muster: &Muster, said: [&str; COUNT]) -> [Wire; CO
     wires
 }
 
-/// Faults row 2: who says nothing, or nothing whole, is told so and let go, however it fills its time.
+/// Faults row 2: clients that are silent, or send incomplete lines, are notified and closed, however they use their
+/// time.
 #[test]
 fn silent_and_slow_clients_are_closed_at_the_deadline() {
     let muster = Setup::default().config(SHORT).duel("warm = 0").start();
@@ -90,7 +91,7 @@ fn a_queued_player_may_be_silent_but_must_finish_a_line() {
     }
     assert_timed_out(&drip(&mut dripping));
     assert_timed_out(&half.rest());
-    // Whoever came later and was idle is gone, twice over; who is queued is not.
+    // Clients that came later and were idle have been closed, twice; queued players have not.
     for _ in 0..2 {
         let [mut idle] = arrive(&muster, ["PING\n"]);
         assert_eq!(idle.line(), "PONG");
@@ -103,7 +104,7 @@ fn a_queued_player_may_be_silent_but_must_finish_a_line() {
     assert_timed_out(&patient.rest());
 }
 
-/// Faults row 2: who is held back until it has read its answers has finished its lines, however long it takes to read.
+/// Faults row 2: a client that is blocked until it reads its answers has complete lines, however long it takes to read.
 #[test]
 fn complete_lines_in_the_buffer_are_not_an_unfinished_line() {
     const QUESTIONS: usize = 30_000;
@@ -111,7 +112,7 @@ fn complete_lines_in_the_buffer_are_not_an_unfinished_line() {
     let muster = Setup::default().config(limits).duel("warm = 0").log("info").start();
     let mut greedy = Wire::greeted(muster.address());
     greedy.say("HELP\n".repeat(QUESTIONS));
-    // Twice a client that came later is told that it did not finish its line.
+    // Twice a client that came later is closed for an incomplete line.
     for _ in 0..2 {
         let mut half = Wire::greeted(muster.address());
         half.say("PI");
@@ -147,7 +148,7 @@ fn slow_clients_hold_their_slots_until_their_deadlines() {
     arrive(&muster, [""; SLOW + 2]);
 }
 
-/// Faults row 2: who was told its last line and does not hang up is hung up on.
+/// Faults row 2: a client that received its last line and does not close is closed.
 #[test]
 fn a_client_that_does_not_close_is_closed() {
     let muster = Setup::default()
@@ -163,7 +164,7 @@ fn a_client_that_does_not_close_is_closed() {
     drop(wire);
 }
 
-/// Faults row 2: who closed its side before its last line was out is not waited for any more.
+/// Faults row 2: a client that closed its side before its last line was sent is not waited for.
 #[test]
 fn a_client_that_closed_first_is_not_waited_for() {
     let limits = "[limits]\nclients = 1\nclose_timeout = \"1h\"";
@@ -175,11 +176,11 @@ fn a_client_that_closed_first_is_not_waited_for() {
             wire.shut_down();
         });
         wire.rest();
-        wait_until("the slot", || is_let_in(&muster));
+        wait_until("the slot", || is_admitted(&muster));
     }
 }
 
-/// Faults row 6: who asks and never reads is bounded, and then dropped; who asks beside it is answered.
+/// Faults row 6: a client that sends requests and never reads is bounded, and then dropped; other clients are served.
 #[test]
 fn clients_that_never_read_are_bounded_and_dropped() {
     const CLIENTS: usize = 10;
@@ -208,7 +209,7 @@ fn clients_that_never_read_are_bounded_and_dropped() {
     assert!(grown < CLIENTS as u64 * (128 << 10) + (4 << 20), "grown by {grown} bytes");
 }
 
-/// Faults row 7: who floods lines, of whatever kind, takes nobody's answers and no memory.
+/// Faults row 7: a client that floods lines, of any kind, delays no other client and uses no memory.
 #[test]
 fn a_flooding_client_does_not_delay_others() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
@@ -250,7 +251,7 @@ impl Firehose {
         for line in ["PING x\n", "STATUS\n", "\n", "READY\nLEAVE\n"] {
             let (state, address) = (state.clone(), muster.address().to_owned());
             threads.push(thread::spawn(move || {
-                // Who is too fast is hung up on, and comes again.
+                // A client that is too fast is disconnected, and reconnects.
                 while !state.is_stopped() {
                     state.flood(Wire::open(&address), line);
                 }

@@ -1,5 +1,5 @@
-//! A daemon that nobody configured: where it listens for operators and over HTTP, and how commands find it. In a network and
-//! with a /run of its own, as the usual places may be another daemon's.
+//! A daemon without a configuration: its admin socket and its HTTP address, and how commands find it. In a separate
+//! network and with a separate /run, as another daemon may use the default locations.
 
 use std::path::Path;
 use std::process::{Command, Output, Stdio};

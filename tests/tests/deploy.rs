@@ -1,4 +1,4 @@
-//! What an operator installs beside Muster: the alerts and the dashboard, held against a daemon that runs.
+//! The alerts and the dashboard, compared with a running daemon.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

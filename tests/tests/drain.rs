@@ -1,4 +1,4 @@
-//! Going down: nobody new, everybody told, running games to their end; and how to be quicker.
+//! Draining: no new players, all players notified, running games played to their end; and ways to end it sooner.
 
 use std::os::unix::process::ExitStatusExt as _;
 
@@ -23,7 +23,7 @@ fn pull_the_string(muster: &Muster, order: &str) {
     muster.order(*muster.ports().start(), order);
 }
 
-/// The last lines: that the server is going down, and when to try again.
+/// The last lines: the server drains, and when to retry.
 fn assert_refused(rest: &[String]) {
     let last = rest.last().unwrap();
     assert!(last.starts_with("ERR 421 DRAINING ") && last.contains(" retry_ms="), "{last}");
@@ -52,7 +52,7 @@ fn a_drain_dismisses_players_and_lets_running_games_finish() {
     for player in &mut waiting {
         assert_refused(&player.rest());
     }
-    // Who is there may ask how it goes, but not join.
+    // A connected client may ask for the status, but not join.
     assert_eq!(asking.ask("STATUS\n"), "STATUS queue=duel waiting=0 games=1 ports_free=0");
     asking.say("READY\n");
     assert_refused(&asking.rest());
@@ -69,7 +69,7 @@ fn a_drain_dismisses_players_and_lets_running_games_finish() {
     assert!(!proc::is_alive(games[0]));
 }
 
-/// Players whose game was sent for have its place; it is only a moment until they are told.
+/// Players of a starting match are still assigned, as that takes only a moment.
 #[test]
 fn a_drain_does_not_cancel_a_starting_match() {
     let mut muster = puppet(&["held"]).start();
@@ -84,7 +84,7 @@ fn a_drain_does_not_cancel_a_starting_match() {
     assert_eq!(muster.wait_for_exit().code(), Some(0));
 }
 
-/// One of a match that starts goes during the drain: the other is sent off, as there is nobody to wait for.
+/// A player of a starting match leaves during the drain: the other one is dismissed, as there is no player to wait for.
 #[test]
 fn a_player_requeued_during_a_drain_is_dismissed() {
     let mut muster = puppet(&["held"]).start();
@@ -115,7 +115,7 @@ fn a_game_that_outlasts_the_drain_timeout_is_stopped() {
     let mut muster = setup.start();
     play(&muster);
     muster.signal(Signal::SIGTERM);
-    // It hears that it should stop, and does not; then it is made to.
+    // It receives `stop` and ignores it; then it is killed.
     muster.log().wait_for(&["heard ", "\"stop\""]);
     assert_eq!(muster.wait_for_exit().code(), Some(0));
     muster.log().wait_for(&["match stopped", "match=1", "signal 15"]);

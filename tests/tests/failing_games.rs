@@ -1,4 +1,4 @@
-//! Games that cannot be started, or fail before they have players: what they cost nobody.
+//! Games that cannot be started, or fail before they have players, cost their players nothing.
 
 use std::fs;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
@@ -16,17 +16,17 @@ fn beside_a_healthy_mode(setup: Setup) -> Setup {
     setup.mode("fine", &["muster-game", "echo"], "players = 1\nwarm = 0")
 }
 
-/// Four players wait for a mode whose games fail, and are told so. Meanwhile another mode is played. Then the
-/// games are cured, and the four are served in the order in which they came. In the end every port is back.
-fn costs_nobody_anything(muster: &Muster, toggle: impl FnOnce()) {
-    let waiting = wait_in_vain(muster);
+/// Four players wait for a mode whose games fail, and are notified. Meanwhile another mode is played. Then the games
+/// are fixed, and the four are served in order. In the end every port is released.
+fn costs_players_nothing(muster: &Muster, toggle: impl FnOnce()) {
+    let waiting = wait_without_game(muster);
     play(&mut muster.join("fine", "eve"));
     toggle();
     are_served_in_order(waiting);
     muster.wait_until_idle("bad", 0);
 }
 
-fn wait_in_vain(muster: &Muster) -> [Lobby; 4] {
+fn wait_without_game(muster: &Muster) -> [Lobby; 4] {
     let mut waiting = ["ada", "bob", "cid", "dan"].map(|name| muster.join("bad", name));
     for lobby in &mut waiting {
         wait_for_reason(lobby, WaitReason::GameFailing);
@@ -62,7 +62,7 @@ fn a_missing_program_fails_its_mode_alone() {
     let program = directory.path().join("game");
     let command = [program.to_str().unwrap(), "echo"];
     let muster = beside_a_healthy_mode(Setup::default().mode("bad", &command, "warm = 0")).start();
-    costs_nobody_anything(&muster, || symlink(binary("muster-game"), &program).unwrap());
+    costs_players_nothing(&muster, || symlink(binary("muster-game"), &program).unwrap());
     muster.log().wait_for(&["game failed", "cannot run", "No such file"]);
 }
 
@@ -74,13 +74,13 @@ fn a_name_missing_in_path_fails_its_mode_alone() {
     let setup = Setup::default().copied_into(directory.path());
     let muster =
         beside_a_healthy_mode(setup.mode("bad", &["lost-game", "echo"], "warm = 0")).start();
-    costs_nobody_anything(&muster, || {
+    costs_players_nothing(&muster, || {
         symlink(binary("muster-game"), directory.path().join("lost-game")).unwrap();
     });
     muster.log().wait_for(&["game failed", "could not be launched", "cannot run lost-game"]);
 }
 
-/// Faults row 18: a file that nobody may execute.
+/// Faults row 18: a file that is not executable.
 #[test]
 fn a_program_without_execute_permission_fails_its_mode_alone() {
     let directory = tempfile::tempdir().unwrap();
@@ -89,7 +89,7 @@ fn a_program_without_execute_permission_fails_its_mode_alone() {
     set_mode(&program, 0o644);
     let command = [program.to_str().unwrap(), "echo"];
     let muster = beside_a_healthy_mode(Setup::default().mode("bad", &command, "warm = 0")).start();
-    costs_nobody_anything(&muster, || set_mode(&program, 0o755));
+    costs_players_nothing(&muster, || set_mode(&program, 0o755));
     muster.log().wait_for(&["game failed", "cannot run", "not executable"]);
 }
 
@@ -102,7 +102,7 @@ fn a_file_in_no_executable_format_fails_its_mode_alone() {
     set_mode(&program, 0o755);
     let command = [program.to_str().unwrap(), "echo"];
     let muster = beside_a_healthy_mode(Setup::default().mode("bad", &command, "warm = 0")).start();
-    costs_nobody_anything(&muster, || {
+    costs_players_nothing(&muster, || {
         // In one step: a game may be about to be launched.
         let good = directory.path().join("good");
         symlink(binary("muster-game"), &good).unwrap();
@@ -131,7 +131,7 @@ fn launches_resume_when_processes_are_available_again() {
     let muster = setup.start();
     wait_for_the_launcher(&muster);
     limit(&muster, "nproc", "1");
-    let waiting = wait_in_vain(&muster);
+    let waiting = wait_without_game(&muster);
     muster.log().wait_for(&["game failed", "could not be launched", "Resource temporarily"]);
     assert_eq!(muster.status("bad"), (4, 0, 2), "waiting, games, free ports");
     limit(&muster, "nproc", &usual(Resource::Nproc));
@@ -148,7 +148,7 @@ fn launches_resume_when_memory_is_available_again() {
     let size = proc::status(muster.launcher(), "VmSize").unwrap();
     let size: u64 = size.trim_end_matches(" kB").parse().unwrap();
     limit(&muster, "as", &(size * 1024 + 512 * 1024 * 1024).to_string());
-    costs_nobody_anything(&muster, || limit(&muster, "as", &usual(Resource::As)));
+    costs_players_nothing(&muster, || limit(&muster, "as", &usual(Resource::As)));
     muster.log().wait_for(&["output game=", "memory allocation of 1073741824 bytes failed"]);
 }
 
@@ -158,9 +158,8 @@ fn wait_for_the_launcher(muster: &Muster) {
     muster.wait_until_idle("fine", 0);
 }
 
-/// Sets what the running launcher, and each game that it makes, may use. The bound up to which that can be
-/// raised again stays as it is. It is set in the name of the daemon's user: nobody else may without a
-/// privilege that even root can lack.
+/// Sets a limit of the running launcher, and so of the games that it starts. The hard limit stays as it is. The
+/// daemon's user sets it: another user may not without a privilege that even root can lack.
 fn limit(muster: &Muster, resource: &str, value: &str) {
     let launcher = muster.launcher();
     let user = proc::status(launcher, "Uid").unwrap();
@@ -171,7 +170,7 @@ fn limit(muster: &Muster, resource: &str, value: &str) {
     assert!(status.success(), "prlimit: {status}");
 }
 
-/// As a limit is for processes that nobody limited.
+/// A limit without restriction.
 fn usual(resource: Resource) -> String {
     getrlimit(resource).current.map_or("unlimited".to_owned(), |value| value.to_string())
 }
@@ -188,12 +187,12 @@ fn a_game_that_never_gets_ready_is_replaced() {
         "warm = 0\nready_timeout = \"200ms\"",
     );
     let muster = beside_a_healthy_mode(setup).start();
-    costs_nobody_anything(&muster, || toggle.fix());
+    costs_players_nothing(&muster, || toggle.fix());
     each_that_failed_is_dead(&muster, "did not say ready in time");
 }
 
-/// Faults row 19: a game that is ready and never says `started` is killed at its deadline; its players keep their
-/// places and are told of no port.
+/// Faults row 19: a game that is ready and never sends `started` is killed at its deadline; its players keep their
+/// positions and receive no port.
 #[test]
 fn a_game_that_never_starts_is_replaced() {
     let toggle = FaultToggle::new();
@@ -203,7 +202,7 @@ fn a_game_that_never_starts_is_replaced() {
         "warm = 0\nstart_timeout = \"200ms\"",
     );
     let muster = beside_a_healthy_mode(setup).start();
-    costs_nobody_anything(&muster, || toggle.fix());
+    costs_players_nothing(&muster, || toggle.fix());
     each_that_failed_is_dead(&muster, "did not say started in time");
 }
 

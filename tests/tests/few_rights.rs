@@ -1,11 +1,11 @@
-//! Muster runs with whatever rights it has: what is not to be had is left out with one line, and games run.
+//! Muster runs with any privileges: a layer that is not permitted is left out with one line, and games run.
 
 use std::process::Command;
 
 use testkit::{SOON, Setup, binary};
 
-/// Becomes the daemon as root of a user namespace with so many users, as containers have it; the users are those
-/// outside, so that all files are where they were.
+/// Executes the daemon as root of a user namespace with a number of users, as in containers; the users are the same
+/// outside, so that the owners of files do not change.
 macro_rules! user_namespace {
     ($count:literal) => {
         concat!(
@@ -66,7 +66,7 @@ fn matches_are_played_in_a_user_namespace_with_few_ids() {
     }
 }
 
-/// `unshare -U -r`: there is nobody but root.
+/// `unshare -U -r`: root is the only user.
 #[test]
 fn matches_are_played_in_a_user_namespace_with_one_id() {
     if is_root() {

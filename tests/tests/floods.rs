@@ -34,8 +34,8 @@ fn a_flood_of_control_messages_is_bounded() {
     ends_by_force(&muster);
 }
 
-/// A game floods a channel. Meanwhile other matches are played, and the daemon does not grow. `sign` is in the
-/// lines of the log that tell that the flood goes on.
+/// A game floods a channel. Meanwhile other matches are played, and the daemon does not grow. `sign` identifies the log
+/// lines that report the flood.
 fn flooded_by(channel: &str, sign: &str) -> Muster {
     let muster = Setup::default()
         .log("info")
@@ -55,7 +55,7 @@ fn flooded_by(channel: &str, sign: &str) -> Muster {
     muster
 }
 
-/// Ends the flood's game from outside. Its port comes back as any other.
+/// Kills the flooding game. Its port is released like any other.
 fn ends_by_force(muster: &Muster) {
     let line = muster.log().wait_for(&["match assigned", "mode=bad"]);
     let pid = Log::field(&line, "pid").parse().unwrap();
@@ -101,7 +101,7 @@ fn json_that_is_no_message_ends_a_game() {
     ends_at("no-object", "is no message of the contract");
 }
 
-/// What a game says wrong may hold a token, and a log never does.
+/// An invalid message may contain a token, which must not be logged.
 #[test]
 fn garbage_is_not_quoted() {
     let muster = ends_at("secret", "is no message of the contract");
@@ -127,7 +127,7 @@ fn impossible_slots_end_a_game() {
     ends_at("broken-slot", "is no message of the contract");
 }
 
-/// A game that says one thing which is not of the contract is killed at once. A match beside it goes on.
+/// A game that sends one invalid message is killed at once. A match beside it continues.
 fn ends_at(what: &str, why: &str) -> Muster {
     let (muster, bad) = beside_a_match(&["says", what]);
     let mut fine = enter(&muster, "fine");
@@ -143,7 +143,7 @@ fn ends_at(what: &str, why: &str) -> Muster {
     muster
 }
 
-/// Faults row 23: a slot that is a number, but nobody's, is nobody's. The game plays on.
+/// Faults row 23: messages about a slot that does not exist are ignored. The game continues.
 #[test]
 fn messages_about_unused_slots_change_nothing() {
     let (muster, bad) = beside_a_match(&["says", "foreign-slots"]);

@@ -1,14 +1,14 @@
-//! What a game that takes all that it can get does to others: nothing (faults row 27). And what a mode's limits come
-//! to.
+//! A game that takes as many resources as possible does not affect others (faults row 27). And the effect of a mode's
+//! limits.
 
 use std::fs;
 use std::process::Command;
 
 use testkit::{ConfinementFixture, Log, Muster, ProbeGame, ProbeResult, SOON, Setup, proc};
 
-/// A daemon with greedy games, and honest ones of another mode. Who has no users to give away has no limit to the
-/// number of a game's processes either, unless a tree of control groups was delegated to him: what is counted by
-/// user would count the games of others. So these are for root.
+/// A daemon with greedy games, and ordinary ones of another mode. Without separate users the number of a game's
+/// processes is not limited, unless control groups were delegated: a limit by user would count the processes of other
+/// games. So these tests need root.
 fn with_greed(setup: Setup, behaviour: &str) -> Option<Muster> {
     let keys = "players = 1\nwarm = 0\n[mode.confinement]\nseccomp = \"default\"\n\
                 memory_max = \"64MiB\"\nprocesses_max = 24";
@@ -18,7 +18,7 @@ fn with_greed(setup: Setup, behaviour: &str) -> Option<Muster> {
 }
 
 fn plays(muster: &Muster, game: &ProbeGame) {
-    // A thread and a process of its own: nobody else's count against it.
+    // A thread and a process: those of other games do not count.
     assert_eq!(game.ask(muster, "thread"), ProbeResult::Done("ran".to_owned()));
     let spawned = game.ask(muster, "spawn /bin/echo spawned");
     assert_eq!(spawned, ProbeResult::Done("spawned".to_owned()));
@@ -59,8 +59,8 @@ fn a_fork_bomb_ends_only_its_own_match() {
     muster.wait_until_idle("greedy", 0);
 }
 
-/// Faults rows 21 and 27: processes that are always others than a moment ago, in the name of nobody, when their game
-/// ends.
+/// Faults rows 21 and 27: processes that keep being replaced by their children, without a name in the environment, when
+/// their game ends.
 #[test]
 fn processes_that_keep_forking_are_killed_by_user_id() {
     let Some(muster) = with_greed(Setup::default().ports(1), "leaves-fugitives") else { return };
@@ -90,7 +90,7 @@ fn a_memory_hog_ends_only_its_own_match() {
     muster.wait_until_idle("greedy", 0);
 }
 
-/// A mode's limits, with no other wall than the user who cannot raise them.
+/// A mode's limits, without other confinement than a user who cannot raise them.
 #[test]
 fn resource_limits_apply_without_other_confinement() {
     if !rustix::process::getuid().is_root() {
@@ -215,7 +215,7 @@ fn processes_that_respawn_each_other_die_with_their_game() {
         for number in 1..=3 {
             let game = ProbeGame::start(&muster, "greedy");
             muster.log().wait_for_count(number, &["output game=", ": grown"]);
-            // It counts against nobody else's limit.
+            // It does not count against another game's limit.
             plays(&muster, &honest);
             game.end(&muster);
             muster.log().wait_for_count(number, &["port free"]);

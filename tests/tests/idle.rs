@@ -2,8 +2,8 @@
 
 use testkit::{CpuComparison, Muster, Setup, Wire, wait_for, wait_until};
 
-/// Fails unless there comes a time in which a daemon is not woken once, while another is thousands of times.
-/// What happened before may still be on its way at first; what comes again and again stays.
+/// Fails unless there is a period in which a daemon is not woken once, while another process is woken thousands of
+/// times. Earlier events may still cause wake-ups at first; periodic ones do not stop.
 fn assert_asleep(muster: &Muster) {
     let work = wait_for("a sound sleep", || {
         let work = CpuComparison::of(muster.pid());
@@ -19,7 +19,7 @@ fn a_queued_player_and_warm_games_use_no_processor() {
     let muster = Setup::default().config(limits).duel("warm = 2").start();
     muster.log().wait_for_count(2, &["game ready"]);
     let _queued = muster.join("duel", "ada");
-    // Whoever is not queued is let go for being idle, and so would the player be by now.
+    // Idle clients that are not queued are closed, and so would the player be by now.
     let mut idle = Wire::greeted(muster.address());
     idle.say("PING\n");
     assert!(idle.rest().last().unwrap().starts_with("ERR 408 "));

@@ -29,7 +29,7 @@ fn a_killed_daemon_is_restarted_and_refuses_no_player() {
     let muster = kept().start();
     let (keeper, first) = (muster.started_pid(), muster.pid());
     assert!(proc::children(keeper).contains(&first));
-    // Who connects while nobody listens waits: so many connect that some do then.
+    // Clients that connect while no daemon listens wait: with this many, some connect at that time.
     let (address, killed) = (muster.address().to_owned(), Instant::now());
     muster.signal(Signal::SIGKILL);
     let mut players: Vec<TcpStream> =
@@ -48,7 +48,7 @@ fn a_killed_daemon_is_restarted_and_refuses_no_player() {
     assert!(addresses.len() == 3 && addresses.iter().all(|line| line.contains(&address)));
 }
 
-/// A client in the backlog of a daemon that stands still and is then killed is served by the next one.
+/// A client in the backlog of a daemon that hangs and is killed is served by the next one.
 #[test]
 fn connections_in_the_backlog_are_accepted_by_the_next_daemon() {
     let muster = kept().start();
@@ -156,7 +156,7 @@ fn the_keeper_passes_inherited_descriptors_to_the_daemon() {
                  export LISTEN_PID=$$ LISTEN_FDS=300 LISTEN_FDNAMES=${names:1}; exec \"$0\" \"$@\"";
     let muster = kept().through_shell("/bin/bash", steps).start();
     let first = muster.pid();
-    muster.log().wait_for_count(300, &["nobody knows what the descriptor of-tomorrow-"]);
+    muster.log().wait_for_count(300, &["dropping the stored descriptor of-tomorrow-"]);
     muster.log().wait_for(&["keeping the daemon", "stored=300"]);
     let tidy = kept().start();
     tidy.log().wait_for(&["the daemon is ready"]);
@@ -164,7 +164,7 @@ fn the_keeper_passes_inherited_descriptors_to_the_daemon() {
     wait_until("the store to be tidied", || held(&muster) <= held(&tidy));
     muster.signal(Signal::SIGKILL);
     next_daemon(&muster, first);
-    // The listening socket, and what is written down against a crash.
+    // The listening socket, and the saved state.
     muster.log().wait_for(&["keeping the daemon", "stored=3"]);
 }
 
@@ -191,7 +191,7 @@ fn a_daemon_that_cannot_run_is_not_restarted() {
     assert_eq!(error.matches("keeping the daemon").count(), 1, "{error}");
 }
 
-/// What it wants of the world may be there a moment later.
+/// The address may be available a moment later.
 #[test]
 fn a_daemon_whose_address_is_in_use_is_restarted() {
     let other = std::net::TcpListener::bind("127.0.0.1:0").unwrap();

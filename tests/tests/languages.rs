@@ -8,7 +8,7 @@ use client::GameSocket;
 use tempfile::TempDir;
 use testkit::{Muster, SOON, Setup, example};
 
-/// What somebody reads who has never seen Muster.
+/// The tutorial.
 const FIRST_STEPS: &str = include_str!("../../docs/your-game.md");
 
 /// The game's environment names no `PATH` and no home: the system's Python needs neither, nor does Node.
@@ -114,16 +114,16 @@ fn the_first_steps_of_the_guide_work() {
     bob.say("fifty");
     assert_eq!(bob.next_words(SOON).unwrap(), "A NUMBER PLEASE");
     let (mut low, mut high) = (1, 100);
-    let heard = loop {
+    let received = loop {
         let guess = (low + high) / 2;
         ada.say(&guess.to_string());
         match ada.next_words(SOON).unwrap().as_str() {
             "HIGHER" => low = guess + 1,
             "LOWER" => high = guess - 1,
-            heard => break heard.to_owned(),
+            received => break received.to_owned(),
         }
     };
-    assert_eq!((heard.as_str(), bob.next_words(SOON).unwrap().as_str()), ("WON ada", "WON ada"));
+    assert_eq!((received.as_str(), bob.next_words(SOON).unwrap().as_str()), ("WON ada", "WON ada"));
     muster.log().wait_for(&["match result match=1 ", "\"winner\":0"]);
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
     muster.wait_until_idle("echo", 1);

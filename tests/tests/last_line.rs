@@ -1,17 +1,17 @@
-//! Faults row 10: `ASSIGN` is a connection's last line, and it arrives, whatever the player sent meanwhile and whatever
-//! the network loses.
+//! Faults row 10: `ASSIGN` is the last line of a connection, and it arrives, whatever the player sent and the network
+//! loses.
 //!
-//! A close with unread input makes the kernel send a reset, which overtakes what was lost on the way. To lose a
-//! segment on purpose, a test lets the kernel drop what comes to its own socket by a filter (socket(7),
-//! `SO_ATTACH_FILTER`): to TCP that is a loss like any other, only that it happens when the test says so. Nothing
-//! about the machine has to be changed for it, as it would for `tc qdisc add dev lo root netem loss 10%`.
+//! A close with unread input makes the kernel send a reset, which overtakes lost segments. To lose a segment on
+//! purpose, a test lets the kernel drop the segments of its own socket with a filter (socket(7), `SO_ATTACH_FILTER`):
+//! to TCP that is a loss like any other, at a time that the test chooses. Unlike
+//! `tc qdisc add dev lo root netem loss 10%`, it does not change the machine.
 
 use std::io::Write as _;
 
 use socket2::{SockFilter, SockRef};
 use testkit::{Dice, Muster, Setup, Wire};
 
-/// Games that wait for nobody: a match is over soon after it began.
+/// Games that do not wait for players: a match ends soon after it started.
 fn muster() -> Muster {
     let limits = "[limits]\nseats_per_address = 0\nlines_burst = 1000000\nlines_per_second = 1000000\nclose_timeout = \"1m\"";
     Setup::default()
@@ -37,8 +37,8 @@ fn assign_arrives_with_unread_input() {
         let mut heaping = Wire::greeted(muster.address());
         // The answers are several megabytes, more than all buffers on the way hold.
         heaping.say("READY\n".to_owned() + &"HELP\n".repeat(20_000));
-        // Each answer to another client is a turn of Muster's loop, in which it serves 64 lines of each client:
-        // after so many turns it has stopped, or there is nothing to test.
+        // Each answer to another client is an iteration of Muster's loop, which serves 64 lines of each client: after
+        // this many iterations it has stopped, or the test is pointless.
         let mut other = Wire::greeted(muster.address());
         for _ in 0..20_000 / 64 {
             other.ask("PING\n");
@@ -69,7 +69,7 @@ fn assign_arrives_when_all_requests_came_at_once() {
     }
 }
 
-/// Players who never stop sending, before and after their last line, until they see it.
+/// Players who keep sending, before and after their last line, until they read it.
 #[test]
 fn assign_arrives_while_the_player_keeps_sending() {
     let muster = muster();
@@ -80,7 +80,7 @@ fn assign_arrives_while_the_player_keeps_sending() {
         }
         let senders = players.each_ref().map(|player| {
             let mut stream = player.stream().try_clone().unwrap();
-            // All in all not more than Muster promises to read of who was told to go.
+            // In total no more than Muster promises to read after the last line.
             std::thread::spawn(move || {
                 let line = format!("PING {}\n", "x".repeat(400));
                 (0..500).try_for_each(|_| stream.write_all(line.as_bytes()))
@@ -95,8 +95,8 @@ fn assign_arrives_while_the_player_keeps_sending() {
     }
 }
 
-/// The segment with `ASSIGN` is lost, and the player, who cannot know, says something more. Were the connection
-/// closed by now, the answer would be a reset, and the line gone for good.
+/// The segment with `ASSIGN` is lost, and the player, unaware of that, sends more. If the connection were closed by
+/// now, the answer would be a reset, and the line would be lost.
 #[test]
 fn assign_arrives_when_its_segment_was_lost() {
     let muster = muster();

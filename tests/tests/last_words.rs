@@ -1,4 +1,4 @@
-//! The last words of games: a result, then the end.
+//! The last messages of games: a result, then the exit.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -22,11 +22,11 @@ fn results_of_games_that_kill_themselves_are_recorded() {
 
 fn results_are_kept(count: usize, end: &str, how: &str) {
     let keys = "players = 1\nwarm = 4";
-    // All of them and whoever asks for the status come from one address.
+    // All players and the status client have one address.
     let setup =
         Setup::default().ports(64).log("info").config("[limits]\nclients_per_address = 2000");
     let muster = setup.hostile("quick", &["last-words", end], keys).start();
-    // Players who wait cost the daemon little; games that run all at once would.
+    // Waiting players cost the daemon little; games that all run at the same time would cost more.
     let mut players: Vec<_> = (0..count).map(|_| muster.join("quick", "ada")).collect();
     for player in &mut players {
         player.assignment(SOON).unwrap();
@@ -39,9 +39,8 @@ fn results_are_kept(count: usize, end: &str, how: &str) {
     assert_eq!((results.len(), matches.len()), (count, count), "each result once");
 }
 
-/// Faults row 22: the order in which the daemon hears of a result and of the exit does not matter. It stands still
-/// while both happen: first with the exits' signal pending before there was a result, then with the result
-/// first.
+/// Faults row 22: a result and the exit may be noticed in either order. The daemon is stopped while both happen: first
+/// with the signals of the exits pending before the results, then with the results first.
 #[test]
 fn a_result_is_recorded_in_any_order_of_events() {
     let muster = ordered_games(8);
@@ -67,8 +66,8 @@ fn a_result_is_recorded_in_any_order_of_events() {
     muster.wait_until_idle("ordered", 0);
 }
 
-/// Faults row 24: 500 games exit at once, and one signal tells of all. Each is reaped, each result is kept, each port
-/// comes back.
+/// Faults row 24: 500 games exit at once, with one signal for all. Each is reaped, each result is kept, each port is
+/// released.
 #[test]
 fn five_hundred_exits_at_once_are_reaped() {
     let count = 500;
@@ -95,7 +94,7 @@ fn five_hundred_exits_at_once_are_reaped() {
     assert_eq!(ports.len(), count, "each port once");
 }
 
-/// Games that say a result and exit when they are told to.
+/// Games that send a result and exit on request.
 fn ordered_games(ports: u16) -> Muster {
     let keys = "players = 1\nwarm = 0";
     // Their players are all of one address, and never come in.

@@ -1,5 +1,5 @@
-//! What a game finds when it is born. Mostly seen from outside, by way of a program that changes nothing of it:
-//! `sleep` is in `PATH`, knows nothing of Muster, and waits to be looked at.
+//! The state that a game inherits. Mostly inspected from outside, with a program that does not change it: `sleep` is in
+//! `PATH`, knows nothing of Muster, and waits.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt as _;

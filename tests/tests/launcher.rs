@@ -1,4 +1,4 @@
-//! The process that makes games is killed, stopped, or cannot be had: no player loses anything but time.
+//! The launcher is killed, stopped, or cannot be started: players lose only time.
 
 use std::collections::BTreeSet;
 use std::os::unix::process::CommandExt as _;
@@ -73,8 +73,7 @@ fn nothing_is_left(mut muster: Muster, place: &Path) {
 
 // ---- Killed ----
 
-/// Nobody waits for anything when it is killed. Another one is there at once; who plays notices nothing, and who comes
-/// later plays, too.
+/// Its death delays no player. It is replaced at once; running games are not affected, and later players play, too.
 #[test]
 fn a_killed_idle_launcher_is_replaced() {
     let muster = echo("players = 1\nwarm = 1").start();
@@ -124,7 +123,7 @@ fn keeps_its_directory(keys: &str) {
     let directory = std::fs::read_link(format!("/proc/{game}/cwd")).unwrap();
     assert!(directory.exists());
     kill_launcher(&muster);
-    // Whoever comes later has one, too, which is another one; by then the new launcher has looked at what is there.
+    // Later players have a game, too, which is another one; by then the new launcher has looked for leftovers.
     play(enter(&mut muster.join("echo", "bob")));
     muster.log().wait_for_count(1, &["port free"]);
     assert_eq!(std::fs::read_link(format!("/proc/{game}/cwd")).unwrap(), directory);
@@ -134,7 +133,7 @@ fn keeps_its_directory(keys: &str) {
     wait_until("the directory's end", || !directory.exists());
 }
 
-/// What was on order when it died is ordered again. That is no failure of the mode, and nobody waits longer for it.
+/// Lost launch requests are repeated. That is not a failure of the mode, and delays no player.
 #[test]
 fn lost_launch_requests_are_repeated() {
     orders_are_made_again("players = 1\nwarm = 0");
@@ -163,7 +162,7 @@ fn orders_are_made_again(keys: &str) {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// A game ends when there is nobody who could look for what it left: its port comes back with the next launcher.
+/// A game ends while no launcher can look for its leftovers: its port is released by the next launcher.
 #[test]
 fn a_game_that_ends_without_a_launcher_frees_its_port() {
     let muster = Setup::default().ports(1).puppet("one", &[], "players = 1\nwarm = 0").start();
@@ -182,7 +181,7 @@ fn a_game_that_ends_without_a_launcher_frees_its_port() {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// What a game left behind, and hid well, is found by a launcher that never saw the game.
+/// A well hidden leftover is found by a launcher that never started the game.
 #[test]
 fn the_next_launcher_kills_leftovers_of_the_previous_one() {
     for what in ["daemon", "nameless", "only-socket"] {
@@ -223,8 +222,8 @@ fn launchers_are_killed_repeatedly_with_a_warm_template() {
     storm(4, "players = 2\nwarm = 1\ntemplate = true", 1);
 }
 
-/// Launchers are killed at any moment while players come and play. Everybody who was queued is assigned once, in the
-/// order of their coming; every match is played to its end; nothing is left.
+/// Launchers are killed at any moment while players join and play. Every queued player is assigned once, in order;
+/// every match is played to its end; nothing is left.
 fn storm(seed: u64, keys: &str, warm: usize) {
     let muster = echo(keys).start();
     let mut last = (0, 0);
@@ -282,7 +281,7 @@ fn kill_at_any_moment(muster: &Muster, seed: u64) {
 
 // ---- Stopped ----
 
-/// While it stands still players wait, and everybody is answered; when it goes on, they get their games.
+/// While the launcher is stopped players wait, and all are answered; when it continues, they get their games.
 #[test]
 fn a_launcher_stopped_for_a_moment_continues() {
     let muster = echo("players = 1\nwarm = 0").start();
@@ -310,7 +309,7 @@ fn a_launcher_stopped_for_a_moment_continues() {
     assert_eq!(muster.launcher(), launcher);
 }
 
-/// One that stands still for good does not keep the daemon from its end.
+/// A launcher that hangs for ever does not prevent the daemon's exit.
 #[test]
 fn a_hung_launcher_is_replaced() {
     let mut muster = echo("players = 1\nwarm = 0").start();
@@ -320,8 +319,8 @@ fn a_hung_launcher_is_replaced() {
     assert!(!proc::is_alive(launcher));
 }
 
-/// One that stands still is killed and replaced, as if it had died by itself: who waits is served in order, and a game
-/// that ended meanwhile gives its port back.
+/// A launcher that hangs is killed and replaced like one that died: waiting players are served in order, and the port
+/// of a game that ended meanwhile is released.
 #[test]
 fn a_launcher_that_hangs_while_players_wait_is_replaced() {
     stopped_is_replaced("");
@@ -334,7 +333,7 @@ fn a_launcher_that_hangs_while_players_wait_for_a_template_is_replaced() {
 }
 
 fn stopped_is_replaced(keys: &str) {
-    // Nobody is late while it stands still.
+    // No deadline passes while it hangs.
     let muster = echo(&format!("players = 1\nwarm = 0\nready_timeout = \"20s\"{keys}")).start();
     let ada = enter(&mut muster.join("echo", "ada"));
     let mut eve = enter(&mut muster.join("echo", "eve"));
@@ -358,7 +357,7 @@ fn stopped_is_replaced(keys: &str) {
     muster.log().wait_for_count(5, &["match finished", "exit status 0"]);
 }
 
-/// Nobody waits for a game, but one has ended, and its port is free only when somebody looked for what it left.
+/// No player waits, but a game has ended, and its port is only free after a search for leftovers.
 #[test]
 fn a_launcher_that_hangs_when_a_game_ends_is_replaced() {
     let muster = echo("players = 1\nwarm = 0").start();
@@ -369,7 +368,7 @@ fn a_launcher_that_hangs_when_a_game_ends_is_replaced() {
     muster.log().wait_for(&["the launcher does not answer"]);
 }
 
-/// One that waits for a template that loads is not mistaken for one that stands still.
+/// A launcher that waits for a loading template does not count as hung.
 #[test]
 fn a_slow_template_does_not_count_as_a_hang() {
     let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"9s\"";
@@ -381,7 +380,7 @@ fn a_slow_template_does_not_count_as_a_hang() {
     assert_eq!(muster.log().lines_with(&["the launcher is gone"]), [""; 0]);
 }
 
-// ---- Not to be had ----
+// ---- Unavailable ----
 
 /// No process can be made, so no launcher. Players wait, the daemon rests meanwhile, and recovers by itself.
 #[test]
@@ -417,8 +416,8 @@ fn open_to_all(directory: &Path) {
     std::fs::set_permissions(directory, std::fs::Permissions::from_mode(0o755)).unwrap();
 }
 
-/// Sets how many processes there may be for the daemon to make another one; in the name of its user, as nobody else
-/// may without a privilege that even root can lack.
+/// Sets the number of processes up to which the daemon can create another one; as its user, as another user may not
+/// without a privilege that even root can lack.
 fn limit_processes(muster: &Muster, value: &str) {
     let user = proc::status(muster.pid(), "Uid").unwrap();
     let user = user.split_ascii_whitespace().next().unwrap().parse().unwrap();

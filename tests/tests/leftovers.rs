@@ -1,4 +1,4 @@
-//! What games leave behind when they die.
+//! Leftover processes of games.
 
 use testkit::{Log, Muster, SOON, Setup, proc, wait_until};
 
@@ -33,8 +33,7 @@ fn several_generations_are_killed() {
     nothing_is_left("generations", 4);
 }
 
-/// Faults row 21: processes that get a child and die while the game's death is looked into: whoever looks at a list of
-/// processes looks too late.
+/// Faults row 21: processes that fork and die while they are searched: a list of processes is outdated when it is read.
 #[test]
 fn processes_that_fork_when_the_game_dies_are_killed() {
     let keys = "players = 1\nwarm = 0";
@@ -50,8 +49,8 @@ fn processes_that_fork_when_the_game_dies_are_killed() {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// On a ring of one port, two matches follow each other. Each game leaves processes that hold the port; they
-/// are all dead before the port comes back, or the second game could not have it.
+/// On a ring of one port, two matches follow each other. Each game leaves processes that hold the port; they must be
+/// dead before the port is released, or the second game could not bind it.
 fn nothing_is_left(what: &str, count: usize) {
     let keys = "players = 1\nwarm = 0";
     let muster = Setup::default().ports(1).hostile("bad", &["leaves", what], keys).start();
@@ -71,8 +70,8 @@ fn nothing_is_left(what: &str, count: usize) {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// Faults row 21: a helper of a game that lives lives with it, whatever other games end meanwhile, even if nobody is
-/// its parent any more; and it dies with its game.
+/// Faults row 21: a helper of a running game lives as long as the game, whatever other games end, even if its parent is
+/// dead; and it dies with its game.
 #[test]
 fn a_helper_of_a_running_game_is_not_a_leftover() {
     let keys = "players = 1\nwarm = 0";
@@ -96,7 +95,7 @@ fn a_helper_of_a_running_game_is_not_a_leftover() {
     muster.wait_until_idle("long", 0);
 }
 
-/// Waits until the daemon is the one who reaps it.
+/// Waits until the daemon is its parent.
 fn is_an_orphan(muster: &Muster, pid: i32) {
     wait_until("the helper's parent is gone", || {
         proc::status(pid, "PPid").is_some_and(|parent| parent == muster.pid().to_string())

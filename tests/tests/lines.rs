@@ -4,7 +4,7 @@ use std::io::Write as _;
 
 use testkit::{Dice, Muster, Setup, Wire, proc};
 
-/// Two queues, and no game unless somebody needs one.
+/// Two queues, without warm games.
 fn muster() -> Muster {
     Setup::default().duel("warm = 0").mode("arena", &["muster-game", "echo"], "warm = 0").start()
 }
@@ -128,7 +128,7 @@ fn a_player_who_is_queued_cannot_queue_again() {
 fn a_full_queue_refuses_and_the_client_may_retry() {
     let muster = Setup::default()
         .config("[limits]\nqueue = 3")
-        // Its games never start, so that those who joined still wait.
+        // Its games never start, so that players keep waiting.
         .puppet("raid", &["held"], "players = 3\nwarm = 0\nstart_timeout = \"1m\"")
         .duel("warm = 0")
         .start();
@@ -241,7 +241,7 @@ fn all_lines_of_one_write_are_served_in_order() {
         let mut wire = Wire::greeted(muster.address());
         let lines: String = (0..count).map(|number| format!("PING {number}\n")).collect();
         let mut writer = wire.stream().try_clone().unwrap();
-        // From another thread: whoever writes so much and reads nothing would wait for itself.
+        // On another thread, as a client that writes this much without reading would block.
         let writing = std::thread::spawn(move || writer.write_all(lines.as_bytes()));
         for number in 0..count {
             assert_eq!(wire.line(), format!("PONG {number}"), "of {count}");
@@ -251,7 +251,7 @@ fn all_lines_of_one_write_are_served_in_order() {
     }
 }
 
-/// Faults row 8: a player who joins and leaves thousands of times in one write ends where the last line says.
+/// Faults row 8: the last of thousands of READY and LEAVE in one write determines the player's state.
 #[test]
 fn the_last_of_several_requests_in_one_write_wins() {
     let muster = muster();
@@ -281,7 +281,7 @@ fn a_client_over_the_line_rate_is_closed() {
     assert_eq!(error_number(last), 429);
 }
 
-/// What `printf 'PING a\nSTATUS\n' | nc -N` does.
+/// The behaviour of `printf 'PING a\nSTATUS\n' | nc -N`.
 #[test]
 fn a_client_that_half_closes_still_gets_its_answers() {
     let muster = muster();
@@ -293,8 +293,8 @@ fn a_client_that_half_closes_still_gets_its_answers() {
     assert_eq!((rest[1].as_str(), rest[4].as_str(), rest.len()), ("PONG a", "PONG b", 5));
 }
 
-/// Faults row 8: far more answers than all buffers on the way hold, asked for by who has already closed its side.
-/// Muster stops reading its questions until it reads the answers, and says all of them.
+/// Faults row 8: far more answers than fit into all buffers, for a client that has closed its side. Muster stops
+/// reading its requests until it reads the answers, and sends all of them.
 #[test]
 fn megabytes_of_answers_are_kept_for_a_half_closed_client() {
     let limits = "[limits]\nlines_burst = 1000000\nlines_per_second = 1000000";
@@ -323,7 +323,7 @@ fn megabytes_of_answers_are_kept_for_a_half_closed_client() {
 /// Faults row 5: whatever players say, an event is one line of the log, and nothing in it obeys them.
 #[test]
 fn players_cannot_inject_into_the_log() {
-    // A game that prints what it is told, names as they are; and one that is careful itself.
+    // A game that prints the names that it receives unchanged; and one that escapes them.
     let puppet = Setup::default().puppet("raid", &[], "players = 2\nwarm = 1");
     let muster = puppet.duel("warm = 1").log("trace").start();
     let mut wire = Wire::greeted(muster.address());
@@ -345,7 +345,7 @@ fn players_cannot_inject_into_the_log() {
     for player in &mut players {
         assert!(player.rest().last().unwrap().starts_with("ASSIGN "));
     }
-    // The games say for whom they were started.
+    // The games print the players of their match.
     muster.log().wait_for(&["output game=", "started: ", "FAKED"]);
     muster.log().wait_for(&["output game=", "heard ", "FAKED"]);
     let faked = muster.log().lines_with(&["FAKED"]);

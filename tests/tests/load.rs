@@ -17,7 +17,7 @@ struct Load {
     directory: TempDir,
 }
 
-/// What came of it.
+/// The result of a run.
 struct Ended {
     status: ExitStatus,
     stdout: String,
@@ -73,7 +73,7 @@ impl Ended {
         serde_json::from_str(&text).unwrap()
     }
 
-    /// The reports of a run in which nobody was lost.
+    /// The report of a run in which no player was lost.
     fn clean(&self) -> Value {
         let (stdout, stderr) = (&self.stdout, &self.stderr);
         assert_eq!(self.code(), 0, "{stdout}{stderr}");
@@ -153,7 +153,7 @@ fn players_join_all_games_over_both_transports() {
         let args =
             ["--players", "6", "--duration", "1500ms", "--queue", queue, "--scenario", file, "-q"];
         let ended = Load::start(muster.address(), &args).end();
-        assert_eq!(ended.stderr, "", "{queue}: it was told to be quiet");
+        assert_eq!(ended.stderr, "", "{queue}: --quiet prints nothing");
         let report = ended.clean();
         assert_eq!(report["errors"], serde_json::json!({}), "{queue}");
         assert!(number(&report, "/counts/played") > 0, "{queue}: {}", report["counts"]);
@@ -178,11 +178,11 @@ fn ctrl_c_ends_a_run_early_with_the_report() {
 #[test]
 fn errors_before_a_run_are_reported_clearly() {
     let muster = roomy().duel("warm = 0").start();
-    // A port that nobody listens at: it was free a moment ago, and stays ours.
-    let nobody = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
-    let nobody = format!("127.0.0.1:{}", nobody.local_addr().unwrap().port());
+    // A closed port: bound here, so that it stays closed for TCP.
+    let closed = std::net::UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
+    let closed = format!("127.0.0.1:{}", closed.local_addr().unwrap().port());
     for (address, args, code, said) in [
-        (nobody.as_str(), &[][..], 3, "is Muster running there?"),
+        (closed.as_str(), &[][..], 3, "is Muster running there?"),
         (muster.address(), &["--queue", "arena"], 3, "has no queue arena; it has duel"),
         (muster.address(), &["--scenario", "evning"], 2, "no scenario evning"),
         (muster.address(), &["--players", "none"], 2, "not a number"),
@@ -204,7 +204,7 @@ fn errors_before_a_run_are_reported_clearly() {
     }
 }
 
-/// A false Muster: says what it is told to say to each READY, and hangs up.
+/// A fake Muster: sends a given answer to each READY, and closes the connection.
 fn impostor(answer: impl Fn(usize) -> String + Send + 'static) -> String {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     let address = listener.local_addr().unwrap().to_string();
@@ -212,7 +212,7 @@ fn impostor(answer: impl Fn(usize) -> String + Send + 'static) -> String {
         for (number, stream) in listener.incoming().enumerate() {
             let Ok(stream) = stream else { return };
             let answer = answer(number);
-            // Each by itself: one that never finishes its line holds up nobody.
+            // A thread for each: a connection without a complete line must not block others.
             std::thread::spawn(move || deceive(&stream, &answer));
         }
     });
@@ -222,7 +222,7 @@ fn impostor(answer: impl Fn(usize) -> String + Send + 'static) -> String {
 fn deceive(mut stream: &TcpStream, answer: &str) -> std::io::Result<()> {
     stream.write_all(b"MUSTER 1 line_max=512 queues=duel\n")?;
     let mut line = String::new();
-    // The end of the stream: one that only looked whether somebody is there.
+    // The end of the stream: a connection that only checked whether the port is open.
     if BufReader::new(stream).read_line(&mut line)? > 0 {
         stream.write_all(answer.as_bytes())?;
     }
@@ -307,7 +307,7 @@ fn a_run_with_a_hostile_fake_muster_ends_with_a_report() {
     assert!(!ended.stdout.contains('\u{1b}'), "{}", ended.stdout);
 }
 
-/// Players who lose their connection come back to their places, and those who do not accept a match are out of it.
+/// Players who lose the connection return to their positions, and those who do not accept a match are evicted.
 #[test]
 fn reconnects_and_evictions_are_counted() {
     let keys = "players = 2\nwarm = 2\naccept_timeout = \"300ms\"\nrejoin = true";

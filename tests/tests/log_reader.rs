@@ -1,4 +1,4 @@
-//! Whoever reads the log may stand still or be gone: nothing of Muster waits for it.
+//! The reader of the log may be stopped or gone: Muster does not wait for it.
 
 use std::fs;
 use std::path::Path;
@@ -9,8 +9,8 @@ use nix::unistd::Pid;
 use serde_json::Value;
 use testkit::{Muster, SOON, Setup, proc, wait_for, wait_until};
 
-/// Puts a reader between Muster's stderr and the test: a pipe of one page, and a process of its own that passes on what it
-/// reads. It is nobody's child that the test or Muster knows, and tells its pid in a file.
+/// Puts a reader between Muster's stderr and the test: a pipe of one page, and a separate process that passes on what
+/// it reads. It is a child of neither the test nor Muster, and writes its pid to a file.
 const WITH_READER: &str = r#"
 import fcntl, os, sys
 ours, its = os.pipe()
@@ -47,7 +47,7 @@ fn setup() -> Option<Setup> {
     )
 }
 
-/// Who passes the log on to the test. Gone with it.
+/// The process that passes the log on to the test; killed when dropped.
 struct Reader(Pid);
 
 impl Reader {
@@ -80,7 +80,7 @@ fn play_a_match(muster: &Muster) {
     game.bye(SOON).unwrap();
 }
 
-/// What an operator is told. `None`: nobody answers.
+/// The answer to a status request. `None` if there is none.
 fn status(muster: &Muster) -> Option<Value> {
     serde_json::from_str(&muster.operate(&["status", "--json"]).ok()?).ok()
 }
@@ -96,7 +96,7 @@ fn make_noise(muster: &Muster) {
     wait_until("the end of the noise", || ended(muster) > before);
 }
 
-fn matches_go_on_while_the_reader_stands_still(setup: Setup) {
+fn matches_continue_while_the_reader_is_stopped(setup: Setup) {
     let mut muster = setup.start();
     let reader = Reader::of(&muster);
     play_a_match(&muster);
@@ -116,18 +116,18 @@ fn matches_go_on_while_the_reader_stands_still(setup: Setup) {
     reader.stop();
     make_noise(&muster);
     muster.signal(Signal::SIGTERM);
-    assert!(muster.wait_for_exit().success(), "it ends although nobody reads");
+    assert!(muster.wait_for_exit().success(), "it exits although the log is not read");
 }
 
 #[test]
 fn a_stopped_log_reader_does_not_stop_the_daemon() {
-    setup().into_iter().for_each(matches_go_on_while_the_reader_stands_still);
+    setup().into_iter().for_each(matches_continue_while_the_reader_is_stopped);
 }
 
 #[test]
 fn a_stopped_log_reader_does_not_stop_a_daemon_with_keeper() {
     let kept = setup().map(|setup| setup.keep("5s"));
-    kept.into_iter().for_each(matches_go_on_while_the_reader_stands_still);
+    kept.into_iter().for_each(matches_continue_while_the_reader_is_stopped);
 }
 
 #[test]
@@ -145,7 +145,7 @@ fn a_dead_log_reader_does_not_stop_the_daemon() {
     assert!(muster.wait_for_exit().success());
 }
 
-/// A crash with nobody to read of it is a crash, and the next daemon is there.
+/// A crash while the log is not read is recovered like any other.
 #[test]
 fn a_daemon_recovers_from_a_crash_with_a_stopped_log_reader() {
     let Some(setup) = setup() else { return };

@@ -1,4 +1,5 @@
-//! Players into matches, matches into games: in order, whoever goes on the way and however scarce ports are.
+//! Matching players, and starting games for matches: in order, whoever leaves meanwhile and however few ports there
+//! are.
 
 use std::io::ErrorKind;
 use std::time::Duration;
@@ -38,7 +39,7 @@ fn go(mut player: Wire, way: Way) -> Option<Wire> {
     None
 }
 
-/// A player who has joined, with the line that told it so.
+/// A player who has joined, and the QUEUED line.
 fn join(muster: &Muster, queue: &str) -> Wire {
     let mut wire = Wire::greeted(muster.address());
     let queued = wire.ask(format!("READY queue={queue}\n"));
@@ -65,7 +66,7 @@ fn assigned(player: &mut Wire) -> (u64, usize) {
     (number("match"), usize::try_from(number("slot")).unwrap())
 }
 
-/// Fails unless two players are assigned together, the one who came first in front.
+/// Fails unless two players are assigned together, in the order in which they joined.
 fn assert_together(players: [&mut Wire; 2]) {
     let [(first, 0), (second, 1)] = players.map(assigned) else { panic!("not in order") };
     assert_eq!(first, second);
@@ -85,7 +86,7 @@ fn with_the_port_taken() -> Muster {
     muster
 }
 
-/// Faults row 12: one of those who wait for a match goes; the others are matched in their order, without it.
+/// Faults row 12: a waiting player leaves; the others are matched in order, without them.
 #[test]
 fn a_player_who_leaves_the_queue_is_not_matched() {
     let muster = Setup::default().puppet("raid", &[], "players = 3\nwarm = 1").start();
@@ -99,9 +100,9 @@ fn a_player_who_leaves_the_queue_is_not_matched() {
     }
 }
 
-/// Faults row 12: one of a match that waits for a port goes; the other goes back to its old place, before all who came
-/// later and stand in line already, and is told so. Faults row 30: the line waits in order, without a spin, and goes on
-/// when the port is back.
+/// Faults row 12: a player of a match that waits for a port leaves; the other one returns to the old position, before
+/// all later players, even those in waiting matches, and is notified. Faults row 30: matches wait in order, without
+/// spinning, and continue when the port is released.
 #[test]
 fn leaving_a_waiting_match_requeues_the_others() {
     for way in WAYS {
@@ -116,7 +117,7 @@ fn leaving_a_waiting_match_requeues_the_others() {
         let mut eve = join(&muster, "duel");
         hear(&mut ada, "WAITING queue=duel reason=no-port");
         muster.order(port(&muster), "exit 0");
-        // Those who came first play first, with whomever they stood in line before.
+        // The first players play first, with their original partners.
         assert_together([&mut ada, &mut cy]);
         assert_eq!(muster.status("duel"), (2, 1, 0));
         muster.order(port(&muster), "exit 0");
@@ -146,7 +147,7 @@ fn leaving_a_starting_match_requeues_the_others() {
     }
 }
 
-/// Faults row 12: after the assignment a connection is nobody's concern: the match goes on.
+/// Faults row 12: after the assignment a lost connection does not matter: the match continues.
 #[test]
 fn a_player_who_disconnects_after_the_assignment_stays_in_the_match() {
     let muster = Setup::default().duel("warm = 1").start();
@@ -160,12 +161,12 @@ fn a_player_who_disconnects_after_the_assignment_stays_in_the_match() {
     }
 }
 
-/// Faults row 13: players who say READY and are gone before Muster has read it, by the hundred, among honest ones.
-/// Every honest player plays with an honest one.
+/// Faults row 13: hundreds of players send READY and disconnect before Muster has read it, among others who stay.
+/// Players who stay are matched with each other.
 #[test]
 fn players_do_not_wait_for_disconnected_players() {
     let muster = Setup::default()
-        // All are of one address, and nobody plays.
+        // All players have one address, and none plays.
         .config("[limits]\nseats_per_address = 0")
         .mode("duel", &["muster-game", "echo"], "warm = 2\nhello_timeout = \"20ms\"")
         .log("info")
@@ -201,14 +202,14 @@ fn assert_paired(players: &mut [Wire]) {
     }
 }
 
-/// Faults rows 12 and 13: players come and go in every way at every moment; whoever stays is assigned, with another who
-/// stayed, and nothing is left over at the end.
+/// Faults rows 12 and 13: players join and leave in every way at every moment; players who stay are assigned with
+/// others who stayed, and nothing is left at the end.
 #[test]
 fn players_who_stay_are_assigned_whatever_others_do() {
     for seed in 0..6 {
         let muster = Setup::default()
             .ports(2)
-            // All are of one address, and nobody plays.
+            // All players have one address, and none plays.
             .config("[limits]\nseats_per_address = 0")
             .mode("duel", &["muster-game", "echo"], "warm = 1\nhello_timeout = \"10ms\"")
             .log("info")
@@ -226,7 +227,7 @@ fn players_who_stay_are_assigned_whatever_others_do() {
                 }
             }
         }
-        // Whoever wanted to go has gone, before the count of those who stay is made even.
+        // The leaving players have left before the number of staying ones is made even.
         for player in going {
             open.extend(go_or_be_assigned(player, dice.one_of(&WAYS)));
         }
@@ -304,7 +305,8 @@ fn a_hundred_players_share_five_ports_in_order() {
     wait_until("every port back", || muster.status("duel") == (0, 1, 4));
 }
 
-/// Faults row 30: with every port taken, all are told so, and the first in line is served the moment a port is back.
+/// Faults row 30: with all ports in use, all players are notified, and the first match is served as soon as a port is
+/// released.
 #[test]
 fn the_first_in_the_queue_gets_the_freed_port() {
     let muster = Setup::default().ports(2).puppet("duel", &[], "players = 2\nwarm = 0").start();
@@ -314,19 +316,19 @@ fn the_first_in_the_queue_gets_the_freed_port() {
     }
     let mut line = [(); 6].map(|()| join(&muster, "duel"));
     for player in &mut line {
-        let told = hear(player, "WAITING ");
-        assert!(told.starts_with("WAITING queue=duel reason=no-port ahead="), "{told}");
+        let reported = hear(player, "WAITING ");
+        assert!(reported.starts_with("WAITING queue=duel reason=no-port ahead="), "{reported}");
     }
     let ports: Vec<u16> = muster.ports().collect();
     for (pair, turn) in line.chunks_mut(2).zip(0..) {
         muster.order(ports[turn % 2], "exit 0");
         let [ada, bob] = pair else { panic!("not a pair") };
-        // It is told that its game is on its way, and then where it is.
+        // The player receives WAITING for a starting game, and then ASSIGN.
         assert_eq!(hear(ada, "WAITING "), "WAITING queue=duel reason=game-starting");
         let line = hear(ada, "ASSIGN ");
         assert_eq!(Log::field(&line, "port"), ports[turn % 2].to_string());
         assert_eq!(assigned(bob), (turn as u64 + 3, 1));
-        // Nobody else was served: both ports are taken again.
+        // No other player was served: both ports are in use again.
         assert_eq!(muster.status("duel").0, 4 - 2 * turn);
     }
 }
@@ -352,7 +354,7 @@ fn two_modes_form_their_own_matches() {
     assert_eq!(muster.log().wait_for_count(2, &["match assigned", "mode=raid"]).len(), 2);
 }
 
-/// A warm game that nobody waits for gives its port to a mode for which somebody does.
+/// A warm game that is not needed gives its port to a mode with waiting players.
 #[test]
 fn a_warm_game_is_stopped_for_players_of_another_mode() {
     let muster = Setup::default()

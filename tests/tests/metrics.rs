@@ -1,4 +1,4 @@
-//! What scrapers and health checks see over HTTP, and that nobody who asks there disturbs a match.
+//! The HTTP interface for scrapers and health checks, which does not disturb matches.
 
 use std::collections::BTreeMap;
 use std::io::{Read as _, Write as _};
@@ -14,12 +14,12 @@ use protocol::{Reply, Request};
 use testkit::http::{self, Response};
 use testkit::{Dice, Muster, SOON, Scrape, Setup, binary, wait_for, wait_until};
 
-/// What every metric means, for people.
+/// The page that explains all metrics.
 const PAGE: &str = include_str!("../../docs/metrics.md");
 
 const DUEL: [(&str, &str); 1] = [("mode", "duel")];
 
-/// Two modes: puppets that play until they are told to end, and one whose games cannot start.
+/// Two modes: puppets that play until they are ended, and one whose games cannot start.
 fn start() -> Muster {
     Setup::default()
         .metrics()
@@ -34,14 +34,14 @@ fn play(muster: &Muster) {
     muster.order(port, "exit 0");
 }
 
-// ---- What is told ----
+// ---- Metrics ----
 
 fn puppet(name: &str) -> String {
     let game = binary("puppet-game");
     format!("[[mode]]\nname = \"{name}\"\nplayers = 1\nwarm = 0\ncommand = [{game:?}]\n")
 }
 
-/// A mode that came has all its figures at once, and one that went has none as soon as nobody plays there.
+/// A new mode has all its metrics at once, and a removed one has none as soon as it is not played any more.
 #[test]
 fn modes_are_in_the_metrics_while_they_exist_or_are_played() {
     let muster = Setup::default().metrics().config(&puppet("old")).start();
@@ -75,7 +75,7 @@ fn modes_are_in_the_metrics_while_they_exist_or_are_played() {
     muster.order(port, "exit 0");
     wait_until("the end of the old one", || !shown("old"));
     assert_eq!(queues(), (vec!["new".to_owned()], vec!["new".to_owned()]));
-    // It is another one when it comes back, to whoever has forgotten it; to the daemon it is the same.
+    // To a scraper that has forgotten it, it is a new mode; to the daemon it is the old one.
     muster.configure(&puppet("old"));
     muster.operate(&["reload"]).unwrap();
     wait_until("it is back", || shown("old"));
@@ -310,12 +310,12 @@ fn the_daemon_is_healthy_while_its_loop_runs() {
         (http::get(&http, "/healthz").status, http::get(&http, "/readyz").status),
         (200, 200)
     );
-    // Only the loop's thread stands still; the one that speaks HTTP goes on.
+    // Only the loop's thread is stopped; the HTTP thread continues.
     let main = Pid::from_raw(muster.pid());
     ptrace::seize(main, ptrace::Options::empty()).unwrap();
     ptrace::interrupt(main).unwrap();
     waitpid(main, Some(WaitPidFlag::__WALL)).unwrap();
-    // Figures are told again for a moment.
+    // Recent figures are reused for a moment.
     wait_until("the loop's silence", || http::get(&http, "/healthz").status == 503);
     for path in ["/healthz", "/readyz", "/metrics"] {
         let answer = http::get(&http, path);
@@ -379,7 +379,7 @@ fn requests_are_answered_as_the_standard_requires() {
     });
 }
 
-/// A page in a browser of this machine that a name server of its own has led here is told nothing.
+/// A web page that reaches this machine by a DNS name of its own receives nothing.
 #[test]
 fn a_foreign_host_name_is_refused_on_loopback() {
     let muster = start();
@@ -423,7 +423,7 @@ fn garbage_requests_do_not_disturb_others() {
     assert_eq!(http::get(&http, "/healthz").status, 200);
 }
 
-/// Who sends a byte and then nothing, and who never reads: neither keeps a match or a scrape waiting, and they are cut off.
+/// Clients that send one byte and stop, or never read: they delay neither a match nor a scrape, and are closed.
 #[test]
 fn slow_requests_are_closed_without_effect_on_others() {
     let muster = start();
@@ -499,8 +499,8 @@ fn an_address_in_use_is_bound_when_it_is_free() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
     let muster = Setup::default().listen(&format!("metrics = \"{address}\"")).duel("").start();
-    let told = muster.log().wait_for(&["WARN", &format!("cannot serve HTTP on {address}")]);
-    assert!(told.contains("listen.metrics") && told.contains("trying again"), "{told}");
+    let reported = muster.log().wait_for(&["WARN", &format!("cannot serve HTTP on {address}")]);
+    assert!(reported.contains("listen.metrics") && reported.contains("trying again"), "{reported}");
     muster.join("duel", "ada");
     drop(taken);
     assert_eq!(muster.http(), address);

@@ -1,5 +1,5 @@
-//! Two daemons on one host, and others who happen to have the same numbers (faults row 44): none touches what is
-//! another's.
+//! Two daemons on one host, and other processes with the same user numbers (faults row 44): neither affects what
+//! belongs to the other.
 
 use std::os::unix::process::CommandExt as _;
 use std::process::{Child, Command};
@@ -23,7 +23,7 @@ fn neighbour(setup: Setup, address: &str) -> Muster {
     setup.confined_hostile("stays", &["probes"], keys).start()
 }
 
-/// A process of a user who is none of Muster's.
+/// A process of a foreign user.
 struct Bystander(Child);
 
 impl Bystander {
@@ -62,7 +62,7 @@ fn two_daemons_with_the_same_ports_give_their_games_different_users() {
     assert_ne!(mine.user(), stays.user());
 }
 
-/// Nobody is killed for the number of his user.
+/// No process is killed because of its user number.
 #[test]
 fn a_process_with_a_games_user_id_is_not_a_leftover() {
     if !is_root() {
@@ -78,8 +78,8 @@ fn a_process_with_a_games_user_id_is_not_a_leftover() {
     assert!(bystander.is_alive());
 }
 
-/// The users stay those of the daemon over an upgrade and a crash, as its games run as them; when it is gone for good
-/// they are free. Who asks for users that are another's is refused, and told whose they are.
+/// The users stay claimed over an upgrade and a crash, as the daemon's games run as them; after its exit they are free.
+/// A daemon that is configured to use another one's users is refused, with the owner's pid.
 #[test]
 fn user_ids_are_reserved_while_the_daemon_runs() {
     if !is_root() {

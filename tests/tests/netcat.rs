@@ -5,7 +5,7 @@ use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
 
 use testkit::{Log, Setup, wait_for};
 
-/// netcat, as the package `netcat-openbsd` has it, and what it says and hears.
+/// netcat, from the package `netcat-openbsd`, with its input and output.
 struct Netcat {
     child: Child,
     stdin: Option<ChildStdin>,
@@ -15,7 +15,7 @@ struct Netcat {
 impl Netcat {
     fn start(arguments: &[&str]) -> Self {
         let mut command = Command::new("nc");
-        // Who is idle for so long has waited in vain.
+        // A netcat that is idle for this long has failed.
         command.args(["-w", "30"]).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
         let mut child = command.spawn().unwrap_or_else(|error| {
             panic!("cannot run nc: {error}; `make tools` or `apt-get install netcat-openbsd` installs it")
@@ -34,7 +34,7 @@ impl Netcat {
         line.trim_end().to_owned()
     }
 
-    /// What comes until as many bytes are there: a datagram has no line end.
+    /// Reads until there are `count` bytes: a datagram has no line end.
     fn bytes(&mut self, count: usize) -> String {
         let mut bytes = vec![0; count];
         self.stdout.read_exact(&mut bytes).unwrap();

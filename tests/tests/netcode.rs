@@ -1,4 +1,4 @@
-//! Matches over the transport `netcode`, with the real daemon: whole games of bots, and who is not let in.
+//! Matches over the transport `netcode`, with a real daemon: whole games of bots, and refused connections.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -11,7 +11,7 @@ use testkit::{Muster, SOON, Setup, binary, wait_for};
 
 const NETCODE: &str = "transport = \"netcode\"\nwarm = 1";
 
-/// A daemon with the reference echo for so many players.
+/// A daemon with the reference echo for `players` players.
 fn echo(players: usize, ports: u16, more: &str) -> Muster {
     let keys = format!("{NETCODE}\nplayers = {players}\n{more}");
     let setup = Setup::default().ports(ports).log("trace");
@@ -33,14 +33,14 @@ fn has_read_all(player: &mut GameSocket) {
     player.ping("all read", SOON).unwrap();
 }
 
-/// The request with which a player shows its token, as somebody on its way could read it.
+/// The request with which a player presents the token, as an attacker could capture it.
 fn request(assignment: &Assignment) -> Vec<u8> {
     let mut link = Link::new(assignment);
     link.handle_timeout(Duration::ZERO);
     link.poll_transmit().unwrap()
 }
 
-/// Somebody with a socket of their own.
+/// The socket of a stranger.
 fn stranger(host: Ipv4Addr, port: u16) -> UdpSocket {
     let socket = UdpSocket::bind((host, 0)).unwrap();
     socket.connect((Ipv4Addr::LOCALHOST, port)).unwrap();
@@ -187,12 +187,12 @@ fn an_expired_token_is_ignored() {
     let muster = echo(2, 1, "hello_timeout = \"1s\"");
     let [ada, bob] = assigned(&muster);
     let mut game = enter(&ada);
-    // Five seconds more than hello_timeout, counted from before the player was told: a time that has to pass, with
-    // signs of life. To try earlier would bind the token to the address that tried.
-    let told = Instant::now();
+    // Five seconds more than hello_timeout, counted from before the assignment: a time that must pass, with
+    // keep-alives. An earlier attempt would bind the token to its address.
+    let sent_at = Instant::now();
     wait_for("the token's end", || {
         has_read_all(&mut game);
-        (told.elapsed() > Duration::from_secs(6)).then_some(())
+        (sent_at.elapsed() > Duration::from_secs(6)).then_some(())
     });
     let late = stranger(Ipv4Addr::LOCALHOST, ada.port);
     late.send(&request(&bob)).unwrap();
@@ -216,7 +216,7 @@ fn answers_are_shorter_than_requests() {
     assert!(length < request.len() / 3, "{length} for {}", request.len());
 }
 
-/// What the client does with a token that is none.
+/// The client's handling of an invalid token.
 #[test]
 fn an_invalid_connect_token_is_rejected() {
     let muster = echo(1, 1, "");

@@ -1,4 +1,4 @@
-//! What the daemon tells the service manager, in the words that systemd 252 and later understand; sd_notify(3).
+//! Notifications to the service manager, in the protocol of systemd 252 and later; sd_notify(3).
 
 use std::net::TcpStream;
 use std::os::unix::process::ExitStatusExt as _;
@@ -39,14 +39,14 @@ fn status_reports_are_rate_limited() {
     let manager = Manager::at_path();
     let muster = managed(&manager).start();
     let mut players: Vec<Wire> = Vec::new();
-    let mut told = Vec::new();
-    while told.len() < 3 {
+    let mut reported = Vec::new();
+    while reported.len() < 3 {
         let mut player = Wire::greeted(muster.address());
         player.ask(if players.len().is_multiple_of(2) { "READY\n" } else { "PING\n" });
         players.push(player);
-        told.extend(manager.next().filter(|it| it.lines[0].starts_with("STATUS=")));
+        reported.extend(manager.next().filter(|it| it.lines[0].starts_with("STATUS=")));
     }
-    for pair in told.windows(2) {
+    for pair in reported.windows(2) {
         let between = pair[1].at - pair[0].at;
         // Read as soon as it came, but for the test's own turns.
         assert!(between > Duration::from_millis(800), "{between:?}");
@@ -66,7 +66,7 @@ fn a_reload_is_reported_with_its_begin_and_its_end() {
     manager.wait_for("READY=1");
 }
 
-/// What stands in a file of an operator is a word about the daemon, and none to the service manager.
+/// Text from an operator's file is part of the status, and cannot become another assignment.
 #[test]
 fn a_failed_reload_is_reported_in_one_line() {
     let manager = Manager::at_path();
@@ -74,10 +74,10 @@ fn a_failed_reload_is_reported_in_one_line() {
     manager.wait_for_value("STATUS=0 players");
     muster.configure("[[mode]]\nname = \"duel\"\ncommand = [\"x\"]\ntransport = \"a\\nMAINPID=1\"");
     muster.operate(&["reload"]).unwrap_err();
-    let told = manager.wait_for_value("STATUS=");
+    let reported = manager.wait_for_value("STATUS=");
     assert!(
-        told.contains("the last reload was refused") && told.contains(r"a\\nMAINPID=1"),
-        "{told}"
+        reported.contains("the last reload was refused") && reported.contains(r"a\\nMAINPID=1"),
+        "{reported}"
     );
 }
 
@@ -109,7 +109,7 @@ fn a_running_loop_notifies_the_watchdog_and_a_hung_one_does_not() {
         // What was under way is read to its end; then there is silence for longer than the period.
         while manager.next().is_some() {}
         for _ in 0..10 {
-            assert!(manager.next().is_none(), "who stands still says nothing");
+            assert!(manager.next().is_none(), "a stopped daemon sends nothing");
         }
     });
     manager.wait_for("WATCHDOG=1");
@@ -138,7 +138,7 @@ fn the_listening_socket_is_stored() {
     assert_eq!(address.to_string(), muster.address());
 }
 
-/// A service manager that does not read holds up nobody, and hears everything when it reads again.
+/// A service manager that does not read blocks nothing, and receives everything when it reads again.
 #[test]
 fn a_manager_that_does_not_read_does_not_block_the_daemon() {
     let manager = Manager::at_path();
@@ -168,21 +168,21 @@ fn a_missing_manager_does_not_stop_the_daemon() {
     }
 }
 
-/// Nobody but the daemon itself is told of the service manager.
+/// Only the daemon itself has the service manager's variables.
 #[test]
 fn child_processes_do_not_see_the_managers_variables() {
     let manager = Manager::at_path();
     let setup = Setup::default().duel("warm = 1").env("NOTIFY_SOCKET", manager.address());
     let muster: Muster = setup.env("WATCHDOG_USEC", "20000000").start();
     muster.log().wait_for(&["game ready"]);
-    let is_told = |pid: i32| {
-        let told = ["NOTIFY_SOCKET=", "WATCHDOG_USEC="];
-        proc::environment(pid).iter().any(|it| told.iter().any(|name| it.starts_with(name)))
+    let is_notified = |pid: i32| {
+        let reported = ["NOTIFY_SOCKET=", "WATCHDOG_USEC="];
+        proc::environment(pid).iter().any(|it| reported.iter().any(|name| it.starts_with(name)))
     };
-    assert!(is_told(muster.pid()));
+    assert!(is_notified(muster.pid()));
     wait_until("the game", || muster.games().len() == 1);
     for pid in muster.games().into_iter().chain([muster.launcher()]) {
-        assert!(!proc::environment(pid).is_empty() && !is_told(pid));
+        assert!(!proc::environment(pid).is_empty() && !is_notified(pid));
     }
 }
 
@@ -195,7 +195,7 @@ fn a_descriptor_store_too_small_for_the_ring_is_reported() {
     let manager = Manager::at_path();
     for (room, is_short) in [("21", true), ("22", false)] {
         let muster = managed(&manager).ports(2).env("FDSTORE", room).start();
-        let told = muster.log().lines_with(&["has room for", "descriptors"]);
-        assert_eq!(!told.is_empty(), is_short, "{told:?}");
+        let reported = muster.log().lines_with(&["has room for", "descriptors"]);
+        assert_eq!(!reported.is_empty(), is_short, "{reported:?}");
     }
 }

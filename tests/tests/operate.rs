@@ -1,4 +1,4 @@
-//! What operators do with a running daemon, by their commands.
+//! Operators' commands for a running daemon.
 
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
@@ -30,8 +30,8 @@ fn waiting_players_are_listed_without_keys_and_can_be_kicked() {
     assert_eq!((&player["queue"], &player["here"]), (&"pair".into(), &true.into()));
     assert!(!players.to_string().contains("resume"), "{players}");
     let number = player["player"].as_str().unwrap();
-    let told = muster.operate(&["kick", number]).unwrap();
-    assert!(told.contains("removed player") && !told.contains('\u{1b}'), "{told}");
+    let reported = muster.operate(&["kick", number]).unwrap();
+    assert!(reported.contains("removed player") && !reported.contains('\u{1b}'), "{reported}");
     assert_eq!(evicted_because(&mut eve), "kicked");
     let refused = muster.operate(&["kick", number]).unwrap_err();
     assert!(refused.contains("is not waiting"), "{refused}");
@@ -74,7 +74,7 @@ fn a_drain_can_be_cancelled_or_waited_for() {
     assert!(wait.wait().unwrap().success());
 }
 
-/// Whoever waits for the end of a drain.
+/// A process that waits for the end of a drain.
 fn wait_for_drain(muster: &Muster) -> Child {
     let mut wait = Command::new(binary("muster"));
     wait.args(["drain", "--wait", "--admin"]).arg(muster.directory().join("admin.sock"));
@@ -103,13 +103,13 @@ fn an_operator_waiting_for_a_drain_sees_its_cancellation() {
     assert!(words.contains("the drain was cancelled"), "{words}");
 }
 
-/// A daemon that crashes while it drains is no drained one, and the one that comes back drains on.
+/// A daemon that crashes while it drains has not drained, and its successor drains on.
 #[test]
 fn waiting_for_a_drain_survives_a_crash() {
     let mut muster = one().keep("60s").start();
     let playing = muster.join("one", "ada").assignment(SOON).unwrap();
     let mut wait = wait_for_drain(&muster);
-    // While the keeper stands still nobody comes back.
+    // While the keeper is stopped no daemon is started.
     let keeper = Pid::from_raw(muster.started_pid());
     kill(keeper, Signal::SIGSTOP).unwrap();
     muster.signal(Signal::SIGKILL);
@@ -124,7 +124,7 @@ fn waiting_for_a_drain_survives_a_crash() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
-/// Who was promised a dump has an answer, whoever is the daemon by then.
+/// A deferred dump is answered, by whichever daemon runs then.
 #[test]
 fn a_dump_and_an_upgrade_are_both_answered() {
     let muster = one().start();
@@ -188,5 +188,5 @@ fn status_watch_needs_a_terminal() {
     let words = String::from_utf8(output.stderr).unwrap();
     assert_eq!(output.status.code(), Some(2), "{words}");
     assert!(words.contains("needs a terminal"), "{words}");
-    wait_until("the daemon goes on", || proc::state(muster.pid()) != Some('Z'));
+    wait_until("the daemon continues", || proc::state(muster.pid()) != Some('Z'));
 }

@@ -1,4 +1,4 @@
-//! What is installed: the manual pages, and a package from its installation to its purge.
+//! Installation: the manual pages, and a package from its installation to its purge.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use testkit::{PortBlock, binary};
 const PAGES: [&str; 5] =
     ["muster.1", "muster-game.1", "muster-play.1", "muster-load.1", "muster.toml.5"];
 
-/// What a script exits with that cannot be run here.
+/// The exit status of a script that cannot run here.
 const SKIPPED: i32 = 77;
 
 fn script(name: &str) -> PathBuf {
@@ -67,7 +67,7 @@ fn the_manual_pages_are_complete() {
     }
 }
 
-/// By those who would show them, as far as they are here.
+/// Checked by the usual viewers, as far as they are installed.
 #[test]
 fn the_manual_pages_are_well_formed() {
     let place = pages();

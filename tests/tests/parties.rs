@@ -1,4 +1,4 @@
-//! Parties, teams, skill, waiting for too long, and players who come into a running game: with real sockets.
+//! Parties, teams, skill, wait limits and backfill: with real sockets.
 
 use client::{Assignment, GameSocket, Lobby};
 use protocol::{Member, Reply, Request};
@@ -22,12 +22,12 @@ fn error(lobby: &mut Lobby) -> u16 {
 
 fn party(lobby: &mut Lobby, size: usize) -> String {
     wait_for(lobby, |reply| match reply {
-        Reply::Party { code, size: told } if told == size => Some(code),
+        Reply::Party { code, size: actual } if actual == size => Some(code),
         _ => None,
     })
 }
 
-/// So many players who have gathered, the first of them first.
+/// A party of `size` players, the first member first.
 fn gathered(muster: &Muster, size: usize) -> Vec<Lobby> {
     let mut first = muster.connect();
     first.send(&Request::CreateParty(Member::default())).unwrap();
@@ -88,7 +88,7 @@ fn invalid_party_requests_are_refused() {
     party(&mut three[0], 2);
     three[0].send(&Request::ReadyParty { queue: None }).unwrap();
     three[..2].iter_mut().for_each(queued);
-    // One goes, and the other is told.
+    // One leaves, and the other is notified.
     three[1].send(&Request::Leave).unwrap();
     let reason = wait_for(&mut three[0], |reply| match reply {
         Reply::Evicted { reason } => Some(reason),

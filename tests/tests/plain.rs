@@ -30,7 +30,7 @@ fn assigned(muster: &Muster, queue: &str) -> Assignment {
     muster.join(queue, "ada").assignment(SOON).unwrap()
 }
 
-/// Says something once, as players are told only of ports that receive, and gives the answer.
+/// Sends a datagram once, as players are only sent to ports that receive, and returns the answer.
 fn ask(port: u16, words: &str) -> String {
     let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     socket.set_read_timeout(Some(SOON)).unwrap();
@@ -56,7 +56,7 @@ fn the_examples_answer_from_the_first_datagram_on() {
     }
 }
 
-/// Who comes, and to which match, is in the environment; of a control channel there is no word.
+/// The players and the match are in the environment; there is no control channel.
 #[test]
 fn players_are_in_the_environment() {
     let keys = PLAIN.replace('1', "2");
@@ -93,14 +93,14 @@ fn a_match_ends_when_its_program_exits() {
     muster.order(game.port, "end");
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
     muster.wait_until_idle("once", 0);
-    // Whether its player came, nobody has said.
+    // It is unknown whether the player joined.
     muster.log().wait_for(&["game ended game=1 ", " joined=unknown "]);
     let games = muster.operate(&["games"]).unwrap();
     assert!(games.contains("  ada") && !games.contains("(ada)"), "{games}");
     assert!(!games.contains("did not come"), "{games}");
 }
 
-/// It hears of its time being over by SIGTERM alone.
+/// SIGTERM is its only notification that its time is over.
 #[test]
 fn a_program_is_stopped_at_the_end_of_its_match() {
     let keys = "max_duration = \"200ms\"\nstop_grace = \"1s\"";
@@ -111,7 +111,7 @@ fn a_program_is_stopped_at_the_end_of_its_match() {
     muster.wait_until_idle("tell", 0);
 }
 
-/// Players are told of a port that a program binds itself only after it said that it has: here, when the test lets it.
+/// Players are assigned to a port that a program binds itself only after its ready line: here, when the test allows it.
 #[test]
 fn players_are_assigned_after_the_ready_line() {
     let directory = public_directory();
@@ -142,8 +142,8 @@ game.sendto(b'bound', game.recvfrom(1200)[1])
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
 }
 
-/// Faults rows 18 and 19: a program that never prints its ready line is killed at its deadline, as often as it is
-/// tried. The players are told, and keep their places: with a program that is well they are served in their order.
+/// Faults rows 18 and 19: a program that never prints its ready line is killed at its deadline, at each attempt. The
+/// players are notified, and keep their positions: with a working program they are served in order.
 #[test]
 fn a_program_without_its_ready_line_is_killed_and_retried() {
     let directory = public_directory();
@@ -173,7 +173,7 @@ fn a_program_that_exits_before_its_ready_line_is_retried() {
     wait_for_reason(&mut ada, WaitReason::GameFailing);
     muster.log().wait_for_count(2, &["game failed", "exit status 0"]);
     wait_until_gone(&muster, "brief");
-    assert_eq!(muster.status("brief").0, 1, "who waits");
+    assert_eq!(muster.status("brief").0, 1, "the waiting player");
 }
 
 /// Without a ready line a program has started when it runs. One that exits at once has had its match: it ends.
@@ -187,8 +187,8 @@ fn a_program_that_exits_at_once_fails_its_mode() {
     muster.wait_until_idle("brief", 0);
 }
 
-/// Faults row 29: somebody sits on the port that a program is to bind. It is not even started there, and the players
-/// get another port.
+/// Faults row 29: another process uses the UDP port that a program is to bind. The program is not started there, and
+/// the players get another port.
 #[test]
 fn a_port_in_use_by_udp_is_skipped() {
     let modes = std::fs::read_to_string(example("plain.toml")).unwrap();
@@ -228,19 +228,20 @@ fn greets(setup: Setup, how: &str) -> Setup {
 
 fn greet(muster: &Muster) -> u16 {
     let port = assigned(muster, "greets").port;
-    let mut heard = String::new();
-    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap().read_to_string(&mut heard).unwrap();
-    assert_eq!(heard, "hello");
+    let mut received = String::new();
+    TcpStream::connect((Ipv4Addr::LOCALHOST, port)).unwrap().read_to_string(&mut received).unwrap();
+    assert_eq!(received, "hello");
     port
 }
 
-/// Faults row 51: somebody listens with TCP on a port that a program is to bind. It is not even started there.
+/// Faults row 51: another process listens with TCP on the port that a program is to bind. The program is not started
+/// there.
 #[test]
 fn a_port_in_use_by_tcp_is_skipped() {
     let muster = greets(Setup::default().ports(2), "reuse").start();
     let first = *muster.ports().start();
     let _foreign = TcpListener::bind((Ipv4Addr::LOCALHOST, first)).unwrap();
-    // Its own connections that are over are in nobody's way.
+    // Its own closed connections are no obstacle.
     for _ in 0..3 {
         assert_eq!(greet(&muster), first + 1);
     }

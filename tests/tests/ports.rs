@@ -7,15 +7,15 @@ use client::{Assignment, Lobby};
 use protocol::{Reply, WaitReason};
 use testkit::{Log, Muster, SOON, Setup, proc, wait_for_reason};
 
-/// A mode for one player whose game ends when it is told to.
+/// A mode for one player whose game ends on request.
 const ONE: &str = "players = 1\nwarm = 0";
 
 fn setup(ports: u16) -> Setup {
     Setup::default().ports(ports).puppet("one", &[], ONE)
 }
 
-/// Faults row 30: with a ring of two, matches wait in the order of their players, and each goes on as soon as a port is
-/// back: those before it first.
+/// Faults row 30: with a ring of two, matches wait in the order of their players, and each continues as soon as a port
+/// is released: the earlier ones first.
 #[test]
 fn two_ports_serve_players_in_order() {
     let muster = setup(2).start();
@@ -30,7 +30,7 @@ fn two_ports_serve_players_in_order() {
         muster.order(played.remove(0).port, "exit 0");
         let assigned = waiting.remove(0).assignment(SOON).unwrap();
         assert_eq!(assigned.match_id, number.to_string());
-        waiting.iter_mut().for_each(told_nothing_but_waiting);
+        waiting.iter_mut().for_each(received_only_waiting);
         played.push(assigned);
     }
     for assigned in played {
@@ -40,13 +40,13 @@ fn two_ports_serve_players_in_order() {
 }
 
 /// No other match was served before its turn.
-fn told_nothing_but_waiting(lobby: &mut Lobby) {
+fn received_only_waiting(lobby: &mut Lobby) {
     while let Some(reply) = lobby.poll_reply().unwrap() {
         assert!(matches!(reply, Reply::Waiting { .. }), "{reply}");
     }
 }
 
-/// Faults row 30: who waits for ports costs nothing: while both ports rest, the daemon sleeps.
+/// Faults row 30: waiting for ports costs nothing: while both ports are in quarantine, the daemon sleeps.
 #[test]
 fn waiting_for_a_port_uses_no_processor() {
     let muster = setup(2).quarantine("1s").log("info").start();
@@ -74,7 +74,7 @@ fn work(muster: &Muster) -> u128 {
     fields[11..=12].iter().map(|ticks| ticks.parse::<u128>().unwrap() * 10).sum()
 }
 
-/// Faults row 28: a port that players were told of rests. Meanwhile no match gets it, though one waits.
+/// Faults row 28: a port that players were assigned to is quarantined. Meanwhile no match gets it, though one waits.
 #[test]
 fn a_port_is_quarantined_after_a_match() {
     let muster = setup(1).quarantine("1s").start();
@@ -90,8 +90,8 @@ fn a_port_is_quarantined_after_a_match() {
     muster.order(second.port, "exit 0");
 }
 
-/// Faults row 29: another program sits on the next port of the ring. It is left alone, the operator is told, the
-/// players get another port at once, and the port is tried again later.
+/// Faults row 29: another program uses the next port of the ring. The port is skipped and logged, the players get
+/// another port at once, and the port is tried again later.
 #[test]
 fn a_port_that_another_process_holds_is_skipped() {
     let muster = setup(3).start();
@@ -116,8 +116,8 @@ fn a_port_that_another_process_holds_is_skipped() {
     muster.wait_until_idle("one", 0);
 }
 
-/// Faults row 29: another program sits on every port of the ring, on all addresses. Matches wait, in order; when the
-/// ports are free again, they are served.
+/// Faults row 29: another program uses every port of the ring, on all addresses. Matches wait, in order; when the ports
+/// are free again, they are served.
 #[test]
 fn players_wait_while_another_process_holds_all_ports() {
     let muster = setup(2).start();
@@ -142,7 +142,7 @@ fn players_wait_while_another_process_holds_all_ports() {
     muster.wait_until_idle("one", 0);
 }
 
-/// A port that no player was told of needs no rest: the game that had it died before it was ready.
+/// A port that no player was assigned to needs no quarantine: its game died before it was ready.
 #[test]
 fn a_port_that_was_never_announced_is_not_quarantined() {
     let muster = Setup::default()

@@ -1,4 +1,4 @@
-//! Players who come by a proxy that says whose connections it passes on: the PROXY protocol, versions 1 and 2.
+//! Players behind a proxy that sends their addresses: the PROXY protocol, versions 1 and 2.
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -11,7 +11,7 @@ fn v1(source: &str) -> Vec<u8> {
     format!("PROXY TCP4 {source} 203.0.113.5 51234 7000\r\n").into_bytes()
 }
 
-/// A header of version 2 with so many bytes behind the addresses.
+/// A header of version 2 with `more` bytes after the addresses.
 fn v2(source: [u8; 4], more: usize) -> Vec<u8> {
     let length = u16::try_from(12 + more).unwrap().to_be_bytes();
     let addresses = [&source[..], &[203, 0, 113, 5, 0xc8, 0x22, 0x1b, 0x58]].concat();
@@ -45,7 +45,7 @@ fn greeted(muster: &Muster, header: &[u8]) -> Wire {
     wire
 }
 
-/// The player's address counts, and not the proxy's; what is said behind the header is heard, however it is cut.
+/// The player's address counts, not the proxy's; lines after the header are handled, however they are split.
 #[test]
 fn limits_apply_to_the_players_address() {
     let muster = behind_a_proxy("clients_per_address = 2");
@@ -135,7 +135,7 @@ fn health_checks_log_no_line() {
         wire.say(&v2([198, 51, 100, 7], 0)[..17]);
         drop(wire);
     }
-    // Whoever says nothing, or no more, is closed without a word.
+    // Clients that send nothing, or an incomplete header, are closed without an answer.
     let mut silent = open(&muster);
     silent.say(b"PROXY TCP4 ");
     assert_eq!(silent.rest(), [""; 0]);
@@ -144,7 +144,7 @@ fn health_checks_log_no_line() {
     assert_eq!(lines(), before, "{}", muster.log().text());
 }
 
-/// What does not begin with a header is closed, with one line for many.
+/// A connection without a header is closed, with one log line for many.
 #[test]
 fn an_invalid_header_closes_the_connection_with_a_message() {
     let muster = behind_a_proxy("");
@@ -154,19 +154,19 @@ fn an_invalid_header_closes_the_connection_with_a_message() {
     {
         let mut wire = open(&muster);
         wire.say(said);
-        let mut heard = Vec::new();
+        let mut received = Vec::new();
         // A close with something unread is a reset.
         while let Ok(Some(line)) = wire.try_line() {
-            heard.push(line);
+            received.push(line);
         }
-        assert_eq!(heard, [""; 0], "{}", said.escape_ascii());
+        assert_eq!(received, [""; 0], "{}", said.escape_ascii());
     }
-    let told = muster.log().wait_for(&["WARN", "from the proxy 127.0.0.1"]);
-    assert!(told.contains("it does not begin with a PROXY header"), "{told}");
+    let reported = muster.log().wait_for(&["WARN", "from the proxy 127.0.0.1"]);
+    assert!(reported.contains("it does not begin with a PROXY header"), "{reported}");
     assert_eq!(muster.log().lines_with(&["from the proxy"]).len(), 1);
 }
 
-/// From others it is a word that nobody knows, and who they say they are counts for nothing.
+/// From other addresses it is an unknown verb, and the address in it is ignored.
 #[test]
 fn a_header_from_an_untrusted_address_is_ignored() {
     let muster = behind_a_proxy("clients_per_address = 1");
@@ -208,7 +208,7 @@ fn addresses_survive_an_upgrade() {
     }
 }
 
-/// Connections whose header does not come count for nobody, and are bounded all the same.
+/// Connections without a complete header are not charged to an address, and are bounded all the same.
 #[test]
 fn connections_without_a_header_are_bounded() {
     let muster = behind_a_proxy("clients = 8\nclients_per_address = 1\nhandshake_timeout = \"1s\"");

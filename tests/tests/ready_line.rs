@@ -1,4 +1,4 @@
-//! The ready line of plain programs: found however a program prints it, and told of where it is missed.
+//! The ready line of plain programs: matched however a program prints it, and reported if it is missed.
 
 use protocol::WaitReason;
 use testkit::{Muster, SOON, Setup, wait_for_reason};

@@ -5,7 +5,7 @@ use nix::sys::signal::Signal;
 use protocol::{Reply, Request};
 use testkit::{Muster, SOON, Setup, binary, evicted_because, wait_for, wait_until};
 
-/// What a client is told when it comes.
+/// The queues in the greeting.
 fn queues(muster: &Muster) -> Vec<String> {
     let mut lobby = muster.connect();
     lobby.send(&Request::Status).unwrap();
@@ -15,7 +15,7 @@ fn queues(muster: &Muster) -> Vec<String> {
         match lobby.next_reply(SOON).unwrap() {
             Reply::Status { queue, .. } => queues.push(queue),
             Reply::Pong(_) => return queues,
-            other => panic!("told {other}"),
+            other => panic!("reported {other}"),
         }
     }
 }
@@ -32,13 +32,13 @@ fn modes_are_added_changed_and_removed_without_losing_players() {
     let mut of_old = muster.join("old", "eve");
     let pair = puppet("pair", "warm = 1\nstart_timeout = \"9s\"");
     muster.configure(&(puppet("new", "players = 1\nwarm = 0") + &pair));
-    let told = muster.operate(&["reload"]).unwrap();
+    let reported = muster.operate(&["reload"]).unwrap();
     for part in ["new added", "pair changed", "old removed"] {
-        assert!(told.contains(part), "{told}");
+        assert!(reported.contains(part), "{reported}");
     }
     assert_eq!(evicted_because(&mut of_old), "mode-removed");
     assert_eq!(queues(&muster), ["new", "pair"]);
-    // Who was evicted is welcome elsewhere, and the first queue of the file is the default.
+    // An evicted player may join elsewhere, and the first queue of the file is the default.
     of_old.join(None, Some("eve"), SOON).unwrap();
     of_old.assignment(SOON).unwrap();
     let mut second = muster.join("pair", "bob");
@@ -67,7 +67,7 @@ fn a_changed_command_applies_to_the_next_match() {
         let old = commands.iter().filter(|line| line.contains("puppet-game")).count();
         old == 1 && commands.iter().any(|line| line.contains("echo"))
     });
-    // It is known still: it does what it is told, and its port comes back.
+    // The game is still controlled: it ends on request, and its port is released.
     muster.order(running.port, "exit 0");
     muster.log().wait_for(&["match finished match=1 "]);
 }
@@ -100,8 +100,8 @@ fn keys_that_cannot_change_are_reported_and_the_rest_is_applied() {
     assert_eq!(queues(&muster), ["pair", "solo"]);
 }
 
-/// What a start would warn of is warned of when it comes by a reload: in the log, and in the operator's answer. It is not
-/// said again for what has not changed, and all of it is by the program that goes on after an upgrade or a crash.
+/// The warnings of a start are also given by a reload: in the log, and in the operator's answer. Unchanged ones are not
+/// repeated, and after an upgrade or a crash all of them are logged.
 #[test]
 fn a_reload_that_weakens_confinement_or_encryption_warns() {
     let muster = Setup::default().keep("60s").puppet("pair", &[], "").start();
@@ -111,13 +111,16 @@ fn a_reload_that_weakens_confinement_or_encryption_warns() {
     let open = "[mode.confinement]\nnetwork = false\nlandlock = false\n";
     let loosened = puppet("pair", open);
     muster.configure(&loosened);
-    let told = muster.operate(&["reload"]).unwrap();
-    assert!(told.contains("pair changed") && told.contains(&format!("warning: {walls}")), "{told}");
+    let reported = muster.operate(&["reload"]).unwrap();
+    assert!(
+        reported.contains("pair changed") && reported.contains(&format!("warning: {walls}")),
+        "{reported}"
+    );
     muster.log().wait_for(&["WARN", walls]);
     // Nothing new: a mode that is as open as before, and one that listens on loopback only.
     muster.configure(&(puppet("pair", &format!("players = 3\n{open}")) + &echo("warm = 0")));
-    let told = muster.operate(&["reload"]).unwrap();
-    assert!(told.contains("echo added") && !told.contains("warning"), "{told}");
+    let reported = muster.operate(&["reload"]).unwrap();
+    assert!(reported.contains("echo added") && !reported.contains("warning"), "{reported}");
     for (round, shown) in [(2, "upgraded "), (3, "back after a crash")] {
         match round {
             2 => drop(muster.upgrade(None).unwrap()),
@@ -150,13 +153,13 @@ fn a_reload_from_netcode_to_plain_on_all_addresses_warns() {
     };
     let muster = Setup::default().config("bind = \"0.0.0.0\"").config(&mode("netcode")).start();
     muster.configure(&mode("plain"));
-    let told = muster.operate(&["reload"]).unwrap();
+    let reported = muster.operate(&["reload"]).unwrap();
     let warning = "mode echo: transport=plain is not encrypted and its games listen on 0.0.0.0";
-    assert!(told.contains(&format!("warning: {warning}")), "{told}");
+    assert!(reported.contains(&format!("warning: {warning}")), "{reported}");
     muster.log().wait_for(&["WARN", warning]);
     muster.configure(&mode("netcode"));
-    let told = muster.operate(&["reload"]).unwrap();
-    assert!(!told.contains("warning"), "{told}");
+    let reported = muster.operate(&["reload"]).unwrap();
+    assert!(!reported.contains("warning"), "{reported}");
 }
 
 /// A mode for one that plays the reference echo.
@@ -171,8 +174,8 @@ fn enter(assignment: &Assignment) -> GameSocket {
     game
 }
 
-/// Its tokens name the address that players are told, and that is not asked for again: a name that leads nowhere
-/// harms nobody until a restart.
+/// Its tokens contain the address that players receive, which is not checked again: a name that cannot be resolved has
+/// no effect until a restart.
 #[test]
 fn a_reload_may_add_the_first_mode_with_netcode() {
     let muster = Setup::default().puppet("pair", &[], "").start();
@@ -182,10 +185,10 @@ fn a_reload_may_add_the_first_mode_with_netcode() {
     std::fs::write(&file, text.replace("[ports]", elsewhere)).unwrap();
     for warm in ["warm = 0", "warm = 1"] {
         muster.configure(&echo(&format!("transport = \"netcode\"\n{warm}")));
-        let told = muster.operate(&["reload"]).unwrap();
+        let reported = muster.operate(&["reload"]).unwrap();
         assert!(
-            told.contains("ports.public_host cannot change without a stop and a start"),
-            "{told}"
+            reported.contains("ports.public_host cannot change without a stop and a start"),
+            "{reported}"
         );
         let ada = muster.join("echo", "ada").assignment(SOON).unwrap();
         assert_eq!((ada.host.as_str(), ada.transport.as_str()), ("127.0.0.1", "netcode"));
@@ -193,8 +196,8 @@ fn a_reload_may_add_the_first_mode_with_netcode() {
     }
 }
 
-/// Whoever comes back into a running game is told what that game speaks, and who comes later what the mode does. The next
-/// program knows that, too, and whoever comes after a crash.
+/// A player who returns to a running game receives that game's transport, and a later player the mode's. The same holds
+/// after an upgrade and after a crash.
 #[test]
 fn a_changed_transport_applies_to_the_next_match() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
@@ -231,7 +234,7 @@ fn a_changed_transport_applies_to_the_next_match() {
     }
 }
 
-/// A match whose game was told of it, and has not started, gets what that game speaks.
+/// A match whose game has received `start`, and has not started, gets that game's transport.
 #[test]
 fn a_changed_transport_does_not_apply_to_a_starting_match() {
     for [before, after] in [["plain", "netcode"], ["netcode", "plain"]] {
@@ -309,5 +312,5 @@ fn reloads_under_load_lose_no_player() {
     for mut lobby in lobbies {
         lobby.assignment(SOON).unwrap();
     }
-    wait_for("nobody waits", || (muster.status("pair").0 == 0).then_some(()));
+    wait_for("no waiting players", || (muster.status("pair").0 == 0).then_some(()));
 }

@@ -1,4 +1,4 @@
-//! What operators learn of games, and of the daemon: reports of games that ended, through the admin socket.
+//! Reports of ended games, and the state of the daemon, through the admin socket.
 
 use std::io::{BufRead as _, BufReader, Read as _, Write as _};
 use std::os::unix::fs::{FileTypeExt as _, PermissionsExt as _};
@@ -187,7 +187,7 @@ fn an_invalid_request_is_answered_with_an_error() {
         let answer = operator.ask(bad);
         assert!(answer["error"].is_string(), "{bad:?}: {answer}");
     }
-    // It goes on, after a blank line and with two requests at once, too.
+    // It continues, after a blank line and with two requests at once, too.
     operator.say("\n{\"request\":\"status\"}\n{\"request\":\"games\",\"last\":-1}\n");
     assert!(operator.hear()["pid"].is_u64());
     assert!(operator.hear()["error"].is_string());
@@ -203,8 +203,8 @@ fn an_invalid_request_is_answered_with_an_error() {
     assert_eq!(operator.rest(), "");
 }
 
-/// Silent ones, one with half a request, and one who asks and asks and never reads: players and other operators are
-/// served all the same, and who was silent for longest makes room.
+/// Silent operators, one with half a request, and one who keeps asking and never reads: players and other operators are
+/// served, and the one who was silent for longest is replaced.
 #[test]
 fn slow_operators_do_not_disturb_others() {
     let daemon = Daemon::start(PUPPET_ONE);
@@ -261,7 +261,7 @@ fn a_dead_daemons_socket_is_replaced() {
     let mut dead = Daemon::start(PUPPET_ONE);
     dead.signal(Signal::SIGKILL);
     wait_for("its end", || dead.child.try_wait().unwrap());
-    assert!(dead.admin().exists(), "nobody removed it");
+    assert!(dead.admin().exists(), "it was not removed");
     let files = std::mem::replace(&mut dead.directory, tempfile::tempdir().unwrap());
     let daemon = Daemon::start_in(files, PUPPET_ONE);
     assert!(daemon.status()["pid"].is_u64());
@@ -320,7 +320,7 @@ fn the_admin_socket_is_found_by_flag_environment_file_then_runtime_directory() {
     assert_eq!(document["next"], Value::Null);
 }
 
-/// Under systemd the socket is in the daemon's runtime directory, without a word of configuration.
+/// Under systemd the socket is in the daemon's runtime directory, without configuration.
 #[test]
 fn the_admin_socket_is_in_systemds_runtime_directory() {
     let directory = tempfile::tempdir().unwrap();
@@ -424,7 +424,7 @@ impl Daemon {
         muster_command(arguments).arg("--admin").arg(self.admin()).output().unwrap()
     }
 
-    /// What `muster games` tells.
+    /// The answer of `muster games`.
     fn games(&self, last: usize) -> Value {
         let output = self.muster(&["games", "--json", "--last", &last.to_string()]);
         assert!(output.status.success(), "{output:?}");
@@ -435,7 +435,7 @@ impl Daemon {
         Operator::at(self.admin()).ask(r#"{"request":"status"}"#)
     }
 
-    /// The reports, the newest first, as soon as there are so many.
+    /// The reports, the newest first, as soon as there are `count`.
     fn reports(&self, count: usize) -> Vec<Value> {
         wait_for("the reports", || {
             let ended = self.games(count)["ended"].as_array().unwrap().clone();
@@ -488,10 +488,10 @@ impl Operator {
         self.hear()
     }
 
-    /// What there is up to the end of the conversation.
+    /// Everything until the end of the connection.
     fn rest(&mut self) -> String {
         let mut rest = String::new();
-        // A reset is an end, too: something was said that nobody read.
+        // A reset is an end, too: the daemon closed with unread input.
         let _ = self.lines.read_to_string(&mut rest);
         rest
     }

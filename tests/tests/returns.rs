@@ -1,4 +1,4 @@
-//! Players who lose their connection, and come back: to their place, to the assignment that they missed, to their game.
+//! Players who lose the connection and return: to their positions, to a missed assignment, to their games.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{Ipv4Addr, UdpSocket};
@@ -9,7 +9,7 @@ use client::{Assignment, GameSocket, Lobby, Place};
 use protocol::Reply;
 use testkit::{Muster, SOON, Setup, Wire, wait_for, wait_until};
 
-/// A daemon whose queue `party` lets so many play an echo; `limits` are lines of the table, `keys` of the mode.
+/// A daemon with a queue `party` for an echo of `players`; `limits` are lines of the table, `keys` of the mode.
 fn party(players: usize, limits: &str, keys: &str) -> Muster {
     let keys = format!("players = {players}\nwarm = 0\n{keys}");
     let setup = Setup::default().config(&format!("[limits]\n{limits}"));
@@ -24,7 +24,7 @@ fn join(muster: &Muster, name: &str) -> (Wire, String) {
 }
 
 fn key_of(queued: &str) -> &str {
-    queued.split_once(" resume=").unwrap_or_else(|| panic!("told {queued}")).1
+    queued.split_once(" resume=").unwrap_or_else(|| panic!("received {queued}")).1
 }
 
 /// The answer to a key on a new connection, which stays.
@@ -34,14 +34,14 @@ fn resume(muster: &Muster, key: &str) -> (Wire, String) {
     (wire, answer)
 }
 
-/// A key that takes up nothing; whoever says it may go on.
+/// A key that resumes nothing; the connection stays open.
 fn assert_refused(muster: &Muster, key: &str) {
     let (mut wire, answer) = resume(muster, key);
     assert!(answer.starts_with("ERR 505 BAD_RESUME "), "{answer}");
     assert!(wire.is_open());
 }
 
-/// Players who are told where to play, in the order of their slots; and their keys.
+/// Players who were assigned, in the order of their slots; and their keys.
 fn assigned<const PLAYERS: usize>(muster: &Muster) -> [(Assignment, String); PLAYERS] {
     let lobbies = [(); PLAYERS].map(|()| {
         let mut lobby = muster.connect();
@@ -148,7 +148,7 @@ fn the_newer_of_two_connections_has_the_session() {
     assert_eq!(muster.status("party").0, 1);
     // On the connection that has a session, a key is out of place.
     assert!(newer.ask(format!("READY resume={key}\n")).starts_with("ERR 503 "));
-    // Many at once: one of them has it, and all others are told.
+    // Many at once: one of them has the session, and all others are notified.
     let mut wires = muster.while_stopped(|| {
         [(); 20].map(|()| {
             let mut wire = Wire::open(muster.address());
@@ -217,7 +217,7 @@ fn a_missed_assignment_is_repeated() {
         assert_eq!((&ada.match_id, ada.port, ada.slot), (&bob.match_id, bob.port, 0));
         let mut games = [enter(&ada), enter(&bob)];
         muster.log().wait_for_count(2, &["player joined match=1 "]);
-        // It is in, and this mode takes nobody back.
+        // The player has joined, and this mode does not take players back.
         assert_refused(&muster, &key);
         for game in &mut games {
             game.bye(SOON).unwrap();
@@ -227,7 +227,7 @@ fn a_missed_assignment_is_repeated() {
     }
 }
 
-/// Whose game takes it back has another token; the old one, and whoever came in with it, are out.
+/// A player whose game takes them back has another token; the old one is invalid, and its user is disconnected.
 #[test]
 fn a_disconnected_player_rejoins_the_game() {
     for transport in ["plain", "netcode"] {
@@ -258,7 +258,7 @@ fn a_disconnected_player_rejoins_the_game() {
     }
 }
 
-/// A token that a player has no more, said by somebody else.
+/// A player's old token, sent from another address.
 fn assert_old_token_opens_nothing(old: &Assignment, witness: &mut GameSocket) {
     let stranger = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap();
     stranger.connect((Ipv4Addr::LOCALHOST, old.port)).unwrap();
@@ -271,7 +271,7 @@ fn assert_old_token_opens_nothing(old: &Assignment, witness: &mut GameSocket) {
     assert!(stranger.recv(&mut [0; 1500]).is_err(), "the old token is answered");
 }
 
-/// A game that closed its control channel plays on; that it cannot hear of one who returns is no harm to the others.
+/// A game that closed its control channel continues; that it cannot receive a rejoin does not affect other players.
 #[test]
 fn a_rejoin_that_the_game_cannot_receive_ends_no_match() {
     let keys = "players = 2\nwarm = 1\nrejoin = true\nhello_timeout = \"200ms\"";
@@ -289,7 +289,7 @@ fn a_rejoin_that_the_game_cannot_receive_ends_no_match() {
     assert_eq!(muster.status("party").1, 2, "its game, and a warm one");
 }
 
-/// Over UDP alone something is lost: the game bears with it, and tells the one who is back how it stands.
+/// Over UDP alone datagrams are lost: the game tolerates it, and sends the returning player its state.
 #[test]
 fn tic_tac_toe_continues_when_its_player_rejoins() {
     let command = ["muster-game", "tictactoe", "--forfeit-after=300ms", "--rejoin-wait=30s"];
@@ -341,8 +341,8 @@ fn players_are_not_matched_with_disconnected_ones() {
     assert_eq!(muster.status("party").0, 0);
 }
 
-/// The others of a match that waits for its game go back to their places, and the match is whole again with the one
-/// who is back.
+/// The other players of a waiting match return to their positions, and the match is complete again when the player
+/// returns.
 #[test]
 fn a_waiting_match_is_formed_again_with_the_returned_player() {
     let keys = "players = 2\nwarm = 0\nstart_timeout = \"1m\"";
@@ -355,7 +355,7 @@ fn a_waiting_match_is_formed_again_with_the_returned_player() {
         match bob.next_reply(SOON).unwrap() {
             Reply::Requeued { position, .. } => break assert_eq!(position, 1),
             Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other}"),
+            other => panic!("received {other}"),
         }
     }
     let (_back, answer) = resume(&muster, &key);
@@ -363,13 +363,12 @@ fn a_waiting_match_is_formed_again_with_the_returned_player() {
     muster.log().wait_for_count(2, &["match formed"]);
 }
 
-/// Faults row 9: a client whose machine is gone says nothing of it. In a network of its own that is taken down,
-/// where that is to be had.
+/// Faults row 9: a client whose machine is gone. It is in a separate network that is taken down, if that is permitted.
 #[test]
 fn a_client_on_a_dead_host_is_detected_and_keeps_its_position() {
     let can = Command::new("unshare").args(["--net", "ip", "link", "set", "lo", "up"]).status();
     if !can.is_ok_and(|status| status.success()) {
-        eprintln!("left out: no network namespace is to be had here");
+        eprintln!("skipped: network namespaces are not permitted");
         return;
     }
     let steps = "exec unshare --net sh -c 'ip link set lo up; exec \"$0\" \"$@\"' \"$0\" \"$@\"";
@@ -385,7 +384,7 @@ fn a_client_on_a_dead_host_is_detected_and_keeps_its_position() {
         command
     };
     let (host, port) = muster.address().split_once(':').unwrap();
-    // A client in there, which says a line and shows the second one that it is told.
+    // A client in there, which sends a line when the test requests it.
     let ask = |line: &str| {
         let mut client = inside(&["nc", host, port]);
         let mut client = client.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();

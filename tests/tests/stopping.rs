@@ -1,4 +1,4 @@
-//! Games that take their time to end: each is asked once, has its whole grace, and so has whoever belongs to it.
+//! Games that take time to exit: each is asked once, and has its whole grace time, and so have all its processes.
 
 use std::fs;
 use std::path::Path;
@@ -86,9 +86,9 @@ fn a_game_that_saves_gets_its_whole_grace_period() {
         let muster = stage.setup(&stage.script(before, after)).start();
         play(&muster);
         kill(&muster, &[]);
-        // It is told at once: nothing else is heard by a plain program.
+        // It is signalled at once, as a plain program has no other notification.
         muster.log().wait_for(&["output game=1", "got 15"]);
-        // What ends in the meantime is reaped, and nobody else is touched.
+        // Processes that end meanwhile are reaped, and no other is affected.
         let server = muster.log().wait_for(&["output game=1", "up "]);
         let pid: i32 = server.rsplit(' ').next().unwrap().parse().unwrap();
         for _ in 0..3 {
@@ -125,7 +125,7 @@ fn a_drain_and_a_match_time_limit_grant_the_grace_period_too() {
     has_saved(&muster);
 }
 
-/// Who does not end in its grace is killed at the end of it, and at once where an operator is in a hurry.
+/// A game that does not exit within its grace time is killed at its end, or at once with --now.
 #[test]
 fn a_game_that_saves_too_long_is_killed() {
     let stage = Stage::new();
@@ -188,9 +188,9 @@ fn a_server_that_daemonizes_is_reported() {
     let script = "setsid sleep 3600 & setsid sleep 3600 & echo gone; exit 0";
     let muster = Setup::default().ports(1).mode("saves", &["/bin/sh", "-c", script], keys).start();
     play(&muster);
-    let told =
+    let reported =
         muster.log().wait_for(&["game left", "behind, killed game=1", "stay in the foreground"]);
-    assert!(told.contains("2 processes") && told.contains("WARN"), "{told}");
+    assert!(reported.contains("2 processes") && reported.contains("WARN"), "{reported}");
     muster.log().wait_for(&["match finished match=1 ", "exit status 0"]);
     muster.wait_until_idle("saves", 0);
 }
@@ -199,7 +199,7 @@ fn a_server_that_daemonizes_is_reported() {
 #[test]
 fn failures_that_players_see_are_warnings() {
     let write = "trap - XFSZ; exec dd if=/dev/zero of=world bs=4096 count=64";
-    for (script, keys, told) in [
+    for (script, keys, reported) in [
         ("kill -SEGV $$", "", "end=\"signal 11\""),
         ("exit 3", "", "end=\"exit status 3\""),
         (write, "[mode.confinement]\nfile_size_max = \"64KiB\"", "file_size_max = 64"),
@@ -208,15 +208,15 @@ fn failures_that_players_see_are_warnings() {
         let muster =
             Setup::default().ports(1).mode("saves", &["/bin/sh", "-c", script], &keys).start();
         play(&muster);
-        let ended = muster.log().wait_for(&["match finished match=1 ", told]);
+        let ended = muster.log().wait_for(&["match finished match=1 ", reported]);
         assert!(ended.contains("WARN"), "{ended}");
         muster.wait_until_idle("saves", 0);
         let games = muster.operate(&["games"]).unwrap();
-        assert!(games.contains("file_size_max") == told.contains("file_size_max"), "{games}");
+        assert!(games.contains("file_size_max") == reported.contains("file_size_max"), "{games}");
     }
 }
 
-/// A mode whose matches die as soon as their players are sent there is failing, and says why. Who comes then waits.
+/// A mode whose matches die as soon as they start is failing, with the reason. Later players wait.
 #[test]
 fn a_mode_whose_matches_die_at_once_is_failing() {
     let keys = "players = 1\ncontract = \"plain\"";

@@ -1,6 +1,6 @@
-//! The oracle of all faults: players who come and go, lose their connections and mean harm, while the daemon is upgraded,
-//! killed and stopped, and so are its launcher and its games, and its configuration changes. `make storm` does it for
-//! minutes.
+//! All faults together, checked by the oracle: players who join, leave, lose connections and are hostile, while the
+//! daemon is upgraded, killed and stopped, and so are its launcher and its games, and its configuration changes.
+//! `make storm` runs it for minutes.
 
 use std::io::Read as _;
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use testkit::{ChaosMonkey, Muster, SOON, Setup, binary, proc, wait_until};
 
-/// The ring, and the games that are warm when nobody plays.
+/// The ring, and the number of warm games without players.
 const PORTS: u16 = 12;
 const WARM: usize = 2;
 
@@ -22,7 +22,7 @@ const GRACE: Duration = Duration::from_secs(40);
 fn configs() -> [String; 3] {
     let limits =
         "[limits]\nseats_per_address = 0\nhandshake_timeout = \"2s\"\nline_timeout = \"4s\"\n";
-    // A game that stands still is not waited for until the storm is over.
+    // A stopped game ends before the end of the storm.
     let keys = "max_duration = \"10s\"\nhello_timeout = \"4s\"\nstop_grace = \"1s\"";
     let mode = |name: &str, game: &str, more: &str| {
         let command = format!("command = [\"muster-game\", \"{game}\"]");
@@ -71,7 +71,7 @@ fn no_player_is_lost_under_random_faults() {
         count("upgraded from="),
         count("the launcher is gone"),
     );
-    assert!(is_clean, "somebody was lost");
+    assert!(is_clean, "a player was lost");
 
     muster.configure(&configs[0]);
     assert_eq!(holdings_at_rest(&muster), before);
@@ -83,7 +83,7 @@ fn no_player_is_lost_under_random_faults() {
     muster.stop_and_assert_nothing_left();
 }
 
-/// Nobody waits, every port but the warm games' is free, and nobody is left to be reaped.
+/// No player waits, every port but the warm games' is free, and there are no zombies.
 fn is_calm(muster: &Muster) {
     for queue in ["asked", "trio", "duel"] {
         let free = usize::from(PORTS) - WARM;
@@ -96,8 +96,8 @@ fn is_calm(muster: &Muster) {
     }
 }
 
-/// What they hold when the warm games are the daemon's own children, as none is after a crash, and the launcher has made
-/// them: without that it has no template.
+/// The resources that are held when the warm games are the daemon's own children, as none is after a crash, and the
+/// launcher has started them: before that it has no template.
 fn holdings_at_rest(muster: &Muster) -> Holdings {
     wait_until("an upgrade", || muster.upgrade(None).is_ok());
     is_calm(muster);
@@ -113,7 +113,7 @@ fn holdings_at_rest(muster: &Muster) -> Holdings {
         new.len() == WARM && !new.iter().any(|pid| old.contains(pid))
     });
     is_calm(muster);
-    // The connections of those who looked have to end, too.
+    // The connections of the observers have to end, too.
     let (mut holdings, mut looks) = (Holdings::of(muster), 0);
     wait_until("what it holds to stay as it is", || {
         let now = Holdings::of(muster);
@@ -124,10 +124,10 @@ fn holdings_at_rest(muster: &Muster) -> Holdings {
     holdings
 }
 
-/// What the daemon and its keeper have from the kernel.
+/// The kernel resources of the daemon and its keeper.
 #[derive(Debug, PartialEq)]
 struct Holdings {
-    /// What they are, without their numbers.
+    /// The kinds of descriptors, without numbers.
     descriptors: [Vec<String>; 2],
     threads: [Option<String>; 2],
     children: [Vec<Vec<String>>; 2],
@@ -182,7 +182,7 @@ impl Load {
         self.child.try_wait().unwrap().is_some()
     }
 
-    /// Its report, which fits into the pipe, and whether nobody was lost.
+    /// Its report, which fits into the pipe, and whether no player was lost.
     fn end(mut self) -> (String, bool) {
         while !self.has_ended() {
             assert!(Instant::now() < self.over_at, "muster-load does not end");

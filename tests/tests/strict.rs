@@ -1,4 +1,4 @@
-//! What no library makes: a program in C that tries it where `strict` programs are linked statically, as our own are.
+//! System calls that no library makes: a program in C tries them, linked statically like our own `strict` programs.
 
 use std::process::Command;
 

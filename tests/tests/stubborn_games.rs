@@ -1,4 +1,4 @@
-//! Games that do not end when they are told to.
+//! Games that do not exit on request.
 
 use nix::sys::signal::Signal;
 use testkit::{FaultToggle, Log, Muster, Setup, proc, wait_until};
@@ -9,16 +9,16 @@ const SHORT: &str = "players = 1\nwarm = 0\nmax_duration = \"300ms\"\nstop_grace
 /// A long life, and the same grace.
 const LONG: &str = "players = 1\nwarm = 0\nstop_grace = \"2s\"";
 
-/// How a daemon is told to wait for nobody.
+/// A configuration for a short drain.
 const IMPATIENT: &str = "[shutdown]\ndrain_timeout = \"100ms\"";
 
-/// Faults row 20: a game that ignores `stop` and SIGTERM is told `stop` at the end of its time, gets SIGTERM halfway
-/// through its grace, and SIGKILL after it.
+/// Faults row 20: a game that ignores `stop` and SIGTERM receives `stop` at the end of its time, SIGTERM at half its
+/// grace time, and SIGKILL at its end.
 #[test]
 fn a_game_that_ignores_signals_is_killed_after_its_grace_period() {
     let muster = Setup::default().hostile("bad", &["stubborn"], SHORT).start();
     let _ada = muster.join("bad", "ada");
-    is_told_then_killed(&muster, "its time is over");
+    is_asked_then_killed(&muster, "its time is over");
 }
 
 /// Faults row 20: as above, at the end of a drain.
@@ -28,7 +28,7 @@ fn a_game_that_ignores_signals_does_not_delay_a_drain() {
     let mut muster = setup.start();
     muster.join("bad", "ada").assignment(testkit::SOON).unwrap();
     muster.signal(Signal::SIGTERM);
-    is_told_then_killed(&muster, "the drain time is over");
+    is_asked_then_killed(&muster, "the drain time is over");
     assert!(muster.wait_for_exit().success());
 }
 
@@ -54,7 +54,7 @@ fn a_game_under_a_tracer_is_reaped() {
     muster.wait_until_idle("bad", 0);
 }
 
-fn is_told_then_killed(muster: &Muster, why: &str) {
+fn is_asked_then_killed(muster: &Muster, why: &str) {
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
     let assigned = muster.log().wait_for(&["match assigned match=1"]);
     let text = muster.log().text();

@@ -1,4 +1,4 @@
-//! What goes on when a channel, or the daemon itself, is gone; and what does not go on.
+//! Games whose control channel, or whose daemon, is gone.
 
 use std::net::UdpSocket;
 
@@ -28,7 +28,7 @@ fn a_game_that_closes_its_control_channel_plays_on() {
     socket.set_read_timeout(Some(SOON)).unwrap();
     socket.send(b"still there?").unwrap();
     assert_eq!(socket.recv(&mut [0; 100]).unwrap(), b"still there?".len());
-    // It cannot be told to stop, so SIGTERM ends it.
+    // It cannot receive `stop`, so SIGTERM ends it.
     muster.log().wait_for(&["match stopped match=1 ", "signal 15"]);
     muster.wait_until_idle("mute", 0);
 }
@@ -52,7 +52,7 @@ fn a_match_survives_the_death_of_the_daemon() {
         wait_until("the end of the warm game", || !proc::is_alive(pid));
     }
     ada.ping("x", SOON).unwrap();
-    // Even who comes only now is let in.
+    // A player who joins only now is admitted.
     let mut bob = GameSocket::enter(&assigned[1], SOON).unwrap();
     bob.say("words");
     assert_eq!(bob.next_words(SOON).unwrap(), "words");
@@ -87,7 +87,7 @@ fn no_process_survives_an_orderly_exit() {
     muster.signal(Signal::SIGTERM);
     assert!(muster.wait_for_exit().success());
     for pid in all {
-        // The daemon exits when the kernel has told it that they are dead, and not before.
+        // The daemon exits after the kernel has reported their deaths, not before.
         assert!(!proc::is_alive(pid));
     }
     assert!(!directory.parent().unwrap().exists(), "{directory:?}");

@@ -1,5 +1,5 @@
-//! Games that a template forks: they are games like any other, whatever becomes of the template; and a template that
-//! breaks its part of the contract costs its mode's players time, and nobody else anything.
+//! Games that a template forks: they are games like any other, whatever happens to the template; and a template that
+//! violates the contract costs its mode's players time, and other players nothing.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ fn pairs(keys: &str) -> Setup {
     Setup::default().mode("pair", &["muster-game", "echo"], &keys)
 }
 
-/// A pair of players who were told where to play.
+/// A pair of assigned players.
 fn assigned(muster: &Muster) -> [Assignment; 2] {
     let lobbies = ["ada", "bob"].map(|name| muster.join("pair", name));
     lobbies.map(|mut lobby| lobby.assignment(SOON).unwrap())
@@ -34,12 +34,12 @@ fn play([mut ada, mut bob]: [GameSocket; 2]) {
     bob.bye(SOON).unwrap();
 }
 
-/// What a process prints to.
+/// The file that a process prints to.
 fn output_of(pid: i32) -> String {
     format!("/proc/{pid}/fd/1")
 }
 
-/// The pid of the newest template of so many.
+/// The pid of the template with this sequence number.
 fn template(muster: &Muster, number: usize) -> i32 {
     let lines = muster.log().wait_for_count(number, &["template started"]);
     pid(&lines[number - 1])
@@ -61,7 +61,7 @@ fn no_match_was_harmed(muster: &Muster) {
 
 // ---- Templates that do what they should ----
 
-/// A reload starts the templates in use anew, and ends those of modes that are gone; their games play on.
+/// A reload restarts the templates in use, and ends those of removed modes; their games continue.
 #[test]
 fn a_removed_mode_leaves_no_template() {
     let other = "[[mode]]\nname = \"other\"\ncommand = [\"muster-game\", \"echo\"]\nwarm = 0\n";
@@ -118,8 +118,8 @@ fn matches_are_played_without_confinement() {
     whole_matches("\n[mode.confinement]\nenabled = false");
 }
 
-/// Several matches at once, twice, of games that one template forked, some of them ahead of their players. All are the
-/// daemon's children, who hears from the kernel how they ended and what they used; port and directory come back.
+/// Several matches at the same time, twice, of games that one template forked, some of them ahead of their players. All
+/// are the daemon's children, so the kernel reports their exit and resource use; port and directory are released.
 fn whole_matches(keys: &str) {
     let muster = pairs(&format!("warm = 2{keys}")).start();
     muster.log().wait_for_count(2, &["game ready"]);
@@ -179,7 +179,7 @@ fn games_that_end_before_they_are_reported_are_reaped() {
     assert_eq!(muster.log().lines_with(&["template started"]).len(), 1);
 }
 
-/// Its end and the next players are news at once: nobody asks it any more, so no game fails.
+/// Its death and the next players are noticed together: it gets no more requests, so no game fails.
 #[test]
 fn a_dead_template_gets_no_requests() {
     let muster = pairs("warm = 0").start();
@@ -210,7 +210,7 @@ fn templates_may_be_killed_repeatedly() {
     assert_eq!(muster.log().lines_with(&["port busy"]), [""; 0]);
 }
 
-/// After so many games it is started anew; the old one serves until the new one does, then it ends.
+/// After a number of games the template is restarted; the old one serves until the new one is ready, then it ends.
 #[test]
 fn a_template_is_renewed_after_its_limit_of_games() {
     let muster = pairs("warm = 0\ntemplate_games = 3").start();
@@ -223,7 +223,7 @@ fn a_template_is_renewed_after_its_limit_of_games() {
     no_match_was_harmed(&muster);
 }
 
-/// SIGHUP has them started anew: what they have loaded may have changed.
+/// SIGHUP restarts them, as their files may have changed.
 #[test]
 fn an_operator_can_renew_a_template() {
     let muster = pairs("warm = 1").start();
@@ -245,7 +245,7 @@ fn an_operator_can_renew_a_template() {
     });
 }
 
-/// While a new one loads the old one serves, and what it prints is heard; also its last words.
+/// While a new one loads the old one serves, and its output is read to the end.
 #[test]
 fn a_template_being_renewed_is_read_to_its_end() {
     let directory = tempfile::tempdir().unwrap();
@@ -253,7 +253,7 @@ fn a_template_being_renewed_is_read_to_its_end() {
     let way = ["template", "narrates", file.to_str().unwrap()];
     let keys = "players = 1\nwarm = 0\ntemplate = true\nready_timeout = \"30s\"";
     let muster = Setup::default().hostile("bad", &way, keys).start();
-    // Gives who says it.
+    // Returns the pid of the forking template.
     let asked = |game: usize| {
         muster.join("bad", "ada").assignment(SOON).unwrap();
         let said = format!("asked for game {game}");
@@ -265,7 +265,7 @@ fn a_template_being_renewed_is_read_to_its_end() {
     muster.signal(Signal::SIGHUP);
     assert_ne!(template(&muster, 2), old);
     assert_eq!(asked(2), old);
-    // The daemon cannot hear it now, and when it can, there is nobody any more.
+    // The daemon cannot read it now, and later the template is gone.
     muster.while_stopped(|| {
         // A process of its own writes: what is open here is open for a moment in whatever another test starts.
         let words = "printf 'last words\nand the very last' >\"$0\"";
@@ -296,7 +296,7 @@ fn a_template_ends_with_the_daemon() {
     assert!(!place.exists());
 }
 
-/// As above, although the launcher, which keeps it, stands still, and it would not end by itself.
+/// As above, although the launcher, its parent, is stopped, and it would not exit by itself.
 #[test]
 fn a_template_ends_with_a_daemon_without_keeper() {
     let directory = tempfile::tempdir().unwrap();
@@ -317,10 +317,10 @@ fn a_template_ends_with_a_daemon_without_keeper() {
 
 // ---- Templates that do not ----
 
-/// Four players wait for a mode whose template fails, and are told so. Meanwhile another mode is played, on the same
-/// ports, by who came before and by who comes now. Then the template is cured, and the four are served in the order
-/// in which they came. In the end every port is back, and none was ever given out while somebody held it.
-fn costs_nobody_anything(way: &[&str], fault: &str) {
+/// Four players wait for a mode whose template fails, and are notified. Meanwhile another mode is played, on the same
+/// ports, by earlier and later players. Then the template is fixed, and the four are served in order. In the end every
+/// port is released, and none was ever leased while a process held it.
+fn costs_players_nothing(way: &[&str], fault: &str) {
     let toggle = FaultToggle::new();
     let way = [&["template"], way].concat();
     let keys = "warm = 0\ntemplate = true\nready_timeout = \"2s\"";
@@ -362,120 +362,121 @@ fn enter_fine(muster: &Muster) -> GameSocket {
 
 #[test]
 fn a_template_that_never_gets_ready_is_replaced() {
-    costs_nobody_anything(&["never-ready"], "it did not say ready in time");
+    costs_players_nothing(&["never-ready"], "it did not say ready in time");
 }
 
 #[test]
 fn a_template_that_exits_at_once_is_replaced() {
-    costs_nobody_anything(&["exits"], "its template failed: it ended");
+    costs_players_nothing(&["exits"], "its template failed: it ended");
 }
 
 #[test]
 fn a_template_that_exits_when_ready_is_replaced() {
-    costs_nobody_anything(&["exits-when-ready"], "its template");
+    costs_players_nothing(&["exits-when-ready"], "its template");
 }
 
 #[test]
 fn a_template_that_exits_on_a_request_is_replaced() {
-    costs_nobody_anything(&["exits-when-asked"], "its template");
+    costs_players_nothing(&["exits-when-asked"], "its template");
 }
 
-/// It is killed after a second, in which nobody is made to wait for good.
+/// It is killed after a second, which delays no other player for longer.
 #[test]
 fn a_template_that_hangs_on_a_request_is_replaced() {
-    costs_nobody_anything(&["hangs"], "fork it from its template: timed out");
+    costs_players_nothing(&["hangs"], "fork it from its template: timed out");
 }
 
 #[test]
 fn a_template_that_answers_before_it_is_ready_is_replaced() {
     let early = r#"{"type":"forked","game":"1","pid":1}"#;
-    costs_nobody_anything(&["babbles", early], "it sent a message before it was ready");
+    costs_players_nothing(&["babbles", early], "it sent a message before it was ready");
 }
 
 #[test]
 fn a_template_that_sends_garbage_instead_of_ready_is_replaced() {
-    costs_nobody_anything(&["babbles", "{"], "its message violates the contract");
+    costs_players_nothing(&["babbles", "{"], "its message violates the contract");
 }
 
 #[test]
 fn a_template_that_reports_ready_twice_is_replaced() {
-    costs_nobody_anything(&["speaks-unasked"], "its template");
+    costs_players_nothing(&["speaks-unasked"], "its template");
 }
 
 #[test]
 fn a_template_that_answers_garbage_is_replaced() {
-    costs_nobody_anything(&["answers", "{\"type\":"], "its template");
+    costs_players_nothing(&["answers", "{\"type\":"], "its template");
 }
 
 #[test]
 fn a_template_that_answers_without_a_request_is_replaced() {
     let other = r#"{"type":"forked","game":"999","pid":1}"#;
-    costs_nobody_anything(&["answers", other], "its template answered something else");
+    costs_players_nothing(&["answers", other], "its template answered something else");
 }
 
 #[test]
 fn a_template_that_answers_with_an_invalid_pid_is_replaced() {
     let group = r#"{"type":"forked","game":"1","pid":-1}"#;
-    costs_nobody_anything(&["answers", group], "its template answered something else");
+    costs_players_nothing(&["answers", group], "its template answered something else");
 }
 
 #[test]
 fn a_template_that_names_no_process_is_replaced() {
-    costs_nobody_anything(&["names", "nobody"], "not one of its games");
+    costs_players_nothing(&["names", "nobody"], "not one of its games");
 }
 
 #[test]
 fn a_template_that_names_init_is_replaced() {
-    costs_nobody_anything(&["names", "init"], "not one of its games");
+    costs_players_nothing(&["names", "init"], "not one of its games");
 }
 
 #[test]
 fn a_template_that_names_the_daemon_is_replaced() {
-    costs_nobody_anything(&["names", "daemon"], "not one of its games");
+    costs_players_nothing(&["names", "daemon"], "not one of its games");
 }
 
 #[test]
 fn a_template_that_names_the_launcher_is_replaced() {
-    costs_nobody_anything(&["names", "launcher"], "not one of its games");
+    costs_players_nothing(&["names", "launcher"], "not one of its games");
 }
 
 #[test]
 fn a_template_that_names_itself_is_replaced() {
-    costs_nobody_anything(&["names", "itself"], "not one of its games");
+    costs_players_nothing(&["names", "itself"], "not one of its games");
 }
 
 #[test]
 fn a_template_that_names_another_modes_game_is_replaced() {
-    costs_nobody_anything(&["names", "game"], "not one of its games");
+    costs_players_nothing(&["names", "game"], "not one of its games");
 }
 
 /// It forks a game that holds the port, and does not answer.
 #[test]
 fn a_template_that_hides_a_game_without_an_answer_leaves_none() {
-    costs_nobody_anything(&["conceals", "silently"], "its template");
+    costs_players_nothing(&["conceals", "silently"], "its template");
 }
 
 /// As above, and names a process that is none.
 #[test]
 fn a_template_that_hides_a_game_with_a_false_answer_leaves_none() {
-    costs_nobody_anything(&["conceals", "lying"], "not one of its games");
+    costs_players_nothing(&["conceals", "lying"], "not one of its games");
 }
 
 /// As above, and says that there is none.
 #[test]
 fn a_template_that_hides_a_game_with_a_refusal_leaves_none() {
-    costs_nobody_anything(&["conceals", "denying"], "its template cannot fork");
+    costs_players_nothing(&["conceals", "denying"], "its template cannot fork");
 }
 
 /// It forks more than it was asked for.
 #[test]
 fn a_template_that_leaves_files_is_cleaned_up() {
-    costs_nobody_anything(&["litters"], "its template cannot fork");
+    costs_players_nothing(&["litters"], "its template cannot fork");
 }
 
 // ---- What games of a template leave behind ----
 
-/// Faults row 21, for forks, whose environment names no game: who holds the port is dead before it comes back.
+/// Faults row 21, for forks, whose environment names no game: a process that holds the port is dead before the port is
+/// released.
 #[test]
 fn leftovers_are_killed_before_their_port_is_free() {
     for what in ["still", "daemon", "nameless"] {

@@ -1,4 +1,4 @@
-//! Who gets into a game over UDP, and who gets no answer at all.
+//! Admission to games over UDP, and messages that get no answer.
 
 use std::io::ErrorKind;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -9,13 +9,13 @@ use std::thread::JoinHandle;
 use client::{Assignment, GameSocket, Link};
 use testkit::{Muster, SOON, Setup, proc, wait_until};
 
-/// A daemon with the reference game for so many players.
+/// A daemon with the reference echo for `players` players.
 fn echo(players: usize, ports: u16) -> Muster {
     let keys = format!("players = {players}\nwarm = 0");
     Setup::default().ports(ports).mode("echo", &["muster-game", "echo"], &keys).start()
 }
 
-/// Somebody with a socket of their own, who says anything to a game.
+/// A stranger's socket.
 struct Stranger {
     socket: UdpSocket,
 }
@@ -28,7 +28,7 @@ impl Stranger {
         Self { socket }
     }
 
-    /// Says something. Nobody may be there; the kernel's word of that is no answer.
+    /// Sends a datagram. The port may be closed; the kernel's report about that is not an answer.
     fn say(&self, words: &str) {
         let _ = self.socket.send(words.as_bytes());
     }
@@ -47,7 +47,7 @@ impl Stranger {
             match self.socket.recv(&mut answer) {
                 Ok(length) => panic!("answered {}", answer[..length].escape_ascii()),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => return,
-                // Nobody is there.
+                // The port is closed.
                 Err(error) => assert_eq!(error.kind(), ErrorKind::ConnectionRefused),
             }
         }
@@ -112,7 +112,7 @@ fn a_token_of_another_match_is_ignored() {
     }
 }
 
-/// Faults row 31: a player who has gone does not come in again, from its own address or another.
+/// Faults row 31: a player who has left is not admitted again, from the same address or another.
 #[test]
 fn a_token_of_a_player_who_left_is_ignored() {
     let muster = echo(2, 1);
@@ -170,7 +170,7 @@ fn drain(stranger: &Stranger) {
     }
 }
 
-/// Faults row 31: after the end nobody is there to answer.
+/// Faults row 31: after the end there is no game that could answer.
 #[test]
 fn a_token_after_the_end_is_ignored() {
     let muster = Setup::default()
@@ -183,12 +183,12 @@ fn a_token_after_the_end_is_ignored() {
     muster.log().wait_for(&["port returned"]);
     let stranger = Stranger::at(ada.port);
     stranger.say(&format!("HELLO {} {}", ada.match_id, ada.token));
-    // On this host the kernel's word that nobody is there comes at once.
+    // On this host the kernel reports a closed port at once.
     let refused = stranger.socket.recv(&mut [0; 100]).unwrap_err();
     assert_eq!(refused.kind(), ErrorKind::ConnectionRefused);
 }
 
-/// Faults row 31: a hello that comes too late finds nobody: the game that nobody joined has ended.
+/// Faults row 31: a hello arrives too late: the game that no player joined has exited.
 #[test]
 fn an_expired_token_is_ignored() {
     let keys = "players = 1\nwarm = 0\nhello_timeout = \"100ms\"";
@@ -253,7 +253,7 @@ impl Drop for Flood {
     }
 }
 
-/// Datagrams that the kernel threw away at a port, as nobody read them: the last column of its table.
+/// Datagrams that the kernel dropped at a port because they were not read: the last column of its table.
 fn dropped(port: u16) -> u64 {
     let table = std::fs::read_to_string("/proc/net/udp").unwrap();
     let bound = format!("0100007F:{port:04X}");

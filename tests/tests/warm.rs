@@ -11,8 +11,7 @@ fn warm_pids(muster: &Muster, count: usize) -> Vec<String> {
     ready.iter().map(|line| Log::field(line, "pid").to_owned()).collect()
 }
 
-/// So many are kept warm, and no more. A match takes one that was there before its players, the oldest, and a new
-/// one is launched in its place.
+/// This many are kept warm, and no more. A match takes the oldest warm game, and a new one is launched in its place.
 #[test]
 fn a_match_takes_a_warm_game_which_is_replaced() {
     let muster = Setup::default().puppet("one", &[], "players = 1\nwarm = 3").start();
@@ -43,8 +42,8 @@ fn more_matches_than_warm_games_are_served() {
     muster.wait_until_idle("one", 2);
 }
 
-/// With every port taken by warm games of a mode that nobody waits for, one of them makes room for a match of
-/// another mode. It is told to stop, and it does.
+/// With every port used by warm games of a mode without players, one of them makes room for a match of another mode. It
+/// receives `stop`, and exits.
 #[test]
 fn a_warm_game_is_stopped_for_another_mode() {
     let setup = Setup::default().ports(2).puppet("idle", &[], "players = 1\nwarm = 2");
@@ -60,8 +59,8 @@ fn a_warm_game_is_stopped_for_another_mode() {
     muster.wait_until_idle("idle", 2);
 }
 
-/// As above, with a warm game that hears and does nothing: `stop` at once, SIGTERM halfway through the grace,
-/// SIGKILL at its end; then the match has its port.
+/// As above, with a warm game that ignores it: `stop` at once, SIGTERM at half the grace time, SIGKILL at its end; then
+/// the match has its port.
 #[test]
 fn a_warm_game_that_ignores_stop_is_killed_for_another_mode() {
     let keys = "players = 1\nwarm = 1\nstop_grace = \"2s\"";
@@ -83,7 +82,7 @@ fn a_warm_game_that_ignores_stop_is_killed_for_another_mode() {
     muster.order(assigned.port, "exit 0");
 }
 
-/// A warm game that dies is replaced, and its death is nobody's loss.
+/// A warm game that dies is replaced, without effect on players.
 #[test]
 fn a_warm_game_that_dies_is_replaced() {
     let muster = Setup::default().puppet("one", &[], "players = 1\nwarm = 1").start();
