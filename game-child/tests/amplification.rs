@@ -1,5 +1,5 @@
-//! What an address is sent that may be somebody else's: a player with a token of its own names another's as its source.
-//! No socket, no clock.
+//! The traffic to an address that may be spoofed: a player with a valid token uses another source address. No socket,
+//! no clock.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -53,7 +53,7 @@ impl<G: Game> Table<G> {
         table
     }
 
-    /// What is on its way to the address, and to no other.
+    /// Takes the datagrams to the address, and checks that there are no others.
     fn take(&mut self) {
         while let Some((to, datagram)) = self.session.poll_transmit() {
             if to == self.victim {
@@ -88,8 +88,8 @@ impl<G: Game> Table<G> {
     }
 }
 
-/// Whatever a spoofed address says, it is sent no more than came from it. An attacker does not hear the challenge, and
-/// guesses it in vain.
+/// A spoofed address is sent no more than arrived from it. An attacker does not receive the challenge, and cannot guess
+/// it.
 fn spoofed<G: Game>(name: &str, game: impl Fn(&Match) -> G, players: usize) {
     for victim in ["192.0.2.1:9", "[2001:db8::1]:9", "[::ffff:192.0.2.1]:9"] {
         let mut table = Table::new(&game, players, victim);
@@ -112,7 +112,7 @@ fn spoofed<G: Game>(name: &str, game: impl Fn(&Match) -> G, players: usize) {
     }
 }
 
-/// A player who says the challenge back is told everything from then on, at once.
+/// A player who returns the challenge receives everything from then on, at once.
 fn honest<G: Game>(name: &str, game: impl Fn(&Match) -> G, players: usize, first: Option<&str>) {
     let mut table = Table::new(&game, players, "192.0.2.1:9");
     table.say(&format!("HELLO 17 {}", token(0)));
@@ -126,7 +126,7 @@ fn honest<G: Game>(name: &str, game: impl Fn(&Match) -> G, players: usize, first
         let was_told = table.last.iter().any(|words| words.starts_with(first));
         assert!(was_told && table.sent.1 > table.received.1, "{name}: {:?}", table.last);
     }
-    // Another one that came in at the same address later would have to prove it anew.
+    // Another player at the same address later has to prove it again.
     assert_eq!(Welcome::parse(b"WELCOME 17 slot=0 players=2").unwrap().challenge, None);
 }
 
@@ -152,7 +152,7 @@ fn a_spoofed_address_is_sent_no_more_than_came_from_it() {
 }
 
 #[test]
-fn who_receives_at_its_address_is_told_everything() {
+fn a_verified_address_receives_everything() {
     honest("tictactoe", |setup| TicTacToe::new(setup).unwrap(), 2, Some("STATE 1 "));
     honest("arena", arena(Rate::Hz60), 16, Some("ARENA"));
     honest("echo", Echo::new, 2, None);

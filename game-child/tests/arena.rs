@@ -78,7 +78,7 @@ fn a_whole_match_of_four_bots() {
             let end = end.expect("each player sees the end");
             assert_eq!((end.standing, end.left), (Standing::Finished { winner }, 0));
             let shown = end.runners.iter().flatten().map(|runner| u64::from(runner.score));
-            // Who has seen the end may have gone before another one sees it.
+            // A player who has the end may leave before another one has it.
             assert!(shown.into_iter().all(|score| scores.contains(&score)));
         }
         assert!(number(&result["duration_ms"]) >= 1450, "{result:?}");
@@ -105,7 +105,7 @@ fn sixteen_players_are_one_match_and_seventeen_or_one_are_none() {
 }
 
 #[test]
-fn a_stopped_match_says_so_to_everybody() {
+fn a_stopped_match_notifies_all_players() {
     let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
     let mut games = [sit_down(&game, 0), sit_down(&game, 1)];
     let is_played =
@@ -121,7 +121,7 @@ fn a_stopped_match_says_so_to_everybody() {
 }
 
 #[test]
-fn a_match_that_all_leave_or_nobody_joins_is_abandoned() {
+fn a_match_without_players_is_abandoned() {
     let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
     let mut games = [game.enter(0), game.enter(1)];
     for game in &mut games {
@@ -169,9 +169,9 @@ fn a_warm_arena_sleeps_and_one_that_waits_for_its_players_too() {
     assert_sleeps(&mut game);
 }
 
-/// Who looks on with netcat, and says no moves.
+/// A person who watches with netcat, and sends no moves.
 #[test]
-fn who_says_no_moves_is_told_less_often() {
+fn a_player_without_moves_receives_fewer_snapshots() {
     let game = GameProcess::started(&muster_game(&["arena", "--hz", "60"]), 2);
     let watcher = game.stranger();
     assert_eq!(ask(&watcher, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
@@ -190,7 +190,7 @@ fn who_says_no_moves_is_told_less_often() {
 
 /// Back with another token: a whole snapshot, and the points from before.
 #[test]
-fn who_comes_back_sees_the_whole_world() {
+fn a_returning_player_receives_a_whole_snapshot() {
     let mut game = GameProcess::started(&muster_game(&["arena"]), 2);
     let mut games = [sit_down(&game, 0), sit_down(&game, 1)];
     let has_points = |seen: &[Option<Snapshot>]| {

@@ -58,7 +58,7 @@ fn a_wrong_token_match_or_address_gets_no_answer_at_all() {
         }
         let welcome = ask(&player, &hello(MATCH_ID, 0));
         assert_eq!(welcome, "WELCOME 17 slot=0 players=2");
-        // A token that was used, from elsewhere; and a second token from an address that is somebody.
+        // A token that was used, from another address; and a second token from a used address.
         stranger.send(&hello(MATCH_ID, 0)).unwrap();
         player.send(&hello(MATCH_ID, 1)).unwrap();
         assert_eq!(ask(&player, &hello(MATCH_ID, 0)), welcome, "the same hello may be repeated");
@@ -99,7 +99,7 @@ fn a_flood_before_the_start_neither_wakes_nor_stops_a_game() {
         let player = game.stranger();
         assert_eq!(ask(&player, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
         assert_eq!(game.receive(), Some(FromGame::Joined { slot: 0 }));
-        assert!(is_silent(&flood) && is_silent(&early), "what came too early is nobody's");
+        assert!(is_silent(&flood) && is_silent(&early), "early datagrams are dropped");
     }
 }
 
@@ -129,7 +129,7 @@ fn a_flood_during_the_start_and_the_match_stops_neither() {
 }
 
 #[test]
-fn nobody_comes() {
+fn no_player_joins() {
     for command in echoes().into_iter().chain([muster_game(&["tictactoe"])]) {
         let mut game = GameProcess::launch(&command);
         assert_eq!(game.receive(), Some(FromGame::Ready));
@@ -173,7 +173,7 @@ fn stop_and_sigterm_end_a_match_with_the_result_there_is() {
 }
 
 #[test]
-fn a_warm_game_ends_quietly_when_it_is_told_to_or_muster_is_gone() {
+fn a_warm_game_exits_quietly_on_stop_or_without_muster() {
     for command in echoes() {
         for way in ["stop", "signal", "end"] {
             let mut game = GameProcess::launch(&command);
@@ -204,7 +204,7 @@ fn the_match_is_played_on_when_muster_is_gone() {
     }
 }
 
-/// A player who is there and says nothing costs nothing.
+/// A present, silent player costs nothing.
 #[test]
 fn nothing_is_done_while_nothing_is_due() {
     let mut game = GameProcess::started(&muster_game(&["echo", "--silence", "1m"]), 1);
@@ -246,7 +246,7 @@ fn garbage_on_the_control_channel_is_ignored_and_a_line_without_end_ends_it() {
 }
 
 #[test]
-fn a_match_that_cannot_be_played_is_refused_before_anybody_is_told() {
+fn a_match_that_cannot_be_played_is_refused_before_it_starts() {
     for (players, said) in [(3, "3 players; this game is for 2"), (0, "0 players")] {
         let mut game = GameProcess::launch(&muster_game(&["tictactoe"]));
         assert_eq!(game.receive(), Some(FromGame::Ready));
@@ -275,7 +275,7 @@ fn what_is_printed_is_one_visible_line_for_each_event() {
     assert!(!printed.contains('\u{1b}'), "{printed}");
 }
 
-/// A game that has said more than its channel holds, told to stop.
+/// A game that has sent more than its channel holds, and receives `stop`.
 fn stopped_with_a_full_channel() -> GameProcess {
     const PLAYERS: usize = 100;
     let mut game = GameProcess::launch_with(&muster_game(&["echo"]), Some(1));
@@ -301,7 +301,7 @@ fn a_full_channel_loses_nothing_if_muster_reads_late() {
 }
 
 #[test]
-fn a_channel_that_nobody_reads_holds_no_game() {
+fn a_channel_that_is_not_read_does_not_block_a_game() {
     let mut game = stopped_with_a_full_channel();
     assert_eq!(game.wait().code(), Some(1));
     let printed = game.printed();
@@ -351,7 +351,7 @@ fn without_muster_it_says_what_is_missing_and_what_to_do() {
 }
 
 #[test]
-fn words_come_back_to_who_said_them_only() {
+fn messages_are_returned_to_their_sender_only() {
     let game = GameProcess::started(&muster_game(&["echo"]), 2);
     let (first, second) = (game.stranger(), game.stranger());
     ask(&first, &hello(MATCH_ID, 0));

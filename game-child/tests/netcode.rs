@@ -1,5 +1,5 @@
-//! The door of the transport `netcode`: who is let in, once, and what passes by without a trace. And that the players
-//! of another implementation, the one by the standard's authors, find their way in, too.
+//! Admission over the transport `netcode`: each player once, and everything else is ignored. Players of another
+//! implementation, the reference, are admitted, too.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -174,10 +174,10 @@ fn a_token_lets_in_once() {
     }
 }
 
-/// A player who comes back has another token; the connection from before is told its end, the token from before lets
-/// nobody in, and whatever comes from the old address is not heard.
+/// A returning player has another token; the old connection is ended, the old token is invalid, and the old address is
+/// ignored.
 #[test]
-fn who_comes_back_is_let_in_by_another_token() {
+fn a_returning_player_is_admitted_with_another_token() {
     for from in [address(0), address(5)] {
         let mut table = Table::of(2);
         let old = Over::Netcode.assignment(0, 2);
@@ -204,7 +204,7 @@ fn who_comes_back_is_let_in_by_another_token() {
 
 /// Half-way in, from an address where the player is no more: the implementation knows its place by the id alone.
 #[test]
-fn who_was_half_way_in_comes_back_from_elsewhere() {
+fn a_player_who_was_joining_can_return_from_another_address() {
     let mut table = Table::of(2);
     assert_eq!(table.say(address(0), &request(0)).len(), 1, "challenged");
     assert!(table.session.handle_rejoin(table.now, &seat(0)));
@@ -213,9 +213,9 @@ fn who_was_half_way_in_comes_back_from_elsewhere() {
     assert!(table.answers(&mut back, address(5)), "{back:?}");
 }
 
-/// Whoever comes back has as much time to do so as there was at the beginning.
+/// A returning player has as much time as at the beginning.
 #[test]
-fn the_door_opens_again_for_who_comes_back() {
+fn a_returning_player_is_admitted_for_a_while() {
     let mut table = Table::of(2);
     table.now = EXPIRES + ms(1);
     assert!(table.say(address(0), &request(0)).is_empty());
@@ -315,9 +315,9 @@ fn forged_and_repeated_packets_change_nothing() {
     assert!(count > 30, "{count} of 40 words");
 }
 
-/// Who says no words has left, however alive its connection is: signs of life are words.
+/// A player without messages has left, although the connection is alive: keep-alives are messages.
 #[test]
-fn who_vanishes_has_left() {
+fn a_silent_player_has_left() {
     let mut table = Table::of(2);
     let _ada = table.enter(0, address(0));
     let mut bob = table.enter(1, address(1));
@@ -385,7 +385,7 @@ fn another_implementation_plays() {
                 match heard.len() {
                     1 => player.send_packet(b"PING from afar").unwrap(),
                     2 => player.send_packet(b"some words").unwrap(),
-                    // The standard's own goodbye, without a word.
+                    // The standard's own disconnect packets, without a message.
                     _ => player.disconnect(),
                 }
             }

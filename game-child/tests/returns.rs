@@ -1,4 +1,4 @@
-//! What Muster hears of players who are away, gone for good, and expected again. No socket, no clock.
+//! The messages to Muster about players who are absent, have left, and are expected again. No socket, no clock.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -49,7 +49,7 @@ fn pass(session: &mut Session<Echo>, until: Duration) -> Vec<FromGame> {
 }
 
 #[test]
-fn a_slot_is_open_once_nobody_waits_for_its_player() {
+fn a_slot_is_open_once_its_player_is_not_waited_for() {
     let mut session = session();
     assert_eq!(pass(&mut session, SILENCE), [FromGame::Left { slot: 0 }]);
     assert_eq!(pass(&mut session, SILENCE + WAIT), [FromGame::Backfill { slots: vec![0] }]);
@@ -60,7 +60,7 @@ fn a_slot_is_open_once_nobody_waits_for_its_player() {
     let hello_max = Duration::from_secs(20);
     assert_eq!(pass(&mut session, now + hello_max / 2), []);
     assert_eq!(pass(&mut session, now + hello_max), [FromGame::Backfill { slots: vec![0] }]);
-    // Late, and still the player: the token is good as long as no other one was told.
+    // Late, and still the player: the token is valid until there is another one.
     let hello = format!("HELLO 17 {}", seat(0, 9).token);
     session.handle_datagram(now + hello_max, address(2), hello.as_bytes());
     let back = [FromGame::Joined { slot: 0 }, FromGame::Backfill { slots: vec![] }];

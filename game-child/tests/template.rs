@@ -72,7 +72,7 @@ fn every_reference_game_can_be_a_template() {
 }
 
 #[test]
-fn the_death_of_a_game_harms_nobody() {
+fn the_death_of_a_game_does_not_affect_others() {
     let mut template = Template::loaded(&muster_game(&["echo"]));
     let (mut first, second) = (template.fork(root()), template.fork(root()));
     assert_eq!(first.receive(), Some(FromGame::Ready));

@@ -1,5 +1,5 @@
-//! What a game's author meets in a fork. This program is both the test and, started by itself as a template, the
-//! game: so it has no test runner, whose threads would be in the way.
+//! The state of a fork, as a game's author finds it. This program is both the test and, started by itself as a
+//! template, the game: so it has no test runner, whose threads would prevent forking.
 
 #![allow(clippy::unwrap_used, clippy::panic)] // a test fails by panicking
 
@@ -17,7 +17,7 @@ use rustix::process::{
 };
 use templates::{Fork, Template};
 
-/// What the variables of the contract are called.
+/// The names of the contract's variables.
 const VARIABLES: [&str; 7] = [
     "MUSTER_GAME",
     "MUSTER_PORT",
@@ -98,7 +98,7 @@ fn probe(load: &str) -> Vec<String> {
     vec![program, "play".into(), load.into()]
 }
 
-/// What a fork says of itself.
+/// The report of a fork about itself.
 fn found(game: &mut Fork) -> HashMap<String, String> {
     game.assert_exits_well();
     let printed = game.printed();
@@ -107,7 +107,7 @@ fn found(game: &mut Fork) -> HashMap<String, String> {
 }
 
 fn each_fork_is_a_process_of_its_own() {
-    // Whoever started this test may have left it some, which the shell hands on.
+    // The parent of this test may have left some descriptors, which the shell inherited.
     let strays = descriptors().into_iter().filter(|number| *number > 4);
     let open: Vec<i32> = (0..=4).chain(strays).collect();
     let mut template = Template::loaded(&probe("well"));

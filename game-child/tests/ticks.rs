@@ -1,4 +1,4 @@
-//! The ticks of a game, without a clock: on schedule, counted when they are missed, and only for who wants them.
+//! The ticks of a game, without a clock: on schedule, counted when they are missed, and only for games that want them.
 
 #![allow(clippy::unwrap_used)] // a test fails by panicking
 
@@ -64,7 +64,7 @@ fn ticks_come_on_schedule_however_late_they_are_handled() {
 }
 
 #[test]
-fn who_does_not_run_misses_ticks_and_is_told_how_many() {
+fn missed_ticks_are_counted() {
     let mut session = session();
     say(&mut session, ms(0), "on");
     session.handle_timeout(ms(57));
@@ -90,5 +90,5 @@ fn a_game_that_wants_no_ticks_is_not_woken() {
     assert_eq!(session.game().ticks.len(), 1);
     assert_eq!(session.next_deadline(), ms(3_600_000));
     say(&mut session, ms(20_000), "on");
-    assert_eq!(session.next_deadline(), ms(20_010), "the schedule begins anew");
+    assert_eq!(session.next_deadline(), ms(20_010), "the schedule starts again");
 }

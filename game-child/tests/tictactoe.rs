@@ -107,10 +107,10 @@ fn seat(slot: usize, token: u8) -> Seat {
     Seat { slot, name: format!("player-{slot}"), token: Secret::from_bytes([token; 16]) }
 }
 
-/// Back in time, with another token and from another address; the old ones are good for nothing. Over what happened to
-/// the one who was away, the game goes on where it was.
+/// A player returns in time, with another token and from another address; the old ones are invalid. The game continues
+/// where it was.
 #[test]
-fn who_is_lost_can_come_back_in_time() {
+fn a_lost_player_can_return_in_time() {
     let command = muster_game(&["tictactoe", "--forfeit-after=300ms", "--rejoin-wait=10m"]);
     let mut game = GameProcess::launch(&command);
     assert_eq!(game.receive(), Some(FromGame::Ready));
@@ -123,7 +123,7 @@ fn who_is_lost_can_come_back_in_time() {
     while !next_datagram(&lost).starts_with("STATE 2 ") {}
     lost.send(b"ACK 2").unwrap();
     let hear = |game: &mut GameProcess, wanted: &FromGame| {
-        while game.receive().expect("the game goes on") != *wanted {}
+        while game.receive().expect("the game continues") != *wanted {}
     };
     hear(&mut game, &FromGame::Left { slot: 0 });
     game.send(&ToGame::Rejoin { player: seat(0, 9) });
@@ -143,9 +143,9 @@ fn who_is_lost_can_come_back_in_time() {
     game.assert_exits_well();
 }
 
-/// Who is away for too long forfeits; so does who was to come back, and did not.
+/// A player who is absent for too long forfeits, and so does one who was expected to rejoin and did not.
 #[test]
-fn who_does_not_come_back_in_time_forfeits() {
+fn an_absent_player_forfeits_in_time() {
     for is_awaited in [false, true] {
         let command = muster_game(&["tictactoe", "--forfeit-after=1s", "--rejoin-wait=100ms"]);
         let mut game = GameProcess::launch(&command);
@@ -165,9 +165,9 @@ fn who_does_not_come_back_in_time_forfeits() {
     }
 }
 
-/// A token that is another player's, and a slot that nobody has: the match is as it was.
+/// The token of another player, and a slot that does not exist: the match is unchanged.
 #[test]
-fn a_rejoin_that_makes_no_sense_changes_nothing() {
+fn an_invalid_rejoin_changes_nothing() {
     let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     for (slot, token) in [(0, 2), (2, 9), (usize::MAX, 9)] {
         game.send(&ToGame::Rejoin { player: seat(slot, token) });
@@ -178,7 +178,7 @@ fn a_rejoin_that_makes_no_sense_changes_nothing() {
 }
 
 #[test]
-fn who_never_comes_forfeits_and_if_nobody_does_the_match_is_abandoned() {
+fn a_missing_player_forfeits_and_without_players_the_match_is_abandoned() {
     for comes in [true, false] {
         let mut game = GameProcess::launch(&muster_game(&["tictactoe"]));
         assert_eq!(game.receive(), Some(FromGame::Ready));
@@ -194,7 +194,7 @@ fn who_never_comes_forfeits_and_if_nobody_does_the_match_is_abandoned() {
 }
 
 #[test]
-fn a_stopped_match_is_abandoned_and_the_players_are_told() {
+fn a_stopped_match_is_abandoned_and_the_players_are_notified() {
     let mut game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     let mut player = sit_down(&game, 0);
     while player.machine().state().is_none() {
@@ -217,9 +217,9 @@ fn the_match_is_played_to_its_end_when_muster_is_gone() {
     game.assert_exits_well();
 }
 
-/// A person with netcat, who sees every word.
+/// A person with netcat, who reads every message.
 #[test]
-fn the_words_as_a_person_sees_them() {
+fn the_messages_as_a_person_sees_them() {
     let game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     let (ada, bob) = (game.stranger(), game.stranger());
     assert_eq!(ask(&ada, &hello(MATCH_ID, 0)), "WELCOME 17 slot=0 players=2");
@@ -254,7 +254,7 @@ fn the_words_as_a_person_sees_them() {
 }
 
 #[test]
-fn a_state_that_nobody_acknowledges_is_told_at_a_bounded_rate() {
+fn an_unacknowledged_state_is_repeated_at_a_bounded_rate() {
     let game = GameProcess::started(&muster_game(&["tictactoe"]), 2);
     let (ada, bob) = (game.stranger(), game.stranger());
     ask(&ada, &hello(MATCH_ID, 0));

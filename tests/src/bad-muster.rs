@@ -14,6 +14,6 @@ fn main() {
             std::thread::park();
         },
         Some("lies") => println!("all is well"),
-        other => panic!("nobody knows how to be {other:?}"),
+        other => panic!("unknown behaviour {other:?}"),
     }
 }

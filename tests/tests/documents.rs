@@ -111,3 +111,19 @@ fn the_readme_links_every_document() {
         assert!(linked.contains(path.as_str()), "the README does not lead to {path}");
     }
 }
+
+/// The table of folders in the README is complete.
+#[test]
+fn the_readme_lists_every_crate() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap();
+    let readme = fs::read_to_string(root.join("README.md")).unwrap();
+    let manifest = fs::read_to_string(root.join("Cargo.toml")).unwrap();
+    let (_, members) = manifest.split_once("members = [").unwrap();
+    let (members, _) = members.split_once(']').unwrap();
+    for member in members.split('"').skip(1).step_by(2) {
+        assert!(
+            readme.contains(&format!("| [{member}]({member})")),
+            "the README does not list {member}"
+        );
+    }
+}

@@ -74,7 +74,7 @@ fn a_drain_dismisses_players_and_lets_running_games_finish() {
 fn a_drain_does_not_cancel_a_starting_match() {
     let mut muster = puppet(&["held"]).start();
     let mut players = [join(&muster), join(&muster)];
-    muster.log().wait_for(&["heard ", "\"start\""]);
+    muster.log().wait_for(&["received ", "\"start\""]);
     drain(&muster);
     pull_the_string(&muster, "say {\"type\":\"started\"}");
     for player in &mut players {
@@ -89,7 +89,7 @@ fn a_drain_does_not_cancel_a_starting_match() {
 fn a_player_requeued_during_a_drain_is_dismissed() {
     let mut muster = puppet(&["held"]).start();
     let [ada, mut bob] = [join(&muster), join(&muster)];
-    muster.log().wait_for(&["heard ", "\"start\""]);
+    muster.log().wait_for(&["received ", "\"start\""]);
     drain(&muster);
     ada.reset();
     assert_refused(&bob.rest());
@@ -116,7 +116,7 @@ fn a_game_that_outlasts_the_drain_timeout_is_stopped() {
     play(&muster);
     muster.signal(Signal::SIGTERM);
     // It receives `stop` and ignores it; then it is killed.
-    muster.log().wait_for(&["heard ", "\"stop\""]);
+    muster.log().wait_for(&["received ", "\"stop\""]);
     assert_eq!(muster.wait_for_exit().code(), Some(0));
     muster.log().wait_for(&["match stopped", "match=1", "signal 15"]);
 }

@@ -347,7 +347,7 @@ fn players_cannot_inject_into_the_log() {
     }
     // The games print the players of their match.
     muster.log().wait_for(&["output game=", "started: ", "FAKED"]);
-    muster.log().wait_for(&["output game=", "heard ", "FAKED"]);
+    muster.log().wait_for(&["output game=", "received ", "FAKED"]);
     let faked = muster.log().lines_with(&["FAKED"]);
     assert!(faked.iter().all(|line| line.contains(" output game=")), "{faked:?}");
     for line in muster.log().text().split('\n') {

@@ -133,12 +133,12 @@ fn leaving_a_starting_match_requeues_the_others() {
     for way in WAYS {
         let muster = Setup::default().ports(1).puppet("duel", &["held"], keys).start();
         let [ada, mut bob, mut cy, mut dan] = [(); 4].map(|()| join(&muster, "duel"));
-        muster.log().wait_for(&["output game=1 ", "heard ", "\"start\""]);
+        muster.log().wait_for(&["output game=1 ", "received ", "\"start\""]);
         let _open = go(ada, way);
         assert_eq!(hear(&mut bob, "REQUEUED "), "REQUEUED queue=duel position=1");
         let mut eve = join(&muster, "duel");
         for (game, pair) in [("game=2 ", [&mut bob, &mut cy]), ("game=3 ", [&mut dan, &mut eve])] {
-            muster.log().wait_for(&["output ", game, "heard ", "\"start\""]);
+            muster.log().wait_for(&["output ", game, "received ", "\"start\""]);
             muster.order(port(&muster), "say {\"type\":\"started\"}");
             assert_together(pair);
             muster.order(port(&muster), "exit 0");

@@ -251,7 +251,7 @@ fn a_changed_transport_does_not_apply_to_a_starting_match() {
                 muster.log().wait_for(&["game ready"]);
             }
             let mut ada = muster.join("held", "ada");
-            let start = muster.log().wait_for(&["heard", "\"type\":\"start\""]);
+            let start = muster.log().wait_for(&["received", "\"type\":\"start\""]);
             assert_eq!(start.contains("\"netcode\":{"), before == "netcode", "{start}");
             muster.configure(&mode(after, warm));
             muster.operate(&["reload"]).unwrap();

@@ -51,7 +51,7 @@ fn a_warm_game_is_stopped_for_another_mode() {
     warm_pids(&muster, 2);
     let assigned = muster.join("busy", "ada").assignment(SOON).unwrap();
     muster.log().wait_for(&["game stopping game=1 ", "its port is needed for another mode"]);
-    muster.log().wait_for(&["output game=1 ", ": heard {\"type\":\"stop\""]);
+    muster.log().wait_for(&["output game=1 ", ": received {\"type\":\"stop\""]);
     assert_eq!(muster.status("idle"), (0, 1, 0));
     // Once there is room again, it is used again.
     muster.order(assigned.port, "exit 0");

@@ -39,7 +39,7 @@ pub(crate) struct Fork {
     is_gone: bool,
 }
 
-/// What a game inherits, and our ends of it.
+/// The descriptors of a game, and our ends of them.
 struct Parts {
     socket: UdpSocket,
     theirs: UnixStream,
@@ -68,7 +68,7 @@ impl Template {
         template
     }
 
-    /// What the template says next; `None` once it is gone.
+    /// The template's next message; `None` once it has exited.
     pub(crate) fn receive(&self) -> Option<FromTemplate> {
         let mut packet = vec![0; TEMPLATE_PACKET_MAX];
         let channel = self.channel.as_ref()?;
@@ -151,7 +151,7 @@ impl Template {
         self.child.try_wait().unwrap().is_none()
     }
 
-    /// What the template has printed, all of it: ends it.
+    /// Ends the template, and returns all of its output.
     pub(crate) fn printed(&mut self) -> String {
         let _ = self.child.kill();
         let mut printed = String::new();
@@ -226,7 +226,7 @@ impl Fork {
         assert_eq!(status.exit_status(), Some(0), "{}", self.printed());
     }
 
-    /// What the game has printed, all of it: ends it.
+    /// Ends the game, and returns all of its output.
     pub(crate) fn printed(&mut self) -> String {
         if !self.is_gone {
             self.kill();

@@ -17,7 +17,7 @@ use crate::player::Player;
 /// Switches all layers of confinement off.
 pub(crate) const CONFINEMENT_OFF: &str = "[confinement]\nenabled = false";
 
-/// Limits that do not stop a few clients who send very many requests.
+/// Limits that allow a few clients to send very many requests.
 const LIMITS: &str = "clients_per_address = 20000\nseats_per_address = 0\nidle_timeout = \"10m\"\n\
                       handshake_timeout = \"1m\"\nlines_per_second = 1000000\nlines_burst = 1000000";
 
@@ -143,7 +143,7 @@ impl Watcher {
         Err(Failure::TimedOut { what: "all games to end", limit: LIMIT })
     }
 
-    /// Players who wait in the queue, and free ports.
+    /// The number of waiting players, and of free ports.
     fn status(&mut self) -> Result<(usize, usize), Failure> {
         // The answer to PING marks the end of the list of queues.
         self.player.say("STATUS\nPING end\n")?;

@@ -1,9 +1,9 @@
-//! From the last READY of a match to its ASSIGN, with warm games from a template: at rest, and at half of the rate
-//! that is the most.
+//! The time from the last READY of a match to its ASSIGN, with warm games from a template: at rest, and at half of the
+//! maximum rate.
 //!
-//! Players come by the clock, two at a time, and each wait counts from when its READY was due: a server that stands
-//! still makes all wait who come meanwhile. The bare server forks a game for every two, and is met by as many. The
-//! most is what [`matched`](crate::matched) visitors get, who come as soon as others go.
+//! Players arrive on a schedule, two at a time, and each wait counts from when its READY was due: a server that is
+//! stopped delays all players who arrive meanwhile. The bare server forks a game for every two, with the same load. The
+//! maximum is that of [`matched`](crate::matched), whose visitors arrive as soon as others leave.
 
 use std::net::SocketAddr;
 
@@ -19,7 +19,7 @@ use crate::player::ready;
 use crate::stats::{Row, Samples, Target};
 use crate::visitors::{Coming, visit};
 
-/// Players in a second who leave the machine at rest.
+/// The number of players per second that does not load the machine.
 const AT_REST: f64 = 50.0;
 
 const KEYS: &str = "players = 2\nwarm_min = 16\nwarm_max = 64\ntemplate = true";

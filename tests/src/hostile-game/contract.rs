@@ -35,7 +35,7 @@ impl Game {
         let mut game = Self::ready();
         let line = game.hear().unwrap_or_else(|| std::process::exit(0));
         if !line.contains("\"type\":\"start\"") {
-            // Told to stop before there was anything to break.
+            // Stopped before there was anything to violate.
             std::process::exit(0);
         }
         game
@@ -71,7 +71,7 @@ impl Game {
         Self { control: None, ..self }
     }
 
-    /// Waits for a datagram, whoever sends it.
+    /// Waits for a datagram from any sender.
     pub(crate) fn await_datagram(&self) -> String {
         let mut datagram = [0; 1200];
         let length = self.socket.recv(&mut datagram).unwrap();
@@ -93,7 +93,7 @@ impl Game {
     }
 }
 
-/// Does nothing more, until somebody ends the process.
+/// Does nothing until it is killed.
 pub(crate) fn hang() -> ! {
     loop {
         std::thread::park();

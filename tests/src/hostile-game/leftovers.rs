@@ -36,7 +36,7 @@ pub(crate) fn leave_fleeing() {
     game.say(&FromGame::Result { fields: serde_json::Map::new() });
 }
 
-/// Ends while a process of its own traces it: the kernel tells its end to the tracer, and to nobody else.
+/// Exits while one of its own processes traces it: the kernel reports the exit to the tracer only.
 pub(crate) fn be_traced() {
     let _game = Game::started();
     beget(Command::new(this_program()).args(["leftover", "tracer"]), 1);
@@ -52,7 +52,7 @@ pub(crate) fn dig(depth: usize) {
     println!("dug");
 }
 
-/// Keeps a helper that has gone its own way, until it is told to end.
+/// Keeps a helper in a separate session, until it is told to stop.
 pub(crate) fn keep_helper() {
     let game = Game::started();
     beget(Command::new(this_program()).args(["leftover", "daemon"]), 1);
@@ -68,7 +68,7 @@ pub(crate) fn leave_mourner(word: &str) {
     std::mem::forget(child.stdin.take());
 }
 
-/// Starts a family, waits until so many of it have settled, and prints who they are.
+/// Starts a family of processes, waits until `count` of it have settled, and prints their pids.
 fn beget(first: &mut Command, count: usize) {
     let mut child = first.stdout(Stdio::piped()).spawn().unwrap();
     let settled = BufReader::new(child.stdout.take().unwrap()).lines();
@@ -77,7 +77,7 @@ fn beget(first: &mut Command, count: usize) {
     }
 }
 
-/// What a process does that was left behind.
+/// The behaviour of a leftover process.
 pub(crate) fn stay(what: &[&str]) {
     match *what {
         ["child" | "still"] => settle(),

@@ -1,8 +1,8 @@
-//! A game that tries what it is told to: one thing that no game should be able to do for each datagram, which
-//! names it and the facts that it takes. It answers `done` or `denied`, and what came of it or why not.
+//! A game that makes the attempts that it is asked to: a datagram names one thing that no game should be able to do,
+//! with the necessary information. It answers `done` or `denied`, and the result or the reason.
 //!
-//! Whoever asks knows more than a hostile game would: pids, paths, ports. What is denied to one who knows all of
-//! that is denied to everybody.
+//! The test knows more than a hostile game would: pids, paths, ports. An attempt that is denied with that information
+//! is denied in any case.
 
 mod files;
 pub(crate) mod greed;
@@ -17,7 +17,7 @@ use nix::sys::signal::{SigSet, Signal};
 
 use crate::contract::Game;
 
-/// What could be done, or why not.
+/// The result, or the reason for the denial.
 pub(crate) type Outcome = io::Result<String>;
 
 /// Tries what datagrams name, until one says `end`.

@@ -1,4 +1,4 @@
-//! Games that do not end when they are told to.
+//! Games that do not exit on request.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use protocol::FromGame;
 
 use crate::contract::{Game, hang};
 
-/// Hears everything, prints it and plays on.
+/// Receives everything, prints it and continues.
 pub(crate) fn ignore_all() -> ! {
     let deaf_to = SigSet::from_iter([Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP]);
     deaf_to.thread_block().unwrap();
@@ -28,7 +28,7 @@ pub(crate) fn ignore_all() -> ! {
     hang()
 }
 
-/// Joins the process group of the daemon, so that its own is empty, and hears nothing from then on.
+/// Joins the process group of the daemon, so that its own is empty, and ignores everything from then on.
 pub(crate) fn leave_group() -> ! {
     let of_daemon = getpgid(Some(getppid())).unwrap();
     // Refused where the daemon gives its games sessions of their own.
@@ -44,7 +44,7 @@ pub(crate) fn stop_itself(when: &str) -> ! {
     };
     println!("stops itself");
     raise(Signal::SIGSTOP).unwrap();
-    // Only a SIGCONT brings it here, which nobody is to send.
+    // Only a SIGCONT leads here, which is never sent.
     println!("goes on");
     loop {
         std::thread::park_timeout(Duration::MAX);

@@ -43,7 +43,7 @@ pub(crate) fn betray(way: &[&str]) {
             ["exits-when-asked"] => return,
             ["answers", text] => template.say(text),
             ["names", whom] => template.say(&forked(game, pid_of(whom))),
-            // There is a process, which holds the port, and nobody is told of it.
+            // The process exists and holds the port, and is not reported.
             ["conceals", how] => {
                 if let Forked::Child = fork_sibling().unwrap() {
                     hang();
@@ -51,7 +51,7 @@ pub(crate) fn betray(way: &[&str]) {
                 drop(descriptors);
                 return conceal(&template, game, how);
             }
-            // A game like any other, except for those who are born with it.
+            // A game like any other, except for its additional processes.
             ["litters"] => {
                 let twin = fork_sibling().unwrap();
                 let Forked::Parent(pid) = fork_sibling().unwrap() else { hang() };
@@ -122,7 +122,7 @@ fn fork_honest(descriptors: Vec<OwnedFd>) -> i32 {
     }
 }
 
-/// Plays a match to its end, and leaves somebody behind who holds the port.
+/// Plays a match to its end, and leaves a process behind that holds the port.
 fn leave(what: &str, descriptors: Vec<OwnedFd>) {
     let [socket, control, _log] = descriptors.try_into().unwrap();
     let Some(_control) = play(control) else { return };
@@ -210,6 +210,6 @@ fn pid_of(whom: &str) -> i32 {
         "game" => child(&|pid| {
             proc::environment(pid).iter().any(|variable| variable.starts_with("MUSTER_GAME="))
         }),
-        _ => panic!("nobody is called {whom:?}"),
+        _ => panic!("no process is called {whom:?}"),
     }
 }

@@ -7,8 +7,8 @@ use protocol::{CONTROL_LINE_MAX, FromGame, GAME_CONTROL_FD};
 
 use crate::contract::Game;
 
-/// What a terminal or a reader of the log would obey: colours, a title, a line of the log's own shape, an end
-/// of text, bytes that are no text, and a direction of writing.
+/// Bytes that a terminal or a log reader would interpret: colours, a title, a fake log line, an end of text, invalid
+/// UTF-8, and a writing direction.
 const HOSTILE: &[u8] =
     b"\x1b[31mred\x1b]0;title\x07\r2026-01-01T00:00:00.000Z INFO forged\x00\x85\x9b\xff\
     \xe2\x80\xae|";

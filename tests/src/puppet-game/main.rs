@@ -1,11 +1,9 @@
-//! A game on strings: it does what a test tells it by datagrams to its port, when the test says so. Only for
-//! tests.
+//! A game for tests that follows orders, which a test sends in datagrams to its port.
 //!
-//! By itself it says `ready` at birth, `started` when it is sent players, and ends when it is told to stop.
-//! With the argument `held` it says `started` only when told; with `stubborn` it hears `stop` and plays on. What
-//! it hears of Muster it prints, `heard …`, so that the test finds it in the log. Its orders are `say JSON`, to
-//! Muster, `boast BYTES` of a result, `burn MILLISECONDS` of the processor, `hold BYTES` of memory, and
-//! `exit STATUS`.
+//! By itself it sends `ready` at its start, `started` when it receives players, and exits on `stop`. With the argument
+//! `held` it sends `started` only on order; with `stubborn` it ignores `stop`. It prints the messages of Muster,
+//! `received …`, so that the test finds them in the log. Its orders are `say JSON`, which it sends to Muster,
+//! `boast BYTES` of a result, `burn MILLISECONDS` of the processor, `hold BYTES` of memory, and `exit STATUS`.
 
 #![forbid(unsafe_code)]
 
@@ -20,8 +18,8 @@ use protocol::{FromGame, GAME_CONTROL_FD, GAME_SOCKET_FD};
 use rustix::process::{PidfdFlags, PidfdGetfdFlags, getpid, pidfd_getfd, pidfd_open};
 
 fn main() {
-    let is_told = |word: &str| std::env::args().any(|argument| argument == word);
-    let (is_held, is_stubborn) = (is_told("held"), is_told("stubborn"));
+    let has_argument = |word: &str| std::env::args().any(|argument| argument == word);
+    let (is_held, is_stubborn) = (has_argument("held"), has_argument("stubborn"));
     let socket = UdpSocket::from(inherited(GAME_SOCKET_FD));
     socket.set_nonblocking(false).unwrap();
     let mut control = UnixStream::from(inherited(GAME_CONTROL_FD));
@@ -52,7 +50,7 @@ fn main() {
 fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) -> ! {
     let lines = BufReader::new(control.try_clone().unwrap()).lines();
     for line in lines.map_while(Result::ok) {
-        eprintln!("heard {line}");
+        eprintln!("received {line}");
         if line.contains("\"type\":\"start\"") && !is_held {
             say(&mut control, &FromGame::Started.to_line());
         }
@@ -64,7 +62,7 @@ fn hear(mut control: UnixStream, is_held: bool, is_stubborn: bool) -> ! {
     std::process::exit(0);
 }
 
-/// Keeps the processor busy for so long, of its own time on it.
+/// Uses the processor for this many milliseconds.
 fn burn(millis: i64) {
     let spent = || getrusage(UsageWho::RUSAGE_SELF).unwrap().user_time().num_milliseconds();
     let end = spent() + millis;
@@ -74,7 +72,7 @@ fn burn(millis: i64) {
 }
 
 fn say(control: &mut UnixStream, line: &str) {
-    // Muster may be gone; then there is nobody to tell.
+    // Muster may be gone, so errors are ignored.
     let _ = control.write_all(line.as_bytes());
 }
 

@@ -1,8 +1,8 @@
-//! The memory of a running echo game with its player inside, beside that of a bare child that waits for
-//! a datagram; pages that processes share count in equal parts (`Pss` of `/proc/PID/smaps_rollup`).
+//! The memory of a running echo game with its player, compared with a bare child that waits for a datagram; shared
+//! pages count in equal parts (`Pss` of `/proc/PID/smaps_rollup`).
 //!
-//! What the kernel holds for a process is not in it; the part of that which the kernel tells, its page tables
-//! (`VmPTE` of `/proc/PID/status`), is a row of its own.
+//! Memory of the kernel for a process is not included; the known part of it, its page tables (`VmPTE` of
+//! `/proc/PID/status`), has a separate row.
 
 use std::net::{SocketAddr, UdpSocket};
 use std::process::Child;

@@ -61,7 +61,7 @@ pub(super) fn make_device(path: &str) -> Outcome {
     Ok(format!("made it, removed it: {removed:?}"))
 }
 
-/// Asks to be told what is done in a directory.
+/// Watches a directory.
 pub(super) fn watch(path: &str) -> Outcome {
     use rustix::fs::inotify;
     let watches = inotify::init(inotify::CreateFlags::CLOEXEC)?;

@@ -1,7 +1,7 @@
 //! Games that take more than their share, and processes that are hard to end. Each of them is bounded by itself,
 //! too, so that a test that fails harms no machine.
 
-#![allow(clippy::zombie_processes, reason = "nobody is to wait for them")]
+#![allow(clippy::zombie_processes, reason = "they are not to be reaped")]
 
 use std::process::{Command, Stdio};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -11,20 +11,20 @@ use process::{Forked, fork_sibling};
 
 use crate::contract::{Game, hang};
 
-/// How often each process makes two: 255 in all, where nobody stops them.
+/// How often each process forks twice: 255 processes in all, if they are not stopped.
 const GENERATIONS: u32 = 7;
 
 /// Families that flee.
 const FAMILIES: usize = 8;
 
-/// When those who flee give up.
+/// When the fleeing processes give up.
 const FLIGHT: Duration = Duration::from_secs(60);
 
-/// What a hog takes at a time, and at most.
+/// The amount that a hog allocates at a time, and at most.
 const MEGABYTE: usize = 1 << 20;
 const MEGABYTES_MAX: usize = 512;
 
-/// Starts a fork bomb, and ends when it is told to.
+/// Starts a fork bomb, and exits on request.
 pub(crate) fn bomb() {
     let game = Game::started();
     again(&["bomb", &GENERATIONS.to_string()]).spawn().unwrap();
@@ -48,7 +48,7 @@ pub(crate) fn explode(generations: u32) -> ! {
     hang()
 }
 
-/// Leaves processes that never stay who they are, and ends when it is told to.
+/// Leaves processes that keep replacing themselves, and exits on request.
 pub(crate) fn leave_fugitives() {
     let game = Game::started();
     let seconds = (SystemTime::now() + FLIGHT).duration_since(UNIX_EPOCH).unwrap().as_secs();
@@ -58,14 +58,14 @@ pub(crate) fn leave_fugitives() {
     game.await_order("end");
 }
 
-/// Leaves processes that make two others and end, without running a program, and ends when it is told to.
+/// Leaves processes that fork twice and exit, without executing a program, and exits on request.
 pub(crate) fn leave_hydra() {
     let game = Game::started();
     let until = SystemTime::now() + FLIGHT;
     if let Ok(Forked::Child) = fork_sibling() {
         grow(until);
     }
-    // Whoever of them comes first takes what is free of the limit; all are there within this time.
+    // The first ones use up the limit; all exist within this time.
     std::thread::sleep(Duration::from_millis(100));
     println!("grown");
     game.await_order("end");
@@ -101,8 +101,8 @@ pub(crate) fn flee(seconds: u64) {
     }
 }
 
-/// Starts a process however often that is refused, as it is while there are too many, the dead ones included; but
-/// not after so many seconds of the clock.
+/// Starts a process as often as necessary, as it is refused while there are too many, including zombies; but not after
+/// this many seconds of the clock.
 fn insist(command: &mut Command, seconds: u64) {
     let until = UNIX_EPOCH + Duration::from_secs(seconds);
     while SystemTime::now() < until && command.spawn().is_err() {

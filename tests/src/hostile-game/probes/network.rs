@@ -59,7 +59,7 @@ pub(super) fn send_by_pair(path: &str) -> Outcome {
     Ok(format!("sent {length} bytes"))
 }
 
-/// A pair that can reach nobody else.
+/// A pair that reaches no other socket.
 pub(super) fn pair(kind: &str) -> Outcome {
     let kind = match kind {
         "stream" => Type::STREAM.nonblocking(),

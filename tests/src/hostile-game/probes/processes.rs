@@ -35,7 +35,7 @@ pub(super) fn signal(pid: i32) -> Outcome {
     Ok("may send it signals".to_owned())
 }
 
-/// What programs do to themselves: garbage collectors, and whoever raises a signal.
+/// The signals of programs to themselves: garbage collectors, raise(3).
 pub(super) fn signal_own() -> Outcome {
     nix::sys::signal::raise(Signal::SIGURG)?;
     kill(Pid::this(), None)?;
@@ -77,7 +77,7 @@ pub(super) fn take_descriptor(pid: i32, number: i32) -> Outcome {
     Ok(format!("took it: {taken:?}"))
 }
 
-/// Sets another's limit: to what it has itself, so that nobody is harmed.
+/// Sets another process's limit to its current value, which has no effect.
 pub(super) fn limit(pid: i32) -> Outcome {
     prlimit(Some(process(pid)?), Resource::Stack, getrlimit(Resource::Stack))?;
     Ok("set its limit".to_owned())
