@@ -1,21 +1,20 @@
-//! What is charged to an account, an address or a prefix of addresses: places of players who are away, seats that nobody has
-//! come into, parties.
+//! The charges of accounts: positions of absent players, untaken seats, parties.
 //!
-//! A connection ends, and what it was given does not: a place is kept for its window, a seat holds a game until the game
-//! gives up. So these are counted by account, not by connection, and bounded.
+//! A connection ends, but what it caused does not: a position is kept for the resume window, a seat occupies a game
+//! until the game gives up. So these are counted by account, an address or a prefix, not by connection, and bounded.
 //!
-//! - **Places.** The places of players who are away are bounded for each account; the oldest gives way to the newest.
-//!   Where a queue is full, whoever is here takes the place of one who is away, of the account with most such places in
+//! - **Positions.** The positions of absent players are bounded for each account; the oldest gives way to the newest.
+//!   In a full queue, a present player takes the position of an absent one, of the account with most such positions in
 //!   that queue. See [`Charges`].
-//! - **Seats.** Where games say who came in, an account may hold so many seats that nobody has come into. With all of them
-//!   held its players keep their places in the queue and are passed over; so the players of all others are matched with
-//!   each other. A few seats that nobody ever comes into are free. Each one beyond makes the account pause, twice as long
-//!   each time; players who come in pay that back, so that many players behind one address do not suffer from a few. See
+//! - **Seats.** If games report who joins, an account may hold a number of untaken seats. If it holds all of them, its
+//!   players keep their positions in the queue and are passed over, so the players of other accounts are matched with
+//!   each other. A few seats that are never taken are free. Each further one makes the account pause, twice as long
+//!   each time; players who join pay that back, so that many players behind one address do not suffer from a few. See
 //!   [`Conduct`].
-//! - **Offers.** A match that is declined, not answered in time, or left while it is offered, counts as a seat that nobody
-//!   came into.
+//! - **Offers.** A match that is declined, not answered in time, or left while it is offered, counts as an untaken
+//!   seat.
 //!
-//! The charges follow from the players and are counted anew when a brain is read back. The conduct is written down.
+//! The charges follow from the players and are counted again when a brain is restored. The conduct is saved.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -30,40 +29,40 @@ use crate::limits::{
 };
 use protocol::{Account, ModeId, PlayerId};
 
-/// An away place: since when, and whose. The first is the oldest.
+/// The position of an absent player: since when, and whose. The first is the oldest.
 type AwayPlace = (Duration, PlayerId);
 
-/// What all accounts have now.
+/// The charges of all accounts.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Charges {
-    /// Whether they were counted since the brain was read.
+    /// Whether they were counted since the brain was restored.
     pub(crate) are_counted: bool,
     by_account: BTreeMap<Account, Charge>,
     /// By [`ModeId`].
     away: Vec<AwayRanks>,
-    /// Accounts of which something has changed. It is looked at whether they are held when all else is at rest.
+    /// Accounts whose charges changed. Whether they are held is reviewed at the end of the step.
     changed: BTreeSet<Account>,
 }
 
-/// What one account has now.
+/// The charges of one account.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 struct Charge {
-    /// Players who wait, here or away.
+    /// Waiting players, present or absent.
     waiting: BTreeSet<PlayerId>,
-    /// Those of them who are away, in all modes.
+    /// The absent ones, in all modes.
     away: BTreeSet<AwayPlace>,
-    /// Seats in matches that nobody has come into yet, from the match's forming on.
+    /// Untaken seats in matches, from the match's forming on.
     seats: usize,
     parties: usize,
     /// Whether its players are passed over.
     is_held: bool,
 }
 
-/// The away places in one mode, so that those of the account with most are found.
+/// The absent players' positions in one mode, sorted to find those of the account with most.
 #[derive(Debug, Clone, Default)]
 struct AwayRanks {
     by_account: BTreeMap<Account, BTreeSet<AwayPlace>>,
-    /// The last one has most; of those with as many, the one whose oldest place is the oldest.
+    /// The last account has most; of those with as many, the one whose oldest position is the oldest.
     ranks: BTreeSet<(usize, Reverse<AwayPlace>, Account)>,
 }
 
@@ -91,7 +90,7 @@ impl AwayRanks {
 }
 
 impl Charges {
-    /// Changes what an account has. What is changed may be said by the change, and is of no interest here.
+    /// Changes the charges of an account, and returns the result of `change`.
     fn change<T>(&mut self, account: Account, change: impl FnOnce(&mut Charge) -> T) {
         let charge = self.by_account.entry(account).or_default();
         change(charge);
@@ -112,7 +111,7 @@ impl Charges {
         }
     }
 
-    /// Those of an account who wait.
+    /// The waiting players of an account.
     pub(crate) fn waiting(&self, account: Account) -> Vec<PlayerId> {
         let charge = self.by_account.get(&account);
         charge.map(|it| it.waiting.iter().copied().collect()).unwrap_or_default()
@@ -139,13 +138,13 @@ impl Charges {
         &mut self.away[mode.0]
     }
 
-    /// The oldest away place of an account that has more than it may.
+    /// The oldest absent player of an account that has more than `away_max`.
     pub(crate) fn away_beyond(&self, account: Account, away_max: usize) -> Option<PlayerId> {
         let away = &self.by_account.get(&account)?.away;
         away.first().filter(|_| away.len() > away_max).map(|&(_, player)| player)
     }
 
-    /// Whose away place in a mode gives way to somebody who is here.
+    /// The absent player in a mode whose position is given to a present player.
     pub(crate) fn first_to_give_way(&self, mode: ModeId) -> Option<PlayerId> {
         self.away.get(mode.0).and_then(AwayRanks::first_to_give_way)
     }
@@ -182,7 +181,7 @@ impl Charges {
         self.by_account.get(&account).is_some_and(|it| it.is_held)
     }
 
-    /// Notes whether an account's players are passed over; whether that has changed.
+    /// Notes whether an account's players are passed over; returns whether that has changed.
     pub(crate) fn set_held(&mut self, account: Account, is_held: bool) -> bool {
         if self.is_held(account) == is_held {
             return false;
@@ -191,7 +190,7 @@ impl Charges {
         true
     }
 
-    /// Has it looked at whether an account is held.
+    /// Has an account reviewed.
     pub(crate) fn note_changed(&mut self, account: Account) {
         if account.is_known() {
             self.changed.insert(account);
@@ -202,17 +201,17 @@ impl Charges {
         self.changed.pop_first()
     }
 
-    /// Every account that has something.
+    /// All accounts with charges.
     pub(crate) fn accounts(&self) -> Vec<Account> {
         self.by_account.keys().copied().collect()
     }
 
-    /// How many accounts' players are passed over.
+    /// The number of accounts whose players are passed over.
     pub(crate) fn held_count(&self) -> usize {
         self.by_account.values().filter(|it| it.is_held).count()
     }
 
-    /// Whether these are the same, but for who is held.
+    /// Whether these are equal, except for which accounts are held.
     pub(crate) fn agree_with(&self, other: &Self) -> bool {
         let counted = |all: &Self| -> BTreeMap<Account, Charge> {
             let of = all.by_account.iter();
@@ -226,11 +225,11 @@ impl Charges {
     }
 }
 
-/// How the players of an account have behaved lately.
+/// The recent conduct of an account's players.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Conduct {
-    /// Over zero for those who came into their seats where there were many at once, under zero for seats that nobody came
-    /// into and offers that came to nothing. It goes towards zero as time passes.
+    /// Positive for players who took many seats at once, negative for untaken seats and failed offers. It approaches
+    /// zero as time passes.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     credit: i32,
     #[serde(default, skip_serializing_if = "brief::is_default")]
@@ -238,7 +237,7 @@ pub(crate) struct Conduct {
     /// Until when its players are passed over.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     paused_until: Duration,
-    /// Codes of parties that were none.
+    /// Unknown party codes.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     guesses: u32,
     #[serde(default, skip_serializing_if = "brief::is_default")]
@@ -248,7 +247,7 @@ pub(crate) struct Conduct {
 }
 
 impl Conduct {
-    /// Lets time count.
+    /// Applies the passing of time.
     fn age(&mut self, now: Duration) {
         let steps = now.saturating_sub(self.credit_since).as_secs() / CREDIT_STEP.as_secs();
         self.credit_since += CREDIT_STEP * u32::try_from(steps).unwrap_or(u32::MAX);
@@ -266,7 +265,7 @@ impl Conduct {
         self.credit == 0 && self.guesses == 0 && self.paused_until <= now
     }
 
-    /// Somebody did not do what it was there for. The pause that follows; zero for the first few.
+    /// Notes a fault. Returns the pause that follows; zero for the first few faults.
     fn note_fault(&mut self, now: Duration) -> Duration {
         self.credit = self.credit.saturating_sub(NO_SHOW_COST).max(CREDIT_MIN);
         let beyond = -self.credit - FREE_FAULTS * NO_SHOW_COST;
@@ -279,7 +278,7 @@ impl Conduct {
         pause
     }
 
-    /// Seats that it may hold at once; one at a time for who has had more than its few.
+    /// The number of seats that it may hold at once; one at a time after too many faults.
     fn seats_max(&self, seats_per_account: usize) -> usize {
         match usize::try_from(self.credit) {
             Ok(credit) => seats_per_account.saturating_add(credit),
@@ -289,7 +288,7 @@ impl Conduct {
     }
 }
 
-/// The conduct of all accounts of which there is something to be known: the [`ACCOUNTS_MAX`] that changed last.
+/// The conduct of all accounts with a record: the [`ACCOUNTS_MAX`] that changed last.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(from = "Vec<(Account, Conduct)>")]
 pub(crate) struct Conducts {
@@ -298,7 +297,7 @@ pub(crate) struct Conducts {
 }
 
 impl Conducts {
-    /// The conduct of an account at this time.
+    /// The current conduct of an account.
     fn of(&self, account: Account, now: Duration) -> Conduct {
         let mut conduct = self.by_account.get(&account).copied().unwrap_or_default();
         conduct.age(now);
@@ -343,7 +342,7 @@ impl Conducts {
         (until > now).then_some(until)
     }
 
-    /// Seats that an account may hold at once.
+    /// The number of seats that an account may hold at once.
     pub(crate) fn seats_max(
         &self,
         account: Account,
@@ -353,25 +352,25 @@ impl Conducts {
         self.of(account, now).seats_max(seats_per_account)
     }
 
-    /// A player came into its seat, or into a match that was offered to it. It pays back, and where an account has many
-    /// seats at once, `has_many`, it may have more.
+    /// Notes that a player took a seat, or joined an offered match. That pays back faults, and lets an account with
+    /// many seats at once, `has_many`, have more.
     pub(crate) fn note_good(&mut self, account: Account, has_many: bool, now: Duration) {
         if has_many || self.by_account.get(&account).is_some_and(|it| it.credit < 0) {
             self.change(account, now, |it| it.credit = (it.credit + 1).min(CREDIT_MAX));
         }
     }
 
-    /// Somebody did not do what it was there for. The pause that follows; zero for the first few.
+    /// Notes a fault. Returns the pause that follows; zero for the first few faults.
     pub(crate) fn note_fault(&mut self, account: Account, now: Duration) -> Duration {
         self.change(account, now, |it| it.note_fault(now))
     }
 
-    /// A party's code was none.
+    /// Notes an unknown party code.
     pub(crate) fn note_guess(&mut self, account: Account, now: Duration) {
         self.change(account, now, |it| it.guesses = it.guesses.saturating_add(1));
     }
 
-    /// How long an account has to wait before it may try another code; zero: it may now.
+    /// How long an account has to wait before it may try another code; zero if it may now.
     pub(crate) fn guess_rest(&self, account: Account, now: Duration) -> Duration {
         let conduct = self.of(account, now);
         if conduct.guesses < GUESSES_MAX {
@@ -380,7 +379,7 @@ impl Conducts {
         (conduct.guesses_since + GUESS_REST).saturating_sub(now)
     }
 
-    /// Whether the two ways to find an account agree, and there are not too many.
+    /// Whether the two indexes of accounts agree and are bounded.
     pub(crate) fn are_whole(&self) -> bool {
         let touches = self.by_account.iter().map(|(&account, it)| (it.touched_at, account));
         self.by_account.len() <= ACCOUNTS_MAX && touches.collect::<BTreeSet<_>>() == self.by_touch

@@ -1,21 +1,21 @@
-//! Those who wait for a match in one mode: players and parties, in the order in which they came.
+//! The tickets that wait for a match in one mode: players and parties, in the order in which they came.
 //!
-//! Who is matched, in plain words:
+//! The rules of matching:
 //!
-//! - Whoever came first is matched first. A match is made for the ticket that has waited longest; then, from the
-//!   first ticket to the last, each one joins with whom the match can still be completed by those who wait, until it
-//!   is full. Where all come alone, those are simply the first.
-//! - A party stays together: it is never split over two squads. So somebody is passed over only when, with those who
-//!   came before and are in the match, it cannot be filled to the last place: a party of three where two places are
-//!   left, or a pair whose squad would then need a single player, and none waits.
-//! - Where a mode asks for skill, a ticket accepts others within its window, which widens as it waits. The window of
-//!   the ticket for which the match is made counts, for all in it; among those it is the order of arrival as above.
-//!   If there is no match for the first ticket, one is made for the next, and so on: so somebody who came later is
-//!   matched before you only when no match can be made for you by your window, and you are not needed in the other.
-//! - A player who is away keeps its place and is passed over. A party is there when all of it is.
+//! - The first ticket is matched first. A match is made for the ticket that has waited longest; then, from the first
+//!   ticket to the last, each one joins if the match can still be completed by waiting tickets, until it is full. If
+//!   all players are alone, those are simply the first ones.
+//! - A party stays together: it is never split over two squads. So a ticket is passed over only if, with the earlier
+//!   tickets in the match, it cannot be filled completely: a party of three with two slots left, or a pair whose squad
+//!   would then need a single player, and none waits.
+//! - In a mode with skill, a ticket accepts others within its window, which widens as it waits. The window of the
+//!   ticket for which the match is made counts for all; among the accepted tickets the order of arrival counts as
+//!   above. If there is no match for the first ticket, one is made for the next, and so on: so a later player is
+//!   matched before you only if no match can be made for you by your window, and you are not needed in the other match.
+//! - An absent player keeps the position and is passed over. A party is present when all its members are.
 //!
-//! Matches do not depend on how often one looks for them, and a look costs the same however many wait: it starts
-//! from what has changed (see [`agenda`]), finds tickets by skill and size (see [`spectrum`]), and tries sizes, not
+//! Matches do not depend on how often they are searched, and the cost of a search does not grow with the queue: it
+//! starts from changes (see [`agenda`]), finds tickets by skill and size (see [`spectrum`]), and tries sizes, not
 //! tickets (see [`filling`]). It is bounded by [`ANCHORS_ASKED_MAX`], [`ANCHORS_TRIED_MAX`], by
 //! [`FILLING_STEPS_MAX`](crate::limits::FILLING_STEPS_MAX) for each size in each try, and by the players of a match.
 
@@ -51,9 +51,9 @@ pub(crate) struct Lineup {
     rules: Rules,
     present: BTreeMap<Ticket, Waiting>,
     away: BTreeMap<Ticket, Waiting>,
-    /// Those who are present, by skill and size.
+    /// The present tickets, by skill and size.
     spectrum: Spectrum,
-    /// Those who are present, by place.
+    /// The present tickets, by position.
     places: Places,
     agenda: Agenda,
 }
@@ -61,19 +61,19 @@ pub(crate) struct Lineup {
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 struct Waiting {
     group: Group,
-    /// When its window widens next; `None` if never, or while it is away.
+    /// When its window widens next; `None` if never, or while it is absent.
     #[serde(skip_serializing_if = "Option::is_none")]
     widens_at: Option<Duration>,
 }
 
 impl Lineup {
-    /// A lineup of nobody.
+    /// An empty lineup.
     ///
     /// # Panics
-    /// When the rules have a [flaw](Rules::flaw).
+    /// When the rules are invalid, see [`Rules::flaw`].
     pub(crate) fn new(rules: Rules) -> Self {
         assert_eq!(rules.flaw(), None);
-        // The widest range is asked for when somebody comes: whom can those reach who reach the new one?
+        // The widest range is used for a new ticket: the tickets that reach the tickets that reach it.
         let range_max = rules.skill.map_or(0, |skill| 4 * u64::from(skill.window_max) + 1);
         Self {
             rules,
@@ -85,10 +85,10 @@ impl Lineup {
         }
     }
 
-    /// The same tickets by other rules: who may meet whom is looked at anew.
+    /// Changes the rules for the same tickets; all possible matches are searched again.
     ///
     /// # Panics
-    /// When the rules have a [flaw](Rules::flaw), or a group is too large for them.
+    /// When the rules are invalid, see [`Rules::flaw`], or a group is too large for them.
     pub(crate) fn change_rules(&mut self, rules: Rules) {
         if self.rules == rules {
             return;
@@ -103,12 +103,12 @@ impl Lineup {
         }
     }
 
-    // ---- Who comes and goes ----
+    // ---- Changes ----
 
-    /// Puts a group in who is present.
+    /// Adds a present group.
     ///
     /// # Panics
-    /// When the ticket is in already, or no squad has as many places as the group has players.
+    /// When the ticket exists already, or the group is larger than every squad.
     pub(crate) fn insert(&mut self, ticket: Ticket, group: Group) {
         let sizes = 1..=self.rules.party_max();
         assert!(sizes.contains(&group.size), "{} players go together", group.size);
@@ -116,20 +116,20 @@ impl Lineup {
         self.arrive(ticket, group);
     }
 
-    /// Takes a group out, present or away.
+    /// Removes a group, present or absent.
     ///
     /// # Panics
-    /// When the ticket is not in.
+    /// When the ticket does not exist.
     pub(crate) fn remove(&mut self, ticket: Ticket) {
         if self.away.remove(&ticket).is_none() {
             self.depart(ticket);
         }
     }
 
-    /// Notes whether a group is present. One that is away keeps its place and is in no match.
+    /// Notes whether a group is present. An absent one keeps the position and is not matched.
     ///
     /// # Panics
-    /// When the ticket is not in.
+    /// When the ticket does not exist.
     pub(crate) fn set_present(&mut self, ticket: Ticket, is_present: bool) {
         assert!(self.contains(ticket), "a ticket that is not in its queue");
         if is_present {
@@ -167,8 +167,8 @@ impl Lineup {
 
     // ---- Matches ----
 
-    /// Takes the players of a match out, if one can be made: their tickets in order, and the squad of each. To be
-    /// asked again until there is none.
+    /// Removes the players of a match, if one can be made: their tickets in order, and the squad of each. To be called
+    /// again until it returns `None`.
     pub(crate) fn take_match(&mut self, now: Duration) -> Option<Vec<(Ticket, usize)>> {
         let seated = match self.rules.skill {
             None => self.find_match()?,
@@ -180,17 +180,17 @@ impl Lineup {
         Some(seated)
     }
 
-    /// When to look for a match again, if nothing happens before: a window widens then. It is later than the last
-    /// look that found none; `None` is never.
+    /// When to search for a match again, if nothing happens before: a window widens then. It is later than the last
+    /// search that found none; `None` is never.
     pub(crate) fn next_change(&self) -> Option<Duration> {
         self.agenda.next()
     }
 
-    /// Takes the first group out that fits into the free places of a squad, and says into which: the one that it
-    /// leaves the fewest free places. With the skill of a match, only a group whose window reaches that far.
+    /// Removes the first group that fits into the free slots of a squad, and returns the squad: the one with the fewest
+    /// free slots left. With the skill of a match, only a group whose window reaches it.
     ///
-    /// Of groups whose windows have widened, [`ANCHORS_ASKED_MAX`] are asked; so many have to be there
-    /// with nobody near enough before one that came later, and is nearer, is taken before one that is not asked.
+    /// Of groups whose windows have widened, [`ANCHORS_ASKED_MAX`] are checked; if that many are too far away, a later
+    /// and nearer group is taken before one that is not checked.
     pub(crate) fn take_fitting(
         &mut self,
         free: &[usize],
@@ -227,7 +227,7 @@ impl Lineup {
         earlier.or(near)
     }
 
-    /// Without skill: the first of each size are all that there is to look at.
+    /// Without skill, only the first tickets of each size matter.
     fn find_match(&mut self) -> Option<Vec<(Ticket, usize)>> {
         self.agenda.first_news()?;
         let found = self.complete(None, &self.spectrum.all());
@@ -237,8 +237,8 @@ impl Lineup {
         found
     }
 
-    /// Seeks a match for those for whom there may be one now, from the first ticket on: those whose window has
-    /// widened, and those near enough to somebody who came.
+    /// Searches a match for tickets with changes, from the first one on: those whose window has widened, and those near
+    /// enough to a new ticket.
     fn find_match_by_skill(
         &mut self,
         rules: SkillRules,
@@ -249,7 +249,7 @@ impl Lineup {
         while asks_left > 0 && tries_left > 0 {
             let anchor = self.agenda.first_anchor();
             let news = self.agenda.first_news();
-            // Nobody is tried before all who came were asked about those who stand before it.
+            // No ticket is tried before all new tickets have been compared with the earlier ones.
             match (anchor, news) {
                 (Some(anchor), _) if news.is_none_or(|(from, _)| anchor < from) => {
                     tries_left -= 1;
@@ -270,7 +270,7 @@ impl Lineup {
         None
     }
 
-    /// Notes whose window has widened, as many as may be asked.
+    /// Notes tickets whose window has widened, as many as may be checked.
     fn note_widened(&mut self, rules: SkillRules, now: Duration, asks_left: &mut usize) {
         while *asks_left > 0
             && let Some(ticket) = self.agenda.pop_widened(now)
@@ -285,8 +285,7 @@ impl Lineup {
         }
     }
 
-    /// Finds the first ticket, from one on, for which it makes a difference that somebody came: whose window reaches
-    /// the new one.
+    /// Finds the first ticket, starting with a given one, whose window reaches the new ticket.
     fn ask(
         &mut self,
         news: Ticket,
@@ -298,7 +297,7 @@ impl Lineup {
         *asks_left -= 1;
         let Group { skill, size, .. } = self.present[&news].group;
         if from == Ticket(0) {
-            // Whoever is in a match with the new one is no farther from it than two windows.
+            // The tickets of a match with the new one are no farther from it than two windows.
             let around = self.spectrum.within(skill, 2 * u64::from(rules.window_max));
             if !self.can_complete(size, &around) {
                 return self.agenda.set_asked(news, None);
@@ -338,7 +337,7 @@ impl Lineup {
         group.skill.abs_diff(skill) <= rules.window(group.since, now)
     }
 
-    /// Whether a match can be filled with a group of this size and others of the view.
+    /// Whether a match can be completed with a group of this size and others of the view.
     fn can_complete(&self, size: usize, view: &View<'_>) -> bool {
         let mut may = view.counts(self.rules.party_max());
         let mut must = vec![0; may.len()];
@@ -347,8 +346,8 @@ impl Lineup {
         Filling::find(&self.rules.squads, &must, &may).is_some()
     }
 
-    /// Makes a match of the groups of a view, with the anchor in it: from the first ticket to the last each one joins
-    /// with whom it can still be filled by the others.
+    /// Makes a match of the groups of a view, including the anchor: from the first ticket to the last, each one joins
+    /// if the match can still be completed by the others.
     fn complete(
         &self,
         anchor: Option<(Ticket, usize)>,
@@ -361,7 +360,7 @@ impl Lineup {
             may[size] -= 1;
             must[size] += 1;
         }
-        // There is always a filling for those who have joined; it changes as others turn out to be there before.
+        // There is always a filling for those that have joined; it changes as earlier tickets are found.
         let mut filling = Filling::find(squads, &must, &may)?;
         let mut joined: Vec<(Ticket, usize)> = anchor.into_iter().collect();
         let mut players_left = self.rules.players() - anchor.map_or(0, |(_, size)| size);
@@ -377,7 +376,7 @@ impl Lineup {
             must[size] += 1;
             if filling.count(size) < must[size] {
                 let Some(other) = Filling::find(squads, &must, &may) else {
-                    // What does not go with this one goes with no other of its size.
+                    // A group that does not fit excludes all others of its size.
                     must[size] -= 1;
                     may[size] = 0;
                     order.leave_out(size);
@@ -392,15 +391,15 @@ impl Lineup {
         Some(seat(joined, filling))
     }
 
-    // ---- What there is to know ----
+    // ---- Queries ----
 
-    /// The place of a ticket, from 1: how many players are present before it. Of one that is away, the place that it
-    /// would have.
+    /// The position of a ticket, from 1: the number of present players before it, plus one. For an absent ticket, the
+    /// position that it would have.
     pub(crate) fn position(&self, ticket: Ticket) -> usize {
         self.places.before(ticket) + 1
     }
 
-    /// The first ticket that is present.
+    /// The first present ticket.
     pub(crate) fn first(&self) -> Option<Ticket> {
         self.present.first_key_value().map(|(&ticket, _)| ticket)
     }
@@ -409,29 +408,29 @@ impl Lineup {
         self.present.contains_key(&ticket) || self.away.contains_key(&ticket)
     }
 
-    /// How many tickets there are, present and away.
+    /// The number of tickets, present and absent.
     #[cfg(test)]
     pub(crate) fn len(&self) -> usize {
         self.present.len() + self.away.len()
     }
 
-    /// How many players are present.
+    /// The number of present players.
     pub(crate) fn present_players(&self) -> usize {
         self.places.total()
     }
 
-    /// Those who are present, first to last.
+    /// The present tickets, in order.
     pub(crate) fn iter(&self) -> impl ExactSizeIterator<Item = (Ticket, &Group)> {
         self.present.iter().map(|(&ticket, waiting)| (ticket, &waiting.group))
     }
 
-    /// Those who are away.
+    /// The absent tickets.
     pub(crate) fn away(&self) -> impl ExactSizeIterator<Item = (Ticket, &Group)> {
         self.away.iter().map(|(&ticket, waiting)| (ticket, &waiting.group))
     }
 }
 
-/// Gives each group, in order, a place of its size.
+/// Assigns each group, in order, to a squad with a slot of its size.
 fn seat(joined: Vec<(Ticket, usize)>, mut filling: Filling) -> Vec<(Ticket, usize)> {
     let seat = |(ticket, size)| {
         let Some(squad) = filling.take(size) else {

@@ -1,7 +1,7 @@
 //! Parties: players who gather under a code, to be queued on one ticket.
 //!
-//! A party here is who speaks on which connection, and no more: whoever is lost is out of it, and who was queued with
-//! it stays on the ticket. It outlives its turns in a queue, and ends when the last of it goes.
+//! Membership belongs to connections: a player whose connection is lost is no longer a member, but stays on the ticket
+//! if queued. A party outlives its turns in a queue, and ends when its last member leaves.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use crate::limits::PARTY_MAX;
 use crate::matchmaker::{Matchmaker, Phase};
 use protocol::{Account, ConnectionId};
 
-/// When somebody whose account has too many parties may try again.
+/// When a player whose account has too many parties may retry.
 const PARTY_REST: Duration = Duration::from_secs(10);
 
 /// All parties.
@@ -24,7 +24,7 @@ pub(crate) struct Parties {
     by_connection: BTreeMap<ConnectionId, String>,
 }
 
-/// One who is in a party.
+/// A member of a party.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 struct Member {
     connection: ConnectionId,
@@ -38,17 +38,17 @@ impl Member {
 }
 
 impl Parties {
-    /// The party that a connection is in.
+    /// The code of the party that a connection is in.
     pub(crate) fn code_of(&self, connection: ConnectionId) -> Option<&str> {
         self.by_connection.get(&connection).map(String::as_str)
     }
 
-    /// Everybody who is in a party.
+    /// The connections of all members of parties.
     pub(crate) fn connections(&self) -> impl Iterator<Item = ConnectionId> {
         self.by_connection.keys().copied()
     }
 
-    /// The accounts that parties are charged to: those of whoever is first in each.
+    /// The accounts that parties are charged to: that of the first member of each.
     pub(crate) fn founders(&self) -> impl Iterator<Item = Account> {
         self.by_code.values().filter_map(|members| members.first()).map(Member::account)
     }
@@ -78,7 +78,7 @@ impl Parties {
         Some(code)
     }
 
-    /// Whether every connection is in the party that it says, and no party is empty or too large.
+    /// Whether the index of connections agrees with the parties, and no party is empty or too large.
     pub(crate) fn is_whole(&self) -> bool {
         let of_parties = self.by_code.iter().flat_map(|(code, members)| {
             members.iter().map(move |member| (member.connection, code))
@@ -92,8 +92,7 @@ impl Parties {
 }
 
 impl Matchmaker {
-    /// How many resume keys and tokens it takes to queue the party that somebody on this connection is in; zero: there is
-    /// none.
+    /// The number of resume keys and tokens for queueing the party of this connection; zero if there is none.
     pub fn party_size(&self, connection: ConnectionId) -> usize {
         self.parties.members_of(connection).len()
     }
@@ -150,7 +149,7 @@ impl Matchmaker {
         self.tell_party(code);
     }
 
-    /// Whether a connection may be in a party. If not, it is told why.
+    /// Whether a connection may join a party. If not, it is refused.
     fn may_gather(&mut self, connection: ConnectionId) -> bool {
         let refusal = if self.connections.contains_key(&connection) {
             Refusal::AlreadyQueued
@@ -176,11 +175,11 @@ impl Matchmaker {
         self.leave_party(connection);
     }
 
-    /// Takes a connection out of its party, if it is in one. The others are told.
+    /// Removes a connection from its party, if it is in one. The other members are notified.
     pub(crate) fn leave_party(&mut self, connection: ConnectionId) {
         let founder = self.parties.code_of(connection).and_then(|code| self.parties.founder(code));
         if let Some(code) = self.parties.remove(connection) {
-            // Whoever is first now is charged.
+            // The account of the new first member is charged.
             founder.into_iter().for_each(|account| self.charges.remove_party(account));
             let founder = self.parties.founder(&code);
             founder.into_iter().for_each(|account| self.charges.add_party(account));
@@ -196,7 +195,7 @@ impl Matchmaker {
         }
     }
 
-    /// The first of a party queues all of it, with a resume key and a token for each.
+    /// Queues a whole party, on behalf of its first member, with a resume key and a token for each member.
     pub(crate) fn handle_ready_party(
         &mut self,
         connection: ConnectionId,

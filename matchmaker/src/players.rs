@@ -9,52 +9,52 @@ use crate::brief;
 use crate::queue::Ticket;
 use protocol::{Account, ConnectionId, MatchId, ModeId};
 
-/// One session of one person, from READY on.
+/// A player's session, from READY on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Player {
-    /// Where the player is spoken to. `None` while it is away, and once it was told where to play.
+    /// The player's connection. `None` while the player is absent, and after the assignment.
     pub(crate) connection: Option<ConnectionId>,
     pub(crate) mode: ModeId,
     pub(crate) ticket: Ticket,
     pub(crate) name: String,
-    /// What names the session to whoever takes it up again.
+    /// The key that resumes the session.
     pub(crate) resume_key: Secret,
     pub(crate) token: Secret,
     #[serde(serialize_with = "brief::duration")]
     pub(crate) joined_at: Duration,
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) skill: i32,
-    /// The round that its ticket waits in, from 1; kept by the first on it.
+    /// The round that its ticket waits in, from 1; kept by the first player on it.
     #[serde(default = "first_round", skip_serializing_if = "brief::is_one")]
     pub(crate) round: u32,
-    /// When it was told where to play.
+    /// When the player was assigned.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) assigned_at: Duration,
-    /// Whom it is charged to what this player uses.
+    /// The account that the player is charged to.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) account: Account,
-    /// Since when it is away, if it is.
+    /// Since when the player is absent, if so.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) away_since: Duration,
-    /// Whether a seat is charged to its account that it has not come into.
+    /// Whether an untaken seat is charged to the account.
     #[serde(default, skip_serializing_if = "brief::is_default")]
     pub(crate) owes_seat: bool,
     phase: PlayerPhase,
 }
 
-/// Where a player stands. Who leaves, expires, is evicted or refused is gone, and has no phase.
+/// The phase of a player. A player who left, expired, was evicted or refused does not exist any more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum PlayerPhase {
     /// In its mode's queue.
     Queued,
-    /// Picked for a match whose game is not there yet. Such a player is here: a match whose player is lost comes to
-    /// nothing.
+    /// Picked for a match that has no running game yet. Such a player is present: a match whose player is lost is
+    /// dissolved.
     Matched(MatchId),
-    /// Told where to play; gone when the match ends.
+    /// Assigned; removed when the match ends.
     Assigned(MatchId),
 }
 
-/// The round in which a ticket begins.
+/// The first round of a ticket.
 fn first_round() -> u32 {
     1
 }
@@ -91,7 +91,7 @@ impl Player {
         self.phase
     }
 
-    /// The one place where a player changes its phase.
+    /// The only function that changes a player's phase.
     pub(crate) fn enter(&mut self, next: PlayerPhase) {
         use PlayerPhase::{Assigned, Matched, Queued};
         let legal = match (self.phase, next) {

@@ -1,4 +1,4 @@
-//! Whose resume key it is.
+//! The index of resume keys.
 
 use std::collections::BTreeSet;
 
@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 
 use protocol::PlayerId;
 
-/// Who may be meant by a key, by the key's first half. The other half is compared by whoever asks, in constant
-/// time: how long a search takes tells nothing of it, and half of 128 bits is more than can be guessed.
+/// The players by the first half of their keys. The caller compares the other half in constant time: the duration of a
+/// search reveals nothing about it, and 64 bits cannot be guessed.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 pub(crate) struct Sessions {
     by_half: BTreeSet<(u64, PlayerId)>,
@@ -23,7 +23,7 @@ impl Sessions {
         self.by_half.remove(&(key.first_half(), player));
     }
 
-    /// The players whose keys begin as this one does: one, or none.
+    /// The players whose keys begin with the same half: one, or none.
     pub(crate) fn candidates(&self, key: &Secret) -> impl Iterator<Item = PlayerId> {
         let half = key.first_half();
         self.by_half.range((half, PlayerId(0))..=(half, PlayerId(u64::MAX))).map(|&(_, id)| id)

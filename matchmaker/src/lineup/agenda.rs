@@ -1,7 +1,7 @@
-//! What has to be looked at before it can be said again that nobody can be matched.
+//! The tickets that must be checked before it is certain that no match can be made.
 //!
-//! Where nobody can be matched, that stays so until somebody comes or comes back, or a window widens. So
-//! only those are looked at, and those for whom it may make a difference.
+//! If no match can be made, that does not change until a ticket is added or returns, or a window widens. So only those
+//! tickets are checked, and those that they may affect.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use crate::queue::Ticket;
 
 #[derive(Debug, Clone, Default)]
 pub(super) struct Agenda {
-    /// Who came, and the ticket up to which it was asked for whom that makes a difference.
+    /// New tickets, and for each the ticket up to which others have been compared with it.
     news: BTreeMap<Ticket, Ticket>,
-    /// The same, by where to go on asking.
+    /// The same, by the ticket at which to continue.
     asked: BTreeSet<(Ticket, Ticket)>,
-    /// For whom a match has to be sought again.
+    /// The tickets for which a match must be searched again.
     anchors: BTreeSet<Ticket>,
     /// When windows widen next.
     widenings: BTreeSet<(Duration, Ticket)>,
-    /// When to go on with a look that had more to look at than it may.
+    /// When to continue a search that had more to check than it may.
     resume_at: Option<Duration>,
 }
 
 impl Agenda {
-    /// Somebody came, or came back, whose window widens at that time.
+    /// Notes that a ticket was added or returned, and when its window widens.
     pub(super) fn note_arrival(&mut self, ticket: Ticket, widens_at: Option<Duration>) {
         self.set_asked(ticket, Some(Ticket(0)));
         self.note_widening(ticket, widens_at);
@@ -33,7 +33,7 @@ impl Agenda {
         self.widenings.extend(widens_at.map(|at| (at, ticket)));
     }
 
-    /// Somebody whose window was to widen at that time went.
+    /// Removes a ticket, whose window was to widen at that time.
     pub(super) fn forget(&mut self, ticket: Ticket, widens_at: Option<Duration>) {
         self.set_asked(ticket, None);
         self.anchors.remove(&ticket);
@@ -42,7 +42,7 @@ impl Agenda {
         }
     }
 
-    /// Takes out the first whose window has widened; it is an anchor to try.
+    /// Removes the first ticket whose window has widened; a match must be searched for it.
     pub(super) fn pop_widened(&mut self, now: Duration) -> Option<Ticket> {
         let &(at, ticket) = self.widenings.first()?;
         if at > now {
@@ -53,13 +53,12 @@ impl Agenda {
         Some(ticket)
     }
 
-    /// Of those who came, the one of whom least was asked: the ticket at which to go on asking for whom it makes a
-    /// difference, and itself.
+    /// The new ticket that was compared least: the ticket at which to continue, and itself.
     pub(super) fn first_news(&self) -> Option<(Ticket, Ticket)> {
         self.asked.first().copied()
     }
 
-    /// Notes up to where it was asked about one who came; `None`: about all.
+    /// Notes where to continue comparing a new ticket; `None` if it was compared with all.
     pub(super) fn set_asked(&mut self, news: Ticket, from: Option<Ticket>) {
         let before = match from {
             Some(from) => self.news.insert(news, from),
@@ -71,7 +70,7 @@ impl Agenda {
         self.asked.extend(from.map(|from| (from, news)));
     }
 
-    /// Nothing that came makes a difference.
+    /// Removes all new tickets.
     pub(super) fn clear_news(&mut self) {
         self.news.clear();
         self.asked.clear();
@@ -85,22 +84,22 @@ impl Agenda {
         self.anchors.first().copied()
     }
 
-    /// There is no match for it.
+    /// Notes that there is no match for a ticket.
     pub(super) fn drop_anchor(&mut self, anchor: Ticket) {
         self.anchors.remove(&anchor);
     }
 
-    /// When to go on with what is left of a look; `None` when nothing is.
+    /// Sets when to continue an unfinished search; `None` if it is finished.
     pub(super) fn set_resume(&mut self, at: Option<Duration>) {
         self.resume_at = at;
     }
 
-    /// When there is something to look at next, if nothing happens.
+    /// When there is something to check next, if nothing happens before.
     pub(super) fn next(&self) -> Option<Duration> {
         self.resume_at.or_else(|| self.widenings.first().map(|&(at, _)| at))
     }
 
-    /// What cannot be told from those who wait.
+    /// The parts that cannot be derived from the waiting tickets.
     pub(super) fn to_parts(&self) -> (Vec<(Ticket, Ticket)>, Vec<Ticket>, Option<Duration>) {
         let news = self.news.iter().map(|(&news, &from)| (news, from)).collect();
         (news, self.anchors.iter().copied().collect(), self.resume_at)

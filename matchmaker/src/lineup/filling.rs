@@ -1,8 +1,8 @@
-//! How groups fill squads to the last place, none of them split.
+//! Filling squads completely with groups, without splitting any.
 //!
-//! Single players fit everywhere, so only the others are a puzzle: those who must be in are put into squads, biggest
-//! first, then others are added until the single players are enough for the places that are left. Every way is
-//! tried, but for those that come to the same, until [`FILLING_STEPS_MAX`] steps are done.
+//! Single players fit everywhere, so only parties are a puzzle: those that must be included are put into squads,
+//! largest first, then others are added until the single players suffice for the remaining slots. All possibilities are
+//! tried, except equivalent ones, until [`FILLING_STEPS_MAX`] steps are done.
 
 use super::cost;
 use crate::limits::FILLING_STEPS_MAX;
@@ -10,15 +10,15 @@ use crate::limits::FILLING_STEPS_MAX;
 /// A way to fill all squads.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Filling {
-    /// The sizes of the groups in each squad, single players left out.
+    /// The sizes of the parties in each squad, without single players.
     parties: Vec<Vec<usize>>,
-    /// The places for single players in each squad.
+    /// The slots for single players in each squad.
     singles: Vec<usize>,
 }
 
 impl Filling {
-    /// Fills the squads with all groups in `must`, and any of those in `may`; both say how many groups there are of
-    /// each size. `None` if there is no way, or none was found in the steps that a search may take.
+    /// Fills the squads with all groups in `must`, and any of those in `may`; both hold the number of groups of each
+    /// size. `None` if it is impossible, or was not found within the allowed steps.
     pub(super) fn find(squads: &[usize], must: &[usize], may: &[usize]) -> Option<Self> {
         let places: usize = squads.iter().sum();
         let players = |counts: &[usize]| -> usize {
@@ -42,7 +42,7 @@ impl Filling {
         is_found.then_some(Self { parties: search.parties, singles: search.left })
     }
 
-    /// How many groups of a size are in it.
+    /// The number of included groups of a size.
     pub(super) fn count(&self, size: usize) -> usize {
         match size {
             1 => self.singles.iter().sum(),
@@ -50,7 +50,7 @@ impl Filling {
         }
     }
 
-    /// Takes a place for a group of this size, in the first squad that has one.
+    /// Takes a slot for a group of this size, in the first squad that has one.
     pub(super) fn take(&mut self, size: usize) -> Option<usize> {
         if size == 1 {
             let squad = self.singles.iter().position(|&places| places > 0)?;
@@ -67,31 +67,31 @@ impl Filling {
     }
 }
 
-/// A search that is under way. It goes as deep as there are players in a match.
+/// The state of a search. Its depth is at most the number of players in a match.
 struct Search {
-    /// Groups that may still be added, by size.
+    /// The groups that can still be added, by size.
     may: Vec<usize>,
-    /// How many single players there can be.
+    /// The possible numbers of single players.
     singles: std::ops::RangeInclusive<usize>,
-    /// Free places by squad.
+    /// Free slots by squad.
     left: Vec<usize>,
     parties: Vec<Vec<usize>>,
-    /// The places of the biggest squad.
+    /// The slots of the largest squad.
     free_max: usize,
-    /// See [`waste`]; empty until it is asked for.
+    /// See [`waste`]; empty until it is needed.
     waste: Vec<usize>,
     steps: u32,
 }
 
 impl Search {
-    /// Places the parties that must be in, then whoever it takes besides.
+    /// Places the parties that must be included, then as many others as necessary.
     fn place(&mut self, due: &[usize]) -> bool {
         let Some((&size, rest)) = due.split_first() else {
             return self.add(0, self.may.len() - 1);
         };
         for squad in 0..self.left.len() {
             let free = self.left[squad];
-            // Of squads with as many free places, one stands for all.
+            // Squads with the same number of free slots are equivalent.
             if free < size || self.left[..squad].contains(&free) {
                 continue;
             }
@@ -107,7 +107,7 @@ impl Search {
         false
     }
 
-    /// Adds parties of `size_max` and below to a squad, then to those after it, until single players can fill up.
+    /// Adds parties of `size_max` and below to a squad, then to those after it, until single players can fill the rest.
     fn add(&mut self, squad: usize, size_max: usize) -> bool {
         let free: usize = self.left.iter().sum();
         if free <= *self.singles.end() {
@@ -144,7 +144,7 @@ impl Search {
         self.left[squad] += size;
     }
 
-    /// The places that only single players can fill, whatever is added to this squad and those after it.
+    /// The slots that only single players can fill, whatever is added to this squad and those after it.
     fn waste_from(&mut self, squad: usize) -> usize {
         if self.waste.is_empty() {
             self.waste = waste(&self.may, self.free_max);
@@ -160,7 +160,7 @@ impl Search {
     }
 }
 
-/// For each number of free places: how many of them stay free at least, when parties fill them.
+/// For each number of free slots: how many of them stay free at least when parties fill them.
 fn waste(may: &[usize], free_max: usize) -> Vec<usize> {
     let mut is_sum = vec![false; free_max + 1];
     is_sum[0] = true;
@@ -202,14 +202,14 @@ mod tests {
 
     #[test]
     fn parties_are_not_split() {
-        assert_eq!(find(&[3, 3], &[0, 0, 0], &[0, 3, 0]), None, "three pairs are no two threes");
+        assert_eq!(find(&[3, 3], &[0, 0, 0], &[0, 3, 0]), None, "three pairs are not two threes");
         assert_eq!(find(&[3, 3], &[0, 1, 0], &[1, 5, 0]), None, "one player short");
         assert!(find(&[3, 3], &[0, 1, 0], &[2, 5, 0]).is_some());
         assert!(find(&[6], &[0, 0, 0], &[0, 3, 0]).is_some());
     }
 
     #[test]
-    fn those_who_must_be_in_are_in() {
+    fn required_groups_are_included() {
         // Two pairs and a three: only as 2 + 2 and 3 + 1.
         let mut filling = find(&[4, 4], &[0, 2, 1, 0], &[1, 0, 0, 9]).unwrap();
         assert_eq!([2, 2, 3, 1].map(|size| filling.count(size)), [2, 2, 1, 1]);
@@ -224,14 +224,14 @@ mod tests {
     }
 
     #[test]
-    fn a_search_without_hope_ends() {
-        // A hundred places and parties of many sizes, all of them even but for one squad that is odd.
+    fn a_hopeless_search_ends() {
+        // A hundred slots and parties of many sizes, all of them even except for one odd squad.
         let may: Vec<usize> = (1..=99).map(|size| if size % 2 == 0 { 50 } else { 0 }).collect();
         let (none, cost) = cost::of(|| find(&[99], &[0; 99], &may));
-        assert_eq!((none, cost), (None, 1), "not seen at once");
+        assert_eq!((none, cost), (None, 1), "not recognized at once");
         let squads = [5; 25];
         let (_, cost) = cost::of(|| find(&squads, &[0, 0, 0, 0, 0], &[3, 40, 11, 12, 1]));
-        // On the way back each level sees that the steps are done.
+        // While backtracking each level notices that the steps are used up.
         assert!(cost <= u64::from(FILLING_STEPS_MAX) + 128, "{cost} steps");
     }
 }

@@ -1,7 +1,7 @@
-//! How many players stand before a ticket.
+//! The number of players before a ticket.
 //!
-//! A count for each ticket, for each run of 64 tickets, of 64 times 64, and so on: a place is the sum of a few
-//! counts of each, however many wait and however far apart their tickets are.
+//! There is a count for each ticket, for each run of 64 tickets, of 64 times 64, and so on: a position is the sum of a
+//! few counts of each, however many tickets wait and however far apart they are.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -9,11 +9,11 @@ use std::collections::btree_map::Entry;
 use super::cost;
 use crate::queue::Ticket;
 
-/// The players who are present, by their tickets.
+/// The present players, by their tickets.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Places {
-    /// Players in each run of tickets: a map for each length, by the run's number. Runs of nobody are left out, and
-    /// where the tickets are near each other the longer ones are few.
+    /// The players in each run of tickets: a map for each length, by the run's number. Empty runs are left out, and if
+    /// the tickets are near each other there are few long runs.
     runs: [BTreeMap<u64, usize>; LEVELS],
     total: usize,
 }
@@ -41,7 +41,7 @@ impl Places {
         }
     }
 
-    /// The players whose tickets are lower.
+    /// The number of players with lower tickets.
     pub(super) fn before(&self, ticket: Ticket) -> usize {
         let mut players = 0;
         for (level, runs) in self.runs.iter().enumerate() {
@@ -73,7 +73,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn places_count_over_all_tickets_that_there_can_be() {
+    fn positions_are_right_for_all_possible_tickets() {
         let tickets = [0, 1, 63, 64, 65, 4_095, 4_096, 1 << 40, u64::MAX - 1, u64::MAX];
         let mut places = Places::default();
         for (index, &ticket) in tickets.iter().enumerate() {

@@ -1,4 +1,4 @@
-//! What makes a match, and who waits for one.
+//! The rules of matches, and the groups that wait for them.
 
 use std::time::Duration;
 
@@ -7,52 +7,52 @@ use serde::{Deserialize, Serialize};
 use crate::brief;
 use crate::limits::PLAYERS_PER_MATCH_MAX;
 
-/// What a match of a mode is made of.
+/// The rules for matches of a mode.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Rules {
-    /// How many players go together, squad by squad: a party is never in two of them. A mode without teams has one
-    /// squad of all its players.
+    /// The number of players of each squad: a party fits into one squad. A mode without teams has one squad of all its
+    /// players.
     pub(crate) squads: Vec<usize>,
-    /// Who may meet whom; `None`: anybody, in the order of arrival.
+    /// The rules for skill; `None` if players are matched in the order of arrival.
     pub(crate) skill: Option<SkillRules>,
 }
 
-/// How far apart in skill those may be who meet.
+/// The difference in skill that is accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SkillRules {
-    /// How far from its own skill a ticket accepts others at first.
+    /// The difference that a ticket accepts at first.
     pub window: u32,
-    /// How much farther after each `widen_every`.
+    /// The increase after each `widen_every`.
     pub widen_by: u32,
-    /// Longer than zero, if `widen_by` is.
+    /// Above zero, if `widen_by` is.
     pub widen_every: Duration,
-    /// How far at most; not below `window`.
+    /// The largest difference; not below `window`.
     pub window_max: u32,
 }
 
-/// Who waits on one ticket: a player, or a party that stays together.
+/// The players on one ticket: one player, or a party that stays together.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Group {
-    /// Players; no more than the biggest squad has.
+    /// The number of players; at most the size of the largest squad.
     pub(crate) size: usize,
     /// Of a party: see [`Group::skill_of`].
     pub(crate) skill: i32,
-    /// When it began to wait, which is not forgotten when it goes back to the queue.
+    /// When it began to wait, which is kept when it returns to the queue.
     #[serde(serialize_with = "brief::duration")]
     pub(crate) since: Duration,
 }
 
 impl Group {
-    /// The skill that a party is matched by: that of its best player. By the mean, a good player could take a weak
-    /// friend along to meet weaker opponents, who did not choose that; the friend did choose to meet stronger ones.
-    /// `None` for a party of nobody.
+    /// The skill of a party: that of its best player. With the mean, a good player could bring a weak friend to meet
+    /// weaker opponents, who did not choose that; the friend did choose to meet stronger ones. `None` for an empty
+    /// party.
     pub(crate) fn skill_of(members: impl IntoIterator<Item = i32>) -> Option<i32> {
         members.into_iter().max()
     }
 }
 
 impl Rules {
-    /// Says what is wrong with them, if anything is.
+    /// The error in the rules, if there is one.
     pub(crate) fn flaw(&self) -> Option<&'static str> {
         if self.squads.is_empty() || self.squads.contains(&0) {
             return Some("a match needs a squad, and each squad a player");
@@ -73,19 +73,19 @@ impl Rules {
         None
     }
 
-    /// Players in a match.
+    /// The number of players in a match.
     pub(crate) fn players(&self) -> usize {
         self.squads.iter().sum()
     }
 
-    /// The biggest party that can play.
+    /// The size of the largest party that can play.
     pub(crate) fn party_max(&self) -> usize {
         self.squads.iter().copied().max().unwrap_or_default()
     }
 }
 
 impl SkillRules {
-    /// How far from its own skill a ticket accepts others that has waited since then.
+    /// The difference in skill that a ticket accepts that has waited since `since`.
     pub(super) fn window(&self, since: Duration, now: Duration) -> u32 {
         let waited = now.saturating_sub(since).as_nanos();
         let steps = waited.checked_div(self.widen_every.as_nanos()).unwrap_or_default();
@@ -94,7 +94,7 @@ impl SkillRules {
         u32::try_from(window).unwrap_or(self.window_max)
     }
 
-    /// When the window of a ticket is next wider than it is now.
+    /// When the window of a ticket widens next.
     pub(super) fn next_widening(&self, since: Duration, now: Duration) -> Option<Duration> {
         if self.widen_by == 0 || self.window(since, now) == self.window_max {
             return None;
@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn windows_as_wide_as_can_be_do_not_overflow() {
+    fn the_widest_windows_do_not_overflow() {
         let wide = SkillRules { window: 0, widen_by: u32::MAX, window_max: u32::MAX, ..SKILL };
         assert_eq!(wide.window(Duration::ZERO, Duration::MAX), u32::MAX);
         let slow = SkillRules { widen_every: Duration::MAX, ..SKILL };
@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn rules_that_make_no_sense_are_named() {
+    fn invalid_rules_are_named() {
         let rules = |squads: &[usize], skill| Rules { squads: squads.to_vec(), skill };
         assert_eq!(rules(&[1], None).flaw(), None);
         assert_eq!(rules(&[2, 128 - 2], Some(SKILL)).flaw(), None);

@@ -1,4 +1,4 @@
-//! A lineup as it is kept while the process is not there: what cannot be told from the rest.
+//! The saved form of a lineup: the parts that cannot be derived.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,7 +19,7 @@ pub(super) struct Saved {
     resume_at: Option<Duration>,
 }
 
-/// As [`Saved`] is read, without a copy of all who wait.
+/// Like [`Saved`], without a copy of all tickets.
 impl Serialize for Lineup {
     fn serialize<S: Serializer>(&self, to: S) -> Result<S::Ok, S::Error> {
         let (news, anchors, resume_at) = self.agenda.to_parts();
@@ -46,10 +46,10 @@ impl TryFrom<Saved> for Lineup {
     type Error = String;
 
     /// # Errors
-    /// When it is not what a lineup can have saved.
+    /// When it is not a valid lineup.
     fn try_from(saved: Saved) -> Result<Self, String> {
         if let Some(flaw) = saved.rules.flaw() {
-            return Err(format!("a saved lineup has rules that make no sense: {flaw}"));
+            return Err(format!("a saved lineup has invalid rules: {flaw}"));
         }
         let mut lineup = Self::new(saved.rules);
         let sizes = 1..=lineup.rules.party_max();
@@ -75,7 +75,7 @@ impl TryFrom<Saved> for Lineup {
         let is_present = |ticket| lineup.present.contains_key(ticket);
         let looked_at = saved.news.iter().map(|(news, _)| news).chain(&saved.anchors);
         if let Some(ticket) = looked_at.into_iter().find(|&ticket| !is_present(ticket)) {
-            return Err(format!("a saved lineup looks at {ticket:?}, who is not there"));
+            return Err(format!("a saved lineup checks {ticket:?}, which does not exist"));
         }
         for (news, from) in saved.news {
             lineup.agenda.set_asked(news, Some(from));

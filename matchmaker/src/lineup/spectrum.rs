@@ -1,7 +1,7 @@
 //! Tickets by skill and size.
 //!
-//! A set of tickets for each skill, for each band of 16 skills, of 256, and so on, and one for all; in each, the
-//! sizes apart. Any range of skills is a few bands side by side, however many tickets they hold.
+//! There is a set of tickets for each skill, for each band of 16 skills, of 256, and so on, and one for all; each is
+//! divided by size. Any range of skills consists of a few adjacent bands, however many tickets they hold.
 
 use std::cmp::Reverse;
 use std::collections::btree_set::Range;
@@ -12,14 +12,14 @@ use crate::queue::Ticket;
 
 #[derive(Debug, Clone)]
 pub(super) struct Spectrum {
-    /// How many widths of bands there are, besides the one of all.
+    /// The number of widths of bands, besides the one for all.
     levels: u32,
     /// Tickets by width, band and size. Empty sets are left out.
     bands: BTreeMap<(u32, u64, usize), BTreeSet<Ticket>>,
 }
 
 impl Spectrum {
-    /// For questions about ranges of so many skills at most; 0 if there are none but for all.
+    /// For ranges of at most this many skills; 0 if only all tickets are queried.
     pub(super) fn new(range_max: u64) -> Self {
         let is_wanted = |&level: &u32| 1 << (level * BAND_BITS) <= range_max;
         let levels = (0..=SKILL_BITS / BAND_BITS).take_while(is_wanted).count();
@@ -54,7 +54,7 @@ impl Spectrum {
         view
     }
 
-    /// The tickets of this skill, and of all that differ from it by `reach` at most.
+    /// The tickets whose skill differs by at most `reach`.
     pub(super) fn within(&self, skill: i32, reach: u64) -> View<'_> {
         let middle = to_key(skill);
         let mut view = View::default();
@@ -93,13 +93,13 @@ pub(super) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Only groups of this size or a smaller one.
+    /// Only groups up to this size.
     pub(super) fn up_to(mut self, size_max: usize) -> Self {
         self.sets.retain(|&(size, _)| size <= size_max);
         self
     }
 
-    /// How many groups there are of each size up to this one.
+    /// The number of groups of each size up to this one.
     pub(super) fn counts(&self, size_max: usize) -> Vec<usize> {
         let mut counts = vec![0; size_max + 1];
         for (size, tickets) in &self.sets {
@@ -108,7 +108,7 @@ impl<'a> View<'a> {
         counts
     }
 
-    /// The tickets in their order, from this one on, with their sizes.
+    /// The tickets in order, starting with this one, with their sizes.
     pub(super) fn in_order_from(&self, first: Ticket) -> InOrder<'a> {
         let mut order = InOrder { heads: BinaryHeap::new(), tails: Vec::new(), left_out: 0 };
         for &(size, tickets) in &self.sets {
@@ -123,18 +123,18 @@ impl<'a> View<'a> {
     }
 }
 
-/// Tickets of several sets in one order.
+/// The tickets of several sets in one order.
 #[derive(Debug)]
 pub(super) struct InOrder<'a> {
     /// The next ticket of each set, with its size and the set's index.
     heads: BinaryHeap<Reverse<(Ticket, usize, usize)>>,
     tails: Vec<Range<'a, Ticket>>,
-    /// The sizes that are left out, a bit for each.
+    /// The excluded sizes, a bit for each.
     left_out: u128,
 }
 
 impl InOrder<'_> {
-    /// Leaves out all groups of this size from here on.
+    /// Excludes all groups of this size from now on.
     pub(super) fn leave_out(&mut self, size: usize) {
         self.left_out |= bit(size);
     }
@@ -166,7 +166,7 @@ fn bit(size: usize) -> u128 {
     1 << (size - 1)
 }
 
-/// Skills in the same order, from 0.
+/// Maps skills to numbers from 0, in the same order.
 fn to_key(skill: i32) -> u64 {
     u64::from(skill.abs_diff(i32::MIN))
 }
@@ -174,7 +174,7 @@ fn to_key(skill: i32) -> u64 {
 const BAND_BITS: u32 = 4;
 const BAND_LENGTH: u64 = 1 << BAND_BITS;
 const SKILL_BITS: u32 = 32;
-/// In the place of a width: the band of all.
+/// The width of the band of all.
 const ALL: u32 = u32::MAX;
 const _: () = assert!(crate::limits::PLAYERS_PER_MATCH_MAX <= u128::BITS as usize);
 
@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_range_holds_its_skills_and_no_others() {
+    fn a_range_has_its_skills_and_no_others() {
         let skills = [i32::MIN, i32::MIN + 1, -257, -256, -16, -1, 0, 1, 15, 16, 255, 4_096];
         let skills = skills.iter().copied().chain([i32::MAX - 1, i32::MAX]);
         let skills: Vec<i32> = skills.collect();
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn sizes_can_be_told_apart_and_left_out() {
+    fn sizes_can_be_distinguished_and_excluded() {
         let mut spectrum = Spectrum::new(0);
         for ticket in 1..=9 {
             spectrum.insert(Ticket(ticket), 7, ticket as usize % 3 + 1);
