@@ -2,6 +2,8 @@
 
 #![allow(dead_code)] // each test file uses its part
 
+pub(crate) mod world;
+
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
