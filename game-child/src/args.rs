@@ -1,26 +1,19 @@
-//! The command line of `muster-game`, read by hand: the program starts once per match, and its start-up is part
-//! of how long players wait.
+//! The command line of `muster-game`. The program starts once per match, and players wait for it: lexopt costs
+//! nothing at start-up, in contrast to larger parsers.
 
-use std::ffi::{OsStr, OsString};
+use std::ffi::OsString;
 use std::time::Duration;
 
 use game_child::Options;
 use game_child::arena::{DURATION_MAX, Rate, Rules};
+use lexopt::prelude::{Long, Short, Value};
+use lexopt::{Parser, ValueExt as _};
+use protocol::Visible;
 
-/// The exit code of an invalid command line.
+/// The exit code for an invalid command line.
 pub(crate) const USAGE_EXIT_CODE: u8 = 2;
 
-/// The default of how long a player may be silent; lost players are not waited for.
-const OPTIONS: Options =
-    Options { silence_max: Duration::from_secs(10), rejoin_wait: Duration::ZERO, backfill: false };
-
-/// The flag of games that can replace players who have left.
-const BACKFILL: &str = "--backfill";
-
-/// The flag of all games for how long a lost player may return.
-const REJOIN_WAIT: &str = "--rejoin-wait";
-
-/// A parsed command line.
+/// The parsed command line.
 #[derive(Debug)]
 pub(crate) enum Command {
     Help(&'static str),
@@ -30,139 +23,92 @@ pub(crate) enum Command {
     Arena(Options, Rules),
 }
 
-/// An error of the command line. Arguments in it are escaped.
+/// Why a command line is invalid. Text from it is escaped.
 #[derive(Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum UsageError {
-    #[error("no game is named; the games are arena, echo and tictactoe")]
+    #[error("which game? arena, echo or tictactoe")]
     NoGame,
-    #[error("{0} is not a game of this program; the games are arena, echo and tictactoe")]
+    #[error("unknown game {0}; there are arena, echo and tictactoe")]
     UnknownGame(String),
-    #[error("{game} takes no argument {argument}")]
-    UnknownArgument { game: &'static str, argument: String },
-    #[error("{flag} needs a value, e.g. {flag} {example}")]
-    NoValue { flag: &'static str, example: &'static str },
-    #[error("{flag} needs a duration above zero such as 10s or 1m, not {value}")]
-    BadDuration { flag: &'static str, value: String },
-    #[error("--duration is at most {}, not {value}", humantime::format_duration(DURATION_MAX))]
-    LongDuration { value: String },
-    #[error("--backfill is on or off, not {value}")]
-    BadSwitch { value: String },
-    #[error("--hz is 30 or 60, not {value}")]
-    BadRate { value: String },
+    #[error("{0}")]
+    Arguments(String),
+}
+
+impl From<lexopt::Error> for UsageError {
+    fn from(error: lexopt::Error) -> Self {
+        Self::Arguments(Visible(&error.to_string()).to_string())
+    }
 }
 
 /// Parses the arguments after the program's name.
-pub(crate) fn parse(arguments: &[OsString]) -> Result<Command, UsageError> {
-    let [game, rest @ ..] = arguments else { return Err(UsageError::NoGame) };
-    match game.to_str() {
-        Some("--help" | "-h" | "help") => Ok(Command::Help(HELP)),
-        Some("--version" | "-V") => Ok(Command::Version),
-        Some("echo") if asks_for_help(rest) => Ok(Command::Help(ECHO_HELP)),
-        Some("tictactoe") if asks_for_help(rest) => Ok(Command::Help(TICTACTOE_HELP)),
-        Some("echo") => parse_options("echo", "--silence", rest).map(Command::Echo),
-        Some("tictactoe") => {
-            parse_options("tictactoe", "--forfeit-after", rest).map(Command::TicTacToe)
-        }
-        Some("arena") if asks_for_help(rest) => Ok(Command::Help(ARENA_HELP)),
-        Some("arena") => parse_arena(rest),
-        _ => Err(UsageError::UnknownGame(visible(game))),
-    }
-}
-
-fn asks_for_help(arguments: &[OsString]) -> bool {
-    arguments.iter().any(|argument| argument == "--help" || argument == "-h")
-}
-
-/// The options of a game with flags for how long a player may be silent, and absent.
-fn parse_options(
-    game: &'static str,
-    silence: &'static str,
-    arguments: &[OsString],
-) -> Result<Options, UsageError> {
-    let mut options = OPTIONS;
-    let flags = [(silence, "10s"), (REJOIN_WAIT, "30s"), (BACKFILL, "on")];
-    let flags = if game == "echo" { &flags[..] } else { &flags[..2] };
-    for (flag, value) in pairs(game, flags, arguments)? {
-        match flag {
-            BACKFILL => options.backfill = switch(&value)?,
-            REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
-            _ => options.silence_max = duration(flag, &value)?,
-        }
-    }
-    Ok(options)
-}
-
-fn parse_arena(arguments: &[OsString]) -> Result<Command, UsageError> {
-    let (mut options, mut rules) = (OPTIONS, Rules::default());
-    let flags = [
-        ("--hz", "60"),
-        ("--duration", "60s"),
-        ("--silence", "10s"),
-        (REJOIN_WAIT, "30s"),
-        (BACKFILL, "on"),
-    ];
-    for (flag, value) in pairs("arena", &flags, arguments)? {
-        match flag {
-            "--hz" => rules.rate = rate(&value)?,
-            BACKFILL => options.backfill = switch(&value)?,
-            "--duration" => rules.duration = duration(flag, &value)?,
-            REJOIN_WAIT => options.rejoin_wait = duration(flag, &value)?,
-            _ => options.silence_max = duration(flag, &value)?,
-        }
-        if rules.duration > DURATION_MAX {
-            return Err(UsageError::LongDuration { value: visible(value) });
+pub(crate) fn parse(arguments: Vec<OsString>) -> Result<Command, UsageError> {
+    let mut parser = Parser::from_args(arguments);
+    let game = match parser.next()? {
+        None => return Err(UsageError::NoGame),
+        Some(Long("help") | Short('h')) => return Ok(Command::Help(HELP)),
+        Some(Long("version") | Short('V')) => return Ok(Command::Version),
+        Some(Value(game)) => game.to_string_lossy().into_owned(),
+        Some(other) => return Err(other.unexpected().into()),
+    };
+    let help = match game.as_str() {
+        "help" => return Ok(Command::Help(HELP)),
+        "echo" => ECHO_HELP,
+        "tictactoe" => TICTACTOE_HELP,
+        "arena" => ARENA_HELP,
+        _ => return Err(UsageError::UnknownGame(Visible(&game).to_string())),
+    };
+    let (mut options, mut rules) = (Options::default(), Rules::default());
+    while let Some(argument) = parser.next()? {
+        match (argument, game.as_str()) {
+            (Long("help") | Short('h'), _) => return Ok(Command::Help(help)),
+            (Long("silence"), "echo" | "arena") | (Long("forfeit-after"), "tictactoe") => {
+                options.silence_max = parser.value()?.parse_with(duration)?;
+            }
+            (Long("rejoin-wait"), _) => {
+                options.rejoin_wait = parser.value()?.parse_with(duration)?;
+            }
+            (Long("backfill"), "echo" | "arena") => {
+                options.backfill = parser.value()?.parse_with(switch)?;
+            }
+            (Long("hz"), "arena") => rules.rate = parser.value()?.parse_with(rate)?,
+            (Long("duration"), "arena") => {
+                rules.duration = parser.value()?.parse_with(game_duration)?;
+            }
+            (other, _) => return Err(other.unexpected().into()),
         }
     }
-    Ok(Command::Arena(options, rules))
+    Ok(match game.as_str() {
+        "echo" => Command::Echo(options),
+        "tictactoe" => Command::TicTacToe(options),
+        _ => Command::Arena(options, rules),
+    })
 }
 
-/// Reads `--flag value` and `--flag=value`, of the flags that a game has, each with an example of its value.
-fn pairs(
-    game: &'static str,
-    flags: &[(&'static str, &'static str)],
-    arguments: &[OsString],
-) -> Result<Vec<(&'static str, String)>, UsageError> {
-    let mut pairs = Vec::new();
-    let mut arguments = arguments.iter();
-    while let Some(argument) = arguments.next() {
-        let text = argument.to_string_lossy();
-        let (name, value) = match text.split_once('=') {
-            Some((name, value)) => (name, Some(value.to_owned())),
-            None => (&*text, None),
-        };
-        let known = flags.iter().find(|(flag, _)| *flag == name);
-        let (flag, example) = *known
-            .ok_or_else(|| UsageError::UnknownArgument { game, argument: visible(argument) })?;
-        let next = || arguments.next().map(|next| next.to_string_lossy().into_owned());
-        let value = value.or_else(next).ok_or(UsageError::NoValue { flag, example })?;
-        pairs.push((flag, value));
-    }
-    Ok(pairs)
-}
-
-fn duration(flag: &'static str, value: &str) -> Result<Duration, UsageError> {
+fn duration(value: &str) -> Result<Duration, String> {
     let duration = humantime::parse_duration(value).ok().filter(|duration| !duration.is_zero());
-    duration.ok_or_else(|| UsageError::BadDuration { flag, value: visible(value) })
+    duration.ok_or_else(|| "it must be a duration above zero such as 10s or 1m".to_owned())
 }
 
-fn switch(value: &str) -> Result<bool, UsageError> {
+fn game_duration(value: &str) -> Result<Duration, String> {
+    let max = humantime::format_duration(DURATION_MAX);
+    let duration = duration(value)?;
+    if duration > DURATION_MAX { Err(format!("it is at most {max}")) } else { Ok(duration) }
+}
+
+fn switch(value: &str) -> Result<bool, &'static str> {
     match value {
         "on" => Ok(true),
         "off" => Ok(false),
-        _ => Err(UsageError::BadSwitch { value: visible(value) }),
+        _ => Err("it must be on or off"),
     }
 }
 
-fn rate(value: &str) -> Result<Rate, UsageError> {
+fn rate(value: &str) -> Result<Rate, &'static str> {
     match value {
         "30" => Ok(Rate::Hz30),
         "60" => Ok(Rate::Hz60),
-        _ => Err(UsageError::BadRate { value: visible(value) }),
+        _ => Err("it must be 30 or 60"),
     }
-}
-
-fn visible(text: impl AsRef<OsStr>) -> String {
-    protocol::Visible(&text.as_ref().to_string_lossy()).to_string()
 }
 
 const HELP: &str = "\
@@ -247,11 +193,11 @@ mod tests {
     use super::*;
 
     fn parse_words(words: &[&str]) -> Result<Command, UsageError> {
-        parse(&words.iter().map(OsString::from).collect::<Vec<_>>())
+        parse(words.iter().map(OsString::from).collect())
     }
 
     #[test]
-    fn both_forms_of_a_flag_and_the_default() {
+    fn both_forms_of_a_flag_and_the_default_are_parsed() {
         for (words, seconds) in [
             (&["tictactoe"][..], 10),
             (&["tictactoe", "--forfeit-after", "20s"], 20),
@@ -259,7 +205,7 @@ mod tests {
         ] {
             let Ok(Command::TicTacToe(options)) = parse_words(words) else { panic!("{words:?}") };
             assert_eq!(options.silence_max, Duration::from_secs(seconds));
-            assert!(options.rejoin_wait.is_zero());
+            assert!(options.rejoin_wait.is_zero() && !options.backfill);
         }
         for words in [["tictactoe", "--rejoin-wait=30s"], ["echo", "--rejoin-wait=30s"]] {
             let (Command::TicTacToe(options) | Command::Echo(options)) =
@@ -270,13 +216,17 @@ mod tests {
             assert_eq!(options.rejoin_wait, Duration::from_secs(30));
         }
         assert!(matches!(parse_words(&["echo", "--silence", "30s"]), Ok(Command::Echo(_))));
+        let Ok(Command::Echo(options)) = parse_words(&["echo", "--backfill", "on"]) else {
+            panic!()
+        };
+        assert!(options.backfill);
     }
 
     #[test]
-    fn arena_has_more_flags() {
+    fn the_arena_has_its_own_flags() {
         let Ok(Command::Arena(options, rules)) = parse_words(&["arena"]) else { panic!() };
         assert_eq!((rules.rate, rules.duration), (Rate::Hz30, Duration::from_secs(60)));
-        assert_eq!(options.silence_max, OPTIONS.silence_max);
+        assert_eq!(options.silence_max, Duration::from_secs(10));
         let words = ["arena", "--hz=60", "--duration", "5m", "--silence=3s", "--rejoin-wait=1m"];
         let Ok(Command::Arena(options, rules)) = parse_words(&words) else { panic!() };
         assert_eq!((rules.rate, rules.duration), (Rate::Hz60, Duration::from_secs(300)));
@@ -285,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_program_and_each_game_have_a_help_text() {
+    fn the_program_and_each_game_have_help() {
         for words in
             [&["--help"][..], &["echo", "-h"], &["tictactoe", "--help"], &["arena", "--help"]]
         {
@@ -295,15 +245,16 @@ mod tests {
     }
 
     #[test]
-    fn errors_name_the_invalid_argument() {
+    fn an_error_names_the_invalid_argument() {
         for (words, part) in [
-            (&[][..], "no game is named"),
+            (&[][..], "which game"),
             (&["chess\u{1b}[31m"], "chess\\u{1b}"),
+            (&["--chess\u{1b}[31m"], "chess\\u{1b}"),
             (&["tictactoe", "--silence", "3s"], "--silence"),
-            (&["tictactoe", "--forfeit-after"], "needs a value, e.g. --forfeit-after 10s"),
-            (&["arena", "--hz", "50"], "30 or 60, not 50"),
-            (&["arena", "--hz"], "e.g. --hz 60"),
-            (&["arena", "--duration=2h"], "at most 1h, not 2h"),
+            (&["tictactoe", "--forfeit-after"], "--forfeit-after"),
+            (&["arena", "--hz", "50"], "30 or 60"),
+            (&["arena", "--hz"], "--hz"),
+            (&["arena", "--duration=2h"], "at most 1h"),
             (&["arena", "--forfeit-after", "2s"], "--forfeit-after"),
             (&["tictactoe", "--forfeit-after", "0s"], "above zero"),
             (&["tictactoe", "--forfeit-after=soon"], "soon"),

@@ -17,7 +17,7 @@ use game_child::{BadStart, Game, Match, Options, RunError, run, template};
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().skip(1).collect();
-    let command = match args::parse(&arguments) {
+    let command = match args::parse(arguments) {
         Ok(command) => command,
         Err(error) => {
             let _ = writeln!(stderr(), "muster-game: {error}\nTry `muster-game --help`.");
