@@ -3,6 +3,7 @@
 use protocol::{LineBuffer, Reply, Request, SERVER_LINE_MAX};
 
 use crate::ClientError;
+use crate::limits::LINE_SHOWN_MAX;
 
 /// The protocol state of a connection to Muster: bytes in, replies out; requests in, bytes out.
 ///
@@ -89,9 +90,6 @@ impl Conversation {
         &self.address
     }
 }
-
-/// The longest part of a malformed line that is shown, in bytes.
-const LINE_SHOWN_MAX: usize = 80;
 
 #[cfg(test)]
 mod tests {

@@ -28,6 +28,7 @@ pub mod arena;
 mod assignment;
 mod conversation;
 mod error;
+mod limits;
 mod link;
 mod lobby;
 mod machine;

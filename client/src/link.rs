@@ -7,33 +7,21 @@ use std::time::Duration;
 use protocol::datagram::{DATAGRAM_MAX, Welcome};
 use protocol::netcode::{PAYLOAD_MAX, TRANSPORT as NETCODE};
 
+use crate::limits::{
+    BYES_MAX, HELLO_MAX, HELLO_PAUSE_MAX, HELLO_PAUSE_MIN, QUEUE_MAX, SILENCE_MAX,
+};
 use crate::netcode::{Connection, Netcode};
 use crate::{Assignment, Machine};
-
-/// The pause before the hello is repeated; it doubles each time up to [`HELLO_PAUSE_MAX`].
-const HELLO_PAUSE_MIN: Duration = Duration::from_millis(50);
-const HELLO_PAUSE_MAX: Duration = Duration::from_secs(1);
-
-/// How long a game may leave the hello unanswered.
-const HELLO_MAX: Duration = Duration::from_secs(10);
 
 /// The time of silence after which a player sends a keep-alive message. A game drops silent players, and several
 /// messages in a row can be lost.
 const KEEP_ALIVE: Duration = Duration::from_secs(1);
 
-/// The longest silence of a game, which is asked for a keep-alive every [`KEEP_ALIVE`].
-const SILENCE_MAX: Duration = Duration::from_secs(10);
-
-/// The pause between goodbyes, and their number.
+/// The pause between goodbyes.
 const BYE_PAUSE: Duration = Duration::from_millis(100);
-const BYES_MAX: u32 = 8;
 
 /// The text of a keep-alive message, whose answer is ignored.
 const KEEP_ALIVE_TEXT: &str = "keep-alive";
-
-/// The longest queues of messages to be sent and of events; messages beyond them are lost, as they could be on the
-/// network.
-const QUEUE_MAX: usize = 1024;
 
 /// The machine of a link. See [`Machine`] for how to drive it.
 #[derive(Debug)]

@@ -8,6 +8,7 @@ use std::time::{Duration, Instant};
 use protocol::{Reply, Request, ResumeKey, Visible};
 use rustix::event::PollFlags;
 
+use crate::limits::FLUSH_MAX;
 use crate::waiting::{deadline_after, wait};
 use crate::{Assignment, ClientError, Conversation};
 
@@ -311,6 +312,3 @@ impl AsFd for Lobby {
         self.stream.as_fd()
     }
 }
-
-/// How long a connection may accept no data.
-const FLUSH_MAX: Duration = Duration::from_secs(10);

@@ -3,10 +3,8 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use crate::limits::EVENTS_MAX;
 use crate::{Assignment, Closed, Link, LinkEvent, Machine};
-
-/// The most queued events. The oldest ones are dropped beyond that.
-const EVENTS_MAX: usize = 256;
 
 /// The player's side of a game's messages. All times are durations since the machine was created.
 pub trait Rules: Default {

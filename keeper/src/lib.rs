@@ -16,15 +16,14 @@ pub mod start;
 mod stored;
 
 use std::io;
-use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd as _, BorrowedFd};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
 use log::LevelFilter;
 use nix::sys::signal::Signal;
-use process::Ended;
+use process::{Ended, Pidfd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::pidfd_send_signal;
 use service::notify::outbox::NOTIFY_SOCKET;
 use service::signals::Signals;
 use service::{HANDED_OVER, logging, store, units};
@@ -117,9 +116,7 @@ enum Phase {
 
 /// A daemon that is alive, as far as is known.
 struct Daemon {
-    pid: i32,
-    /// Its pidfd, which stays valid when its pid is reused.
-    process: OwnedFd,
+    process: Pidfd,
     started: Instant,
     /// When it is killed if no message arrives.
     due: Instant,
@@ -209,14 +206,14 @@ impl Keeper {
             let descriptors = std::mem::take(&mut message.descriptors);
             // Only messages of the daemon itself count, not those of games or of a daemon that was killed.
             let Phase::Running(daemon) = &mut self.phase else { continue };
-            if message.pid != Some(daemon.pid) {
+            if message.pid != Some(daemon.process.pid()) {
                 continue;
             }
             match message.word() {
                 Word::Ready if !daemon.is_ready => {
                     daemon.is_ready = true;
                     self.was_ready = true;
-                    log::info!("the daemon is ready pid={}", daemon.pid);
+                    log::info!("the daemon is ready pid={}", daemon.process.pid());
                 }
                 Word::Stopping => daemon.is_stopping = true,
                 Word::Store { name } => self.stored.put(name, descriptors),
@@ -246,7 +243,7 @@ impl Keeper {
     fn handle_end(&mut self, ended: &Ended) {
         let Phase::Running(daemon) = &self.phase else { return };
         // Otherwise it is a game of an earlier daemon, or a leftover.
-        if ended.pid != daemon.pid {
+        if ended.pid != daemon.process.pid() {
             return;
         }
         self.phase = match ended.end {
@@ -299,7 +296,10 @@ impl Keeper {
         let now = Instant::now();
         match &mut self.phase {
             Phase::Running(daemon) if daemon.due <= now => {
-                log::error!("killing the daemon, which does not answer pid={}", daemon.pid);
+                log::error!(
+                    "killing the daemon, which does not answer pid={}",
+                    daemon.process.pid()
+                );
                 daemon.send(Signal::SIGKILL);
                 // Its exit will be reported soon.
                 daemon.due = now + GRACE;
@@ -319,13 +319,13 @@ impl Keeper {
     }
 
     fn start(&mut self) -> io::Result<()> {
-        let (pid, process) = start::start(&self.stored, self.mailbox.address(), self.silence)?;
+        let process = start::start(&self.stored, self.mailbox.address(), self.silence)?;
         let stored = self.stored.len();
-        log::info!("keeping the daemon pid={pid} stored={stored}");
+        log::info!("keeping the daemon pid={} stored={stored}", process.pid());
         let started = Instant::now();
         let due = started + GRACE;
         let (is_ready, is_stopping) = (false, false);
-        self.phase = Phase::Running(Daemon { pid, process, started, due, is_ready, is_stopping });
+        self.phase = Phase::Running(Daemon { process, started, due, is_ready, is_stopping });
         Ok(())
     }
 }
@@ -337,8 +337,7 @@ impl Daemon {
     }
 
     fn send(&self, signal: Signal) {
-        let Some(signal) = rustix::process::Signal::from_named_raw(signal as i32) else { return };
-        // ESRCH: it is dead, and its exit will be reported soon.
-        let _ = pidfd_send_signal(&self.process, signal);
+        // An error or `false` means that it is dead, and its exit will be reported soon.
+        let _ = self.process.signal(signal as i32);
     }
 }

@@ -7,18 +7,18 @@
 use std::ffi::{OsStr, OsString};
 use std::io::{self, IoSlice, IoSliceMut};
 use std::mem::MaybeUninit;
-use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _, OwnedFd};
+use std::os::fd::{AsFd as _, AsRawFd as _, IntoRawFd as _};
 use std::os::unix::process::CommandExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode, Stdio};
 use std::sync::OnceLock;
 use std::time::Duration;
 
+use process::Pidfd;
 use rustix::net::{
     AddressFamily, RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags, SendAncillaryBuffer,
     SendAncillaryMessage, SendFlags, SocketFlags, SocketType, recvmsg, sendmsg, socketpair,
 };
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::stored::{STORED_MAX, Stored};
 use service::notify::outbox::{DESCRIPTORS_MAX, NOTIFY_SOCKET};
@@ -28,12 +28,8 @@ use service::store::{FIRST_GIVEN, ROOM_VARIABLE};
 /// next one: this interface does not change.
 pub const NAME: &str = "muster-kept";
 
-/// Starts a daemon. Returns its pid and its pidfd.
-pub(crate) fn start(
-    stored: &Stored,
-    notify: &Path,
-    silence: Duration,
-) -> io::Result<(i32, OwnedFd)> {
+/// Starts a daemon.
+pub(crate) fn start(stored: &Stored, notify: &Path, silence: Duration) -> io::Result<Pidfd> {
     let flags = SocketFlags::CLOEXEC;
     let (ours, its) = socketpair(AddressFamily::UNIX, SocketType::SEQPACKET, flags, None)?;
     let mut command = Command::new(program());
@@ -57,14 +53,13 @@ pub(crate) fn start(
         });
     }
     let pid = i32::try_from(child.id()).unwrap_or_default();
-    let process = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
-    match pidfd_open(process, PidfdFlags::empty()) {
-        Ok(process) => Ok((pid, process)),
+    match Pidfd::open(pid) {
+        Ok(process) => Ok(process),
         Err(error) => {
             // Nothing would monitor it.
             child.kill()?;
             child.wait()?;
-            Err(error.into())
+            Err(error)
         }
     }
 }

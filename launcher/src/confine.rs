@@ -26,6 +26,7 @@ use crate::launch_step::{
     CHANGE_USER, COVER_TMP, DROP_CAPABILITIES, ENTER_CGROUP, ENTER_DIRECTORY, ENTER_NAMESPACE,
     LaunchStepError, OwnNamespace, RESTRICT_CALLS, RESTRICT_FILES, ResourceKind,
 };
+use crate::limits::LOW_PORT_MAX;
 use crate::limits::{TEMPLATE_PROCESSES_MIN, TEMPLATE_SHARES};
 use crate::program::{Limits, Profile, Program, User};
 use crate::trial::{MAKE_DIRECTORY, remedy};
@@ -58,7 +59,6 @@ pub const USERS: u32 = PORTS + TEMPLATES;
 /// The first user in a namespace that has only 65,536, as containers have that root did not start. No system user
 /// and no login user has such a number, and the games on ports up to 35,000 fit.
 const LOW_FIRST_USER: u32 = 30_000;
-const LOW_PORT_MAX: u16 = 35_000;
 
 /// The layers of confinement that this machine offers.
 pub(crate) struct Confiner {

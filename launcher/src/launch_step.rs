@@ -20,6 +20,7 @@ use protocol::{GAME_CONTROL_FD, GAME_SOCKET_FD};
 use seccompiler::BpfProgram;
 
 use crate::confine::{Filter, Identity};
+use crate::limits::CAPABILITY_MAX;
 
 /// The launcher itself keeps the descriptors below this one: what it passes on is above, so that no target is
 /// overwritten before it is copied.
@@ -33,9 +34,6 @@ pub(crate) type ResourceKind = libc::c_int;
 
 /// A shell's exit status when it cannot run a program.
 const CANNOT_RUN: i32 = 127;
-
-/// The highest number of a capability: a set has 64 bits.
-const CAPABILITY_MAX: u32 = 63;
 
 /// The last attempt.
 const RUN: &str = "run it";

@@ -46,6 +46,12 @@ pub(crate) const TEMPLATE_PROCESSES_MIN: u64 = 4096;
 
 // ---- Confinement ----
 
+/// The highest port whose game has a user in a namespace of 65,536 users.
+pub(crate) const LOW_PORT_MAX: u16 = 35_000;
+
+/// The highest number of a capability: a set has 64 bits.
+pub(crate) const CAPABILITY_MAX: u32 = 63;
+
 /// Trials at the start, at most: each but the last one leaves out a layer.
 pub(crate) const TRIALS_MAX: usize = 16;
 
@@ -78,3 +84,6 @@ pub(crate) const DIRECTORY_ENTRIES_MIN: u64 = 1024;
 /// exceeds its bound: a walk through it might not end.
 pub(crate) const DEPTH_MAX: usize = 64;
 pub(crate) const NAME_BYTES_MAX: usize = 4 << 20;
+
+/// The longest pause between two turns that follows from the duration of the last turn.
+pub(crate) const MEASURE_PAUSE_MAX: Duration = Duration::from_secs(1);

@@ -18,8 +18,10 @@ use rustix::fs::{AtFlags, CWD, Dir, Mode, OFlags, StatVfs, chmod, openat, statat
 use rustix::io;
 
 use crate::limits::{
-    DEPTH_MAX, DIRECTORY_ENTRIES_MIN, ENTRIES_AT_END, MEASURED_ENTRIES_PER_TURN, NAME_BYTES_MAX,
+    DEPTH_MAX, DIRECTORY_ENTRIES_MIN, ENTRIES_AT_END, MEASURE_PAUSE_MAX, MEASURED_ENTRIES_PER_TURN,
+    NAME_BYTES_MAX,
 };
+
 /// From one round through all games to the next.
 const PAUSE: Duration = Duration::from_millis(200);
 
@@ -27,9 +29,8 @@ const PAUSE: Duration = Duration::from_millis(200);
 const SHORT_PAUSE: Duration = Duration::from_millis(20);
 
 /// A pause is at least this many times as long as the turn before it, so that measuring takes at most a twentieth
-/// of a processor; and the longest pause that follows from it.
+/// of a processor.
 const PAUSE_OF_TURNS: u32 = 20;
-const PAUSE_MAX: Duration = Duration::from_secs(1);
 
 /// Bytes of a directory for each file or directory in it. On tmpfs an empty one takes about a thousand bytes of the
 /// kernel's memory.
@@ -137,7 +138,7 @@ impl Meter {
         };
         over.iter().for_each(|excess| drop(self.games.remove(&excess.game)));
         let pause = if is_round_over { PAUSE } else { SHORT_PAUSE };
-        let pause = pause.max((begun.elapsed() * PAUSE_OF_TURNS).min(PAUSE_MAX));
+        let pause = pause.max((begun.elapsed() * PAUSE_OF_TURNS).min(MEASURE_PAUSE_MAX));
         self.next_turn = (!self.games.is_empty()).then(|| Instant::now() + pause);
         over
     }

@@ -18,6 +18,7 @@ use std::ptr;
 use libc::{c_int, c_long};
 
 use crate::limits::PROCESSORS_MAX;
+use crate::limits::{OOM_SCORE_MAX, STACK_MAX};
 
 /// The role of a process of Muster.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,18 +35,12 @@ pub type Failure = (&'static str, io::Error);
 /// The lowest out-of-memory score of the launcher and of games: the kernel kills them before the daemon.
 const OOM_SCORE_OF_GAMES: i32 = 500;
 
-/// The highest score; proc_pid_oom_score_adj(5).
-const OOM_SCORE_MAX: i32 = 1000;
-
 /// The variable that lets other processes of the same user inspect Muster's processes: a debugger, strace(1),
 /// tests.
 pub const TRACEABLE: &str = "MUSTER_TRACEABLE";
 
 /// The file with the score.
 const OOM_SCORE_FILE: &str = "/proc/self/oom_score_adj";
-
-/// Linux's default soft limit of a stack: an unlimited one changes the layout of a program's memory.
-const STACK_MAX: u64 = 8 * 1024 * 1024;
 
 /// How late the kernel may fire a thread's timers, in nanoseconds; the kernel's own default.
 const TIMER_SLACK: c_long = 50_000;

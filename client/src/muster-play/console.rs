@@ -5,6 +5,7 @@ use std::io::{self, IsTerminal, Write, stdin, stdout};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::time::Instant;
 
+use crate::limits::TYPED_MAX;
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::signalfd::{SfdFlags, SignalFd};
 use protocol::LineBuffer;
@@ -13,9 +14,6 @@ use rustix::io::Errno;
 use rustix::termios::{
     LocalModes, OptionalActions, SpecialCodeIndex, Termios, isatty, tcgetattr, tcsetattr,
 };
-
-/// The longest typed line that is processed, in bytes.
-const TYPED_MAX: usize = 256;
 
 /// The input and output of a person. A bot's input is not read.
 pub(crate) struct Console {

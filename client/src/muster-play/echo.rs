@@ -1,18 +1,13 @@
 //! The echo game, for a bot: a few pings, a few messages, a goodbye.
 
-use std::time::Duration;
-
 use client::{ClientError, GameSocket, Link};
 
 use crate::PlayError;
 use crate::console::Console;
-
-/// The longest wait for one answer.
-pub(crate) const LIMIT: Duration = Duration::from_secs(5);
+use crate::limits::{ECHO_ANSWER_MAX, ECHO_TRY_MAX};
 
 /// How often a message that may have been lost is sent.
 const TRIES: u32 = 5;
-const TRY_LIMIT: Duration = Duration::from_secs(1);
 
 const ROUNDS: u32 = 3;
 
@@ -21,17 +16,17 @@ pub(crate) fn play(console: &Console, mut game: GameSocket<Link>) -> Result<(), 
     console.say(format_args!("welcome: echo on {address}"));
     let mut answered = 0;
     for round in 1..=ROUNDS {
-        let took = retry(|| game.ping(&round.to_string(), TRY_LIMIT))?;
+        let took = retry(|| game.ping(&round.to_string(), ECHO_TRY_MAX))?;
         console.say(format_args!("ping {round}: {took:.1?}"));
         let words = format!("hello number {round}");
         let echoed = retry(|| {
             game.say(&words);
-            game.next_words(TRY_LIMIT)
+            game.next_words(ECHO_TRY_MAX)
         })?;
         answered += u32::from(echoed == words);
         console.say(format_args!("echo {round}: {}", protocol::Visible(&echoed)));
     }
-    game.bye(LIMIT)?;
+    game.bye(ECHO_ANSWER_MAX)?;
     console.say(format_args!("result: {answered} of {ROUNDS} messages were returned"));
     if answered == ROUNDS { Ok(()) } else { Err(PlayError::Echo(answered, ROUNDS)) }
 }

@@ -1,7 +1,7 @@
 //! Joining the game, up to its first message, which identifies the game.
 
 use std::os::fd::AsFd;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use client::{Assignment, ClientError, GameSocket, Link, LinkEvent, Machine};
 use protocol::Visible;
@@ -9,13 +9,7 @@ use protocol::Visible;
 use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
-
-/// The time after which a game without a first message is treated as unknown. The games with a first message send it
-/// with the welcome, and repeat it.
-const FIRST_WORDS_MAX: Duration = Duration::from_secs(1);
-
-/// The longest duration of a goodbye.
-pub(crate) const BYE_MAX: Duration = Duration::from_secs(2);
+use crate::limits::{BYE_MAX, FIRST_WORDS_MAX};
 
 /// The recognized game.
 pub(crate) enum Joined {

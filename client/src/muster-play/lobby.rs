@@ -9,15 +9,10 @@ use protocol::{Reply, Request, Secret, Visible};
 use crate::PlayError;
 use crate::args::Args;
 use crate::console::Console;
-
-/// How long Muster may take to send the greeting, or to answer QUIT. The wait for other players has no limit.
-const LIMIT: Duration = Duration::from_secs(10);
+use crate::limits::{ANSWER_MAX, LINES_PER_SECOND_MAX};
 
 /// The pauses before each attempt to reconnect, in milliseconds. Sessions are usually kept for half a minute.
 const PAUSES_MS: [u64; 7] = [100, 250, 500, 1000, 2000, 4000, 8000];
-
-/// The largest number of lines in a second. A queue sends a few; more cannot be from Muster, and could not be read.
-const LINES_PER_SECOND_MAX: u32 = 1_000;
 
 /// A position in the queue, over one connection after another.
 pub(crate) struct WaitingRoom<'a> {
@@ -54,7 +49,7 @@ impl Chatter {
 impl<'a> WaitingRoom<'a> {
     /// Joins the queue.
     pub(crate) fn enter(console: &mut Console, args: &'a Args) -> Result<Self, PlayError> {
-        let mut lobby = Lobby::connect(&args.address, LIMIT)?;
+        let mut lobby = Lobby::connect(&args.address, ANSWER_MAX)?;
         let (address, queues) = (lobby.address(), lobby.queues().join(", "));
         console.say(format_args!("connected to {address} (queues: {})", Visible(&queues)));
         let (queue, name) = (args.queue.clone(), args.name.clone());
@@ -95,8 +90,8 @@ impl<'a> WaitingRoom<'a> {
     ) -> Result<Option<Assignment>, PlayError> {
         let Some(key) = &self.key else { return Ok(None) };
         console.say("rejoining the game");
-        let Ok(mut lobby) = Lobby::connect(&self.args.address, LIMIT) else { return Ok(None) };
-        let Ok(reply) = lobby.resume(key, LIMIT) else { return Ok(None) };
+        let Ok(mut lobby) = Lobby::connect(&self.args.address, ANSWER_MAX) else { return Ok(None) };
+        let Ok(reply) = lobby.resume(key, ANSWER_MAX) else { return Ok(None) };
         describe(&reply).into_iter().for_each(|text| console.say(text));
         Ok(Assignment::of(reply))
     }
@@ -154,7 +149,7 @@ impl<'a> WaitingRoom<'a> {
     }
 
     fn leave(&mut self, console: &mut Console) -> Result<(), PlayError> {
-        self.lobby.quit(LIMIT)?;
+        self.lobby.quit(ANSWER_MAX)?;
         console.say("left the queue");
         Ok(())
     }
@@ -192,7 +187,7 @@ impl<'a> WaitingRoom<'a> {
 
 /// A new connection that resumes the session. The answer is handled like later replies.
 fn reconnect(address: &str, key: &str) -> Result<Lobby, ClientError> {
-    let mut lobby = Lobby::connect(address, LIMIT)?;
+    let mut lobby = Lobby::connect(address, ANSWER_MAX)?;
     let resume = Some(key.parse().map_or(protocol::ResumeKey::Malformed, protocol::ResumeKey::Key));
     lobby.send(&Request::Ready { queue: None, name: None, skill: None, resume })?;
     Ok(lobby)

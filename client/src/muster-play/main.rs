@@ -7,6 +7,7 @@ mod args;
 mod console;
 mod echo;
 mod join;
+mod limits;
 mod lobby;
 mod tictactoe;
 mod view;
@@ -78,7 +79,10 @@ fn play_match(
     assignment: &Assignment,
 ) -> Result<(), PlayError> {
     if args.game == Some(Game::Echo) {
-        return echo::play(console, client::GameSocket::enter(assignment, echo::LIMIT)?);
+        return echo::play(
+            console,
+            client::GameSocket::enter(assignment, limits::ECHO_ANSWER_MAX)?,
+        );
     }
     match join::join(console, args, assignment)? {
         Joined::TicTacToe(game, words) => {
@@ -91,7 +95,7 @@ fn play_match(
         }
         Joined::Other(game) if args.bot => echo::play(console, game),
         Joined::Other(mut game) => {
-            game.bye(echo::LIMIT)?;
+            game.bye(limits::ECHO_ANSWER_MAX)?;
             Err(PlayError::OtherGame(protocol::Visible(&assignment.match_id).to_string()))
         }
         Joined::Left => Ok(()),

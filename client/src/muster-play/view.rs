@@ -7,7 +7,7 @@ use client::{ClientError, GameSocket, Machine};
 
 use crate::PlayError;
 use crate::console::Console;
-use crate::join::BYE_MAX;
+use crate::limits::BYE_MAX;
 
 /// A game at the terminal, for a person or a bot.
 pub(crate) trait View {

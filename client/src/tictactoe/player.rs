@@ -4,12 +4,9 @@ use std::time::Duration;
 
 use game_child::tictactoe::{Cell, FromServer, FromSide, Mark, Refusal, Standing, State};
 
+use crate::limits::{REPEAT_MAX, REPEAT_MIN};
 use crate::playing::{Io, Playing, Rules};
 use crate::{Link, Machine as _};
-
-/// The pause before a move is repeated; it doubles each time up to [`REPEAT_MAX`].
-const REPEAT_MIN: Duration = Duration::from_millis(100);
-const REPEAT_MAX: Duration = Duration::from_millis(500);
 
 /// A player: knows the newest state, repeats a move until a later state shows it, and acknowledges states. It leaves
 /// at the end of the game. Its owner chooses the moves, when [`is_my_turn`](Self::is_my_turn).

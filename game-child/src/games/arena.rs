@@ -11,25 +11,21 @@
 //! The player's machine is in `client`.
 
 mod histogram;
+mod limits;
 mod map;
 mod server;
 mod snapshot;
 mod words;
 mod world;
 
+pub use limits::{DURATION_MAX, END_MAX, MOVES_MAX, NAME_SHOWN_MAX, PLAYERS_MAX};
 pub use map::{Cell, Direction, HEIGHT, Point, UNIT, WIDTH, free_cells, is_wall};
-pub use server::{Arena, DURATION_MAX, END_MAX, Rate, Rules};
+pub use server::{Arena, Rate, Rules};
 pub use snapshot::{Runner, Snapshot, Standing, Update};
-pub use words::{FromArena, Input, NAME_SHOWN_MAX, Setup};
-
-/// The largest number of players of a match.
-pub const PLAYERS_MAX: usize = 16;
+pub use words::{FromArena, Input, Setup};
 
 /// The number of coins on the map.
 pub const COINS: usize = 8;
 
 /// How many snapshots back the base of an update can be: both sides remember this many.
 pub const HISTORY: u32 = 64;
-
-/// The largest number of moves in an input, including the newest.
-pub const MOVES_MAX: usize = 8;

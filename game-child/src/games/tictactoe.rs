@@ -8,9 +8,11 @@
 //! The player's machine is in `client`.
 
 mod board;
+mod limits;
 mod server;
 mod words;
 
 pub use board::{BadBoard, Board, Cell, IllegalMove, Mark};
-pub use server::{END_MAX, TicTacToe};
+pub use limits::END_MAX;
+pub use server::TicTacToe;
 pub use words::{FromServer, FromSide, Refusal, Standing, State};

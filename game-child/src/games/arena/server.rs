@@ -14,30 +14,17 @@ use super::{
 use serde_json::{Map, Value, json};
 
 use super::histogram::Histogram;
+use super::limits::{DURATION_MAX, END_MAX, LIVELY_MAX, POINTS_MAX, WAITING_MAX};
 use super::world::{World, seed_of};
 use crate::{BadStart, Game, Match, Outbox, Tick};
-
-/// How long the end of a game is sent to a player who does not acknowledge it.
-pub const END_MAX: Duration = Duration::from_secs(5);
-
-/// The longest game.
-pub const DURATION_MAX: Duration = Duration::from_secs(60 * 60);
-
-/// The score that ends the game.
-const POINTS_MAX: u16 = 30;
 
 /// How often the setup is sent, until the first move of a player shows that it arrived.
 const SETUP_PERIOD: Duration = Duration::from_millis(100);
 
-/// A player whose last input is older, or who never sent one, does not receive every tick: it may be a person who
-/// watches with netcat, or an address that never asked for this much.
-const LIVELY_MAX: Duration = Duration::from_secs(1);
+/// The period of snapshots for a player who sends nothing.
 const IDLE_PERIOD: Duration = Duration::from_millis(100);
 
-/// The largest number of moves of a player that wait for their tick. More arrive only after a pause of the network;
-/// then the oldest are dropped. And while more than usual wait, each tick drops one: a permanent queue would be a
-/// permanent delay.
-const WAITING_MAX: usize = 4;
+/// The number of moves of a player that usually wait; a tick drops one of more.
 const WAITING_USUAL: usize = 2;
 
 /// The rate of ticks.

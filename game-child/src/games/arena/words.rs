@@ -2,14 +2,11 @@
 
 use std::fmt;
 
+use super::limits::{HZ_MAX, NAME_SHOWN_MAX};
 use super::map::Direction;
 use super::snapshot::Update;
 use super::{MOVES_MAX, PLAYERS_MAX};
 use protocol::fields::{Line, encode};
-
-/// The longest name that is sent, in bytes; longer ones are truncated. So all names fit into one datagram, however they
-/// are encoded.
-pub const NAME_SHOWN_MAX: usize = 20;
 
 /// A player's message, once a tick: `INPUT <number> <ack> <moves>`, e.g. `INPUT 57 120 55666`.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -97,9 +94,6 @@ pub struct Setup {
     /// shown.
     pub names: Vec<String>,
 }
-
-/// The highest rate of ticks that is accepted, in Hz.
-const HZ_MAX: u32 = 1000;
 
 impl Setup {
     fn parse(line: &Line<'_>) -> Option<Self> {

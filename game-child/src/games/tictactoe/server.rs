@@ -10,14 +10,8 @@ use super::{Board, Cell, FromServer, FromSide, IllegalMove, Mark, Refusal, Stand
 use protocol::NAME_MAX;
 use serde_json::{Map, Value, json};
 
+use super::limits::{END_MAX, REPEAT_MAX, REPEAT_MIN};
 use crate::{BadStart, Game, Match, Outbox};
-
-/// How long the end of a game is sent to a side that does not acknowledge it.
-pub const END_MAX: Duration = Duration::from_secs(5);
-
-/// The pause before a state is repeated; it doubles each time up to [`REPEAT_MAX`].
-const REPEAT_MIN: Duration = Duration::from_millis(100);
-const REPEAT_MAX: Duration = Duration::from_millis(500);
 
 /// A game of tic-tac-toe between the players of slots 0 (X) and 1 (O).
 ///
