@@ -126,7 +126,7 @@ struct Playing {
     child: Child,
     stdin: Option<ChildStdin>,
     output: Receiver<String>,
-    /// What has come out and was not looked for yet.
+    /// Output that has not been checked yet.
     unseen: String,
 }
 
@@ -193,7 +193,7 @@ impl Playing {
     }
 }
 
-/// What comes out, as it comes.
+/// Output lines, as they arrive.
 fn read_along(mut from: impl Read + Send + 'static) -> Receiver<String> {
     let (tell, output) = channel();
     spawn(move || {
@@ -298,7 +298,7 @@ fn who_leaves_the_game_says_goodbye() {
 }
 
 #[test]
-fn who_leaves_the_queue_says_so() {
+fn a_player_who_leaves_the_queue_exits_with_success() {
     for way in ["interrupt", "end of input"] {
         let fake = Fake::new();
         let mut leaver = fake.play(&["--name", "a b%"]);
@@ -321,10 +321,9 @@ fn who_leaves_the_queue_says_so() {
 
 const KEY: &str = "5f0c9b2e5f0c9b2e5f0c9b2e5f0c9b2e";
 
-/// The connection ends; the program comes back with its key as often as that happens, and stays away where there is
-/// nothing to come back to.
+/// The connection is lost; the program resumes the session each time, and gives up if there is nothing to resume.
 #[test]
-fn who_loses_the_connection_comes_back() {
+fn a_lost_connection_is_resumed() {
     let fake = Fake::new();
     let mut player = fake.play(&["--bot"]);
     fake.accept().say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
@@ -335,7 +334,7 @@ fn who_loses_the_connection_comes_back() {
         seated.say(&format!("QUEUED queue=duel position=1 needed=2 resume={KEY}"));
         player.see("queued in duel: position 1, needed 2");
     }
-    // Nobody greets this one, and the next is refused.
+    // This connection gets no greeting, and the next is refused.
     drop(fake.listener.accept().unwrap());
     fake.accept().say("ERR 505 BAD_RESUME the key is unknown or expired");
     let (code, _, errors) = player.end();
@@ -394,8 +393,8 @@ fn a_person_is_asked_whether_to_accept() {
         player.type_line("what?");
         player.see("type accept or decline\n");
         player.type_line(answer);
-        let heard = seated.hear().unwrap();
-        assert_eq!(heard, if answer == "accept" { Request::Accept } else { Request::Decline });
+        let request = seated.hear().unwrap();
+        assert_eq!(request, if answer == "accept" { Request::Accept } else { Request::Decline });
         if answer == "accept" {
             seated.say("ACCEPTED count=1 of=2");
             player.see("1 of 2 have accepted");
@@ -502,7 +501,7 @@ fn a_terminal_shows_the_arena_and_is_given_back_on_every_way_out() {
 }
 
 #[test]
-fn a_bot_tries_out_an_echo_whether_or_not_it_was_told_to() {
+fn a_bot_plays_echo_with_or_without_the_flag() {
     for arguments in [&["--bot", "--game", "echo"][..], &["--bot"]] {
         let fake = Fake::new();
         let bots = [fake.play(arguments), fake.play(arguments)];
@@ -518,7 +517,7 @@ fn a_bot_tries_out_an_echo_whether_or_not_it_was_told_to() {
 
 #[test]
 fn the_exit_codes_tell_what_went_wrong() {
-    // Bound and dropped: a port where nobody is.
+    // Bound and dropped: a closed port.
     let nowhere = Fake::new().address;
     let (code, _, errors) = Playing::start(&[&nowhere, "--bot"]).end();
     assert_eq!(code, Some(69), "{errors}");
@@ -535,7 +534,7 @@ fn the_exit_codes_tell_what_went_wrong() {
 }
 
 #[test]
-fn a_game_that_is_gone_is_told_as_such() {
+fn an_exited_game_is_reported() {
     let fake = Fake::new();
     let bot = fake.play(&["--bot"]);
     let port = UdpSocket::bind((Ipv4Addr::LOCALHOST, 0)).unwrap().local_addr().unwrap().port();
@@ -605,7 +604,7 @@ fn a_match_that_is_found_is_accepted() {
     assert!(matches!(refused, Err(ClientError::Transport { .. })));
 }
 
-/// A queue says a few lines in a second. Who says more without end is left, instead of read for ever.
+/// A queue sends a few lines in a second. A server that sends more without end is abandoned.
 #[test]
 fn a_server_that_chatters_without_end_is_left() {
     for line in [

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-/// What a datagram means.
+/// The meaning of a datagram.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Arrival<'a> {
     /// A player has shown a token for the first time.

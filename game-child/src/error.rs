@@ -24,7 +24,7 @@ pub enum RunError {
     Missing {
         /// The descriptor.
         number: i32,
-        /// What it should be.
+        /// The expected kind of descriptor.
         what: &'static str,
     },
     /// An inherited descriptor is something else.
@@ -32,7 +32,7 @@ pub enum RunError {
     Foreign {
         /// The descriptor.
         number: i32,
-        /// What it should be.
+        /// The expected kind of descriptor.
         what: &'static str,
     },
     /// The kernel did not let this process use its own descriptor.
@@ -42,7 +42,7 @@ pub enum RunError {
     Take {
         /// The descriptor.
         number: i32,
-        /// What it should be.
+        /// The expected kind of descriptor.
         what: &'static str,
         /// The kernel's error.
         source: io::Error,

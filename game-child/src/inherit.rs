@@ -32,7 +32,7 @@ const CONTROL: &str = "the control channel, a Unix stream socket";
 /// Set in a fork of a template.
 static FORK: OnceLock<Fork> = OnceLock::new();
 
-/// What differs between a fork and its template.
+/// The differences between a fork and its template.
 struct Fork {
     game: String,
     port: u16,

@@ -123,8 +123,8 @@ fn honest<G: Game>(name: &str, game: impl Fn(&Match) -> G, players: usize, first
     assert!(table.last.contains(&format!("PONG {challenge}")), "{name}: {:?}", table.last);
     table.wait(Duration::from_millis(200));
     if let Some(first) = first {
-        let was_told = table.last.iter().any(|words| words.starts_with(first));
-        assert!(was_told && table.sent.1 > table.received.1, "{name}: {:?}", table.last);
+        let was_sent = table.last.iter().any(|words| words.starts_with(first));
+        assert!(was_sent && table.sent.1 > table.received.1, "{name}: {:?}", table.last);
     }
     // Another player at the same address later has to prove it again.
     assert_eq!(Welcome::parse(b"WELCOME 17 slot=0 players=2").unwrap().challenge, None);

@@ -212,6 +212,6 @@ fn a_returning_player_receives_a_whole_snapshot() {
     };
     assert_eq!(snapshot.split(' ').nth(2), Some("0"), "whole: {snapshot}");
     let place = snapshot.split(' ').find_map(|field| field.strip_prefix("p0=")).unwrap();
-    let told: u16 = place.split(',').nth(2).unwrap().parse().unwrap();
-    assert!(told >= score, "{told} of {score} points");
+    let shown: u16 = place.split(',').nth(2).unwrap().parse().unwrap();
+    assert!(shown >= score, "{shown} of {score} points");
 }

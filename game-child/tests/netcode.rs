@@ -95,7 +95,7 @@ impl Table {
         link.poll_event() == Some(LinkEvent::Pong("there?".into()))
     }
 
-    fn told(&mut self) -> Vec<FromGame> {
+    fn reports(&mut self) -> Vec<FromGame> {
         std::iter::from_fn(|| self.session.poll_message()).collect()
     }
 }
@@ -113,7 +113,7 @@ fn a_player_comes_in_speaks_and_goes() {
     let mut ada = Link::new(&Over::Netcode.assignment(0, 2));
     table.pass(&mut ada, address(0), ms(300));
     assert_eq!(ada.poll_event(), Some(LinkEvent::Welcome { slot: 0, players: 2 }));
-    assert_eq!(table.told(), [FromGame::Joined { slot: 0 }]);
+    assert_eq!(table.reports(), [FromGame::Joined { slot: 0 }]);
     for words in ["words", &"x".repeat(PAYLOAD_MAX)] {
         ada.say(table.now, words);
         table.settle(&mut ada, address(0));
@@ -131,7 +131,7 @@ fn a_player_comes_in_speaks_and_goes() {
     ada.leave(table.now);
     table.settle(&mut ada, address(0));
     assert_eq!(ada.closed(), Some(Closed::Left));
-    assert_eq!(table.told(), [FromGame::Left { slot: 0 }]);
+    assert_eq!(table.reports(), [FromGame::Left { slot: 0 }]);
 }
 
 /// Faults row 31: a request that was seen on its way, said again from other addresses, also after other tokens
@@ -184,9 +184,9 @@ fn a_returning_player_is_admitted_with_another_token() {
         let mut lost = Link::new(&old);
         table.pass(&mut lost, address(0), ms(300));
         let mut bob = table.enter(1, address(1));
-        table.told();
+        table.reports();
         assert!(table.session.handle_rejoin(table.now, &seat(0)));
-        assert_eq!(table.told(), [FromGame::Left { slot: 0 }]);
+        assert_eq!(table.reports(), [FromGame::Left { slot: 0 }]);
         while let Some((to, goodbye)) = table.session.poll_transmit() {
             assert_eq!(to, address(0));
             lost.handle_datagram(table.now, &goodbye);
@@ -198,7 +198,7 @@ fn a_returning_player_is_admitted_with_another_token() {
         let mut back = Link::new(&Over::Netcode.assignment(0, 2));
         table.pass(&mut back, from, ms(300));
         assert!(table.answers(&mut back, from) && table.answers(&mut bob, address(1)));
-        assert_eq!(table.told(), [FromGame::Joined { slot: 0 }]);
+        assert_eq!(table.reports(), [FromGame::Joined { slot: 0 }]);
     }
 }
 
@@ -277,7 +277,7 @@ fn packets_that_no_player_sends_change_nothing() {
             }
         }
     }
-    assert_eq!((table.session.next_deadline(), table.told().len()), (deadline, 1));
+    assert_eq!((table.session.next_deadline(), table.reports().len()), (deadline, 1));
     assert!(table.answers(&mut ada, address(0)));
     table.pass(&mut bob, address(1), ms(300));
     assert!(bob.is_inside());
@@ -288,16 +288,16 @@ fn packets_that_no_player_sends_change_nothing() {
 fn forged_and_repeated_packets_change_nothing() {
     let mut table = Table::of(1);
     let mut ada = Link::new(&Over::Netcode.assignment(0, 1));
-    let mut heard = 0;
-    while heard < 40 {
+    let mut received = 0;
+    while received < 40 {
         let at = ada.next_deadline().unwrap();
         table.now = table.now.max(at);
         ada.handle_timeout(table.now);
-        ada.say(table.now, format!("words {heard}"));
+        ada.say(table.now, format!("words {received}"));
         while let Some(packet) = ada.poll_transmit() {
             for at in [0, 1, 2, packet.len() / 2, packet.len() - 1] {
                 let mut forged = packet.clone();
-                forged[at] ^= 1 << (heard % 8);
+                forged[at] ^= 1 << (received % 8);
                 assert!(table.say(address(0), &forged).is_empty());
             }
             let answers = table.say(address(0), &packet);
@@ -308,10 +308,10 @@ fn forged_and_repeated_packets_change_nothing() {
             }
             assert!(!is_open || table.say(address(0), &packet).is_empty(), "a copy");
         }
-        heard += 1;
+        received += 1;
     }
     let words = std::iter::from_fn(|| ada.poll_event());
-    let count = words.filter(|heard| matches!(heard, LinkEvent::Words(_))).count();
+    let count = words.filter(|received| matches!(received, LinkEvent::Words(_))).count();
     assert!(count > 30, "{count} of 40 words");
 }
 
@@ -321,9 +321,9 @@ fn a_silent_player_has_left() {
     let mut table = Table::of(2);
     let _ada = table.enter(0, address(0));
     let mut bob = table.enter(1, address(1));
-    table.told();
+    table.reports();
     table.pass(&mut bob, address(1), Duration::from_secs(11));
-    assert_eq!(table.told(), [FromGame::Left { slot: 0 }]);
+    assert_eq!(table.reports(), [FromGame::Left { slot: 0 }]);
     assert!(table.answers(&mut bob, address(1)));
 }
 
@@ -375,14 +375,14 @@ fn another_implementation_plays() {
         let began = Instant::now();
         let mut player = official::Client::new((Ipv4Addr::LOCALHOST, 0).into(), 0.0).unwrap();
         player.connect(&token).unwrap();
-        let mut heard: Vec<String> = Vec::new();
+        let mut received: Vec<String> = Vec::new();
         let mut bytes = [0; 1201];
         while !session.is_over() {
-            assert!(began.elapsed() < Duration::from_secs(20), "{:?} {heard:?}", player.state());
+            assert!(began.elapsed() < Duration::from_secs(20), "{:?} {received:?}", player.state());
             player.update(began.elapsed().as_secs_f64());
             while let Some((words, _)) = player.receive_packet() {
-                heard.push(String::from_utf8(words).unwrap());
-                match heard.len() {
+                received.push(String::from_utf8(words).unwrap());
+                match received.len() {
                     1 => player.send_packet(b"PING from afar").unwrap(),
                     2 => player.send_packet(b"some words").unwrap(),
                     // The standard's own disconnect packets, without a message.
@@ -399,8 +399,8 @@ fn another_implementation_plays() {
                 socket.send_to(&datagram, to).unwrap();
             }
         }
-        assert_eq!(heard, ["WELCOME 17 slot=0 players=1", "PONG from afar", "some words"]);
-        let told: Vec<FromGame> = std::iter::from_fn(|| session.poll_message()).collect();
-        assert_eq!(told[..2], [FromGame::Joined { slot: 0 }, FromGame::Left { slot: 0 }]);
+        assert_eq!(received, ["WELCOME 17 slot=0 players=1", "PONG from afar", "some words"]);
+        let reports: Vec<FromGame> = std::iter::from_fn(|| session.poll_message()).collect();
+        assert_eq!(reports[..2], [FromGame::Joined { slot: 0 }, FromGame::Left { slot: 0 }]);
     }
 }

@@ -34,10 +34,10 @@ fn session() -> Session<Echo> {
 fn enter(session: &mut Session<Echo>, now: Duration, from: usize, seat: &Seat) {
     let hello = format!("HELLO 17 {}", seat.token);
     session.handle_datagram(now, address(from), hello.as_bytes());
-    assert_eq!(told(session), [FromGame::Joined { slot: seat.slot }]);
+    assert_eq!(reports(session), [FromGame::Joined { slot: seat.slot }]);
 }
 
-fn told(session: &mut Session<Echo>) -> Vec<FromGame> {
+fn reports(session: &mut Session<Echo>) -> Vec<FromGame> {
     std::iter::from_fn(|| session.poll_message()).collect()
 }
 
@@ -45,7 +45,7 @@ fn told(session: &mut Session<Echo>) -> Vec<FromGame> {
 fn pass(session: &mut Session<Echo>, until: Duration) -> Vec<FromGame> {
     session.handle_datagram(until, address(1), b"PING");
     session.handle_timeout(until);
-    told(session)
+    reports(session)
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn a_slot_is_open_once_its_player_is_not_waited_for() {
     // Expected again, the slot is taken; not any more when the player does not come.
     let now = SILENCE + WAIT;
     assert!(session.handle_rejoin(now, &seat(0, 9)));
-    assert_eq!(told(&mut session), [FromGame::Backfill { slots: vec![] }]);
+    assert_eq!(reports(&mut session), [FromGame::Backfill { slots: vec![] }]);
     let hello_max = Duration::from_secs(20);
     assert_eq!(pass(&mut session, now + hello_max / 2), []);
     assert_eq!(pass(&mut session, now + hello_max), [FromGame::Backfill { slots: vec![0] }]);
@@ -64,7 +64,7 @@ fn a_slot_is_open_once_its_player_is_not_waited_for() {
     let hello = format!("HELLO 17 {}", seat(0, 9).token);
     session.handle_datagram(now + hello_max, address(2), hello.as_bytes());
     let back = [FromGame::Joined { slot: 0 }, FromGame::Backfill { slots: vec![] }];
-    assert_eq!(told(&mut session), back);
+    assert_eq!(reports(&mut session), back);
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn who_was_only_silent_is_back_with_any_word() {
     let mut session = session();
     assert_eq!(pass(&mut session, SILENCE), [FromGame::Left { slot: 0 }]);
     session.handle_datagram(SILENCE, address(0), b"PING");
-    assert_eq!(told(&mut session), [FromGame::Joined { slot: 0 }]);
+    assert_eq!(reports(&mut session), [FromGame::Joined { slot: 0 }]);
     assert_eq!(pass(&mut session, SILENCE + WAIT), []);
 }
 
@@ -80,11 +80,11 @@ fn who_was_only_silent_is_back_with_any_word() {
 fn a_token_that_is_shown_counts_and_the_one_before_does_not() {
     let mut session = session();
     assert!(session.handle_rejoin(Duration::ZERO, &seat(0, 9)));
-    assert_eq!(told(&mut session), [FromGame::Left { slot: 0 }]);
+    assert_eq!(reports(&mut session), [FromGame::Left { slot: 0 }]);
     let old = format!("HELLO 17 {}", seat(0, 1).token);
     session.handle_datagram(Duration::ZERO, address(0), old.as_bytes());
     session.handle_datagram(Duration::ZERO, address(0), b"PING");
-    assert_eq!(told(&mut session), []);
+    assert_eq!(reports(&mut session), []);
     enter(&mut session, Duration::ZERO, 2, &seat(0, 9));
     assert!(!session.handle_rejoin(Duration::ZERO, &seat(0, 2)), "the other player's token");
     assert!(!session.handle_rejoin(Duration::ZERO, &seat(2, 3)), "no such slot");

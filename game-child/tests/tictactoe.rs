@@ -268,9 +268,9 @@ fn an_unacknowledged_state_is_repeated_at_a_bounded_rate() {
     }
     // The game answers in order: after the pong, everything before it has been served.
     ada.send(b"PING done").unwrap();
-    let mut told = 0;
+    let mut sent = 0;
     while next_datagram(&ada) != "PONG done" {
-        told += 1;
+        sent += 1;
     }
-    assert!(told <= 3, "{told} states");
+    assert!(sent <= 3, "{sent} states");
 }

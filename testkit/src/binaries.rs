@@ -55,7 +55,7 @@ fn build() -> PathBuf {
     debug.to_owned()
 }
 
-/// A test has hundreds of clients, and a user's shell allows 1,024 descriptors as a rule, though more can be had.
+/// A test has hundreds of clients, and a shell usually allows 1,024 descriptors, although more are available.
 fn take_all_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();

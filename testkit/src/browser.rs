@@ -1,4 +1,4 @@
-//! A real browser without a screen, told what to do by the DevTools protocol over a pair of pipes.
+//! A real headless browser, controlled by the DevTools protocol over a pair of pipes.
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
@@ -99,7 +99,7 @@ impl Browser {
         self.order("Emulation.setEmulatedMedia", &json!({"features": features}));
     }
 
-    /// What a piece of JavaScript gives there.
+    /// The value of a JavaScript expression.
     ///
     /// # Panics
     /// When it throws.
@@ -119,7 +119,7 @@ impl Browser {
         while self.value(script) != true {
             if Instant::now() > deadline {
                 let text = self.value("document.body.innerText");
-                panic!("waited {SOON:?} in vain for {script} in: {text}");
+                panic!("timed out after {SOON:?} waiting for {script} in: {text}");
             }
             std::thread::park_timeout(Duration::from_millis(20));
         }

@@ -1,18 +1,18 @@
-//! A client for HTTP that sends what it is told, and reads to the end.
+//! An HTTP client that sends given bytes, and reads to the end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
 
 use crate::SOON;
 
-/// What a server answered.
+/// A response.
 #[derive(Debug)]
 pub struct Response {
     /// The number.
     pub status: u16,
     /// Lines such as `Content-Type: text/plain`.
     pub head: String,
-    /// What follows them.
+    /// The body.
     pub body: String,
 }
 

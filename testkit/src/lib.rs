@@ -1,4 +1,4 @@
-//! What tests and benchmarks share: a daemon under test, with ports of its own, its log, and facts to wait for.
+//! Shared parts of tests and benchmarks: a daemon under test, with its own ports, its log, and facts to wait for.
 //!
 //! A test starts a [`Muster`], speaks to it through the `client` library or a bare socket, and waits for facts
 //! with [`wait_until`] or [`Log::wait_for`]; nothing sleeps and nothing has a fixed port. Dropping the value stops
@@ -65,34 +65,34 @@ pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "waited {SOON:?} in vain for {what}");
+        assert!(Instant::now() < deadline, "timed out after {SOON:?} waiting for {what}");
         // Not a wait for time to pass: a way not to burn the processor that the daemon needs.
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
-/// Waits until a player who is queued is out of its queue; why.
+/// Waits until a queued player is evicted; returns the reason.
 ///
 /// # Panics
-/// When it is told anything else.
+/// When the player receives anything else.
 pub fn evicted_because(lobby: &mut client::Lobby) -> String {
     loop {
         match lobby.next_reply(SOON).unwrap() {
             protocol::Reply::Evicted { reason } => return reason.into_owned(),
             protocol::Reply::Queued { .. } => {}
-            other => panic!("told {other}"),
+            other => panic!("received {other}"),
         }
     }
 }
 
-/// Waits until a player is told that its match waits for this, and for nothing but other reasons before.
+/// Waits until a player's match waits for this reason; other reasons may come before.
 pub fn wait_for_reason(lobby: &mut client::Lobby, wanted: protocol::WaitReason) {
     use protocol::Reply;
     loop {
         match lobby.next_reply(SOON).unwrap() {
             Reply::Waiting { reason, .. } if reason == wanted => return,
             Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("told {other} where only waiting was due"),
+            other => panic!("received {other} instead of WAITING"),
         }
     }
 }

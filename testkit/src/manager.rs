@@ -15,7 +15,7 @@ use crate::SOON;
 /// Descriptors in a message, at most; unix(7), `SCM_MAX_FD`.
 const DESCRIPTORS_MAX: usize = 253;
 
-/// Whom the daemon notifies.
+/// A fake service manager.
 #[derive(Debug)]
 pub struct Manager {
     socket: UnixDatagram,
@@ -23,14 +23,14 @@ pub struct Manager {
     _directory: TempDir,
 }
 
-/// What it was told at a time.
+/// A received message.
 #[derive(Debug)]
 pub struct Message {
     /// When it was read.
     pub at: Instant,
     /// `NAME=value`, a line each.
     pub lines: Vec<String>,
-    /// What came with it.
+    /// The descriptors that came with it.
     pub descriptors: Vec<OwnedFd>,
 }
 
@@ -57,7 +57,7 @@ impl Manager {
         Self { socket, address, _directory: directory }
     }
 
-    /// What `NOTIFY_SOCKET` is to be.
+    /// The value for `NOTIFY_SOCKET`.
     pub fn address(&self) -> &str {
         &self.address
     }

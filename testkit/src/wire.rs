@@ -8,11 +8,11 @@ use socket2::{Domain, Socket, Type};
 
 use crate::SOON;
 
-/// A TCP connection that says any bytes and hears lines.
+/// A TCP connection that sends any bytes and reads lines.
 #[derive(Debug)]
 pub struct Wire {
     lines: BufReader<TcpStream>,
-    /// What there is of a line for which the time was over.
+    /// The part of a line that arrived before a time-out.
     half: Vec<u8>,
 }
 
@@ -60,7 +60,7 @@ impl Wire {
         self.try_say(bytes).unwrap();
     }
 
-    /// Says bytes to who may have hung up.
+    /// Sends bytes on a connection that may be closed.
     ///
     /// # Errors
     /// When they cannot be sent.
@@ -119,7 +119,7 @@ impl Wire {
         }
     }
 
-    /// Says that nothing more will be said, and still hears.
+    /// Closes the sending side; reading continues.
     pub fn shut_down(&self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }

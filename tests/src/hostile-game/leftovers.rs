@@ -52,7 +52,7 @@ pub(crate) fn dig(depth: usize) {
     println!("dug");
 }
 
-/// Keeps a helper in a separate session, until it is told to stop.
+/// Keeps a helper in a separate session, until it receives `stop`.
 pub(crate) fn keep_helper() {
     let game = Game::started();
     beget(Command::new(this_program()).args(["leftover", "daemon"]), 1);

@@ -45,7 +45,7 @@ pub(crate) fn stop_itself(when: &str) -> ! {
     println!("stops itself");
     raise(Signal::SIGSTOP).unwrap();
     // Only a SIGCONT leads here, which is never sent.
-    println!("goes on");
+    println!("continues");
     loop {
         std::thread::park_timeout(Duration::MAX);
     }

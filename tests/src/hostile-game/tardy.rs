@@ -36,9 +36,9 @@ pub(crate) fn heart_stops() -> ! {
     let mut game = Game::started();
     let born = Instant::now();
     game.socket.set_read_timeout(Some(BEAT)).unwrap();
-    let mut told = [0; 1200];
+    let mut datagram = [0; 1200];
     let mut seconds = 0;
-    while game.socket.recv(&mut told).is_err() {
+    while game.socket.recv(&mut datagram).is_err() {
         game.say(&FromGame::Alive);
         if born.elapsed().as_secs() > seconds {
             seconds = born.elapsed().as_secs();

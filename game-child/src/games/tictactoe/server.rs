@@ -140,8 +140,8 @@ impl TicTacToe {
         }
     }
 
-    /// A side says its move again, so it has not heard of the state that followed: tell it soon, but not more
-    /// often than any other repetition.
+    /// A side repeats its move, so it has not received the state that followed: send that soon, but not more often than
+    /// any other repetition.
     fn hasten(&mut self, mark: Mark) {
         let side = &mut self.sides[mark.slot()];
         let soon = side.sent_at + REPEAT_MIN;
@@ -185,7 +185,7 @@ impl TicTacToe {
         Ok(())
     }
 
-    /// Ends the game where somebody is missing. While a side can still come, nothing is decided.
+    /// Ends the game if a side is missing. While a side can still join, nothing is decided.
     fn judge(&mut self, now: Duration, outbox: &mut Outbox) {
         let standing = match self.sides.each_ref().map(|side| side.presence) {
             [Presence::Gone, Presence::Gone] => Standing::Abandoned,
@@ -236,7 +236,7 @@ impl Game for TicTacToe {
                 (None, Ok(()))
             }
             Ok(FromSide::Move { number, cell }) => {
-                // Who answers a state has it.
+                // A side that answers a state has received it.
                 self.acknowledge(mark, number);
                 (Some((number, cell)), self.handle_move(now, mark, number, cell, outbox))
             }
@@ -303,7 +303,7 @@ impl Game for TicTacToe {
     }
 }
 
-/// A name that fits a datagram beside another one. Muster's names do; this is for whoever starts the game without.
+/// A name that fits into a datagram with another one. Names from Muster do; games may be started without it.
 fn shortened(name: &str) -> String {
     name[..name.floor_char_boundary(NAME_MAX)].to_owned()
 }
