@@ -77,7 +77,7 @@ fn has_saved(muster: &Muster) {
 fn a_game_that_saves_gets_its_whole_grace_period() {
     for (before, after) in [
         ("exec", ""),
-        ("", "; echo the script goes on"),
+        ("", "; echo the script continues"),
         ("setsid", " & wait"),
         ("trap 'exit 0' TERM;", " & wait"),
         ("(", "; echo on); echo on"),

@@ -1,8 +1,7 @@
 //! The system calls that a game may make; seccomp(2).
 //!
-//! An allow-list. A call that is not listed fails with EPERM if it is as old as the C libraries in use; newer and
-//! unknown calls fail with ENOSYS, as in a kernel without them: libraries and runtimes try those first and fall
-//! back.
+//! An allow-list. A call that is not listed fails with EPERM if it is as old as the C libraries in use; newer calls fail
+//! with ENOSYS, as in a kernel without them: libraries and runtimes try those first and fall back.
 
 mod tree;
 
@@ -20,7 +19,6 @@ pub(super) struct ProgramKind {
     pub(super) is_template: bool,
 }
 
-/// The filters of one program, by kind.
 pub(super) struct Filters {
     filters: Vec<(ProgramKind, Filter)>,
 }
@@ -50,8 +48,7 @@ pub(super) struct ExtraCalls {
     pub(super) internet: bool,
     /// Connecting to Unix sockets by name: those of other programs are covered, or closed to the game's user.
     pub(super) unix: bool,
-    /// Changing files' attributes by name: no other process has its user, or it can write only the files of
-    /// that user that it may.
+    /// Changing files' attributes by name: no other process has its user, or it can write only permitted files.
     pub(super) naming: bool,
     /// Scheduling its threads by id: no other process has its user.
     pub(super) own_threads: bool,
