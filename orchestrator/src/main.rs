@@ -1,11 +1,10 @@
-//! `muster`: the daemon that puts players into games.
+//! `muster`: the daemon that puts players into games, and the commands for its operators.
 //!
-//! This crate is the body. [`server`] is the loop; it turns events of the kernel into inputs of the brain
-//! (`matchmaker`) and performs its actions. Players come in by [`listener`] and are [`clients`];
-//! games are made and cleaned up after by the launcher, a process of its own (the crate [`launcher`]) at the other end
-//! of [`launches`]; their processes are kept by [`games`], and heard through [`control`] and [`output`]. What became of
-//! them is kept by [`reports`], and told to operators through [`admin`]. What happens is counted by [`metrics`], and shown
-//! by [`http`], a thread of its own.
+//! This crate is the body. [`server`] is the loop: it turns events of the kernel into inputs of the brain (`matchmaker`)
+//! and performs its actions. [`players`] has the listener and the clients; [`games`] the processes of games, their control
+//! channels and output, and the link to the launcher, a process of its own; [`operators`] the admin socket, metrics and
+//! HTTP; [`handoff`] upgrades in place and crash recovery. The commands for people are the crate `operator`, the keeper
+//! of `muster serve --keep` is the crate `keeper`.
 
 mod activation;
 mod address;
@@ -51,10 +50,10 @@ use crate::users::Claim;
 /// Descriptors that the daemon needs besides its clients and games.
 const OWN_DESCRIPTORS: usize = 64;
 
-/// The part of all descriptors that clients may take who are only there to be refused.
+/// The fraction of all descriptors for clients that are only connected to be refused.
 const REFUSED_PART: usize = 16;
 
-/// Descriptors that a living game takes, and one that is being launched.
+/// Descriptors per living game, and per launch.
 const DESCRIPTORS_PER_GAME: usize = 3;
 const DESCRIPTORS_PER_LAUNCH: usize = 4;
 
@@ -97,7 +96,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// A failure as it is told: a configuration has a line for each mistake.
+/// A failure as text: a configuration has a line for each mistake.
 fn in_lines(failure: &Failure) -> String {
     let lines =
         failure.to_string().lines().map(|line| format!("muster: {line}")).collect::<Vec<_>>();
@@ -109,7 +108,7 @@ fn in_lines(failure: &Failure) -> String {
 enum Failure {
     #[error(transparent)]
     Config(#[from] ConfigError),
-    /// What cannot go well with a configuration, in a line each.
+    /// A valid configuration that prevents games, with a line for each mistake.
     #[error("{0}")]
     Check(String),
     #[error(transparent)]
@@ -132,10 +131,10 @@ impl Failure {
     /// The codes of sysexits(3) where there is one.
     fn exit_code(&self) -> u8 {
         match self {
-            // Another start would not mend what was given.
+            // A restart would inherit the same sockets.
             Self::Listen(ListenError::WrongType { .. } | ListenError::TooMany { .. }) => 78,
             Self::Listen(_) | Self::Admin(_) | Self::Users(_) => 69,
-            // A file that is there and cannot be read now: a full table, a network that does not answer.
+            // The file exists and cannot be read now: a full table, a network that does not answer.
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
             Self::Operator(error) => error.exit_code(),
             Self::Run { .. } | Self::State(_) => 1,
@@ -160,8 +159,8 @@ fn run(cli: Cli) -> Result<(), Failure> {
                 eprintln!("{}: warning: {warning}", warning.place(&file));
             }
             if !mistakes.is_empty() {
-                let told = mistakes.iter().map(|it| format!("{}: {it}", it.place(&file)));
-                return Err(Failure::Check(told.collect::<Vec<_>>().join("\n")));
+                let lines = mistakes.iter().map(|it| format!("{}: {it}", it.place(&file)));
+                return Err(Failure::Check(lines.collect::<Vec<_>>().join("\n")));
             }
             let name = config.ports.name_to_resolve();
             if let Some(problem) = name.and_then(lookup::problem_with) {
@@ -211,7 +210,7 @@ fn configure(flags: Serve) -> Result<Config, Failure> {
     Ok(config)
 }
 
-/// Says whether this program can go on with what the daemon wrote down.
+/// Tests whether this program can resume the daemon's state on stdin.
 fn preflight(flags: Serve) -> Result<(), Failure> {
     let config = configure(flags)?;
     let mut text = Vec::new();
@@ -250,7 +249,7 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     let (address, is_listening) = (listener.address(), listener.socket().is_some());
     let modes: Vec<&str> = config.modes.iter().map(|mode| mode.name.as_str()).collect();
     let modes = modes.join(",");
-    // What may fail for want of an address has not failed: what is left is tried once.
+    // Everything that can be retried is open or left to the loop; the recovery itself is tried only once.
     if back.is_some() {
         wait_for_descriptors();
     }
@@ -274,8 +273,8 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     run_to_the_end(server, flags)
 }
 
-/// Opens the admin socket. A path that is wrong is told at a start by whoever started it; all else is tried again by the
-/// loop, as players can be served meanwhile.
+/// Opens the admin socket. At a start a wrong path is an error; any other problem is left to the loop, which retries while
+/// it serves players.
 fn open_admin(config: &Config, is_recovery: bool) -> Result<Option<AdminSocket>, BindError> {
     let Endpoint::At(path) = &config.listen.admin else { return Ok(None) };
     match AdminSocket::bind(path, LOCK_TIMEOUT) {
@@ -285,7 +284,7 @@ fn open_admin(config: &Config, is_recovery: bool) -> Result<Option<AdminSocket>,
     }
 }
 
-/// Whether something that failed may work in a while, with nothing changed.
+/// Whether an error may pass without a change of the configuration.
 fn is_passing(error: &io::Error) -> bool {
     const PASSING: [i32; 11] = [
         libc::EMFILE,
@@ -308,21 +307,21 @@ fn start_launcher(config: &mut Config) -> Result<Launcher, Failure> {
     Launcher::start(config, users).map_err(Failure::run("start the launcher"))
 }
 
-/// Goes on where another program left off.
+/// Resumes after an upgrade in place.
 fn resume(
     mut config: Config,
     signals: Signals,
     store: Store,
     state: &[u8],
 ) -> Result<Server, Failure> {
-    // Executed by descriptor, the process would show that one's number for its name.
+    // A process that was executed by descriptor has the descriptor's number as its name.
     let _ = nix::sys::prctl::set_name(c"muster");
     fit_clients_to_descriptors(&mut config);
     Ok(Server::resume(config, signals, store, state)?)
 }
 
-/// Ends as a daemon that crashed, so that whoever keeps it starts another, which goes on with what was written down:
-/// an exit would be taken for wanted.
+/// Aborts, so that the service manager or the keeper starts the next daemon, which resumes from the saved state. They would
+/// take an exit for intended.
 fn crash(failure: &Failure) -> ! {
     log::error!("{failure}");
     logging::finish();
@@ -343,24 +342,24 @@ fn run_to_the_end(mut server: Server, flags: Serve) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The launcher's log goes where the daemon's goes, and looks the same.
+/// Starts the launcher's log, which has the destination and format of the daemon's.
 fn start_log_of_launcher(level: &str) {
     logging::start(level.parse().unwrap_or(log::LevelFilter::Info));
     die_of_panics();
 }
 
-/// A panic is a defect after which nothing can be trusted: the process ends at once, in a way that a service manager
-/// sees. Games play on to their end.
+/// Makes panics abort the process, as its state cannot be trusted after one. The service manager sees a crash; games
+/// continue.
 fn die_of_panics() {
     std::panic::set_hook(Box::new(|panic| {
-        log::error!("this is a defect of Muster, please report it: {panic}");
+        log::error!("internal error (bug), please report: {panic}");
         logging::finish();
         std::process::abort();
     }));
 }
 
-/// Waits until the system has descriptors for what a daemon begins with: a recovery is tried once, and a table that is
-/// full for a moment is not to be its end. Whoever keeps the daemon bounds the wait.
+/// Waits until the system has enough descriptors for a start: a recovery is tried only once, and must not fail because a
+/// table is full for a moment. The service manager or the keeper bounds the wait.
 fn wait_for_descriptors() {
     let mut pause = Duration::from_millis(50);
     loop {
@@ -369,14 +368,13 @@ fn wait_for_descriptors() {
         if !is_passing(&error) {
             return;
         }
-        log::warn!("waiting for descriptors to go on with: {error}");
+        log::warn!("waiting for free descriptors: {error}");
         std::thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(2));
     }
 }
 
-/// Takes no more clients than descriptors are enough for: games need theirs too, and a player without a game is no
-/// use to anybody.
+/// Lowers the limit of clients to what the descriptors allow, as games need descriptors, too.
 fn fit_clients_to_descriptors(config: &mut Config) {
     let Ok((allowed, _)) = getrlimit(Resource::RLIMIT_NOFILE) else { return };
     let allowed = usize::try_from(allowed).unwrap_or(usize::MAX);
@@ -385,7 +383,7 @@ fn fit_clients_to_descriptors(config: &mut Config) {
         + config.limits.launching * DESCRIPTORS_PER_LAUNCH
         + config.limits.refused
         + OWN_DESCRIPTORS;
-    // With few descriptors and many ports the two share what there is.
+    // With few descriptors and many ports, clients and games have half each.
     let clients = allowed.saturating_sub(for_others).max(allowed / 2);
     if clients < config.limits.clients {
         let is_much = clients < config.limits.clients / 2;

@@ -459,7 +459,7 @@ impl fmt::Display for ExitWord {
 }
 
 impl Report {
-    /// The memory that it takes, in bytes, approximately.
+    /// Its size in memory, in bytes, approximately.
     pub fn bytes(&self) -> usize {
         let player = |it: &ReportedPlayer| it.name.len() + size_of::<ReportedPlayer>();
         let result = self.result.as_ref().map_or(0, |result| result.get().len());

@@ -1,7 +1,7 @@
-//! The file that is delivered, deploy/muster.toml, held against the code: all keys, with their defaults and ranges.
+//! Tests of the shipped file, deploy/muster.toml: it has all keys, with the defaults and ranges of the code.
 //!
-//! In it `#key = value` is a key with its default, and one whose comment has the word "Default:" an example. The same goes
-//! for a whole section, by the comment of its header.
+//! In it `#key = value` is a key with its default; if its comment has "Default:", the value is an example. The same holds
+//! for a section and the comment of its header.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -13,7 +13,7 @@ use super::{Config, check};
 
 const DELIVERED: &str = include_str!("../../../deploy/muster.toml");
 
-/// A key or the header of a section, as it stands in the file, without the sign that makes it a comment.
+/// A key or the header of a section in the file, without the `#` before it.
 struct Entry<'a> {
     line: &'a str,
     comment: String,
@@ -29,7 +29,7 @@ impl Entry<'_> {
         self.comment.contains("Default:")
     }
 
-    /// The first and the last value, where the comment has "FIRST to LAST".
+    /// The range in a comment with "FIRST to LAST".
     fn range(&self) -> Option<(&str, &str)> {
         let words: Vec<&str> = self.comment.split([' ', ';', '.', ',']).collect();
         let is_number = |word: &str| word.parse::<i64>().is_ok();
@@ -58,7 +58,7 @@ fn entries() -> Vec<Entry<'static>> {
     entries
 }
 
-/// The lines of all entries, or of those alone that are defaults.
+/// The lines of all entries, or only of those with defaults.
 fn text(with_examples: bool) -> String {
     let mut is_example_section = false;
     let mut lines = Vec::new();
@@ -81,14 +81,14 @@ fn read(text: &str) -> Config {
 }
 
 #[test]
-fn as_delivered_it_is_the_default() {
+fn the_shipped_file_has_the_defaults() {
     let default = read("");
     assert_eq!(read(DELIVERED), default);
     assert_eq!(read(&text(false)), default);
 }
 
 #[test]
-fn every_key_in_it_is_known_and_every_known_key_is_in_it() {
+fn the_shipped_file_has_exactly_the_known_keys() {
     let here = keys_of(&text(true).parse().unwrap(), "");
     let known = known_keys();
     assert!(known.len() > 50, "{known:?}");
@@ -101,9 +101,9 @@ fn every_key_in_it_is_known_and_every_known_key_is_in_it() {
     );
 }
 
-/// What stands in the comment of a number is what the code takes.
+/// The code accepts the numbers in the range of the comment, and no others.
 #[test]
-fn ranges_are_those_of_the_code() {
+fn ranges_in_comments_are_those_of_the_code() {
     let whole = text(false);
     let mut count = 0;
     for entry in entries() {
@@ -122,23 +122,23 @@ fn ranges_are_those_of_the_code() {
             let changed = whole.replacen(entry.line, &format!("{key} = {value}"), 1);
             let outcome = check::config(&changed, Path::new("muster.toml"));
             let error = outcome.err().map(|error| error.to_string()).unwrap_or_default();
-            // A value may be in its range and not go with others.
+            // A value may be in its range and conflict with other keys.
             assert_eq!(!error.contains("must be"), is_good, "{key} = {value}: {error}");
         }
     }
     assert!(count > 10);
 }
 
-/// Every key has a comment, and every line fits.
+/// Every key has a comment, and no line is too long.
 #[test]
-fn every_key_is_explained() {
+fn every_key_has_a_comment() {
     for entry in entries().iter().filter(|entry| !entry.is_header()) {
         assert!(!entry.comment.is_empty() && entry.is_off, "{}", entry.line);
     }
     assert!(DELIVERED.lines().all(|line| line.chars().count() <= 120));
 }
 
-/// The keys in a text: `mode.confinement.read` and `confinement.read` are one, as both sections have the same.
+/// The keys in a text.
 fn keys_of(table: &Table, prefix: &str) -> BTreeSet<String> {
     let mut keys = BTreeSet::new();
     for (key, value) in table {
@@ -158,20 +158,20 @@ fn keys_of(table: &Table, prefix: &str) -> BTreeSet<String> {
     keys
 }
 
-/// The keys that the parser knows, by its own words: it lists them when it meets one that it does not know.
+/// The keys that the parser knows: its error for an unknown key lists them.
 fn known_keys() -> BTreeSet<String> {
     let mut found = BTreeSet::new();
     let mut to_ask = vec![Vec::new()];
     while let Some(path) = to_ask.pop() {
         let words = answer(&path);
-        // Both spellings of the parser: "expected one of `a`, `b`", and "expected `a` or `b`".
+        // The parser writes "expected one of `a`, `b`" or "expected `a` or `b`".
         let Some(list) = words.split_once("unknown field `nonsense`, expected").map(|it| it.1)
         else {
             found.insert(path.join("."));
             continue;
         };
         for key in list.split('`').skip(1).step_by(2) {
-            // For the benchmark's builds alone; and the same section once more.
+            // `stub` is only in builds for the benchmark; the confinement of a mode has the same keys as the other.
             if key != "stub" && !(path == ["mode"] && key == "confinement") {
                 to_ask.push([path.clone(), vec![key.to_owned()]].concat());
             }
@@ -180,7 +180,7 @@ fn known_keys() -> BTreeSet<String> {
     found
 }
 
-/// What the parser says of a key that there is not, in the section of this name. Sections are tables or lists of tables.
+/// The parser's error for an unknown key in a section. Sections are tables or lists of tables.
 fn answer(path: &[String]) -> String {
     let nested = |is_list: &dyn Fn(usize) -> bool| {
         let mut text = "nonsense = 1".to_owned();
@@ -191,7 +191,7 @@ fn answer(path: &[String]) -> String {
         }
         check::config(&text, Path::new("muster.toml")).err().map(|error| error.to_string())
     };
-    // Only [[mode]] is a list at the top; what is inside may be either.
+    // At the top only [[mode]] is a list; inside, both are possible.
     let is_mode = path.first().is_some_and(|key| key == "mode");
     let as_table = nested(&|depth| depth == 0 && is_mode).unwrap_or_default();
     if as_table.contains("`nonsense`") {

@@ -385,7 +385,7 @@ impl Config {
 
 impl Ports {
     /// The addresses at which players reach games, as far as they are known: one if `public_host` is an address; none
-    /// while its name was not resolved. Only those that lead to where games listen, and IPv4 first: more players have it.
+    /// while its name is not resolved. Only addresses on which games listen, and IPv4 first, as more players have it.
     pub(crate) fn public_addresses(&self) -> Vec<IpAddr> {
         let listens_on = self.bind_address();
         let leads_there = |address: &IpAddr| {
@@ -408,14 +408,14 @@ impl Ports {
         addresses
     }
 
-    /// The name that has to be resolved for that, if one has to be.
+    /// The name to resolve for that, if `public_host` is a name.
     pub(crate) fn name_to_resolve(&self) -> Option<&str> {
         let host = self.public_host.as_str();
         (host.parse::<IpAddr>().is_err()).then_some(host)
     }
 
-    /// The addresses on which a game may listen: the first one that this machine has. What players are told, so that
-    /// answers come from where they send to; else all addresses, of both families where the name has both.
+    /// The addresses on which a game may listen, of which the first that this machine has is used: `public_host`, so that
+    /// answers come from the address to which players send; else all addresses, of both families if the name has both.
     pub(crate) fn bind_addresses(&self) -> Vec<IpAddr> {
         const ALL_V4: IpAddr = IpAddr::V4(Ipv4Addr::UNSPECIFIED);
         const ALL: IpAddr = IpAddr::V6(Ipv6Addr::UNSPECIFIED);

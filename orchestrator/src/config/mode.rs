@@ -297,7 +297,7 @@ impl ModeKeys {
         self.teams.iter().flatten().copied().max().unwrap_or_else(|| self.players())
     }
 
-    /// What the program knows of Muster.
+    /// The contract with the program.
     pub(crate) fn contract(&self) -> Contract {
         match self.contract {
             ContractKey::Muster => Contract::Muster,
@@ -341,10 +341,10 @@ impl From<&Mode> for matchmaker::Mode {
     }
 }
 
-/// What a game is made of and how players reach it. A game keeps its program when the mode changes.
+/// The program of a game and the transport to its players. A game keeps both when the mode changes.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Program {
-    /// What the launcher runs.
+    /// The launcher's part.
     pub(crate) run: launcher::Program,
     pub(crate) transport: Transport,
     /// For a plain program: the line that it prints when it accepts players.

@@ -227,15 +227,15 @@ mod tests {
             ("confinement = { read = \"/srv\" }", "expected a list: [\"/srv\"]"),
             ("confinement = { memory_max = true }", "expected a number, or an amount in quotes"),
         ] {
-            let told = mistakes(&format!("[[mode]]\nname = \"a\"\n{line}\n"));
+            let reported = mistakes(&format!("[[mode]]\nname = \"a\"\n{line}\n"));
             let key = line.rsplit_once("{ ").map_or(line, |(_, rest)| rest);
             let key = if line.starts_with("env") { "env" } else { key };
             let key = key.split(' ').next().unwrap();
-            let first = told.iter().find(|it| it.starts_with("m.toml:3:"));
-            let first = first.unwrap_or_else(|| panic!("{line}: {told:?}"));
+            let first = reported.iter().find(|it| it.starts_with("m.toml:3:"));
+            let first = first.unwrap_or_else(|| panic!("{line}: {reported:?}"));
             assert!(first.contains(&format!(": {key}: ")) && first.contains(expected), "{first}");
             // A wrong value is not reported as missing, too.
-            assert!(!line.starts_with("command") || told.len() == 1, "{told:?}");
+            assert!(!line.starts_with("command") || reported.len() == 1, "{reported:?}");
         }
         for (text, expected) in [
             (
@@ -250,8 +250,8 @@ mod tests {
             ("[ports]\nrange = 20000\n", "expected text in quotes: \"20000\""),
             ("[limits]\nskill_from = \"192.0.2.1\"\n", "expected a list: [\"192.0.2.1\"]"),
         ] {
-            let told = mistakes(text);
-            assert!(told.len() == 1 && told[0].contains(expected), "{text}: {told:?}");
+            let reported = mistakes(text);
+            assert!(reported.len() == 1 && reported[0].contains(expected), "{text}: {reported:?}");
         }
     }
 
@@ -260,8 +260,8 @@ mod tests {
         let text = "[limits]\nclints = 5\nclients = 0\n[log]\nlevel = \"loud\"\n[[mode]]\nname = \"a b\"\nplayers = 0\n\
                     command = \"x\"\nwarm = \"two\"\n[[mode]]\nname = \"c\"\ncommand = [\"x\"]\nready_line = \"(\"\n\
                     contract = \"plain\"\n[[mode]]\nname = \"c\"\ncommand = []\n";
-        let told = mistakes(text);
-        let at: Vec<&str> = told.iter().map(|it| it.split(": ").nth(1).unwrap()).collect();
+        let reported = mistakes(text);
+        let at: Vec<&str> = reported.iter().map(|it| it.split(": ").nth(1).unwrap()).collect();
         assert_eq!(
             at,
             [
@@ -276,7 +276,7 @@ mod tests {
                 "mode.name",
                 "mode.command"
             ],
-            "{told:#?}"
+            "{reported:#?}"
         );
     }
 
@@ -288,8 +288,8 @@ mod tests {
             "[[mode]]\nname = \"a\"\ncommand = \"x\"\n",
             "[limits\nclients = 0\n",
         ] {
-            let told = mistakes(text);
-            assert_eq!(told.len(), 1, "{told:#?}");
+            let reported = mistakes(text);
+            assert_eq!(reported.len(), 1, "{reported:#?}");
         }
     }
 

@@ -1,7 +1,7 @@
-//! What is allowed and likely to be a mistake, or protects less than the defaults do.
+//! Warnings about settings that are valid and probably a mistake, or that protect less than the defaults.
 //!
-//! One list for everybody who says it: the daemon when it starts, after a crash and after an upgrade; a reload, which
-//! says what is new; and `muster check-config`. A warning of another kind is added in [`Config::warnings`].
+//! The daemon logs them at a start, after a crash and after an upgrade; a reload reports new ones; `muster check-config`
+//! prints them. [`Config::warnings`] has the list.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -14,40 +14,39 @@ use super::positions::Position;
 use super::{Config, Mode, Program, Transport};
 use crate::address::{self, Prefix};
 
-/// One warning: what is the matter, and what to do about it.
+/// A warning: the problem, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Warning {
     text: String,
     position: Option<Position>,
-    /// Whether nothing can come of it as long as it is so.
+    /// Whether it prevents games.
     is_mistake: bool,
 }
 
 impl Warning {
-    /// A warning that belongs to no line of the file.
+    /// A warning without a position.
     pub(crate) fn new(text: impl Into<String>) -> Self {
         Self { text: text.into(), position: None, is_mistake: false }
     }
 
-    /// The same, with the position of the first of some keys that the file sets, if it sets one. See
-    /// [`Positions`](super::positions::Positions) for how keys are named.
+    /// The same, at the first of some keys that the file sets. Keys are paths; [`Positions`](super::positions::Positions).
     fn at<K: AsRef<str>>(mut self, config: &Config, keys: impl IntoIterator<Item = K>) -> Self {
         self.position = keys.into_iter().find_map(|key| config.positions.of(key.as_ref()));
         self
     }
 
-    /// The same, of something that cannot go well: `muster check-config` takes it for an error. A daemon does not, as it
-    /// may be mended while the daemon runs.
+    /// The same, as a mistake, which is an error for `muster check-config`. A running daemon only warns, as the cause may
+    /// be fixed meanwhile.
     fn into_mistake(self) -> Self {
         Self { is_mistake: true, ..self }
     }
 
-    /// Whether nothing can come of it as long as it is so.
+    /// Whether it prevents games.
     pub(crate) fn is_mistake(&self) -> bool {
         self.is_mistake
     }
 
-    /// Where the cause stands in a file: line and column, or the file alone.
+    /// The position of the cause: file, line and column, or the file alone.
     pub(crate) fn place(&self, file: &Path) -> String {
         match &self.position {
             Some(position) => position.to_string(),
@@ -57,15 +56,15 @@ impl Warning {
 }
 
 impl fmt::Display for Warning {
-    /// The text alone: a log is read long after the file was written.
+    /// The text without the position, which may have changed when the log is read.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
     }
 }
 
 impl Config {
-    /// All that is worth a warning, in a fixed order. `store_room` is how many descriptors the service manager keeps for
-    /// the daemon, where those are too few for the ring of ports.
+    /// All warnings, in a fixed order. `store_room` is the number of descriptors that the service manager stores, if it is
+    /// too small for the port ring.
     pub(crate) fn warnings(&self, store_room: Option<usize>) -> Vec<Warning> {
         let mut warnings = Vec::new();
         warnings.extend(self.warn_of_ephemeral_ports());
@@ -77,7 +76,7 @@ impl Config {
             warnings.extend(self.warn_of_program(mode));
             warnings.extend(self.warn_of_named_paths(mode));
             warnings.extend(self.warn_of_transport(mode));
-            warnings.extend(self.warn_of_open_walls(mode));
+            warnings.extend(self.warn_of_missing_layers(mode));
             warnings.extend(self.warn_of_root(mode));
             warnings.extend(self.warn_of_wide_paths(mode));
         }
@@ -91,26 +90,26 @@ impl Config {
         let port = address::first_ephemeral(&self.ports.range, &ephemeral, &reserved)?;
         let kernels = ephemeral.split_whitespace().collect::<Vec<_>>().join("-");
         let text = format!(
-            "ports.range overlaps the kernel's own ports {kernels}, the first of them {port}: other programs will sit on \
+            "ports.range overlaps the kernel's own ports {kernels}, the first of them {port}: other programs will use \
              some; choose another range, or reserve it in net.ipv4.ip_local_reserved_ports"
         );
         Some(Warning::new(text).at(self, ["ports.range"]))
     }
 
-    /// Players from other machines get in and are sent to their own.
+    /// Players from other machines are sent to their own machine.
     fn warn_of_loopback_host(&self) -> Option<Warning> {
         let (host, listens_on) = (&self.ports.public_host, self.listen.listens_on());
         let is_world = !address::canonical(listens_on.ip()).is_loopback();
         (is_world && address::is_loopback_host(host)).then(|| {
             let text = format!(
-                "players may come from other machines ({listens_on}) and are told that games are on {host}, which is \
-                 their own machine: set ports.public_host to the address or name by which they reach this one"
+                "players may connect from other machines ({listens_on}) and are sent to games on {host}, which is their \
+                 own machine: set ports.public_host to the address or name by which they reach this one"
             );
             Warning::new(text).at(self, ["ports.public_host", "listen.tcp"])
         })
     }
 
-    /// Players are sent to where no game listens.
+    /// Players are sent to an address on which no game listens.
     fn warn_of_bind(&self) -> Option<Warning> {
         let (bind, host) = (self.ports.bind?, &self.ports.public_host);
         let to = host.parse::<IpAddr>().ok().map(address::canonical);
@@ -119,8 +118,8 @@ impl Config {
             || to.is_some_and(|to| to.is_ipv4() && bind.is_ipv6() && !bind.is_unspecified());
         (is_elsewhere || is_other_family).then(|| {
             let text = format!(
-                "games listen on {bind} (ports.bind) and players are told {host} (ports.public_host): without something \
-                 between that forwards datagrams, nobody gets in"
+                "games listen on {bind} (ports.bind) and players are sent to {host} (ports.public_host): unless datagrams \
+                 are forwarded in between, no player can join"
             );
             Warning::new(text).at(self, ["ports.bind", "ports.public_host"])
         })
@@ -129,8 +128,8 @@ impl Config {
     fn warn_of_proxies(&self) -> Option<Warning> {
         let is_everybody = self.listen.proxy_from.iter().any(Prefix::is_everybody);
         is_everybody.then(|| {
-            let text = "listen.proxy_from names everybody: who connects says by itself which address counts for it; name \
-                        the proxies alone";
+            let text = "listen.proxy_from contains all addresses: every client can choose the address that counts for it; \
+                        list only the proxies";
             Warning::new(text).at(self, ["listen.proxy_from"])
         })
     }
@@ -138,8 +137,8 @@ impl Config {
     fn warn_of_store(&self, room: Option<usize>) -> Option<Warning> {
         let room = room.filter(|_| self.crash_safe)?;
         let text = format!(
-            "ports.range has {} ports, and what outlives a crash has room for {room} descriptors: three for each \
-             port and sixteen are needed, or a crash ends games; FileDescriptorStoreMax= or a smaller range helps",
+            "ports.range has {} ports, and the service manager stores {room} descriptors: three for each port \
+             and sixteen are needed, or a crash ends games; raise FileDescriptorStoreMax= or choose a smaller range",
             self.ports.range.len()
         );
         Some(Warning::new(text).at(self, ["ports.range"]))
@@ -152,7 +151,7 @@ impl Config {
         Some(Warning::new(text).at(self, [key]).into_mistake())
     }
 
-    /// Files and directories that the arguments name and that are not there.
+    /// Files and directories in the arguments that do not exist.
     fn warn_of_named_paths(&self, mode: &Mode) -> Vec<Warning> {
         let is_path =
             |word: &&String| word.starts_with('/') && !word.contains(['{', '*', '?', '\n']);
@@ -171,7 +170,7 @@ impl Config {
         (mode.transport == Transport::Plain && !bind.is_loopback()).then(|| {
             let text = format!(
                 "mode {}: transport=plain is not encrypted and its games listen on {bind}; \
-                 transport = \"netcode\" is",
+                 transport = \"netcode\" is encrypted",
                 mode.name
             );
             let key = format!("mode.{}.transport", mode.name);
@@ -180,7 +179,7 @@ impl Config {
         })
     }
 
-    fn warn_of_open_walls(&self, mode: &Mode) -> Option<Warning> {
+    fn warn_of_missing_layers(&self, mode: &Mode) -> Option<Warning> {
         let layers = left_out(&mode.confinement);
         if layers.is_empty() {
             return None;
@@ -193,7 +192,7 @@ impl Config {
 }
 
 impl Config {
-    /// Games that are root, where Muster is.
+    /// Games that run as root.
     fn warn_of_root(&self, mode: &Mode) -> Option<Warning> {
         let stays_root = match mode.confinement.user {
             User::Muster => nix::unistd::geteuid().is_root(),
@@ -201,20 +200,20 @@ impl Config {
             User::Own => false,
         };
         let rights = match mode.confinement.no_new_privileges {
-            true => "although without root's capabilities",
+            true => "without root's capabilities",
             false => "with all of Muster's capabilities",
         };
         stays_root.then(|| {
             let text = format!(
-                "mode {}: its games run as root, {rights}: they own root's files; \
-                 confinement.user = true, or a user's name, makes them somebody else",
+                "mode {}: its games run as root, {rights}: they can write root's files; \
+                 confinement.user = true, or a user's name, changes that",
                 mode.name
             );
             Warning::new(text).at(self, keys_of(mode, &["user", "enabled"]))
         })
     }
 
-    /// Directories that a command names and that are not opened for it.
+    /// Directories in a command that games may not read.
     fn warn_of_wide_paths(&self, mode: &Mode) -> Option<Warning> {
         let program = &self.programs.get(mode.program)?.run;
         let listed = |path: &Path| {
@@ -224,8 +223,8 @@ impl Config {
         let path = program.too_wide_paths().find(|path| !listed(path))?;
         mode.confinement.landlock.then(|| {
             let text = format!(
-                "mode {}: its command names the directory {}, which games cannot read for that: it holds more than \
-                 a game's own files; name it in confinement.read, or one below it",
+                "mode {}: its command names the directory {}, which is not opened to games, as it holds more than a \
+                 game's own files; list it, or a directory below it, in confinement.read",
                 mode.name,
                 path.display()
             );

@@ -67,7 +67,7 @@ fn queue(mode: &ModeView, ports_free: usize) -> Value {
     })
 }
 
-/// What the queue's players wait for.
+/// The reason why the queue's players wait.
 fn why(mode: &ModeView, ports_free: usize) -> &'static str {
     if mode.is_failing {
         "its games keep failing; see the log"
