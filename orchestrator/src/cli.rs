@@ -67,6 +67,14 @@ pub(crate) enum Command {
     /// Check whether this program can resume the state on its stdin. The daemon runs this.
     #[command(hide = true)]
     Preflight(Serve),
+    /// Print the page of a configuration file in man(7), of muster.toml(5) for the shipped one.
+    #[command(hide = true)]
+    ManualOfConfig {
+        /// The configuration.
+        file: PathBuf,
+        /// The date of the page.
+        date: String,
+    },
     /// Check a configuration file.
     #[command(after_help = "Example:\n  muster check-config /etc/muster/muster.toml")]
     CheckConfig {

@@ -68,6 +68,10 @@ fn main() -> ExitCode {
     if let Some(code) = std::env::args_os().next().and_then(|name| keeper::start::run_as(&name)) {
         return code;
     }
+    if let Some(date) = manual::wanted() {
+        let printed = manual::print(Cli::command(), &date);
+        return printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let cli = cli::parse();
     if let Command::Serve(Serve { keep: Some(silence), log, config, .. }) = &cli.command {
         let level = log.unwrap_or(log::LevelFilter::Info);
@@ -169,6 +173,11 @@ fn run(cli: Cli) -> Result<(), Failure> {
             print(format_args!("{}: good; modes: {}\n", file.display(), names.join(", ")))
         }
         Command::Preflight(flags) => preflight(flags),
+        Command::ManualOfConfig { file, date } => {
+            let text = std::fs::read_to_string(&file);
+            let text = text.map_err(Failure::run("read the configuration"))?;
+            print(manual::configuration(&text, env!("CARGO_PKG_VERSION"), &date))
+        }
         Command::Completions { shell } => {
             let mut script = Vec::new();
             clap_complete::generate(shell, &mut Cli::command(), "muster", &mut script);

@@ -15,7 +15,7 @@ mod view;
 use std::io::{Write, stderr};
 use std::process::ExitCode;
 
-use clap::Parser;
+use clap::{CommandFactory as _, Parser as _};
 use client::{Assignment, ClientError, Playing};
 
 use crate::arena::ArenaView;
@@ -44,6 +44,10 @@ enum PlayError {
 }
 
 fn main() -> ExitCode {
+    if let Some(date) = manual::wanted() {
+        let printed = manual::print(Args::command(), &date);
+        return printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let args = Args::parse();
     match play(&args) {
         Ok(()) => ExitCode::SUCCESS,

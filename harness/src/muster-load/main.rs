@@ -43,7 +43,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser as _;
+use clap::{CommandFactory as _, Parser as _};
 use client::Lobby;
 use protocol::Visible;
 use testkit::proc::listener_at;
@@ -70,6 +70,10 @@ const SAMPLES: u32 = 600;
 const SAMPLE_MIN: Duration = Duration::from_secs(1);
 
 fn main() -> ExitCode {
+    if let Some(date) = manual::wanted() {
+        let printed = manual::print(Args::command(), &date);
+        return printed.map_or(ExitCode::FAILURE, |()| ExitCode::SUCCESS);
+    }
     let args = Args::parse();
     match run(&args) {
         Ok(report) if report.verdict.is_clean => ExitCode::SUCCESS,
