@@ -6,7 +6,6 @@
 use std::io;
 use std::net::{IpAddr, ToSocketAddrs as _};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, RecvTimeoutError, TryRecvError};
 use std::time::Duration;
 
 use mio::Waker;
@@ -14,6 +13,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::backoff::Backoff;
 use crate::clock::Instant;
+use crate::worker::{Next, Worker};
 
 /// How long a single try may take.
 const ONCE_MAX: Duration = Duration::from_secs(3);
@@ -29,7 +29,7 @@ pub(crate) struct Resolved {
 pub(crate) struct Lookup {
     name: String,
     /// A try that is under way.
-    under_way: Option<Receiver<io::Result<Vec<IpAddr>>>>,
+    under_way: Option<Worker<io::Result<Vec<IpAddr>>>>,
     backoff: Backoff,
     waker: Option<Arc<Waker>>,
 }
@@ -57,10 +57,10 @@ impl Lookup {
 
     /// Waits for the first answer, but not for long. `None`: it is not there yet.
     pub(crate) fn wait(&mut self, limit: Duration) -> Option<io::Result<Vec<IpAddr>>> {
-        let answer = match self.under_way.as_ref()?.recv_timeout(limit) {
-            Ok(answer) => answer,
-            Err(RecvTimeoutError::Timeout) => return None,
-            Err(RecvTimeoutError::Disconnected) => Err(lost()),
+        let answer = match self.under_way.as_ref()?.wait(limit) {
+            Next::Report(answer) => answer,
+            Next::Pending => return None,
+            Next::Ended => Err(lost()),
         };
         self.under_way = None;
         Some(answer)
@@ -71,10 +71,10 @@ impl Lookup {
         if self.backoff.take_due(now) {
             self.begin_again(now);
         }
-        let answer = match self.under_way.as_ref()?.try_recv() {
-            Ok(answer) => answer,
-            Err(TryRecvError::Empty) => return None,
-            Err(TryRecvError::Disconnected) => Err(lost()),
+        let answer = match self.under_way.as_ref()?.next() {
+            Next::Report(answer) => answer,
+            Next::Pending => return None,
+            Next::Ended => Err(lost()),
         };
         self.under_way = None;
         Some(answer)
@@ -91,17 +91,12 @@ impl Lookup {
     }
 
     fn begin_try(&mut self, now: Instant) {
-        let (answer, under_way) = mpsc::channel();
-        let (name, waker) = (self.name.clone(), self.waker.clone());
-        let resolve = move || {
-            // Nobody may wait any more.
-            let _ = answer.send(resolve(&name));
-            if let Some(Err(error)) = waker.map(|waker| waker.wake()) {
-                log::error!("cannot wake the loop for the addresses of a name: {error}");
-            }
-        };
-        match std::thread::Builder::new().name("muster-resolve".into()).spawn(resolve) {
-            Ok(_) => self.under_way = Some(under_way),
+        let name = self.name.clone();
+        let worker = Worker::spawn("muster-resolve", self.waker.clone(), move |reporter| {
+            reporter.send(resolve(&name));
+        });
+        match worker {
+            Ok(worker) => self.under_way = Some(worker),
             Err(error) => {
                 log::debug!("cannot start a thread that resolves {}: {error}", self.name);
                 self.backoff.postpone(now);

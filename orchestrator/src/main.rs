@@ -21,7 +21,9 @@ mod rest;
 mod seldom;
 mod server;
 mod tokens;
+mod turn;
 mod users;
+mod worker;
 
 use std::fmt::Display;
 use std::fs::File;
@@ -41,8 +43,9 @@ use crate::config::{Config, ConfigError, Warning};
 use crate::games::launcher::Launcher;
 use crate::handoff::descriptors::StateError;
 use crate::handoff::exec::{handed_over, is_handed_over};
+use crate::handoff::recovery::CrashState;
 use crate::operators::socket::{AdminSocket, BindError, LOCK_TIMEOUT};
-use crate::server::{Back, Server};
+use crate::server::{Origin, Server, StartError};
 use crate::signals::Signals;
 use crate::store::{Store, TakeError};
 use crate::users::Claim;
@@ -126,6 +129,8 @@ enum Failure {
     #[error(transparent)]
     State(#[from] StateError),
     #[error(transparent)]
+    Start(#[from] StartError),
+    #[error(transparent)]
     Operator(#[from] operator::Error),
     #[error("cannot {attempt}: {source}")]
     Run { attempt: &'static str, source: io::Error },
@@ -141,7 +146,7 @@ impl Failure {
             // The file exists and cannot be read now: a full table, a network that does not answer.
             Self::Config(ConfigError::Read { source, .. }) if is_passing(source) => 69,
             Self::Operator(error) => error.exit_code(),
-            Self::Run { .. } | Self::State(_) => 1,
+            Self::Run { .. } | Self::State(_) | Self::Start(_) => 1,
             Self::Config(_) | Self::Check(_) | Self::Take(_) => 78,
         }
     }
@@ -245,10 +250,10 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     })?;
     let handed_over = handed_over().map_err(Failure::run("read the state that was left"));
     if let Some(state) = handed_over.unwrap_or_else(|failure| crash(&failure)) {
-        let resumed = resume(config, signals, store, &state);
+        let resumed = resume(config, signals, store, state);
         return run_to_the_end(resumed.unwrap_or_else(|failure| crash(&failure)), flags);
     }
-    let back = Back::find(&mut given, &mut store);
+    let back = CrashState::find(&mut given, &mut store);
     // First of all, while this process is small; or with what is known of the games.
     let launcher = if back.is_none() { Some(start_launcher(&mut config)?) } else { None };
     let listener = activation::listener(&config, &mut given, &mut store, back.is_some())?;
@@ -262,15 +267,18 @@ fn serve(flags: Serve) -> Result<(), Failure> {
     if back.is_some() {
         wait_for_descriptors();
     }
-    let revived = back.and_then(|back| back.revive(&mut config, &mut store));
+    let recovered = back.and_then(|back| back.recover(&mut config, &mut store));
     let range = config.ports.range.clone();
-    let server = match revived {
-        Some(revived) => Server::recover(config, signals, store, listener, admin, revived)
-            .unwrap_or_else(|error| crash(&Failure::run("go on after a crash")(error))),
+    let server = match recovered {
+        Some(recovered) => {
+            let origin = Origin::Crash { recovered: Box::new(recovered), listener, admin };
+            Server::start(config, signals, store, origin)
+                .unwrap_or_else(|error| crash(&Failure::Start(error)))
+        }
         None => {
             let launcher = launcher.map_or_else(|| start_launcher(&mut config), Ok)?;
-            Server::new(config, signals, listener, admin, launcher, store)
-                .map_err(Failure::run("start the loop"))?
+            let launcher = Box::new(launcher);
+            Server::start(config, signals, store, Origin::New { launcher, listener, admin })?
         }
     };
     let (first, last) = (range.start(), range.end());
@@ -321,12 +329,12 @@ fn resume(
     mut config: Config,
     signals: Signals,
     store: Store,
-    state: &[u8],
+    state: Vec<u8>,
 ) -> Result<Server, Failure> {
     // A process that was executed by descriptor has the descriptor's number as its name.
     let _ = nix::sys::prctl::set_name(c"muster");
     fit_clients_to_descriptors(&mut config);
-    Ok(Server::resume(config, signals, store, state)?)
+    Ok(Server::start(config, signals, store, Origin::Upgrade(state))?)
 }
 
 /// Aborts, so that the service manager or the keeper starts the next daemon, which resumes from the saved state. They would

@@ -121,7 +121,7 @@ fn a_crashed_daemon_hands_over_to_the_next_one() {
     // The next one could not even read its configuration: it is not left to that.
     std::fs::write(&file, "nonsense").unwrap();
     let refused = muster.operate(&["handover"]).unwrap_err();
-    assert!(refused.contains("is not fit to go on"), "{refused}");
+    assert!(refused.contains("is not fit to take over"), "{refused}");
     std::fs::write(&file, text).unwrap();
     let first = muster.pid();
     let told = muster.operate(&["handover"]).unwrap();

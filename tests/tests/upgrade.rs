@@ -18,7 +18,7 @@ const WAITING: usize = 9;
 
 fn upgrade(muster: &Muster) {
     let told = muster.upgrade(None).unwrap();
-    assert!(told.contains(&format!("pid {} as before", muster.pid())), "{told}");
+    assert!(told.contains(&format!("pid {} unchanged", muster.pid())), "{told}");
 }
 
 /// Faults row 34: players who wait, lines half said, answers not read, games that run, begin and end, and new
@@ -124,7 +124,7 @@ fn bad_programs(directory: &Path) -> Vec<(PathBuf, &'static str)> {
     let bad = |name| copy(&binary("bad-muster"), name);
     vec![
         (directory.join("missing"), "No such file or directory"),
-        (truncated, "it ended without a word"),
+        (truncated, "it ended without output"),
         (unlinked, "libgcc_x.so.1"),
         (no_program, "cannot execute it"),
         (bad("panics"), "is too much for me"),

@@ -42,11 +42,10 @@ pub(crate) struct Control {
 
 /// A channel as it is written down.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedControl {
     socket: Option<RawFd>,
     lines: Text,
     unsent: Text,
-    #[serde(default)]
     is_torn: bool,
 }
 
@@ -89,8 +88,8 @@ impl Control {
     }
 
     /// What is to be known of it, for the program that goes on with the channel.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
-        Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedControl {
+        SavedControl {
             socket: self.socket.as_ref().map(|socket| kept.keep(socket)),
             lines: self.lines.as_bytes().into(),
             unsent: self.unsent[..].into(),
@@ -103,7 +102,7 @@ impl Control {
     /// # Errors
     /// When the channel is not there.
     pub(crate) fn restore(
-        saved: Saved,
+        saved: SavedControl,
         id: GameId,
         registry: &Registry,
     ) -> Result<Self, StateError> {

@@ -1,12 +1,12 @@
-//! What the daemon does for `transport=netcode`: a key for each match, and with it a connect token for each player.
+//! Keys and connect tokens for `transport=netcode`: a key for each match, and a token for each of its players.
 //!
-//! The key is drawn for one match, told to its game alone and forgotten with it, so that a game that is broken into
-//! can let nobody into another one. Tokens are made when their players are told of the game, which then waits for
-//! them already. The standard counts a token's life in wall-clock time; see [`TOKEN_SPARE`] for what comes of that.
+//! A key is drawn for one match, sent to its game alone and forgotten with it, so that a compromised game can admit
+//! nobody to another one. A token is made when its player is assigned; the game has the key by then. The standard counts a
+//! token's life in wall-clock time; [`TOKEN_SPARE`] allows for clocks that are set.
 
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::time::Duration;
 
 use matchmaker::{GameId, MatchId};
@@ -15,42 +15,43 @@ use protocol::Secret;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, in_token, token_to_text, user_data};
 use serde::{Deserialize, Serialize};
 
-/// How much longer than `hello_timeout` a token opens the door of a game: time for the handshake.
+/// How much longer than `hello_timeout` a game accepts a token: time for the handshake.
 const HELLO_SPARE: Duration = Duration::from_secs(5);
 
-/// How much longer than that a token lives by the wall clock. Clocks get stepped, and no deadline of Muster's moves
-/// with them: a game counts the seconds on a clock of its own, and its key is gone when it is.
+/// How much longer than that a token is valid by the wall clock. Clocks get set, and no deadline of Muster moves with
+/// them: a game counts seconds on a monotonic clock, and its key is gone when the game is.
 const TOKEN_SPARE: Duration = Duration::from_secs(2 * 3600);
 
-/// After how many seconds of silence a connection is given up by either side.
+/// Seconds without a packet after which either side closes the connection.
 const SILENCE_SECONDS: i32 = 15;
 
-/// The doors of the living games that speak netcode.
-pub(crate) struct Doors {
-    public: Vec<IpAddr>,
-    doors: BTreeMap<GameId, Door>,
-}
-
-/// The doors as they are written down.
-pub(crate) type Saved = BTreeMap<GameId, Door>;
-
-/// One game's door.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Door {
-    address: SocketAddr,
-    /// The game's other addresses, where its host is a name that has several.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    others: Vec<SocketAddr>,
+/// The netcode side of one game.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub(crate) struct NetcodeKeys {
+    /// Where the game is reached, the address that it is given first. Several where `ports.public_host` is a name that
+    /// has several.
+    addresses: Vec<SocketAddr>,
     /// Drawn when the game gets its players.
     key: Option<Key>,
-    /// By slot. A player who is told a second time is told the same token: of two for one place, a game that let
-    /// a player half-way in with one would not know the other.
+    /// By slot. A player who is assigned again gets the same token: of two tokens for one slot, a game that let the
+    /// player half-way in with the first would not know the second.
     tokens: BTreeMap<usize, String>,
+}
+
+/// A change of a game's netcode side, as the journal holds it.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub(crate) enum KeyChange {
+    /// The game is being launched, and will be reached here.
+    Addresses(Vec<SocketAddr>),
+    /// A key was drawn for the game's match.
+    Key(Key),
+    /// A connect token was made for the player in a slot.
+    Token { slot: usize, token: String },
 }
 
 /// Why there is no key, or no connect token.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum DoorError {
+pub(crate) enum KeyError {
     #[error("game {0} has no key")]
     NoKey(GameId),
     #[error("cannot draw random bytes: {0}")]
@@ -61,107 +62,84 @@ pub(crate) enum DoorError {
     Write(#[from] io::Error),
 }
 
-impl Doors {
-    /// No doors yet. Games are reached at the public addresses, of which there are none while they are not known.
-    pub(crate) fn new(public: Vec<IpAddr>) -> Self {
-        Self { public, doors: BTreeMap::new() }
+/// The player that a connect token is for.
+pub(crate) struct TokenHolder<'a> {
+    pub(crate) match_id: MatchId,
+    pub(crate) slot: usize,
+    /// What lets the player into the game.
+    pub(crate) secret: &'a Secret,
+}
+
+/// Draws the key of a match.
+///
+/// # Errors
+/// When the system has no random bytes.
+pub(crate) fn draw_key() -> Result<Key, KeyError> {
+    let mut bytes = [0; Key::BYTES];
+    getrandom::fill(&mut bytes).map_err(KeyError::Draw)?;
+    Ok(Key::from_bytes(bytes))
+}
+
+impl NetcodeKeys {
+    pub(crate) fn apply(&mut self, change: KeyChange) {
+        match change {
+            KeyChange::Addresses(addresses) => self.addresses = addresses,
+            KeyChange::Key(key) => {
+                self.key = Some(key);
+                self.tokens.clear();
+            }
+            KeyChange::Token { slot, token } => drop(self.tokens.insert(slot, token)),
+        }
     }
 
-    /// Doors that open from here on are at these addresses.
-    pub(crate) fn set_public(&mut self, public: Vec<IpAddr>) {
-        self.public = public;
-    }
-
-    /// What is to be known of them.
-    pub(crate) fn save(&self) -> Saved {
-        self.doors.clone()
-    }
-
-    /// Goes on with the doors of games that live; those that open from here on are at other addresses, perhaps.
-    pub(crate) fn restore(saved: Saved, public: Vec<IpAddr>) -> Self {
-        Self { public, doors: saved }
-    }
-
-    /// A game's door, if it has one.
-    pub(crate) fn get(&self, game: GameId) -> Option<&Door> {
-        self.doors.get(&game)
-    }
-
-    /// A game is being launched on a port. Whether there is an address at which players can reach it.
-    pub(crate) fn build(&mut self, game: GameId, port: u16) -> bool {
-        let mut addresses = self.public.iter().map(|public| SocketAddr::new(*public, port));
-        let Some(address) = addresses.next() else { return false };
-        let others = addresses.collect();
-        // A game that never came to be is not heard of again; its port is.
-        self.doors.retain(|_, door| door.address.port() != port);
-        self.doors.insert(game, Door { address, others, key: None, tokens: BTreeMap::new() });
-        true
-    }
-
-    /// Draws the key of a game's match; what the game is to be told.
-    ///
-    /// # Errors
-    /// When the system has no random bytes, or the game is not one that speaks netcode.
-    pub(crate) fn open(
-        &mut self,
-        game: GameId,
-        hello_timeout: Duration,
-    ) -> Result<Netcode, DoorError> {
-        let door = self.doors.get_mut(&game).ok_or(DoorError::NoKey(game))?;
-        let mut bytes = [0; Key::BYTES];
-        getrandom::fill(&mut bytes).map_err(DoorError::Draw)?;
-        let key = Key::from_bytes(bytes);
-        door.key = Some(key);
-        door.tokens.clear();
+    /// What a game is sent of its key. `None`: it has none.
+    pub(crate) fn for_game(&self, hello_timeout: Duration) -> Option<Netcode> {
         let expires = hello_timeout.saturating_add(HELLO_SPARE);
-        Ok(Netcode {
+        Some(Netcode {
             protocol_id: PROTOCOL_ID,
-            key,
-            address: door.address,
+            key: self.key?,
+            address: *self.addresses.first()?,
             expires_ms: u64::try_from(expires.as_millis()).unwrap_or(u64::MAX),
         })
     }
 
-    /// A player's connect token, in base64: made when it is first asked for.
+    /// The connect token of the player in a slot, where one was made.
+    pub(crate) fn token(&self, slot: usize) -> Option<&String> {
+        self.tokens.get(&slot)
+    }
+
+    /// Makes a connect token, in base64.
     ///
     /// # Errors
     /// When the game has no key, or the wall clock shows a time before 1970.
-    pub(crate) fn token(
-        &mut self,
+    pub(crate) fn make_token(
+        &self,
         game: GameId,
-        match_id: MatchId,
-        slot: usize,
-        seat: &Secret,
+        holder: &TokenHolder<'_>,
         hello_timeout: Duration,
-    ) -> Result<String, DoorError> {
-        let door = self.doors.get_mut(&game).ok_or(DoorError::NoKey(game))?;
-        let key = door.key.ok_or(DoorError::NoKey(game))?;
-        if let Some(token) = door.tokens.get(&slot) {
-            return Ok(token.clone());
-        }
+    ) -> Result<String, KeyError> {
+        let key = self.key.ok_or(KeyError::NoKey(game))?;
         let lives = hello_timeout.saturating_add(HELLO_SPARE + TOKEN_SPARE);
-        let addresses = std::iter::once(door.address).chain(door.others.iter().copied());
-        let addresses: Vec<SocketAddr> = addresses.map(in_token).collect();
+        let addresses: Vec<SocketAddr> = self.addresses.iter().copied().map(in_token).collect();
+        let TokenHolder { match_id, slot, secret } = *holder;
         let id = client_id(slot);
         let builder = ConnectToken::build(addresses.as_slice(), PROTOCOL_ID, id, key.bytes())
             .expire_seconds(i32::try_from(lives.as_secs()).unwrap_or(i32::MAX))
             .timeout_seconds(SILENCE_SECONDS)
-            .user_data(user_data(&match_id.to_string(), slot, seat));
-        let token = token_to_text(&builder.generate()?.try_into_bytes()?);
-        door.tokens.insert(slot, token.clone());
-        Ok(token)
+            .user_data(user_data(&match_id.to_string(), slot, secret));
+        Ok(token_to_text(&builder.generate()?.try_into_bytes()?))
     }
 
-    /// A player is let in with another secret from now on, and needs another connect token.
-    pub(crate) fn forget_token(&mut self, game: GameId, slot: usize) {
-        if let Some(door) = self.doors.get_mut(&game) {
-            door.tokens.remove(&slot);
-        }
+    /// The player in a slot has another secret from now on, and needs another connect token.
+    pub(crate) fn forget_token(&mut self, slot: usize) {
+        self.tokens.remove(&slot);
     }
+}
 
-    /// A game is gone, and with it what its key was good for.
-    pub(crate) fn close(&mut self, game: GameId) {
-        self.doors.remove(&game);
+#[cfg(test)]
+impl NetcodeKeys {
+    pub(crate) fn has_token(&self, slot: usize) -> bool {
+        self.tokens.contains_key(&slot)
     }
 }
 
@@ -169,45 +147,54 @@ impl Doors {
 mod tests {
     use super::*;
 
+    const GAME: GameId = GameId(1);
     const HELLO: Duration = Duration::from_secs(10);
 
-    fn doors() -> Doors {
-        Doors::new(vec![[127, 0, 0, 1].into()])
+    fn keys(port: u16) -> NetcodeKeys {
+        let mut keys = NetcodeKeys::default();
+        keys.apply(KeyChange::Addresses(vec![([127, 0, 0, 1], port).into()]));
+        keys
+    }
+
+    fn make_token(keys: &NetcodeKeys, slot: usize) -> Result<String, KeyError> {
+        let secret = &Secret::from_bytes([1; 16]);
+        keys.make_token(GAME, &TokenHolder { match_id: MatchId(17), slot, secret }, HELLO)
     }
 
     #[test]
-    fn a_key_is_of_one_game_and_goes_with_it() {
-        let (one, other) = (GameId(1), GameId(2));
-        let seat = Secret::from_bytes([1; 16]);
-        let mut doors = doors();
-        doors.build(one, 20000);
-        doors.build(other, 20001);
-        let token =
-            |doors: &mut Doors, game, slot| doors.token(game, MatchId(17), slot, &seat, HELLO);
-        assert!(matches!(token(&mut doors, one, 0), Err(DoorError::NoKey(_))), "before the start");
-        let told = [one, other].map(|game| doors.open(game, HELLO).unwrap());
-        assert_ne!(told[0].key, told[1].key);
-        assert_eq!((told[0].address.port(), told[1].address.port()), (20000, 20001));
-        assert_eq!(told[0].expires_ms, 15_000);
-        let places = [(one, 0), (one, 1), (other, 0)];
-        let tokens = places.map(|(game, slot)| token(&mut doors, game, slot).unwrap());
+    fn each_game_has_a_key_of_its_own_and_each_slot_a_token() {
+        let mut all = [keys(20000), keys(20001)];
+        assert!(matches!(make_token(&all[0], 0), Err(KeyError::NoKey(GAME))), "before the start");
+        assert!(all[0].for_game(HELLO).is_none());
+        for keys in &mut all {
+            keys.apply(KeyChange::Key(draw_key().unwrap()));
+        }
+        let sent = all.each_ref().map(|keys| keys.for_game(HELLO).unwrap());
+        assert_ne!(sent[0].key, sent[1].key);
+        assert_eq!((sent[0].address.port(), sent[1].address.port()), (20000, 20001));
+        assert_eq!(sent[0].expires_ms, 15_000);
+        let tokens =
+            [(0, 0), (0, 1), (1, 0)].map(|(game, slot)| make_token(&all[game], slot).unwrap());
         assert!(tokens[0] != tokens[1] && tokens[0] != tokens[2] && tokens[0].len() == 2732);
-        assert_eq!(token(&mut doors, one, 0).unwrap(), tokens[0], "told again");
-        doors.forget_token(one, 0);
-        assert_ne!(token(&mut doors, one, 0).unwrap(), tokens[0], "for another secret");
-        doors.close(one);
-        assert!(token(&mut doors, one, 0).is_err() && token(&mut doors, other, 0).is_ok());
-        doors.build(GameId(3), 20001);
-        assert!(token(&mut doors, other, 0).is_err(), "its port has another game");
-        assert!(doors.open(GameId(9), HELLO).is_err());
     }
 
     #[test]
-    fn what_the_daemon_shows_of_itself_holds_no_key() {
-        let mut doors = doors();
-        doors.build(GameId(1), 20000);
-        let told = doors.open(GameId(1), HELLO).unwrap();
-        let line = serde_json::to_string(&told.key).unwrap();
-        assert!(!format!("{told:?}").contains(line.trim_matches('"')));
+    fn a_token_is_kept_until_there_is_another_key() {
+        let mut keys = keys(20000);
+        keys.apply(KeyChange::Key(draw_key().unwrap()));
+        let token = make_token(&keys, 0).unwrap();
+        keys.apply(KeyChange::Token { slot: 0, token: token.clone() });
+        assert_eq!(keys.token(0), Some(&token));
+        keys.apply(KeyChange::Key(draw_key().unwrap()));
+        assert_eq!(keys.token(0), None);
+    }
+
+    #[test]
+    fn debug_output_holds_no_key() {
+        let key = draw_key().unwrap();
+        let mut keys = keys(20000);
+        keys.apply(KeyChange::Key(key));
+        let text = serde_json::to_string(&key).unwrap();
+        assert!(!format!("{keys:?}").contains(text.trim_matches('"')));
     }
 }

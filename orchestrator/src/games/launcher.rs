@@ -18,7 +18,7 @@ use std::time::Duration;
 use launcher::{
     Answer as Told, Channel, Fault, INSTANCE, InitialPlayers, LivingGame, Order, Program, Setup,
 };
-use matchmaker::{GameId, LaunchFault, MatchId, ModeId};
+use matchmaker::{GameId, LaunchFault};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use process::{first_directory, proc, temporary_directory, variable};
@@ -27,6 +27,7 @@ use rustix::fs::{MemfdFlags, memfd_create};
 use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
+use super::processes::NewProcess;
 use super::watchdog::{Verdict, Watchdog};
 use crate::clock::Instant;
 use crate::config::Config;
@@ -54,7 +55,7 @@ const END_MAX: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub(crate) enum Answer {
     /// A game's process exists.
-    Launched { game: GameId, process: Process },
+    Launched { game: GameId, process: NewProcess },
     /// A game's process could not be made.
     Failed { game: GameId, fault: LaunchFault },
     /// Nothing of the game is left.
@@ -82,27 +83,6 @@ pub(crate) struct Remains {
     pub(crate) is_directory_full: bool,
 }
 
-/// A process that was just made, with our ends of its channels. One that is missing was lost for want of
-/// descriptors, or was never there.
-#[derive(Debug)]
-pub(crate) struct Process {
-    pub(crate) pid: i32,
-    pub(crate) ordered: Ordered,
-    pub(crate) control: Option<UnixStream>,
-    pub(crate) output: Option<PipeReader>,
-}
-
-/// What was ordered.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Ordered {
-    pub(crate) mode: ModeId,
-    /// The place of what it runs.
-    pub(crate) program: usize,
-    pub(crate) port: u16,
-    /// The match that it is for, where that is known already.
-    pub(crate) match_id: Option<MatchId>,
-}
-
 /// The daemon's end.
 pub(crate) struct Launcher {
     setup: Setup,
@@ -116,7 +96,7 @@ pub(crate) struct Launcher {
     pause: Duration,
     watchdog: Watchdog,
     /// Launches that were ordered and not answered.
-    ordered: BTreeMap<GameId, Ordered>,
+    ordered: BTreeSet<GameId>,
     /// Launches that failed, and why, of which something may be left.
     lost: BTreeMap<GameId, LaunchFault>,
     /// Games that were not cleaned up yet.
@@ -127,19 +107,17 @@ pub(crate) struct Launcher {
 
 /// What another program has to know to start a launcher of its own in this one's place.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedLauncher {
     place: PathBuf,
     inherited: Vec<i32>,
     pid: Option<i32>,
     lost: Vec<(GameId, LaunchFault)>,
     unclean: BTreeSet<GameId>,
-    #[serde(default)]
     awaited: BTreeSet<GameId>,
-    #[serde(default)]
     has_crashed: bool,
 }
 
-impl Saved {
+impl SavedLauncher {
     /// What is known after a crash: where the games work, and which of them may have been in the making. What was made
     /// of them, and the launcher of the daemon that crashed, is found and ended by the next launcher.
     pub(crate) fn after_a_crash(place: PathBuf, lost: impl Iterator<Item = GameId>) -> Self {
@@ -190,7 +168,7 @@ impl Launcher {
 
     /// Ends the launcher of the program before this one, and is about to start another. Whatever that one had on order is
     /// lost, and looked for.
-    pub(crate) fn resume(config: &Config, saved: Saved) -> Self {
+    pub(crate) fn resume(config: &Config, saved: SavedLauncher) -> Self {
         if let Some(pid) = saved.pid {
             end_launcher(pid);
         }
@@ -205,10 +183,10 @@ impl Launcher {
     }
 
     /// What is to be known of it, for the program that goes on.
-    pub(crate) fn save(&self) -> Saved {
-        let ordered = self.ordered.keys().map(|game| (*game, LaunchFault::Interrupted));
+    pub(crate) fn save(&self) -> SavedLauncher {
+        let ordered = self.ordered.iter().map(|game| (*game, LaunchFault::Interrupted));
         let lost = self.lost.iter().map(|(game, fault)| (*game, fault.clone()));
-        Saved {
+        SavedLauncher {
             place: self.place.0.clone(),
             inherited: self.setup.inherited.clone(),
             pid: self.pid(),
@@ -243,7 +221,7 @@ impl Launcher {
             restart_at: None,
             pause: RESTART_MIN,
             watchdog: Watchdog::new(),
-            ordered: BTreeMap::new(),
+            ordered: BTreeSet::new(),
             lost: BTreeMap::new(),
             unclean: BTreeSet::new(),
             awaited: BTreeSet::new(),
@@ -267,7 +245,7 @@ impl Launcher {
     }
 
     /// Where the games work.
-    pub(crate) fn place(&self) -> &Path {
+    pub(crate) fn work_directory(&self) -> &Path {
         &self.place.0
     }
 
@@ -277,12 +255,11 @@ impl Launcher {
     pub(crate) fn launch(
         &mut self,
         game: GameId,
-        ordered: Ordered,
-        bind: Vec<IpAddr>,
+        program: usize,
+        (port, bind): (u16, Vec<IpAddr>),
         players: InitialPlayers,
     ) {
-        let Ordered { program, port, .. } = ordered;
-        self.ordered.insert(game, ordered);
+        self.ordered.insert(game);
         self.order(&Order::Launch { game: game.0, program, port, bind, players });
     }
 
@@ -352,12 +329,12 @@ impl Launcher {
     /// The launch that was ordered last, of those that were not answered. A process that exists now belongs to it,
     /// to an earlier one, or to none.
     pub(crate) fn last_ordered(&self) -> Option<GameId> {
-        self.ordered.keys().next_back().copied()
+        self.ordered.last().copied()
     }
 
     /// Whether a launch that was ordered before this one, or this one, was not answered.
     pub(crate) fn awaits_up_to(&self, game: GameId) -> bool {
-        self.ordered.keys().next().is_some_and(|first| *first <= game)
+        self.ordered.first().is_some_and(|first| *first <= game)
     }
 
     fn awaits_anything(&self) -> bool {
@@ -412,14 +389,18 @@ impl Launcher {
         Some(match told {
             Told::Launched { game, pid } => {
                 let game = GameId(game);
-                let ordered = self.ordered.remove(&game)?;
+                if !self.ordered.remove(&game) {
+                    return None;
+                }
                 let output = attached.next().map(PipeReader::from);
                 let control = attached.next().map(UnixStream::from);
-                Answer::Launched { game, process: Process { pid, ordered, control, output } }
+                Answer::Launched { game, process: NewProcess { pid, control, output } }
             }
             Told::Failed { game, fault } => {
                 let game = GameId(game);
-                self.ordered.remove(&game)?;
+                if !self.ordered.remove(&game) {
+                    return None;
+                }
                 Answer::Failed { game, fault: fault_of(fault) }
             }
             Told::CleanedUp { game, left, is_out_of_memory, is_port_taken, is_directory_full } => {
@@ -548,7 +529,7 @@ impl Launcher {
     }
 
     fn lose_orders(&mut self) {
-        let lost = std::mem::take(&mut self.ordered).into_keys();
+        let lost = std::mem::take(&mut self.ordered).into_iter();
         self.lost.extend(lost.map(|game| (game, LaunchFault::Interrupted)));
     }
 

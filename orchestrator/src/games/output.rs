@@ -47,18 +47,12 @@ pub(crate) struct Output {
 
 /// A pipe as it is written down.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedOutput {
     pipe: Option<RawFd>,
     lines: Text,
     is_cut: bool,
     rate: Rate,
-    /// A state that was written before there were screens says nothing of them.
-    #[serde(default = "blank")]
     screen: Option<Screen>,
-}
-
-fn blank() -> Option<Screen> {
-    Some(Screen::default())
 }
 
 /// What was printed.
@@ -101,7 +95,7 @@ impl Output {
     /// Looks at what is printed from here on.
     #[must_use]
     pub(crate) fn on_screen(self) -> Self {
-        Self { screen: blank(), ..self }
+        Self { screen: Some(Screen::default()), ..self }
     }
 
     /// Reads no more than a game may print.
@@ -117,8 +111,8 @@ impl Output {
     }
 
     /// What is to be known of it, for the program that goes on with the pipe.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
-        Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedOutput {
+        SavedOutput {
             pipe: self.pipe.as_ref().map(|pipe| kept.keep(pipe)),
             lines: self.lines.as_bytes().into(),
             is_cut: self.is_cut,
@@ -132,7 +126,7 @@ impl Output {
     /// # Errors
     /// When the pipe is not there.
     pub(crate) fn restore(
-        saved: &Saved,
+        saved: &SavedOutput,
         token: Token,
         registry: &Registry,
     ) -> Result<Self, StateError> {

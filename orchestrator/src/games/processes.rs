@@ -1,12 +1,12 @@
 //! The games' processes: found by game and by pid, signalled, and reaped.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
-use std::io;
-use std::os::fd::{AsFd as _, AsRawFd as _, OwnedFd, RawFd};
+use std::io::{self, PipeReader};
+use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
+use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use launcher::LivingGame;
-use matchmaker::{Exit, GameId, MatchId, ModeId};
+use matchmaker::{Exit, GameId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::sys::signal::Signal;
@@ -16,17 +16,15 @@ use rustix::process::{WaitId, WaitIdOptions};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::games::control::{self, Control};
-use crate::games::launcher::Process;
-use crate::games::output::{self, Output};
+use crate::games::control::{Control, SavedControl};
+use crate::games::output::{Output, SavedOutput};
 use crate::handoff::descriptors::{InheritedFds, StateError, take};
-use crate::handoff::journal::Played;
 use crate::tokens;
 
 /// All processes of games, found by game and by pid.
 #[derive(Default)]
-pub(crate) struct Games {
-    processes: BTreeMap<GameId, Game>,
+pub(crate) struct Processes {
+    by_game: BTreeMap<GameId, Process>,
     by_pid: HashMap<i32, GameId>,
     /// Games with more to read than their share of a turn.
     ready: VecDeque<GameId>,
@@ -37,14 +35,8 @@ pub(crate) struct Games {
 }
 
 /// One game's process.
-pub(crate) struct Game {
+pub(crate) struct Process {
     pub(crate) pid: i32,
-    pub(crate) mode: ModeId,
-    /// The place of what it runs.
-    pub(crate) program: usize,
-    port: u16,
-    /// What is played there, for the log.
-    pub(crate) match_id: Option<MatchId>,
     /// The process itself, whoever has its number later. `None`: there was no descriptor left for it.
     process: Option<Pidfd>,
     /// Whether the process is this one's child. It is not where the daemon that made it has crashed.
@@ -64,24 +56,26 @@ pub(crate) struct Game {
     is_end_unknown: bool,
 }
 
-/// A game's process as it is written down.
+/// A game's process, as a snapshot holds it.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedProcess {
     game: GameId,
     pid: i32,
-    mode: ModeId,
-    /// `None`: at the place of its mode.
-    #[serde(default)]
-    program: Option<usize>,
-    port: u16,
-    match_id: Option<MatchId>,
-    #[serde(default)]
+    /// Its pidfd, where it is no child of the daemon.
     process: Option<RawFd>,
     ended: Option<Ended>,
-    #[serde(default)]
     is_end_unknown: bool,
-    control: control::Saved,
-    output: output::Saved,
+    control: SavedControl,
+    output: SavedOutput,
+}
+
+/// A process that the launcher just made, with the daemon's ends of its channels. A channel that is missing was lost for
+/// want of descriptors, or the game has none.
+#[derive(Debug)]
+pub(crate) struct NewProcess {
+    pub(crate) pid: i32,
+    pub(crate) control: Option<UnixStream>,
+    pub(crate) output: Option<PipeReader>,
 }
 
 /// A child that was reaped.
@@ -92,157 +86,117 @@ pub(crate) enum Reaped {
     Other(Ended),
 }
 
-impl Games {
-    /// Takes in a process that was just made. `false`: it is no child of ours, or one that is known already, and
-    /// whoever said that it is a game of its own is not to be believed.
+impl Processes {
+    /// Adds a process that was just made. `false`: it is no child of the daemon, or another game's process, and the
+    /// template that named it is not to be believed.
     pub(crate) fn insert(
         &mut self,
         id: GameId,
-        process: Process,
+        new: NewProcess,
         registry: &Registry,
         lines_per_second: u32,
         now: Instant,
     ) -> bool {
-        let Process { pid, ordered, control, output } = process;
+        let NewProcess { pid, control, output } = new;
         if self.by_pid.contains_key(&pid) {
             return false;
         }
-        let token = tokens::output(id);
         let output = output.map(Into::into);
-        let game = Game {
-            pid,
-            mode: ordered.mode,
-            program: ordered.program,
-            port: ordered.port,
-            match_id: ordered.match_id,
+        let output =
+            Output::new(output, tokens::output(id), registry, lines_per_second, now).on_screen();
+        let process = Process {
             process: open_child(pid),
             is_child: true,
-            ended: None,
-            control: Control::new(id, control, registry),
-            output: Output::new(output, token, registry, lines_per_second, now)
-                .on_screen()
-                .bounded(now),
-            is_out_of_memory: false,
-            is_directory_full: false,
-            is_port_taken: false,
             is_ready: false,
-            is_end_unknown: false,
+            ..Process::new(pid, Control::new(id, control, registry), output, now)
         };
         self.by_pid.insert(pid, id);
-        self.processes.insert(id, game);
+        self.by_game.insert(id, process);
         true
     }
 
-    /// What is to be known of them, for the program that goes on with their channels.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Vec<Saved> {
-        let save = |(id, game): (&GameId, &Game)| Saved {
+    /// The processes, for the program that takes over their channels.
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Vec<SavedProcess> {
+        let save = |(id, process): (&GameId, &Process)| SavedProcess {
             game: *id,
-            pid: game.pid,
-            mode: game.mode,
-            program: Some(game.program),
-            port: game.port,
-            match_id: game.match_id,
-            process: game.foreign().map(|process| kept.keep(&process.as_fd())),
-            ended: game.ended,
-            is_end_unknown: game.is_end_unknown,
-            control: game.control.save(kept),
-            output: game.output.save(kept),
+            pid: process.pid,
+            process: process.foreign().map(|pidfd| kept.keep(&pidfd.as_fd())),
+            ended: process.ended,
+            is_end_unknown: process.is_end_unknown,
+            control: process.control.save(kept),
+            output: process.output.save(kept),
         };
-        self.processes.iter().map(save).collect()
+        self.by_game.iter().map(save).collect()
     }
 
-    /// Goes on with all games. Each is read in the next turn: what it has said may be in a buffer already.
+    /// Takes over all processes. Each is read in the next turn: what it sent may be in a buffer already.
     ///
     /// # Errors
-    /// When a channel is not there.
-    pub(crate) fn restore(saved: Vec<Saved>, registry: &Registry) -> Result<Self, StateError> {
+    /// When a channel is missing.
+    pub(crate) fn restore(
+        saved: Vec<SavedProcess>,
+        registry: &Registry,
+    ) -> Result<Self, StateError> {
         let mut all = Self::default();
         for saved in saved {
-            let id = saved.game;
+            let (id, pid) = (saved.game, saved.pid);
             let foreign = saved.process.map(|it| take(it, "a game's process")).transpose()?;
             let is_child = foreign.is_none();
             if let Some(process) = &foreign {
                 watch(process, id, registry)?;
             }
-            let process = match foreign {
-                Some(process) => Some(Pidfd::from_parts(process, saved.pid)),
-                None if saved.ended.is_none() => open_child(saved.pid),
+            let pidfd = match foreign {
+                Some(process) => Some(Pidfd::from_parts(process, pid)),
+                None if saved.ended.is_none() => open_child(pid),
                 None => None,
             };
-            let game = Game {
-                process,
+            let control = Control::restore(saved.control, id, registry)?;
+            let output = Output::restore(&saved.output, tokens::output(id), registry)?;
+            let process = Process {
+                process: pidfd,
                 is_child,
-                pid: saved.pid,
-                mode: saved.mode,
-                program: saved.program.unwrap_or(saved.mode.0),
-                port: saved.port,
-                match_id: saved.match_id,
                 ended: saved.ended,
-                control: Control::restore(saved.control, id, registry)?,
-                output: Output::restore(&saved.output, tokens::output(id), registry)?
-                    .bounded(Instant::now()),
-                is_out_of_memory: false,
-                is_directory_full: false,
-                is_port_taken: false,
-                is_ready: true,
                 is_end_unknown: saved.is_end_unknown,
+                ..Process::new(pid, control, output, Instant::now())
             };
-            if game.ended.is_none() && is_child {
-                all.by_pid.insert(game.pid, id);
+            if process.ended.is_none() && is_child {
+                all.by_pid.insert(pid, id);
             }
-            all.processes.insert(id, game);
+            all.by_game.insert(id, process);
             all.ready.push_back(id);
         }
         Ok(all)
     }
 
-    /// Takes in a game of a daemon that crashed, by what was stored: its process and its channels.
+    /// Adopts a game of a daemon that crashed, by the descriptors that were stored: its process and its channels.
     pub(crate) fn adopt(
         &mut self,
-        played: &Played,
+        id: GameId,
+        pid: i32,
         stored: Vec<OwnedFd>,
         registry: &Registry,
         lines_per_second: u32,
     ) {
-        let Played { game: id, pid, mode, program, port, match_id } = *played;
         let Stored { process, control, output } = Stored::of(stored);
         if let Some(process) = &process
             && let Err(error) = watch(process, id, registry)
         {
             log::error!("cannot watch game {id}: {error}");
         }
-        let token = tokens::output(id);
-        let game = Game {
-            pid,
-            mode,
-            program: program.unwrap_or(mode.0),
-            port,
-            match_id,
+        let now = Instant::now();
+        let control = Control::adopt(id, control.map(Into::into), registry);
+        let output = Output::new(output, tokens::output(id), registry, lines_per_second, now);
+        let process = Process {
             process: process.map(|process| Pidfd::from_parts(process, pid)),
-            is_child: false,
-            ended: None,
-            control: Control::adopt(id, control.map(Into::into), registry),
-            output: Output::new(output, token, registry, lines_per_second, Instant::now())
-                .on_screen()
-                .bounded(Instant::now()),
-            is_out_of_memory: false,
-            is_directory_full: false,
-            is_port_taken: false,
-            is_ready: true,
-            is_end_unknown: false,
+            ..Process::new(pid, control, output.on_screen(), now)
         };
-        self.processes.insert(id, game);
+        self.by_game.insert(id, process);
         self.ready.push_back(id);
-    }
-
-    /// Those that live and whose descriptors are in the store.
-    pub(crate) fn played(&self) -> Vec<Played> {
-        self.processes.iter().map(|(id, game)| game.played(*id)).collect()
     }
 
     /// The poll told of the end of a game that is no child. Whether it is known how it ended, or never will be.
     pub(crate) fn note_foreign_end(&mut self, id: GameId, is_reaped: bool) -> bool {
-        let Some(game) = self.processes.get_mut(&id).filter(|game| game.ended.is_none()) else {
+        let Some(game) = self.by_game.get_mut(&id).filter(|game| game.ended.is_none()) else {
             return false;
         };
         let Some(process) = game.foreign() else { return false };
@@ -262,36 +216,26 @@ impl Games {
 
     /// How many games there are whose processes were not reaped yet.
     pub(crate) fn living_count(&self) -> usize {
-        self.processes.values().filter(|game| game.ended.is_none()).count()
+        self.by_game.values().filter(|game| game.ended.is_none()).count()
     }
 
-    /// All games of which something may be left.
-    pub(crate) fn all(&self) -> impl Iterator<Item = LivingGame> {
-        self.processes.iter().map(|(id, game)| LivingGame {
-            game: id.0,
-            pid: game.pid,
-            program: game.program,
-            port: game.port,
-        })
+    pub(crate) fn get(&self, id: GameId) -> Option<&Process> {
+        self.by_game.get(&id)
     }
 
-    pub(crate) fn get(&self, id: GameId) -> Option<&Game> {
-        self.processes.get(&id)
-    }
-
-    pub(crate) fn get_mut(&mut self, id: GameId) -> Option<&mut Game> {
-        self.processes.get_mut(&id)
+    pub(crate) fn get_mut(&mut self, id: GameId) -> Option<&mut Process> {
+        self.by_game.get_mut(&id)
     }
 
     pub(crate) fn remove(&mut self, id: GameId) {
         self.pauses.remove(&id);
-        self.processes.remove(&id);
+        self.by_game.remove(&id);
         self.resting.remove(&id);
     }
 
     /// Remembers a game whose turn was over before its channels were empty.
     pub(crate) fn set_ready(&mut self, id: GameId) {
-        if let Some(game) = self.processes.get_mut(&id)
+        if let Some(game) = self.by_game.get_mut(&id)
             && !std::mem::replace(&mut game.is_ready, true)
         {
             self.ready.push_back(id);
@@ -300,7 +244,7 @@ impl Games {
 
     /// What a game printed was read, or looked at.
     pub(crate) fn note_printed(&mut self, id: GameId) {
-        match self.processes.get(&id).and_then(|game| game.output.pause_at()) {
+        match self.by_game.get(&id).and_then(|game| game.output.pause_at()) {
             Some(at) => drop(self.pauses.insert(id, at)),
             None => drop(self.pauses.remove(&id)),
         }
@@ -320,7 +264,7 @@ impl Games {
     pub(crate) fn take_ready(&mut self) -> VecDeque<GameId> {
         let ready = std::mem::take(&mut self.ready);
         for id in &ready {
-            if let Some(game) = self.processes.get_mut(id) {
+            if let Some(game) = self.by_game.get_mut(id) {
                 game.is_ready = false;
             }
         }
@@ -353,7 +297,7 @@ impl Games {
     pub(crate) fn reap(&mut self) -> Option<Reaped> {
         let ended = process::reap()?;
         let id = self.by_pid.remove(&ended.pid);
-        Some(match id.and_then(|id| self.processes.get_mut(&id).map(|game| (id, game))) {
+        Some(match id.and_then(|id| self.by_game.get_mut(&id).map(|game| (id, game))) {
             Some((id, game)) => {
                 game.ended = Some(ended);
                 Reaped::Game(id)
@@ -365,7 +309,7 @@ impl Games {
     /// Sends a game's process and its group a signal. `false`: the process has ended, and nobody will ever say how:
     /// somebody else has reaped it.
     pub(crate) fn signal(&mut self, id: GameId, signal: Signal) -> bool {
-        let Some(game) = self.processes.get_mut(&id) else { return true };
+        let Some(game) = self.by_game.get_mut(&id) else { return true };
         // Of a process that is no child the poll tells.
         if game.signal(signal) || !game.is_child {
             return true;
@@ -382,7 +326,7 @@ impl Games {
     /// Asks a game's process group to end, and its process as well if that is not in it: each of them once. Whether the
     /// group was reached; before Linux 6.9 it is not where the process has ended or is no child.
     pub(crate) fn terminate(&mut self, id: GameId) -> bool {
-        let Some(game) = self.processes.get(&id) else { return false };
+        let Some(game) = self.by_game.get(&id) else { return false };
         let signal = Signal::SIGTERM;
         let reached = game.process.as_ref().map(|process| game.signal_group(process, signal));
         let has_heard = matches!(reached, Some(Ok(_)));
@@ -394,7 +338,7 @@ impl Games {
 
     /// Takes note that a game's process has died before the loop knew of it.
     pub(crate) fn note_early_end(&mut self, id: GameId, ended: Ended) {
-        if let Some(game) = self.processes.get_mut(&id) {
+        if let Some(game) = self.by_game.get_mut(&id) {
             self.by_pid.remove(&game.pid);
             game.ended = Some(ended);
         }
@@ -464,16 +408,21 @@ fn watch(process: &OwnedFd, id: GameId, registry: &Registry) -> io::Result<()> {
     registry.register(&mut SourceFd(&descriptor), tokens::process(id), Interest::READABLE)
 }
 
-impl Game {
-    /// What it is found by after a crash.
-    pub(crate) fn played(&self, game: GameId) -> Played {
-        Played {
-            game,
-            pid: self.pid,
-            mode: self.mode,
-            program: Some(self.program),
-            port: self.port,
-            match_id: self.match_id,
+impl Process {
+    /// A process that is no child, has not ended, and may have sent something already.
+    fn new(pid: i32, control: Control, output: Output, now: Instant) -> Self {
+        Self {
+            pid,
+            process: None,
+            is_child: false,
+            ended: None,
+            control,
+            output: output.bounded(now),
+            is_out_of_memory: false,
+            is_directory_full: false,
+            is_port_taken: false,
+            is_ready: true,
+            is_end_unknown: false,
         }
     }
 
@@ -483,9 +432,12 @@ impl Game {
         Some(if self.is_end_unknown { Exit::Unknown } else { exit_of(ended) })
     }
 
-    /// The process, to be stored.
-    pub(crate) fn process(&self) -> Option<&Pidfd> {
-        self.process.as_ref()
+    /// The process and its channels, to be stored. `None`: it has died, and is reaped in a moment.
+    pub(crate) fn descriptors(&self) -> Option<Vec<BorrowedFd<'_>>> {
+        let mut descriptors = vec![self.process.as_ref()?.as_fd()];
+        descriptors.extend(self.control.descriptor());
+        descriptors.extend(self.output.descriptor());
+        Some(descriptors)
     }
 
     /// The process, if it is not this one's child.
@@ -553,20 +505,11 @@ fn open_child(pid: i32) -> Option<Pidfd> {
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::net::UnixStream;
-
     use rustix::event::{EventfdFlags, eventfd};
 
     use super::*;
 
-    const GAME: Played = Played {
-        game: GameId(7),
-        pid: i32::MAX,
-        mode: ModeId(0),
-        program: None,
-        port: 20000,
-        match_id: None,
-    };
+    const GAME: GameId = GameId(7);
 
     /// What is stored of a game; for its process stands something that no kernel takes for one.
     fn stored() -> Vec<OwnedFd> {
@@ -575,10 +518,10 @@ mod tests {
         vec![process, control.into(), output.into()]
     }
 
-    fn adopted(stored: Vec<OwnedFd>) -> Games {
+    fn adopted(stored: Vec<OwnedFd>) -> Processes {
         let poll = mio::Poll::new().unwrap();
-        let mut games = Games::default();
-        games.adopt(&GAME, stored, poll.registry(), 0);
+        let mut games = Processes::default();
+        games.adopt(GAME, i32::MAX, stored, poll.registry(), 0);
         games
     }
 
@@ -594,7 +537,7 @@ mod tests {
                     stored.reverse();
                 }
                 let games = adopted(stored);
-                let game = games.get(GAME.game).unwrap();
+                let game = games.get(GAME).unwrap();
                 let found = [
                     game.process.as_ref().map(|it| it.as_fd().as_raw_fd()),
                     game.control.descriptor().map(|it| it.as_raw_fd()),
@@ -604,7 +547,7 @@ mod tests {
             }
         }
         let games = adopted(stored().drain(..1).collect());
-        let game = games.get(GAME.game).unwrap();
+        let game = games.get(GAME).unwrap();
         assert!(
             game.process.is_some() && game.control.descriptor().is_none() && !game.output.is_open()
         );
@@ -613,8 +556,8 @@ mod tests {
     #[test]
     fn where_the_kernel_cannot_say_how_a_game_ended_its_end_is_believed_at_once() {
         let mut games = adopted(stored());
-        assert!(games.note_foreign_end(GAME.game, false));
-        assert_eq!(games.get(GAME.game).unwrap().exit(), Some(Exit::Unknown));
-        assert!(!games.note_foreign_end(GAME.game, true), "it ends once");
+        assert!(games.note_foreign_end(GAME, false));
+        assert_eq!(games.get(GAME).unwrap().exit(), Some(Exit::Unknown));
+        assert!(!games.note_foreign_end(GAME, true), "it ends once");
     }
 }

@@ -1,21 +1,21 @@
-//! What is remembered of games: of living ones what their end will not tell, of those that ended a report each.
+//! Reports of games that ended.
 //!
-//! The kernel tells how a process ended and what it used, the brain who came and how long it lived; who was expected
-//! and what the game said of its match is written down here meanwhile. Reports are bounded in number and in bytes;
-//! the oldest go first.
+//! The kernel knows how a process ended and what it used, the brain which players joined and how long the game lived, and
+//! the game's record the rest. Reports are bounded in number and in bytes; the oldest are dropped first.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
-use matchmaker::{Action, Event, Exit, GameId, GameStage, MatchId, ModeId};
+use launcher::Contract;
+use matchmaker::{Event, Exit, GameId, MatchId};
 use process::Ended;
-use protocol::Seat;
 use protocol::admin::{ExitWord, Report, ReportedPlayer};
 use serde::{Deserialize, Serialize};
-use serde_json::value::RawValue;
 
-use super::stop_reason;
-use crate::clock::Instant;
+use super::Games;
+use super::record::GameRecord;
+use crate::config::Config;
+use crate::units::Span;
 
 /// The memory that reports may take, in bytes: about a thousand results of the longest kind that a game can say.
 const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
@@ -23,32 +23,15 @@ const KEPT_BYTES_MAX: usize = 64 * 1024 * 1024;
 /// The reports that are handed over to another program, in bytes: it writes and reads them in some milliseconds.
 const SAVED_BYTES_MAX: usize = 1024 * 1024;
 
-/// A game that was ordered and has not ended.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub(crate) struct Draft {
-    pub(crate) mode: ModeId,
-    pub(crate) port: u16,
-    pub(crate) ordered: Instant,
-    pub(crate) phase: GameStage,
-    pub(crate) match_id: Option<MatchId>,
-    /// The names of its players, by slot.
-    pub(crate) names: Vec<String>,
-    /// The key of the limit that is ending it.
-    #[serde(default)]
-    limit: Option<String>,
-    result: Option<Box<RawValue>>,
-}
-
-/// All of them as they are written down.
+/// The newest reports, as a snapshot holds them.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Saved {
-    drafts: BTreeMap<GameId, Draft>,
+pub(crate) struct SavedReports {
     kept: VecDeque<Report>,
     ended: u64,
 }
 
-/// What the brain tells of a game's end.
-pub(crate) struct Ending<'a> {
+/// The end of a game, as the brain reports it.
+pub(crate) struct GameEnd<'a> {
     pub(crate) game: GameId,
     pub(crate) mode: &'a str,
     pub(crate) match_id: Option<MatchId>,
@@ -62,10 +45,9 @@ pub(crate) struct Ending<'a> {
     pub(crate) joined_known: bool,
 }
 
-/// All of them.
+/// The reports that are kept.
 pub(crate) struct Reports {
     keep: usize,
-    drafts: BTreeMap<GameId, Draft>,
     /// The oldest first.
     kept: VecDeque<Report>,
     kept_bytes: usize,
@@ -73,15 +55,13 @@ pub(crate) struct Reports {
 }
 
 impl Reports {
-    /// None yet, and never more than so many.
+    /// Keeps at most `keep` reports.
     pub(crate) fn new(keep: usize) -> Self {
-        let kept = VecDeque::new();
-        Self { keep, drafts: BTreeMap::new(), kept, kept_bytes: 0, ended: 0 }
+        Self { keep, kept: VecDeque::new(), kept_bytes: 0, ended: 0 }
     }
 
-    /// What is to be known of them: all of living games, and of those that ended no more than can be handed over at
-    /// once.
-    pub(crate) fn save(&self) -> Saved {
+    /// The newest reports, in at most [`SAVED_BYTES_MAX`].
+    pub(crate) fn save(&self) -> SavedReports {
         let mut room = SAVED_BYTES_MAX;
         let mut fits = |report: &&Report| {
             let left = room.checked_sub(report.bytes());
@@ -91,156 +71,65 @@ impl Reports {
         let mut kept: VecDeque<Report> =
             self.kept.iter().rev().take_while(&mut fits).cloned().collect();
         kept.make_contiguous().reverse();
-        Saved { drafts: self.drafts.clone(), kept, ended: self.ended }
+        SavedReports { kept, ended: self.ended }
     }
 
-    /// Goes on with them, and keeps so many at most.
-    pub(crate) fn restore(saved: Saved, keep: usize) -> Self {
-        let mut reports = Self { drafts: saved.drafts, ended: saved.ended, ..Self::new(keep) };
+    pub(crate) fn restore(saved: SavedReports, keep: usize) -> Self {
+        let mut reports = Self { ended: saved.ended, ..Self::new(keep) };
         saved.kept.into_iter().for_each(|report| reports.keep(report));
         reports
     }
 
-    /// Keeps so many from here on.
+    /// Keeps at most `keep` reports from here on.
     pub(crate) fn set_keep(&mut self, keep: usize) {
         self.keep = keep;
-        self.forget_what_is_too_much();
+        self.drop_excess();
     }
 
-    // ---- Living games ----
-
-    /// Takes note of what is about to be done with games, but for their end.
-    pub(crate) fn follow(&mut self, action: &Action, now: Instant) {
-        match action {
-            Action::Launch { game, mode, port, seated } => {
-                self.order(*game, *mode, *port, now);
-                if let Some(seated) = seated {
-                    self.seat(*game, seated.match_id, &seated.seats);
-                }
-            }
-            Action::Start { game, match_id, seats, .. } => {
-                self.seat(*game, *match_id, seats);
-                self.enter(*game, GameStage::Starting);
-            }
-            Action::Fill { game, seats } => self.seat_others(*game, seats),
-            Action::Stop { game, .. } | Action::Terminate { game } | Action::Kill { game } => {
-                self.enter(*game, GameStage::Stopping);
-            }
-            Action::Report(Event::GameWarm { game, .. }) => self.enter(*game, GameStage::Warm),
-            Action::Report(Event::MatchAssigned { game, .. }) => {
-                self.enter(*game, GameStage::Running);
-            }
-            Action::Report(Event::GameStopping { game, reason }) => {
-                if let Some(limit) = stop_reason::limit(reason)
-                    && let Some(draft) = self.drafts.get_mut(game)
-                {
-                    draft.limit = Some(limit.to_owned());
-                }
-            }
-            Action::Report(Event::MatchResult { game, result, .. }) => {
-                self.note_result(*game, result);
-            }
-            _ => {}
-        }
-    }
-
-    /// A game is being launched. Each call is followed by [`finish`](Self::finish) or [`forget`](Self::forget).
-    pub(crate) fn order(&mut self, game: GameId, mode: ModeId, port: u16, now: Instant) {
-        let draft = Draft {
-            mode,
-            port,
-            ordered: now,
-            phase: GameStage::Launching,
-            match_id: None,
-            names: Vec::new(),
-            limit: None,
-            result: None,
-        };
-        self.drafts.insert(game, draft);
-    }
-
-    /// A game has its players, at birth or later.
-    pub(crate) fn seat(&mut self, game: GameId, match_id: MatchId, seats: &[Seat]) {
-        if let Some(draft) = self.drafts.get_mut(&game) {
-            draft.match_id = Some(match_id);
-            draft.names = seats.iter().map(|seat| seat.name.clone()).collect();
-        }
-    }
-
-    /// Others come into slots of a running match.
-    fn seat_others(&mut self, game: GameId, seats: &[Seat]) {
-        let Some(draft) = self.drafts.get_mut(&game) else { return };
-        for seat in seats {
-            if let Some(name) = draft.names.get_mut(seat.slot) {
-                seat.name.clone_into(name);
-            }
-        }
-    }
-
-    pub(crate) fn enter(&mut self, game: GameId, phase: GameStage) {
-        if let Some(draft) = self.drafts.get_mut(&game) {
-            draft.phase = phase;
-        }
-    }
-
-    pub(crate) fn note_result(&mut self, game: GameId, result: &str) {
-        if let Some(draft) = self.drafts.get_mut(&game) {
-            draft.result = RawValue::from_string(result.to_owned()).ok();
-        }
-    }
-
-    /// A game never came to be.
-    pub(crate) fn forget(&mut self, game: GameId) {
-        self.drafts.remove(&game);
-    }
-
-    /// The games that were ordered and have not ended, from this one on.
-    pub(crate) fn living(&self, from: GameId) -> impl Iterator<Item = (GameId, &Draft)> {
-        self.drafts.range(from..).map(|(game, draft)| (*game, draft))
-    }
-
-    // ---- Games that ended ----
-
-    /// A game has ended: what is to be known of it. `None` if it was never ordered.
-    pub(crate) fn finish(&mut self, ending: &Ending<'_>, ended: &Ended) -> Option<Report> {
-        let draft = self.drafts.remove(&ending.game)?;
+    /// Makes the report of a game that has ended, from its record, its end and what the kernel counted.
+    pub(crate) fn finish(
+        &mut self,
+        record: GameRecord,
+        end: &GameEnd<'_>,
+        ended: &Ended,
+    ) -> Report {
         self.ended += 1;
-        // Players who were never told of the game are not its players.
-        let names = if ending.match_id.is_some() { draft.names } else { Vec::new() };
+        // Players who were never assigned to the game are not its players.
+        let names = if end.match_id.is_some() { record.names } else { Vec::new() };
         let player =
-            |(slot, name)| ReportedPlayer { slot, name, joined: ending.joined.contains(&slot) };
-        Some(Report {
+            |(slot, name)| ReportedPlayer { slot, name, joined: end.joined.contains(&slot) };
+        Report {
             number: self.ended,
             ended_at: humantime::format_rfc3339_millis(SystemTime::now()).to_string(),
-            game: ending.game.to_string(),
-            mode: ending.mode.to_owned(),
-            match_id: ending.match_id.map(|id| id.to_string()),
+            game: end.game.to_string(),
+            mode: end.mode.to_owned(),
+            match_id: end.match_id.map(|id| id.to_string()),
             pid: ended.pid,
-            port: draft.port,
-            exit: match ending.exit {
+            port: record.port,
+            exit: match end.exit {
                 Exit::Status(status) => ExitWord::Status(status),
                 Exit::Signal(signal) => ExitWord::Signal(signal),
                 Exit::Unknown => ExitWord::Unknown,
             },
-            limit: ending.limit.map(str::to_owned).or(draft.limit),
-            lived_ms: millis(ending.lived),
+            limit: end.limit.map(str::to_owned).or(record.limit),
+            lived_ms: millis(end.lived),
             cpu_user_us: micros(ended.cpu_user),
             cpu_system_us: micros(ended.cpu_system),
             memory_peak_kib: ended.memory_peak_kib,
             players: names.into_iter().enumerate().map(player).collect(),
-            joined_known: ending.joined_known,
-            result: draft.result,
-        })
+            joined_known: end.joined_known,
+            result: record.result,
+        }
     }
 
     /// Keeps a report, in place of older ones where there is no room.
     pub(crate) fn keep(&mut self, report: Report) {
         self.kept_bytes += report.bytes();
         self.kept.push_back(report);
-        self.forget_what_is_too_much();
+        self.drop_excess();
     }
 
-    fn forget_what_is_too_much(&mut self) {
+    fn drop_excess(&mut self) {
         while self.kept.len() > self.keep || self.kept_bytes > KEPT_BYTES_MAX {
             let Some(oldest) = self.kept.pop_front() else { break };
             self.kept_bytes -= oldest.bytes();
@@ -264,6 +153,72 @@ impl Reports {
     }
 }
 
+impl Games {
+    /// Logs and keeps the report of a game that has ended, whose record this is.
+    pub(crate) fn report_end(
+        &mut self,
+        event: &Event,
+        record: Option<GameRecord>,
+        config: &Config,
+        limit: Option<&'static str>,
+    ) {
+        let Event::GameEnded { game, mode, match_id, exit, lived, joined } = event else { return };
+        let ended = self.processes.get(*game).and_then(|process| process.ended);
+        #[cfg(feature = "stub-games")]
+        let ended = ended.or_else(|| self.end_of_stub(*game));
+        let (Some(ended), Some(record)) = (ended, record) else {
+            return log::error!("game {game} ended, and its record is missing");
+        };
+        let program = config.programs.get(record.program);
+        let program = program.unwrap_or_else(|| config.program_of(*mode));
+        let end = GameEnd {
+            game: *game,
+            mode: &config.modes[mode.0].name,
+            match_id: *match_id,
+            exit: *exit,
+            limit,
+            lived: *lived,
+            joined,
+            joined_known: program.run.contract == Contract::Muster,
+        };
+        let report = self.reports.finish(record, &end, &ended);
+        log_end(&report, *lived);
+        self.reports.keep(report);
+    }
+}
+
+/// Logs a report as one line: at level info where there was a match.
+fn log_end(report: &Report, lived: Duration) {
+    let level = match report.match_id {
+        Some(_) => log::Level::Info,
+        None => log::Level::Debug,
+    };
+    let slots = |player: &ReportedPlayer| player.joined.then(|| player.slot.to_string());
+    let joined: Vec<String> = report.players.iter().filter_map(slots).collect();
+    let joined = match report.joined_known {
+        false => "unknown".to_owned(),
+        true if joined.is_empty() => "none".to_owned(),
+        true => joined.join(","),
+    };
+    let has_result = if report.result.is_some() { "yes" } else { "no" };
+    let limit = report.limit.as_ref().map_or_else(String::new, |key| format!(" limit={key}"));
+    let seconds = |micros: u64| Span(Duration::from_micros(micros));
+    log::log!(
+        level,
+        "game ended game={} match={} mode={} pid={} end=\"{}\" lived={} cpu_user={} cpu_system={} \
+         memory_peak_kib={} joined={joined} result={has_result}{limit}",
+        report.game,
+        report.match_id.as_deref().unwrap_or("none"),
+        report.mode,
+        report.pid,
+        report.exit,
+        Span(lived),
+        seconds(report.cpu_user_us),
+        seconds(report.cpu_system_us),
+        report.memory_peak_kib,
+    );
+}
+
 fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
@@ -274,7 +229,11 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use matchmaker::{GameStage, ModeId};
+    use serde_json::value::RawValue;
+
     use super::*;
+    use crate::clock::Instant;
 
     const ENDED: Ended = Ended {
         pid: 7,
@@ -284,19 +243,23 @@ mod tests {
         memory_peak_kib: 640,
     };
 
-    /// A game of two is played, said a result and ended; only one came.
-    fn play(reports: &mut Reports, id: u64, result: &str) {
-        let game = GameId(id);
-        reports.order(game, ModeId(0), 20000, Instant::now());
-        let seat = |(slot, name): (usize, &str)| {
-            let token = protocol::Secret::from_bytes([1; 16]);
-            Seat { slot, name: name.to_owned(), token }
+    /// Reports a game of two players with a result; only one of them joined.
+    fn report(reports: &mut Reports, id: u64, result: &str) {
+        let record = GameRecord {
+            mode: ModeId(0),
+            program: 0,
+            port: 20000,
+            ordered: Instant::now(),
+            stage: GameStage::Stopping,
+            pid: Some(7),
+            match_id: Some(MatchId(id)),
+            names: ["ada", "bob"].map(str::to_owned).to_vec(),
+            limit: None,
+            result: RawValue::from_string(result.to_owned()).ok(),
+            netcode: None,
         };
-        let seats: Vec<Seat> = ["ada", "bob"].into_iter().enumerate().map(seat).collect();
-        reports.seat(game, MatchId(id), &seats);
-        reports.note_result(game, result);
-        let ending = Ending {
-            game,
+        let end = GameEnd {
+            game: GameId(id),
             mode: "duel",
             match_id: Some(MatchId(id)),
             exit: Exit::Status(0),
@@ -305,7 +268,7 @@ mod tests {
             joined: &[1],
             joined_known: true,
         };
-        let report = reports.finish(&ending, &ENDED).unwrap();
+        let report = reports.finish(record, &end, &ENDED);
         reports.keep(report);
     }
 
@@ -316,7 +279,7 @@ mod tests {
     #[test]
     fn a_report_tells_what_kernel_game_and_brain_know() {
         let mut reports = Reports::new(10);
-        play(&mut reports, 3, r#"{"winner":1}"#);
+        report(&mut reports, 3, r#"{"winner":1}"#);
         let report = reports.newest(u64::MAX).next().unwrap();
         let told = serde_json::to_value(report).unwrap();
         assert_eq!(told["result"]["winner"], 1);
@@ -327,17 +290,16 @@ mod tests {
         );
         let joined = |slot: usize| told["players"][slot]["joined"].as_bool();
         assert_eq!((joined(0), joined(1)), (Some(false), Some(true)));
-        assert_eq!(reports.living(GameId(0)).count(), 0);
     }
 
     #[test]
     fn the_newest_are_kept_and_no_more() {
         let mut reports = Reports::new(3);
-        (1..=5).for_each(|id| play(&mut reports, id, "{}"));
+        (1..=5).for_each(|id| report(&mut reports, id, "{}"));
         assert_eq!(numbers(&reports, u64::MAX), [5, 4, 3]);
         assert_eq!(numbers(&reports, 4), [3]);
         let mut none = Reports::new(0);
-        play(&mut none, 1, "{}");
+        report(&mut none, 1, "{}");
         assert_eq!((none.kept(), none.ended()), ((0, 0), 1));
     }
 
@@ -345,7 +307,7 @@ mod tests {
     fn long_results_leave_room_for_fewer_reports() {
         let mut reports = Reports::new(100_000);
         let long = format!("{{\"text\":\"{}\"}}", "x".repeat(1024 * 1024));
-        (1..=100).for_each(|id| play(&mut reports, id, &long));
+        (1..=100).for_each(|id| report(&mut reports, id, &long));
         let (kept, bytes) = reports.kept();
         assert!(bytes <= KEPT_BYTES_MAX && (60..64).contains(&kept), "{kept} of {bytes} bytes");
         assert_eq!(numbers(&reports, u64::MAX)[0], 100);

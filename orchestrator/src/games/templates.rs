@@ -14,7 +14,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
-use crate::games::output::{self, Output, Printed};
+use crate::games::output::{Output, Printed, SavedOutput};
 use crate::games::processes;
 use crate::handoff::descriptors::{InheritedFds, StateError};
 use crate::rest::Rest;
@@ -44,8 +44,8 @@ struct Template {
 }
 
 /// All templates as they are written down.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+#[derive(Debug, Default, Serialize, Deserialize)]
+pub(crate) struct SavedTemplates {
     next: u64,
     all: Vec<SavedTemplate>,
 }
@@ -56,7 +56,7 @@ struct SavedTemplate {
     mode: ModeId,
     pid: i32,
     is_reaped: bool,
-    output: output::Saved,
+    output: SavedOutput,
 }
 
 /// What was heard of a template.
@@ -85,7 +85,7 @@ impl Templates {
     }
 
     /// What is to be known of them, for the program that goes on listening to them.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedTemplates {
         let save = |(number, template): (&u64, &Template)| SavedTemplate {
             number: *number,
             mode: template.mode,
@@ -93,7 +93,7 @@ impl Templates {
             is_reaped: template.is_reaped,
             output: template.output.save(kept),
         };
-        Saved { next: self.next, all: self.all.iter().map(save).collect() }
+        SavedTemplates { next: self.next, all: self.all.iter().map(save).collect() }
     }
 
     /// Goes on listening to all templates. They are dying, as their launcher is gone; what their games print may come
@@ -101,7 +101,7 @@ impl Templates {
     ///
     /// # Errors
     /// When a pipe is not there.
-    pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
+    pub(crate) fn restore(saved: SavedTemplates, registry: &Registry) -> Result<Self, StateError> {
         let mut templates = Self { all: BTreeMap::new(), next: saved.next };
         for saved in saved.all {
             let token = tokens::template(saved.number);

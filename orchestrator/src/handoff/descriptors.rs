@@ -20,9 +20,11 @@ pub(crate) enum StateError {
     Parse(#[from] serde_json::Error),
     #[error("the state has format {0}, and this version reads {FORMAT}")]
     Format(u32),
-    #[error("the state goes on to {NOT_YET}")]
+    #[error("the state has no live part")]
+    NotLive,
+    #[error("the state ends at {NOT_YET}")]
     Future,
-    #[error("the configuration changes {0}, which takes a stop and a start")]
+    #[error("the configuration changes {0}, which requires a stop and a start")]
     Config(&'static str),
     #[error("the configuration has {0}")]
     Places(String),
@@ -30,15 +32,15 @@ pub(crate) enum StateError {
     Descriptor { number: RawFd, what: &'static str, source: io::Error },
 }
 
-/// What is wrong with JSON that holds keys and tokens, without a word of it.
+/// What is wrong with JSON, without its values: it holds keys and tokens.
 pub(super) fn without_values(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let told = error.to_string();
     match error.classify() {
         // What is missing is named by the program alone, and a time is no secret.
         Category::Data if told.starts_with("missing field") || told.starts_with(NOT_YET) => told,
-        Category::Data => format!("an unfit value at line {line} column {column}"),
-        _ => format!("no whole JSON at line {line} column {column}"),
+        Category::Data => format!("an invalid value at line {line} column {column}"),
+        _ => format!("invalid JSON at line {line} column {column}"),
     }
 }
 

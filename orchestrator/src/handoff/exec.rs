@@ -1,13 +1,13 @@
 //! The point of no return: this process executes another program, and hands it everything.
 //!
-//! The program is executed from the descriptor that was opened for the preflight, so that what was looked at is
-//! what is run, whatever has that name by now. What the state names stays open, everything else is closed by the
-//! kernel. Signals stay blocked and pending meanwhile; execve(2), signal(7).
+//! The program is executed from the descriptor that was opened for the preflight, so that the file that was tried out is
+//! the one that is executed, whatever has that name by now. The descriptors that the snapshot names stay open, the kernel
+//! closes all others. Signals stay blocked and pending meanwhile; execve(2), signal(7).
 
 use std::convert::Infallible;
 use std::ffi::{CString, OsStr, OsString};
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read as _, Seek as _, Write as _};
+use std::io::{self, Read as _, Seek as _};
 use std::os::fd::{AsFd, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
@@ -17,49 +17,58 @@ use matchmaker::Matchmaker;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::descriptors::InheritedFds;
-use super::snapshot::{Mind, State, side_by_side};
+use super::snapshot::Snapshot;
 use crate::{logging, store};
 
-/// The environment variable that tells a program where its state is: the number of a descriptor.
+/// The environment variable that names the snapshot for the next program: the number of a descriptor.
 const VARIABLE: &str = "MUSTER_UPGRADE_STATE";
 
-/// A program to go on as.
+/// A program that may take over.
 pub(crate) struct Program {
     pub(crate) path: PathBuf,
     file: OwnedFd,
 }
 
+/// Why a program cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ProgramError {
+    #[error("cannot find the path of this program: {0}")]
+    Own(io::Error),
+    #[error("cannot open {}: {source}", path.display())]
+    Open { path: PathBuf, source: io::Error },
+}
+
 impl Program {
-    /// Opens a program; at `None` that which this process was started as, by its name.
+    /// Opens a program; at `None` the one that this process was started as, by its name.
     ///
     /// # Errors
-    /// With the path named, when there is none.
-    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, String> {
-        let path = path.map_or_else(own_path, Ok);
-        let path = path.map_err(|error| format!("cannot tell what this program is: {error}"))?;
-        let opened = OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path);
-        let file = opened.map_err(|error| format!("cannot open {}: {error}", path.display()))?;
-        Ok(Self { path, file: file.into() })
+    /// When there is none.
+    pub(crate) fn open(path: Option<PathBuf>) -> Result<Self, ProgramError> {
+        let path = path.map_or_else(own_path, Ok).map_err(ProgramError::Own)?;
+        match OpenOptions::new().read(true).custom_flags(libc::O_PATH).open(&path) {
+            Ok(file) => Ok(Self { path, file: file.into() }),
+            Err(source) => Err(ProgramError::Open { path, source }),
+        }
     }
 
     pub(crate) fn file(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
 
-    /// Executes it with this process's own arguments, and hands it the state. Returns only if that fails; then
+    /// Executes it with this process's own arguments, and hands it the snapshot. Returns only if that fails; then
     /// everything is as it was.
     pub(crate) fn execute(
         &self,
-        state: &State,
+        snapshot: &Snapshot,
         brain: &Matchmaker,
         kept: &InheritedFds,
     ) -> io::Error {
         let execute = || -> io::Result<Infallible> {
-            let state = write_down(state, brain)?;
+            let state = write_snapshot(snapshot, brain)?;
             let numbers = || kept.numbers().iter().copied().chain([state.as_raw_fd()]);
             let name = self.path.clone().into_os_string();
             let arguments = c_strings([name].into_iter().chain(std::env::args_os().skip(1)))?;
-            // Threads end here, that of the log, too.
+            // Threads end here, the log's too.
             let environment = c_strings(environment(state.as_raw_fd(), logging::finish()))?;
             let inherit = |it| numbers().try_for_each(|number| process::set_inherited(number, it));
             let error = match inherit(true) {
@@ -79,27 +88,23 @@ impl Program {
     }
 }
 
-/// Writes a state into a file without a name, to be read from its beginning.
+/// Writes a snapshot into a file without a name, to be read from its beginning.
 ///
 /// # Errors
 /// When there is no memory, or no descriptor.
-pub(crate) fn write_down(state: &State, brain: &Matchmaker) -> io::Result<File> {
+pub(super) fn write_snapshot(snapshot: &Snapshot, brain: &Matchmaker) -> io::Result<File> {
     let mut file = File::from(memfd_create("muster-state", MemfdFlags::CLOEXEC)?);
-    let mind = Mind { brain };
-    let (state, brain) = side_by_side(|| serde_json::to_vec(state), || serde_json::to_vec(&mind));
-    file.write_all(&state?)?;
-    file.write_all(b"\n")?;
-    file.write_all(&brain?)?;
+    snapshot.write(brain, &mut file)?;
     file.rewind()?;
     Ok(file)
 }
 
-/// Whether this program goes on where another one left off.
+/// Whether another program has executed this one and left a snapshot.
 pub(crate) fn is_handed_over() -> bool {
     std::env::var_os(VARIABLE).is_some()
 }
 
-/// The state that the program before this one has left. `None`: there was none, this is a process of its own.
+/// The snapshot that the program before this one has left. `None`: this is a new process.
 ///
 /// # Errors
 /// When it cannot be read.

@@ -1,12 +1,13 @@
-//! What outlives a crash: a snapshot of the daemon, and then everything that the brain is told, before it acts on it.
+//! The journal: a snapshot of the daemon, and then each input of the brain, before the brain acts on it.
 //!
-//! The brain is pure and deterministic, so a snapshot and the inputs since are its state. They stand in memory files
-//! that the service manager (or the keeper) holds beside this process, with the games' descriptors; nothing is written to
-//! a disk. There are two files, and they take turns: while a snapshot is written into one, by a thread of its own,
-//! the other goes on; what came meanwhile is carried over, and a mark says that from here on the one is right.
+//! The brain is pure and deterministic, so a snapshot and the inputs since are its state. They are in memory files that the
+//! service manager (or the keeper) holds beside this process, with the games' descriptors; nothing is written to a disk.
+//! There are two files, which alternate: while a thread writes a snapshot into one, the other continues; the records
+//! written meanwhile are carried over, and a mark says that the new file is valid.
 //!
-//! A record is its length, a checksum and JSON. One write makes one record, so a process that is killed leaves a last
-//! record that is whole, or that its checksum gives away; its actions were not performed then.
+//! A record is its length, a checksum and JSON, and one write. So a process that is killed leaves a last record that is
+//! whole, or that its checksum gives away; its actions were not performed then. A record holds the difference alone: a
+//! connect token is written once.
 
 use std::fs::File;
 use std::io::{self, Read as _, Seek as _};
@@ -14,25 +15,25 @@ use std::os::fd::{OwnedFd, RawFd};
 use std::os::unix::fs::FileExt as _;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver};
 use std::time::Duration;
 
-use matchmaker::{GameId, Input, MatchId, Matchmaker, ModeId};
+use matchmaker::{GameId, Input, Matchmaker};
 use mio::Waker;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
 
-use super::descriptors::{FORMAT, InheritedFds, StateError, take, without_values};
-use super::snapshot::Head;
+use super::descriptors::{InheritedFds, StateError, take};
+use super::snapshot::{Snapshot, SnapshotText};
 use crate::clock::{Instant, NOT_YET};
 use crate::config::Places;
-use crate::games::{keys, reports};
+use crate::games::keys::KeyChange;
 use crate::lookup::Resolved;
+use crate::worker::{Next, Worker};
 
 /// The files' names in the store.
 pub(crate) const NAMES: [&str; 2] = ["state-0", "state-1"];
 
-/// A journal is not cut off before it has so many bytes; else when it is twice as long as the snapshot.
+/// A journal of fewer bytes is not compacted; a longer one is when it is twice as long as its snapshot.
 const JOURNAL_MIN: u64 = 1024 * 1024;
 
 /// The shortest time between two snapshots that were begun: one may have failed.
@@ -41,140 +42,101 @@ const REST: Duration = Duration::from_secs(1);
 /// Length and checksum.
 const HEAD_BYTES: usize = 8;
 
-/// The daemon as it is written down against a crash.
-#[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Snapshot {
-    pub(crate) format: u32,
-    pub(crate) version: String,
-    /// Of two snapshots the later one has the higher number.
-    pub(crate) sequence: u64,
-    pub(crate) started: Instant,
-    pub(crate) brain: Matchmaker,
-    /// `None`: those of the configuration.
-    #[serde(default)]
-    pub(crate) places: Option<Places>,
-    /// Whether a signal told the daemon to stop.
-    #[serde(default)]
-    pub(crate) stop_was_asked: bool,
-    pub(crate) games: Vec<Played>,
-    pub(crate) doors: keys::Saved,
-    /// Where the games work.
-    pub(crate) place: PathBuf,
-    pub(crate) reports: reports::Saved,
-    /// The addresses of the public name.
-    #[serde(default)]
-    pub(crate) resolved: Option<Resolved>,
-}
-
-/// A game's process whose descriptors are in the store.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-pub(crate) struct Played {
-    pub(crate) game: GameId,
-    pub(crate) pid: i32,
-    pub(crate) mode: ModeId,
-    /// The place of what it runs; `None`: that of its mode.
-    #[serde(default)]
-    pub(crate) program: Option<usize>,
-    pub(crate) port: u16,
-    pub(crate) match_id: Option<MatchId>,
-}
-
-/// Something that happened since the snapshot.
+/// One record of the journal.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) enum Record {
-    /// The brain is told something.
-    Told { at: Duration, input: Input },
-    /// The brain is told that time has passed.
-    Passed { at: Duration },
-    /// A game's descriptors went into the store.
-    Stored(Played),
-    /// Nothing of a game is left.
-    Gone { game: GameId },
-    /// A game that speaks netcode got its key, or gave a token.
-    Door { game: GameId, door: keys::Door },
+    /// The first record: of two files the one with the higher number is the later one. The snapshot follows.
+    Begin { sequence: u64 },
+    /// The brain handles an input.
+    Input { at: Duration, input: Input },
+    /// The brain is called because time has passed.
+    Time { at: Duration },
+    /// A game's process exists, and its descriptors are in the store.
+    Stored { game: GameId, pid: i32 },
+    /// The keys of a game that speaks netcode have changed.
+    Keys { game: GameId, change: KeyChange },
     /// A signal told the daemon to stop.
     StopAsked,
-    /// The daemon has ended for the next one to go on.
+    /// The daemon has ended so that the next one continues.
     HandedOver,
-    /// Modes and programs have these places from here on.
+    /// Modes and programs have these indexes from here on.
     Places(Box<Places>),
     /// The public name has these addresses.
     Resolved(Resolved),
-    /// What stands above is to be gone by from here on.
+    /// The records before this one are valid.
     Valid,
-    /// Somebody tries to go on with this.
+    /// A daemon tries to recover from this.
     Tried,
 }
 
-/// The files as they are written down for an upgrade in place.
+/// The journal's files, as a snapshot names them.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedJournal {
     files: [RawFd; 2],
     current: usize,
     sequence: u64,
 }
 
-/// [`Record::Told`], of an input that is still needed.
+/// [`Record::Input`] of an input that is still needed.
 #[derive(Serialize)]
-enum Telling<'a> {
-    Told { at: Duration, input: &'a Input },
+enum InputRecord<'a> {
+    Input { at: Duration, input: &'a Input },
 }
 
-/// Why there is nothing to go on with.
+/// Why a journal cannot be used.
 #[derive(Debug, thiserror::Error)]
-pub(crate) enum Damage {
+pub(crate) enum JournalError {
     #[error("cannot read it: {0}")]
     Read(#[from] io::Error),
     #[error("it is damaged at byte {0}")]
     Checksum(usize),
-    #[error("it is not understood: {}", without_values(.0))]
-    Parse(#[from] serde_json::Error),
-    #[error("it has format {0}, and this version reads {FORMAT}")]
-    Format(u32),
+    #[error("its records are out of order")]
+    Order,
     #[error("it holds no whole snapshot")]
     Empty,
-    #[error("it goes on to {NOT_YET}, or goes back in time")]
+    #[error("{0}")]
+    State(#[from] StateError),
+    #[error("it ends at {NOT_YET}, or goes back in time")]
     Time,
-    #[error("the configuration has {0}")]
-    Places(String),
-    #[error("the configuration has changed {0}")]
-    Config(&'static str),
-    #[error("what was replayed of it does not hold together: {0}")]
+    #[error("the replayed state is inconsistent: {0}")]
     Diverged(String),
-    #[error("the daemon died when it last tried to go on with it")]
+    #[error("the daemon died when it last tried to recover from it")]
     Tried,
 }
 
-/// What is left of a daemon that crashed.
-pub(crate) struct Found {
+/// What a journal holds.
+pub(crate) struct Contents {
+    sequence: u64,
     pub(crate) snapshot: Snapshot,
+    pub(crate) brain: Matchmaker,
     pub(crate) records: Vec<Record>,
 }
 
-/// Where it is written.
+/// The journal of a running daemon.
 pub(crate) struct Journal {
     files: [File; 2],
-    /// Which of them is right.
+    /// The index of the one that is valid.
     current: usize,
     end: u64,
     sequence: u64,
     snapshot_bytes: u64,
-    /// A snapshot is being written into the other file.
-    coming: Option<Coming>,
-    /// Whether something is missing in the file: nothing more is written until a snapshot took over.
+    /// A snapshot that is being written into the other file.
+    pending: Option<PendingSnapshot>,
+    /// Whether a record is missing in the file: nothing more is written before the next snapshot is valid.
     is_broken: bool,
     /// No snapshot is begun before.
     rests_until: Option<Instant>,
     scratch: Vec<u8>,
 }
 
-struct Coming {
-    written: Receiver<io::Result<u64>>,
+struct PendingSnapshot {
+    writer: Worker<io::Result<u64>>,
+    /// The records since it was begun.
     carried: Vec<u8>,
 }
 
 impl Journal {
-    /// Two new files, without anything in them.
+    /// Makes two empty files.
     ///
     /// # Errors
     /// When there are no descriptors.
@@ -183,32 +145,32 @@ impl Journal {
         Ok(Self::on([file("muster-state-0")?, file("muster-state-1")?], 0, 0))
     }
 
-    /// Goes on with files of which one may be right; the next snapshot goes into the other.
-    pub(crate) fn on(files: [File; 2], current: usize, sequence: u64) -> Self {
+    /// Continues with files of which one may be valid; the next snapshot goes into the other.
+    fn on(files: [File; 2], current: usize, sequence: u64) -> Self {
         Self {
             files,
             current,
             end: 0,
             sequence,
             snapshot_bytes: 0,
-            coming: None,
+            pending: None,
             is_broken: false,
             rests_until: None,
             scratch: Vec::new(),
         }
     }
 
-    /// What is to be known of it, for the program that goes on with it.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
+    /// Its files, for the program that takes over.
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedJournal {
         let files = self.files.each_ref().map(|file| kept.keep(file));
-        Saved { files, current: self.current, sequence: self.sequence }
+        SavedJournal { files, current: self.current, sequence: self.sequence }
     }
 
-    /// Goes on with the files of the program before this one; a snapshot is to come first.
+    /// Takes over the files of the program before this one. A snapshot has to come first.
     ///
     /// # Errors
-    /// When a file is not there.
-    pub(crate) fn restore(saved: &Saved) -> Result<Self, StateError> {
+    /// When a file is missing.
+    pub(crate) fn restore(saved: &SavedJournal) -> Result<Self, StateError> {
         let [first, second] = saved.files.map(|number| take(number, "the journal"));
         let files = [first?.into(), second?.into()];
         Ok(Self::on(files, saved.current.min(1), saved.sequence))
@@ -218,27 +180,22 @@ impl Journal {
         &self.files
     }
 
-    /// The number of the next snapshot.
-    pub(crate) fn next_sequence(&self) -> u64 {
-        self.sequence + 1
-    }
-
-    /// Writes a snapshot, and is right from here on.
+    /// Writes a snapshot in place of all before it.
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(crate) fn begin_with(&mut self, snapshot: &Snapshot) -> io::Result<()> {
+    pub(crate) fn begin_with(&mut self, snapshot: &Snapshot, brain: &Matchmaker) -> io::Result<()> {
         let other = 1 - self.current;
-        let bytes = write_snapshot(&self.files[other], snapshot)?;
+        let bytes = write_snapshot(&self.files[other], self.sequence + 1, snapshot, brain)?;
         self.switch(bytes, Vec::new())
     }
 
-    /// Writes down that the brain is about to be told something.
+    /// Writes that the brain is about to handle an input.
     pub(crate) fn note_input(&mut self, at: Duration, input: &Input) {
-        self.write(&Telling::Told { at, input });
+        self.write(&InputRecord::Input { at, input });
     }
 
-    /// Writes down something else.
+    /// Writes another record.
     pub(crate) fn note(&mut self, record: &Record) {
         self.write(record);
     }
@@ -248,38 +205,40 @@ impl Journal {
         let length = self.end - self.snapshot_bytes;
         let is_due = self.is_broken || length > JOURNAL_MIN.max(2 * self.snapshot_bytes);
         let rests = self.rests_until.is_some_and(|until| Instant::now() < until);
-        is_due && self.coming.is_none() && !rests
+        is_due && self.pending.is_none() && !rests
     }
 
-    /// Has a snapshot written by a thread, which wakes the loop when it is done.
+    /// Has a thread write a snapshot, which wakes the loop when it is done.
     ///
     /// # Errors
-    /// When there is no thread, or no descriptor. It is not time for another try before [`REST`] is over.
+    /// When there is no thread, or no descriptor. [`is_long`](Self::is_long) is false until [`REST`] is over.
     pub(crate) fn begin_snapshot(
         &mut self,
         snapshot: Snapshot,
+        brain: Matchmaker,
         waker: Arc<Waker>,
     ) -> io::Result<()> {
         self.rests_until = Some(Instant::now() + REST);
         let file = self.files[1 - self.current].try_clone()?;
-        let (tell, written) = mpsc::channel();
-        std::thread::Builder::new().name("snapshot".into()).spawn(move || {
-            // The loop is there for as long as the process is.
-            let _ = tell.send(write_snapshot(&file, &snapshot));
-            let _ = waker.wake();
+        let sequence = self.sequence + 1;
+        let writer = Worker::spawn("snapshot", Some(waker), move |reporter| {
+            reporter.send(write_snapshot(&file, sequence, &snapshot, &brain));
         })?;
-        self.coming = Some(Coming { written, carried: Vec::new() });
+        self.pending = Some(PendingSnapshot { writer, carried: Vec::new() });
         Ok(())
     }
 
-    /// Goes by a snapshot that is written, if there is one.
+    /// Switches to a snapshot that a thread has written, if there is one.
     ///
     /// # Errors
-    /// When it could not be written; the journal goes on as it was.
-    pub(crate) fn look_after(&mut self) -> io::Result<()> {
-        let Some(coming) = &self.coming else { return Ok(()) };
-        let Ok(written) = coming.written.try_recv() else { return Ok(()) };
-        let carried = self.coming.take().map(|coming| coming.carried).unwrap_or_default();
+    /// When it could not be written; the journal continues as it was.
+    pub(crate) fn poll_snapshot(&mut self) -> io::Result<()> {
+        let written = match self.pending.as_ref().map(|pending| pending.writer.next()) {
+            None | Some(Next::Pending) => return Ok(()),
+            Some(Next::Report(written)) => written,
+            Some(Next::Ended) => Err(io::Error::other("the thread that writes it has ended")),
+        };
+        let carried = self.pending.take().map(|pending| pending.carried).unwrap_or_default();
         self.switch(written?, carried)
     }
 
@@ -290,16 +249,16 @@ impl Journal {
         (self.current, self.snapshot_bytes, self.is_broken) = (other, snapshot_bytes, false);
         self.end = snapshot_bytes + carried.len() as u64;
         self.sequence += 1;
-        // What is older is not to be gone by any more, whatever befalls this.
+        // The older file must not be used any more, whatever becomes of this one.
         self.files[1 - other].set_len(0)
     }
 
     fn write(&mut self, record: &impl Serialize) {
         self.scratch.clear();
         let encoded = encode(record, &mut self.scratch);
-        // What comes takes over from before, whatever becomes of the file.
-        if let Some(coming) = self.coming.as_mut().filter(|_| encoded.is_ok()) {
-            coming.carried.extend_from_slice(&self.scratch);
+        // The pending snapshot was taken before, whatever becomes of the current file.
+        if let Some(pending) = self.pending.as_mut().filter(|_| encoded.is_ok()) {
+            pending.carried.extend_from_slice(&self.scratch);
         }
         if self.is_broken {
             return;
@@ -309,26 +268,40 @@ impl Journal {
         match written {
             Ok(()) => self.end += self.scratch.len() as u64,
             Err(error) => {
-                // Without memory for it the daemon can still serve; what it cannot is crash.
-                log::error!("cannot write down what happens: {error}");
+                // Without memory for it the daemon can still serve, but not recover from a crash.
+                log::error!("cannot write the journal: {error}");
                 self.is_broken = true;
             }
         }
     }
 }
 
-fn write_snapshot(file: &File, snapshot: &Snapshot) -> io::Result<u64> {
+fn write_snapshot(
+    file: &File,
+    sequence: u64,
+    snapshot: &Snapshot,
+    brain: &Matchmaker,
+) -> io::Result<u64> {
     let mut bytes = Vec::new();
-    encode(snapshot, &mut bytes)?;
+    encode(&Record::Begin { sequence }, &mut bytes)?;
+    encode_with(&mut bytes, |bytes| snapshot.write(brain, bytes))?;
     file.set_len(0)?;
     file.write_all_at(&bytes, 0)?;
     Ok(bytes.len() as u64)
 }
 
 fn encode(record: &impl Serialize, into: &mut Vec<u8>) -> io::Result<()> {
+    encode_with(into, |body| Ok(serde_json::to_writer(body, record)?))
+}
+
+/// Appends a record whose body `write` writes.
+fn encode_with(
+    into: &mut Vec<u8>,
+    write: impl FnOnce(&mut Vec<u8>) -> io::Result<()>,
+) -> io::Result<()> {
     let head = into.len();
     into.extend_from_slice(&[0; HEAD_BYTES]);
-    serde_json::to_writer(&mut *into, record)?;
+    write(into)?;
     let body = &into[head + HEAD_BYTES..];
     let length = u32::try_from(body.len()).map_err(io::Error::other)?;
     let checksum = crc32fast::hash(body);
@@ -337,8 +310,8 @@ fn encode(record: &impl Serialize, into: &mut Vec<u8>) -> io::Result<()> {
     Ok(())
 }
 
-/// Copies what is of no use into a file, for whoever looks for the defect: where the service manager keeps the daemon's
-/// state, if it does. It holds keys and tokens.
+/// Copies a journal that cannot be used into a file, for the search for the defect: into the service manager's state
+/// directory, if there is one. It holds keys and tokens.
 ///
 /// # Errors
 /// When it cannot be written.
@@ -352,22 +325,22 @@ pub(crate) fn set_aside(file: OwnedFd) -> io::Result<PathBuf> {
     Ok(copy.keep()?.1)
 }
 
-// ---- Coming back ----
+// ---- Reading ----
 
-/// Reads what is left in two files. With it comes the journal to go on with, in which [`Record::Tried`] is to be noted
-/// before anything is made of it.
+/// Reads what two files hold. With it comes the journal to continue, in which [`Record::Tried`] has to be noted before
+/// anything is made of it.
 ///
 /// # Errors
-/// [`Damage`] when there is nothing to go on with, and what was wrong with the better one.
-pub(crate) fn read(files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
+/// [`JournalError`] when neither can be used, and what is wrong with the later one.
+pub(crate) fn read(files: [OwnedFd; 2]) -> Result<(Contents, Journal), JournalError> {
     let files = files.map(File::from);
     let [first, second] = [&files[0], &files[1]].map(read_file);
     let sequence =
-        |of: &Result<(Found, u64), Damage>| of.as_ref().map_or(0, |it| it.0.snapshot.sequence);
+        |of: &Result<(Contents, u64), JournalError>| of.as_ref().map_or(0, |it| it.0.sequence);
     let current = usize::from(sequence(&second) > sequence(&first));
-    let (found, end) = match (first, second) {
-        (Err(Damage::Empty), second) => second?,
-        (first, Err(Damage::Empty)) => first?,
+    let (contents, end) = match (first, second) {
+        (Err(JournalError::Empty), second) => second?,
+        (first, Err(JournalError::Empty)) => first?,
         (first, second) => {
             if current == 0 {
                 first?
@@ -376,12 +349,12 @@ pub(crate) fn read(files: [OwnedFd; 2]) -> Result<(Found, Journal), Damage> {
             }
         }
     };
-    let mut journal = Journal::on(files, current, found.snapshot.sequence);
+    let mut journal = Journal::on(files, current, contents.sequence);
     journal.end = end;
-    Ok((found, journal))
+    Ok((contents, journal))
 }
 
-fn read_file(file: &File) -> Result<(Found, u64), Damage> {
+fn read_file(file: &File) -> Result<(Contents, u64), JournalError> {
     let mut file = file;
     let mut bytes = Vec::new();
     file.rewind()?;
@@ -390,27 +363,32 @@ fn read_file(file: &File) -> Result<(Found, u64), Damage> {
 }
 
 /// What a file holds, and where it ends.
-fn parse(bytes: &[u8]) -> Result<(Found, u64), Damage> {
+fn parse(bytes: &[u8]) -> Result<(Contents, u64), JournalError> {
     let mut at = 0;
-    let snapshot = next_body(bytes, &mut at)?.ok_or(Damage::Empty)?;
-    let head: Head = serde_json::from_slice(snapshot)?;
-    if head.format > FORMAT {
-        return Err(Damage::Format(head.format));
-    }
-    let snapshot = serde_json::from_slice(snapshot)?;
+    let begin = next_body(bytes, &mut at)?.ok_or(JournalError::Empty)?;
+    let text = next_body(bytes, &mut at)?.ok_or(JournalError::Empty)?;
+    let Record::Begin { sequence } = parse_record(begin)? else { return Err(JournalError::Order) };
+    let text = SnapshotText::of(text)?;
+    let (snapshot, brain) = (text.snapshot()?, text.brain()?);
     let (mut records, mut is_valid) = (Vec::new(), false);
     while let Some(body) = next_body(bytes, &mut at)? {
-        match serde_json::from_slice(body)? {
-            Record::Tried => return Err(Damage::Tried),
+        match parse_record(body)? {
+            Record::Tried => return Err(JournalError::Tried),
             Record::Valid => is_valid = true,
+            Record::Begin { .. } => return Err(JournalError::Order),
             record => records.push(record),
         }
     }
-    if is_valid { Ok((Found { snapshot, records }, at as u64)) } else { Err(Damage::Empty) }
+    let contents = Contents { sequence, snapshot, brain, records };
+    if is_valid { Ok((contents, at as u64)) } else { Err(JournalError::Empty) }
 }
 
-/// The next record's body. `None`: there is none that is whole. Only the last one can be broken off.
-fn next_body<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, Damage> {
+fn parse_record(body: &[u8]) -> Result<Record, JournalError> {
+    Ok(serde_json::from_slice(body).map_err(StateError::Parse)?)
+}
+
+/// The next record's body. `None`: there is none that is whole. Only the last one can be incomplete.
+fn next_body<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, JournalError> {
     let rest = &bytes[*at..];
     let Some((head, rest)) = rest.split_at_checked(HEAD_BYTES) else { return Ok(None) };
     let number =
@@ -418,7 +396,7 @@ fn next_body<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, Da
     let Some(body) = rest.get(..number(&head[..4]) as usize) else { return Ok(None) };
     if crc32fast::hash(body) != number(&head[4..]) {
         let is_last = rest.len() == body.len();
-        return if is_last { Ok(None) } else { Err(Damage::Checksum(*at)) };
+        return if is_last { Ok(None) } else { Err(JournalError::Checksum(*at)) };
     }
     *at += HEAD_BYTES + body.len();
     Ok(Some(body))
@@ -426,107 +404,98 @@ fn next_body<'a>(bytes: &'a [u8], at: &mut usize) -> Result<Option<&'a [u8]>, Da
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::snapshot;
     use super::*;
-    use crate::config::Config;
 
-    fn snapshot(sequence: u64) -> Snapshot {
-        Snapshot {
-            format: FORMAT,
-            version: "test".to_owned(),
-            sequence,
-            started: Instant::now(),
-            brain: Matchmaker::new(Config::default_config().for_brain()),
-            places: None,
-            stop_was_asked: false,
-            games: Vec::new(),
-            doors: keys::Saved::new(),
-            place: "/nowhere".into(),
-            reports: reports::Saved::default(),
-            resolved: None,
-        }
+    fn begin(journal: &mut Journal) -> io::Result<()> {
+        let (snapshot, brain) = snapshot();
+        journal.begin_with(&snapshot, &brain)
     }
 
-    /// A journal with a snapshot and some records, and the same files as whoever comes next has them.
+    fn record(number: u64) -> Record {
+        Record::Stored { game: GameId(number), pid: 1 }
+    }
+
+    /// A journal with a snapshot and some records, and its files as the next daemon gets them.
     fn journal(records: u64) -> (Journal, [OwnedFd; 2]) {
         let mut journal = Journal::create().unwrap();
-        journal.begin_with(&snapshot(journal.next_sequence())).unwrap();
-        for game in 0..records {
-            journal.note(&Record::Gone { game: GameId(game) });
-        }
+        begin(&mut journal).unwrap();
+        (0..records).for_each(|number| journal.note(&record(number)));
         let copies = journal.files().each_ref().map(|file| file.try_clone().unwrap().into());
         (journal, copies)
     }
 
-    fn games(found: &Found) -> Vec<u64> {
-        let game = |record: &Record| match record {
-            Record::Gone { game } => game.0,
-            other => panic!("nobody wrote {other:?}"),
+    fn numbers(contents: &Contents) -> Vec<u64> {
+        let number = |record: &Record| match record {
+            Record::Stored { game, .. } => game.0,
+            other => panic!("unexpected {other:?}"),
         };
-        found.records.iter().map(game).collect()
+        contents.records.iter().map(number).collect()
     }
 
     #[test]
-    fn what_was_written_is_found_and_tried_once() {
+    fn a_journal_is_read_and_tried_once() {
         let (_, files) = journal(3);
         let again = files.each_ref().map(|file| file.try_clone().unwrap());
         let once_more = files.each_ref().map(|file| file.try_clone().unwrap());
         read(files).unwrap();
-        let (found, mut journal) = read(again).unwrap();
-        assert_eq!((found.snapshot.sequence, games(&found)), (1, vec![0, 1, 2]));
+        let (contents, mut journal) = read(again).unwrap();
+        assert_eq!((contents.sequence, numbers(&contents)), (1, vec![0, 1, 2]));
         journal.note(&Record::Tried);
-        assert!(matches!(read(once_more), Err(Damage::Tried)));
+        assert!(matches!(read(once_more), Err(JournalError::Tried)));
     }
 
     #[test]
-    fn who_went_on_may_crash_again() {
+    fn a_recovered_daemon_may_crash_again() {
         let (_, files) = journal(3);
         let again = files.each_ref().map(|file| file.try_clone().unwrap());
         let (_, mut journal) = read(files).unwrap();
         journal.note(&Record::Tried);
-        journal.begin_with(&snapshot(journal.next_sequence())).unwrap();
-        journal.note(&Record::Gone { game: GameId(9) });
-        let (found, _) = read(again).unwrap();
-        assert_eq!((found.snapshot.sequence, games(&found)), (2, vec![9]));
+        begin(&mut journal).unwrap();
+        journal.note(&record(9));
+        let (contents, _) = read(again).unwrap();
+        assert_eq!((contents.sequence, numbers(&contents)), (2, vec![9]));
     }
 
     #[test]
-    fn a_snapshot_takes_over_with_what_came_meanwhile() {
+    fn a_snapshot_takes_over_with_the_records_written_meanwhile() {
         let (mut journal, files) = journal(3);
         let poll = mio::Poll::new().unwrap();
         let waker = Arc::new(Waker::new(poll.registry(), mio::Token(0)).unwrap());
-        journal.begin_snapshot(snapshot(journal.next_sequence()), waker).unwrap();
-        journal.note(&Record::Gone { game: GameId(7) });
-        while journal.coming.is_some() {
-            journal.look_after().unwrap();
+        let (snapshot, brain) = snapshot();
+        journal.begin_snapshot(snapshot, brain, waker).unwrap();
+        journal.note(&record(7));
+        while journal.pending.is_some() {
+            journal.poll_snapshot().unwrap();
             std::thread::yield_now();
         }
-        journal.note(&Record::Gone { game: GameId(8) });
-        let (found, _) = read(files).unwrap();
-        assert_eq!((found.snapshot.sequence, games(&found)), (2, vec![7, 8]));
+        journal.note(&record(8));
+        let (contents, _) = read(files).unwrap();
+        assert_eq!((contents.sequence, numbers(&contents)), (2, vec![7, 8]));
     }
 
-    /// A gap would be worse than an end.
+    /// A journal with a gap would be worse than one that ends.
     #[test]
-    fn after_a_record_that_could_not_be_written_none_is_until_there_is_a_snapshot() {
+    fn nothing_is_written_after_a_lost_record_until_there_is_a_snapshot() {
         let (whole, _) = journal(0);
         let [_, other] = whole.files;
         let full = File::open("/dev/null").unwrap();
         let copies = || [&full, &other].map(|file| file.try_clone().unwrap());
         let mut journal = Journal::on(copies(), 0, 5);
         assert!(!journal.is_long());
-        journal.note(&Record::Gone { game: GameId(1) });
+        journal.note(&record(1));
         assert!(journal.is_broken && journal.is_long());
         journal.rests_until = Some(Instant::now() + REST);
-        assert!(!journal.is_long(), "it rests");
-        // It switches, and says that this one cannot be emptied.
-        journal.begin_with(&snapshot(journal.next_sequence())).unwrap_err();
-        journal.note(&Record::Gone { game: GameId(2) });
-        let (found, _) = read(copies().map(OwnedFd::from)).unwrap();
-        assert_eq!((found.snapshot.sequence, games(&found)), (6, vec![2]));
+        assert!(!journal.is_long(), "it failed a moment ago");
+        // It switches, and the old file cannot be emptied.
+        begin(&mut journal).unwrap_err();
+        journal.note(&record(2));
+        let (contents, _) = read(copies().map(OwnedFd::from)).unwrap();
+        assert_eq!((contents.sequence, numbers(&contents)), (6, vec![2]));
     }
 
     #[test]
-    fn a_record_that_was_broken_off_never_was() {
+    fn an_incomplete_last_record_is_ignored() {
         let (journal, _) = journal(3);
         let mut bytes = Vec::new();
         (&journal.files[journal.current]).rewind().unwrap();
@@ -534,10 +503,10 @@ mod tests {
         let whole = bytes.len();
         for cut in 0..whole {
             match parse(&bytes[..cut]) {
-                Ok((found, end)) => {
-                    assert!(games(&found).len() < 3 && end <= cut as u64);
+                Ok((contents, end)) => {
+                    assert!(numbers(&contents).len() < 3 && end <= cut as u64);
                 }
-                Err(Damage::Empty) => {}
+                Err(JournalError::Empty) => {}
                 Err(other) => panic!("cut at {cut}: {other}"),
             }
         }
@@ -563,13 +532,13 @@ mod tests {
                 damaged[at] = damaged[at].wrapping_add(1 + draw(255) as u8);
             }
             damaged.truncate(damaged.len() - draw(2) * draw(100));
-            if let Ok((found, _)) = parse(&damaged) {
-                let games = games(&found);
-                assert!(games.iter().copied().eq(0..games.len() as u64), "{games:?}");
+            if let Ok((contents, _)) = parse(&damaged) {
+                let numbers = numbers(&contents);
+                assert!(numbers.iter().copied().eq(0..numbers.len() as u64), "{numbers:?}");
             }
         }
-        assert!(matches!(parse(b""), Err(Damage::Empty)));
-        assert!(matches!(parse(&[0; 4096]), Err(Damage::Parse(_))));
+        assert!(matches!(parse(b""), Err(JournalError::Empty)));
+        assert!(matches!(parse(&[0; 4096]), Err(JournalError::State(StateError::Parse(_)))));
         assert!(parse(&[255; 4096]).is_err());
     }
 }

@@ -1,7 +1,7 @@
-//! The preflight: the new program reads a copy of the state, as a child, and says whether it can go on with it.
+//! The preflight: the new program reads a copy of the snapshot, as a child, and says whether it can continue with it.
 //!
-//! A program that is no program, lacks a library, does not understand the state or the configuration, panics or hangs
-//! is found out here, where that costs nothing. A thread waits for it, so that the loop does not.
+//! A file that is no program, or a program that lacks a library, does not understand the snapshot or the configuration,
+//! panics or hangs, is found here, where that costs nothing. A thread waits for it, so that the loop does not.
 
 use std::fmt::Display;
 use std::fs::File;
@@ -10,119 +10,149 @@ use std::os::fd::{AsRawFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, Sender};
 use std::time::Duration;
 
-use matchmaker::Matchmaker;
+use crossbeam_channel::{Receiver, Sender, bounded};
+use matchmaker::{Exit, Matchmaker};
 use mio::Waker;
 use process::Ended;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
-use super::exec::{Program, write_down};
-use super::snapshot::State;
+use super::exec::{Program, write_snapshot};
+use super::snapshot::Snapshot;
 use crate::clock::Instant;
-use crate::games::processes;
+use crate::games::processes::exit_of;
 use crate::notify::WATCHDOG_VARIABLES;
 use crate::notify::outbox::NOTIFY_SOCKET;
 use crate::operators::socket::PendingReply;
 use crate::store;
 use crate::units::Span;
+use crate::worker::{Next, Reporter, Worker};
 
 /// The subcommand that the new program is called with, in place of `serve`.
 pub(crate) const COMMAND: &str = "preflight";
 
-/// What a program says last that can go on.
+/// The last line of a program that can continue.
 const PASSED: &str = "muster preflight: passed";
 
 /// How long it may take.
 const TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is kept of what a program says instead.
-const WORDS_MAX: usize = 2048;
+/// Bytes that are kept of other output.
+const OUTPUT_MAX: usize = 2048;
 
-/// What for a program is looked at.
+/// What the program is tried out for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Aim {
     /// This process executes it.
     Execute,
-    /// This process ends, and whoever keeps it starts the program.
+    /// This process ends, and the service manager or the keeper starts the program.
     HandOver,
 }
 
-/// A preflight that is under way, as the loop sees it.
+/// A preflight, as the loop sees it.
 pub(crate) struct Preflight {
     pub(crate) aim: Aim,
     pub(crate) program: Program,
     pub(crate) asked_by: Option<PendingReply>,
-    events: Receiver<Event>,
+    worker: Worker<Event>,
+    /// Where to say that the launcher spares unknown children; `None`: it was said.
     held: Option<Sender<()>>,
     pid: Option<i32>,
-    /// Children that were reaped and that nobody else knows: one of them may be the new program.
+    /// Children that were reaped and are unknown otherwise: one of them may be the new program.
     reaped: Vec<Ended>,
-    verdict: Option<Result<(), String>>,
+    outcome: Option<Result<(), PreflightError>>,
 }
 
-/// What the thread tells.
+/// What the thread reports.
 enum Event {
     Spawned(i32),
-    Over(Result<(), String>),
+    Over(Result<(), PreflightError>),
 }
 
-/// What the loop is to do.
+/// What the loop has to do.
 pub(crate) enum Step {
-    /// The child exists, or will not: others may be killed again for being unknown.
+    /// The child exists, or will not: the launcher may kill unknown children again, but for this one.
     Release(Option<i32>),
-    /// It is over. The pid, if there was one, means nothing any more.
-    Over { pid: Option<i32>, verdict: Result<(), String> },
+    /// It is over. The pid, if there was one, is free.
+    Over { pid: Option<i32>, verdict: Result<(), Unfit> },
+}
+
+/// Why a program has not passed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum PreflightError {
+    #[error("cannot {attempt}: {source}")]
+    Prepare { attempt: &'static str, source: io::Error },
+    #[error("the launcher is not there; try again")]
+    NoLauncher,
+    #[error("it did not answer within {}", Span(TIMEOUT))]
+    TimedOut,
+    #[error("cannot read what it prints: {0}")]
+    Read(io::Error),
+    #[error("it ended without output")]
+    Silent,
+    /// What it printed instead.
+    #[error("{0}")]
+    Printed(String),
+    #[error("the thread that waits for it has ended")]
+    Lost,
+}
+
+/// Why a program has not passed, and how it ended, where it has.
+#[derive(Debug)]
+pub(crate) struct Unfit {
+    error: PreflightError,
+    exit: Option<Exit>,
+}
+
+impl Display for Unfit {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        self.error.fmt(f)?;
+        self.exit.map_or(Ok(()), |exit| write!(f, " ({exit})"))
+    }
 }
 
 impl Preflight {
-    /// Begins, with a state of its own. The child is made when [`set_held`](Self::set_held) has been called.
+    /// Begins. The child is made once [`set_held`](Self::set_held) was called.
     ///
     /// # Errors
     /// When there is no thread, or no descriptor.
     pub(crate) fn begin(
-        aim: Aim,
-        program: Program,
+        (aim, program): (Aim, Program),
         asked_by: Option<PendingReply>,
-        state: State,
+        snapshot: Snapshot,
         brain: Matchmaker,
         waker: Arc<Waker>,
     ) -> io::Result<Self> {
-        let (tell, events) = mpsc::channel();
-        let (held, is_held) = mpsc::channel();
+        let (held, is_held) = bounded(1);
         let file = program.file().try_clone_to_owned()?;
         let name = program.path.clone().into_os_string();
-        let tell = move |event| {
-            // The loop is there for as long as the process is.
-            let _ = tell.send(event);
-            let _ = waker.wake();
-        };
-        std::thread::Builder::new().name("preflight".into()).spawn(move || {
+        let worker = Worker::spawn("preflight", Some(waker), move |reporter| {
             let mut command = Command::new(format!("/proc/self/fd/{}", file.as_raw_fd()));
             command.arg0(name).arg(COMMAND).args(std::env::args_os().skip(2));
-            // What the service manager says is said to the daemon.
+            // The service manager's variables are for the daemon alone.
             for variable in
                 store::VARIABLES.into_iter().chain(WATCHDOG_VARIABLES).chain([NOTIFY_SOCKET])
             {
                 command.env_remove(variable);
             }
-            let verdict = run(&mut command, (&state, &brain), &is_held, &tell);
-            tell(Event::Over(verdict));
+            let outcome = run(&mut command, (&snapshot, &brain), &is_held, reporter);
+            reporter.send(Event::Over(outcome));
         })?;
-        let (pid, reaped, verdict) = (None, Vec::new(), None);
-        Ok(Self { aim, program, asked_by, events, held: Some(held), pid, reaped, verdict })
+        let held = Some(held);
+        let (pid, reaped, outcome) = (None, Vec::new(), None);
+        Ok(Self { aim, program, asked_by, worker, held, pid, reaped, outcome })
     }
 
-    /// Nobody kills a child for being unknown.
+    /// The launcher spares unknown children from here on.
     pub(crate) fn set_held(&mut self) {
         if let Some(held) = self.held.take() {
             let _ = held.send(());
         }
     }
 
-    /// Whether the child is not made yet, for somebody might kill it.
+    /// Whether the launcher has to spare unknown children before the child is made.
     pub(crate) fn is_to_be_held(&self) -> bool {
         self.held.is_some()
     }
@@ -134,93 +164,94 @@ impl Preflight {
 
     /// What to do next, until there is nothing.
     pub(crate) fn next_step(&mut self) -> Option<Step> {
-        match self.events.try_recv() {
-            Ok(Event::Spawned(pid)) => {
+        let report = match self.worker.next() {
+            Next::Report(report) => Some(report),
+            Next::Ended if self.outcome.is_none() => Some(Event::Over(Err(PreflightError::Lost))),
+            Next::Pending | Next::Ended => None,
+        };
+        match report {
+            Some(Event::Spawned(pid)) => {
                 self.pid = Some(pid);
                 return Some(Step::Release(Some(pid)));
             }
-            Ok(Event::Over(verdict)) => {
-                self.verdict = Some(verdict);
+            Some(Event::Over(outcome)) => {
+                self.outcome = Some(outcome);
                 if self.pid.is_none() {
                     return Some(Step::Release(None));
                 }
             }
-            Err(_) => {}
+            None => {}
         }
         let pid = self.pid;
         let ended = self.reaped.iter().find(|ended| Some(ended.pid) == pid);
         if pid.is_some() && ended.is_none() {
             return None;
         }
-        let verdict = self.verdict.take()?.map_err(|words| match ended {
-            Some(ended) => format!("{words} ({})", processes::exit_of(ended)),
-            None => words,
-        });
+        let exit = ended.map(exit_of);
+        let verdict = self.outcome.take()?.map_err(|error| Unfit { error, exit });
         Some(Step::Over { pid, verdict })
     }
 }
 
-/// What the new program says when it can go on.
+/// What a program prints that can continue.
 pub(crate) fn passed() -> impl Display {
     format!("{PASSED}\n")
 }
 
-/// Makes the child, and hears what it says.
+/// Makes the child, and reads what it prints.
 fn run(
     command: &mut Command,
-    (state, brain): (&State, &Matchmaker),
+    (snapshot, brain): (&Snapshot, &Matchmaker),
     is_held: &Receiver<()>,
-    tell: &impl Fn(Event),
-) -> Result<(), String> {
+    reporter: &Reporter<Event>,
+) -> Result<(), PreflightError> {
     let deadline = Instant::now() + TIMEOUT;
-    let failed =
-        |attempt: &'static str| move |error: io::Error| format!("cannot {attempt}: {error}");
-    let copy = write_down(state, brain).map_err(failed("write the state down"))?;
-    let (ours, its) = io::pipe().map_err(failed("make a pipe"))?;
-    is_held.recv_timeout(TIMEOUT).map_err(|_| "the launcher is not there; try again".to_owned())?;
-    let both = its.try_clone().map_err(failed("make a pipe"))?;
-    command.stdin(copy).stdout(its).stderr(both);
+    let failed = |attempt: &'static str| move |source| PreflightError::Prepare { attempt, source };
+    let copy = write_snapshot(snapshot, brain).map_err(failed("write the snapshot"))?;
+    let (ours, theirs) = io::pipe().map_err(failed("make a pipe"))?;
+    is_held.recv_timeout(TIMEOUT).map_err(|_| PreflightError::NoLauncher)?;
+    let both = theirs.try_clone().map_err(failed("make a pipe"))?;
+    command.stdin(copy).stdout(theirs).stderr(both);
     let child = command.spawn().map_err(failed("execute it"))?;
     // The command holds the pipe's other end.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let pid = i32::try_from(child.id()).unwrap_or_default();
     let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
-    tell(Event::Spawned(pid));
-    let words = hear(&mut File::from(OwnedFd::from(ours)), deadline);
-    if words.is_err()
+    reporter.send(Event::Spawned(pid));
+    let output = read_output(&mut File::from(OwnedFd::from(ours)), deadline);
+    if output.is_err()
         && let Some(process) = process
     {
         // ESRCH: it has ended meanwhile.
         let _ = pidfd_send_signal(process, Signal::KILL);
     }
-    let words = words?;
-    match words.trim_end().lines().next_back() {
+    let output = output?;
+    match output.trim_end().lines().next_back() {
         Some(PASSED) => Ok(()),
-        Some(_) => Err(words.trim().replace('\n', "; ")),
-        None => Err("it ended without a word".to_owned()),
+        Some(_) => Err(PreflightError::Printed(output.trim().replace('\n', "; "))),
+        None => Err(PreflightError::Silent),
     }
 }
 
-/// All that is said, to its end; of much, the end.
-fn hear(pipe: &mut File, deadline: Instant) -> Result<String, String> {
-    let mut words = Vec::new();
-    let mut chunk = [0; WORDS_MAX];
+/// Reads a program's output to its end, and keeps the last bytes of it.
+fn read_output(pipe: &mut File, deadline: Instant) -> Result<String, PreflightError> {
+    let mut output = Vec::new();
+    let mut chunk = [0; OUTPUT_MAX];
     loop {
         let left = deadline.saturating_duration_since(Instant::now());
         let left = Timespec::try_from(left).unwrap_or_default();
-        let heard = poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left));
-        match heard {
-            Ok(0) => return Err(format!("it did not answer within {}", Span(TIMEOUT))),
+        match poll(&mut [PollFd::new(pipe, PollFlags::IN)], Some(&left)) {
+            Ok(0) => return Err(PreflightError::TimedOut),
             Err(rustix::io::Errno::INTR) => continue,
-            Err(error) => return Err(format!("cannot hear it: {error}")),
+            Err(error) => return Err(PreflightError::Read(error.into())),
             Ok(_) => {}
         }
         match pipe.read(&mut chunk) {
-            Ok(0) => return Ok(String::from_utf8_lossy(&words).into_owned()),
-            Ok(read) => words.extend_from_slice(&chunk[..read]),
+            Ok(0) => return Ok(String::from_utf8_lossy(&output).into_owned()),
+            Ok(read) => output.extend_from_slice(&chunk[..read]),
             Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-            Err(error) => return Err(format!("cannot hear it: {error}")),
+            Err(error) => return Err(PreflightError::Read(error)),
         }
-        words.drain(..words.len().saturating_sub(WORDS_MAX));
+        output.drain(..output.len().saturating_sub(OUTPUT_MAX));
     }
 }

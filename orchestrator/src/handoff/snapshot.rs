@@ -1,16 +1,16 @@
-//! Restart without a gap: what the daemon is, written down so that another process can go on in its place.
+//! The snapshot: all that another process needs to continue as this daemon.
 //!
-//! The brain is pure, so what it is can be written down whole; the body adds the descriptors that it holds and
-//! what it has half read or not sent yet. At an upgrade in place the same process executes another program: its
-//! pid, its children and its descriptors stay, and the [`State`] tells the new program what they are. Before that
-//! the new program reads a copy of the state as a child, and says whether it can go on with it: [`preflight`].
-//! Then [`exec`] is the point of no return.
+//! There is one type for both ways to continue. Its `durable` part outlives the process: the journal holds it, and a
+//! recovery after a crash starts from it. Its `live` part is there at an upgrade in place alone, where the process executes
+//! another program and its pid, children and descriptors stay: it names the descriptors and what was half read or not sent
+//! yet. An upgrade is a recovery with live descriptors.
 //!
-//! The state is JSON: a version may leave out what it does not know, and has defaults for what it does not find.
-//! Nobody is answered while it is written and read. So the brain is an object of its own behind the other, and two
-//! threads write and read them side by side.
+//! A snapshot is JSON. Nobody is answered while it is written and read at an upgrade. So the brain, which is most of it, is
+//! an object of its own behind the other, and two threads write and read them in parallel.
 
+use std::io::{self, Write};
 use std::os::fd::RawFd;
+use std::path::PathBuf;
 use std::{panic, thread};
 
 use matchmaker::Matchmaker;
@@ -18,111 +18,143 @@ use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
 use super::descriptors::{FORMAT, StateError};
-use super::journal;
+use super::journal::SavedJournal;
 use crate::clock::Instant;
 use crate::config::{Config, Places};
-use crate::games::{keys, launcher, processes, reports, templates};
+use crate::games::launcher::SavedLauncher;
+use crate::games::processes::SavedProcess;
+use crate::games::record::GameRecords;
+use crate::games::reports::SavedReports;
+use crate::games::templates::SavedTemplates;
 use crate::lookup::Resolved;
 use crate::operators::socket;
-use crate::players::connections;
+use crate::players::connections::SavedConnections;
 
-/// All that another process needs to go on, but for the brain.
+/// The daemon, but for its brain.
 #[derive(Serialize, Deserialize)]
-pub(crate) struct State {
+pub(crate) struct Snapshot {
     pub(crate) format: u32,
-    /// Who wrote it, for the log.
+    /// The version of Muster that wrote it, for the log.
     pub(crate) version: String,
-    /// When it was written: the gap begins.
-    pub(crate) written: Instant,
+    pub(crate) durable: Durable,
+    /// `None`: the process that wrote it is gone.
+    pub(crate) live: Option<Live>,
+}
+
+/// What outlives the process.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Durable {
     /// The brain's time zero.
     pub(crate) started: Instant,
-    /// `None`: those of the configuration.
-    #[serde(default)]
-    pub(crate) places: Option<Places>,
-    /// `None`: its address could not be had yet.
-    #[serde(default)]
+    pub(crate) places: Places,
+    /// Whether a signal told the daemon to stop.
+    pub(crate) stop_was_asked: bool,
+    pub(crate) games: GameRecords,
+    pub(crate) reports: SavedReports,
+    /// The directory of the games' working directories.
+    pub(crate) work_directory: PathBuf,
+    /// The addresses of `ports.public_host`, where that is a name.
+    pub(crate) resolved: Option<Resolved>,
+}
+
+/// What the process has and hands over as it is.
+#[derive(Serialize, Deserialize)]
+pub(crate) struct Live {
+    /// When it was written: the gap begins.
+    pub(crate) written: Instant,
+    /// `None`: its address could not be bound yet.
     pub(crate) listener: Option<RawFd>,
     pub(crate) admin: Option<socket::Saved>,
-    pub(crate) clients: connections::Saved,
-    pub(crate) games: Vec<processes::Saved>,
-    pub(crate) doors: keys::Saved,
-    pub(crate) launcher: launcher::Saved,
-    pub(crate) templates: templates::Saved,
-    pub(crate) reports: reports::Saved,
-    #[serde(default)]
-    pub(crate) stop_was_asked: bool,
+    pub(crate) connections: SavedConnections,
+    pub(crate) processes: Vec<SavedProcess>,
+    pub(crate) launcher: SavedLauncher,
+    pub(crate) templates: SavedTemplates,
     /// Upgrades before this one.
-    #[serde(default)]
     pub(crate) upgrades: u64,
-    #[serde(default)]
-    pub(crate) journal: Option<journal::Saved>,
-    /// The addresses of the public name.
-    #[serde(default)]
-    pub(crate) resolved: Option<Resolved>,
+    pub(crate) journal: Option<SavedJournal>,
     /// The operator who asked for this upgrade.
-    #[serde(default)]
     pub(crate) asked_by: Option<socket::PendingReply>,
 }
 
-/// Just enough of a state to see whether the rest can be read.
+/// Just enough of a snapshot to see whether the rest can be read.
 #[derive(Deserialize)]
-pub(super) struct Head {
-    pub(super) format: u32,
+struct Head {
+    format: u32,
 }
 
-/// The brain's half of a state.
+/// The brain's object.
 #[derive(Serialize, Deserialize)]
-pub(super) struct Mind<B> {
-    pub(super) brain: B,
+struct BrainState<B> {
+    brain: B,
 }
 
-/// What a brain's object begins with where it stands behind the rest: no text in JSON holds such an end of a line.
+/// How the brain's object begins behind the other: no text in JSON holds such an end of a line.
 const BRAIN: &str = "\n{\"brain\":";
 
-/// The text of a state, in its two halves. Where there is one object, it is both.
+/// The text of a snapshot, in its two objects.
 #[derive(Clone, Copy)]
-pub(crate) struct Halves<'a> {
-    rest: &'a str,
+pub(crate) struct SnapshotText<'a> {
+    snapshot: &'a str,
     brain: &'a str,
 }
 
-impl<'a> Halves<'a> {
+impl<'a> SnapshotText<'a> {
     /// # Errors
-    /// [`StateError`] when it is no text.
-    pub(crate) fn of(state: &'a [u8]) -> Result<Self, StateError> {
-        let text =
-            str::from_utf8(state).map_err(<serde_json::Error as serde::de::Error>::custom)?;
-        let (rest, brain) = match memmem::find(state, BRAIN.as_bytes()) {
-            Some(at) => text.split_at(at),
-            None => (text, text),
-        };
-        Ok(Self { rest, brain })
+    /// [`StateError`] when it is not UTF-8.
+    pub(crate) fn of(text: &'a [u8]) -> Result<Self, StateError> {
+        let at = memmem::find(text, BRAIN.as_bytes()).unwrap_or(text.len());
+        let text = str::from_utf8(text).map_err(<serde_json::Error as serde::de::Error>::custom)?;
+        let (snapshot, brain) = text.split_at(at);
+        Ok(Self { snapshot, brain })
     }
-}
 
-impl State {
-    /// Reads a state without its brain.
+    /// Reads the snapshot without its brain.
     ///
     /// # Errors
-    /// [`StateError`] when it is none, or of a later format.
-    pub(crate) fn read(halves: Halves<'_>) -> Result<Self, StateError> {
-        let read = serde_json::from_str::<Self>(halves.rest);
-        // The rest of another format may be beyond understanding.
+    /// [`StateError`] when it is none, or has another format.
+    pub(crate) fn snapshot(self) -> Result<Snapshot, StateError> {
+        let read = serde_json::from_str::<Snapshot>(self.snapshot);
+        // The rest of another format may mean anything.
         let format = match &read {
-            Ok(state) => state.format,
-            Err(_) => serde_json::from_str::<Head>(halves.rest)?.format,
+            Ok(snapshot) => snapshot.format,
+            Err(_) => serde_json::from_str::<Head>(self.snapshot)?.format,
         };
-        if format > FORMAT {
+        if format != FORMAT {
             return Err(StateError::Format(format));
         }
         Ok(read?)
     }
 
-    /// Fits the brain that goes with this and the configuration to each other.
+    /// Reads the brain.
     ///
     /// # Errors
-    /// [`StateError`] when the configuration changes what cannot be changed.
-    pub(crate) fn fit(
+    /// [`StateError`] when there is none.
+    pub(crate) fn brain(self) -> Result<Matchmaker, StateError> {
+        Ok(serde_json::from_str::<BrainState<Matchmaker>>(self.brain)?.brain)
+    }
+}
+
+impl Snapshot {
+    /// Writes it with its brain.
+    ///
+    /// # Errors
+    /// When `to` takes no more.
+    pub(crate) fn write(&self, brain: &Matchmaker, mut to: impl Write) -> io::Result<()> {
+        let state = BrainState { brain };
+        let (snapshot, brain) =
+            run_parallel(|| serde_json::to_vec(self), || serde_json::to_vec(&state));
+        to.write_all(&snapshot?)?;
+        to.write_all(b"\n")?;
+        to.write_all(&brain?)
+    }
+}
+
+impl Durable {
+    /// Gives the configuration's modes the indexes that they have in the snapshot, and the brain the configuration.
+    ///
+    /// # Errors
+    /// [`StateError`] when the configuration changes what cannot change.
+    pub(crate) fn reconcile(
         &self,
         brain: &mut Matchmaker,
         config: &mut Config,
@@ -130,45 +162,34 @@ impl State {
         if self.started + brain.now() > Instant::now() {
             return Err(StateError::Future);
         }
-        if let Some(places) = &self.places {
-            config.keep_places(places).map_err(StateError::Places)?;
-        }
+        config.keep_places(&self.places).map_err(StateError::Places)?;
         let fitted = brain.reconfigure(config.for_brain());
         fitted.map_err(|unchangeable| StateError::Config(unchangeable.0))
     }
 }
 
-/// Reads the brain of a state.
+/// Checks that this program can continue with a snapshot. The brain takes its next step here, so that a defect in that is
+/// found here.
 ///
 /// # Errors
-/// [`StateError`] when there is none.
-pub(crate) fn read_brain(halves: Halves<'_>) -> Result<Matchmaker, StateError> {
-    let mind: Mind<Matchmaker> = serde_json::from_str(halves.brain)?;
-    Ok(mind.brain)
-}
-
-/// Reads a state to try it out: a brain that is thrown away takes its next step, and what it trips over, it trips over
-/// here.
-///
-/// # Errors
-/// [`StateError`] when it cannot be gone on with.
+/// [`StateError`] when it cannot.
 pub(crate) fn try_out(text: &[u8], mut config: Config) -> Result<(), StateError> {
-    let halves = Halves::of(text)?;
-    let (state, mut brain) = (State::read(halves)?, read_brain(halves)?);
-    state.fit(&mut brain, &mut config)?;
-    let now = Instant::now().saturating_duration_since(state.started);
+    let text = SnapshotText::of(text)?;
+    let (snapshot, mut brain) = (text.snapshot()?, text.brain()?);
+    snapshot.durable.reconcile(&mut brain, &mut config)?;
+    let now = Instant::now().saturating_duration_since(snapshot.durable.started);
     brain.handle_timeout(now);
     while brain.poll_action().is_some() {}
     Ok(())
 }
 
-/// Does two things at once, the first in a thread of its own if there is one to be had. The second should be the longer.
-pub(crate) fn side_by_side<A: Send, B>(
+/// Does two things in parallel, the first in a thread where there is one. The second should take longer.
+pub(crate) fn run_parallel<A: Send, B>(
     first: impl Fn() -> A + Sync,
     second: impl FnOnce() -> B,
 ) -> (A, B) {
     thread::scope(|scope| {
-        let thread = thread::Builder::new().name("aside".into()).spawn_scoped(scope, &first);
+        let thread = thread::Builder::new().name("snapshot".into()).spawn_scoped(scope, &first);
         let second = second();
         let first = match thread {
             Ok(thread) => thread.join().unwrap_or_else(|panic| panic::resume_unwind(panic)),
@@ -180,170 +201,146 @@ pub(crate) fn side_by_side<A: Send, B>(
 
 #[cfg(test)]
 mod tests {
-    use std::io::{self, Write as _};
+    use std::net::{TcpListener, TcpStream};
+    use std::time::Duration;
 
-    use matchmaker::ModeId;
+    use matchmaker::{Account, ConnectionId, GameId, Input, ModeId};
+    use mio::Poll;
+    use protocol::Secret;
     use serde_json::{Value, json};
 
-    use super::super::exec;
+    use super::super::descriptors::InheritedFds;
+    use super::super::tests;
     use super::*;
     use crate::clock::NOT_YET;
+    use crate::players::connections::Clients;
 
-    /// A state as version 0.1.0 wrote it: two players in a game, one who waits for two others, a half-read line.
-    /// Written by hand-off to a program that kept it; never to be changed, as the versions out there are not.
-    const GOLDEN: &str = include_str!("golden/state-1.json");
-
-    const CONFIG: &str = r#"
-[ports]
-range = "30200-30203"
-[[mode]]
-name = "duel"
-command = ["muster-game", "tictactoe"]
-warm = 1
-[[mode]]
-name = "trio"
-players = 3
-command = ["muster-game", "echo"]
-warm = 0
-"#;
-
-    fn config(text: &str) -> Config {
-        let mut file = tempfile::NamedTempFile::new().unwrap();
-        file.write_all(text.as_bytes()).unwrap();
-        Config::from_file(file.path()).unwrap()
-    }
-
-    fn read(state: &Value) -> Result<(State, Matchmaker), StateError> {
-        read_with(&state.to_string(), CONFIG)
-    }
-
-    fn read_with(text: &str, with: &str) -> Result<(State, Matchmaker), StateError> {
-        let halves = Halves::of(text.as_bytes())?;
-        let (state, mut brain) = (State::read(halves)?, read_brain(halves)?);
-        state.fit(&mut brain, &mut config(with))?;
-        Ok((state, brain))
-    }
-
-    /// The golden state, as if it had been written a second ago on this machine.
-    fn golden() -> Value {
-        let mut state: Value = serde_json::from_str(GOLDEN).unwrap();
-        let (started, written) = (seconds(&state["started"]), seconds(&state["written"]));
-        let now = seconds(&serde_json::to_value(Instant::now()).unwrap());
-        shift(&mut state, started, now - 1 - written);
-        state
-    }
-
-    /// The seconds of a time, in either form.
-    fn seconds(time: &Value) -> i64 {
-        time.get("secs").or_else(|| time.get(0)).unwrap().as_i64().unwrap()
-    }
-
-    /// Moves all times from `start` on. The brain's own count from its start, and are far less.
-    fn shift(state: &mut Value, start: i64, by: i64) {
-        match state {
-            Value::Object(members) => {
-                if let Some(secs) = members.get_mut("secs")
-                    && secs.as_i64().is_some_and(|secs| secs >= start)
-                {
-                    *secs = json!(secs.as_i64().unwrap() + by);
-                }
-                members.values_mut().for_each(|member| shift(member, start, by));
-            }
-            Value::Array(items) => items.iter_mut().for_each(|item| shift(item, start, by)),
-            _ => {}
+    /// The snapshot of a daemon with a game, a player in a queue and a connection, with a live part.
+    fn snapshot() -> (Snapshot, Matchmaker) {
+        let (mut snapshot, mut brain) = tests::snapshot();
+        let [resume_key, token] = [1, 2].map(|byte| Secret::from_bytes([byte; 16]));
+        let connection = ConnectionId::local(1 << 32);
+        let account = Account::UNKNOWN;
+        let (queue, name, skill) = (None, Some("ada".to_owned()), None);
+        let ready = Input::Ready { connection, queue, name, skill, resume_key, token, account };
+        brain.handle_timeout(Duration::ZERO);
+        brain.handle(Duration::ZERO, ready);
+        while let Some(action) = brain.poll_action() {
+            snapshot.durable.games.follow(&action, snapshot.durable.started, |mode| mode.0);
         }
-    }
-
-    #[test]
-    fn a_state_of_the_first_version_is_read() {
-        let (_, brain) = read(&golden()).unwrap();
-        let waiting = [0, 1].map(|mode| brain.mode_status(ModeId(mode)).waiting);
-        assert_eq!(waiting, [0, 1]);
-        assert_eq!(brain.totals().assigned, 2);
-        assert_eq!(brain.games().filter(|(_, has_process)| *has_process).count(), 2);
-        brain.check_invariants().unwrap();
-        try_out(golden().to_string().as_bytes(), config(CONFIG)).unwrap();
-    }
-
-    #[test]
-    fn what_is_written_is_read_again() {
-        let (state, brain) = read(&golden()).unwrap();
-        let mut text = Vec::new();
-        io::copy(&mut exec::write_down(&state, &brain).unwrap(), &mut text).unwrap();
-        let (again, brain_again) = read_with(str::from_utf8(&text).unwrap(), CONFIG).unwrap();
-        let written = |it: &dyn Fn() -> serde_json::Result<Value>| it().unwrap();
-        assert_eq!(
-            written(&|| serde_json::to_value(&again)),
-            written(&|| serde_json::to_value(&state))
-        );
-        assert_eq!(
-            written(&|| serde_json::to_value(&brain_again)),
-            written(&|| serde_json::to_value(&brain))
-        );
-        try_out(&text, config(CONFIG)).unwrap();
-    }
-
-    /// What the next version adds is nothing to this one, and what it adds has a default when it reads this.
-    #[test]
-    fn unknown_fields_are_ignored_and_new_ones_have_defaults() {
-        let mut state = golden();
-        state["of_tomorrow"] = json!({"deep": [1]});
-        state["brain"]["of_tomorrow"] = json!(1);
-        state["clients"]["clients"][0]["client"]["of_tomorrow"] = json!("x");
-        state["games"][0]["of_tomorrow"] = json!(null);
-        let members = state.as_object_mut().unwrap();
-        for later in ["stop_was_asked", "upgrades", "journal", "asked_by"] {
-            assert!(members.remove(later).is_some(), "{later}");
-        }
-        let (read, _) = read(&state).unwrap();
-        assert!(!read.stop_was_asked && read.upgrades == 0 && read.journal.is_none());
-    }
-
-    #[test]
-    fn what_cannot_be_gone_on_with_is_refused_with_the_reason() {
-        let mut later = golden();
-        later["format"] = json!(FORMAT + 1);
-        // Its brain may be beyond understanding, and it is still the format that is told.
-        later["brain"] = json!("another one");
-        let reason = |state| read(state).map(drop).unwrap_err().to_string();
-        assert_eq!(reason(&later), "the state has format 2, and this version reads 1");
-        let mut odd = golden();
-        odd["brain"]["ports"]["free"] = json!(["no port"]);
-        assert!(reason(&odd).contains("not understood"), "{}", reason(&odd));
-        let other = CONFIG.replace("30203", "30204");
-        let state = golden().to_string();
-        let refused = read_with(&state, &other).map(drop).unwrap_err().to_string();
-        assert!(refused.contains("the ring of ports"), "{refused}");
-        for text in ["", "{", "[]", "nonsense"] {
-            assert!(try_out(text.as_bytes(), config(CONFIG)).is_err(), "{text}");
-        }
-    }
-
-    /// Written before the last boot, or on another machine: each time is looked at.
-    #[test]
-    fn a_state_of_a_time_to_come_is_refused() {
-        let hour = 3600;
-        let mut later = golden();
-        let start = seconds(&later["started"]);
-        shift(&mut later, start, hour);
-        let mut brain = golden();
-        brain["brain"]["now"]["secs"] = json!(hour);
-        let one_of = |path: &str| {
-            let mut state = golden();
-            let time = state.pointer_mut(path).unwrap_or_else(|| panic!("no {path}"));
-            time["secs"] = json!(seconds(time) + hour);
-            state
+        let live = Live {
+            written: Instant::now(),
+            listener: None,
+            admin: None,
+            connections: connections(),
+            processes: Vec::new(),
+            launcher: SavedLauncher::after_a_crash("/nowhere".into(), std::iter::empty()),
+            templates: SavedTemplates::default(),
+            upgrades: 2,
+            journal: None,
+            asked_by: None,
         };
-        let times = [
-            "/started",
-            "/written",
-            "/clients/clients/0/client/times/quiet_since",
-            "/reports/drafts/1/ordered",
-        ];
-        for state in times.map(one_of).into_iter().chain([later, brain]) {
-            let refused = try_out(state.to_string().as_bytes(), config(CONFIG));
-            let reason = refused.unwrap_err().to_string();
-            assert!(reason.contains(NOT_YET), "{reason}");
+        (Snapshot { live: Some(live), ..snapshot }, brain)
+    }
+
+    fn connections() -> SavedConnections {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let stream = TcpStream::connect(listener.local_addr().unwrap()).unwrap();
+        let (poll, config) = (Poll::new().unwrap(), Config::default_config());
+        let address = listener.local_addr().unwrap().ip();
+        let stream = mio::net::TcpStream::from_std(stream);
+        let mut clients = Clients::new();
+        let (registry, now) = (poll.registry(), Instant::now());
+        clients.admit(stream, address, false, registry, &config.limits, now).unwrap();
+        clients.save(&mut InheritedFds::default())
+    }
+
+    fn text(snapshot: &Snapshot, brain: &Matchmaker) -> String {
+        let mut text = Vec::new();
+        snapshot.write(brain, &mut text).unwrap();
+        String::from_utf8(text).unwrap()
+    }
+
+    fn read(text: &str) -> Result<(Snapshot, Matchmaker), StateError> {
+        let text = SnapshotText::of(text.as_bytes())?;
+        Ok((text.snapshot()?, text.brain()?))
+    }
+
+    /// The two objects of a snapshot, to be changed, and a snapshot of such objects.
+    fn parts() -> [Value; 2] {
+        let (snapshot, brain) = snapshot();
+        let text = text(&snapshot, &brain);
+        let parts = SnapshotText::of(text.as_bytes()).unwrap();
+        [parts.snapshot, parts.brain].map(|part| serde_json::from_str(part).unwrap())
+    }
+
+    fn joined([snapshot, brain]: [Value; 2]) -> String {
+        format!("{snapshot}\n{brain}")
+    }
+
+    fn refusal(text: &str) -> String {
+        try_out(text.as_bytes(), Config::default_config()).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn a_snapshot_is_read_as_it_was_written() {
+        let (snapshot, brain) = snapshot();
+        let written = text(&snapshot, &brain);
+        let (again, brain_again) = read(&written).unwrap();
+        assert_eq!(text(&again, &brain_again), written);
+        brain_again.check_invariants().unwrap();
+        assert_eq!(brain_again.mode_status(ModeId(0)).waiting, 1);
+        assert_eq!(again.live.unwrap().upgrades, 2);
+        assert_eq!(again.durable.games.from(GameId(0)).count(), brain_again.games().count());
+        try_out(written.as_bytes(), Config::default_config()).unwrap();
+    }
+
+    #[test]
+    fn another_format_is_refused_whatever_else_it_holds() {
+        let [mut snapshot, mut brain] = parts();
+        snapshot["format"] = json!(FORMAT + 1);
+        snapshot["durable"] = json!("something else");
+        brain["brain"] = json!("something else");
+        let reason = refusal(&joined([snapshot, brain]));
+        assert_eq!(reason, "the state has format 2, and this version reads 1");
+    }
+
+    #[test]
+    fn a_snapshot_that_cannot_be_used_is_refused_with_the_reason() {
+        let [snapshot, mut brain] = parts();
+        brain["brain"]["ports"]["free"] = json!(["no port"]);
+        let reason = refusal(&joined([snapshot, brain]));
+        assert!(reason.contains("not understood"), "{reason}");
+        let text = joined(parts());
+        let mut config = Config::default_config();
+        config.set_port_range("30200-30204").unwrap();
+        let reason = try_out(text.as_bytes(), config).unwrap_err().to_string();
+        assert!(reason.contains("the ring of ports"), "{reason}");
+        for text in ["", "{", "[]", "nonsense"] {
+            assert!(try_out(text.as_bytes(), Config::default_config()).is_err(), "{text}");
         }
+    }
+
+    /// A snapshot from before the last boot, or from another machine: every time in it is checked.
+    #[test]
+    fn a_snapshot_with_a_time_in_the_future_is_refused() {
+        const HOUR: u64 = 3600;
+        let times = [
+            "/durable/started",
+            "/live/written",
+            "/live/connections/clients/0/client/times/quiet_since",
+            "/durable/games/1/ordered",
+        ];
+        for path in times {
+            let [mut snapshot, brain] = parts();
+            let time = snapshot.pointer_mut(path).unwrap_or_else(|| panic!("no {path}"));
+            time[0] = json!(time[0].as_u64().unwrap() + HOUR);
+            let reason = refusal(&joined([snapshot, brain]));
+            assert!(reason.contains(NOT_YET), "{path}: {reason}");
+        }
+        let [snapshot, mut brain] = parts();
+        brain["brain"]["now"]["secs"] = json!(HOUR);
+        let reason = refusal(&joined([snapshot, brain]));
+        assert!(reason.contains(NOT_YET), "{reason}");
     }
 }

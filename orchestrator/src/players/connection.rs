@@ -103,7 +103,7 @@ struct Times {
 
 /// A client as it is written down, without its socket. Most are as quiet as can be, and there are many.
 #[derive(Debug, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedConnection {
     address: IpAddr,
     #[serde(default, skip_serializing_if = "is_default")]
     announcement: Announcement,
@@ -198,8 +198,8 @@ impl Client {
     }
 
     /// What is to be known of it, for the program that goes on with its socket.
-    pub(crate) fn save(&self) -> Saved {
-        Saved {
+    pub(crate) fn save(&self) -> SavedConnection {
+        SavedConnection {
             address: self.address,
             announcement: self.announcement,
             phase: self.phase,
@@ -214,7 +214,7 @@ impl Client {
     }
 
     /// Goes on with a client. What its socket holds is told by the poll when it is watched.
-    pub(crate) fn restore(saved: Saved, stream: TcpStream) -> Self {
+    pub(crate) fn restore(saved: SavedConnection, stream: TcpStream) -> Self {
         let mut input = LineBuffer::new(CLIENT_LINE_MAX);
         input.extend(&saved.input.0);
         Self {

@@ -15,7 +15,7 @@ use crate::clock::Instant;
 use crate::config::Limits;
 use crate::handoff::descriptors::{InheritedFds, StateError, is_default, take};
 use crate::players::account::account_of;
-use crate::players::connection::{self, Client};
+use crate::players::connection::{Client, SavedConnection};
 use crate::tokens;
 
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
@@ -43,7 +43,7 @@ struct Slot {
 
 /// All clients as they are written down.
 #[derive(Debug, Default, Serialize, Deserialize)]
-pub(crate) struct Saved {
+pub(crate) struct SavedConnections {
     generation: u32,
     clients: Vec<SavedSlot>,
 }
@@ -54,7 +54,7 @@ struct SavedSlot {
     socket: RawFd,
     #[serde(default, skip_serializing_if = "is_default")]
     is_ready: bool,
-    client: connection::Saved,
+    client: SavedConnection,
 }
 
 /// What a new connection is.
@@ -252,14 +252,17 @@ impl Clients {
     }
 
     /// What is to be known of them, for the program that goes on with their sockets.
-    pub(crate) fn save(&self, kept: &mut InheritedFds) -> Saved {
+    pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedConnections {
         let save = |(slot, held): (usize, &Slot)| SavedSlot {
             id: tokens::connection_id(slot, held.generation),
             socket: kept.keep(held.client.stream()),
             is_ready: held.is_ready,
             client: held.client.save(),
         };
-        Saved { generation: self.generation, clients: self.slots.iter().map(save).collect() }
+        SavedConnections {
+            generation: self.generation,
+            clients: self.slots.iter().map(save).collect(),
+        }
     }
 
     /// Goes on with all clients under their ids. They have no deadlines yet; who has something to be written is among
@@ -267,7 +270,10 @@ impl Clients {
     ///
     /// # Errors
     /// When a socket is not there, or cannot be watched.
-    pub(crate) fn restore(saved: Saved, registry: &Registry) -> Result<Self, StateError> {
+    pub(crate) fn restore(
+        saved: SavedConnections,
+        registry: &Registry,
+    ) -> Result<Self, StateError> {
         let mut all = Self { generation: saved.generation, ..Self::new() };
         let mut slots = Vec::with_capacity(saved.clients.len());
         for SavedSlot { id, socket, is_ready, client } in saved.clients {

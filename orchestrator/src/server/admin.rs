@@ -5,7 +5,8 @@ use matchmaker::{GameId, Input, PlayerId};
 use serde::Serialize;
 
 use super::Server;
-use crate::games::reports::Draft;
+use crate::games::record::GameRecord;
+use crate::handoff::preflight::Aim;
 use crate::operators::socket::{CONVERSATIONS_MAX, PendingReply};
 use crate::operators::view;
 use crate::{logging, units};
@@ -81,12 +82,12 @@ impl Server {
                 status
             }
             Ok(Request::Handover) => {
-                let begun = self.begin_handover(promise());
-                return begun.err().map(refusal);
+                let begun = self.begin_upgrade(Aim::HandOver, None, promise());
+                return begun.err().map(|error| refusal(error.to_string()));
             }
             Ok(Request::Upgrade { binary }) => {
-                let begun = self.begin_upgrade(binary, promise());
-                return begun.err().map(refusal);
+                let begun = self.begin_upgrade(Aim::Execute, binary, promise());
+                return begun.err().map(|error| refusal(error.to_string()));
             }
             Err(error) => refusal(error.to_string()),
         })
@@ -96,16 +97,16 @@ impl Server {
     fn games_page(&self, last: usize, before: u64, from: u64) -> Games<&Report> {
         let mut room = PAGE_BYTES;
         let mut page = Games { living: Vec::new(), ended: Vec::new(), next: None };
-        for (game, draft) in self.reports.living(GameId(from)) {
+        for (game, record) in self.games.records().from(GameId(from)) {
             if room == 0 {
                 page.next = Some(Request::Games { last, before, from: game.0 });
                 return page;
             }
-            let names: usize = draft.names.iter().map(String::len).sum();
+            let names: usize = record.names.iter().map(String::len).sum();
             room = room.saturating_sub(LIVING_BYTES + names);
-            page.living.push(self.living_game(game, draft));
+            page.living.push(self.living_game(game, record));
         }
-        for report in self.reports.newest(before).take(last) {
+        for report in self.games.reports().newest(before).take(last) {
             if room == 0 {
                 page.next = Some(Request::Games {
                     last: last - page.ended.len(),
@@ -121,24 +122,23 @@ impl Server {
         page
     }
 
-    fn living_game(&self, game: GameId, draft: &Draft) -> LivingGame {
+    fn living_game(&self, game: GameId, record: &GameRecord) -> LivingGame {
         LivingGame {
             game: game.to_string(),
-            mode: self.config.modes[draft.mode.0].name.clone(),
-            match_id: draft.match_id.map(|id| id.to_string()),
-            phase: view::phase(draft.phase),
-            pid: self.games.get(game).map(|game| game.pid),
-            port: draft.port,
-            age_ms: units::millis(self.now.saturating_duration_since(draft.ordered)),
-            players: draft.names.clone(),
+            mode: self.config.modes[record.mode.0].name.clone(),
+            match_id: record.match_id.map(|id| id.to_string()),
+            phase: view::phase(record.stage),
+            pid: record.pid,
+            port: record.port,
+            age_ms: units::millis(self.now.saturating_duration_since(record.ordered)),
+            players: record.names.clone(),
         }
     }
 
     fn one_game(&self, game: GameId) -> Option<OneGame<&Report>> {
-        let living = self.reports.living(game).next().filter(|(id, _)| *id == game);
-        let living = living.map(|(game, draft)| self.living_game(game, draft));
+        let living = self.games.record(game).map(|record| self.living_game(game, record));
         let name = game.to_string();
-        let ended = self.reports.newest(ID_END).find(|report| report.game == name);
+        let ended = self.games.reports().newest(ID_END).find(|report| report.game == name);
         (living.is_some() || ended.is_some()).then_some(OneGame { living, ended })
     }
 
@@ -165,7 +165,7 @@ impl Server {
         if self.brain.is_serving() {
             return Ok("players are accepted already".to_owned());
         }
-        if self.stop_was_asked {
+        if self.handoff.stop_was_asked() {
             return Err("a signal stops the daemon, which cannot be cancelled".to_owned());
         }
         log::info!("accepting players again, as requested by an operator");
@@ -189,7 +189,7 @@ impl Server {
     }
 
     fn end_game(&mut self, game: GameId, now: bool) -> Result<String, String> {
-        if self.reports.living(game).next().is_none_or(|(id, _)| id != game) {
+        if self.games.record(game).is_none() {
             return Err(format!("game {game} is not running; `muster games` lists running games"));
         }
         self.tell_brain(Input::EndGame { game, now });
@@ -205,8 +205,8 @@ impl Server {
         log::info!("draining, as requested by an operator");
         self.tell_brain(Input::Drain);
         // Games without players are stopped at once, and hold nobody up.
-        let played = |(_, draft): (GameId, &Draft)| draft.match_id.is_some();
-        Ok(match self.reports.living(GameId(0)).any(played) {
+        let played = |(_, record): (GameId, &GameRecord)| record.match_id.is_some();
+        Ok(match self.games.records().from(GameId(0)).any(played) {
             true => "draining: no new players; the daemon exits when its games have ended",
             false => "draining: no game has players, so the daemon exits now",
         }

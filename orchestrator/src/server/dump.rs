@@ -2,7 +2,6 @@
 //! down by a thread, so that the loop is held up no longer than by an upgrade.
 
 use std::sync::Arc;
-use std::sync::mpsc::{self, Receiver, TryRecvError};
 
 use matchmaker::Matchmaker;
 use protocol::Secret;
@@ -10,6 +9,7 @@ use serde_json::Value;
 
 use super::Server;
 use crate::operators::socket::PendingReply;
+use crate::worker::{Next, Worker};
 use protocol::admin::Refusal;
 
 /// What stands in place of a secret.
@@ -21,7 +21,7 @@ const HIDDEN_PARTS: [&str; 2] = ["sessions", "parties"];
 /// A dump that is being written.
 pub(super) struct Dump {
     asked_by: Option<PendingReply>,
-    written: Receiver<String>,
+    writer: Worker<String>,
 }
 
 impl Server {
@@ -34,15 +34,11 @@ impl Server {
             return Err("another dump is under way".to_owned());
         }
         let (brain, waker) = (self.brain.clone(), Arc::clone(&self.waker));
-        let (tell, written) = mpsc::channel();
-        let thread = std::thread::Builder::new().name("dump".into());
-        let spawned = thread.spawn(move || {
-            // The loop is there for as long as the process is.
-            let _ = tell.send(without_secrets(&brain));
-            let _ = waker.wake();
+        let writer = Worker::spawn("dump", Some(waker), move |reporter| {
+            reporter.send(without_secrets(&brain));
         });
-        spawned.map_err(|error| format!("cannot make a thread: {error}"))?;
-        self.dump = Some(Dump { asked_by, written });
+        let writer = writer.map_err(|error| format!("cannot make a thread: {error}"))?;
+        self.dump = Some(Dump { asked_by, writer });
         Ok(())
     }
 
@@ -59,10 +55,10 @@ impl Server {
     /// A dump may be written.
     pub(super) fn look_after_dump(&mut self) {
         let Some(dump) = &self.dump else { return };
-        let text = match dump.written.try_recv() {
-            Ok(text) => text,
-            Err(TryRecvError::Empty) => return,
-            Err(TryRecvError::Disconnected) => {
+        let text = match dump.writer.next() {
+            Next::Report(text) => text,
+            Next::Pending => return,
+            Next::Ended => {
                 let error = "the dump was broken off".to_owned();
                 serde_json::to_string(&Refusal { error }).unwrap_or_default()
             }

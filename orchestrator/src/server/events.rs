@@ -15,7 +15,7 @@ const SOON: Duration = Duration::from_secs(10);
 impl Server {
     pub(super) fn report(&self, event: &Event) {
         let name = |mode: &ModeId| &self.mode(*mode).name;
-        let pid = |game: &GameId| self.with_pid(*game);
+        let pid = |game: &GameId| self.games.with_pid(*game);
         match event {
             Event::PlayerAssigned { .. } => {}
             Event::PlayerAway { .. }
@@ -66,11 +66,6 @@ impl Server {
         }
     }
 
-    /// Its process, where it has one.
-    pub(super) fn with_pid(&self, game: GameId) -> String {
-        self.games.get(game).map_or_else(String::new, |game| format!(" pid={}", game.pid))
-    }
-
     fn report_match(&self, event: &Event) {
         let name = |mode: &ModeId| &self.mode(*mode).name;
         match event {
@@ -97,7 +92,7 @@ impl Server {
             Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
                 "match assigned match={match_id} mode={} game={game}{} port={port} waited={}",
                 name(mode),
-                self.with_pid(*game),
+                self.games.with_pid(*game),
                 Span(*waited)
             ),
             Event::PlayerJoined { match_id, slot } => {
@@ -115,7 +110,7 @@ impl Server {
                     MatchEnd::Finished(exit) => ("finished", exit),
                     MatchEnd::Stopped(exit) => ("stopped", exit),
                 };
-                let limit = match self.limit_hit(*game, *exit) {
+                let limit = match self.games.limit_hit(*game, *exit, &self.config, &self.brain) {
                     Some((key, value)) => format!(": it was ended by confinement.{key} = {value}"),
                     None => String::new(),
                 };
@@ -169,10 +164,6 @@ fn level_of(end: &MatchEnd, lasted: Duration) -> log::Level {
         }
         MatchEnd::Finished(_) | MatchEnd::Stopped(_) => log::Level::Info,
     }
-}
-
-pub(super) fn pause(duration: std::time::Duration) -> String {
-    if duration.is_zero() { "at once".into() } else { format!("in {}", Span(duration)) }
 }
 
 fn listed(these: &[impl ToString]) -> String {

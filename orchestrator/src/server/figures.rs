@@ -2,11 +2,11 @@
 
 use std::time::Duration;
 
-use matchmaker::{Action, Event, GameId, GameStage, LaunchFault, MatchEnd, ModeId};
+use matchmaker::{Action, Event, GameStage, MatchEnd};
 
 use super::Server;
-use crate::games::reports::Draft;
-use crate::operators::metrics::{ExitCause, FailedLaunch, GameSource, fault_index};
+use crate::games::record::GameRecord;
+use crate::operators::metrics::{ExitCause, GameSource, fault_index};
 
 impl Server {
     /// Counts an action, before the record of its game changes.
@@ -30,9 +30,9 @@ impl Server {
             Event::MatchDissolved { mode, .. } => self.counts.mode(*mode).matches_dissolved += 1,
             Event::MatchAssigned { mode, game, waited, .. } => {
                 // A game that was launched for its match is never sent a start.
-                let (source, ready_in) = match self.draft(*game) {
-                    Some(draft) if draft.phase == GameStage::Launching => {
-                        (GameSource::Launched, Some(self.since_order(draft)))
+                let (source, ready_in) = match self.games.record(*game) {
+                    Some(record) if record.stage == GameStage::Launching => {
+                        (GameSource::Launched, Some(self.since_order(record)))
                     }
                     _ => (GameSource::Warm, None),
                 };
@@ -46,7 +46,8 @@ impl Server {
                 MatchEnd::Stopped(_) => self.counts.mode(*mode).matches_stopped += 1,
             },
             Event::GameWarm { game, mode } => {
-                if let Some(took) = self.draft(*game).map(|draft| self.since_order(draft)) {
+                if let Some(took) = self.games.record(*game).map(|record| self.since_order(record))
+                {
                     self.counts.mode(*mode).ready_times.observe(took);
                 }
             }
@@ -61,31 +62,12 @@ impl Server {
         }
     }
 
-    /// A game's process exists.
-    pub(super) fn count_launched(&mut self, game: GameId, mode: ModeId) {
-        if let Some(took) = self.draft(game).map(|draft| self.since_order(draft)) {
-            self.counts.mode(mode).launch_times.observe(took);
-        }
-    }
-
-    /// A game's process could not be made; its record still exists.
-    pub(super) fn count_launch_failed(&mut self, game: GameId, fault: &LaunchFault) {
-        if let Some(mode) = self.draft(game).map(|draft| draft.mode) {
-            self.counts.mode(mode).launches_failed[FailedLaunch::of(fault) as usize] += 1;
-        }
-    }
-
     /// A timer fired late by this much.
     pub(super) fn count_lag(&mut self, late: Duration) {
         self.counts.lag.observe(late);
     }
 
-    fn draft(&self, game: GameId) -> Option<&Draft> {
-        let first = self.reports.living(game).next();
-        first.filter(|(id, _)| *id == game).map(|(_, draft)| draft)
-    }
-
-    fn since_order(&self, draft: &Draft) -> Duration {
-        self.now.saturating_duration_since(draft.ordered)
+    fn since_order(&self, record: &GameRecord) -> Duration {
+        self.now.saturating_duration_since(record.ordered)
     }
 }

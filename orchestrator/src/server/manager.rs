@@ -16,14 +16,14 @@ impl Server {
             let wrong = error.map(|error| format!("; the last reload was refused: {error}"));
             sentence + &wrong.unwrap_or_default()
         });
-        if let Err(error) = self.store.flush() {
+        if let Err(error) = self.handoff.store().flush() {
             log::warn!("cannot store descriptors with the service manager: {error}");
         }
     }
 
     /// When the loop has to turn again for the service manager.
     pub(super) fn manager_deadline(&self) -> Option<Instant> {
-        let retry = self.store.has_unsent().then(|| Instant::now() + RETRY_AFTER);
+        let retry = self.handoff.has_unsent().then(|| Instant::now() + RETRY_AFTER);
         self.notifier.next_deadline().into_iter().chain(retry).min()
     }
 }

@@ -4,11 +4,10 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::ModeId;
-
 use super::Server;
 use crate::clock::Instant;
 use crate::config::{Config, Transport};
+use crate::handoff::journal::Record;
 use crate::lookup::{Lookup, Resolved};
 
 /// How long a start waits for the name service, so that the first games know where they are reached.
@@ -72,9 +71,10 @@ impl Server {
             true => log::info!("resolved ports.public_host {host}: {}", text.join(", ")),
             false => log::debug!("resolved ports.public_host {host}: {}", text.join(", ")),
         }
-        self.doors.set_public(addresses);
-        if self.config.ports.resolved != before {
-            self.note_resolved();
+        if self.config.ports.resolved != before
+            && let Some(resolved) = self.resolved()
+        {
+            self.handoff.note(|| Record::Resolved(resolved));
         }
     }
 
@@ -103,12 +103,6 @@ impl Server {
         log::warn!(
             "cannot resolve ports.public_host {host}: {problem}; {meaning}; trying again until it works"
         );
-    }
-
-    /// Whether the games of a mode cannot be launched as nobody knows at which address they are reached.
-    pub(super) fn lacks_address(&self, mode: ModeId) -> bool {
-        self.config.program_of(mode).transport == Transport::Netcode
-            && self.config.ports.public_addresses().is_empty()
     }
 
     /// What is known of the name, for the daemon that goes on.

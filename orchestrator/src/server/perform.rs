@@ -1,58 +1,61 @@
 //! What the brain says, done.
 
+use std::net::SocketAddr;
+
 use launcher::{Contract, InitialPlayers};
 use matchmaker::{
     Action, ConnectionId, Event, GameId, Input, LaunchFault, MatchId, ModeId, SeatedMatch,
 };
-use nix::sys::signal::Signal;
 use protocol::netcode::Netcode;
 use protocol::{Assignment, ErrorCode, Notice, Seat, Secret, ToGame, text};
 
 use super::Server;
-use crate::config::{Mode, Program, Transport};
-use crate::games::keys::DoorError;
-use crate::games::launcher::Ordered;
+use crate::config::{Mode, Transport};
+use crate::games::keys::{KeyChange, KeyError, TokenHolder, draw_key};
+use crate::handoff::journal::Record;
+use crate::operators::metrics::FailedLaunch;
 
 impl Server {
     /// Does one thing. What fails comes back to the brain as an input.
     pub(super) fn perform(&mut self, action: Action) {
         self.count(&action);
-        self.record(&action);
+        let limit = match &action {
+            Action::Report(Event::GameEnded { game, exit, .. }) => {
+                self.games.limit_hit(*game, *exit, &self.config, &self.brain).map(|(key, _)| key)
+            }
+            _ => None,
+        };
+        let modes = &self.config.modes;
+        let ended =
+            self.games.records_mut().follow(&action, self.now, |mode| modes[mode.0].program);
         #[cfg(feature = "stub-games")]
-        if self.perform_as_stub(&action) {
-            return;
+        {
+            let (games, mut turn, _) = self.lend();
+            if games.perform_as_stub(&action, &mut turn) {
+                return;
+            }
         }
         match action {
-            Action::Send { to, notice } => self.send(to, notice),
+            Action::Send { to, notice } => self.send(to, &notice),
             Action::Fill { game, seats } => {
-                self.forget_tokens(game, seats.iter().map(|seat| seat.slot));
                 self.tell_game(game, &ToGame::Fill { players: seats });
             }
             Action::Rejoin { game, seat } => {
-                self.forget_tokens(game, [seat.slot]);
                 self.tell_game(game, &ToGame::Rejoin { player: seat });
             }
             Action::Launch { game, mode, port, seated } => self.launch(game, mode, port, seated),
             Action::Start { game, mode, match_id, seats } => {
-                if let Some(game) = self.games.get_mut(game) {
-                    game.match_id = Some(match_id);
-                }
                 let start = self.start_of(game, mode, match_id, seats);
                 self.tell_game(game, &start);
             }
             Action::Stop { game, grace } => {
                 self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
             }
-            Action::Terminate { game } => self.terminate_game(game),
-            Action::Kill { game } => {
-                self.signal_game(game, Signal::SIGKILL);
-                self.launcher.purge(game);
-            }
+            Action::Terminate { game } => self.games.terminate(game),
+            Action::Kill { game } => self.games.kill(game, &self.brain),
             Action::Report(event) => {
-                if let Event::GameEnded { game, .. } = &event {
-                    self.doors.close(*game);
-                }
-                self.note_failure(&event);
+                self.games.note_failure(&event, &self.config, &self.brain);
+                self.games.report_end(&event, ended, &self.config, limit);
                 self.report(&event);
             }
             Action::Drained => self.is_done = true,
@@ -60,8 +63,8 @@ impl Server {
     }
 
     /// Sends a message to a player.
-    fn send(&mut self, to: ConnectionId, notice: Notice) {
-        match &notice {
+    fn send(&mut self, to: ConnectionId, notice: &Notice) {
+        match notice {
             Notice::Refused(refusal) => {
                 let retry_ms = refusal.retry_after().map(millis);
                 return self.refuse_until(to, refusal.code(), refusal.text(), retry_ms);
@@ -73,7 +76,7 @@ impl Server {
             }
             _ => {}
         }
-        let Some(reply) = text::line(&notice, |mode| &self.mode(mode).name) else { return };
+        let Some(reply) = text::line(notice, |mode| &self.mode(mode).name) else { return };
         match notice.closes() {
             true => self.close_with(to, &reply),
             false => self.say(to, &reply),
@@ -86,17 +89,19 @@ impl Server {
         let program = self.config.program_of(mode);
         let contract = program.run.contract;
         if program.transport == Transport::Netcode {
-            if !self.doors.build(game, port) {
+            let addresses = self.config.ports.public_addresses();
+            if addresses.is_empty() {
                 let host = &self.config.ports.public_host;
                 let why = format!("the address of ports.public_host {host} is not known yet");
                 let fault = LaunchFault::Other(why);
-                self.count_launch_failed(game, &fault);
-                self.reports.forget(game);
+                let failed = &mut self.counts.mode(mode).launches_failed;
+                failed[FailedLaunch::of(&fault) as usize] += 1;
                 return self.inputs.push_back(Input::LaunchFailed { game, fault });
             }
-            self.note_door(game);
+            let at_port = |address| SocketAddr::new(address, port);
+            let addresses = addresses.into_iter().map(at_port).collect();
+            self.change_keys(game, KeyChange::Addresses(addresses));
         }
-        let match_id = seated.as_ref().map(|seated| seated.match_id);
         let players = match (seated, contract) {
             (None, _) => InitialPlayers::Unknown,
             (Some(SeatedMatch { match_id, seats }), Contract::Muster) => {
@@ -108,9 +113,7 @@ impl Server {
                 InitialPlayers::Environment { match_id: match_id.to_string(), players }
             }
         };
-        let program = self.mode(mode).program;
-        let bind = self.config.ports.bind_addresses();
-        self.launcher.launch(game, Ordered { mode, program, port, match_id }, bind, players);
+        self.games.launch(&self.config, game, players);
     }
 
     fn start_of(
@@ -132,12 +135,12 @@ impl Server {
         }
     }
 
-    /// Tells a player where to play, and closes the connection.
+    /// Sends a player where to play, and closes the connection.
     fn assign(&mut self, to: ConnectionId, assignment: &Assignment) {
         let Assignment { mode, match_id, game, slot, token, .. } = assignment;
         match self.token_of(*mode, *game, *match_id, *slot, token) {
             Ok(token) => {
-                let transport = self.program(*game, *mode).transport.word();
+                let transport = self.transport(*game, *mode).word();
                 let host = &self.config.ports.public_host;
                 let reply = text::assignment(assignment, host, transport, token);
                 self.close_with(to, &reply);
@@ -149,51 +152,52 @@ impl Server {
         }
     }
 
-    /// What lets a player into its game, as the game's transport has it.
+    /// What admits a player to their game, as the game's transport has it.
     fn token_of(
         &mut self,
         mode: ModeId,
         game: GameId,
         match_id: MatchId,
         slot: usize,
-        seat: &Secret,
-    ) -> Result<String, DoorError> {
-        let hello_timeout = self.mode(mode).hello_timeout;
-        match self.program(game, mode).transport {
-            Transport::Plain => Ok(seat.to_string()),
-            Transport::Netcode => {
-                let token = self.doors.token(game, match_id, slot, seat, hello_timeout);
-                self.note_door(game);
-                token
-            }
+        secret: &Secret,
+    ) -> Result<String, KeyError> {
+        if self.transport(game, mode) == Transport::Plain {
+            return Ok(secret.to_string());
         }
-    }
-
-    /// Players are let in with other secrets from now on.
-    fn forget_tokens(&mut self, game: GameId, slots: impl IntoIterator<Item = usize>) {
-        slots.into_iter().for_each(|slot| self.doors.forget_token(game, slot));
-        self.note_door(game);
-    }
-
-    /// What a game is told of its transport. Without a key it could let nobody in, and its match gets another game.
-    fn netcode_of(&mut self, mode: ModeId, game: GameId) -> Option<Netcode> {
         let hello_timeout = self.mode(mode).hello_timeout;
-        if self.program(game, mode).transport != Transport::Netcode {
+        let keys = self.games.keys(game).ok_or(KeyError::NoKey(game))?;
+        if let Some(token) = keys.token(slot) {
+            return Ok(token.clone());
+        }
+        let holder = TokenHolder { match_id, slot, secret };
+        let token = keys.make_token(game, &holder, hello_timeout)?;
+        self.change_keys(game, KeyChange::Token { slot, token: token.clone() });
+        Ok(token)
+    }
+
+    /// The key that a game is sent. Without one it could admit nobody, and its match gets another game.
+    fn netcode_of(&mut self, mode: ModeId, game: GameId) -> Option<Netcode> {
+        if self.transport(game, mode) != Transport::Netcode {
             return None;
         }
-        let opened = self.doors.open(game, hello_timeout);
-        self.note_door(game);
-        let broken = |error| format!("cannot be given a key: {error}");
-        opened
-            .map_err(|error| {
-                self.inputs.push_back(Input::GameBroken { game, what: broken(error) });
-            })
-            .ok()
+        match draw_key() {
+            Ok(key) => self.change_keys(game, KeyChange::Key(key)),
+            Err(error) => {
+                let what = format!("cannot be given a key: {error}");
+                self.inputs.push_back(Input::GameBroken { game, what });
+            }
+        }
+        self.games.keys(game)?.for_game(self.mode(mode).hello_timeout)
+    }
+
+    /// Changes a game's netcode keys, in the journal first.
+    fn change_keys(&mut self, game: GameId, change: KeyChange) {
+        self.handoff.note(|| Record::Keys { game, change: change.clone() });
+        self.games.change_keys(game, change);
     }
 
     fn tell_game(&mut self, id: GameId, message: &ToGame) {
-        let Some(game) = self.games.get_mut(id) else { return };
-        if game.control.tell(message, self.poll.registry(), id) {
+        if self.games.send(id, message, self.poll.registry()) {
             return;
         }
         match message {
@@ -219,26 +223,12 @@ impl Server {
         }
     }
 
-    /// Asks all processes of a game to end.
-    fn terminate_game(&mut self, id: GameId) {
-        let has_group_heard = self.games.terminate(id);
-        self.launcher.terminate(id, has_group_heard);
-    }
-
-    pub(super) fn signal_game(&mut self, id: GameId, signal: Signal) {
-        if !self.games.signal(id, signal) {
-            self.clean_up(id);
-        }
-    }
-
     pub(super) fn mode(&self, mode: ModeId) -> &Mode {
         &self.config.modes[mode.0]
     }
 
-    /// What a game was launched as; one that has no process, what its mode launches.
-    pub(super) fn program(&self, game: GameId, mode: ModeId) -> &Program {
-        let launched = self.games.get(game).and_then(|it| self.config.programs.get(it.program));
-        launched.unwrap_or_else(|| self.config.program_of(mode))
+    fn transport(&self, game: GameId, mode: ModeId) -> Transport {
+        self.games.program(&self.config, game, mode).transport
     }
 }
 

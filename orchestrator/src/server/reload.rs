@@ -4,6 +4,7 @@ use matchmaker::Input;
 
 use super::{Server, talk};
 use crate::config::{Config, Listen, Warning};
+use crate::handoff::journal::Record;
 use crate::{logging, users};
 use protocol::admin::Done;
 
@@ -54,14 +55,14 @@ impl Server {
         self.config = config;
         self.greeting = talk::greeting(&self.config);
         self.counts.fit(self.config.modes.len());
-        self.reports.set_keep(self.config.reports.keep);
+        self.games.reports_mut().set_keep(self.config.reports.keep);
         self.look_up_again();
-        match self.launcher.go_on_with(&self.config, self.now) {
+        match self.games.launcher_mut().go_on_with(&self.config, self.now) {
             true => self.restart_launcher(),
             // A sign to load anew what may have changed.
-            false => self.launcher.renew(&self.config),
+            false => self.games.launcher_mut().renew(&self.config),
         }
-        self.note_places();
+        self.handoff.note(|| Record::Places(Box::new(self.config.places())));
         self.tell_brain(Input::Reconfigure(Box::new(for_brain)));
         let kept = match kept.is_empty() {
             true => String::new(),
@@ -72,7 +73,7 @@ impl Server {
 
     /// The warnings that a configuration deserves and the one before it did not.
     fn new_warnings(&self, config: &Config) -> Vec<String> {
-        let room = self.store.is_short_for(config.ports.range.len());
+        let room = self.handoff.is_short_for(config.ports.range.len());
         let told = |warning: &Warning| warning.to_string();
         let before: Vec<String> = self.config.warnings(room).iter().map(told).collect();
         let now = config.warnings(room).iter().map(told).collect::<Vec<_>>();

@@ -50,20 +50,21 @@ impl Server {
             players: game.players,
             age: now.saturating_sub(game.since),
         };
-        let (kept, bytes) = self.reports.kept();
+        let (kept, bytes) = self.games.reports().kept();
         View {
             uptime: now,
             is_serving: self.brain.is_serving(),
             clients: self.clients.len(),
             clients_max: self.config.limits.clients,
-            launcher: self.launcher.pid(),
+            launcher: self.games.launcher().pid(),
             templates: self
-                .templates
+                .games
+                .templates()
                 .living()
                 .into_iter()
                 .map(|(mode, pid)| (mode.0, pid))
                 .collect(),
-            reports: ReportStatus { ended: self.reports.ended(), kept, bytes },
+            reports: ReportStatus { ended: self.games.reports().ended(), kept, bytes },
             loop_stats: self.loop_stats,
             counts: self.counts.clone(),
             totals: self.brain.totals(),
@@ -88,7 +89,7 @@ impl Server {
             oldest_wait: figures.oldest_since.map(|since| self.brain_now().saturating_sub(since)),
             matches_waiting: figures.matches_waiting,
             is_failing: figures.is_failing,
-            failure: self.why_failing(mode),
+            failure: self.games.why_failing(mode, &self.brain),
             games: self.brain.mode_status(mode).games,
             games_by_phase: [0; GamePhase::ALL.len()],
         }

@@ -1,39 +1,54 @@
-//! Games that failed: what they are reported with, and what is remembered of them to show why a mode fails.
+//! Games that failed: how they are reported, and what is kept to show why a mode fails.
+
+use std::time::Duration;
 
 use bytesize::ByteSize;
 use launcher::Contract;
 use matchmaker::{Event, Exit, GameFault, GameId, ModeId};
 use nix::sys::signal::Signal;
 
-use super::Server;
-use super::events::pause;
-use crate::games::launcher::Remains;
+use super::launcher::Remains;
+use super::{GamePhases, Games};
+use crate::config::{Config, Transport};
+use crate::turn::Turn;
 use crate::units::Span;
 
-impl Server {
-    /// Tells of a game that failed, and remembers why it did for those who ask how its mode is.
-    pub(super) fn note_failure(&mut self, event: &Event) {
+impl Games {
+    /// Reports a game that failed, and keeps the reason for operators who ask about its mode.
+    pub(crate) fn note_failure(&mut self, event: &Event, config: &Config, phases: &dyn GamePhases) {
         let Event::GameFailed { game, mode, fault, retry_in } = event else { return };
-        let mut why = self.describe_failure(*game, *mode, fault);
-        if self.games.get(*game).is_some_and(|game| game.is_port_taken) {
+        let mut why = self.describe_failure(*game, *mode, fault, config, phases);
+        if self.processes.get(*game).is_some_and(|process| process.is_port_taken) {
             why.push_str(PORT_TAKEN);
         }
         log::log!(
-            // That a mode waits for an address was told once.
-            if self.lacks_address(*mode) { log::Level::Debug } else { log::Level::Warn },
+            // That a mode waits for an address was logged once.
+            if lacks_address(config, *mode) { log::Level::Debug } else { log::Level::Warn },
             "game failed game={game} mode={}{}: {why}; next try {}",
-            self.mode(*mode).name,
+            config.modes[mode.0].name,
             self.with_pid(*game),
             pause(*retry_in)
         );
         self.failures.insert(*mode, why);
     }
 
+    /// The pid of a game's process for the log, where it has one.
+    pub(crate) fn with_pid(&self, game: GameId) -> String {
+        self.processes.get(game).map_or_else(String::new, |it| format!(" pid={}", it.pid))
+    }
+
     /// The limit that a game's process ran into and died of, if one can be named: the key and its value.
-    pub(super) fn limit_hit(&self, id: GameId, exit: Exit) -> Option<(&'static str, String)> {
-        let game = self.games.get(id)?;
+    pub(crate) fn limit_hit(
+        &self,
+        id: GameId,
+        exit: Exit,
+        config: &Config,
+        phases: &dyn GamePhases,
+    ) -> Option<(&'static str, String)> {
+        let game = self.processes.get(id)?;
         let ended = game.ended.as_ref()?;
-        let limits = &self.config.programs.get(game.program)?.run.confinement.limits;
+        let program = self.records.get(id)?.program;
+        let limits = &config.programs.get(program)?.run.confinement.limits;
         let bytes = |limit: Option<u64>| limit.map(|bytes| ByteSize(bytes).to_string());
         if game.is_directory_full && exit != Exit::Status(0) {
             return Some((DIRECTORY_MAX, bytes(limits.directory_max)?));
@@ -58,43 +73,57 @@ impl Server {
             Signal::SIGKILL if game.is_out_of_memory => ("memory_max", bytes(limits.memory_max)?),
             _ => return None,
         };
-        Some(limit).filter(|_| !self.brain.is_stopping(id) || signal != Signal::SIGKILL as i32)
+        Some(limit).filter(|_| !phases.is_stopping(id) || signal != Signal::SIGKILL as i32)
     }
 
-    /// Ends a game whose working directory holds too much: all games' lie in one file system, which it would fill.
-    pub(super) fn end_full(&mut self, id: GameId, bytes: u64, entries: u64) {
-        let Some(game) = self.games.get_mut(id).filter(|game| game.ended.is_none()) else { return };
-        game.is_directory_full = true;
-        let (mode, program) = (game.mode, game.program);
-        let limits = self.config.programs.get(program).map(|it| &it.run.confinement.limits);
+    /// Kills a game whose working directory holds too much: all games' directories are in one file system, which it would
+    /// fill.
+    pub(super) fn end_full(
+        &mut self,
+        id: GameId,
+        (bytes, entries): (u64, u64),
+        turn: &mut Turn<'_>,
+        phases: &dyn GamePhases,
+    ) {
+        let Some(process) = self.processes.get_mut(id).filter(|it| it.ended.is_none()) else {
+            return;
+        };
+        process.is_directory_full = true;
+        let Some(record) = self.records.get(id) else { return };
+        let limits = turn.config.programs.get(record.program);
+        let limits = limits.map(|program| &program.run.confinement.limits);
         let max = limits.and_then(|limits| limits.directory_max).unwrap_or_default();
         log::warn!(
             "game killed game={id} mode={}{}: its directory holds {} in {entries} files, or more; the bounds are \
              confinement.directory_max = {}, one file for each 16 KiB of that, and half of the file system of {}",
-            self.mode(mode).name,
+            turn.config.modes[record.mode.0].name,
             self.with_pid(id),
             ByteSize(bytes),
             ByteSize(max),
-            self.launcher.place().display(),
+            self.launcher.work_directory().display(),
         );
-        self.signal_game(id, Signal::SIGKILL);
-        self.launcher.purge(id);
+        self.kill(id, phases);
     }
 
-    /// Tells of processes that a game has left behind.
-    pub(super) fn note_remains(&mut self, id: GameId, remains: Remains) {
-        let Some(game) = self.games.get_mut(id) else { return };
-        game.is_out_of_memory = remains.is_out_of_memory;
-        game.is_directory_full |= remains.is_directory_full;
-        game.is_port_taken = remains.is_port_taken;
-        let (left, mode) = (remains.left, game.mode);
-        if left == 0 {
-            return;
-        }
-        let processes =
-            if left == 1 { "1 process".to_owned() } else { format!("{left} processes") };
-        let mode = &self.mode(mode).name;
-        match self.brain.is_stopping(id) {
+    /// Reports processes that a game has left.
+    pub(super) fn note_remains(
+        &mut self,
+        id: GameId,
+        remains: Remains,
+        turn: &Turn<'_>,
+        phases: &dyn GamePhases,
+    ) {
+        let Some(process) = self.processes.get_mut(id) else { return };
+        process.is_out_of_memory = remains.is_out_of_memory;
+        process.is_directory_full |= remains.is_directory_full;
+        process.is_port_taken = remains.is_port_taken;
+        let Some(record) = self.records.get(id).filter(|_| remains.left > 0) else { return };
+        let processes = match remains.left {
+            1 => "1 process".to_owned(),
+            left => format!("{left} processes"),
+        };
+        let mode = &turn.config.modes[record.mode.0].name;
+        match phases.is_stopping(id) {
             true => log::info!(
                 "game {id} had {processes} that did not end in its grace, killed mode={mode}"
             ),
@@ -106,15 +135,21 @@ impl Server {
     }
 
     /// Why a mode's games fail, if they keep failing.
-    pub(super) fn why_failing(&self, mode: ModeId) -> Option<String> {
-        let is_failing = self.brain.mode_figures(mode).is_failing;
-        self.failures.get(&mode).filter(|_| is_failing).cloned()
+    pub(crate) fn why_failing(&self, mode: ModeId, phases: &dyn GamePhases) -> Option<String> {
+        self.failures.get(&mode).filter(|_| phases.is_failing(mode)).cloned()
     }
 
-    /// What a game did, in words, with what it printed last where that may say more.
-    fn describe_failure(&self, game: GameId, mode: ModeId, fault: &GameFault) -> String {
+    /// Describes a failure, with the last lines of the game's output where they may explain it.
+    fn describe_failure(
+        &self,
+        game: GameId,
+        mode: ModeId,
+        fault: &GameFault,
+        config: &Config,
+        phases: &dyn GamePhases,
+    ) -> String {
         let last_lines = || {
-            let lines = self.games.get(game).map_or_else(Vec::new, |game| game.output.last_lines());
+            let lines = self.processes.get(game).map_or_else(Vec::new, |it| it.output.last_lines());
             let quoted = |line: &String| format!("\"{}\"", line.escape_debug());
             match lines.is_empty() {
                 true => "it printed nothing".to_owned(),
@@ -124,15 +159,15 @@ impl Server {
                 ),
             }
         };
-        let by = |exit: &Exit| match self.limit_hit(game, *exit) {
+        let by = |exit: &Exit| match self.limit_hit(game, *exit, config, phases) {
             Some((key, value)) => format!(" (by confinement.{key} = {value})"),
             None => String::new(),
         };
-        let program = self.program(game, mode);
+        let program = self.program(config, game, mode);
         let ready_line = program.ready_line.as_ref();
         match (fault, ready_line) {
             (GameFault::NotReady | GameFault::NotStarted, Some(ready_line)) => {
-                let within = Span(self.mode(mode).ready_timeout);
+                let within = Span(config.modes[mode.0].ready_timeout);
                 let lines = last_lines();
                 // What is written to a pipe is buffered in blocks, unless a program says otherwise; setbuf(3).
                 let hint = if lines.starts_with("last") { "" } else { STDBUF };
@@ -154,6 +189,16 @@ impl Server {
             _ => format!("it {fault}"),
         }
     }
+}
+
+fn pause(duration: Duration) -> String {
+    if duration.is_zero() { "at once".into() } else { format!("in {}", Span(duration)) }
+}
+
+/// Whether the games of a mode cannot be launched because no address is known at which players reach them.
+fn lacks_address(config: &Config, mode: ModeId) -> bool {
+    config.program_of(mode).transport == Transport::Netcode
+        && config.ports.public_addresses().is_empty()
 }
 
 /// The key of the bound for what a game's working directory holds.
