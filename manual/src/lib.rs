@@ -152,7 +152,8 @@ mod tests {
 
     #[test]
     fn comments_describe_the_key_below_them() {
-        let text = "# A file.\n\n# Second.\n\n# ---- Part ----\n\n[a]\n# The \"key\".\n#key-x = 1\n";
+        let text =
+            "# A file.\n\n# Second.\n\n# ---- Part ----\n\n[a]\n# The \"key\".\n#key-x = 1\n";
         let page = configuration(text, "1", "2026-01-01");
         let body = page.split_once(".SH DESCRIPTION\n").unwrap().1;
         let expected = "A file.\n.P\nSecond.\n.SH [a]\n.TP\n.B key\\-x = 1\nThe \\(dqkey\\(dq.\n";
