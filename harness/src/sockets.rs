@@ -1,4 +1,4 @@
-//! Sockets of players, who come from many addresses of this host: the ports of one would run out. None of them blocks.
+//! Non-blocking sockets of players, from many addresses of this host: the ports of one address would run out.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
@@ -7,7 +7,7 @@ use mio::net::TcpStream;
 use nix::sys::socket::{setsockopt, sockopt};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// A connection that is being made, from an address of this host if one is given.
+/// Begins to connect, from an address of this host if one is given.
 ///
 /// # Errors
 /// When the kernel has no room, or refuses at once.
@@ -22,7 +22,7 @@ pub fn connect(target: SocketAddr, source: Option<IpAddr>) -> io::Result<TcpStre
     Ok(TcpStream::from_std(socket.into()))
 }
 
-/// A socket for who will talk to a target, bound to an address of this host if one is given.
+/// A socket for the address family of a target, bound to an address of this host if one is given.
 ///
 /// # Errors
 /// When there is no descriptor, or the address is none of this host's.

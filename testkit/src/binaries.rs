@@ -1,4 +1,4 @@
-//! Where the programs under test are.
+//! The paths of the programs under test.
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -17,7 +17,7 @@ pub fn binary(name: &str) -> PathBuf {
     path
 }
 
-/// The benchmark, with the daemon beside it that only the benchmark has.
+/// The benchmark, with the stub daemon beside it that only the benchmark uses.
 pub fn benchmark() -> PathBuf {
     let benchmark = binary("muster-bench");
     if !benchmark.with_file_name("muster-stub").exists() {
@@ -29,7 +29,7 @@ pub fn benchmark() -> PathBuf {
     benchmark
 }
 
-/// The game that does whatever a game should not.
+/// The game that misbehaves.
 pub fn hostile_game() -> PathBuf {
     binary("hostile-game")
 }
@@ -55,7 +55,7 @@ fn build() -> PathBuf {
     debug.to_owned()
 }
 
-/// A test has hundreds of clients, and a shell usually allows 1,024 descriptors, although more are available.
+/// Raises the soft limit of descriptors, usually 1,024: tests have hundreds of clients.
 fn take_all_descriptors() {
     let (_, hard) = getrlimit(Resource::RLIMIT_NOFILE).unwrap();
     setrlimit(Resource::RLIMIT_NOFILE, hard, hard).unwrap();

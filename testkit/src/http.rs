@@ -1,4 +1,4 @@
-//! An HTTP client that sends given bytes, and reads to the end.
+//! An HTTP client that sends any bytes, and reads to the end.
 
 use std::io::{Read as _, Write as _};
 use std::net::TcpStream;
@@ -8,9 +8,9 @@ use crate::SOON;
 /// A response.
 #[derive(Debug)]
 pub struct Response {
-    /// The number.
+    /// The status code.
     pub status: u16,
-    /// Lines such as `Content-Type: text/plain`.
+    /// The status line and the headers.
     pub head: String,
     /// The body.
     pub body: String,
@@ -33,7 +33,7 @@ pub fn get(address: &str, path: &str) -> Response {
     send(address, format!("GET {path} HTTP/1.1\r\nHost: {address}\r\n\r\n").as_bytes())
 }
 
-/// Gets a page in one of the forms that a value of Accept names.
+/// Gets a page with an `Accept` header.
 ///
 /// # Panics
 /// When there is no answer.
@@ -42,7 +42,7 @@ pub fn get_as(address: &str, path: &str, accept: &str) -> Response {
     send(address, request.as_bytes())
 }
 
-/// Sends bytes, and reads the answer.
+/// Sends bytes, and reads the response.
 ///
 /// # Panics
 /// When there is no answer.

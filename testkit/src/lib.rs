@@ -1,4 +1,4 @@
-//! Shared parts of tests and benchmarks: a daemon under test, with its own ports, its log, and facts to wait for.
+//! Shared parts of tests and benchmarks: a daemon under test with its own ports, its log, and waiting for facts.
 //!
 //! A test starts a [`Muster`], speaks to it through the `client` library or a bare socket, and waits for facts
 //! with [`wait_until`] or [`Log::wait_for`]; nothing sleeps and nothing has a fixed port. Dropping the value stops
@@ -44,37 +44,37 @@ pub use setup::Setup;
 pub use wire::Wire;
 
 /// How long a test waits for a fact that is due at once. Far longer than it ever takes: a busy machine must
-/// not fail a test, and a test that fails may take its time.
+/// not fail a test.
 pub const SOON: Duration = Duration::from_secs(30);
 
-/// Waits until something holds, looking again and again.
+/// Polls until something holds.
 ///
 /// # Panics
-/// When it does not hold in time; `what` says what was waited for.
+/// When it does not hold in time; `what` names it.
 pub fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
     wait_for(what, || holds().then_some(()));
 }
 
-/// Waits until there is something, looking again and again, and gives it.
+/// Polls until there is a value, and gives it.
 ///
 /// # Panics
-/// When there is nothing in time; `what` says what was waited for.
+/// When there is none in time; `what` names it.
 pub fn wait_for<T>(what: &str, mut look: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + SOON;
     loop {
         if let Some(found) = look() {
             return found;
         }
-        assert!(Instant::now() < deadline, "timed out after {SOON:?} waiting for {what}");
-        // Not a wait for time to pass: a way not to burn the processor that the daemon needs.
+        assert!(Instant::now() < deadline, "waited {SOON:?} without success for {what}");
+        // Not a wait for time to pass: it leaves the processor to the daemon.
         std::thread::park_timeout(Duration::from_millis(2));
     }
 }
 
-/// Waits until a queued player is evicted; returns the reason.
+/// Waits until a queued player is evicted, and gives the reason.
 ///
 /// # Panics
-/// When the player receives anything else.
+/// When another reply arrives.
 pub fn evicted_because(lobby: &mut client::Lobby) -> String {
     loop {
         match lobby.next_reply(SOON).unwrap() {
@@ -85,7 +85,7 @@ pub fn evicted_because(lobby: &mut client::Lobby) -> String {
     }
 }
 
-/// Waits until a player's match waits for this reason; other reasons may come before.
+/// Waits until a player receives WAITING with this reason; WAITING with other reasons may come before.
 pub fn wait_for_reason(lobby: &mut client::Lobby, wanted: protocol::WaitReason) {
     use protocol::Reply;
     loop {

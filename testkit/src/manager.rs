@@ -1,4 +1,4 @@
-//! A service manager for one test: the socket that the daemon notifies, and nothing more.
+//! A fake service manager: the socket that the daemon notifies; sd_notify(3).
 
 use std::io::{self, IoSliceMut};
 use std::mem::MaybeUninit;
@@ -23,19 +23,19 @@ pub struct Manager {
     _directory: TempDir,
 }
 
-/// A received message.
+/// A notification.
 #[derive(Debug)]
 pub struct Message {
-    /// When it was read.
+    /// The time at which it was read.
     pub at: Instant,
-    /// `NAME=value`, a line each.
+    /// Its lines, `NAME=value`.
     pub lines: Vec<String>,
     /// The descriptors that came with it.
     pub descriptors: Vec<OwnedFd>,
 }
 
 impl Manager {
-    /// One whose socket has a path.
+    /// A manager whose socket has a path.
     pub fn at_path() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("notify");
@@ -43,7 +43,7 @@ impl Manager {
         Self::new(socket, path.to_str().unwrap().to_owned(), directory)
     }
 
-    /// One whose socket has an abstract name.
+    /// A manager whose socket has an abstract name.
     pub fn abstract_name() -> Self {
         let directory = tempfile::tempdir().unwrap();
         let name = directory.path().to_str().unwrap();
@@ -57,23 +57,23 @@ impl Manager {
         Self { socket, address, _directory: directory }
     }
 
-    /// The value for `NOTIFY_SOCKET`.
+    /// The value of `NOTIFY_SOCKET`.
     pub fn address(&self) -> &str {
         &self.address
     }
 
-    /// The next message that has this line; those before it are skipped.
+    /// Waits for a message with this line, and skips those before it.
     ///
     /// # Panics
-    /// When there is none in time.
+    /// When there is no such message in time.
     pub fn wait_for(&self, line: &str) -> Message {
         self.wait_for_any(line, |lines| lines.iter().any(|it| it == line))
     }
 
-    /// The next message that has a line which begins so, and the rest of that line.
+    /// Waits for a message with a line that begins with `prefix`, and gives the rest of the line.
     ///
     /// # Panics
-    /// When there is none in time.
+    /// When there is no such message in time.
     pub fn wait_for_value(&self, prefix: &str) -> String {
         let has = |lines: &[String]| lines.iter().any(|it| it.starts_with(prefix));
         let message = self.wait_for_any(prefix, has);
@@ -93,7 +93,7 @@ impl Manager {
         }
     }
 
-    /// The next message, if one comes within a moment.
+    /// The next message, if one arrives within a moment.
     pub fn next(&self) -> Option<Message> {
         let mut text = [0; 4096];
         let mut space = [MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(DESCRIPTORS_MAX))];

@@ -12,7 +12,7 @@ use crate::{AttackTargets, Log, Muster, SOON, Setup, proc, wait_until};
 /// A daemon with hostile games of a mode `bad`.
 #[derive(Debug)]
 pub struct ConfinementFixture {
-    /// The targets of the games' attacks.
+    /// The targets of the games.
     pub targets: AttackTargets,
     /// The daemon.
     pub muster: Muster,

@@ -186,8 +186,8 @@ impl Setup {
     #[must_use]
     pub fn copied_into(mut self, directory: &Path) -> Self {
         let copy = directory.join("muster");
-        // A separate process copies it: a child that another test starts at this moment would inherit the file, open for
-        // writing, and a file that is open for writing cannot be executed.
+        // A separate process copies it: a child that another test starts at this moment would inherit the file, open
+        // for writing, and a file that is open for writing cannot be executed.
         let status = Command::new("cp").arg(&self.program).arg(&copy).status().unwrap();
         assert!(status.success(), "cp: {status}");
         self.program = copy;
@@ -273,8 +273,8 @@ impl Setup {
         command
     }
 
-    /// The daemon's program, through a shell where something has to be done first: the shell then becomes the daemon, with
-    /// the same pid, and no unsafe code is needed.
+    /// The daemon's program, through a shell where something has to be done first: the shell then becomes the daemon,
+    /// with the same pid, and no unsafe code is needed.
     fn shell_or_program(&self) -> Command {
         if let Some((shell, steps)) = self.shell {
             let mut shell = Command::new(shell);

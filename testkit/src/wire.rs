@@ -1,4 +1,4 @@
-//! A connection spoken to in bytes, for what no well-behaved client does.
+//! A raw TCP connection, for bytes that no well-behaved client sends.
 
 use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -8,16 +8,16 @@ use socket2::{Domain, Socket, Type};
 
 use crate::SOON;
 
-/// A TCP connection that sends any bytes and reads lines.
+/// A TCP connection that sends any bytes and receives lines.
 #[derive(Debug)]
 pub struct Wire {
     lines: BufReader<TcpStream>,
-    /// The part of a line that arrived before a time-out.
+    /// The begin of a line whose rest did not arrive in time.
     half: Vec<u8>,
 }
 
 impl Wire {
-    /// Connects, and waits for nothing more.
+    /// Connects.
     pub fn open(address: &str) -> Self {
         Self::open_with(address, |_| {})
     }
@@ -30,14 +30,14 @@ impl Wire {
         wire
     }
 
-    /// Connects from an address of this host: all of 127.0.0.0/8 are.
+    /// Connects from an address of this host, such as any of 127.0.0.0/8.
     pub fn open_from(source: IpAddr, address: &str) -> Self {
         Self::open_with(address, |socket| {
             socket.bind(&SocketAddr::from((source, 0)).into()).unwrap();
         })
     }
 
-    /// Connects with a socket that was prepared.
+    /// Connects with a socket that `prepare` has configured.
     pub fn open_with(address: &str, prepare: impl FnOnce(&Socket)) -> Self {
         let socket = Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
         prepare(&socket);
@@ -55,7 +55,7 @@ impl Wire {
         self.lines.get_ref()
     }
 
-    /// Says bytes.
+    /// Sends bytes.
     pub fn say(&mut self, bytes: impl AsRef<[u8]>) {
         self.try_say(bytes).unwrap();
     }
@@ -98,15 +98,15 @@ impl Wire {
         std::iter::from_fn(|| self.try_line().unwrap()).collect()
     }
 
-    /// Says bytes and gives the answer, one line.
+    /// Sends bytes and receives the answer, one line.
     pub fn ask(&mut self, bytes: impl AsRef<[u8]>) -> String {
         self.say(bytes);
         self.line()
     }
 
-    /// Whether Muster still answers here; what was not read so far is skipped.
+    /// Whether Muster still answers. Unread lines are skipped.
     pub fn is_open(&mut self) -> bool {
-        // A word that no other answer holds.
+        // A text that no other answer has.
         if self.try_say("PING are-you-there\n").is_err() {
             return false;
         }
@@ -119,12 +119,12 @@ impl Wire {
         }
     }
 
-    /// Closes the sending side; reading continues.
+    /// Closes the sending side.
     pub fn shut_down(&self) {
         self.stream().shutdown(Shutdown::Write).unwrap();
     }
 
-    /// Ends the connection with a reset in place of a goodbye.
+    /// Closes the connection with a reset.
     pub fn reset(self) {
         let socket = Socket::from(self.lines.into_inner());
         socket.set_linger(Some(Duration::ZERO)).unwrap();

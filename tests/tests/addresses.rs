@@ -138,8 +138,8 @@ fn recovery_does_not_need_name_service() {
     assert_eq!(addresses(&assignment)[0].ip(), IpAddr::from([127, 0, 0, 5]));
 }
 
-/// The addresses in a connect token; netcode 1.02: after what is encrypted stand the time-out, the number of addresses, and
-/// each with its kind.
+/// The addresses in a connect token; netcode 1.02: after what is encrypted stand the time-out, the number of addresses,
+/// and each with its kind.
 fn addresses(assignment: &Assignment) -> Vec<SocketAddr> {
     const AT: usize = 13 + 8 + 8 + 8 + 24 + 1024 + 4;
     let token = token_from_text(&assignment.token).unwrap();

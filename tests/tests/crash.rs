@@ -1,4 +1,4 @@
-//! The daemon is killed with SIGKILL, its keeper starts another, and that one goes on where the first left off.
+//! The daemon is killed with SIGKILL, its keeper starts another, and that one continues where the first stopped.
 
 use client::Lobby;
 use nix::sys::signal::{Signal, kill};
@@ -10,7 +10,7 @@ fn kept() -> Setup {
     Setup::default().keep("30s").ports(6)
 }
 
-/// A plain program that plays for an hour, and hears nothing of the end of anybody.
+/// A plain program that plays for an hour, and ignores the end of other processes.
 fn stubborn(setup: Setup) -> Setup {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
     setup.mode("stubborn", &["/bin/sleep", "3600"], keys)
@@ -20,7 +20,7 @@ fn send(pid: i32, signal: Signal) {
     kill(Pid::from_raw(pid), signal).unwrap();
 }
 
-/// Stops a process, and waits until it stands still.
+/// Stops a process, and waits until it is stopped.
 fn freeze(pid: i32) {
     send(pid, Signal::SIGSTOP);
     wait_until("a standstill", || proc::state(pid) == Some('T'));
@@ -33,7 +33,7 @@ fn join(muster: &Muster, queue: &str, name: &str) -> (Lobby, String) {
     (lobby, place.resume)
 }
 
-/// Faults row 37: games play on, players return to their places in their order, and what games say is heard.
+/// Faults row 37: games play on, players get their positions back in order, and messages of games are read.
 #[test]
 fn games_continue_and_players_reconnect_after_a_crash() {
     let muster = kept()
@@ -53,13 +53,13 @@ fn games_continue_and_players_reconnect_after_a_crash() {
         // An upgrade in place in between changes nothing.
         muster.upgrade(None).unwrap();
     }
-    // What it says while nobody hears it is heard.
+    // Messages that it sends while no daemon runs are read later.
     let mut back: Vec<Lobby> = trio
         .iter()
         .map(|(_, key)| {
             let mut lobby = muster.connect();
-            let told = lobby.resume(key, SOON).unwrap();
-            assert!(matches!(told, Reply::Queued { .. }), "{told}");
+            let received = lobby.resume(key, SOON).unwrap();
+            assert!(matches!(received, Reply::Queued { .. }), "{received}");
             lobby
         })
         .collect();
@@ -87,12 +87,12 @@ fn a_reloaded_configuration_holds_after_a_crash() {
     muster.operate(&["reload"]).unwrap();
     let (_, key) = join(&muster, "new", "cyd");
     let (_, removed) = join(&muster, "pair", "eve");
-    // Nobody has told the daemon of this one.
+    // The daemon has not received this one.
     muster.configure(&(mode("later") + &mode("new")));
     muster.crash();
     let mut cyd = muster.connect();
-    let told = cyd.resume(&key, SOON).unwrap();
-    assert!(matches!(told, Reply::Queued { .. }), "{told}");
+    let received = cyd.resume(&key, SOON).unwrap();
+    assert!(matches!(received, Reply::Queued { .. }), "{received}");
     let mut second = muster.join("new", "dan");
     assert_eq!(cyd.assignment(SOON).unwrap().slot, 0);
     assert_eq!(second.assignment(SOON).unwrap().slot, 1);
@@ -106,7 +106,7 @@ fn a_reloaded_configuration_holds_after_a_crash() {
     muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
 }
 
-/// A daemon that hands over ends, and the next one goes on; without somebody who starts it, it stays.
+/// A daemon that hands over exits, and the next one continues; without a process that starts it, it stays.
 #[test]
 fn a_crashed_daemon_hands_over_to_the_next_one() {
     let alone = Setup::default().puppet("pair", &[], "").start();
@@ -124,8 +124,8 @@ fn a_crashed_daemon_hands_over_to_the_next_one() {
     assert!(refused.contains("is not fit to take over"), "{refused}");
     std::fs::write(&file, text).unwrap();
     let first = muster.pid();
-    let told = muster.operate(&["handover"]).unwrap();
-    assert!(told.contains("handed over"), "{told}");
+    let received = muster.operate(&["handover"]).unwrap();
+    assert!(received.contains("handed over"), "{received}");
     muster.log().wait_for(&["the daemon has handed over", "starting the next one"]);
     muster.log().wait_for(&["taken over from the daemon before", "games=1"]);
     wait_for("another daemon", || Some(muster.pid()).filter(|pid| *pid != first));
@@ -158,7 +158,7 @@ fn games_continue_after_a_crash_with_a_changed_configuration() {
     let ring = text.lines().find(|line| line.starts_with("range = ")).unwrap();
     std::fs::write(&file, text.replace(ring, "range = \"20000-20001\"")).unwrap();
     muster.operate(&["reload"]).unwrap();
-    // Nobody has told the daemon of this: two wait for a match that is complete by it.
+    // The daemon has not received this: two wait for a match that it completes.
     muster.configure(&(mode("new", 2) + &mode("trio", 2)));
     for _ in 0..2 {
         muster.crash();
@@ -176,7 +176,7 @@ fn games_continue_after_a_crash_with_a_changed_configuration() {
     muster.log().wait_for(&["game ended ", "mode=pair", "match=1 ", "exit status 3"]);
 }
 
-/// Whose drain it was is known after a crash: an operator's may be taken back, and a signal's is in no hurry.
+/// The requester of a drain is known after a crash: an operator's may be cancelled, and a signal's is not urgent.
 #[test]
 fn a_drain_and_its_requester_survive_a_crash() {
     let mut muster = kept().puppet("solo", &[], "players = 1\nwarm = 0").start();
@@ -194,7 +194,7 @@ fn a_drain_and_its_requester_survive_a_crash() {
     assert!(muster.wait_for_exit().success());
 }
 
-/// A game that ends while there is no daemon is known to have ended, and its port comes back.
+/// A game that ends while there is no daemon is known to have ended, and its port is freed.
 #[test]
 fn a_game_that_ends_during_a_crash_frees_its_port() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 0").start();
@@ -202,7 +202,7 @@ fn a_game_that_ends_during_a_crash_frees_its_port() {
     pair.iter_mut().for_each(|lobby| drop(lobby.assignment(SOON).unwrap()));
     let line = muster.log().wait_for(&["match assigned match=1 "]);
     let pid = Pid::from_raw(Log::field(&line, "pid").parse().unwrap());
-    // The keeper stands still meanwhile, so that both are news to the next daemon.
+    // The keeper is stopped meanwhile, so that the next daemon finds both at once.
     let keeper = Pid::from_raw(muster.started_pid());
     kill(keeper, Signal::SIGSTOP).unwrap();
     muster.signal(Signal::SIGKILL);
@@ -214,7 +214,7 @@ fn a_game_that_ends_during_a_crash_frees_its_port() {
 }
 
 /// Faults row 37: killed at any moment of starts and assignments. In the end everybody who returns is served, and every
-/// port comes back.
+/// port is freed.
 #[test]
 fn a_daemon_killed_at_any_moment_recovers() {
     let muster = kept().puppet("pair", &[], "players = 2\nwarm = 1").start();
@@ -241,7 +241,7 @@ fn a_daemon_killed_at_any_moment_recovers() {
     });
 }
 
-/// A game whose birth was not heard of when the daemon was killed is known to nobody. It is ended, its port comes back,
+/// A game whose launch was not reported when the daemon was killed is unknown. It is ended, its port is freed,
 /// and its player plays in another.
 #[test]
 fn a_game_launched_but_not_reported_before_a_crash_is_ended() {
@@ -259,7 +259,7 @@ fn a_game_launched_but_not_reported_before_a_crash_is_ended() {
 }
 
 /// A launcher that outlives its daemon makes what it was ordered to make; that is ended, too, and so is a launcher that
-/// stands still.
+/// is stopped.
 #[test]
 fn a_game_launched_after_the_crash_is_ended() {
     for is_late in [false, true] {
@@ -281,7 +281,7 @@ fn a_game_launched_after_the_crash_is_ended() {
     }
 }
 
-/// What a game of the daemon before this one leaves behind, in a session of its own, goes with it.
+/// Leftovers of a game of the previous daemon, in a session of their own, are killed with it.
 #[test]
 fn leftovers_of_an_adopted_game_are_killed() {
     let keys = "players = 1\nwarm = 0\ncontract = \"plain\"";
@@ -302,11 +302,11 @@ fn leftovers_of_an_adopted_game_are_killed() {
     muster.stop_and_assert_nothing_left();
 }
 
-/// The player comes back and is assigned to a game, which is the only one.
+/// The player reconnects and is assigned to a game, which is the only one.
 fn plays_on(muster: &Muster, key: &str) {
     let mut lobby = muster.connect();
-    let told = lobby.resume(key, SOON).unwrap();
-    if !matches!(told, Reply::Assign { .. }) {
+    let received = lobby.resume(key, SOON).unwrap();
+    if !matches!(received, Reply::Assign { .. }) {
         lobby.assignment(SOON).unwrap();
     }
     wait_until("one port in use", || muster.status("stubborn") == (0, 1, 5));

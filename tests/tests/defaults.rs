@@ -22,8 +22,8 @@ impl Host {
         Some(host)
     }
 
-    /// Runs a script as root of the namespaces. `start LOG ARGUMENTS` starts a daemon and waits until it listens; all of
-    /// them are ended with the script.
+    /// Runs a script as root of the namespaces. `start LOG ARGUMENTS` starts a daemon and waits until it listens; all
+    /// of them are ended with the script.
     fn run(&self, script: &str) -> Output {
         let prelude = r#"
 set -eu
@@ -154,7 +154,8 @@ fn an_admin_socket_may_be_off_or_unavailable() {
     assert!(bare.contains("serving HTTP metrics=127.0.0.1:9107"), "{bare}");
 }
 
-/// Another user has the socket where the session's other sockets are; commands look there first, and then in /run/muster.
+/// Another user has the socket where the session's other sockets are; commands look there first, and then in
+/// /run/muster.
 #[test]
 fn the_admin_socket_is_in_the_users_runtime_directory() {
     let Some(host) = Host::new() else { return };

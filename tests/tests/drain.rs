@@ -34,7 +34,7 @@ fn drain(muster: &Muster) {
     muster.log().wait_for(&["draining"]);
 }
 
-/// A game that ends when it is told, on a ring of one.
+/// A game that ends when it is asked to, on a ring of one port.
 fn puppet(behaviour: &[&str]) -> Setup {
     let keys = "players = 2\nwarm = 0\nstop_grace = \"400ms\"\nstart_timeout = \"1m\"";
     Setup::default().ports(1).puppet("duel", behaviour, keys)

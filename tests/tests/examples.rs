@@ -1,5 +1,5 @@
-//! The files in examples/games: real servers and languages, confined as every game is by default. Each is tried with its
-//! Debian package where that is installed, and skipped with a line where it is not.
+//! The files in examples/games: real servers and languages, confined as every game is by default. Each is tried with
+//! its Debian package where that is installed, and skipped with a line where it is not.
 
 use std::fs;
 use std::io::ErrorKind;

@@ -25,7 +25,7 @@ fn results_are_kept(count: usize, end: &str, how: &str) {
     // All players and the status client have one address.
     let setup =
         Setup::default().ports(64).log("info").config("[limits]\nclients_per_address = 2000");
-    let muster = setup.hostile("quick", &["last-words", end], keys).start();
+    let muster = setup.hostile("quick", &["result", end], keys).start();
     // Waiting players cost the daemon little; games that all run at the same time would cost more.
     let mut players: Vec<_> = (0..count).map(|_| muster.join("quick", "ada")).collect();
     for player in &mut players {
@@ -100,7 +100,7 @@ fn ordered_games(ports: u16) -> Muster {
     // Their players are all of one address, and never come in.
     let limits = "[limits]\nseats_per_address = 0";
     let setup = Setup::default().ports(ports).log("info").config(limits);
-    setup.hostile("ordered", &["last-words", "ordered"], keys).start()
+    setup.hostile("ordered", &["result", "ordered"], keys).start()
 }
 
 struct Player {

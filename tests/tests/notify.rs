@@ -156,7 +156,7 @@ fn a_manager_that_does_not_read_does_not_block_the_daemon() {
 
 #[test]
 fn a_missing_manager_does_not_stop_the_daemon() {
-    for address in ["/nowhere/notify", "@nobody-is-here", "vsock:2:1234", ""] {
+    for address in ["/nowhere/notify", "@no-manager", "vsock:2:1234", ""] {
         let mut muster = Setup::default().duel("warm = 0").env("NOTIFY_SOCKET", address).start();
         // An empty variable is no manager.
         if !address.is_empty() {

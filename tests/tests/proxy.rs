@@ -112,8 +112,8 @@ fn skill_is_accepted_by_the_players_address() {
     assert!(status.contains(" waiting=2 "), "the two whose skill is known: {status}");
 }
 
-/// Health checks connect and close, or say that they are the proxy's own. They cost no line of the log, nor does a proxy
-/// that is cut off within its header.
+/// Health checks connect and close, or say that they are the proxy's own. They cost no line of the log, nor does a
+/// proxy that is cut off within its header.
 #[test]
 fn health_checks_log_no_line() {
     let muster = behind_a_proxy("handshake_timeout = \"300ms\"");

@@ -91,7 +91,7 @@ fn processor_time_and_memory_are_reported() {
 fn a_thousand_results_are_in_the_reports() {
     let game = hostile_game();
     let daemon = Daemon::start(&format!(
-        "[[mode]]\nname = \"quick\"\ncommand = [{game:?}, \"last-words\", \"exit\"]\nplayers = 1\nwarm = 4"
+        "[[mode]]\nname = \"quick\"\ncommand = [{game:?}, \"result\", \"exit\"]\nplayers = 1\nwarm = 4"
     ));
     let mut players: Vec<Lobby> = (0..1000).map(|_| daemon.join("quick", "ada")).collect();
     for player in &mut players {

@@ -5,8 +5,7 @@ use std::net::{Ipv4Addr, UdpSocket};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use client::{Assignment, GameSocket, Lobby, Place};
-use protocol::Reply;
+use client::{Assignment, GameSocket, Place};
 use testkit::{Muster, SOON, Setup, Wire, wait_for, wait_until};
 
 /// A daemon with a queue `party` for an echo of `players`; `limits` are lines of the table, `keys` of the mode.
@@ -186,23 +185,6 @@ fn invalid_resume_keys_are_refused() {
 }
 
 #[test]
-fn a_queue_position_expires_with_the_resume_window() {
-    let muster = party(2, "resume_window = \"1s\"", "");
-    let (ada, key) = join(&muster, "ada");
-    ada.reset();
-    muster.log().wait_for(&["player away ", " window=1s"]);
-    muster.log().wait_for(&["player expired "]);
-    assert_refused(&muster, &key);
-    assert_eq!(muster.status("party").0, 0);
-    // Without a window a loss is the end.
-    let muster = party(2, "resume_window = \"0s\"", "");
-    let (ada, key) = join(&muster, "ada");
-    ada.reset();
-    muster.log().wait_for(&["player expired "]);
-    assert_refused(&muster, &key);
-}
-
-#[test]
 fn a_missed_assignment_is_repeated() {
     for transport in ["plain", "netcode"] {
         let keys = format!("hello_timeout = \"1m\"\ntransport = \"{transport}\"");
@@ -289,36 +271,6 @@ fn a_rejoin_that_the_game_cannot_receive_ends_no_match() {
     assert_eq!(muster.status("party").1, 2, "its game, and a warm one");
 }
 
-/// Over UDP alone datagrams are lost: the game tolerates it, and sends the returning player its state.
-#[test]
-fn tic_tac_toe_continues_when_its_player_rejoins() {
-    let command = ["muster-game", "tictactoe", "--forfeit-after=300ms", "--rejoin-wait=30s"];
-    let keys = "players = 2\nwarm = 1\ntemplate = true\nrejoin = true";
-    let muster = Setup::default().mode("party", &command, keys).start();
-    let [(ada, key), (bob, _)] = assigned::<2>(&muster);
-    let state = |game: &mut GameSocket| {
-        loop {
-            let words = game.next_words(SOON).unwrap();
-            if words.starts_with("STATE ") {
-                return words;
-            }
-        }
-    };
-    let mut lost = enter(&ada);
-    let mut bob_plays = enter(&bob);
-    assert!(state(&mut lost).starts_with("STATE 1 "));
-    lost.say("MOVE 1 5");
-    assert!(state(&mut lost).starts_with("STATE 2 ....X.... "));
-    drop(lost);
-    wait_until("ada to be missed", || {
-        let _ = bob_plays.ping("here", SOON);
-        !muster.log().lines_with(&["player left match=1 slot=0"]).is_empty()
-    });
-    let mut back = enter(&assignment_again(&muster, &key));
-    assert!(state(&mut back).starts_with("STATE 2 ....X.... you=X turn=O "));
-    assert_eq!(muster.log().lines_with(&["match result"]), Vec::<String>::new());
-}
-
 /// Faults row 13.
 #[test]
 fn players_are_not_matched_with_disconnected_ones() {
@@ -339,28 +291,6 @@ fn players_are_not_matched_with_disconnected_ones() {
     let away = || muster.log().lines_with(&["player away "]).len();
     wait_until("all who vanished to expire", || expired() == away());
     assert_eq!(muster.status("party").0, 0);
-}
-
-/// The other players of a waiting match return to their positions, and the match is complete again when the player
-/// returns.
-#[test]
-fn a_waiting_match_is_formed_again_with_the_returned_player() {
-    let keys = "players = 2\nwarm = 0\nstart_timeout = \"1m\"";
-    let muster = Setup::default().ports(1).puppet("party", &["held"], keys).start();
-    let (ada, key) = join(&muster, "ada");
-    let mut bob: Lobby = muster.join("party", "bob");
-    muster.log().wait_for(&["match formed"]);
-    ada.reset();
-    loop {
-        match bob.next_reply(SOON).unwrap() {
-            Reply::Requeued { position, .. } => break assert_eq!(position, 1),
-            Reply::Waiting { .. } | Reply::Queued { .. } => {}
-            other => panic!("received {other}"),
-        }
-    }
-    let (_back, answer) = resume(&muster, &key);
-    assert!(answer.starts_with("QUEUED queue=party position=1 needed=2 "), "{answer}");
-    muster.log().wait_for_count(2, &["match formed"]);
 }
 
 /// Faults row 9: a client whose machine is gone. It is in a separate network that is taken down, if that is permitted.

@@ -71,8 +71,8 @@ fn has_saved(muster: &Muster) {
     muster.wait_until_idle("saves", 0);
 }
 
-/// The ways in which servers are started: by themselves, by a script that does not become them, in a session of their own,
-/// and by a script that is in a hurry to end.
+/// The ways in which servers are started: by themselves, by a script that does not become them, in a session of their
+/// own, and by a script that is in a hurry to end.
 #[test]
 fn a_game_that_saves_gets_its_whole_grace_period() {
     for (before, after) in [

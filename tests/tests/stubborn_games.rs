@@ -74,7 +74,7 @@ fn a_sigstopped_game_is_killed_after_its_grace_period() {
     let _ada = muster.join("bad", "ada");
     muster.log().wait_for(&["match stopped match=1", "signal 9"]);
     muster.wait_until_idle("bad", 0);
-    assert!(muster.log().lines_with(&["continues"]).is_empty());
+    assert!(muster.log().lines_with(&["resumed by SIGCONT"]).is_empty());
 }
 
 /// Faults row 20: as above, at the end of a drain.

@@ -421,7 +421,7 @@ fn a_template_that_answers_with_an_invalid_pid_is_replaced() {
 
 #[test]
 fn a_template_that_names_no_process_is_replaced() {
-    costs_players_nothing(&["names", "nobody"], "not one of its games");
+    costs_players_nothing(&["names", "none"], "not one of its games");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! Upgrades in place: the same process goes on as another program, and nobody notices.
+//! Upgrades in place: the same process continues as another program, without an effect on clients.
 
 use std::net::TcpStream;
 use std::os::unix::fs::PermissionsExt as _;
@@ -22,7 +22,7 @@ fn upgrade(muster: &Muster) {
 }
 
 /// Faults row 34: players who wait, lines half said, answers not read, games that run, begin and end, and new
-/// connections all the while. Nobody is lost, nobody is overtaken, nobody is refused.
+/// connections all the while. No client is lost, overtaken or refused.
 #[test]
 fn twenty_upgrades_lose_no_client() {
     let muster = Setup::default()
@@ -173,7 +173,7 @@ fn a_game_that_ends_during_an_upgrade_is_reaped() {
     muster.wait_until_idle("pair", 1);
 }
 
-/// Faults row 36: a signal that comes in the middle of an upgrade is heard, by the old program or by the new one.
+/// Faults row 36: a signal that comes in the middle of an upgrade is handled, by the old program or by the new one.
 #[test]
 fn a_signal_during_an_upgrade_is_handled() {
     let mut muster = Setup::default().puppet("pair", &[], "players = 2\nwarm = 1").start();

@@ -28,15 +28,15 @@ pub(crate) fn game_socket() -> Result<(UdpSocket, SocketAddr), Failure> {
     Ok((socket, address))
 }
 
-/// Sends a datagram, for whoever will read it.
+/// Sends a datagram to a child.
 pub(crate) fn ask(probe: &UdpSocket, address: SocketAddr) -> Result<(), Failure> {
     probe.send_to(b"x", address).map_err(os("send a datagram")).map(drop)
 }
 
 /// Waits for an answer from any child.
-pub(crate) fn hear(probe: &UdpSocket) -> Result<(), Failure> {
+pub(crate) fn receive(probe: &UdpSocket) -> Result<(), Failure> {
     let mut byte = [0];
-    probe.recv(&mut byte).map_err(os("hear a child's answer")).map(drop)
+    probe.recv(&mut byte).map_err(os("receive a child's answer")).map(drop)
 }
 
 /// Spawns a child with its socket.
@@ -46,11 +46,11 @@ pub(crate) fn spawn() -> Result<(Child, SocketAddr), Failure> {
 }
 
 /// From the wish for a child to its first answer, with `posix_spawn`; the child is reaped before this returns.
-pub(crate) fn spawn_and_hear(probe: &UdpSocket) -> Result<Duration, Failure> {
+pub(crate) fn spawn_and_receive(probe: &UdpSocket) -> Result<Duration, Failure> {
     let began = Instant::now();
     let (mut child, address) = spawn()?;
     ask(probe, address)?;
-    hear(probe)?;
+    receive(probe)?;
     let took = began.elapsed();
     child.wait().map_err(os("reap a child"))?;
     Ok(took)
@@ -86,11 +86,11 @@ impl ForkServer {
     }
 
     /// From the wish for a child to its first answer.
-    pub(crate) fn fork_and_hear(&self, probe: &UdpSocket) -> Result<Duration, Failure> {
+    pub(crate) fn fork_and_receive(&self, probe: &UdpSocket) -> Result<Duration, Failure> {
         let began = Instant::now();
         let address = self.fork()?;
         ask(probe, address)?;
-        hear(probe)?;
+        receive(probe)?;
         Ok(began.elapsed())
     }
 }
@@ -103,7 +103,7 @@ impl Drop for ForkServer {
     }
 }
 
-/// A process that is there already.
+/// A process that waits for requests.
 #[derive(Debug)]
 pub(crate) struct WaitingProcess {
     requests: Option<UnixStream>,
@@ -119,16 +119,16 @@ impl WaitingProcess {
         Ok(Self { requests: Some(requests), address, child })
     }
 
-    /// A word to the process, its answer, and then its answer over UDP.
-    pub(crate) fn tell_and_hear(&mut self, probe: &UdpSocket) -> Result<Duration, Failure> {
+    /// From a request to the process over its answer to the answer over UDP.
+    pub(crate) fn request_and_receive(&mut self, probe: &UdpSocket) -> Result<Duration, Failure> {
         let began = Instant::now();
         let mut byte = [0];
         if let Some(requests) = &mut self.requests {
-            requests.write_all(&byte).map_err(os("tell the waiting process"))?;
-            requests.read_exact(&mut byte).map_err(os("hear the waiting process"))?;
+            requests.write_all(&byte).map_err(os("write to the waiting process"))?;
+            requests.read_exact(&mut byte).map_err(os("read from the waiting process"))?;
         }
         ask(probe, self.address)?;
-        hear(probe)?;
+        receive(probe)?;
         Ok(began.elapsed())
     }
 }

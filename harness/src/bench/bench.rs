@@ -1,4 +1,4 @@
-//! What all figures share: how much is measured, and where the table goes.
+//! The parts that all figures share: the scale, and the output of the table.
 
 use std::cell::RefCell;
 use std::fmt::Display;

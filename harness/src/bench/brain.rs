@@ -1,4 +1,4 @@
-//! What the brain alone takes for an operation while more and more tickets wait: no daemon, no sockets, no
+//! The time of the brain alone for an operation while more and more tickets wait: no daemon, no sockets, no
 //! games. What it asks for is done at once, by word of mouth.
 //!
 //! All wait in one mode. First come, first served: they are matched at once, and all matches stand in line for the only
@@ -17,7 +17,7 @@ use crate::bench::Bench;
 use crate::failure::Failure;
 use crate::stats::{Row, Samples, Target};
 
-/// What orders those who wait.
+/// The order of waiting players.
 const ORDERS: [(&str, Option<Skill>); 2] = [("FIFO", None), ("skill", Some(SKILL))];
 
 const SKILL: Skill = Skill {
@@ -30,7 +30,7 @@ const SKILL: Skill = Skill {
     },
 };
 
-/// From the skill of one who waits to the next: out of reach of all windows, even halfway.
+/// The difference in skill of neighbouring players: more than twice any window.
 const APART: usize = 10;
 
 /// An operation's name, and what does it once.
@@ -106,7 +106,7 @@ struct Brain {
     next_connection: u64,
     /// A game that it wants launched.
     launch: Option<GameId>,
-    /// Players that it told where to play, since the last match began.
+    /// Players assigned since the last match began.
     assigned: usize,
 }
 

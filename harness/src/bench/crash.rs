@@ -1,7 +1,7 @@
-//! The daemon is killed under its keeper, with clients who wait: how long it takes until all are back in their places.
+//! The daemon is killed under its keeper, with waiting clients: how long it takes until all have their positions back.
 //!
-//! From the kill on, until each has seen its connection end, has made another and was told its place. Beside it stands
-//! what the same clients took to come for the first time.
+//! From the kill until each client has seen its connection end, has connected again and has received its position. The
+//! baseline is the time of the same clients for their first connections.
 
 use std::time::Instant;
 
@@ -17,25 +17,25 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let (mut muster, mut baseline) = (Samples::default(), Samples::default());
     let mut all = Returned::default();
     for _ in 0..crashes {
-        // A keeper gives the next daemon of one that dies again and again a pause.
+        // A new keeper each time: it delays the restart of a daemon that dies repeatedly.
         let daemon = Daemon::start(crowd::setup().keep("30s"))?;
         let begin = Instant::now();
-        let mut crowd = Crowd::come(daemon.address(), count)?;
+        let mut crowd = Crowd::connect(daemon.address(), count)?;
         baseline.push(begin.elapsed().as_secs_f64() * 1e3);
         let begin = Instant::now();
         daemon.kill();
         crowd.wait_for_ends()?;
-        let returned = crowd.come_back()?;
+        let returned = crowd.reconnect()?;
         muster.push(begin.elapsed().as_secs_f64() * 1e3);
-        // Who is back before those before it has a place for the time being; now they have all come.
-        let placed = crowd.come_back()?;
+        // A client that reconnects before those ahead of it has a preliminary position; now all have reconnected.
+        let placed = crowd.reconnect()?;
         all.lost += returned.lost + placed.lost;
         all.misplaced += placed.misplaced;
     }
     bench.print(&Row {
         what: format!("{count} clients: all back, ms"),
         muster,
-        against: "coming at first",
+        against: "first connections",
         baseline,
         target: Target::Shown,
     });

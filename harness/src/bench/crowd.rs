@@ -1,4 +1,4 @@
-//! Many clients who wait in one queue, keep their connections, and know their places.
+//! Many clients that wait in one queue, keep their connections, and know their positions.
 
 use std::io::ErrorKind;
 use std::net::SocketAddr;
@@ -13,7 +13,7 @@ use crate::visitors::sources;
 
 pub(crate) const CROWD: &str = "crowd";
 
-/// All of them, in the order of their places.
+/// The clients, in the order of their positions.
 #[derive(Debug)]
 pub(crate) struct Crowd {
     server: SocketAddr,
@@ -26,15 +26,15 @@ struct Member {
     key: String,
 }
 
-/// What became of those who came back.
+/// The outcome of reconnects.
 #[derive(Debug, Default, Clone, Copy)]
 pub(crate) struct Returned {
     pub(crate) lost: usize,
-    /// Who has another place than before.
+    /// Clients with another position than before.
     pub(crate) misplaced: usize,
 }
 
-/// A daemon with a queue for them: nobody in it meets anybody, as all differ in skill.
+/// A daemon with a queue for them. No two match, as all differ in skill.
 pub(crate) fn setup() -> Setup {
     let sources: Vec<String> = sources().map(|source| source.to_string()).collect();
     let limits = format!("skill_from = {sources:?}\nresume_window = \"10m\"");
@@ -46,8 +46,8 @@ pub(crate) fn setup() -> Setup {
 }
 
 impl Crowd {
-    /// Connects so many and waits until all are in the queue.
-    pub(crate) fn come(server: SocketAddr, count: usize) -> Result<Self, Failure> {
+    /// Connects `count` clients and waits until all are queued.
+    pub(crate) fn connect(server: SocketAddr, count: usize) -> Result<Self, Failure> {
         let mut players = Vec::with_capacity(count);
         for at in 0..count {
             let mut player = Player::from_source(server, number(at))?;
@@ -67,14 +67,14 @@ impl Crowd {
         self.members.len()
     }
 
-    /// Lets some of them say PING.
-    pub(crate) fn ask(&mut self, who: Range<usize>, text: &str) -> Result<(), Failure> {
+    /// Sends PING for some of them.
+    pub(crate) fn send_pings(&mut self, who: Range<usize>, text: &str) -> Result<(), Failure> {
         let line = format!("PING {text}\n");
         self.members[who].iter_mut().try_for_each(|member| member.player.say(&line))
     }
 
-    /// Waits until all have heard the answer to PING. How many never will.
-    pub(crate) fn hear(&mut self, text: &str) -> Result<usize, Failure> {
+    /// Waits until all have received the answer to PING. Gives how many have lost their connection.
+    pub(crate) fn receive_pongs(&mut self, text: &str) -> Result<usize, Failure> {
         let mut lost = 0;
         for member in &mut self.members {
             lost += usize::from(unless_lost(member.player.pong(text))?.is_none());
@@ -90,10 +90,10 @@ impl Crowd {
         Ok(())
     }
 
-    /// Lets all take up their sessions, in order and on other connections, and waits until all have.
-    pub(crate) fn come_back(&mut self) -> Result<Returned, Failure> {
+    /// Resumes all sessions, in order and on new connections, and waits until all have answers.
+    pub(crate) fn reconnect(&mut self) -> Result<Returned, Failure> {
         for (at, member) in self.members.iter_mut().enumerate() {
-            // The connection before this one goes.
+            // This closes the previous connection.
             member.player = Player::from_source(self.server, number(at))?;
             member.player.say(&format!("READY resume={}\n", member.key))?;
         }
@@ -110,10 +110,10 @@ impl Crowd {
     }
 }
 
-/// `None` for one who is told something else or whose connection ended; to hear nothing at all is an error.
-fn unless_lost<T>(heard: Result<T, Failure>) -> Result<Option<T>, Failure> {
-    match heard {
-        Ok(heard) => Ok(Some(heard)),
+/// `None` for a client that received another answer or lost its connection; no answer in time is an error.
+fn unless_lost<T>(answer: Result<T, Failure>) -> Result<Option<T>, Failure> {
+    match answer {
+        Ok(answer) => Ok(Some(answer)),
         Err(Failure::Os { source, attempt }) if source.kind() == ErrorKind::WouldBlock => {
             Err(Failure::Os { source, attempt })
         }

@@ -1,4 +1,4 @@
-//! Why a figure could not be measured.
+//! Reasons for which a figure cannot be measured.
 
 use std::io;
 use std::path::PathBuf;
@@ -9,7 +9,7 @@ use client::ClientError;
 /// How long anything that is due at once may take. The limit only ends what would hang.
 pub(crate) const LIMIT: Duration = Duration::from_secs(60);
 
-/// What went wrong. A figure that fails is reported, and the others are measured all the same.
+/// A failed measurement. A figure that fails is reported, and the others are measured all the same.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     #[error("cannot {attempt}: {source}")]

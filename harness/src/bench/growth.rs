@@ -1,5 +1,5 @@
-//! What a match costs the daemon while more and more others are there: clients who are connected, queued, and in
-//! matches that wait in a long line for a game.
+//! The cost of a match for the daemon as the number of other clients grows, which are queued or in matches that wait
+//! for a game.
 //!
 //! Those who wait do so in a mode whose games fail; those who are measured are matched in a mode whose games are no
 //! processes. Beside the daemon that fills up stands one that keeps the smallest number.

@@ -1,6 +1,6 @@
 //! The memory of clients who are connected and wait in a queue: the daemon's own, and the kernel's.
 //!
-//! The daemon's is its proportional set (`Pss`), before and after. The kernel's is told for the whole machine alone
+//! The daemon's is its proportional set (`Pss`), before and after. The kernel reports its own for the whole machine
 //! (`Slab` and `SUnreclaim` of `/proc/meminfo` would count the same twice; it is `SUnreclaim`), both ends of each
 //! connection and strangers included: so beside it stands what as many clients of a bare server take.
 
@@ -19,13 +19,13 @@ use crate::player::ready;
 use crate::stats::{Row, Samples, Target};
 use crate::visitors;
 
-/// Players of a match, as many as there can be: most wait for a match that waits for a game, which never starts.
+/// As many players of a match as possible: most wait for a match whose game never starts.
 const MATCH: &str = "players = 128\nwarm = 0";
 
-/// What the kernel gets to free what ended connections had.
+/// A pause in which the kernel frees the memory of closed connections.
 const REST: Duration = Duration::from_millis(500);
 
-/// Bytes a client, before and after.
+/// Bytes per client.
 #[derive(Debug, Default)]
 struct Bytes {
     own: Samples,
@@ -71,7 +71,7 @@ impl Bytes {
     }
 }
 
-/// Connects clients, lets them say READY, and waits until all of them are in their queues.
+/// Connects clients, sends READY for each, and waits until all are queued.
 pub(crate) fn queue_up(
     server: SocketAddr,
     count: usize,

@@ -4,13 +4,13 @@
 use crate::bench::Bench;
 use crate::daemon::Daemon;
 use crate::failure::Failure;
-use crate::matched::{Told, stub_setup};
+use crate::matched::{Throughput, stub_setup};
 use crate::stats::{Row, Target};
 
 /// Measures, and prints.
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let (safe, plain) = (daemon(true)?, daemon(false)?);
-    let (mut muster, mut baseline) = (Told::default(), Told::default());
+    let (mut muster, mut baseline) = (Throughput::default(), Throughput::default());
     for _ in 0..bench.scale.stretches {
         baseline.take(plain.address(), plain.pid(), bench)?;
         muster.take(safe.address(), safe.pid(), bench)?;

@@ -1,8 +1,8 @@
-//! The process around the benchmark, which leaves nothing behind: no process, no file.
+//! The process around the benchmark, which cleans up its processes and files.
 //!
-//! The figures are measured by a second process of the same program. However that one ends, by itself, by a
-//! signal, in a panic, all that it started becomes this process's to end (prctl(2), `PR_SET_CHILD_SUBREAPER`);
-//! what is ended here was therefore started here.
+//! A second process of the same program measures the figures. However it ends, by itself, by a signal or by a panic,
+//! all its processes become children of this one (prctl(2), `PR_SET_CHILD_SUBREAPER`), which kills them; so it kills no
+//! process of others.
 
 use std::process::{Child, Command, ExitCode};
 
@@ -15,7 +15,7 @@ use testkit::proc;
 use crate::failure::{Failure, os};
 use crate::names::MEASURE;
 
-/// Runs the benchmark to its end, or until somebody ends it.
+/// Runs the benchmark to its end, or until a signal.
 pub(crate) fn run() -> Result<ExitCode, Failure> {
     let directory = tempfile::tempdir_in(process::temporary_directory())
         .map_err(os("make a temporary directory"))?;
@@ -35,7 +35,7 @@ pub(crate) fn run() -> Result<ExitCode, Failure> {
     Ok(code)
 }
 
-/// In the measuring process: gives the signals their usual meaning again.
+/// Unblocks the signals, in the measuring process.
 pub(crate) fn release_signals() {
     let _ = SigSet::all().thread_unblock();
 }
@@ -61,7 +61,7 @@ fn wait(measuring: &mut Child, signals: &SigSet) -> ExitCode {
     }
 }
 
-/// What a dead child had started is a child, too, at the next look.
+/// The children of a killed child become children of this process, and are killed in the next iteration.
 fn end_all_children() {
     loop {
         let children = proc::children(Pid::this().as_raw());

@@ -13,10 +13,10 @@
 //! Muster wants to reach, and `met` whether it did in this run. Absolute values are worth little on another
 //! machine, or beside other work: the load averages at both ends tell of that. Compare ratios.
 //!
-//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of the [`brain`]; of going on
-//! [`upgrade`], [`crash`] and [`journal`]; of [`games`] as processes the others.
+//! **The figures**, a file each: of players [`matched`], [`idle`], [`waits`] and [`growth`]; of the [`brain`]; of
+//! continuity [`upgrade`], [`crash`] and [`journal`]; of [`games`] as processes the others.
 //!
-//! The benchmark ends by itself, and [`keeper`] sees to it that nothing is left of it however it ends.
+//! The benchmark ends by itself, and [`keeper`] cleans up after it however it ends.
 
 mod args;
 mod bare;
@@ -58,28 +58,28 @@ use crate::bench::Bench;
 use crate::failure::Failure;
 use crate::names::MEASURE;
 
-/// What one figure measures, and prints.
+/// Measures and prints one figure.
 pub(crate) type Figure = fn(&Bench) -> Result<(), Failure>;
 
 /// A figure's name on the command line, its title, and what measures it.
 pub(crate) const FIGURES: [(&str, &str, Figure); 14] = [
     ("matched", "Players matched in a second", matched::run),
-    ("idle", "Memory of clients who wait in a queue", idle::run),
+    ("idle", "Memory of clients that wait in a queue", idle::run),
     ("waits", "From the last READY to ASSIGN, at rest and under load", waits::run),
     ("growth", "The cost of a match as clients and queues grow", growth::run),
     ("brain", "The brain alone, as tickets wait", brain::run),
-    ("upgrade", "How long nobody is answered while the daemon is upgraded", upgrade::run),
-    ("crash", "From a crash until all clients are back in their places", crash::run),
-    ("journal", "The price of outliving a crash", journal::run),
+    ("upgrade", "The pause in answers while the daemon is upgraded", upgrade::run),
+    ("crash", "From a crash until all clients have their positions back", crash::run),
+    ("journal", "The cost of crash safety", journal::run),
     ("start", "From the last READY to the game's first answer over UDP", games::latency::run),
     ("rate", "Games started and reaped in a second", games::rate::run),
     ("memory", "Memory of a running echo game", games::memory::run),
     ("ticks", "Ticks of arena", games::ticks::run),
-    ("confinement", "The price of confinement", games::confinement::run),
+    ("confinement", "The cost of confinement", games::confinement::run),
     ("stall", "How long PONG takes while games start", games::stall::run),
 ];
 
-/// The longest run. It only ends what would hang.
+/// The longest run. The limit only ends what would hang.
 const LENGTH_MAX: Duration = Duration::from_secs(30 * 60);
 
 fn main() -> ExitCode {

@@ -1,8 +1,9 @@
-//! Players who are matched, in a second: they connect, say READY, are told where to play, and go. Without games first,
+//! Players matched in a second: they connect, send READY, receive ASSIGN, and disconnect. Without games first,
 //! then with a process for every two of them, that ends as soon as it has started.
 //!
 //! Against each stands a [bare server](crate::bare) that the same visitors come to, in turns. The processor time is
-//! that of the daemon's process, its log (into a file, at the level `info`) included, and of the bare server's, by the kernel's account (`/proc/PID/schedstat`).
+//! that of the daemon's process, its log (into a file, at the level `info`) included, and of the bare server's, by the
+//! kernel's account (`/proc/PID/schedstat`).
 
 use std::net::SocketAddr;
 
@@ -20,21 +21,21 @@ use crate::visitors::{Coming, visit};
 
 pub(crate) const QUEUE: &str = "matched";
 
-/// Visitors who are there at a time: enough for the next match to be always at hand.
+/// Concurrent visitors: enough for a next match at any time.
 pub(crate) const AT_A_TIME: usize = 96;
 
-/// Games that are there before their players, where that costs nothing.
+/// Warm games that are not processes.
 pub(crate) const STUBS: &str = "players = 2\nwarm = 64\nstub = true";
 
-/// What one side did, a value for each stretch.
+/// The throughput of one side, a value for each stretch.
 #[derive(Debug, Default)]
-pub(crate) struct Told {
+pub(crate) struct Throughput {
     pub(crate) per_second: Samples,
     /// In microseconds.
     pub(crate) processor_per_player: Samples,
 }
 
-impl Told {
+impl Throughput {
     #[expect(clippy::cast_precision_loss, reason = "far from 2^52 players")]
     pub(crate) fn take(
         &mut self,
@@ -85,7 +86,7 @@ fn compare(
     (against, games): (&'static str, Games),
 ) -> Result<(), Failure> {
     let bare = BareServer::start(games)?;
-    let (mut muster, mut baseline) = (Told::default(), Told::default());
+    let (mut muster, mut baseline) = (Throughput::default(), Throughput::default());
     for _ in 0..bench.scale.stretches {
         baseline.take(bare.address(), bare.pid(), bench)?;
         muster.take(daemon.address(), daemon.pid(), bench)?;

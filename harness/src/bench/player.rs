@@ -1,4 +1,4 @@
-//! A player who does nothing but what is measured: bare sockets, blocking, with a limit.
+//! A player with as little overhead as possible: blocking sockets with a time limit.
 
 use std::io::{Read as _, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpStream, UdpSocket};
@@ -17,7 +17,7 @@ pub(crate) struct Player {
 }
 
 impl Player {
-    /// Connects, and waits for nothing more.
+    /// Connects.
     pub(crate) fn connect(address: SocketAddr) -> Result<Self, Failure> {
         let stream = TcpStream::connect(address).map_err(os("connect to muster"))?;
         stream.set_nodelay(true).map_err(os("prepare a connection"))?;
@@ -25,7 +25,7 @@ impl Player {
         Ok(Self { stream, conversation: Conversation::new(String::new()) })
     }
 
-    /// Connects from one of the addresses that take turns, and waits for nothing more.
+    /// Connects from one of the source addresses.
     pub(crate) fn from_source(address: SocketAddr, at: u32) -> Result<Self, Failure> {
         let stream = connect_blocking(address, at).map_err(os("connect"))?;
         stream.set_read_timeout(Some(LIMIT)).map_err(os("prepare a connection"))?;
@@ -39,18 +39,18 @@ impl Player {
         Ok(player)
     }
 
-    /// Says lines.
+    /// Sends lines.
     pub(crate) fn say(&mut self, lines: &str) -> Result<(), Failure> {
         self.stream.write_all(lines.as_bytes()).map_err(os("write to muster"))
     }
 
-    /// Joins a queue, and waits until it is in it.
+    /// Joins a queue, and waits until it is queued.
     pub(crate) fn join(&mut self, queue: &str) -> Result<(), Failure> {
         self.say(&ready(queue))?;
         self.queued().map(drop)
     }
 
-    /// Waits until it is told its place, and gives the session's key and the place.
+    /// Waits for QUEUED, and gives the resume key and the position.
     pub(crate) fn queued(&mut self) -> Result<(String, usize), Failure> {
         match self.wait_for("QUEUED", |reply| matches!(reply, Reply::Queued { .. }))? {
             Reply::Queued { resume, position, .. } => Ok((resume, position)),
@@ -64,7 +64,7 @@ impl Player {
         self.wait_for("LEFT", |reply| matches!(reply, Reply::Left)).map(drop)
     }
 
-    /// Waits for the answer to PING, with this text and no other before.
+    /// Waits for the answer to PING, which must have this text.
     pub(crate) fn pong(&mut self, text: &str) -> Result<(), Failure> {
         match self.wait_for("PONG", |reply| matches!(reply, Reply::Pong(_)))? {
             Reply::Pong(said) if said == text => Ok(()),
@@ -88,7 +88,7 @@ impl Player {
         }
     }
 
-    /// Waits for where to play.
+    /// Waits for ASSIGN.
     pub(crate) fn assignment(&mut self) -> Result<Seat, Failure> {
         let reply = self.wait_for("ASSIGN", |reply| matches!(reply, Reply::Assign { .. }))?;
         let said = format!("{reply:?}");
@@ -96,7 +96,7 @@ impl Player {
         seat.ok_or(Failure::Unexpected { said, awaited: "an address" })
     }
 
-    /// The connection, for who does more with it.
+    /// The connection.
     pub(crate) fn into_stream(self) -> TcpStream {
         self.stream
     }
@@ -123,7 +123,7 @@ pub(crate) fn ready(queue: &str) -> String {
     format!("READY queue={queue}\n")
 }
 
-/// A place in a game.
+/// A seat in a game.
 #[derive(Debug)]
 pub(crate) struct Seat {
     pub(crate) game: SocketAddr,
@@ -137,23 +137,23 @@ impl Seat {
         Some(Self { game: (host, assignment.port).into(), hello })
     }
 
-    /// Says hello and waits for the answer.
+    /// Sends HELLO and waits for the answer.
     pub(crate) fn enter(&self, socket: &UdpSocket) -> Result<(), Failure> {
-        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("say hello to a game"))?;
+        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("join a game"))?;
         let mut answer = [0; 1500];
-        socket.recv(&mut answer).map_err(os("hear a game's welcome"))?;
+        socket.recv(&mut answer).map_err(os("receive a game's welcome"))?;
         Ok(())
     }
 
-    /// Says goodbye; the game that nobody is left in ends.
+    /// Leaves; a game without players ends.
     pub(crate) fn leave(&self, socket: &UdpSocket) -> Result<(), Failure> {
-        socket.send_to(b"BYE", self.game).map_err(os("say goodbye to a game")).map(drop)
+        socket.send_to(b"BYE", self.game).map_err(os("leave a game")).map(drop)
     }
 
-    /// Comes and goes, so that the game ends, without waiting for its answers.
+    /// Joins and leaves, so that the game ends, without waiting for its answers.
     pub(crate) fn visit(&self) -> Result<(), Failure> {
         let socket = udp()?;
-        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("say hello to a game"))?;
+        socket.send_to(self.hello.as_bytes(), self.game).map_err(os("join a game"))?;
         self.leave(&socket)
     }
 }

@@ -1,7 +1,7 @@
-//! What this program is when it is started under another name: the children, servers and games of the baselines.
+//! The roles of this program: the children, servers and games of the baselines.
 //!
 //! Each role is as little as does the job, so that it is what Muster is measured against. All of them end by
-//! themselves when nobody needs them any more: at the end of their input, or after [`PATIENCE`].
+//! themselves when they are not needed any more: at the end of their input, or after [`PATIENCE`].
 
 use std::convert::Infallible;
 use std::io::{self, IoSliceMut, Read as _, Write as _};
@@ -31,10 +31,10 @@ use crate::stats::Samples;
 /// How long a role waits for what never comes.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// What a game tells a player in a tick, about; a difference of arena's is so long.
+/// A datagram of a tick, about as long as one of arena.
 const TICK_BYTES: [u8; 64] = [b'x'; 64];
 
-/// Is the role of this name, to its end; `None` when the name is none.
+/// Plays the role of this name to its end; `None`: there is no such role.
 pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
     let done = match name {
         ANSWER => inherited(io::stdin()).map(UdpSocket::from).and_then(|socket| answer(&socket)),
@@ -44,12 +44,12 @@ pub(crate) fn run(name: &str, arguments: &[String]) -> Option<ExitCode> {
             let mut arguments = arguments.iter().map(String::as_str);
             bare_server::serve(arguments.next().unwrap_or_default(), arguments.next())
         }
-        BRIEF => be_there(number_of(arguments)),
+        BRIEF => report_start(number_of(arguments)),
         BRIEF_FORK_SERVER => keep_forker(BRIEF_FORKER),
         BRIEF_FORKER => serve_brief_forks(),
         WAITING => wait_for_requests(),
         TICKS => tick(arguments),
-        BRIEF_GAME => play_nothing().map_err(io::Error::other),
+        BRIEF_GAME => play_brief_game().map_err(io::Error::other),
         _ => return None,
     };
     match done {
@@ -78,7 +78,7 @@ fn number_of(arguments: &[String]) -> u64 {
 }
 
 /// One write of less than PIPE_BUF bytes: many processes share the pipe.
-fn be_there(game: u64) -> io::Result<()> {
+fn report_start(game: u64) -> io::Result<()> {
     rustix::io::write(io::stdout(), &game.to_ne_bytes())?;
     Ok(())
 }
@@ -94,7 +94,7 @@ fn serve_brief_forks() -> io::Result<()> {
     let mut number = [0; size_of::<u64>()];
     while let Some(_socket) = receive_socket(&requests, &mut number)? {
         if fork_sibling()? == Forked::Child {
-            return be_there(u64::from_ne_bytes(number));
+            return report_start(u64::from_ne_bytes(number));
         }
     }
     Ok(())
@@ -134,7 +134,7 @@ fn wait_for_requests() -> io::Result<()> {
     Ok(())
 }
 
-/// What a game in real time cannot do without: waits on the UDP socket at descriptor 0 for its players, one
+/// The least that a real-time game does: waits on the UDP socket at descriptor 0 for its players, one
 /// datagram each, then sends each of them a datagram at each tick, and reads nothing more. Says at the end, on
 /// descriptor 1, how late the ticks were, in the words of arena's result.
 fn tick(arguments: &[String]) -> io::Result<()> {
@@ -166,7 +166,7 @@ fn tick(arguments: &[String]) -> io::Result<()> {
         missed += skipped;
         due += period * (1 + u32::try_from(skipped).unwrap_or(u32::MAX - 1));
     }
-    let told = serde_json::json!({
+    let result = serde_json::json!({
         "ticks": lateness_us.count(),
         "ticks_missed": missed,
         "lateness_us": {
@@ -176,7 +176,7 @@ fn tick(arguments: &[String]) -> io::Result<()> {
         },
     });
     // One write of less than PIPE_BUF bytes: many processes share the pipe.
-    io::stdout().write_all(format!("{told}\n").as_bytes())
+    io::stdout().write_all(format!("{result}\n").as_bytes())
 }
 
 fn wait_for_peers(socket: &UdpSocket) -> io::Result<[SocketAddr; PEERS]> {
@@ -197,12 +197,12 @@ fn monotonic() -> Duration {
 }
 
 /// Starts a match and ends it, in a process of its own or in a fork of a template.
-fn play_nothing() -> Result<(), RunError> {
+fn play_brief_game() -> Result<(), RunError> {
     template(|| Ok::<_, Infallible>(()))?;
     game_child::run(&Options::default(), |_| Ok(Brief))
 }
 
-/// A game for nobody.
+/// A game without players.
 struct Brief;
 
 impl Game for Brief {

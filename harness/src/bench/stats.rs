@@ -34,12 +34,12 @@ impl FromIterator<f64> for Samples {
     }
 }
 
-/// What a row should show. Nothing fails when it does not: the machine is what it is.
+/// The target of a row. Missing it fails nothing, because it depends on the machine.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Target {
-    /// Muster's median is at most so many times the baseline's.
+    /// Muster's median is at most this multiple of the baseline's.
     RatioAtMost(f64),
-    /// Muster's median is at least so many times the baseline's.
+    /// Muster's median is at least this multiple of the baseline's.
     RatioAtLeast(f64),
     /// Muster's median is at most so much more than the baseline's, in the unit of the row.
     MoreAtMost(f64),
@@ -76,10 +76,10 @@ impl fmt::Display for Target {
 /// A line of the table.
 #[derive(Debug)]
 pub(crate) struct Row {
-    /// What Muster did, with the unit.
+    /// The measurement and its unit.
     pub(crate) what: String,
     pub(crate) muster: Samples,
-    /// What it is compared with.
+    /// The baseline's name.
     pub(crate) against: &'static str,
     pub(crate) baseline: Samples,
     pub(crate) target: Target,

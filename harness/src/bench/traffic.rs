@@ -1,4 +1,4 @@
-//! What goes on while a server is upgraded: one client asks and is answered, others come into a queue and leave it.
+//! Traffic during an upgrade: one client sends PING repeatedly, others join a queue and leave it.
 
 use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -11,16 +11,16 @@ use crate::player::Player;
 
 pub(crate) const TRAFFIC: &str = "traffic";
 
-/// Who come and leave, in turns.
-const COMERS: usize = 8;
+/// The number of clients that join and leave, in turns.
+const JOINERS: usize = 8;
 
 /// Between an answer and the next PING: a pause is known to within this.
 const PING_PAUSE: Duration = Duration::from_micros(200);
 
-/// Between one who leaves and the next one who comes.
-const COMING_PAUSE: Duration = Duration::from_millis(1);
+/// The pause between one client that leaves and the next that joins.
+const JOIN_PAUSE: Duration = Duration::from_millis(1);
 
-/// Two threads of clients. Dropped, they end.
+/// Two threads of clients. Dropping it ends them.
 #[derive(Debug)]
 pub(crate) struct Traffic {
     is_over: Arc<AtomicBool>,
@@ -34,19 +34,19 @@ impl Traffic {
         let is_over = Arc::new(AtomicBool::new(false));
         let answers = Arc::new(Mutex::new(Vec::new()));
         let mut asker = Player::greeted(server)?;
-        let mut comers = Vec::new();
-        for _ in 0..COMERS {
-            comers.push(Player::greeted(server)?);
+        let mut joiners = Vec::new();
+        for _ in 0..JOINERS {
+            joiners.push(Player::greeted(server)?);
         }
         let asking = {
             let (is_over, answers) = (Arc::clone(&is_over), Arc::clone(&answers));
             move || ask(&mut asker, &is_over, &answers)
         };
-        let coming = {
+        let joining = {
             let is_over = Arc::clone(&is_over);
-            move || come_and_leave(&mut comers, &is_over)
+            move || join_and_leave(&mut joiners, &is_over)
         };
-        let threads = vec![std::thread::spawn(asking), std::thread::spawn(coming)];
+        let threads = vec![std::thread::spawn(asking), std::thread::spawn(joining)];
         let this = Self { is_over, answers, threads };
         this.wait_for_answer_after(Instant::now())?;
         Ok(this)
@@ -55,14 +55,14 @@ impl Traffic {
     /// Ends it. Gives the longest time in which no PING was answered, from a moment on until now, at least.
     ///
     /// # Errors
-    /// When a client was not answered as it should be.
+    /// When a client received an unexpected answer.
     pub(crate) fn end(mut self, begin: Instant) -> Result<Duration, Failure> {
-        let heard = self.wait_for_answer_after(Instant::now());
+        let answered = self.wait_for_answer_after(Instant::now());
         self.is_over.store(true, Ordering::Relaxed);
         for thread in self.threads.drain(..) {
             thread.join().unwrap_or_else(|_| Err(Failure::Ended("a panic".into())))?;
         }
-        heard?;
+        answered?;
         let answers = self.answers.lock().unwrap_or_else(PoisonError::into_inner);
         let mut longest = Duration::ZERO;
         let mut last = begin;
@@ -109,15 +109,15 @@ fn ask(
     Ok(())
 }
 
-fn come_and_leave(comers: &mut [Player], is_over: &AtomicBool) -> Result<(), Failure> {
+fn join_and_leave(joiners: &mut [Player], is_over: &AtomicBool) -> Result<(), Failure> {
     loop {
-        for comer in &mut *comers {
+        for joiner in &mut *joiners {
             if is_over.load(Ordering::Relaxed) {
                 return Ok(());
             }
-            comer.join(TRAFFIC)?;
-            comer.leave()?;
-            std::thread::sleep(COMING_PAUSE);
+            joiner.join(TRAFFIC)?;
+            joiner.leave()?;
+            std::thread::sleep(JOIN_PAUSE);
         }
     }
 }

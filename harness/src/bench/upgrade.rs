@@ -1,9 +1,9 @@
-//! Upgrades in place, with clients who wait and others who come, ask and go: how long nobody is answered, and whether
-//! all are still there, in their places.
+//! Upgrades in place, with waiting clients and others that join and leave: the pause in answers, and whether all
+//! clients keep their connections and positions.
 //!
 //! A pause counts from the signal on, by the clock of a client who asks all the time. It is the longest time without an
-//! answer: the daemon tries the new program out before it gives way, and goes on answering meanwhile. Beside it
-//! stands a [bare server](crate::bare_server) that executes itself, with as many clients.
+//! answer: the daemon tests the new program before the exec, and keeps answering meanwhile. The baseline is a [bare
+//! server](crate::bare_server) that executes itself, with as many clients.
 
 use std::net::SocketAddr;
 use std::time::Instant;
@@ -31,7 +31,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
         baseline.upgrade(round, || bare.upgrade())?;
         muster.upgrade(round, || daemon.upgrade(round))?;
     }
-    let returned = muster.crowd.come_back()?;
+    let returned = muster.crowd.reconnect()?;
     let longest = [&muster, &baseline].map(|side| side.pauses.percentile(100));
     bench.print(&Row {
         what: format!("{count} clients: pause, ms"),
@@ -64,7 +64,7 @@ struct Side {
 
 impl Side {
     fn new(server: SocketAddr, count: usize) -> Result<Self, Failure> {
-        let crowd = Crowd::come(server, count)?;
+        let crowd = Crowd::connect(server, count)?;
         Ok(Self { server, crowd, pauses: Samples::default(), lost: 0 })
     }
 
@@ -76,12 +76,12 @@ impl Side {
         let (text, everybody) = (format!("round{round}"), self.crowd.len());
         let traffic = Traffic::start(self.server)?;
         let asking = ASKING.min(everybody);
-        self.crowd.ask(0..asking, &text)?;
+        self.crowd.send_pings(0..asking, &text)?;
         let begin = Instant::now();
         upgrade()?;
         let pause = traffic.end(begin)?;
-        self.crowd.ask(asking..everybody, &text)?;
-        self.lost += self.crowd.hear(&text)?;
+        self.crowd.send_pings(asking..everybody, &text)?;
+        self.lost += self.crowd.receive_pongs(&text)?;
         self.pauses.push(pause.as_secs_f64() * 1e3);
         Ok(())
     }

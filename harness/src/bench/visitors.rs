@@ -1,4 +1,4 @@
-//! Players who come, say READY, are told where to play, and go: one thread and one epoll for all of them.
+//! Players who connect, send READY, receive ASSIGN, and disconnect: one thread and one epoll for all of them.
 //!
 //! The same visitors come to Muster and to the bare programs, with the same lines. They come from many addresses of
 //! 127.0.0.0/8, as the numbers of the ports of a single one would run out: each connection that the server closes
@@ -21,7 +21,7 @@ use rustix::time::{
 
 use crate::failure::{Failure, os};
 
-/// Source addresses that take turns.
+/// The number of source addresses.
 const SOURCES: u32 = 200;
 
 const ALARM: Token = Token(usize::MAX - 1);
@@ -29,22 +29,22 @@ const ALARM: Token = Token(usize::MAX - 1);
 /// Latencies above this are counted as this, in microseconds.
 const LATENCY_MAX_US: u64 = 60_000_000;
 
-/// How long visitors who are on their way may take to be served at the end.
+/// How long the last visitors may take to be served.
 const END_MAX: Duration = Duration::from_secs(30);
 
-/// When visitors come.
+/// The arrival of visitors.
 #[derive(Debug, Clone, Copy)]
 pub(crate) enum Coming {
-    /// So many are there at any time: who goes is replaced at once.
+    /// A constant number: a visitor who leaves is replaced at once.
     AtATime(usize),
-    /// So many in a second, two at the same moment, however long those before them take.
+    /// A rate per second, two at the same moment, however long those before them take.
     Scheduled(f64),
 }
 
-/// What came of it.
+/// The result of visits.
 #[derive(Debug)]
 pub(crate) struct Visits {
-    /// Who was told where to play.
+    /// Visitors that received ASSIGN.
     pub(crate) served: u64,
     /// From the first one's coming to the last one's going.
     pub(crate) took: Duration,
@@ -60,7 +60,7 @@ impl Visits {
     }
 }
 
-/// Lets visitors come for a time, and waits until all of them were served.
+/// Runs visitors for a time, and waits until all of them were served.
 pub(crate) fn visit(
     server: SocketAddr,
     ready: &str,
@@ -159,7 +159,7 @@ impl Crowd {
 
     fn wait_for_the_last(&mut self) -> Result<(), Failure> {
         let began = Instant::now();
-        // Where players meet in twos, the last one may have nobody to meet.
+        // Players are matched in twos, so that an odd last one would wait for ever.
         if self.came % 2 == 1 {
             self.come(Instant::now())?;
         }
@@ -219,7 +219,7 @@ impl Crowd {
 }
 
 impl Visitor {
-    /// Says READY as soon as there is a connection.
+    /// Sends READY once the connection is established.
     fn ask(&mut self, ready: &[u8]) -> Result<(), Failure> {
         if self.has_asked {
             return Ok(());
@@ -233,7 +233,7 @@ impl Visitor {
         Ok(())
     }
 
-    /// Reads what there is. Whether that was the end.
+    /// Reads until WouldBlock. Whether the connection has ended.
     fn hear(&mut self) -> Result<bool, Failure> {
         const ASSIGN: &[u8] = b"ASSIGN ";
         let mut bytes = [0; 1024];

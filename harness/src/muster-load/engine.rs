@@ -6,7 +6,7 @@ use std::time::Duration;
 use mio::{Events, Poll, Token};
 
 use crate::clock::AlarmClock;
-use crate::measure::Sample;
+use crate::measure::{Outcome, Sample};
 use crate::phase::Phase;
 use crate::players::{PLACES_MAX, Players};
 use crate::processor::{Processor, Used};
@@ -27,18 +27,6 @@ pub(crate) struct Timetable {
     pub(crate) grace: Duration,
     /// The time between two samples.
     pub(crate) sample_every: Duration,
-}
-
-/// The outcome of a run, besides measurements and verdict.
-#[derive(Debug)]
-pub(crate) struct Outcome {
-    pub(crate) samples: Vec<Sample>,
-    pub(crate) used: Used,
-    pub(crate) length: Duration,
-    pub(crate) was_interrupted: bool,
-    /// The longest iteration of the loop.
-    pub(crate) longest_turn: Duration,
-    pub(crate) advice: Vec<&'static str>,
 }
 
 /// The loop and its event sources.

@@ -14,6 +14,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::phase::{PHASES, Phase};
+use crate::processor::Used;
 
 /// The measured durations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -246,6 +247,18 @@ fn brief_of<T: hdrhistogram::Counter>(histogram: &Histogram<T>) -> Brief {
         p999: histogram.value_at_quantile(0.999),
         max: histogram.max(),
     }
+}
+
+/// The outcome of a run, besides measurements and verdict.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) samples: Vec<Sample>,
+    pub(crate) used: Used,
+    pub(crate) length: Duration,
+    pub(crate) was_interrupted: bool,
+    /// The longest iteration of the loop.
+    pub(crate) longest_turn: Duration,
+    pub(crate) advice: Vec<&'static str>,
 }
 
 #[cfg(test)]

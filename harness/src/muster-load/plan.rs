@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use testkit::Dice;
 
-use crate::scenario_file::{GameName, ScenarioFile};
-use crate::scenarios::Kind;
+use crate::scenario_file::ScenarioFile;
+use crate::step::{Answer, GameStep, Kind, Step};
 
 /// The plan of all players.
 #[derive(Debug, Clone)]
@@ -18,46 +18,6 @@ pub(crate) struct Plan {
     /// The rates of all scenarios together, per second.
     rate: f64,
     queues: usize,
-}
-
-/// One run of a scenario, with all that was left to chance. All durations are drawn, whether the run needs them or
-/// not.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct Step {
-    /// How long the player is idle before.
-    pub(crate) idle: Duration,
-    pub(crate) kind: Kind,
-    /// Which of the queues, from 0.
-    pub(crate) queue: usize,
-    /// How long the scenario lasts, where it has such a time: until LEAVE, until the connection is lost.
-    pub(crate) pause: Duration,
-    /// A second time of that kind: how long the player is away, how long it takes for a byte.
-    pub(crate) second_pause: Duration,
-    /// Which of two ways, where a scenario can end in two.
-    pub(crate) coin: bool,
-    pub(crate) answer: Answer,
-    pub(crate) game: GameStep,
-}
-
-/// What the player says to a match that is found.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Answer {
-    Accept,
-    Decline,
-    Nothing,
-}
-
-/// What the player does if it is assigned.
-#[derive(Debug, Clone, Copy, PartialEq)]
-pub(crate) struct GameStep {
-    pub(crate) game: GameName,
-    pub(crate) shows_up: bool,
-    pub(crate) stays: Duration,
-    pub(crate) ping_every: Duration,
-    /// How long the player thinks about each move.
-    pub(crate) think: Duration,
-    /// What moves follow from.
-    pub(crate) seed: u64,
 }
 
 impl Plan {

@@ -11,11 +11,11 @@ use crate::limits;
 use crate::measure::Latency;
 use crate::net;
 use crate::phase::Phase;
-use crate::plan::Step;
 use crate::pool::{Birth, Pool};
 use crate::scenarios::Run;
 use crate::scenarios::in_game::Game;
 use crate::stage::Stage;
+use crate::step::Step;
 use crate::timers::Timers;
 use crate::visit::{BACK_IN, Turn, Visit};
 

@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Deserialize;
 
-use crate::scenarios::Kind;
 use crate::spans::Span;
+use crate::step::{GameName, Kind};
 
 /// A scenario file. Every table is a scenario; missing values are those of [`Default`], where no scenario has a rate:
 /// an idle player runs only the scenarios with a rate in the file.
@@ -58,17 +58,6 @@ pub(crate) struct ReadyCheck {
     pub(crate) declines: f64,
     /// The share of players who do not answer.
     pub(crate) silent: f64,
-}
-
-/// The game.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub(crate) enum GameName {
-    /// Recognized by its first messages.
-    Auto,
-    Echo,
-    TicTacToe,
-    Arena,
 }
 
 /// Leaves the queue again.

@@ -12,9 +12,9 @@ use crate::measure::Latency;
 use crate::net;
 use crate::oracle::Event;
 use crate::phase::Phase;
-use crate::plan::{Answer, Step};
 use crate::scenarios::{Desk, End, Run, Scenario, Wants};
 use crate::stage::Stage;
+use crate::step::{Answer, Step};
 
 /// A connection, and the run of a scenario over it.
 #[derive(Debug)]

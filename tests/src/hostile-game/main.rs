@@ -46,7 +46,7 @@ fn misbehave(way: &[&str]) {
         ["keeps-helper"] => leftovers::keep_helper(),
         ["digs", depth] => leftovers::dig(depth.parse().unwrap()),
 
-        ["last-words", end] => words::last_words(end),
+        ["result", end] => words::end_with_result(end),
         ["says", what] => words::say(what),
         ["prints"] => words::print_hostile_bytes(),
         ["floods", channel] => words::flood(channel),

@@ -66,7 +66,7 @@ pub(crate) fn attempt(words: &[&str]) -> Outcome {
 
         ["socket", kind] => network::socket(kind),
         ["tcp", port] => network::connect_tcp(port.parse().unwrap()),
-        ["udp", port] => network::send_anew(port.parse().unwrap()),
+        ["udp", port] => network::send_from_new_socket(port.parse().unwrap()),
         ["unix", path] => network::connect_unix(path),
         ["datagrams", path] => network::send_by_pair(path),
         ["pair", kind] => network::pair(kind),

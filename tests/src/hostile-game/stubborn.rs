@@ -45,7 +45,7 @@ pub(crate) fn stop_itself(when: &str) -> ! {
     println!("stops itself");
     raise(Signal::SIGSTOP).unwrap();
     // Only a SIGCONT leads here, which is never sent.
-    println!("continues");
+    println!("resumed by SIGCONT");
     loop {
         std::thread::park_timeout(Duration::MAX);
     }

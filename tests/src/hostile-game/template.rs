@@ -199,7 +199,7 @@ fn pid_of(whom: &str) -> i32 {
         children.find(|pid| *pid != this && is_it(*pid)).unwrap_or(this)
     };
     match whom {
-        "nobody" => i32::MAX,
+        "none" => i32::MAX,
         "init" => 1,
         "daemon" => daemon,
         "itself" => this,

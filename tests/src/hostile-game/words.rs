@@ -16,7 +16,7 @@ const HOSTILE: &[u8] =
 const MEGABYTE: usize = 1_000_000;
 
 /// Says its result and is gone.
-pub(crate) fn last_words(end: &str) {
+pub(crate) fn end_with_result(end: &str) {
     let mut game = Game::sent_players();
     if end == "ordered" {
         game.say(&FromGame::Started);

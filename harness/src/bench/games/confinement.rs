@@ -1,5 +1,5 @@
-//! What the confinement of games costs a launch: latencies and rates of one daemon that confines its
-//! games, as it does when nothing else is said, beside one that does not.
+//! The cost of confinement for a launch: latencies and rates of one daemon that confines its
+//! games, which is the default, beside one that does not.
 
 use testkit::Setup;
 

@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::baseline::{ForkServer, WaitingProcess, spawn_and_hear};
+use crate::baseline::{ForkServer, WaitingProcess, spawn_and_receive};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, Watcher, setup};
 use crate::failure::Failure;
@@ -16,7 +16,7 @@ use crate::stats::{Row, Samples, Target};
 const WARM: usize = 2;
 const WARM_PORTS: u16 = 2;
 
-/// What the machine gets to become quiet before each sample, whoever's it is.
+/// The pause before each sample, in which the machine becomes quiet.
 const QUIET: Duration = Duration::from_millis(2);
 
 /// A queue whose latencies are measured.
@@ -24,10 +24,10 @@ const QUIET: Duration = Duration::from_millis(2);
 pub(crate) struct Subject<'a> {
     daemon: &'a Daemon,
     queue: &'static str,
-    /// What the row says.
+    /// The label of the row.
     label: &'static str,
     watcher: Watcher,
-    /// Games that are there when nobody plays.
+    /// Warm games.
     games: usize,
     /// In microseconds.
     pub(crate) samples: Samples,
@@ -98,22 +98,22 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let mut forked_game = Subject::new(&template, "template", 0)?;
     let (mut waiting_process, server, probe) =
         (WaitingProcess::start()?, ForkServer::start()?, udp()?);
-    let (mut told, mut forked, mut spawned) =
+    let (mut requested, mut forked, mut spawned) =
         (Samples::default(), Samples::default(), Samples::default());
     for _ in 0..bench.scale.latencies {
         quiet();
-        told.push(micros(waiting_process.tell_and_hear(&probe)?));
+        requested.push(micros(waiting_process.request_and_receive(&probe)?));
         warm.measure()?;
         unfilled.measure()?;
         quiet();
-        forked.push(micros(server.fork_and_hear(&probe)?));
+        forked.push(micros(server.fork_and_receive(&probe)?));
         forked_game.measure()?;
         quiet();
-        spawned.push(micros(spawn_and_hear(&probe)?));
+        spawned.push(micros(spawn_and_receive(&probe)?));
         cold.measure()?;
     }
-    bench.print(&warm.row("waiting process", &told, 2.0));
-    bench.print(&unfilled.row("waiting process", &told, 2.0));
+    bench.print(&warm.row("waiting process", &requested, 2.0));
+    bench.print(&unfilled.row("waiting process", &requested, 2.0));
     bench.print(&forked_game.row("fork server", &forked, 1.5));
     bench.print(&cold.row("posix_spawn", &spawned, 1.5));
     for game in [&warm, &unfilled, &forked_game, &cold] {

@@ -7,7 +7,7 @@
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
-use crate::baseline::{ForkServer, ask, hear, spawn_and_hear};
+use crate::baseline::{ForkServer, ask, receive, spawn_and_receive};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, brief_mode, setup};
 use crate::failure::Failure;
@@ -83,7 +83,7 @@ fn spawns(stretch: Duration) -> Result<f64, Failure> {
     let spawn = || -> Result<(), Failure> {
         let probe = udp()?;
         while began.elapsed() < stretch {
-            spawn_and_hear(&probe)?;
+            spawn_and_receive(&probe)?;
             count.fetch_add(1, Ordering::Relaxed);
         }
         Ok(())
@@ -102,12 +102,12 @@ fn forks(stretch: Duration) -> Result<f64, Failure> {
     }
     let mut count = FORKS;
     while began.elapsed() < stretch {
-        hear(&probe)?;
+        receive(&probe)?;
         start()?;
         count += 1;
     }
     for _ in 0..FORKS {
-        hear(&probe)?;
+        receive(&probe)?;
     }
     // Gone when all its children are reaped.
     drop(server);

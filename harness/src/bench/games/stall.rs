@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 
-use crate::baseline::{ask, hear, spawn};
+use crate::baseline::{ask, receive, spawn};
 use crate::bench::Bench;
 use crate::daemon::{Daemon, setup};
 use crate::failure::{Failure, os};
@@ -112,7 +112,7 @@ fn spawn_children(count: u16) -> Result<(), Failure> {
         let mut children = children?;
         for (_, address) in &children {
             ask(&probe, *address)?;
-            hear(&probe)?;
+            receive(&probe)?;
         }
         for (child, _) in &mut children {
             child.wait().map_err(os("reap a child"))?;

@@ -36,12 +36,12 @@ const MOVE_PERIOD: Duration = Duration::from_millis(500);
 /// Players that move together.
 const GROUPS: u32 = 100;
 
-/// What the end of a game may take, on a machine that cannot keep up.
+/// How long the end of a game may take on an overloaded machine.
 const ENDING: Duration = Duration::from_secs(15);
 
-/// What a round of one kind told.
+/// The results of all rounds of one kind.
 #[derive(Debug, Default)]
-struct Told {
+struct TickResults {
     p50_us: Samples,
     p99_us: Samples,
     max_us: f64,
@@ -52,7 +52,7 @@ struct Told {
     games_percent: Samples,
 }
 
-impl Told {
+impl TickResults {
     /// Takes the results of a round.
     fn take(&mut self, results: &[String]) {
         for result in results.iter().filter_map(|text| serde_json::from_str::<Value>(text).ok()) {
@@ -70,7 +70,7 @@ impl Told {
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     for &hz in &bench.scale.tick_rates {
         for &count in &bench.scale.tick_games {
-            let (mut arena, mut bare) = (Told::default(), Told::default());
+            let (mut arena, mut bare) = (TickResults::default(), TickResults::default());
             for _ in 0..bench.scale.tick_rounds {
                 run_bare(count, hz, bench.scale.tick_length, &mut bare)?;
                 run_arena(count, hz, bench.scale.tick_length, &mut arena)?;
@@ -81,7 +81,7 @@ pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print(bench: &Bench, which: &str, arena: Told, bare: Told) {
+fn print(bench: &Bench, which: &str, arena: TickResults, bare: TickResults) {
     for (what, muster, baseline) in [
         ("lateness p50, µs", arena.p50_us, bare.p50_us),
         ("lateness p99, µs", arena.p99_us, bare.p99_us),
@@ -108,7 +108,12 @@ fn print(bench: &Bench, which: &str, arena: Told, bare: Told) {
     ));
 }
 
-fn run_arena(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(), Failure> {
+fn run_arena(
+    count: u16,
+    hz: u32,
+    length: Duration,
+    totals: &mut TickResults,
+) -> Result<(), Failure> {
     let duration = format!("{}ms", length.as_millis());
     let hz = hz.to_string();
     let command = ["muster-game", "arena", "--hz", &hz, "--duration", &duration];
@@ -128,16 +133,21 @@ fn run_arena(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(
     // The players of a game come in together.
     seats.sort_by_key(|seat| seat.game);
     let mut crowd = Crowd::gather(seats)?;
-    crowd.play(length, &proc::children(daemon.pid()), told);
+    crowd.play(length, &proc::children(daemon.pid()), totals);
     let text = "match result";
     let lines = daemon.wait_for_lines("the games' results", text, count.into(), ENDING);
     crowd.leave();
     let results = lines?.into_iter().filter_map(|line| Some(line.split_once(" result=")?.1.into()));
-    told.take(&results.collect::<Vec<String>>());
+    totals.take(&results.collect::<Vec<String>>());
     Ok(())
 }
 
-fn run_bare(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<(), Failure> {
+fn run_bare(
+    count: u16,
+    hz: u32,
+    length: Duration,
+    totals: &mut TickResults,
+) -> Result<(), Failure> {
     let (results, its_results) = std::io::pipe().map_err(os("make a pipe"))?;
     let (mut children, mut seats) = (Children::default(), Vec::new());
     let millis = length.as_millis().to_string();
@@ -152,9 +162,9 @@ fn run_bare(count: u16, hz: u32, length: Duration, told: &mut Told) -> Result<()
     drop(its_results);
     let mut crowd = Crowd::gather(seats)?;
     let pids: Vec<i32> = children.0.iter().map(pid_of).collect();
-    crowd.play(length, &pids, told);
+    crowd.play(length, &pids, totals);
     let lines = BufReader::new(results).lines().map_while(Result::ok);
-    told.take(&lines.take(count.into()).collect::<Vec<String>>());
+    totals.take(&lines.take(count.into()).collect::<Vec<String>>());
     Ok(())
 }
 
@@ -201,7 +211,7 @@ impl Crowd {
     }
 
     /// Lets everybody in, and plays until the last game ends; notes how busy the machine is while all play.
-    fn play(&mut self, length: Duration, pids: &[i32], told: &mut Told) {
+    fn play(&mut self, length: Duration, pids: &[i32], totals: &mut TickResults) {
         let began = Instant::now();
         let games = self.players.len() / PEERS;
         for (game, players) in self.players.chunks(PEERS).enumerate() {
@@ -210,16 +220,16 @@ impl Crowd {
                 player.send(player.hello.as_bytes());
             }
         }
-        // Once everybody has said a move, everybody is told of every tick.
+        // Once all players have sent a move, all receive every tick.
         self.move_until(Instant::now() + MOVE_PERIOD);
         let (machine, steady) = (Processors::now(), Instant::now());
         let before: Vec<Option<f64>> = pids.iter().map(|&pid| processor_seconds(pid)).collect();
-        // Before the first game ends: of one that is gone nobody knows what it took.
+        // Before the first game ends: the time of an ended process is unknown.
         self.move_until((began + length).checked_sub(MOVE_PERIOD).unwrap_or(began));
         let taken = |(&pid, before)| Some(processor_seconds(pid)? - before?);
         let games: f64 = pids.iter().zip(before).filter_map(taken).sum();
-        told.games_percent.push(100.0 * games / steady.elapsed().as_secs_f64());
-        told.busy_percent.push(Processors::now().percent_since(machine));
+        totals.games_percent.push(100.0 * games / steady.elapsed().as_secs_f64());
+        totals.busy_percent.push(Processors::now().percent_since(machine));
         // The last games end as much later as their players came.
         self.move_until(began + length + ARRIVAL);
     }
@@ -261,7 +271,7 @@ impl InGame {
         self.send(format!("INPUT {} {} {direction}", self.said, self.newest).as_bytes());
     }
 
-    /// What cannot be sent is lost, as it could be on the way; a game that has ended is no error.
+    /// A datagram that cannot be sent is lost, as on a network; an ended game is no error.
     fn send(&self, datagram: &[u8]) {
         let _ = self.socket.send_to(datagram, self.game);
     }

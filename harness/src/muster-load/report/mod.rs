@@ -8,15 +8,15 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use crate::engine::Outcome;
-use crate::measure::{Brief, Counts, Latency, Measure, Sample};
+use crate::format::count;
+use crate::measure::{Brief, Counts, Latency, Measure, Outcome, Sample};
 use crate::oracle::{Endings, Oracle, Violation};
 use crate::phase::Phase;
 use crate::processor::Used;
 
 pub(crate) use html::page;
 pub(crate) use json::json;
-pub(crate) use text::{text, time};
+pub(crate) use text::text;
 
 /// Everything that a report tells. Times are in the unit that their names end with.
 #[derive(Debug, Serialize)]
@@ -213,12 +213,6 @@ fn peak(samples: &[Sample]) -> f64 {
         (at, assigned) = (sample.at, sample.counts.assigned);
     }
     peak
-}
-
-/// A count to compute with.
-#[expect(clippy::cast_precision_loss, reason = "no run counts so far")]
-pub(crate) fn count(count: u64) -> f64 {
-    count as f64
 }
 
 #[cfg(test)]

@@ -14,9 +14,9 @@ use protocol::datagram::DATAGRAM_MAX;
 use crate::measure::Latency;
 use crate::net;
 use crate::phase::Phase;
-use crate::plan::GameStep;
-use crate::scenario_file::GameName;
 use crate::stage::Stage;
+use crate::step::GameName;
+use crate::step::GameStep;
 
 /// A player in a game.
 #[derive(Debug)]

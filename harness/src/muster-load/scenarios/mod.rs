@@ -20,43 +20,7 @@ use protocol::{Reply, Request, ResumeKey, Secret};
 
 use crate::measure::{Latency, Measure};
 use crate::oracle::{Event, Oracle};
-use crate::plan::Step;
-
-/// The scenarios that an idle player can run.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Kind {
-    Matchmaking,
-    Impatient,
-    Flaky,
-    Lurker,
-    Logout,
-    Slow,
-    Firehose,
-    Resets,
-}
-
-impl Kind {
-    pub(crate) const fn name(self) -> &'static str {
-        match self {
-            Self::Matchmaking => "matchmaking",
-            Self::Impatient => "impatient",
-            Self::Flaky => "flaky",
-            Self::Lurker => "lurker",
-            Self::Logout => "logout",
-            Self::Slow => "slow",
-            Self::Firehose => "firehose",
-            Self::Resets => "resets",
-        }
-    }
-
-    /// Whether the player plays when assigned. The others never send a hello, like hostile and absent players.
-    pub(crate) const fn plays(self) -> bool {
-        match self {
-            Self::Matchmaking | Self::Impatient | Self::Flaky | Self::Slow => true,
-            Self::Lurker | Self::Logout | Self::Firehose | Self::Resets => false,
-        }
-    }
-}
+use crate::step::{Kind, Step};
 
 /// One run of a scenario, from the greeting to its end.
 pub(crate) trait Scenario {

@@ -3,10 +3,10 @@
 use std::io::{Write as _, stderr};
 use std::time::Duration;
 
+use crate::format::{count, time};
 use crate::measure::{Latency, Sample};
 use crate::phase::Phase;
 use crate::players::Players;
-use crate::report::{count, time};
 
 /// Prints each sample once.
 #[derive(Debug, Default)]

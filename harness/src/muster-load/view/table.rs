@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 
+use crate::format::{count, time};
 use crate::measure::{Brief, Latency, Sample};
 use crate::phase::Phase;
 use crate::players::Players;
-use crate::report::{count, time};
 
 /// A progress bar, and the picture below it.
 #[derive(Debug)]

@@ -33,7 +33,7 @@ pub(super) fn connect_tcp(port: u16) -> Outcome {
 }
 
 /// From a socket of its own making; the answer says that it arrived.
-pub(super) fn send_anew(port: u16) -> Outcome {
+pub(super) fn send_from_new_socket(port: u16) -> Outcome {
     let socket = UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0))?;
     send(&socket, port)
 }
