@@ -1,7 +1,7 @@
 //! Manual pages in man(7): of programs, from their command line, and of the configuration, from the comments of
 //! deploy/muster.toml. So they cannot differ from `--help` and from the shipped file.
 //!
-//! A program prints its page when [`wanted`] says so; scripts/man collects them.
+//! A program prints its page on `--manual` ([`wanted`]); scripts/man collects them.
 
 #![forbid(unsafe_code)]
 

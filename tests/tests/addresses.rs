@@ -290,7 +290,7 @@ fn missing_addresses_are_bound_later() {
         .start();
     let reported = muster.log().wait_for(&["WARN", "no admin socket"]);
     assert!(
-        reported.contains("later for listen.admin") && reported.contains("trying again"),
+        reported.contains("later for listen.admin") && reported.contains("retrying"),
         "{reported}"
     );
     muster.log().wait_for(&["WARN", "no HTTP: cannot serve HTTP on 192.0.2.1:0"]);

@@ -500,7 +500,7 @@ fn an_address_in_use_is_bound_when_it_is_free() {
     let address = taken.local_addr().unwrap().to_string();
     let muster = Setup::default().listen(&format!("metrics = \"{address}\"")).duel("").start();
     let reported = muster.log().wait_for(&["WARN", &format!("cannot serve HTTP on {address}")]);
-    assert!(reported.contains("listen.metrics") && reported.contains("trying again"), "{reported}");
+    assert!(reported.contains("listen.metrics") && reported.contains("retrying"), "{reported}");
     muster.join("duel", "ada");
     drop(taken);
     assert_eq!(muster.http(), address);

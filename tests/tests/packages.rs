@@ -170,5 +170,5 @@ fn a_package_is_installed_upgraded_removed_and_purged() {
     }
     let [out, err] = [&output.stdout, &output.stderr].map(|it| String::from_utf8_lossy(it));
     assert!(output.status.success(), "{}\n{out}\n{err}", output.status);
-    assert!(out.contains("--- good"), "{out}\n{err}");
+    assert!(out.contains("--- passed"), "{out}\n{err}");
 }

@@ -63,14 +63,14 @@ impl Checker<'_> {
             }
         }
         let checked = modes.into_iter().enumerate().filter_map(|(index, mode)| {
-            self.kept(self.mode(Place { checker: self, index }, mode, confinement))
+            self.kept(self.mode(&Place { checker: self, index }, mode, confinement))
         });
         checked.collect()
     }
 
     fn mode(
         &self,
-        place: Place<'_>,
+        place: &Place<'_>,
         keys: ModeKeys,
         confinement: &raw::Confinement,
     ) -> Result<Mode, ConfigError> {
@@ -80,11 +80,11 @@ impl Checker<'_> {
         if keys.command.is_empty() {
             place.note_missing("command", "is missing: every mode needs a program");
         }
-        check_players(&place, &keys);
-        check_skill(&place, &keys);
+        check_players(place, &keys);
+        check_skill(place, &keys);
         // Without a known contract, nothing that depends on it can be judged.
         if !["contract", "bind"].iter().any(|key| place.is_left_out(key)) {
-            check_contract(&place, &keys);
+            check_contract(place, &keys);
         }
         let longest = keys.max_duration.as_secs();
         let is_reference = keys.command.first().is_some_and(|it| it == REFERENCE_GAMES);
