@@ -143,9 +143,9 @@ impl TicTacToe {
             Cell::ALL.into_iter().filter(is_new)
         };
         let first = Mark::BOTH[old.moves() % 2];
-        let (mut firsts, mut seconds) = (appeared(first), appeared(first.other()));
+        let (firsts, mut seconds) = (appeared(first), appeared(first.other()));
         let mut number = old.moves();
-        while let Some(cell) = firsts.next() {
+        for cell in firsts {
             number += 1;
             io.emit(Event::Moved { number, mark: first, cell });
             let Some(cell) = seconds.next() else { break };
