@@ -43,7 +43,7 @@ pub enum AskError {
     /// The connection failed.
     #[error("cannot {attempt} Muster at {}: {source}", path.display())]
     Talk {
-        /// What was attempted.
+        /// The attempted operation.
         attempt: &'static str,
         /// The socket.
         path: PathBuf,

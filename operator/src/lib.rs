@@ -38,7 +38,7 @@ pub enum Error {
     /// A system call failed.
     #[error("cannot {attempt}: {source}")]
     Run {
-        /// What was attempted.
+        /// The attempted operation.
         attempt: &'static str,
         /// The kernel's error.
         source: io::Error,

@@ -1,4 +1,4 @@
-//! How much of something may be had: so much at once, and so much more each second.
+//! A rate limit: a burst, and a rate per second.
 
 use std::time::Duration;
 

@@ -76,7 +76,7 @@ impl Bench {
         self.line(format_args!("  {text}"));
     }
 
-    /// Prints a line. A reader who went away is not worth an error.
+    /// Prints a line. Errors of the reader are ignored.
     pub(crate) fn line(&self, line: impl Display) {
         let _ = writeln!(std::io::stdout(), "{line}");
     }

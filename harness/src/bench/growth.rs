@@ -1,8 +1,8 @@
 //! The cost of a match for the daemon as the number of other clients grows, which are queued or in matches that wait
 //! for a game.
 //!
-//! Those who wait do so in a mode whose games fail; those who are measured are matched in a mode whose games are no
-//! processes. Beside the daemon that fills up stands one that keeps the smallest number.
+//! The waiting clients are in a mode whose games fail; the measured ones are matched in a mode whose games are not
+//! processes. The daemon is compared with one that has the smallest number of clients.
 
 use crate::bench::Bench;
 use crate::daemon::{Daemon, stub_setup};

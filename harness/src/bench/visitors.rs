@@ -48,8 +48,8 @@ pub(crate) struct Visits {
     pub(crate) served: u64,
     /// From the first one's coming to the last one's going.
     pub(crate) took: Duration,
-    /// From READY to ASSIGN, in microseconds. READY counts from when it was due, so that who had to wait for the
-    /// visitors' own thread, or for an earlier visitor, waited.
+    /// From READY to ASSIGN, in microseconds. READY counts from when it was due, so that time spent waiting for the
+    /// visitors' own thread, or for an earlier visitor, counts.
     pub(crate) waits_us: Histogram<u64>,
 }
 

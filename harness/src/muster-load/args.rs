@@ -37,16 +37,16 @@ pub(crate) struct Args {
     /// Queues they choose among, e.g. duel,arena [default: Muster's first]
     #[arg(long = "queue", value_name = "Q", value_delimiter = ',')]
     pub(crate) queues: Vec<String>,
-    /// What all chance follows from: the same seed, the same plan
+    /// The seed of all random choices: the same seed gives the same plan
     #[arg(long, value_name = "S", default_value_t = 1)]
     pub(crate) seed: u64,
-    /// Muster may crash: whom it drops comes back to its place
+    /// Muster may crash: disconnected players reconnect and resume their sessions
     #[arg(long)]
     pub(crate) comes_back: bool,
     /// Addresses to come from, if Muster is in 127.0.0.0/8 [default: one each]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     pub(crate) sources: Option<u32>,
-    /// Muster's process, to see its processor time [default: who listens there]
+    /// Muster's pid, to measure its processor time [default: the process that listens there]
     #[arg(long, value_name = "PID")]
     pub(crate) daemon_pid: Option<i32>,
     /// Write the report as JSON

@@ -1,4 +1,4 @@
-//! What the host allows, and whether that is enough: looked at before any load, and told when it runs out after all.
+//! The limits of the host: checked before a run, and reported when they are reached after all.
 
 use std::fs;
 use std::io;
@@ -6,7 +6,7 @@ use std::net::IpAddr;
 
 use nix::sys::resource::{Resource, getrlimit, setrlimit};
 
-/// What a run needs of the host.
+/// The resources that a run needs.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Needs {
     pub(crate) players: u32,
@@ -15,7 +15,7 @@ pub(crate) struct Needs {
     pub(crate) sources: Option<u32>,
 }
 
-/// What the host has, as far as it is known.
+/// The known resources of the host.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Has {
     pub(crate) descriptors: u64,
@@ -27,7 +27,7 @@ pub(crate) struct Has {
 /// Descriptors besides the players': standard ones, the loop's, and a report's file.
 const DESCRIPTORS_OWN: u64 = 32;
 
-/// What a player takes, in KiB: this program's part, and the kernel's for both ends of its connection.
+/// The memory of a player, in KiB: this program's part, and the kernel's for both ends of its connection.
 const PLAYER_KIB: u64 = 12;
 
 /// Why the host is too small.
@@ -60,7 +60,7 @@ pub(crate) enum TooSmall {
 }
 
 impl Has {
-    /// Takes as many descriptors as can be had, and looks.
+    /// Raises the limit of descriptors as far as possible, and reads the others.
     pub(crate) fn look(needs: &Needs) -> Self {
         Self {
             descriptors: take_descriptors(descriptors_for(needs.players)),
@@ -69,10 +69,10 @@ impl Has {
         }
     }
 
-    /// Whether it is enough.
+    /// Whether the resources suffice.
     ///
     /// # Errors
-    /// What is not, and what to do about it.
+    /// The missing resource, and what to do about it.
     pub(crate) fn check(&self, needs: &Needs) -> Result<(), TooSmall> {
         let players = needs.players;
         let needed = descriptors_for(players);
@@ -99,7 +99,7 @@ impl Has {
 }
 
 fn descriptors_for(players: u32) -> u64 {
-    // A player has one socket at a time: it lets go of the connection before it goes into its game.
+    // A player has one socket at a time: it closes the connection before it joins its game.
     u64::from(players) + DESCRIPTORS_OWN
 }
 
@@ -135,7 +135,7 @@ pub(crate) fn descriptors_of(pid: i32) -> Option<u64> {
     line.split_ascii_whitespace().next()?.parse().ok()
 }
 
-/// What to do about an error that shows that the host has run out of something.
+/// Advice for an error that shows that a resource of the host is exhausted.
 pub(crate) fn advice_on(error: &io::Error) -> Option<&'static str> {
     match nix::errno::Errno::from_raw(error.raw_os_error()?) {
         nix::errno::Errno::EMFILE => Some(

@@ -1,14 +1,13 @@
-//! `muster-load`: many players, who behave like players, and not one of whom may be lost.
+//! `muster-load`: simulates many players, and checks that none is lost.
 //!
-//! **What is where.** [`args`] is the command line, [`scenario_file`] what players do and how often. [`plan`]
-//! draws from the seed what each does next, [`compositor`] says when, [`pool`] how many there are. [`players`]
-//! holds them all: a player is idle, at a [`visit`] to Muster, where it plays one of the [`scenarios`], or in a
-//! game ([`scenarios::in_game`]); [`phase`] names where it stands. [`measure`] counts and times, [`oracle`] judges,
-//! [`processor`] and [`limits`] watch the host. [`engine`] is the loop, [`view`] what is seen
-//! meanwhile, [`report`] what remains.
+//! **Modules.** [`args`] is the command line, [`scenario_file`] the behaviour of players. [`plan`] derives each
+//! player's next step from the seed, [`compositor`] schedules it, [`pool`] decides how many players there are.
+//! [`players`] holds all of them: a player is idle, on a [`visit`] to Muster, running one of the [`scenarios`], or in a
+//! game ([`scenarios::in_game`]); [`phase`] names its state. [`measure`] counts and times, [`oracle`] judges,
+//! [`processor`] and [`limits`] observe the host. [`engine`] is the loop, [`view`] the display, [`report`] the result.
 //!
-//! One thread, one epoll, tens of thousands of players: nothing here blocks once the run has begun. What plans,
-//! judges and counts owns no socket and reads no clock.
+//! There is one thread, one epoll, and tens of thousands of players: nothing blocks once the run has begun. The parts
+//! that plan, judge and count own no sockets and read no clock.
 
 #![forbid(unsafe_code)]
 

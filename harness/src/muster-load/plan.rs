@@ -21,7 +21,7 @@ pub(crate) struct Plan {
 }
 
 impl Plan {
-    /// A plan for players who choose among so many queues.
+    /// A plan for players who choose among `queues` queues.
     pub(crate) fn new(seed: u64, file: ScenarioFile, queues: usize) -> Self {
         let rate = file.rates().iter().map(|(_, rate)| rate).sum();
         Self { seed, file, rate, queues: queues.max(1) }

@@ -99,8 +99,8 @@ impl Players {
                 self.after_visit(place, turn);
             }
             Activity::Game(game) => {
-                let goes_on = game.handle_ready(&mut self.stage);
-                self.after_game(place, goes_on);
+                let continues = game.handle_ready(&mut self.stage);
+                self.after_game(place, continues);
             }
             Activity::Vacant | Activity::Idle | Activity::Away(..) => {}
         }
@@ -145,8 +145,8 @@ impl Players {
                     self.after_visit(place, turn);
                 }
                 Activity::Game(game) => {
-                    let goes_on = game.handle_end_of_run(&mut self.stage);
-                    self.after_game(place, goes_on);
+                    let continues = game.handle_end_of_run(&mut self.stage);
+                    self.after_game(place, continues);
                 }
                 // A player whom Muster disconnected still reconnects, to learn the state of the session.
                 Activity::Away(run, _) if run.is_owed => {}
@@ -232,8 +232,8 @@ impl Players {
             },
             Activity::Game(game) => match game.next_deadline() {
                 Some(at) if at <= now => {
-                    let goes_on = game.handle_timeout(&mut self.stage);
-                    self.after_game(place, goes_on);
+                    let continues = game.handle_timeout(&mut self.stage);
+                    self.after_game(place, continues);
                 }
                 later => self.timers.set(place, later),
             },
@@ -307,9 +307,9 @@ impl Players {
         }
     }
 
-    fn after_game(&mut self, place: usize, goes_on: bool) {
+    fn after_game(&mut self, place: usize, continues: bool) {
         let Activity::Game(game) = &mut self.players[place].activity else { return };
-        if goes_on {
+        if continues {
             return self.timers.set(place, game.next_deadline());
         }
         let phase = game.phase();

@@ -20,7 +20,7 @@ impl Span {
     /// From one duration to a longer one.
     ///
     /// # Errors
-    /// What is wrong, for people.
+    /// The error, for people.
     pub(crate) fn new(min: Duration, max: Duration) -> Result<Self, String> {
         if min > max {
             return Err("the longest is shorter than the shortest".to_owned());

@@ -59,7 +59,7 @@ pub(crate) struct Step {
     pub(crate) game: GameStep,
 }
 
-/// What the player says to a match that is found.
+/// The player's answer to an offered match.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Answer {
     Accept,
@@ -67,7 +67,7 @@ pub(crate) enum Answer {
     Nothing,
 }
 
-/// What the player does if it is assigned.
+/// The player's behaviour when assigned.
 #[derive(Debug, Clone, Copy, PartialEq)]
 pub(crate) struct GameStep {
     pub(crate) game: GameName,
@@ -76,7 +76,7 @@ pub(crate) struct GameStep {
     pub(crate) ping_every: Duration,
     /// How long the player thinks about each move.
     pub(crate) think: Duration,
-    /// What moves follow from.
+    /// The seed of the moves.
     pub(crate) seed: u64,
 }
 

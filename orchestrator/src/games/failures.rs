@@ -76,8 +76,8 @@ impl Games {
         Some(limit).filter(|_| !phases.is_stopping(id) || signal != Signal::SIGKILL as i32)
     }
 
-    /// Kills a game whose working directory holds too much: all games' directories are in one file system, which it would
-    /// fill.
+    /// Kills a game whose working directory holds too much: all games' directories are in one file system, which it
+    /// would fill.
     pub(super) fn end_full(
         &mut self,
         id: GameId,
@@ -204,9 +204,9 @@ fn lacks_address(config: &Config, mode: ModeId) -> bool {
 /// The key of the bound for what a game's working directory holds.
 const DIRECTORY_MAX: &str = "directory_max";
 
-/// What helps a program that holds back what it prints.
+/// Advice for a program that buffers its output.
 const STDBUF: &str =
     " (a program that buffers its output may need \"stdbuf\", \"-oL\" before its command)";
 
-/// What may be behind a failure where a game binds its port itself.
+/// A possible cause if a game binds its port itself.
 const PORT_TAKEN: &str = "; its port is taken by another program or, with TCP, by connections that are just over (TIME_WAIT), and rests";

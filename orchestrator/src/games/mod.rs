@@ -47,16 +47,16 @@ pub(crate) struct Games {
     reports: Reports,
     templates: Templates,
     launcher: Launcher,
-    /// Children that died while launches were on order, with the last of these: one of them may be the process of a launch
-    /// up to that.
+    /// Children that died while launches were on order, with the last of these: one of them may be the process of a
+    /// launch up to that.
     unclaimed: HashMap<i32, (Ended, GameId)>,
-    /// What the last game did that failed, by its mode.
+    /// The last failure of a game, by mode.
     failures: BTreeMap<ModeId, String>,
     #[cfg(feature = "stub-games")]
     stubs: std::collections::HashSet<GameId>,
 }
 
-/// What the owner of games asks about a game's phase.
+/// The questions of the owner of games about a game's phase.
 pub(crate) trait GamePhases {
     /// Whether the game has still to start.
     fn awaits_start(&self, game: GameId) -> bool;
@@ -68,7 +68,7 @@ pub(crate) trait GamePhases {
     fn is_failing(&self, mode: ModeId) -> bool;
 }
 
-/// What another daemon left, or nothing.
+/// The saved state of a previous daemon, or nothing.
 pub(crate) struct GameParts {
     pub(crate) records: GameRecords,
     pub(crate) processes: Processes,

@@ -1,5 +1,5 @@
-//! What a game, or a template, prints: cut into lines, each no longer and no more of them than the log bears. Until a
-//! game has started, what it prints is also looked at as a terminal would show it; see [`Screen`].
+//! The output of a game or a template: split into lines, whose length and number are limited. Until a game has started,
+//! its output is also checked as a terminal would show it; see [`Screen`].
 
 use std::io::{self, Read as _};
 use std::os::fd::{AsFd as _, BorrowedFd, OwnedFd, RawFd};
@@ -21,8 +21,8 @@ use crate::rest::Rest;
 /// A line of a game's output, in bytes; a longer one is cut.
 const OUTPUT_LINE_MAX: usize = 1024;
 
-/// Bytes that a game may print at once, and each second in the long run, most of which are too many for the log anyway.
-/// Who prints more waits.
+/// The number of bytes that a game may print at once, and per second in the long run, which is far more than the log
+/// accepts. A game that prints more is blocked.
 const BYTES_AT_ONCE: u32 = 16 * 1024 * 1024;
 const BYTES_PER_SECOND: u32 = 16 * 1024 * 1024;
 
@@ -35,7 +35,7 @@ pub(crate) struct Output {
     rate: Rate,
     /// How much is read. `None`: all of it.
     allowance: Option<Allowance>,
-    /// Whether the poll told that nobody can write any more.
+    /// Whether the poll reported that all writers have closed the pipe.
     end_is_near: bool,
     /// Of a game that has not started.
     screen: Option<Screen>,
@@ -45,7 +45,7 @@ pub(crate) struct Output {
     pause_at: Option<Instant>,
 }
 
-/// A pipe as it is written down.
+/// The saved state of a pipe.
 #[derive(Debug, Serialize, Deserialize)]
 pub(crate) struct SavedOutput {
     pipe: Option<RawFd>,
@@ -55,7 +55,7 @@ pub(crate) struct SavedOutput {
     screen: Option<Screen>,
 }
 
-/// What was printed.
+/// A line of output, or the report that lines were suppressed.
 pub(crate) enum Printed {
     /// A line.
     Line(Bytes),
@@ -64,7 +64,7 @@ pub(crate) enum Printed {
 }
 
 impl Output {
-    /// Has the poll watch a pipe. One that cannot be watched is closed, with a word to the operator.
+    /// Registers a pipe with the poll. If that fails, it is closed, with an error in the log.
     pub(crate) fn new(
         output: Option<OwnedFd>,
         token: Token,
@@ -110,7 +110,7 @@ impl Output {
         self.pipe.as_ref().map(|pipe| pipe.as_fd())
     }
 
-    /// What is to be known of it, for the program that goes on with the pipe.
+    /// The state for the program that takes over the pipe.
     pub(crate) fn save(&self, kept: &mut InheritedFds) -> SavedOutput {
         SavedOutput {
             pipe: self.pipe.as_ref().map(|pipe| kept.keep(pipe)),
@@ -121,10 +121,10 @@ impl Output {
         }
     }
 
-    /// Goes on with a pipe.
+    /// Takes over a pipe.
     ///
     /// # Errors
-    /// When the pipe is not there.
+    /// When the descriptor is missing.
     pub(crate) fn restore(
         saved: &SavedOutput,
         token: Token,
@@ -140,7 +140,7 @@ impl Output {
         Ok(output)
     }
 
-    /// The poll told that nobody can write any more.
+    /// Notes that all writers have closed the pipe.
     pub(crate) fn note_end(&mut self) {
         self.end_is_near = true;
     }
@@ -263,7 +263,7 @@ impl Output {
         (line, false)
     }
 
-    /// The lines that were suppressed and not told yet, at the end.
+    /// The number of suppressed lines that have not been reported, at the end.
     pub(crate) fn take_suppressed(&mut self) -> u64 {
         std::mem::take(&mut self.rate.suppressed)
     }

@@ -34,7 +34,7 @@ pub(crate) struct GameRecord {
     pub(crate) names: Vec<String>,
     /// The key of the limit that is ending it.
     pub(crate) limit: Option<String>,
-    /// What it reported as the result of its match.
+    /// The result of its match.
     pub(crate) result: Option<Box<RawValue>>,
     /// With `transport = "netcode"`: its key and its players' connect tokens.
     pub(crate) netcode: Option<NetcodeKeys>,
@@ -46,8 +46,8 @@ pub(crate) struct GameRecord {
 pub(crate) struct GameRecords(BTreeMap<GameId, GameRecord>);
 
 impl GameRecords {
-    /// Updates the records for an action. `program_of` gives the program that a mode launches now. Returns the record of
-    /// a game that has ended, which is no longer among the others.
+    /// Updates the records for an action. `program_of` gives the program that a mode launches now. Returns the record
+    /// of a game that has ended, which is no longer among the others.
     pub(crate) fn follow(
         &mut self,
         action: &Action,

@@ -21,7 +21,7 @@ use crate::turn::Turn;
 /// How often a dead game's channels are read, each time for a turn's share: more than the kernel holds of them.
 const LAST_READS_MAX: usize = 256;
 
-/// What the launcher's answer leads to, besides inputs.
+/// Further results of the launcher's answer, besides inputs.
 pub(crate) enum News {
     /// A game's process exists, and is to be stored before the inputs are handled.
     Launched(GameId),
@@ -400,7 +400,7 @@ fn log_template_output(heard: &Heard, turn: &Turn<'_>) {
     }
 }
 
-/// What a game or a template printed, for the log.
+/// A line of output, for the log.
 fn line_of(printed: &Printed) -> Cow<'_, str> {
     match printed {
         Printed::Line(line) => String::from_utf8_lossy(line),

@@ -35,11 +35,11 @@ pub(super) struct Watchdog {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Phase {
     /// It has received all orders.
-    Heard,
+    Synchronized,
     /// An order was sent.
-    Told,
+    OrderSent,
     /// A ping was sent, and perhaps orders after that.
-    Asked { is_told_more: bool },
+    Pinged { has_later_order: bool },
     /// It does not answer.
     GivenUp,
 }
@@ -58,7 +58,7 @@ pub(super) enum Verdict {
 impl Watchdog {
     /// A watchdog without a launcher.
     pub(super) fn new() -> Self {
-        Self { phase: Phase::Heard, look_at: None, silent: 0, silence_max: SILENCE_MAX }
+        Self { phase: Phase::Synchronized, look_at: None, silent: 0, silence_max: SILENCE_MAX }
     }
 
     /// Starts to monitor another launcher, which has received orders at its start.
@@ -66,7 +66,7 @@ impl Watchdog {
         if self.phase == Phase::GivenUp {
             self.silence_max = (self.silence_max * 2).min(SILENCE_MAX_MAX);
         }
-        (self.phase, self.look_at, self.silent) = (Phase::Told, Some(now + STEP), 0);
+        (self.phase, self.look_at, self.silent) = (Phase::OrderSent, Some(now + STEP), 0);
     }
 
     /// Stops monitoring.
@@ -77,8 +77,8 @@ impl Watchdog {
     /// Notes that an order is sent.
     pub(super) fn tell(&mut self, now: Instant) {
         self.phase = match self.phase {
-            Phase::Heard | Phase::Told => Phase::Told,
-            Phase::Asked { .. } => Phase::Asked { is_told_more: true },
+            Phase::Synchronized | Phase::OrderSent => Phase::OrderSent,
+            Phase::Pinged { .. } => Phase::Pinged { has_later_order: true },
             Phase::GivenUp => return,
         };
         self.look_at.get_or_insert(now + STEP);
@@ -92,8 +92,8 @@ impl Watchdog {
     /// Notes the answer to a ping.
     pub(super) fn hear_answer(&mut self) {
         self.phase = match self.phase {
-            Phase::Asked { is_told_more: false } => Phase::Heard,
-            Phase::Asked { is_told_more: true } => Phase::Told,
+            Phase::Pinged { has_later_order: false } => Phase::Synchronized,
+            Phase::Pinged { has_later_order: true } => Phase::OrderSent,
             other => other,
         };
     }
@@ -111,15 +111,15 @@ impl Watchdog {
         // A step from now: if the daemon itself was stopped, that was no silence of the launcher.
         self.look_at = Some(now + STEP);
         match self.phase {
-            Phase::Heard if !awaits => {
+            Phase::Synchronized if !awaits => {
                 self.look_at = None;
                 Verdict::Wait
             }
-            Phase::Heard | Phase::Told => {
-                (self.phase, self.silent) = (Phase::Asked { is_told_more: false }, 0);
+            Phase::Synchronized | Phase::OrderSent => {
+                (self.phase, self.silent) = (Phase::Pinged { has_later_order: false }, 0);
                 Verdict::Ask
             }
-            Phase::Asked { .. } => {
+            Phase::Pinged { .. } => {
                 self.silent += 1;
                 if self.silent < self.silence_max {
                     return Verdict::Wait;

@@ -1,5 +1,4 @@
-//! What every part of a saved state needs: the descriptors that stay open across an exec, and the errors of reading a
-//! state.
+//! The common parts of all saved states: descriptors that stay open across an exec, and errors.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd, RawFd};
@@ -32,7 +31,7 @@ pub(crate) enum StateError {
     Descriptor { number: RawFd, what: &'static str, source: io::Error },
 }
 
-/// What is wrong with JSON, without its values: it holds keys and tokens.
+/// The error in JSON, without its values, which contain keys and tokens.
 pub(super) fn without_values(error: &serde_json::Error) -> String {
     let (line, column) = (error.line(), error.column());
     let told = error.to_string();

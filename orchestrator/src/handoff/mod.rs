@@ -1,10 +1,10 @@
 //! Handing the daemon over to another process: snapshot, journal, upgrade in place and recovery after a crash.
 //!
-//! The brain is pure, so what it is can be written whole. The journal holds a [`snapshot`] and the inputs since, beside the
-//! process, so that a daemon that crashed is [recovered](recovery). At an [upgrade] in place the same process executes
-//! another program: its pid, its children and its descriptors stay, and the snapshot tells the new program what they are.
-//! Before that the new program reads a copy as a child, and says whether it can continue with it: [`preflight`]. Then
-//! [`exec`] is the point of no return.
+//! The brain is pure, so what it is can be written whole. The journal holds a [`snapshot`] and the inputs since, beside
+//! the process, so that a daemon that crashed is [recovered](recovery). At an [upgrade] in place the same process
+//! executes another program: its pid, its children and its descriptors stay, and the snapshot tells the new program
+//! what they are. Before that the new program reads a copy as a child, and says whether it can continue with it:
+//! [`preflight`]. Then [`exec`] is the point of no return.
 //!
 //! [`descriptors`] is the leaf that all parts of a snapshot use; [`snapshot`] is the top that knows all of them.
 
@@ -31,7 +31,7 @@ use self::snapshot::Snapshot;
 use self::upgrade::DueUpgrade;
 use crate::store::Store;
 
-/// What is handed over, and where it is kept until then.
+/// The state that is handed over, and where it is kept until then.
 pub(crate) struct Handoff {
     store: Store,
     /// Where a service manager or a keeper holds it.

@@ -145,7 +145,7 @@ struct Session {
     overtaken: Option<(Duration, u32)>,
     /// The highest match number that was known before READY.
     match_floor: u64,
-    is_told_of: bool,
+    is_reported: bool,
 }
 
 /// The player's knowledge of the position.
@@ -306,7 +306,7 @@ impl Oracle {
             owed_since: earlier.and_then(|earlier| earlier.owed_since),
             overtaken: None,
             match_floor: earlier.map_or(self.match_max, |earlier| earlier.match_floor),
-            is_told_of: earlier.is_some_and(|earlier| earlier.is_told_of),
+            is_reported: earlier.is_some_and(|earlier| earlier.is_reported),
         };
         if let Some(before) = self.sessions.insert(player, session)
             && !matches!(before.state, State::Asked { .. })

@@ -66,7 +66,7 @@ struct Match {
     /// The players.
     came: Vec<(Came, u32)>,
     stood: Vec<(Stood, u32)>,
-    is_told_of: bool,
+    is_reported: bool,
 }
 
 /// The smallest number of matches that is worth a sweep.
@@ -89,22 +89,22 @@ impl Order {
             address: address.clone(),
             came: Vec::new(),
             stood: Vec::new(),
-            is_told_of: false,
+            is_reported: false,
         });
         found.came.push((came, player));
         found.stood.extend(stood.map(|stood| (stood, player)));
-        let told =
+        let assignment =
             format!("p{player} was assigned to match {match_number}, slot {slot} of {players}");
         if found.players != players {
-            return Err(format!("{told}; another player received players={}", found.players));
+            return Err(format!("{assignment}; another player received players={}", found.players));
         }
         if found.address != address {
-            return Err(format!("{told}, at {address}; another player at {}", found.address));
+            return Err(format!("{assignment}, at {address}; another player at {}", found.address));
         }
         // No match has more than 128 players; a slot beyond that is wrong in any case.
         let bit = u32::try_from(slot).ok().and_then(|slot| 1_u128.checked_shl(slot)).unwrap_or(0);
         if slot >= players || found.slots & bit != 0 {
-            return Err(format!("{told}; the slot is taken, or the number is too high"));
+            return Err(format!("{assignment}; the slot is taken, or the number is too high"));
         }
         found.slots |= bit;
         Ok(())
@@ -122,10 +122,10 @@ impl Order {
         // The best positions in later matches, none of which covers another.
         let mut best: Vec<(Stood, u32, u64)> = Vec::new();
         for (number, found) in self.matches.iter_mut().rev() {
-            if !found.is_told_of
+            if !found.is_reported
                 && let Some(problem) = found.problem(*number, &best)
             {
-                found.is_told_of = true;
+                found.is_reported = true;
                 problems.push(problem);
             }
             for &(stood, player) in &found.stood {

@@ -19,10 +19,10 @@ impl Oracle {
             let queue = &self.queues[session.queue];
             session.note_overtaken(now, queue);
             let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
-            if !session.is_told_of
+            if !session.is_reported
                 && let Some(complaint) = session.complaint(is_late)
             {
-                session.is_told_of = true;
+                session.is_reported = true;
                 complaints.push((*player, *session, complaint));
             }
             let is_bounded = match session.state {
@@ -38,8 +38,8 @@ impl Oracle {
         }
         for (player, session) in &mut self.away {
             let is_late = |since: Duration| now.saturating_sub(since) > self.patience;
-            if session.owed_since.is_some_and(is_late) && !session.is_told_of {
-                session.is_told_of = true;
+            if session.owed_since.is_some_and(is_late) && !session.is_reported {
+                session.is_reported = true;
                 complaints.push((
                     *player,
                     *session,

@@ -161,8 +161,8 @@ fn a_waiting_match_may_be_formed_again() {
         broken(oracle, 60)
     };
     assert!(told(0, "game-starting").is_empty());
-    assert_eq!(told(3, "game-starting").len(), 1, "another one waited");
-    assert!(told(3, "game-failing").is_empty(), "the queue's games fail");
+    assert_eq!(told(3, "game-starting").len(), 1, "another player waited");
+    assert!(told(3, "game-failing").is_empty(), "games of the queue fail");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-//! What a run comes to, as one value; shown as text, as JSON and as a page.
+//! The result of a run as one value; shown as text, as JSON and as a page.
 
 mod html;
 mod json;
@@ -28,7 +28,7 @@ pub(crate) struct Report {
     pub(crate) about: String,
     pub(crate) seed: u64,
     pub(crate) players: u32,
-    /// Players who were born, with those who took the places of others.
+    /// Players who were created, including replacements.
     pub(crate) born: u32,
     pub(crate) length_s: f64,
     pub(crate) was_interrupted: bool,
@@ -40,7 +40,7 @@ pub(crate) struct Report {
     /// This program was so late that the latencies show it, or the machine, as much as Muster.
     pub(crate) was_late: bool,
     pub(crate) errors: BTreeMap<String, u64>,
-    /// What hostile and clumsy players were told, as they should be.
+    /// Errors that hostile and faulty players received, correctly.
     pub(crate) expected_errors: BTreeMap<String, u64>,
     pub(crate) processor: ProcessorReport,
     pub(crate) phases: [&'static str; crate::phase::PHASES],
@@ -48,14 +48,14 @@ pub(crate) struct Report {
     pub(crate) advice: Vec<&'static str>,
 }
 
-/// What the oracle says.
+/// The verdict of the oracle.
 #[derive(Debug, Serialize)]
 pub(crate) struct Verdict {
     pub(crate) is_clean: bool,
-    /// Players who were told QUEUED, and how they ended.
+    /// Players who received QUEUED, and how they ended.
     pub(crate) queued: u64,
     pub(crate) endings: Endings,
-    /// Those who took up their session again after a lost connection.
+    /// Players who resumed the session after a lost connection.
     pub(crate) resumed: u64,
     /// Assignments whose match has no number, so that nothing is known of its order.
     pub(crate) unordered: u64,
@@ -83,7 +83,7 @@ pub(crate) struct LatencyReport {
     pub(crate) distribution_us: Vec<(u64, u64)>,
 }
 
-/// Who used the processor.
+/// Processor time by process.
 #[derive(Debug, Serialize)]
 pub(crate) struct ProcessorReport {
     pub(crate) own_s: f64,
@@ -98,7 +98,7 @@ pub(crate) struct ProcessorReport {
     pub(crate) longest_turn_us: u64,
 }
 
-/// What is known of a run before it begins.
+/// The known facts before a run.
 #[derive(Debug, Clone)]
 pub(crate) struct Setting {
     pub(crate) address: String,
@@ -256,12 +256,12 @@ mod tests {
     }
 
     #[test]
-    fn a_late_load_generator_is_told_from_a_slow_server() {
-        for (late_ms, round_trip_ms, is_told) in [(20, 40, true), (20, 100, false), (1, 1, false)] {
+    fn a_late_load_generator_is_distinguished_from_a_slow_server() {
+        for (late_ms, round_trip_ms, is_late) in [(20, 40, true), (20, 100, false), (1, 1, false)] {
             let mut measure = Measure::new();
             measure.took(Latency::Lateness, Duration::from_millis(late_ms));
             measure.took(Latency::RoundTrip, Duration::from_millis(round_trip_ms));
-            assert_eq!(was_late(&measure), is_told, "{late_ms} ms of {round_trip_ms} ms");
+            assert_eq!(was_late(&measure), is_late, "{late_ms} ms of {round_trip_ms} ms");
         }
     }
 

@@ -136,7 +136,7 @@ fn write_verdict(out: &mut String, report: &Report) -> fmt::Result {
     if verdict.queued == 0 {
         writeln!(out, "\noracle     no player received QUEUED, so little could be checked")?;
     } else {
-        writeln!(out, "\noracle     {} were told QUEUED: {parts}", verdict.queued)?;
+        writeln!(out, "\noracle     {} received QUEUED: {parts}", verdict.queued)?;
     }
     if verdict.resumed > 0 {
         writeln!(out, "           {} resumed their session", verdict.resumed)?;
