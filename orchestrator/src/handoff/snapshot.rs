@@ -213,7 +213,7 @@ mod tests {
     use super::super::tests;
     use super::*;
     use crate::clock::NOT_YET;
-    use crate::players::connections::Clients;
+    use crate::players::connections::Connections;
 
     /// The snapshot of a daemon with a game, a player in a queue and a connection, with a live part.
     fn snapshot() -> (Snapshot, Matchmaker) {
@@ -249,7 +249,7 @@ mod tests {
         let (poll, config) = (Poll::new().unwrap(), Config::default_config());
         let address = listener.local_addr().unwrap().ip();
         let stream = mio::net::TcpStream::from_std(stream);
-        let mut clients = Clients::new();
+        let mut clients = Connections::new();
         let (registry, now) = (poll.registry(), Instant::now());
         clients.admit(stream, address, false, registry, &config.limits, now).unwrap();
         clients.save(&mut InheritedFds::default())

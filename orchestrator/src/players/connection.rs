@@ -29,7 +29,7 @@ const DRAIN_BYTES_MAX: usize = 256 * 1024;
 const BAD_LINES_MAX: u8 = 10;
 
 /// A connection with a client.
-pub(crate) struct Client {
+pub(crate) struct Connection {
     stream: TcpStream,
     /// The player's: what a proxy said, where one is to say it.
     address: IpAddr,
@@ -154,7 +154,7 @@ pub(crate) enum Overdue {
     Unreachable,
 }
 
-impl Client {
+impl Connection {
     pub(crate) fn new(
         stream: TcpStream,
         address: IpAddr,

@@ -15,21 +15,21 @@ use crate::clock::Instant;
 use crate::config::Limits;
 use crate::handoff::descriptors::{InheritedFds, StateError, is_default, take};
 use crate::players::account::account_of;
-use crate::players::connection::{Client, SavedConnection};
+use crate::players::connection::{Connection, SavedConnection};
 use crate::tokens;
 
 /// The clients, in slots that are used again. An id holds the slot and its generation, so an event or an
 /// action meant for the slot's last client finds nobody.
-pub(crate) struct Clients {
+pub(crate) struct Connections {
     slots: Slab<Slot>,
     generation: u32,
     /// Those who were taken in; who was refused may linger and takes no place of its address.
     by_account: HashMap<Account, usize>,
     refused: usize,
     deadlines: BTreeSet<(Instant, ConnectionId)>,
-    /// Clients with more to do than their share of a turn.
+    /// Connections with more to do than their share of a turn.
     ready: VecDeque<ConnectionId>,
-    /// Clients that were told something which is not written yet.
+    /// Connections that were told something which is not written yet.
     told: Vec<ConnectionId>,
 }
 
@@ -38,7 +38,7 @@ struct Slot {
     deadline: Option<Instant>,
     is_ready: bool,
     is_told: bool,
-    client: Client,
+    client: Connection,
 }
 
 /// All clients as they are written down.
@@ -61,14 +61,14 @@ struct SavedSlot {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Admission {
     /// Taken in.
-    Client(ConnectionId),
+    Accepted(ConnectionId),
     /// Taken in only to be told that there are too many.
     Refused(ConnectionId),
     /// Taken in, and a proxy has still to say whose it is.
     Unannounced(ConnectionId),
 }
 
-impl Clients {
+impl Connections {
     pub(crate) fn new() -> Self {
         Self {
             slots: Slab::new(),
@@ -108,7 +108,8 @@ impl Clients {
         let entry = self.slots.vacant_entry();
         self.generation = (self.generation + 1) & tokens::GENERATION_MAX;
         let id = tokens::connection_id(entry.key(), self.generation);
-        let mut client = Client::new(stream, address, is_proxy && !refused, refused, limits, now);
+        let mut client =
+            Connection::new(stream, address, is_proxy && !refused, refused, limits, now);
         if client.register(registry, tokens::client(id)).is_err() {
             return Err(client.into_stream());
         }
@@ -122,7 +123,7 @@ impl Clients {
             return Ok(Admission::Unannounced(id));
         }
         *self.by_account.entry(account).or_default() += 1;
-        Ok(Admission::Client(id))
+        Ok(Admission::Accepted(id))
     }
 
     /// A proxy has said whose connection it passes on; `None`: its own. The error is the connection, which is beyond all
@@ -140,17 +141,17 @@ impl Clients {
         if *of_account < limits.clients_per_address {
             *of_account += 1;
             slot.client.set_announced(address, false);
-            return Ok(Admission::Client(id));
+            return Ok(Admission::Accepted(id));
         }
         slot.client.set_announced(address, true);
         self.refused += 1;
         match self.refused > limits.refused {
-            true => Err(self.remove(id).map(Client::into_stream)),
+            true => Err(self.remove(id).map(Connection::into_stream)),
             false => Ok(Admission::Refused(id)),
         }
     }
 
-    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Client> {
+    pub(crate) fn get_mut(&mut self, id: ConnectionId) -> Option<&mut Connection> {
         self.slot_mut(id).map(|slot| &mut slot.client)
     }
 
@@ -229,7 +230,7 @@ impl Clients {
     }
 
     /// Closes a connection. `None`: it was closed already.
-    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Client> {
+    pub(crate) fn remove(&mut self, id: ConnectionId) -> Option<Connection> {
         self.set_deadline(id, None);
         self.slot_mut(id)?;
         let client = self.slots.remove(tokens::slot(id)).client;
@@ -278,7 +279,7 @@ impl Clients {
         let mut slots = Vec::with_capacity(saved.clients.len());
         for SavedSlot { id, socket, is_ready, client } in saved.clients {
             let socket = take(socket, "a client's socket")?;
-            let mut client = Client::restore(client, TcpStream::from_std(socket.into()));
+            let mut client = Connection::restore(client, TcpStream::from_std(socket.into()));
             client.register(registry, tokens::client(id))?;
             let is_told = client.has_output();
             if is_ready {
@@ -317,7 +318,7 @@ mod tests {
     #[test]
     fn ids_go_on_after_those_of_a_daemon_that_crashed() {
         let crashed = [(7, 3), (0, 9), (2, 1)].map(|(slot, it)| tokens::connection_id(slot, it));
-        assert_eq!(Clients::after(&crashed).generation, 9);
-        assert_eq!(Clients::after(&[]).generation, 0);
+        assert_eq!(Connections::after(&crashed).generation, 9);
+        assert_eq!(Connections::after(&[]).generation, 0);
     }
 }

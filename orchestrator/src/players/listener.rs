@@ -211,8 +211,7 @@ fn prepared(socket: OwnedFd, lost_timeout: Duration) -> io::Result<TcpListener> 
 
 /// Refuses a client with 429.
 pub(crate) fn turn_away(mut stream: TcpStream) {
-    let reply =
-        Reply::error(ErrorCode::TooMany, "too many connections", Some(crate::server::RETRY_MS));
+    let reply = Reply::error(ErrorCode::TooMany, "too many connections", Some(super::RETRY_MS));
     // An empty send buffer accepts a line at once; if not, the client is gone.
     let _ = stream.write_all(format!("{reply}\n").as_bytes());
     let _ = SockRef::from(&stream).shutdown(Shutdown::Write);

@@ -38,9 +38,9 @@ impl Server {
     fn live_snapshot(&self, kept: &mut InheritedFds, asked_by: Option<PendingReply>) -> Snapshot {
         let live = Live {
             written: Instant::now(),
-            listener: self.listener.socket().map(|socket| kept.keep(socket)),
+            listener: self.players.listener().socket().map(|socket| kept.keep(socket)),
             admin: self.admin.as_ref().map(|admin| admin.save(kept)),
-            connections: self.clients.save(kept),
+            connections: self.players.save(kept),
             processes: self.games.processes().save(kept),
             launcher: self.games.launcher().save(),
             templates: self.games.templates().save(kept),

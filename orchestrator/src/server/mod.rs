@@ -1,6 +1,6 @@
 //! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
 //!
-//! Events become [`Input`]s in [`talk`] and [`requests`] (clients) and in [`Games`]; [`perform`] turns
+//! Events become [`Input`]s in the owners, [`Players`] and [`Games`]; [`perform`] turns
 //! [`Action`](matchmaker::Action)s into effects, [`figures`] counts, and [`admin`] answers operators. An effect that fails
 //! (a client that is gone, a game that does not read) is an input again, so that the brain gets everything in order and
 //! takes every decision.
@@ -15,9 +15,7 @@ mod manager;
 mod names;
 mod perform;
 mod reload;
-mod requests;
 mod start;
-mod talk;
 mod view;
 
 use std::collections::VecDeque;
@@ -25,11 +23,10 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{GameId, Input, Matchmaker, ModeId};
+use matchmaker::{ConnectionId, GameId, Input, Matchmaker, ModeId, ModeStatus};
 use mio::event::Event;
 use mio::{Events, Poll, Waker};
 use nix::sys::signal::Signal;
-use protocol::Reply;
 use protocol::admin::LoopStats;
 
 use self::accessories::Accessories;
@@ -44,35 +41,34 @@ use crate::notify::Notifier;
 use crate::operators::http::Http;
 use crate::operators::metrics::Counts;
 use crate::operators::socket::AdminSocket;
-use crate::players::connections::Clients;
-use crate::players::listener::Listener;
-use crate::players::secrets::Secrets;
-use crate::seldom::Seldom;
+use crate::players::{Players, QueueView, Served};
 use crate::signals::Signals;
 use crate::tokens::{self, Source};
 use crate::turn::Turn;
 
 pub(crate) use start::{Origin, StartError};
-pub(crate) use talk::RETRY_MS;
 
 /// Events taken from the kernel at a time: few enough for a turn to be over in a millisecond, so that who is served first
 /// is answered first, and nobody waits for all who come after.
 const EVENTS_PER_TURN: usize = 64;
+
+/// Connections accepted in a turn, so that a flood of them does not starve connected players.
+const ACCEPTS_PER_TURN: usize = 32;
+
+/// Lines of one client handled in a turn, so that one that sends without pause does not starve the others.
+const LINES_PER_TURN: usize = 64;
 
 /// The whole daemon.
 pub(crate) struct Server {
     config: Config,
     brain: Matchmaker,
     poll: Poll,
-    clients: Clients,
+    players: Players,
     games: Games,
     handoff: Handoff,
     notifier: Notifier,
-    listener: Listener,
     /// Where it is configured.
     admin: Option<AdminSocket>,
-    greeting: Reply,
-    secrets: Secrets,
     signals: Signals,
     loop_stats: LoopStats,
     counts: Counts,
@@ -87,8 +83,6 @@ pub(crate) struct Server {
     started: Instant,
     /// Wakes the loop for a thread.
     waker: Arc<Waker>,
-    /// Warnings of PROXY headers, which others cause.
-    header_warnings: Seldom,
     /// Where `ports.public_host` is a name.
     lookup: Option<Lookup>,
     /// How the configuration is read anew.
@@ -100,6 +94,24 @@ pub(crate) struct Server {
     closed_a_descriptor: bool,
     is_done: bool,
     chunk: Box<[u8]>,
+}
+
+impl QueueView for Matchmaker {
+    fn is_serving(&self) -> bool {
+        self.is_serving()
+    }
+
+    fn is_waiting(&self, connection: ConnectionId) -> bool {
+        self.is_waiting(connection)
+    }
+
+    fn party_size(&self, connection: ConnectionId) -> usize {
+        self.party_size(connection)
+    }
+
+    fn mode_status(&self, mode: ModeId) -> ModeStatus {
+        self.mode_status(mode)
+    }
 }
 
 impl GamePhases for Matchmaker {
@@ -154,23 +166,24 @@ impl Server {
             self.handle_leftover_work();
             self.handle_deadlines();
             self.settle();
-            self.write_to_clients();
+            let (players, mut turn, queues) = self.lend_players();
+            players.flush_all(&mut turn, queues);
             self.tend_journal();
             self.tell_manager();
             let took = self.now.elapsed();
             self.loop_stats.note(took);
             self.counts.turns.observe(took);
         }
-        self.say_goodbye();
+        let (players, mut turn, queues) = self.lend_players();
+        players.close_all(&mut turn, queues);
         self.handoff.end_journal();
         Ok(())
     }
 
     /// How long the kernel may let us sleep: until the next deadline, or not at all if there is work left.
     fn time_to_wait(&self) -> Option<Duration> {
-        if self.clients.has_ready()
+        if self.players.has_ready()
             || self.games.has_ready()
-            || self.listener.is_ready()
             || self.admin.as_ref().is_some_and(AdminSocket::is_ready)
             || !self.inputs.is_empty()
         {
@@ -178,16 +191,15 @@ impl Server {
         }
         let brain = self.brain.next_deadline().map(|at| self.started + at);
         let manager = self.manager_deadline();
-        let (clients, listener) = (self.clients.next_deadline(), self.listener.retry_at());
-        let deadlines = [brain, clients, listener, manager, self.games.next_deadline()];
+        let owners = [self.players.next_deadline(), self.games.next_deadline()];
         let retries = [self.lookup_deadline(), self.accessories_deadline()];
-        let next = deadlines.into_iter().chain(retries).flatten().min()?;
+        let next = [brain, manager].into_iter().chain(owners).chain(retries).flatten().min()?;
         Some(next.saturating_duration_since(Instant::now()))
     }
 
     fn handle_event(&mut self, event: &Event) {
         match tokens::source(event.token()) {
-            Some(Source::Listener) => self.listener.set_has_more(),
+            Some(Source::Listener) => self.players.listener_mut().set_has_more(),
             Some(Source::Signals) => self.handle_signals(),
             Some(Source::Launcher) => {
                 self.games.launcher_mut().send();
@@ -211,13 +223,10 @@ impl Server {
                 games.read_template(number, &mut turn);
             }
             Some(Source::Client(id)) => {
-                if let Some(client) = self.clients.get_mut(id) {
-                    if event.is_readable() || event.is_read_closed() || event.is_error() {
-                        client.set_readable(event.is_read_closed() || event.is_error());
-                    }
-                    self.write_to_client(id);
-                    self.serve_client(id);
-                }
+                let end_is_near = event.is_read_closed() || event.is_error();
+                let (players, mut turn, _) = self.lend_players();
+                players.handle_event(id, event.is_readable(), end_is_near, &mut turn);
+                self.serve_player(id);
             }
             Some(Source::Control(game)) => {
                 let end_is_near = event.is_read_closed() || event.is_error();
@@ -237,16 +246,15 @@ impl Server {
 
     /// What was left undone for fairness, and what can be tried again.
     fn handle_leftover_work(&mut self) {
-        for id in self.clients.take_ready() {
-            self.serve_client(id);
+        for id in self.players.take_ready() {
+            self.serve_player(id);
         }
         let (games, mut turn, phases) = self.lend();
         games.read_ready(&mut turn, phases);
         self.settle();
-        self.listener.retry(self.now, std::mem::take(&mut self.closed_a_descriptor));
-        if self.listener.is_ready() {
-            self.accept();
-        }
+        let a_descriptor_was_closed = std::mem::take(&mut self.closed_a_descriptor);
+        self.players.retry_listener(self.now, a_descriptor_was_closed);
+        self.accept();
         self.serve_operators();
     }
 
@@ -258,8 +266,11 @@ impl Server {
         self.look_after_lookup();
         self.listen_again();
         self.open_accessories(false);
-        while let Some(id) = self.clients.pop_due(self.now) {
-            self.handle_client_deadline(id);
+        loop {
+            let (players, mut turn, queues) = self.lend_players();
+            if !players.handle_deadline(&mut turn, queues) {
+                break;
+            }
         }
         if self.brain.next_deadline().is_some_and(|at| at <= self.brain_now()) {
             self.handle_timeout();
@@ -276,10 +287,10 @@ impl Server {
 
     /// Binds the address that could not be bound when the daemon recovered.
     fn listen_again(&mut self) {
-        if self.listener.bind_again(self.poll.registry(), self.now) {
-            let address = self.listener.address();
+        if self.players.bind_again(self.poll.registry(), self.now) {
+            let address = self.players.listener().address();
             self.config.listen.bound = Some(address);
-            activation::keep(&self.listener, self.handoff.store());
+            activation::keep(self.players.listener(), self.handoff.store());
             log::info!("listening tcp={address}");
         }
     }
@@ -328,6 +339,59 @@ impl Server {
         let registry = poll.registry();
         let now = *now;
         (games, Turn { now, registry, config, counts, inputs, chunk, closed_a_descriptor }, brain)
+    }
+
+    /// What the owner of players works with.
+    fn lend_players(&mut self) -> (&mut Players, Turn<'_>, &Matchmaker) {
+        let Self {
+            players,
+            poll,
+            config,
+            counts,
+            inputs,
+            chunk,
+            closed_a_descriptor,
+            brain,
+            now,
+            ..
+        } = self;
+        let registry = poll.registry();
+        let now = *now;
+        (players, Turn { now, registry, config, counts, inputs, chunk, closed_a_descriptor }, brain)
+    }
+
+    // ---- Players ----
+
+    /// Accepts waiting connections, up to a turn's share.
+    fn accept(&mut self) {
+        for _ in 0..ACCEPTS_PER_TURN {
+            if !self.players.listener().is_ready() {
+                return;
+            }
+            let (players, mut turn, queues) = self.lend_players();
+            if let Some(id) = players.accept(&mut turn, queues) {
+                self.serve_player(id);
+            }
+        }
+    }
+
+    /// Handles what a client sent, up to its share of a turn.
+    fn serve_player(&mut self, id: ConnectionId) {
+        for _ in 0..LINES_PER_TURN {
+            let (players, mut turn, queues) = self.lend_players();
+            let served = players.serve(id, &mut turn, queues);
+            self.settle();
+            if served == Served::Done {
+                return self.set_deadline(id);
+            }
+        }
+        self.set_deadline(id);
+        self.players.set_ready(id);
+    }
+
+    fn set_deadline(&mut self, id: ConnectionId) {
+        let (players, turn, queues) = self.lend_players();
+        players.set_deadline(id, &turn, queues);
     }
 
     // ---- Games ----

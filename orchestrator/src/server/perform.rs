@@ -67,19 +67,22 @@ impl Server {
         match notice {
             Notice::Refused(refusal) => {
                 let retry_ms = refusal.retry_after().map(millis);
-                return self.refuse_until(to, refusal.code(), refusal.text(), retry_ms);
+                let (players, mut turn, queues) = self.lend_players();
+                let refusal = (refusal.code(), refusal.text(), retry_ms);
+                return players.refuse_until(to, refusal, &mut turn, queues);
             }
             Notice::Assigned(assignment) => return self.assign(to, assignment),
             // From here on the player is in no queue, and has as long to send a request as any such player.
             Notice::Expired { .. } | Notice::Evicted { .. } | Notice::Party { size: 1, .. } => {
-                self.begin_idle(to);
+                self.players.begin_idle(to, self.now);
             }
             _ => {}
         }
         let Some(reply) = text::line(notice, |mode| &self.mode(mode).name) else { return };
+        let (players, mut turn, queues) = self.lend_players();
         match notice.closes() {
-            true => self.close_with(to, &reply),
-            false => self.say(to, &reply),
+            true => players.close_with(to, &reply, &mut turn, queues),
+            false => players.say(to, &reply, &mut turn),
         }
     }
 
@@ -143,11 +146,14 @@ impl Server {
                 let transport = self.transport(*game, *mode).word();
                 let host = &self.config.ports.public_host;
                 let reply = text::assignment(assignment, host, transport, token);
-                self.close_with(to, &reply);
+                let (players, mut turn, queues) = self.lend_players();
+                players.close_with(to, &reply, &mut turn, queues);
             }
             Err(error) => {
                 log::error!("client {to} is not told where to play: {error}");
-                self.refuse(to, ErrorCode::TooMany, "no token can be made now");
+                let (players, mut turn, queues) = self.lend_players();
+                let refusal = (ErrorCode::TooMany, "no token can be made now");
+                players.refuse(to, refusal, &mut turn, queues);
             }
         }
     }
@@ -213,13 +219,6 @@ impl Server {
                 let what = "its control channel is closed, or it does not read it".to_owned();
                 self.inputs.push_back(Input::GameBroken { game: id, what });
             }
-        }
-    }
-
-    /// Who is out has as long to say something as anybody who is in no queue.
-    fn begin_idle(&mut self, connection: ConnectionId) {
-        if let Some(client) = self.clients.get_mut(connection) {
-            client.begin_idle(self.now);
         }
     }
 

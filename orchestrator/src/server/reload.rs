@@ -2,7 +2,7 @@
 
 use matchmaker::Input;
 
-use super::{Server, talk};
+use super::Server;
 use crate::config::{Config, Listen, Warning};
 use crate::handoff::journal::Record;
 use crate::{logging, users};
@@ -53,7 +53,7 @@ impl Server {
             logging::set_level(config.log_level);
         }
         self.config = config;
-        self.greeting = talk::greeting(&self.config);
+        self.players.reconfigure(&self.config);
         self.counts.fit(self.config.modes.len());
         self.games.reports_mut().set_keep(self.config.reports.keep);
         self.look_up_again();

@@ -12,7 +12,7 @@ use protocol::admin::{LoopStats, Upgraded};
 
 use super::accessories::Accessories;
 use super::handover::VERSION;
-use super::{Server, names, talk};
+use super::{Server, names};
 use crate::clock::Instant;
 use crate::config::Config;
 use crate::games::launcher::{Launcher, SavedLauncher};
@@ -29,11 +29,10 @@ use crate::handoff::snapshot::{Durable, Live, Snapshot, SnapshotText, run_parall
 use crate::notify::Notifier;
 use crate::operators::metrics::Counts;
 use crate::operators::socket::{AdminSocket, PendingReply};
+use crate::players::Players;
 use crate::players::connection::READ_CHUNK;
-use crate::players::connections::Clients;
+use crate::players::connections::Connections;
 use crate::players::listener::Listener;
-use crate::players::secrets::Secrets;
-use crate::seldom::Seldom;
 use crate::signals::Signals;
 use crate::store::Store;
 use crate::tokens;
@@ -63,7 +62,7 @@ struct Parts {
     poll: Poll,
     brain: Matchmaker,
     started: Instant,
-    clients: Clients,
+    clients: Connections,
     listener: Listener,
     admin: Option<AdminSocket>,
     games: Games,
@@ -119,8 +118,8 @@ impl Server {
                 server.counts.upgrades = upgrades + 1;
                 server.counts.upgrade_pause = written.elapsed();
                 server.reap();
-                let clients = server.clients.ids();
-                clients.iter().for_each(|&id: &ConnectionId| server.set_client_deadline(id));
+                let clients = server.players.ids();
+                clients.iter().for_each(|&id: &ConnectionId| server.set_deadline(id));
                 server.report_upgrade(from, clients.len(), asked_by);
             }
         }
@@ -155,12 +154,9 @@ impl Server {
             notifier: Notifier::open(now),
             handoff: handoff.with(parts.journal, parts.stop_was_asked),
             poll,
-            clients: parts.clients,
+            players: Players::new(listener, parts.clients, &config),
             games,
-            listener,
             admin: parts.admin,
-            greeting: talk::greeting(&config),
-            secrets: Secrets::default(),
             signals,
             loop_stats: LoopStats::default(),
             counts: Counts::new(config.modes.len()),
@@ -169,7 +165,6 @@ impl Server {
             inputs: VecDeque::new(),
             now,
             started: parts.started,
-            header_warnings: Seldom::default(),
             lookup: None,
             config_source: None,
             reload_error: None,
@@ -270,7 +265,7 @@ impl Parts {
             poll,
             brain: Matchmaker::new(config.for_brain()),
             started: Instant::now(),
-            clients: Clients::new(),
+            clients: Connections::new(),
             listener,
             admin,
             games,
@@ -306,7 +301,7 @@ impl Parts {
         let lost = known.iter().filter(|(game, has_process)| is_lost(*game, *has_process));
         let lost = lost.map(|(game, _)| *game);
         let launcher = SavedLauncher::after_a_crash(durable.work_directory.clone(), lost);
-        let clients = Clients::after(&brain.connections());
+        let clients = Connections::after(&brain.connections());
         let rest = (clients, listener, admin, processes, Templates::default(), launcher);
         let parts = Self::restore(config, poll, brain, durable, rest, Some(journal));
         Ok((parts, Arrival::Crash { games, known, replayed, has_handed_over }))
@@ -321,7 +316,7 @@ impl Parts {
                 let Snapshot { version, durable, live, .. } = text.snapshot()?;
                 let mut live = live.ok_or(StateError::NotLive)?;
                 let connections = std::mem::take(&mut live.connections);
-                let clients = Clients::restore(connections, registry)?;
+                let clients = Connections::restore(connections, registry)?;
                 Ok::<_, StateError>((clients, version, durable, live))
             },
             || text.brain(),
@@ -351,7 +346,7 @@ impl Parts {
         poll: Poll,
         brain: Matchmaker,
         durable: Durable,
-        rest: (Clients, Listener, Option<AdminSocket>, Processes, Templates, SavedLauncher),
+        rest: (Connections, Listener, Option<AdminSocket>, Processes, Templates, SavedLauncher),
         journal: Option<Journal>,
     ) -> Self {
         let (clients, listener, admin, processes, templates, launcher) = rest;

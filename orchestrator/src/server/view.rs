@@ -54,7 +54,7 @@ impl Server {
         View {
             uptime: now,
             is_serving: self.brain.is_serving(),
-            clients: self.clients.len(),
+            clients: self.players.len(),
             clients_max: self.config.limits.clients,
             launcher: self.games.launcher().pid(),
             templates: self
