@@ -73,16 +73,16 @@ fn a_hung_daemon_is_killed_and_replaced() {
     let address = proc::environment(first).into_iter().find(|it| it.starts_with("NOTIFY_SOCKET="));
     let address = address.unwrap().split_once('=').unwrap().1.to_owned();
     let liar = UnixDatagram::unbound().unwrap();
-    wait_until("the keeper's verdict", || {
+    wait_until("the keeper to kill it", || {
         let _ = liar.send_to(b"WATCHDOG=1\n", &address);
-        !muster.log().lines_with(&["does not answer", &format!("pid={first};")]).is_empty()
+        !muster.log().lines_with(&["does not answer", &format!("pid={first}")]).is_empty()
     });
     next_daemon(&muster, first);
     assert!(Wire::greeted(muster.address()).ask("READY\n").starts_with("QUEUED "));
     // One that turns is left alone, however little there is to do.
     let second = muster.pid();
     let woken = proc::voluntary_switches(second);
-    wait_until("the daemon's words", || proc::voluntary_switches(second) > woken + 6);
+    wait_until("the daemon to notify its keeper", || proc::voluntary_switches(second) > woken + 6);
     assert_eq!(muster.pid(), second);
 }
 
