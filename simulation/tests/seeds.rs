@@ -1,6 +1,8 @@
 //! Runs many worlds. `MUSTER_SIM_SEEDS` and `MUSTER_SIM_STEPS` set the number of seeds and of operations for each;
 //! `MUSTER_SIM_SEED` runs one seed alone and prints its trace; `MUSTER_SIM_SECONDS` runs new seeds for a time.
 
+#![allow(clippy::panic, clippy::print_stdout, reason = "helpers of a test")]
+
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant, SystemTime};
 

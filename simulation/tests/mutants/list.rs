@@ -55,12 +55,15 @@ pub(crate) fn read() -> Vec<Mutant> {
     mutants
 }
 
+/// A piece of code: where it begins, what it is, and its mutants, each with its number.
+type Site<'a> = (usize, &'a str, Vec<(usize, &'a Mutant)>);
+
 /// The text of a file with its mutants in it. `mutants` are those of this file, each with its number.
 ///
 /// # Errors
 /// What is wrong with an entry of the list, and what to do.
 pub(crate) fn mutate(text: &str, mutants: &[(usize, &Mutant)]) -> Result<String, String> {
-    let mut sites: Vec<(usize, &str, Vec<(usize, &Mutant)>)> = Vec::new();
+    let mut sites: Vec<Site<'_>> = Vec::new();
     for &(number, mutant) in mutants {
         let at = find_once(text, mutant)?;
         match sites

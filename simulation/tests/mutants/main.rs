@@ -4,6 +4,8 @@
 //! target directory; then each mutant alone is active while worlds are run on it, until a checker objects. The copy is
 //! kept, so that the next run builds what has changed. `MUSTER_MUTANTS=name` runs the mutants whose names contain that.
 
+#![allow(clippy::panic, reason = "helpers of a test")]
+
 mod copy;
 mod list;
 
