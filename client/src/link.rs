@@ -34,8 +34,8 @@ pub struct Link {
     /// When to return the game's challenge again, and the next pause, until the game has answered.
     proof: Option<(Duration, Duration)>,
     phase: Phase,
-    last_heard: Duration,
-    last_said: Duration,
+    last_received: Duration,
+    last_sent: Duration,
     transmits: VecDeque<Vec<u8>>,
     events: VecDeque<LinkEvent>,
 }
@@ -132,8 +132,8 @@ impl Link {
             sign: KEEP_ALIVE_TEXT.to_owned(),
             proof: None,
             phase,
-            last_heard: Duration::ZERO,
-            last_said: Duration::ZERO,
+            last_received: Duration::ZERO,
+            last_sent: Duration::ZERO,
             transmits: VecDeque::new(),
             events: VecDeque::new(),
         }
@@ -172,7 +172,7 @@ impl Link {
     }
 
     fn transmit(&mut self, now: Duration, words: String) {
-        self.last_said = now;
+        self.last_sent = now;
         match &mut self.carrier {
             Carrier::Plain if self.transmits.len() < QUEUE_MAX => {
                 self.transmits.push_back(words.into_bytes());
@@ -249,7 +249,7 @@ impl Link {
         if !is_text || matches!(self.phase, Phase::Closed(_)) {
             return;
         }
-        self.last_heard = now;
+        self.last_received = now;
         if !matches!(self.phase, Phase::Entering { .. }) {
             return self.handle_text(text);
         }
@@ -343,11 +343,11 @@ impl Machine for Link {
             Phase::Entering { again_at, pause } => {
                 self.handle_timeout_entering(now, again_at, pause);
             }
-            Phase::Inside if now >= self.last_heard + SILENCE_MAX => self.close(Closed::Silent),
+            Phase::Inside if now >= self.last_received + SILENCE_MAX => self.close(Closed::Silent),
             Phase::Inside if let Some((_, pause)) = self.proof.filter(|(at, _)| now >= *at) => {
                 self.prove(now, pause);
             }
-            Phase::Inside if now >= self.last_said + KEEP_ALIVE => self.give_sign(now),
+            Phase::Inside if now >= self.last_sent + KEEP_ALIVE => self.give_sign(now),
             Phase::Leaving { again_at, said } => self.handle_timeout_leaving(now, again_at, said),
             Phase::Inside | Phase::Closed(_) => {}
         }
@@ -371,7 +371,7 @@ impl Machine for Link {
             Phase::Entering { again_at, .. } => again_at.min(HELLO_MAX),
             Phase::Inside => {
                 let proof = self.proof.map_or(Duration::MAX, |(at, _)| at);
-                (self.last_said + KEEP_ALIVE).min(self.last_heard + SILENCE_MAX).min(proof)
+                (self.last_sent + KEEP_ALIVE).min(self.last_received + SILENCE_MAX).min(proof)
             }
             Phase::Leaving { again_at, .. } => again_at,
             Phase::Closed(_) => return None,

@@ -138,7 +138,7 @@ enum Presence {
     /// Has not joined yet.
     Expected,
     Present {
-        last_heard: Duration,
+        last_received: Duration,
     },
     /// Has lost the connection, or will return with another token. Until then the game waits.
     Away {
@@ -208,7 +208,7 @@ impl<G: Game> Session<G> {
             }
             return;
         }
-        self.presence[slot] = Presence::Present { last_heard: now };
+        self.presence[slot] = Presence::Present { last_received: now };
         if arrival == Arrival::Entered {
             self.welcome(now, slot);
         }
@@ -370,7 +370,9 @@ impl<G: Game> Session<G> {
     fn missed_at(&self, slot: usize) -> Option<Duration> {
         match self.presence[slot] {
             Presence::Expected => None,
-            Presence::Present { last_heard } => Some(last_heard.saturating_add(self.silence_max)),
+            Presence::Present { last_received } => {
+                Some(last_received.saturating_add(self.silence_max))
+            }
             Presence::Away { until } => Some(until),
             Presence::Gone { awaited_until } => awaited_until,
         }

@@ -13,7 +13,7 @@ use crate::session::Match;
 pub(crate) fn warm_up() {
     let seat = |slot: usize| {
         let token = Secret::from_bytes([u8::try_from(slot).unwrap_or_default(); Secret::BYTES]);
-        Seat { slot, name: "nobody".into(), token }
+        Seat { slot, name: "warm-up".into(), token }
     };
     let players = vec![seat(0), seat(1)];
     let (hello_ms, max_ms) = (1, 1);

@@ -322,7 +322,7 @@ impl Template {
     }
 
     /// Whether processes of its user may inspect it, and so its forks; proc(5): then its user owns its files in
-    /// /proc. A template that runs as root cannot be told apart.
+    /// /proc. A template that runs as root cannot be checked.
     fn is_traceable(&self) -> bool {
         use std::os::unix::fs::MetadataExt as _;
         let owner = std::fs::metadata(format!("/proc/{}/stat", self.pid)).map(|it| it.uid());

@@ -257,7 +257,7 @@ fn outcome(setup: &Setup, end: &Snapshot, is_bot: bool) -> String {
         Standing::Finished { winner: Some(slot) } => format!("{} has won", name(setup, slot)),
         Standing::Finished { winner: None } => "a draw".to_owned(),
         Standing::Stopped | Standing::Waiting | Standing::Playing => {
-            "the match was ended; nobody has won".to_owned()
+            "the match was stopped without a winner".to_owned()
         }
     }
 }
@@ -314,14 +314,14 @@ mod tests {
             let mut keys = Keys::default();
             bytes.iter().filter_map(|byte| keys.press(*byte)).collect::<Vec<_>>()
         };
-        let go = |direction| Key::Go(direction);
-        let arrows = [Direction::Up, Direction::Down, Direction::Right, Direction::Left].map(go);
+        let key = |direction| Key::Go(direction);
+        let arrows = [Direction::Up, Direction::Down, Direction::Right, Direction::Left].map(key);
         assert_eq!(press(b"\x1b[A\x1b[B\x1b[C\x1b[D"), arrows);
         assert_eq!(press(b"\x1bOA\x1bOB\x1bOC\x1bOD"), arrows);
         assert_eq!(press(b"wsda"), arrows);
-        assert_eq!(press(b"q\n "), [go(Direction::UpLeft), go(Direction::Stand)]);
-        assert_eq!(press(b"9\x04"), [go(Direction::UpRight), Key::Leave]);
-        assert_eq!(press(b"\x1b\x1b[A\x1bd"), [go(Direction::Up), go(Direction::Right)]);
+        assert_eq!(press(b"q\n "), [key(Direction::UpLeft), key(Direction::Stand)]);
+        assert_eq!(press(b"9\x04"), [key(Direction::UpRight), Key::Leave]);
+        assert_eq!(press(b"\x1b\x1b[A\x1bd"), [key(Direction::Up), key(Direction::Right)]);
         assert_eq!(press(b"\xff\0?0"), []);
     }
 }

@@ -136,7 +136,7 @@ impl<'a> TicTacToeView<'a> {
             Standing::Forfeit(mark) => {
                 format!("{} has won: the other side left", label(state, mark))
             }
-            Standing::Abandoned => "the match was ended; nobody has won".to_owned(),
+            Standing::Abandoned => "the match was stopped without a winner".to_owned(),
             Standing::Turn(mark) => format!("{} moves", label(state, mark)),
         }
     }

@@ -94,12 +94,12 @@ pub(crate) enum Over {
     Netcode,
 }
 
-/// Where the game is, as its players are told.
+/// The game's address in assignments.
 const GAME: ([u8; 4], u16) = ([10, 0, 0, 2], 20004);
 
 const KEY: Key = Key::from_bytes([9; 32]);
 
-/// How long a connect token opens the door.
+/// How long a connect token is valid.
 pub(crate) const EXPIRES: Duration = Duration::from_secs(15);
 
 impl Over {
