@@ -21,10 +21,10 @@ use launcher::{
 use matchmaker::{GameId, LaunchFault};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
-use process::{first_directory, proc, temporary_directory, variable};
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use nix::libc::SIGKILL;
+use process::{Pidfd, first_directory, proc, temporary_directory, variable};
 use rustix::fs::{MemfdFlags, memfd_create};
-use rustix::process::{Pid, PidfdFlags, Signal, WaitOptions, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, WaitOptions};
 use serde::{Deserialize, Serialize};
 
 use super::processes::NewProcess;
@@ -139,9 +139,7 @@ struct Place(PathBuf);
 
 /// A launcher that lives, as far as is known.
 struct Running {
-    pid: i32,
-    /// What its pid means, whoever has that number later.
-    process: OwnedFd,
+    process: Pidfd,
     channel: Channel,
     started: Instant,
     /// Orders that did not go out yet.
@@ -241,7 +239,7 @@ impl Launcher {
 
     /// The pid of the launcher that lives, as far as is known.
     pub(crate) fn pid(&self) -> Option<i32> {
-        self.running.as_ref().map(|running| running.pid)
+        self.running.as_ref().map(|running| running.process.pid())
     }
 
     /// Where the games work.
@@ -446,9 +444,12 @@ impl Launcher {
             Verdict::Ask => self.push(&Order::Ping),
             Verdict::GiveUp => {
                 let Some(running) = &self.running else { return };
-                log::error!("the launcher does not answer pid={}; it is killed", running.pid);
-                // ESRCH: it has died meanwhile.
-                let _ = pidfd_send_signal(&running.process, Signal::KILL);
+                log::error!(
+                    "the launcher does not answer pid={}; it is killed",
+                    running.process.pid()
+                );
+                // `false`: it has died meanwhile.
+                let _ = running.process.signal(SIGKILL);
             }
         }
     }
@@ -466,9 +467,9 @@ impl Launcher {
         if let Some(running) = self.running.take() {
             log::info!(
                 "the launcher is replaced: it does not know all programs pid={}",
-                running.pid
+                running.process.pid()
             );
-            end_launcher(running.pid);
+            end_launcher(running.process.pid());
         }
         self.lose_orders();
         self.restart_at = Some(now);
@@ -494,7 +495,7 @@ impl Launcher {
         self.unclean.extend(&self.awaited);
         match self.spawn() {
             Ok(running) => {
-                log::info!("another launcher started pid={}", running.pid);
+                log::info!("another launcher started pid={}", running.process.pid());
                 (self.running, self.restart_at) = (Some(running), None);
                 self.setup.is_replacement = true;
                 self.watchdog.begin(now);
@@ -513,8 +514,8 @@ impl Launcher {
     fn lose(&mut self) {
         let Some(running) = self.running.take() else { return };
         self.watchdog.rest();
-        // ESRCH: it is dead.
-        let _ = pidfd_send_signal(&running.process, Signal::KILL);
+        // `false`: it is dead.
+        let _ = running.process.signal(SIGKILL);
         let lived = running.started.elapsed();
         self.pause = if lived < LIFE_MIN { (self.pause * 2).min(RESTART_MAX) } else { RESTART_MIN };
         // The first time costs no pause.
@@ -522,7 +523,7 @@ impl Launcher {
         self.restart_at = Some(Instant::now() + pause);
         log::error!(
             "the launcher is gone pid={}; starting another {}",
-            running.pid,
+            running.process.pid(),
             units::after(pause)
         );
         self.lose_orders();
@@ -562,10 +563,8 @@ impl Launcher {
             .spawn()
             .map_err(missing)?;
         let pid = i32::try_from(child.id()).unwrap_or_default();
-        let process = Pid::from_raw(pid).ok_or(io::ErrorKind::NotFound)?;
         Ok(Running {
-            pid,
-            process: pidfd_open(process, PidfdFlags::empty())?,
+            process: Pidfd::open(pid)?,
             channel: Channel::new(ours),
             started: Instant::now(),
             unsent: VecDeque::new(),
@@ -597,13 +596,10 @@ impl Drop for Place {
 
 /// Kills a launcher, and waits until it can make no process any more.
 fn end_launcher(pid: i32) {
-    let Some(process) = Pid::from_raw(pid).filter(|_| processes::is_child(pid)) else { return };
-    let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { return };
-    // ESRCH: it is dead.
-    let _ = pidfd_send_signal(&process, Signal::KILL);
-    let limit = Timespec::try_from(END_MAX).ok();
-    let mut its_end = [PollFd::new(&process, PollFlags::IN)];
-    if !poll(&mut its_end, limit.as_ref()).is_ok_and(|ended| ended > 0) {
+    let Some(process) = Pidfd::open(pid).ok().filter(|_| processes::is_child(pid)) else { return };
+    // `false`: it is dead.
+    let _ = process.signal(SIGKILL);
+    if !process.wait(Some(END_MAX)).unwrap_or_default() {
         log::error!("the launcher of the program before this one does not end pid={pid}");
     }
 }
@@ -635,14 +631,13 @@ impl Drop for Launcher {
     /// Lets the launcher finish, so that the working directories are gone when the daemon is; but not for ever: it
     /// may stand still.
     fn drop(&mut self) {
-        let Some(Running { pid, process, channel, .. }) = self.running.take() else { return };
+        let Some(Running { process, channel, .. }) = self.running.take() else { return };
         drop(channel);
-        let mut its_end = [PollFd::new(&process, PollFlags::IN)];
-        let limit = Timespec::try_from(END_MAX).ok();
-        if !poll(&mut its_end, limit.as_ref()).is_ok_and(|ended| ended > 0) {
+        let pid = process.pid();
+        if !process.wait(Some(END_MAX)).unwrap_or_default() {
             log::warn!("the launcher does not end pid={pid}; it is killed");
-            // ESRCH: it has ended meanwhile.
-            let _ = pidfd_send_signal(&process, Signal::KILL);
+            // `false`: it has ended meanwhile.
+            let _ = process.signal(SIGKILL);
         }
         if let Some(pid) = Pid::from_raw(pid) {
             let _ = rustix::process::waitpid(Some(pid), WaitOptions::empty());

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use matchmaker::ModeId;
 use mio::Registry;
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use nix::libc::SIGKILL;
+use process::Pidfd;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Instant;
@@ -183,17 +183,12 @@ impl Drop for Templates {
     fn drop(&mut self) {
         let deadline = Instant::now() + END_MAX;
         for (_, pid) in self.living() {
-            let Some(process) = Pid::from_raw(pid).filter(|_| processes::is_child(pid)) else {
-                continue;
-            };
-            let Ok(process) = pidfd_open(process, PidfdFlags::empty()) else { continue };
-            // ESRCH: it is dead.
-            let _ = pidfd_send_signal(&process, Signal::KILL);
+            let process = Pidfd::open(pid).ok().filter(|_| processes::is_child(pid));
+            let Some(process) = process else { continue };
+            // `false`: it is dead.
+            let _ = process.signal(SIGKILL);
             let left = deadline.saturating_duration_since(Instant::now());
-            let left = Timespec::try_from(left).unwrap_or_default();
-            if !poll(&mut [PollFd::new(&process, PollFlags::IN)], Some(&left))
-                .is_ok_and(|it| it > 0)
-            {
+            if !process.wait(Some(left)).unwrap_or_default() {
                 log::warn!("a template does not end pid={pid}");
             }
         }

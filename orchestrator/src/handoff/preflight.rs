@@ -15,9 +15,9 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, Sender, bounded};
 use matchmaker::{Exit, Matchmaker};
 use mio::Waker;
-use process::Ended;
+use nix::libc::SIGKILL;
+use process::{Ended, Pidfd};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::exec::{Program, write_snapshot};
 use super::snapshot::Snapshot;
@@ -216,14 +216,14 @@ fn run(
     // The command holds the pipe's other end.
     command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
     let pid = i32::try_from(child.id()).unwrap_or_default();
-    let process = Pid::from_raw(pid).and_then(|pid| pidfd_open(pid, PidfdFlags::empty()).ok());
+    let process = Pidfd::open(pid).ok();
     reporter.send(Event::Spawned(pid));
     let output = read_output(&mut File::from(OwnedFd::from(ours)), deadline);
     if output.is_err()
         && let Some(process) = process
     {
-        // ESRCH: it has ended meanwhile.
-        let _ = pidfd_send_signal(process, Signal::KILL);
+        // `false`: it has ended meanwhile.
+        let _ = process.signal(SIGKILL);
     }
     let output = output?;
     match output.trim_end().lines().next_back() {
