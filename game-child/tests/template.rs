@@ -118,7 +118,7 @@ fn a_request_that_cannot_be_met_fails_alone() {
     assert!(lost.printed().contains("cannot enter the game's directory"));
     play_echo(&mut [template.fork(root())]);
     let printed = template.printed();
-    assert_eq!(printed.matches("is no message").count(), 2, "{printed}");
+    assert_eq!(printed.matches("ignoring an invalid packet").count(), 2, "{printed}");
 }
 
 #[test]
