@@ -5,23 +5,27 @@
 
 use std::collections::BTreeSet;
 
-use crate::games::GamePhase;
-use crate::io::{Action, Event};
-use crate::matches::MatchPhase;
+use protocol::placement::ToHosting;
+use protocol::report::Event;
+use protocol::{GameId, MatchId, ModeId, PlayerId};
+
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
-use protocol::{GameId, MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
-    /// A game says which of its slots are open: these, and no others. A slot whose player is there is not, nor one whose
-    /// player was just told to come.
-    pub(crate) fn handle_backfill(&mut self, id: GameId, slots: Vec<usize>) {
-        let Some(game) = self.games.get(&id) else { return };
-        let GamePhase::Running { match_id, .. } = game.phase() else { return };
-        let (mode, players) = (game.mode, self.matches[&match_id].players.len());
+    /// A game wants players in these slots, and in no others. A slot whose player is in the game is not open, nor one whose
+    /// player was just told to join.
+    pub(crate) fn handle_open(&mut self, match_id: MatchId, slots: Vec<usize>) {
+        let Some(found) = self.matches.get(&match_id) else { return };
+        if found.is_ending || self.location_of(match_id).is_none() {
+            return;
+        }
+        let mode = found.mode;
         let is_open = |slot: &usize| {
-            *slot < players && !game.is_present(*slot) && !self.is_awaited(match_id, id, *slot)
+            *slot < found.players.len()
+                && !found.present.contains(slot)
+                && !self.is_awaited(match_id, *slot)
         };
         let open: BTreeSet<usize> = slots.into_iter().filter(is_open).collect();
         self.modes[mode.0].fill_is_due = true;
@@ -31,12 +35,12 @@ impl Matchmaker {
         }
     }
 
-    /// Whether a player was told to come into a slot, has not come, and has time to.
-    pub(crate) fn is_awaited(&self, match_id: MatchId, game: GameId, slot: usize) -> bool {
+    /// Whether a player was told to join in a slot, has not joined, and still has time to.
+    pub(crate) fn is_awaited(&self, match_id: MatchId, slot: usize) -> bool {
         let played = &self.matches[&match_id];
         let player = &self.players[&played.players[slot]];
         let until = player.assigned_at.saturating_add(self.mode(played.mode).hello_timeout);
-        !self.games[&game].has_arrived(slot) && self.now < until
+        !played.arrived.contains(&slot) && self.now < until
     }
 
     /// Gives the open slots of a mode's running games to those who wait, the oldest match first. It is looked at when
@@ -54,7 +58,7 @@ impl Matchmaker {
 
     fn fill_a_slot(&mut self, mode: ModeId, match_id: MatchId) -> bool {
         let Some(open) = self.modes[mode.0].open_matches.get(&match_id) else { return false };
-        let Some(game) = self.game_of(match_id) else { return false };
+        let Some(location) = self.location_of(match_id) else { return false };
         let squads = self.matches[&match_id].squads();
         let open: Vec<Vec<usize>> =
             squads.map(|slots| open.range(slots).copied().collect()).collect();
@@ -64,7 +68,7 @@ impl Matchmaker {
         else {
             return false;
         };
-        self.seat_in_running_match(match_id, game, ticket, &open[squad]);
+        self.seat_in_running_match(match_id, location.game, ticket, &open[squad]);
         true
     }
 
@@ -93,18 +97,16 @@ impl Matchmaker {
             open.iter().copied().zip(players.iter().copied()).collect();
         assert_eq!(seated.len(), players.len(), "{ticket:?} does not fit into {open:?}");
         let slots = seated.iter().map(|&(slot, _)| slot).collect();
-        self.act(Action::Report(Event::MatchBackfilled { match_id, mode, game, slots, players }));
+        self.report(Event::MatchBackfilled { match_id, mode, game, slots, players });
         for &(slot, id) in &seated {
             self.close_slot(mode, match_id, slot);
             self.replace_player(match_id, slot, id);
-            if let Some(game) = self.games.get_mut(&game) {
-                game.await_another(slot);
-            }
+            self.match_mut(match_id).await_join(slot);
         }
         let seats = seated.iter().map(|&(slot, id)| self.seat_of(slot, id)).collect();
-        self.act(Action::Fill { game, seats });
+        self.ask_hosting(ToHosting::Fill { match_id, seats });
         for (slot, id) in seated {
-            self.let_go(id, match_id, slot);
+            self.assign(id, match_id, slot);
         }
         self.await_arrivals(match_id);
         self.review_accounts();
@@ -128,21 +130,6 @@ impl Matchmaker {
             if open.is_empty() {
                 self.modes[mode.0].open_matches.remove(&match_id);
             }
-        }
-    }
-
-    /// A match that is over, or about to be, takes nobody in.
-    pub(crate) fn close_slots(&mut self, mode: ModeId, match_id: Option<MatchId>) {
-        if let Some(match_id) = match_id {
-            self.modes[mode.0].open_matches.remove(&match_id);
-        }
-    }
-
-    /// The game that a match is played in, once its players were told.
-    pub(crate) fn game_of(&self, match_id: MatchId) -> Option<GameId> {
-        match self.matches[&match_id].phase() {
-            MatchPhase::Assigned { game, .. } => Some(game),
-            MatchPhase::Offered { .. } | MatchPhase::Waiting | MatchPhase::Starting(_) => None,
         }
     }
 }

@@ -6,12 +6,12 @@ use protocol::EvictReason;
 
 use crate::accounts::Charges;
 use crate::deadlines::Owner;
-use crate::io::{Action, Event, Exit, MatchEnd};
 use crate::limits::{ARRIVAL_SLACK, SEATS_MIN};
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::Matchmaker;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
+use protocol::report::{Event, Exit, MatchEnd};
 use protocol::{Account, MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
@@ -89,7 +89,7 @@ impl Matchmaker {
             0 => false,
             seats => {
                 // Whatever one account does, others find a port.
-                let share = (self.config.ports.len() / 2).max(SEATS_MIN);
+                let share = (self.config.games_max / 2).max(SEATS_MIN);
                 let seats_max = self.conducts.seats_max(account, seats, self.now).min(share);
                 pause.is_some() || self.charges.seats(account) >= seats_max
             }
@@ -209,7 +209,7 @@ impl Matchmaker {
         }
         let pause = self.conducts.note_fault(account, self.now);
         if !pause.is_zero() {
-            self.act(Action::Report(Event::AccountPaused { account, pause }));
+            self.report(Event::AccountPaused { account, pause });
         }
         self.charges.note_changed(account);
     }

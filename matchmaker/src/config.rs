@@ -1,6 +1,5 @@
-//! What the brain is told once, at its start.
+//! How the matchmaker is set up.
 
-use std::ops::RangeInclusive;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -9,25 +8,19 @@ use crate::limits;
 use crate::lineup::{Rules, SkillRules};
 use protocol::ModeId;
 
-/// How the brain is set up. The body checks an operator's values before they come here; see [`Config::assert_valid`].
+/// How the matchmaker is set up. The body checks an operator's values before.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Config {
     /// The modes, by [`ModeId`]. A mode keeps its place for as long as there is this brain, whatever else changes.
     pub modes: Vec<Mode>,
     /// The mode of who names none.
     pub default_mode: ModeId,
-    /// The ports of the ring.
-    pub ports: RangeInclusive<u16>,
-    /// How long a port rests after players were told of it.
-    pub quarantine: Duration,
-    /// How long running games may go on once the drain began.
-    pub drain_timeout: Duration,
+    /// Games that can run at a time: ports of the ring.
+    pub games_max: usize,
     /// Players who may wait in one queue, those who are away included.
     pub queue_max: usize,
     /// How long the place of a player is kept whose connection is lost. Zero: not at all.
     pub resume_window: Duration,
-    /// Games that may be launching at a time, in all modes together.
-    pub launching_max: usize,
     /// Places of players who are away that an account may have, in all modes together.
     pub away_per_account: usize,
     /// Seats that an account may hold which nobody has come into, in all modes together; zero: as many as there are, and
@@ -37,35 +30,25 @@ pub struct Config {
     pub parties_per_account: usize,
 }
 
-/// What is played in a queue.
+/// A mode: the game that is played in a queue.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Mode {
     /// The mode's name, which is its queue's name.
     pub name: String,
     /// Whether it is not played any more: nobody is taken in, and what is played there already is played to its end.
     pub is_closed: bool,
-    /// The program that the mode runs, as numbered by the body. When it changes, games without players are stopped.
-    pub program: usize,
     /// Players in a match.
     pub players: usize,
     /// The teams, each of one or more squads of so many players: a party is in one squad. None: all play in one squad.
     pub teams: Vec<Vec<usize>>,
     /// Players who may be queued together, on one ticket.
     pub party_max: usize,
-    /// Who may meet whom; `None`: whoever comes next.
+    /// The skill window of players who may meet; `None`: any players.
     pub skill: Option<Skill>,
     /// How long a ticket may wait for others in one round; `None`: as long as it takes.
     pub max_wait: Option<Duration>,
     /// In how many rounds it may wait.
     pub rounds: u32,
-    /// Games to keep warm, however few matches come.
-    pub warm_min: usize,
-    /// Games to keep warm, however many matches come.
-    pub warm_max: usize,
-    /// From the launch to `ready`.
-    pub ready_timeout: Duration,
-    /// From `start` to `started`. Where players are seated at launch, from `ready` on.
-    pub start_timeout: Duration,
     /// How long players may take to accept a match that was found, where the mode asks them.
     pub accept_timeout: Option<Duration>,
     /// From `started` until a game that nobody came into gives up. As long may a player who lost its connection
@@ -73,13 +56,6 @@ pub struct Mode {
     pub hello_timeout: Duration,
     /// Whether a player may come back into a running game, with another token.
     pub rejoin: bool,
-    /// From `started` until the game is stopped.
-    pub max_duration: Duration,
-    /// The longest silence between two heartbeats, where the mode asks for them.
-    pub alive_timeout: Option<Duration>,
-    /// How long a game may take to end once it is asked to, until SIGKILL. A game with a control channel gets SIGTERM
-    /// halfway, any other gets it at once.
-    pub stop_grace: Duration,
     /// Whether its games have a control channel: they receive `stop` and report which players join. Any other program
     /// receives signals only.
     pub has_control: bool,
@@ -95,11 +71,27 @@ pub struct Skill {
 }
 
 impl Mode {
+    /// Checks what the matchmaker relies on.
+    ///
+    /// # Panics
+    /// When a bound is zero, over its limit, or on the wrong side of another: the body has to refuse such a configuration.
+    pub fn assert_valid(&self) {
+        let (name, rules) = (&self.name, self.rules());
+        let players = 1..=limits::PLAYERS_PER_MATCH_MAX;
+        assert!(players.contains(&self.players), "mode {name}: {} players", self.players);
+        assert_eq!(rules.flaw(), None, "mode {name}");
+        assert_eq!(rules.players(), self.players, "mode {name}: its teams");
+        let parties = 1..=rules.party_max().min(limits::PARTY_MAX);
+        assert!(parties.contains(&self.party_max), "mode {name}: its parties");
+        assert!(self.rounds > 0, "mode {name}: no round");
+    }
+
     /// How many players are in each squad, team by team.
     pub fn squads(&self) -> Vec<usize> {
         if self.teams.is_empty() { vec![self.players] } else { self.teams.concat() }
     }
 
+    /// The rules of its queue.
     pub(crate) fn rules(&self) -> Rules {
         Rules { squads: self.squads(), skill: self.skill.map(|skill| skill.rules) }
     }
@@ -116,36 +108,5 @@ impl Mode {
             && self.party_max == 1
             && self.skill.is_none()
             && self.accept_timeout.is_none()
-    }
-}
-
-impl Config {
-    /// Checks what the brain relies on.
-    ///
-    /// # Panics
-    /// When there is no mode or no port, or a bound is zero, over its limit or on the wrong side of another: the body has to refuse such a
-    /// configuration with a word to the operator.
-    pub fn assert_valid(&self) {
-        let default = self.modes.get(self.default_mode.0);
-        assert!(default.is_some_and(|mode| !mode.is_closed), "a configuration without a mode");
-        assert!(!self.ports.is_empty(), "a configuration without ports");
-        assert!(self.queue_max > 0 && self.launching_max > 0, "a bound of zero");
-        for mode in &self.modes {
-            let players = 1..=limits::PLAYERS_PER_MATCH_MAX;
-            assert!(
-                players.contains(&mode.players),
-                "mode {}: {} players",
-                mode.name,
-                mode.players
-            );
-            assert_eq!(mode.rules().flaw(), None, "mode {}", mode.name);
-            assert_eq!(mode.rules().players(), mode.players, "mode {}: its teams", mode.name);
-            let parties = 1..=mode.rules().party_max().min(limits::PARTY_MAX);
-            assert!(parties.contains(&mode.party_max), "mode {}: its parties", mode.name);
-            assert!(mode.rounds > 0, "mode {}: no round", mode.name);
-            assert!(!mode.is_closed || mode.warm_max == 0, "mode {}: closed and warm", mode.name);
-            let (min, max) = (mode.warm_min, mode.warm_max);
-            assert!(min <= max, "mode {}: {min} to {max} warm games", mode.name);
-        }
     }
 }

@@ -2,12 +2,10 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use crate::games::GamePhase;
+use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Totals};
 use crate::players::PlayerPhase;
-use protocol::{GameId, MatchId, ModeId, PlayerId};
+use protocol::{ConnectionId, MatchId, ModeId, PlayerId};
 
 /// How a mode fares.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,54 +18,6 @@ pub struct ModeFigures {
     pub oldest_since: Option<Duration>,
     /// Matches that wait for a game.
     pub matches_waiting: usize,
-    /// Whether its games keep failing.
-    pub is_failing: bool,
-}
-
-/// Where a port is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum PortPlace {
-    /// Waits for a game.
-    Free,
-    /// A game has it.
-    Leased,
-    /// Rests after a game.
-    Resting,
-    /// Something outside Muster holds it.
-    Busy,
-}
-
-/// What a game is at.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GameStage {
-    /// Its process is being made, or loads.
-    Launching,
-    /// It waits for players.
-    Warm,
-    /// It has its players, and they were not told yet.
-    Starting,
-    /// Its players were told.
-    Running,
-    /// It is on its way to its end.
-    Stopping,
-}
-
-/// A game, as far as figures go.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct GameFigures {
-    /// Which.
-    pub game: GameId,
-    /// Its mode.
-    pub mode: ModeId,
-    /// Its port.
-    pub port: u16,
-    /// What it is at.
-    pub stage: GameStage,
-    /// Players of its match.
-    pub players: usize,
-    /// When its launch was ordered.
-    pub since: Duration,
 }
 
 /// A player who waits.
@@ -122,7 +72,6 @@ impl Matchmaker {
             away: state.players_away,
             oldest_since: first.and_then(|player| self.joined_at(player)),
             matches_waiting: state.waiting.len(),
-            is_failing: state.is_failing(),
         }
     }
 
@@ -130,63 +79,23 @@ impl Matchmaker {
     pub fn joined_at(&self, player: PlayerId) -> Option<Duration> {
         self.players.get(&player).map(|player| player.joined_at)
     }
+}
 
-    /// Every port that is not free, in no order.
-    pub fn ports_taken(&self) -> impl Iterator<Item = (u16, PortPlace)> {
-        self.ports.taken()
+impl Matchmaker {
+    /// The connections of waiting players and of party members.
+    pub fn connections(&self) -> Vec<ConnectionId> {
+        let mut all: Vec<ConnectionId> = self.connections.keys().copied().collect();
+        all.extend(self.parties.connections().filter(|id| !self.connections.contains_key(id)));
+        all
     }
 
-    /// Every game that is not gone, in the order of their launch.
-    pub fn games_figures(&self) -> impl Iterator<Item = GameFigures> {
-        self.games.iter().map(|(&id, game)| GameFigures {
-            game: id,
-            mode: game.mode,
-            port: game.port,
-            stage: match game.phase() {
-                GamePhase::Launching => GameStage::Launching,
-                GamePhase::Warm => GameStage::Warm,
-                GamePhase::Starting(_) => GameStage::Starting,
-                GamePhase::Running { .. } => GameStage::Running,
-                GamePhase::Stopping { .. } => GameStage::Stopping,
-            },
-            players: game
-                .match_id()
-                .and_then(|id| self.matches.get(&id))
-                .map_or(0, |it| it.players.len()),
-            since: game.ordered_at,
+    /// The matches that hosting plays or places, and whether their players were told.
+    pub fn placed_matches(&self) -> impl Iterator<Item = (MatchId, bool)> {
+        self.matches.iter().filter_map(|(&id, found)| match found.phase() {
+            MatchPhase::Starting { .. } => Some((id, false)),
+            MatchPhase::Assigned { .. } => Some((id, true)),
+            MatchPhase::Offered { .. } | MatchPhase::Placing => None,
         })
-    }
-}
-
-impl GameStage {
-    /// Every stage, in the order in which a game passes them.
-    pub const ALL: [Self; 5] =
-        [Self::Launching, Self::Warm, Self::Starting, Self::Running, Self::Stopping];
-
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Launching => "launching",
-            Self::Warm => "warm",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-        }
-    }
-}
-
-impl PortPlace {
-    /// Every place.
-    pub const ALL: [Self; 4] = [Self::Free, Self::Leased, Self::Resting, Self::Busy];
-
-    /// The word for it. A port rests, or is held by somebody else: both are called quarantined elsewhere.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Free => "free",
-            Self::Leased => "leased",
-            Self::Resting => "quarantined",
-            Self::Busy => "busy",
-        }
     }
 }
 

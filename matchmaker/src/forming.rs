@@ -2,10 +2,11 @@
 
 use std::collections::BTreeSet;
 
+use protocol::placement::ToHosting;
+use protocol::report::Event;
 use protocol::{EvictReason, Notice};
 
 use crate::deadlines::Owner;
-use crate::io::{Action, Event};
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
@@ -24,11 +25,7 @@ impl Matchmaker {
                 self.player_mut(*id).enter(PlayerPhase::Matched(match_id));
                 self.charge_seat(*id);
             }
-            self.act(Action::Report(Event::MatchFormed {
-                match_id,
-                mode,
-                players: players.clone(),
-            }));
+            self.report(Event::MatchFormed { match_id, mode, players: players.clone() });
             let accept_until = self.mode(mode).accept_timeout.map(|span| self.after(span));
             let squads = self.mode(mode).squads();
             let formed = Match::new(mode, players, squads, ticket, self.now, accept_until);
@@ -37,8 +34,7 @@ impl Matchmaker {
                 Some(_) => self.offer(match_id),
                 None => self.await_game(match_id),
             }
-            self.modes[mode.0].arrivals.note_match(self.now);
-            self.note_match_step();
+            self.modes[mode.0].formed += 1;
             self.review_accounts();
         }
     }
@@ -71,12 +67,11 @@ impl Matchmaker {
         let mode = dissolved.mode;
         match dissolved.phase() {
             MatchPhase::Offered { .. } => self.deadlines.set(Owner::Offer(match_id), None),
-            MatchPhase::Waiting => drop(self.modes[mode.0].waiting.remove(&dissolved.ticket)),
-            // The game was sent players who will not all come. It is of no use to others.
-            MatchPhase::Starting(game) => self.kill(game),
+            MatchPhase::Placing => drop(self.modes[mode.0].waiting.remove(&dissolved.ticket)),
+            MatchPhase::Starting { .. } => self.ask_hosting(ToHosting::Withdraw { match_id }),
             MatchPhase::Assigned { .. } => unreachable!("an assigned match is not taken apart"),
         }
-        self.act(Action::Report(Event::MatchDissolved { match_id, mode, player: gone }));
+        self.report(Event::MatchDissolved { match_id, mode, player: gone });
         let mut survivors: Vec<PlayerId> =
             dissolved.players.into_iter().filter(|id| self.players.contains_key(id)).collect();
         let tickets: BTreeSet<Ticket> =

@@ -1,41 +1,23 @@
-//! The full sweep over the brain's invariants, for tests and simulation.
+//! The sweep over the matchmaker's invariants.
 
 use std::collections::BTreeSet;
-use std::fmt;
+
+use machine::{Check, holds};
 
 use crate::deadlines::Owner;
-use crate::games::{GamePhase, StopStep};
-use crate::limits;
 use crate::matches::{Match, MatchPhase};
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
 use protocol::{MatchId, PlayerId};
 
-/// An invariant that does not hold: a defect of the brain.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Violation(pub String);
-
-impl fmt::Display for Violation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.fmt(f)
-    }
-}
-
-type Sweep = Result<(), Violation>;
-
-fn holds(condition: bool, what: impl FnOnce() -> String) -> Sweep {
-    if condition { Ok(()) } else { Err(Violation(what())) }
-}
-
 impl Matchmaker {
     /// Looks at everything. Costs time proportional to all there is.
     ///
     /// # Errors
-    /// The first [`Violation`] found.
-    pub fn check_invariants(&self) -> Result<(), Violation> {
+    /// The first violation.
+    pub fn check_invariants(&self) -> Check {
         self.check_players()?;
         self.check_matches()?;
-        self.check_games()?;
         self.check_modes()?;
         holds(self.parties.is_whole(), || "a party is not who its connections are".into())?;
         for (ticket, company) in &self.companies {
@@ -50,7 +32,7 @@ impl Matchmaker {
     }
 
     /// What is charged is what there is, and nobody has more than it may.
-    fn check_accounts(&self) -> Sweep {
+    fn check_accounts(&self) -> Check {
         holds(self.conducts.are_whole(), || "the conduct of accounts is out of order".into())?;
         if !self.charges.are_counted {
             return Ok(());
@@ -66,7 +48,7 @@ impl Matchmaker {
     }
 
     /// Each player is in exactly one place, and none is missing from the books.
-    fn check_players(&self) -> Sweep {
+    fn check_players(&self) -> Check {
         let (mut waiting, mut away) = (0, 0);
         for (id, player) in &self.players {
             let lineups = self.modes.iter().map(|mode| &mode.queue);
@@ -110,7 +92,7 @@ impl Matchmaker {
     }
 
     /// Who is here speaks on its connection and has no window; who is away is queued and has one.
-    fn check_presence(&self, id: PlayerId, player: &Player) -> Sweep {
+    fn check_presence(&self, id: PlayerId, player: &Player) -> Check {
         let mut away = self.modes[player.mode.0].queue.away();
         let is_passed_over = away.any(|(ticket, _)| ticket == player.ticket);
         let has_window = self.deadlines.of(Owner::Away(id)).is_some();
@@ -130,12 +112,12 @@ impl Matchmaker {
         holds(found, || format!("{id:?} cannot be found by its key"))
     }
 
-    fn check_matches(&self) -> Sweep {
+    fn check_matches(&self) -> Check {
         for (id, found) in &self.matches {
             let size = self.mode(found.mode).players;
             // Who has a game plays on, whatever has changed.
             let has_game =
-                matches!(found.phase(), MatchPhase::Starting(_) | MatchPhase::Assigned { .. });
+                matches!(found.phase(), MatchPhase::Starting { .. } | MatchPhase::Assigned { .. });
             holds(found.players.len() == size || has_game, || {
                 format!("{id:?} has {} players", found.players.len())
             })?;
@@ -154,23 +136,16 @@ impl Matchmaker {
             let is_offered = matches!(found.phase(), MatchPhase::Offered { .. });
             let has_deadline = self.deadlines.of(Owner::Offer(*id)).is_some();
             holds(is_offered == has_deadline, || format!("{id:?} is offered: {is_offered}"))?;
-            let game = match found.phase() {
-                MatchPhase::Offered { .. } | MatchPhase::Waiting => None,
-                MatchPhase::Starting(game) | MatchPhase::Assigned { game, .. } => Some(game),
-            };
-            holds(in_line == (game.is_none() && !is_offered), || {
+            let is_waiting = found.phase() == MatchPhase::Placing;
+            holds(in_line == is_waiting, || {
                 format!("{id:?} {:?} in line: {in_line}", found.phase())
             })?;
-            if let Some(game) = game {
-                let plays = self.games.get(&game).and_then(|game| game.match_id());
-                holds(plays == Some(*id), || format!("{game:?} plays {plays:?}, not {id:?}"))?;
-            }
         }
         Ok(())
     }
 
     /// A party is in one squad, until its match is played and others may come in.
-    fn check_squads(&self, id: MatchId, found: &Match) -> Sweep {
+    fn check_squads(&self, id: MatchId, found: &Match) -> Check {
         if matches!(found.phase(), MatchPhase::Assigned { .. }) {
             return Ok(());
         }
@@ -188,49 +163,9 @@ impl Matchmaker {
         Ok(())
     }
 
-    fn check_games(&self) -> Sweep {
-        holds(self.ports.is_whole(), || "a port is in two places, or in none".into())?;
-        let leased = self.ports.leased();
-        holds(leased.len() == self.games.len(), || "games and leased ports differ".into())?;
-        let (mut launching, mut stopping) = (0, 0);
-        for (id, game) in &self.games {
-            let holder = leased.get(&game.port);
-            holds(holder == Some(id), || format!("port {} of {id:?}: {holder:?}", game.port))?;
-            if let Some(played) = game.match_id() {
-                let in_match = self.matches.get(&played).map(|found| found.phase());
-                let agrees = match in_match {
-                    Some(MatchPhase::Starting(game)) => game == *id,
-                    Some(MatchPhase::Assigned { game, .. }) => game == *id,
-                    Some(MatchPhase::Offered { .. } | MatchPhase::Waiting) | None => false,
-                };
-                holds(agrees, || format!("{id:?} plays {played:?}, which is {in_match:?}"))?;
-            }
-            let is_launching = game.phase() == GamePhase::Launching || game.is_launching_seated();
-            launching += usize::from(is_launching);
-            stopping += usize::from(matches!(game.phase(), GamePhase::Stopping { .. }));
-        }
-        let refills = self.games.values().filter(|game| game.is_ordered_refill()).count();
-        holds(refills == self.refills_ordered, || {
-            format!("{refills} refills ordered: {}", self.refills_ordered)
-        })?;
-        holds(refills <= limits::REFILLS_ORDERED_MAX, || format!("{refills} refills ordered"))?;
-        holds(launching == self.launching, || {
-            format!("{launching} launching: {}", self.launching)
-        })?;
-        // It may be more than is allowed by now: the bound may have been lowered since they were ordered.
-        holds(stopping == self.stopping, || format!("{stopping} stopping: {}", self.stopping))
-    }
-
-    fn check_modes(&self) -> Sweep {
+    fn check_modes(&self) -> Check {
         for mode in self.mode_ids() {
             let state = &self.modes[mode.0];
-            let of_mode = || self.games.values().filter(|game| game.mode == mode);
-            let launching = of_mode().filter(|game| game.phase() == GamePhase::Launching).count();
-            let warm = of_mode().filter(|game| game.phase() == GamePhase::Warm).count();
-            let seated = of_mode().filter(|game| game.is_launching_seated()).count();
-            let counted = (of_mode().count(), launching, seated, warm);
-            let kept = (state.games, state.launching, state.launching_seated, state.warm.len());
-            holds(counted == kept, || format!("{mode:?}: games {counted:?}, kept {kept:?}"))?;
             let waits = |player: &&crate::players::Player| {
                 player.mode == mode && !matches!(player.phase(), PlayerPhase::Assigned(_))
             };
@@ -239,7 +174,7 @@ impl Matchmaker {
                 format!("{mode:?}: {waiting} players wait")
             })?;
             let serving = self.phase == Phase::Serving;
-            let idle = !state.waiting.is_empty() && !state.warm.is_empty();
+            let idle = !state.waiting.is_empty() && self.placements.mode(mode).warm > 0;
             holds(!(serving && idle), || format!("{mode:?}: a match waits beside a warm game"))?;
             let away = state.players_away;
             let kept = self.players.values().filter(|player| waits(player));
@@ -258,7 +193,7 @@ impl Matchmaker {
             }
             for (ticket, id) in &state.waiting {
                 let in_line = self.matches.get(id).map(|found| (found.phase(), found.ticket));
-                let expected = Some((MatchPhase::Waiting, *ticket));
+                let expected = Some((MatchPhase::Placing, *ticket));
                 holds(in_line == expected, || {
                     format!("{id:?} in the line of {mode:?}: {in_line:?}")
                 })?;
@@ -270,46 +205,15 @@ impl Matchmaker {
     }
 
     /// Every deadline has an owner, everything that must not last has a deadline, and none is in the past.
-    fn check_deadlines(&self) -> Sweep {
+    fn check_deadlines(&self) -> Check {
         for owner in self.deadlines.owners() {
             let exists = match owner {
-                Owner::Game(id) => self.games.contains_key(&id),
                 Owner::Away(id) | Owner::Wait(id) => self.players.contains_key(&id),
                 Owner::Offer(id) | Owner::Arrivals(id) => self.matches.contains_key(&id),
-                Owner::Mode(_) | Owner::Surplus(_) | Owner::Windows(_) | Owner::Telling(_) => true,
-                Owner::Refill | Owner::Ports | Owner::Drain | Owner::Pause(_) => true,
+                Owner::Windows(_) | Owner::Telling(_) | Owner::Pause(_) => true,
             };
             holds(exists, || format!("a deadline of {owner:?}, which is gone"))?;
         }
-        for (id, game) in &self.games {
-            let has = self.deadlines.of(Owner::Game(*id)).is_some();
-            let needs = match game.phase() {
-                GamePhase::Launching | GamePhase::Starting(_) | GamePhase::Running { .. } => true,
-                GamePhase::Warm => false,
-                GamePhase::Stopping { next: StopStep::AwaitExit, .. } => game.has_process(),
-                GamePhase::Stopping { .. } => true,
-            };
-            holds(has == needs, || format!("{id:?} in {:?}: deadline {has}", game.phase()))?;
-        }
-        self.check_refill()?;
-        let resting = self.ports.next_rested();
-        holds(self.deadlines.of(Owner::Ports) == resting, || {
-            format!("ports rest until {resting:?}")
-        })
-    }
-
-    /// A warm game that is missing is launched, or held back until a time to come.
-    fn check_refill(&self) -> Sweep {
-        let serving = self.phase == Phase::Serving;
-        let since = self.missing_since;
-        let missing = self.is_warm_game_missing();
-        holds(missing == since.is_some() || !serving, || {
-            format!("a warm game is missing: {missing}, since {since:?}")
-        })?;
-        let until = self.refill_due().filter(|due| serving && *due > self.now);
-        let looks_again = self.deadlines.of(Owner::Refill);
-        holds(looks_again == until, || {
-            format!("refills are held back until {until:?}, looked at again at {looks_again:?}")
-        })
+        Ok(())
     }
 }

@@ -8,11 +8,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Mode;
 use crate::deadlines::Owner;
-use crate::io::{Action, Event};
 use crate::lineup::Group;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::{Player, PlayerPhase};
 use crate::queue::Ticket;
+use protocol::report::Event;
 use protocol::{Account, ConnectionId, ModeId, PlayerId};
 
 /// What a player says of itself.
@@ -21,7 +21,7 @@ pub(crate) struct Profile {
     pub(crate) name: Option<String>,
     /// What the body believes of it; `None` is the mode's own.
     pub(crate) skill: Option<i32>,
-    /// Whom it is charged to.
+    /// The account that it is charged to.
     pub(crate) account: Account,
 }
 
@@ -243,7 +243,7 @@ impl Matchmaker {
         let Some(evicted) = self.forget(player) else { return };
         let mode = evicted.mode;
         self.totals.evicted += 1;
-        self.act(Action::Report(Event::PlayerEvicted { player, mode, reason }));
+        self.report(Event::PlayerEvicted { player, mode, reason });
         if let Some(connection) = evicted.connection {
             self.send(connection, Notice::Evicted { reason });
         }
@@ -313,7 +313,7 @@ impl Matchmaker {
         for player in members {
             self.forget(player);
             self.totals.timed_out += 1;
-            self.act(Action::Report(Event::PlayerTimedOut { player, mode, waited }));
+            self.report(Event::PlayerTimedOut { player, mode, waited });
         }
     }
 }

@@ -1,33 +1,29 @@
-//! The brain of Muster: who waits, who plays with whom, on which game and port.
+//! The half of Muster's brain that makes matches: which players wait, and which of them play together.
 //!
-//! A pure, deterministic state machine. It holds no descriptor, reads no clock, draws no random number, writes
-//! no log: the body (the `orchestrator`) turns what the kernel says into an [`Input`], and performs each
-//! [`Action`] that comes out. The same inputs at the same times give the same actions, on every machine.
+//! A pure, deterministic state machine. It holds no descriptor, reads no clock, draws no random number and writes no log:
+//! the same inputs at the same times give the same outputs, on every machine. It knows no port and no process: a match is
+//! placed with hosting by the messages of [`protocol::placement`].
 //!
-//! Four calls are all there is. [`Matchmaker::handle`] says what happened; [`Matchmaker::poll_action`] says
-//! what to do about it, until nothing is left; [`Matchmaker::next_deadline`] says when to call
-//! [`Matchmaker::handle_timeout`], if nothing happens before. Time is a monotonic [`Duration`] since the start.
+//! It is driven by four calls. [`Matchmaker::handle`] takes an [`Input`]; [`Matchmaker::poll_output`] gives what follows
+//! from it, until nothing is left; [`Matchmaker::next_deadline`] says when to call [`Matchmaker::handle_timeout`] if nothing
+//! happens before. Time is a monotonic [`Duration`] since the start.
 //!
-//! Its things are players (with a ticket, their place in a [`queue`]), matches, games (processes) and ports;
-//! each has a phase, an enum whose moves one function checks. What is left out: sockets, processes, secrets
-//! (drawn by the body and handed in), and what is played.
+//! Players have a ticket with a position in a [`queue`]; matches are offered, placed, started and assigned. Each has a
+//! phase, an enum whose changes one function checks.
 //!
 //! [`Duration`]: std::time::Duration
 
 #![forbid(unsafe_code)]
 
 mod accounts;
-mod arrivals;
 mod backfill;
 mod brief;
 mod conduct;
 mod config;
 mod deadlines;
-mod endings;
+mod drain;
 mod figures;
 mod forming;
-mod games;
-mod going_down;
 mod invariants;
 mod io;
 mod joining;
@@ -35,29 +31,21 @@ pub mod limits;
 mod lineup;
 mod matches;
 mod matchmaker;
-mod modes;
 mod offers;
 mod order;
 mod parties;
+mod placements;
+mod placing;
 mod players;
-mod ports;
 pub mod queue;
+mod queue_state;
 mod reconfigure;
-mod recovery;
-mod refills;
 mod returns;
-mod seating;
 mod sessions;
-mod supply;
-mod warmth;
+mod waiting;
 
 pub use config::{Config, Mode, Skill};
-pub use figures::{GameFigures, GameStage, ModeFigures, PlayerFigures, PortPlace};
-pub use invariants::Violation;
-pub use io::{
-    Action, Event, Exit, GameFault, Input, LaunchFault, MatchEnd, SeatedMatch, StopReason,
-};
+pub use figures::{ModeFigures, PlayerFigures};
+pub use io::{Input, Output};
 pub use lineup::SkillRules;
-pub use matchmaker::{Matchmaker, ModeStatus, Totals};
-pub use protocol::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
-pub use reconfigure::Unchangeable;
+pub use matchmaker::{Matchmaker, Totals};

@@ -4,11 +4,11 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 use std::time::Duration;
 
-use protocol::WaitReason;
+use protocol::placement::{GameSource, Location};
+use protocol::{ModeId, PlayerId, WaitReason};
 use serde::{Deserialize, Serialize};
 
 use crate::queue::Ticket;
-use protocol::{GameId, ModeId, PlayerId};
 
 /// The players picked together.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -33,7 +33,12 @@ pub(crate) struct Match {
     pub(crate) told_ahead: Option<usize>,
     /// What they wait for by now, if that is another thing.
     pub(crate) untold: Option<WaitReason>,
-    pub(crate) has_result: bool,
+    /// Slots whose present player has joined since they were last told where to play.
+    pub(crate) arrived: BTreeSet<usize>,
+    /// Slots whose player is in the game.
+    pub(crate) present: BTreeSet<usize>,
+    /// Whether its game is being stopped.
+    pub(crate) is_ending: bool,
     phase: MatchPhase,
 }
 
@@ -42,12 +47,12 @@ pub(crate) struct Match {
 pub(crate) enum MatchPhase {
     /// To its players, who have to accept it by this time.
     Offered { until: Duration },
-    /// For a game.
-    Waiting,
-    /// The game has the players, or is launched with them, and has not said `started`.
-    Starting(GameId),
+    /// Waits for a game.
+    Placing,
+    /// Hosting places it; its game has not started. The source is known once hosting has answered.
+    Starting { source: Option<GameSource> },
     /// The players were told where to play.
-    Assigned { game: GameId, since: Duration },
+    Assigned { location: Location, since: Duration },
 }
 
 impl Match {
@@ -59,7 +64,7 @@ impl Match {
         formed_at: Duration,
         accept_until: Option<Duration>,
     ) -> Self {
-        let phase = accept_until.map_or(MatchPhase::Waiting, |until| MatchPhase::Offered { until });
+        let phase = accept_until.map_or(MatchPhase::Placing, |until| MatchPhase::Offered { until });
         Self {
             mode,
             players,
@@ -72,7 +77,9 @@ impl Match {
             told_pause: Duration::ZERO,
             told_ahead: None,
             untold: None,
-            has_result: false,
+            arrived: BTreeSet::new(),
+            present: BTreeSet::new(),
+            is_ending: false,
             phase,
         }
     }
@@ -95,17 +102,23 @@ impl Match {
         self.phase
     }
 
+    /// Another player, or the same with another token, has to join in a slot.
+    pub(crate) fn await_join(&mut self, slot: usize) {
+        self.arrived.remove(&slot);
+        self.present.remove(&slot);
+    }
+
     /// The one place where a match changes its phase.
     pub(crate) fn enter(&mut self, next: MatchPhase) {
-        use MatchPhase::{Assigned, Offered, Starting, Waiting};
+        use MatchPhase::{Assigned, Offered, Placing, Starting};
         let legal = match (self.phase, next) {
-            (Offered { .. }, Waiting) => self.accepted.len() == self.players.len(),
-            // The way back: the game failed before it had started.
-            (Waiting, Starting(_)) | (Starting(_), Waiting) => true,
-            (Starting(from), Assigned { game, .. }) => from == game,
-            (Waiting, Waiting | Assigned { .. })
-            | (Starting(_), Starting(_))
-            | (Offered { .. }, Starting(_) | Assigned { .. })
+            (Offered { .. }, Placing) => self.accepted.len() == self.players.len(),
+            (Placing, Starting { source }) => source.is_none(),
+            (Starting { source: from }, Starting { source: to }) => from.is_none() && to.is_some(),
+            // The game failed before it had started.
+            (Starting { .. }, Placing | Assigned { .. }) => true,
+            (Placing, Placing | Assigned { .. })
+            | (Offered { .. }, Starting { .. } | Assigned { .. })
             | (Assigned { .. }, _)
             | (_, Offered { .. }) => false,
         };

@@ -56,7 +56,7 @@ impl Matchmaker {
         if is_agreed {
             self.note_accepted(match_id);
             self.deadlines.set(Owner::Offer(match_id), None);
-            self.match_mut(match_id).enter(MatchPhase::Waiting);
+            self.match_mut(match_id).enter(MatchPhase::Placing);
             self.await_game(match_id);
         }
     }

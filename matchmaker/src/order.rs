@@ -7,10 +7,10 @@
 
 use std::collections::BTreeSet;
 
-use crate::io::{Action, Event};
 use crate::matchmaker::Matchmaker;
 use crate::players::{Player, PlayerPhase};
 use crate::queue::Ticket;
+use protocol::report::Event;
 use protocol::{MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
@@ -29,7 +29,7 @@ impl Matchmaker {
                 apart.players.iter().map(|id| self.players[id].ticket).collect();
             tickets.into_iter().for_each(|ticket| self.requeue(ticket));
             if let Some(&player) = apart.players.last() {
-                self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
+                self.report(Event::MatchDissolved { match_id, mode, player });
             }
             moved.extend(apart.players);
         }

@@ -11,55 +11,22 @@ use protocol::EvictReason;
 
 use crate::config::{Config, Mode};
 use crate::deadlines::Owner;
-use crate::games::{Game, GamePhase};
-use crate::io::{Action, Event, StopReason};
 use crate::matches::MatchPhase;
 use crate::matchmaker::Matchmaker;
-use crate::modes::ModeState;
 use crate::players::PlayerPhase;
 use crate::queue::Ticket;
-use protocol::{GameId, MatchId, ModeId, PlayerId};
-
-/// What cannot be changed while there are players and games.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Unchangeable(pub &'static str);
+use crate::queue_state::QueueState;
+use protocol::report::Event;
+use protocol::{MatchId, ModeId, PlayerId};
 
 impl Matchmaker {
-    /// How the brain is set up.
-    pub fn config(&self) -> &Config {
-        &self.config
-    }
-
-    /// Whether a configuration can be gone on with.
-    ///
-    /// # Errors
-    /// [`Unchangeable`] when the ports are others, or a mode is not at its place.
-    pub fn may_reconfigure(&self, config: &Config) -> Result<(), Unchangeable> {
-        let mut names = config.modes.iter().map(|mode| &mode.name);
-        if !self.config.modes.iter().all(|mode| names.next() == Some(&mode.name)) {
-            return Err(Unchangeable("the places of the modes"));
-        }
-        if self.config.ports != config.ports {
-            return Err(Unchangeable("the ring of ports"));
-        }
-        Ok(())
-    }
-
-    /// Goes on with another configuration, from the next call on.
-    ///
-    /// # Errors
-    /// [`Unchangeable`], see [`may_reconfigure`](Self::may_reconfigure); then nothing is changed.
-    ///
-    /// # Panics
-    /// When the configuration is not valid; see [`Config::assert_valid`].
-    pub fn reconfigure(&mut self, config: Config) -> Result<(), Unchangeable> {
-        config.assert_valid();
-        self.may_reconfigure(&config)?;
+    /// Continues with another configuration, which has every mode of the one before at its index.
+    pub(crate) fn reconfigure(&mut self, config: Config) {
         let before = std::mem::replace(&mut self.config, config);
         for mode in self.mode_ids() {
             let now = self.mode(mode).clone();
             match before.modes.get(mode.0) {
-                None => self.modes.push(ModeState::new(now.rules())),
+                None => self.modes.push(QueueState::new(now.rules())),
                 Some(before) => self.change_mode(mode, before, &now),
             }
         }
@@ -67,13 +34,9 @@ impl Matchmaker {
         for account in self.charges.accounts() {
             self.charges.note_changed(account);
         }
-        Ok(())
     }
 
     fn change_mode(&mut self, mode: ModeId, before: &Mode, now: &Mode) {
-        if now.is_closed || now.program != before.program {
-            self.stop_games_without_players(mode);
-        }
         if now.is_closed {
             let waiting = self.waiting_without_a_game(mode);
             self.evict_waiting(&waiting, EvictReason::ModeRemoved);
@@ -96,24 +59,12 @@ impl Matchmaker {
         }
     }
 
-    /// What they run is not to be played.
-    fn stop_games_without_players(&mut self, mode: ModeId) {
-        let is_idle = |game: &Game| {
-            game.mode == mode && matches!(game.phase(), GamePhase::Launching | GamePhase::Warm)
-        };
-        let idle = |(&id, game): (&GameId, &Game)| is_idle(game).then_some(id);
-        let idle: Vec<GameId> = self.games.iter().filter_map(idle).collect();
-        for game in idle {
-            self.stop(game, StopReason::ModeChanged);
-        }
-    }
-
     /// The players of a mode who are queued, or in a match that no game was sent.
     fn waiting_without_a_game(&self, mode: ModeId) -> Vec<PlayerId> {
         let waits = |phase| match phase {
             PlayerPhase::Queued => true,
             PlayerPhase::Matched(id) => {
-                !matches!(self.matches[&id].phase(), MatchPhase::Starting(_))
+                !matches!(self.matches[&id].phase(), MatchPhase::Starting { .. })
             }
             PlayerPhase::Assigned(_) => false,
         };
@@ -151,7 +102,7 @@ impl Matchmaker {
         let has_no_game = |id: &MatchId| {
             let found = &self.matches[id];
             let phase = found.phase();
-            found.mode == mode && matches!(phase, MatchPhase::Offered { .. } | MatchPhase::Waiting)
+            found.mode == mode && matches!(phase, MatchPhase::Offered { .. } | MatchPhase::Placing)
         };
         let formed: Vec<MatchId> = self.matches.keys().copied().filter(has_no_game).collect();
         let rules = self.mode(mode).rules();
@@ -176,7 +127,7 @@ impl Matchmaker {
             self.modes[mode.0].waiting.remove(&taken.ticket);
             self.deadlines.set(Owner::Offer(match_id), None);
             if let Some(&player) = taken.players.last() {
-                self.act(Action::Report(Event::MatchDissolved { match_id, mode, player }));
+                self.report(Event::MatchDissolved { match_id, mode, player });
             }
             apart.extend(taken.players);
         }

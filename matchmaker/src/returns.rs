@@ -13,12 +13,12 @@ use std::time::Duration;
 use protocol::{Notice, Refusal, Secret, WaitReason};
 
 use crate::deadlines::Owner;
-use crate::games::GamePhase;
-use crate::io::{Action, Event};
 use crate::matches::MatchPhase;
 use crate::matchmaker::{Matchmaker, Phase};
 use crate::players::PlayerPhase;
-use protocol::{Account, ConnectionId, GameId, MatchId, PlayerId};
+use protocol::placement::ToHosting;
+use protocol::report::Event;
+use protocol::{Account, ConnectionId, MatchId, PlayerId};
 
 impl Matchmaker {
     pub(crate) fn handle_lost(&mut self, connection: ConnectionId) {
@@ -37,7 +37,7 @@ impl Matchmaker {
         self.modes[mode.0].players_away += 1;
         let window = self.config.resume_window;
         self.deadlines.set(Owner::Away(id), Some(self.after(window)));
-        self.act(Action::Report(Event::PlayerAway { player: id, mode, window }));
+        self.report(Event::PlayerAway { player: id, mode, window });
         match phase {
             PlayerPhase::Queued => self.modes[mode.0].queue.set_present(ticket, false),
             PlayerPhase::Matched(match_id) => self.dissolve(match_id, id),
@@ -50,7 +50,7 @@ impl Matchmaker {
     pub(crate) fn expire(&mut self, id: PlayerId) {
         let mode = self.players[&id].mode;
         self.totals.expired += 1;
-        self.act(Action::Report(Event::PlayerExpired { player: id, mode }));
+        self.report(Event::PlayerExpired { player: id, mode });
         self.remove_waiting_player(id);
     }
 
@@ -111,7 +111,7 @@ impl Matchmaker {
         if phase == PlayerPhase::Queued {
             self.refresh_presence(ticket);
         }
-        self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
+        self.report(Event::PlayerReturned { player: id, mode });
         self.tell_queued(id);
         if let PlayerPhase::Matched(match_id) = phase {
             self.tell_stand(id, match_id, connection);
@@ -137,8 +137,8 @@ impl Matchmaker {
                 }
                 None
             }
-            MatchPhase::Waiting => found.told,
-            MatchPhase::Starting(_) => Some(found.told.unwrap_or(WaitReason::GameStarting)),
+            MatchPhase::Placing => found.told,
+            MatchPhase::Starting { .. } => Some(found.told.unwrap_or(WaitReason::GameStarting)),
             MatchPhase::Assigned { .. } => None,
         };
         if let Some(reason) = reason {
@@ -155,11 +155,11 @@ impl Matchmaker {
         connection: ConnectionId,
         token: Secret,
     ) {
-        let Some((game, slot)) = self.seat_in_running_game(id, match_id) else {
+        let Some(slot) = self.slot_in_running_game(id, match_id) else {
             return self.refuse(connection, Refusal::MatchOver);
         };
-        let mode = self.games[&game].mode;
-        let is_awaited = self.is_awaited(match_id, game, slot);
+        let mode = self.matches[&match_id].mode;
+        let is_awaited = self.is_awaited(match_id, slot);
         if !is_awaited && !self.mode(mode).rejoin {
             return self.refuse(connection, Refusal::NoRejoin);
         }
@@ -167,23 +167,18 @@ impl Matchmaker {
             let now = self.now;
             let player = self.player_mut(id);
             (player.token, player.assigned_at) = (token, now);
-            if let Some(game) = self.games.get_mut(&game) {
-                game.await_anew(slot);
-            }
+            self.match_mut(match_id).await_join(slot);
             self.close_slot(mode, match_id, slot);
             let seat = self.seat_of(slot, id);
-            self.act(Action::Rejoin { game, seat });
+            self.ask_hosting(ToHosting::Rejoin { match_id, seat });
         }
-        self.act(Action::Report(Event::PlayerReturned { player: id, mode }));
+        self.report(Event::PlayerReturned { player: id, mode });
         self.send_assignment(id, match_id, slot, connection);
     }
 
-    /// The game and the slot, unless the game is on its way to its end.
-    fn seat_in_running_game(&self, id: PlayerId, match_id: MatchId) -> Option<(GameId, usize)> {
-        let played = &self.matches[&match_id];
-        let MatchPhase::Assigned { game, .. } = played.phase() else { return None };
-        let runs = matches!(self.games[&game].phase(), GamePhase::Running { .. });
-        let slot = played.players.iter().position(|player| *player == id)?;
-        runs.then_some((game, slot))
+    /// The player's slot, unless the game is being stopped.
+    fn slot_in_running_game(&self, id: PlayerId, match_id: MatchId) -> Option<usize> {
+        let played = self.matches.get(&match_id).filter(|found| !found.is_ending)?;
+        played.players.iter().position(|player| *player == id)
     }
 }

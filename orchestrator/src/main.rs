@@ -1,6 +1,6 @@
 //! `muster`: the daemon that puts players into games, and the commands for its operators.
 //!
-//! This crate is the body. [`server`] is the loop: it turns events of the kernel into inputs of the brain (`matchmaker`)
+//! This crate is the body. [`server`] is the loop: it turns events of the kernel into inputs of the brain (`brain`)
 //! and performs its actions. [`players`] has the listener and the clients; [`games`] the processes of games, their control
 //! channels and output, and the link to the launcher, a process of its own; [`operators`] the admin socket, metrics and
 //! HTTP; [`handoff`] upgrades in place and crash recovery. The commands for people are the crate `operator`, the keeper

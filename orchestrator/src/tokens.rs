@@ -1,6 +1,6 @@
 //! What an event of the poll is about: a kind in the two highest bits, and an id below.
 
-use matchmaker::{ConnectionId, GameId};
+use brain::{ConnectionId, GameId};
 use mio::Token;
 
 use crate::operators::socket::CONVERSATIONS_MAX;

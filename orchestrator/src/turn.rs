@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 
-use matchmaker::Input;
+use brain::Input;
 use mio::Registry;
 
 use crate::clock::Instant;

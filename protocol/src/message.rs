@@ -59,7 +59,7 @@ pub enum Request {
     Quit,
 }
 
-/// What a party member reports about themselves.
+/// The profile of a party member, as reported by them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Member {
     /// The player's name, as in READY.

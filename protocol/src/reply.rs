@@ -1,4 +1,4 @@
-//! What Muster says to players over TCP.
+//! Lines from Muster to players over TCP.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -92,7 +92,7 @@ pub enum Reply {
     },
     /// The player's party.
     Party {
-        /// What others join it by.
+        /// The code by which others join it.
         code: String,
         /// How many are in it.
         size: usize,
@@ -123,7 +123,7 @@ pub enum Reply {
         /// How the game speaks over UDP: `plain`.
         transport: String,
     },
-    /// What was asked cannot be done.
+    /// A request was declined.
     Error {
         /// The number that says what.
         number: u16,

@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use matchmaker::limits;
-use matchmaker::{Config, ConnectionId, Exit, GameId, Input, LaunchFault, ModeId, PlayerId};
+use brain::limits;
+use brain::{Config, ConnectionId, Exit, GameId, Input, LaunchFault, ModeId, PlayerId};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel, Process};
 use crate::step_context::StepContext;

@@ -6,7 +6,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use matchmaker::{Config, ConnectionId, GameId, Input, MatchId, Mode, ModeId, PlayerId, Totals};
+use brain::{Config, ConnectionId, GameId, Input, MatchId, Mode, ModeId, PlayerId, Totals};
 use protocol::{Secret, WaitReason};
 
 use crate::step_context::StepContext;

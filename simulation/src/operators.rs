@@ -1,6 +1,6 @@
 //! Operators kick players, end games, take drains back, and change the configuration.
 
-use matchmaker::{Config, GameId, Input, ModeId, PlayerId};
+use brain::{Config, GameId, Input, ModeId, PlayerId};
 
 use crate::CheckResult;
 use crate::world::World;

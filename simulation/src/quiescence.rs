@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{Input, Mode, limits};
+use brain::{Input, Mode, limits};
 
 use crate::model::GamePhase;
 use crate::setup::Faults;

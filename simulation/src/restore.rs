@@ -6,9 +6,9 @@ use std::time::Duration;
 use crate::trace::Entry;
 use crate::world::World;
 use crate::{CheckResult, check};
-use matchmaker::ConnectionId;
-use matchmaker::Input;
-use matchmaker::Matchmaker;
+use brain::Brain;
+use brain::ConnectionId;
+use brain::Input;
 
 /// A snapshot of the brain and the inputs since.
 pub(crate) struct SavedBrain {
@@ -18,7 +18,7 @@ pub(crate) struct SavedBrain {
 }
 
 impl SavedBrain {
-    pub(crate) fn new(brain: &Matchmaker) -> Self {
+    pub(crate) fn new(brain: &Brain) -> Self {
         Self { snapshot: text_of(brain), journal: Vec::new() }
     }
 
@@ -27,10 +27,9 @@ impl SavedBrain {
     }
 
     /// The restored brain. Its actions were performed before the restart.
-    fn restore(&self) -> Matchmaker {
+    fn restore(&self) -> Brain {
         let read = serde_json::from_str(&self.snapshot);
-        let mut brain: Matchmaker =
-            read.unwrap_or_else(|error| unreachable!("a snapshot: {error}"));
+        let mut brain: Brain = read.unwrap_or_else(|error| unreachable!("a snapshot: {error}"));
         for (now, input) in self.journal.clone() {
             match input {
                 Some(input) => brain.handle(now, input),
@@ -66,6 +65,6 @@ impl World<'_> {
     }
 }
 
-fn text_of(brain: &Matchmaker) -> String {
+fn text_of(brain: &Brain) -> String {
     serde_json::to_string(brain).unwrap_or_else(|error| unreachable!("a brain: {error}"))
 }

@@ -3,9 +3,9 @@
 use std::time::Duration;
 
 use crate::Choices;
-use matchmaker::SkillRules;
-use matchmaker::{Account, ConnectionId};
-use matchmaker::{Config, Mode, Skill};
+use brain::SkillRules;
+use brain::{Account, ConnectionId};
+use brain::{Config, Mode, Skill};
 
 /// How often processes are bad: one in n; never at 0.
 #[derive(Debug, Clone, Copy)]
@@ -38,7 +38,7 @@ pub(crate) fn draw_config(choices: &mut dyn Choices) -> Config {
     let largest_match = modes.iter().map(|mode| mode.players).max().unwrap_or(1);
     Config {
         modes,
-        default_mode: matchmaker::ModeId(0),
+        default_mode: brain::ModeId(0),
         ports: FIRST_PORT..=FIRST_PORT + ports,
         quarantine: [Duration::ZERO, SECOND / 2, 3 * SECOND, 5 * SECOND][choices.index(4)],
         drain_timeout: [Duration::ZERO, 2 * SECOND, 20 * SECOND][choices.index(3)],

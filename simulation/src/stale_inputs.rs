@@ -4,8 +4,8 @@ use crate::model::GamePhase;
 use crate::trace::Entry;
 use crate::world::World;
 use crate::{CheckResult, check};
-use matchmaker::{ConnectionId, GameId};
-use matchmaker::{Exit, Input, LaunchFault};
+use brain::{ConnectionId, GameId};
+use brain::{Exit, Input, LaunchFault};
 
 impl World<'_> {
     /// A stale input changes nothing at all.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use matchmaker::{ConnectionId, Exit, GameId, Input, MatchId, PlayerId};
+use brain::{ConnectionId, Exit, GameId, Input, MatchId, PlayerId};
 
 use crate::model::{GamePhase, Process};
 

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt;
 use std::time::Duration;
 
-use matchmaker::{Action, Input};
+use brain::{Action, Input};
 
 /// One line of a trace.
 #[derive(Debug, Clone, PartialEq, Eq)]

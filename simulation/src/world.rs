@@ -3,9 +3,9 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use matchmaker::limits::ARRIVALS_WINDOW_SECONDS;
-use matchmaker::{
-    Action, Config, ConnectionId, Exit, GameId, Input, LaunchFault, MatchId, Matchmaker, PlayerId,
+use brain::limits::ARRIVALS_WINDOW_SECONDS;
+use brain::{
+    Action, Brain, Config, ConnectionId, Exit, GameId, Input, LaunchFault, MatchId, PlayerId,
 };
 use protocol::{Notice, Secret};
 
@@ -20,7 +20,7 @@ use crate::{CheckResult, Checker, Choices, Flaw, check};
 
 /// A brain and everything outside of it.
 pub struct World<'a> {
-    pub(crate) brain: Matchmaker,
+    pub(crate) brain: Brain,
     pub(crate) model: Model,
     pub(crate) choices: &'a mut dyn Choices,
     pub(crate) now: Duration,
@@ -47,7 +47,7 @@ impl<'a> World<'a> {
     pub fn new(choices: &'a mut dyn Choices, trace: Trace) -> Self {
         let config = draw_config(choices);
         let faults = Faults::draw(choices);
-        let brain = Matchmaker::new(config.clone());
+        let brain = Brain::new(config.clone());
         Self {
             saved: SavedBrain::new(&brain),
             brain,

@@ -143,7 +143,10 @@ fn a_dump_and_an_upgrade_are_both_answered() {
             let mut answer = String::new();
             lines.read_line(&mut answer).unwrap();
             let answer: Value = serde_json::from_str(&answer).unwrap();
-            assert!(answer["players"].is_object() || answer["error"].is_string(), "{answer}");
+            assert!(
+                answer["matchmaker"]["players"].is_object() || answer["error"].is_string(),
+                "{answer}"
+            );
         }
     });
 }
@@ -165,9 +168,9 @@ fn a_dump_has_the_state_without_secrets() {
     let joined = ada.join(Some("pair"), Some("ada"), SOON).unwrap();
     let dump = muster.operate(&["dump"]).unwrap();
     let state: Value = serde_json::from_str(&dump).unwrap();
-    assert!(dump.contains("ada") && state["players"].is_object(), "{dump}");
+    assert!(dump.contains("ada") && state["matchmaker"]["players"].is_object(), "{dump}");
     assert!(!dump.contains(&joined.resume), "{dump}");
-    assert_eq!(state["sessions"], "(hidden)");
+    assert_eq!(state["matchmaker"]["sessions"], "(hidden)");
 }
 
 #[test]

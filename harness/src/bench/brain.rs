@@ -7,9 +7,8 @@
 
 use std::time::{Duration, Instant};
 
-use matchmaker::{
-    Account, Action, Config, ConnectionId, Exit, GameId, Input, Matchmaker, Mode, ModeId, Skill,
-    SkillRules,
+use brain::{
+    Account, Action, Config, ConnectionId, Exit, GameId, Input, Mode, ModeId, Skill, SkillRules,
 };
 use protocol::{Notice, Secret};
 
@@ -35,9 +34,9 @@ const APART: usize = 10;
 
 /// An operation's name, and what does it once.
 const OPERATIONS: [(&str, Operation); 2] =
-    [("join and leave", Brain::join_and_leave), ("a match's life", Brain::live_a_match)];
+    [("join and leave", Timed::join_and_leave), ("a match's life", Timed::live_a_match)];
 
-type Operation = fn(&mut Brain) -> Result<(), Failure>;
+type Operation = fn(&mut Timed) -> Result<(), Failure>;
 
 /// Operations that are timed together.
 const AT_A_TIME: usize = 100;
@@ -46,9 +45,9 @@ const AT_A_TIME: usize = 100;
 pub(crate) fn run(bench: &Bench) -> Result<(), Failure> {
     let Some((&fewest, more)) = bench.scale.brain_tickets.split_first() else { return Ok(()) };
     for (order, skill) in ORDERS {
-        let mut small = Brain::with_tickets(skill, fewest);
+        let mut small = Timed::with_tickets(skill, fewest);
         for &count in more {
-            let mut large = Brain::with_tickets(skill, count);
+            let mut large = Timed::with_tickets(skill, count);
             for (name, operation) in OPERATIONS {
                 let (mut muster, mut baseline) = (Samples::default(), Samples::default());
                 for _ in 0..bench.scale.latencies {
@@ -97,8 +96,8 @@ fn mode(skill: Option<Skill>) -> Mode {
 
 /// A brain, and what it wants.
 #[derive(Debug)]
-struct Brain {
-    matchmaker: Matchmaker,
+struct Timed {
+    matchmaker: brain::Brain,
     players: usize,
     /// Of those who come once all others wait.
     skill: Option<i32>,
@@ -110,11 +109,11 @@ struct Brain {
     assigned: usize,
 }
 
-impl Brain {
+impl Timed {
     fn with_tickets(skill: Option<Skill>, count: usize) -> Self {
         let mode = mode(skill);
         let players = mode.players;
-        let matchmaker = Matchmaker::new(Config {
+        let matchmaker = brain::Brain::new(Config {
             default_mode: ModeId(0),
             modes: vec![mode],
             ports: 20_000..=20_000,

@@ -22,8 +22,8 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use brain::ModeId;
 use log::LevelFilter;
-use matchmaker::ModeId;
 use protocol::Visible;
 use serde::Deserialize;
 use service::endpoint::Endpoint;
@@ -366,9 +366,9 @@ impl Config {
     }
 
     /// The matchmaker's view.
-    pub(crate) fn for_brain(&self) -> matchmaker::Config {
-        matchmaker::Config {
-            modes: self.modes.iter().map(matchmaker::Mode::from).collect(),
+    pub(crate) fn for_brain(&self) -> brain::Config {
+        brain::Config {
+            modes: self.modes.iter().map(brain::Mode::from).collect(),
             default_mode: self.order[0],
             ports: self.ports.range.clone(),
             quarantine: self.ports.quarantine,

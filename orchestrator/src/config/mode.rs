@@ -7,9 +7,9 @@ use std::collections::BTreeMap;
 use std::ops::Deref;
 use std::time::Duration;
 
+use brain::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
+use brain::{Skill, SkillRules};
 use launcher::{Confinement, Contract};
-use matchmaker::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
-use matchmaker::{Skill, SkillRules};
 use serde::{Deserialize, Serialize};
 
 use super::limits::WARM_MAX;
@@ -313,7 +313,7 @@ impl ModeKeys {
     }
 }
 
-impl From<&Mode> for matchmaker::Mode {
+impl From<&Mode> for brain::Mode {
     fn from(mode: &Mode) -> Self {
         let (warm_min, warm_max) = mode.warm();
         Self {

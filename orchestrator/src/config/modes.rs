@@ -2,8 +2,8 @@
 
 use std::collections::BTreeSet;
 
+use brain::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
 use launcher::placeholders;
-use matchmaker::limits::{PARTY_MAX, PLAYERS_PER_MATCH_MAX};
 
 use super::check::Checker;
 use super::limits::MODES_MAX;

@@ -1,7 +1,7 @@
 //! The indices of modes and programs. A mode keeps the index that it received first for as long as the daemon runs,
 //! upgrades and crashes included, and so does a program: games, matches and counts refer to them by index.
 
-use matchmaker::ModeId;
+use brain::ModeId;
 use serde::{Deserialize, Serialize};
 
 use super::limits::INDICES_MAX;

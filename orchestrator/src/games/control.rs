@@ -5,8 +5,8 @@ use std::mem;
 use std::os::fd::{AsFd as _, BorrowedFd, RawFd};
 use std::os::unix::net::UnixStream as StdUnixStream;
 
+use brain::GameId;
 use bytes::{Buf as _, BytesMut};
-use matchmaker::GameId;
 use mio::net::UnixStream;
 use mio::{Interest, Registry};
 use protocol::{CONTROL_LINE_MAX, FromGame, LineBuffer, ToGame};

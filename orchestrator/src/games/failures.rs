@@ -2,9 +2,9 @@
 
 use std::time::Duration;
 
+use brain::{Event, Exit, GameFault, GameId, ModeId};
 use bytesize::ByteSize;
 use launcher::Contract;
-use matchmaker::{Event, Exit, GameFault, GameId, ModeId};
 use nix::sys::signal::Signal;
 
 use super::launcher::Remains;

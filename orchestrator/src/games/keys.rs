@@ -9,7 +9,7 @@ use std::io;
 use std::net::SocketAddr;
 use std::time::Duration;
 
-use matchmaker::{GameId, MatchId};
+use brain::{GameId, MatchId};
 use netcode::ConnectToken;
 use protocol::Secret;
 use protocol::netcode::{Key, Netcode, PROTOCOL_ID, client_id, in_token, token_to_text, user_data};

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
+use brain::{GameId, LaunchFault};
 use launcher::{
     Answer as Told, Channel, Fault, INSTANCE, InitialPlayers, LivingGame, Order, Program, Setup,
 };
-use matchmaker::{GameId, LaunchFault};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::libc::SIGKILL;

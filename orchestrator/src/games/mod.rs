@@ -22,7 +22,7 @@ use std::collections::{BTreeMap, HashMap};
 use std::os::fd::BorrowedFd;
 
 use ::launcher::InitialPlayers;
-use matchmaker::{GameId, ModeId};
+use brain::{GameId, ModeId};
 use mio::Registry;
 use nix::sys::signal::Signal;
 use process::Ended;

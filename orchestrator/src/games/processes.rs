@@ -6,7 +6,7 @@ use std::os::fd::{AsFd as _, AsRawFd as _, BorrowedFd, OwnedFd, RawFd};
 use std::os::unix::net::UnixStream;
 use std::time::Duration;
 
-use matchmaker::{Exit, GameId};
+use brain::{Exit, GameId};
 use mio::unix::SourceFd;
 use mio::{Interest, Registry};
 use nix::sys::signal::Signal;

@@ -6,8 +6,8 @@
 
 use std::collections::BTreeMap;
 
+use brain::{Action, Event, GameId, GameStage, Input, MatchId, ModeId};
 use launcher::LivingGame;
-use matchmaker::{Action, Event, GameId, GameStage, Input, MatchId, ModeId};
 use protocol::Seat;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -190,7 +190,7 @@ impl GameRecords {
 mod tests {
     use std::time::Duration;
 
-    use matchmaker::{Exit, LaunchFault, SeatedMatch};
+    use brain::{Exit, LaunchFault, SeatedMatch};
     use protocol::Secret;
 
     use super::*;

@@ -6,8 +6,8 @@
 use std::collections::VecDeque;
 use std::time::{Duration, SystemTime};
 
+use brain::{Event, Exit, GameId, MatchId};
 use launcher::Contract;
-use matchmaker::{Event, Exit, GameId, MatchId};
 use process::Ended;
 use protocol::admin::{ExitWord, Report, ReportedPlayer};
 use serde::{Deserialize, Serialize};
@@ -229,7 +229,7 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use matchmaker::{GameStage, ModeId};
+    use brain::{GameStage, ModeId};
     use serde_json::value::RawValue;
 
     use super::*;

@@ -2,7 +2,7 @@
 
 use std::borrow::Cow;
 
-use matchmaker::StopReason;
+use brain::StopReason;
 
 /// The sentence for the log.
 pub(crate) fn text(reason: &StopReason) -> Cow<'static, str> {

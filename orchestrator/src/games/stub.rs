@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{Action, Exit, GameId, Input};
+use brain::{Action, Exit, GameId, Input};
 use process::Ended;
 
 use super::Games;

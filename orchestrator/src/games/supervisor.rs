@@ -3,8 +3,8 @@
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
+use brain::{GameId, Input, ModeId};
 use launcher::Contract;
-use matchmaker::{GameId, Input, ModeId};
 use process::Ended;
 use protocol::FromGame;
 

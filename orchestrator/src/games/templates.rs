@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use matchmaker::ModeId;
+use brain::ModeId;
 use mio::Registry;
 use nix::libc::SIGKILL;
 use process::Pidfd;

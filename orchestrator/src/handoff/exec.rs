@@ -13,7 +13,7 @@ use std::os::unix::ffi::{OsStrExt as _, OsStringExt as _};
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::{Path, PathBuf};
 
-use matchmaker::Matchmaker;
+use brain::Brain;
 use rustix::fs::{MemfdFlags, memfd_create};
 
 use super::descriptors::InheritedFds;
@@ -60,7 +60,7 @@ impl Program {
     pub(crate) fn execute(
         &self,
         snapshot: &Snapshot,
-        brain: &Matchmaker,
+        brain: &Brain,
         kept: &InheritedFds,
     ) -> io::Error {
         let execute = || -> io::Result<Infallible> {
@@ -92,7 +92,7 @@ impl Program {
 ///
 /// # Errors
 /// When there is no memory, or no descriptor.
-pub(super) fn write_snapshot(snapshot: &Snapshot, brain: &Matchmaker) -> io::Result<File> {
+pub(super) fn write_snapshot(snapshot: &Snapshot, brain: &Brain) -> io::Result<File> {
     let mut file = File::from(memfd_create("muster-state", MemfdFlags::CLOEXEC)?);
     snapshot.write(brain, &mut file)?;
     file.rewind()?;

@@ -17,7 +17,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{GameId, Input, Matchmaker};
+use brain::{Brain, GameId, Input};
 use mio::Waker;
 use rustix::fs::{MemfdFlags, memfd_create};
 use serde::{Deserialize, Serialize};
@@ -108,7 +108,7 @@ pub(crate) enum JournalError {
 pub(crate) struct Contents {
     sequence: u64,
     pub(crate) snapshot: Snapshot,
-    pub(crate) brain: Matchmaker,
+    pub(crate) brain: Brain,
     pub(crate) records: Vec<Record>,
 }
 
@@ -184,7 +184,7 @@ impl Journal {
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(crate) fn begin_with(&mut self, snapshot: &Snapshot, brain: &Matchmaker) -> io::Result<()> {
+    pub(crate) fn begin_with(&mut self, snapshot: &Snapshot, brain: &Brain) -> io::Result<()> {
         let other = 1 - self.current;
         let bytes = write_snapshot(&self.files[other], self.sequence + 1, snapshot, brain)?;
         self.switch(bytes, Vec::new())
@@ -215,7 +215,7 @@ impl Journal {
     pub(crate) fn begin_snapshot(
         &mut self,
         snapshot: Snapshot,
-        brain: Matchmaker,
+        brain: Brain,
         waker: Arc<Waker>,
     ) -> io::Result<()> {
         self.rests_until = Some(Instant::now() + REST);
@@ -280,7 +280,7 @@ fn write_snapshot(
     file: &File,
     sequence: u64,
     snapshot: &Snapshot,
-    brain: &Matchmaker,
+    brain: &Brain,
 ) -> io::Result<u64> {
     let mut bytes = Vec::new();
     encode(&Record::Begin { sequence }, &mut bytes)?;

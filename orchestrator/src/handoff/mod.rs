@@ -22,7 +22,7 @@ use std::os::fd::{AsFd as _, BorrowedFd};
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{GameId, Input, Matchmaker};
+use brain::{Brain, GameId, Input};
 use mio::Waker;
 
 use self::journal::{Journal, NAMES, Record, SavedJournal};
@@ -73,7 +73,7 @@ impl Handoff {
     // ---- The journal ----
 
     /// Begins a journal, where the store is there to hold it.
-    pub(crate) fn begin_journal(&mut self, snapshot: &Snapshot, brain: &Matchmaker) {
+    pub(crate) fn begin_journal(&mut self, snapshot: &Snapshot, brain: &Brain) {
         if !self.store.is_there() {
             return;
         }
@@ -84,7 +84,7 @@ impl Handoff {
         }
     }
 
-    fn try_to_begin_journal(&mut self, snapshot: &Snapshot, brain: &Matchmaker) -> io::Result<()> {
+    fn try_to_begin_journal(&mut self, snapshot: &Snapshot, brain: &Brain) -> io::Result<()> {
         let mut journal = Journal::create()?;
         journal.begin_with(snapshot, brain)?;
         for (name, file) in NAMES.iter().zip(journal.files()) {
@@ -98,11 +98,7 @@ impl Handoff {
     ///
     /// # Errors
     /// When there is no memory for it.
-    pub(crate) fn compact_journal(
-        &mut self,
-        snapshot: &Snapshot,
-        brain: &Matchmaker,
-    ) -> io::Result<()> {
+    pub(crate) fn compact_journal(&mut self, snapshot: &Snapshot, brain: &Brain) -> io::Result<()> {
         self.journal.as_mut().map_or(Ok(()), |journal| journal.begin_with(snapshot, brain))
     }
 
@@ -123,7 +119,7 @@ impl Handoff {
     }
 
     /// Has a thread write a snapshot.
-    pub(crate) fn begin_snapshot(&mut self, snapshot: Snapshot, brain: Matchmaker) {
+    pub(crate) fn begin_snapshot(&mut self, snapshot: Snapshot, brain: Brain) {
         let Some(journal) = &mut self.journal else { return };
         if let Err(error) = journal.begin_snapshot(snapshot, brain, Arc::clone(&self.waker)) {
             log::error!("cannot write a snapshot: {error}; trying again");
@@ -195,7 +191,7 @@ pub(crate) mod tests {
     use crate::games::reports::SavedReports;
 
     /// The snapshot of a new daemon, and its brain.
-    pub(crate) fn snapshot() -> (Snapshot, Matchmaker) {
+    pub(crate) fn snapshot() -> (Snapshot, Brain) {
         let config = Config::default_config();
         let durable = Durable {
             started: Instant::now(),
@@ -207,6 +203,6 @@ pub(crate) mod tests {
             resolved: None,
         };
         let snapshot = Snapshot { format: FORMAT, version: "test".to_owned(), durable, live: None };
-        (snapshot, Matchmaker::new(config.for_brain()))
+        (snapshot, Brain::new(config.for_brain()))
     }
 }

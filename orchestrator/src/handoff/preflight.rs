@@ -12,8 +12,8 @@ use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
+use brain::{Brain, Exit};
 use crossbeam_channel::{Receiver, Sender, bounded};
-use matchmaker::{Exit, Matchmaker};
 use mio::Waker;
 use nix::libc::SIGKILL;
 use process::{Ended, Pidfd};
@@ -122,7 +122,7 @@ impl Preflight {
         (aim, program): (Aim, Program),
         asked_by: Option<PendingReply>,
         snapshot: Snapshot,
-        brain: Matchmaker,
+        brain: Brain,
         waker: Arc<Waker>,
     ) -> io::Result<Self> {
         let (held, is_held) = bounded(1);
@@ -201,7 +201,7 @@ pub(crate) fn passed() -> impl Display {
 /// Makes the child, and reads what it prints.
 fn run(
     command: &mut Command,
-    (snapshot, brain): (&Snapshot, &Matchmaker),
+    (snapshot, brain): (&Snapshot, &Brain),
     is_held: &Receiver<()>,
     reporter: &Reporter<Event>,
 ) -> Result<(), PreflightError> {

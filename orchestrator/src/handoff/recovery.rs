@@ -11,7 +11,7 @@ use std::io;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
-use matchmaker::{GameFigures, GameId, Input, Matchmaker};
+use brain::{Brain, GameFigures, GameId, Input};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::process::{Signal, pidfd_send_signal};
 
@@ -38,7 +38,7 @@ pub(crate) struct CrashState {
 
 /// A daemon that crashed, as it was then.
 pub(crate) struct Recovered {
-    pub(crate) brain: Matchmaker,
+    pub(crate) brain: Brain,
     pub(crate) durable: Durable,
     pub(crate) journal: Journal,
     pub(crate) games: StoredGames,
@@ -159,17 +159,13 @@ pub(super) fn name_of(game: GameId) -> String {
 
 /// The replay of a journal.
 struct Replay {
-    brain: Matchmaker,
+    brain: Brain,
     durable: Durable,
     has_handed_over: bool,
 }
 
 impl Replay {
-    fn run(
-        snapshot: Snapshot,
-        brain: Matchmaker,
-        records: Vec<Record>,
-    ) -> Result<Self, JournalError> {
+    fn run(snapshot: Snapshot, brain: Brain, records: Vec<Record>) -> Result<Self, JournalError> {
         let durable = snapshot.durable;
         check_times(durable.started, brain.now(), &records)?;
         let mut this = Self { brain, durable, has_handed_over: false };
@@ -270,7 +266,7 @@ fn check_times(
 
 #[cfg(test)]
 mod tests {
-    use matchmaker::{Action, LaunchFault, ModeId};
+    use brain::{Action, LaunchFault, ModeId};
 
     use super::super::tests::snapshot;
     use super::*;

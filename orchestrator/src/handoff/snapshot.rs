@@ -13,7 +13,7 @@ use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::{panic, thread};
 
-use matchmaker::Matchmaker;
+use brain::Brain;
 use memchr::memmem;
 use serde::{Deserialize, Serialize};
 
@@ -129,8 +129,8 @@ impl<'a> SnapshotText<'a> {
     ///
     /// # Errors
     /// [`StateError`] when there is none.
-    pub(crate) fn brain(self) -> Result<Matchmaker, StateError> {
-        Ok(serde_json::from_str::<BrainState<Matchmaker>>(self.brain)?.brain)
+    pub(crate) fn brain(self) -> Result<Brain, StateError> {
+        Ok(serde_json::from_str::<BrainState<Brain>>(self.brain)?.brain)
     }
 }
 
@@ -139,7 +139,7 @@ impl Snapshot {
     ///
     /// # Errors
     /// When `to` takes no more.
-    pub(crate) fn write(&self, brain: &Matchmaker, mut to: impl Write) -> io::Result<()> {
+    pub(crate) fn write(&self, brain: &Brain, mut to: impl Write) -> io::Result<()> {
         let state = BrainState { brain };
         let (snapshot, brain) =
             run_parallel(|| serde_json::to_vec(self), || serde_json::to_vec(&state));
@@ -156,7 +156,7 @@ impl Durable {
     /// [`StateError`] when the configuration changes what cannot change.
     pub(crate) fn reconcile(
         &self,
-        brain: &mut Matchmaker,
+        brain: &mut Brain,
         config: &mut Config,
     ) -> Result<(), StateError> {
         if self.started + brain.now() > Instant::now() {
@@ -204,7 +204,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    use matchmaker::{Account, ConnectionId, GameId, Input, ModeId};
+    use brain::{Account, ConnectionId, GameId, Input, ModeId};
     use mio::Poll;
     use protocol::Secret;
     use serde_json::{Value, json};
@@ -216,7 +216,7 @@ mod tests {
     use crate::players::connections::Connections;
 
     /// The snapshot of a daemon with a game, a player in a queue and a connection, with a live part.
-    fn snapshot() -> (Snapshot, Matchmaker) {
+    fn snapshot() -> (Snapshot, Brain) {
         let (mut snapshot, mut brain) = tests::snapshot();
         let [resume_key, token] = [1, 2].map(|byte| Secret::from_bytes([byte; 16]));
         let connection = ConnectionId::local(1 << 32);
@@ -255,13 +255,13 @@ mod tests {
         clients.save(&mut InheritedFds::default())
     }
 
-    fn text(snapshot: &Snapshot, brain: &Matchmaker) -> String {
+    fn text(snapshot: &Snapshot, brain: &Brain) -> String {
         let mut text = Vec::new();
         snapshot.write(brain, &mut text).unwrap();
         String::from_utf8(text).unwrap()
     }
 
-    fn read(text: &str) -> Result<(Snapshot, Matchmaker), StateError> {
+    fn read(text: &str) -> Result<(Snapshot, Brain), StateError> {
         let text = SnapshotText::of(text.as_bytes())?;
         Ok((text.snapshot()?, text.brain()?))
     }
@@ -308,7 +308,7 @@ mod tests {
     #[test]
     fn a_snapshot_that_cannot_be_used_is_refused_with_the_reason() {
         let [snapshot, mut brain] = parts();
-        brain["brain"]["ports"]["free"] = json!(["no port"]);
+        brain["brain"]["hosting"]["ports"]["free"] = json!(["no port"]);
         let reason = refusal(&joined([snapshot, brain]));
         assert!(reason.contains("not understood"), "{reason}");
         let text = joined(parts());

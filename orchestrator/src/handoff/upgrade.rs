@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 use std::{fmt, io};
 
-use matchmaker::Matchmaker;
+use brain::Brain;
 use process::Ended;
 
 use super::Handoff;
@@ -99,7 +99,7 @@ impl Handoff {
         (aim, program): (Aim, Program),
         asked_by: Option<PendingReply>,
         snapshot: Snapshot,
-        brain: Matchmaker,
+        brain: Brain,
     ) -> Result<(), UpgradeError> {
         let what = match aim {
             Aim::Execute => "upgrade",

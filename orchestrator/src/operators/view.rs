@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{GameStage, Totals};
+use brain::{GameStage, Totals};
 use protocol::admin::{
     GamePhase, LoopStats, PortState, PortStatus, QueueStatus, ReportStatus, Status, TemplateStatus,
     Watch,

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use matchmaker::Account;
+use brain::Account;
 
 use crate::address::canonical;
 

@@ -3,8 +3,8 @@
 use std::io::{self, Read as _, Write as _};
 use std::net::{IpAddr, Shutdown};
 
+use brain::Account;
 use bytes::{Buf as _, Bytes, BytesMut};
-use matchmaker::Account;
 use mio::net::TcpStream;
 use mio::{Interest, Registry, Token};
 use protocol::proxy::{BadHeader, Header};

@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::net::IpAddr;
 use std::os::fd::RawFd;
 
-use matchmaker::{Account, ConnectionId};
+use brain::{Account, ConnectionId};
 use mio::Registry;
 use mio::net::TcpStream;
 use protocol::Reply;

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use matchmaker::{ConnectionId, Input};
+use brain::{ConnectionId, Input};
 use protocol::proxy::BadHeader;
 use protocol::{ErrorCode, Reply};
 

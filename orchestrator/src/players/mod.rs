@@ -12,7 +12,7 @@ mod secrets;
 
 pub(crate) use front::Served;
 
-use matchmaker::{ConnectionId, ModeId, ModeStatus};
+use brain::{ConnectionId, ModeId, ModeStatus};
 use mio::Registry;
 use protocol::Reply;
 

@@ -1,6 +1,6 @@
 //! Requests of clients. Those about queues and matches become inputs of the brain, the others are answered here.
 
-use matchmaker::{Account, ConnectionId, Input, ModeId};
+use brain::{Account, ConnectionId, Input, ModeId};
 use protocol::{ErrorCode, LineError, Member, Reply, Request, ResumeKey, Secret};
 
 use super::{Players, QueueView};

@@ -1,7 +1,7 @@
 //! What operators ask, and the answers. Each answer is bounded, and says how to get the rest.
 
+use brain::{GameId, Input, PlayerId};
 use log::LevelFilter;
-use matchmaker::{GameId, Input, PlayerId};
 use serde::Serialize;
 
 use super::Server;

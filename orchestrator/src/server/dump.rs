@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use matchmaker::Matchmaker;
+use brain::Brain;
 use protocol::Secret;
 use serde_json::Value;
 
@@ -15,7 +15,7 @@ use protocol::admin::Refusal;
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
 
-/// Parts of the brain by which sessions and parties are found: halves of keys, and codes.
+/// Parts of the matchmaker by which sessions and parties are found: halves of keys, and codes.
 const HIDDEN_PARTS: [&str; 2] = ["sessions", "parties"];
 
 /// A dump that is being written.
@@ -70,10 +70,10 @@ impl Server {
     }
 }
 
-fn without_secrets(brain: &Matchmaker) -> String {
+fn without_secrets(brain: &Brain) -> String {
     let mut state = serde_json::to_value(brain).unwrap_or_default();
     for part in HIDDEN_PARTS {
-        if let Some(part) = state.get_mut(part) {
+        if let Some(part) = state["matchmaker"].get_mut(part) {
             *part = HIDDEN.into();
         }
     }

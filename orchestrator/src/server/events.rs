@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{Event, Exit, GameId, MatchEnd, ModeId};
+use brain::{Event, Exit, GameId, MatchEnd, ModeId};
 
 use super::Server;
 use crate::games::stop_reason;
@@ -89,7 +89,7 @@ impl Server {
             Event::MatchDissolved { match_id, mode, player } => {
                 log::debug!("match dissolved match={match_id} mode={} player={player}", name(mode));
             }
-            Event::MatchAssigned { match_id, mode, game, port, waited } => log::info!(
+            Event::MatchAssigned { match_id, mode, game, port, waited, .. } => log::info!(
                 "match assigned match={match_id} mode={} game={game}{} port={port} waited={}",
                 name(mode),
                 self.games.with_pid(*game),

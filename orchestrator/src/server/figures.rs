@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{Action, Event, GameStage, MatchEnd};
+use brain::{Action, Event, GameStage, MatchEnd};
 
 use super::Server;
 use crate::games::record::GameRecord;

@@ -1,6 +1,6 @@
 //! The loop's word to the service manager: what is due at the end of a turn.
 
-use matchmaker::{Matchmaker, ModeId};
+use brain::{Brain, ModeId};
 
 use super::Server;
 use crate::clock::Instant;
@@ -29,7 +29,7 @@ impl Server {
 }
 
 /// How the daemon is, for `systemctl status`.
-fn sentence(brain: &Matchmaker, modes: usize) -> String {
+fn sentence(brain: &Brain, modes: usize) -> String {
     let all = || (0..modes).map(|mode| brain.mode_status(ModeId(mode)));
     let games = count(all().map(|mode| mode.games).sum(), "game");
     if !brain.is_serving() {

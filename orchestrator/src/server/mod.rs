@@ -1,7 +1,7 @@
 //! The loop: one thread that waits for the kernel, tells the brain what happened, and does what it says.
 //!
 //! Events become [`Input`]s in the owners, [`Players`] and [`Games`]; [`perform`] turns
-//! [`Action`](matchmaker::Action)s into effects, [`figures`] counts, and [`admin`] answers operators. An effect that fails
+//! [`Action`](brain::Action)s into effects, [`figures`] counts, and [`admin`] answers operators. An effect that fails
 //! (a client that is gone, a game that does not read) is an input again, so that the brain gets everything in order and
 //! takes every decision.
 
@@ -23,7 +23,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::Duration;
 
-use matchmaker::{ConnectionId, GameId, Input, Matchmaker, ModeId, ModeStatus};
+use brain::{Brain, ConnectionId, GameId, Input, ModeId, ModeStatus};
 use mio::event::Event;
 use mio::{Events, Poll, Waker};
 use nix::sys::signal::Signal;
@@ -61,7 +61,7 @@ const LINES_PER_TURN: usize = 64;
 /// The whole daemon.
 pub(crate) struct Server {
     config: Config,
-    brain: Matchmaker,
+    brain: Brain,
     poll: Poll,
     players: Players,
     games: Games,
@@ -96,7 +96,7 @@ pub(crate) struct Server {
     chunk: Box<[u8]>,
 }
 
-impl QueueView for Matchmaker {
+impl QueueView for Brain {
     fn is_serving(&self) -> bool {
         self.is_serving()
     }
@@ -114,7 +114,7 @@ impl QueueView for Matchmaker {
     }
 }
 
-impl GamePhases for Matchmaker {
+impl GamePhases for Brain {
     fn awaits_start(&self, game: GameId) -> bool {
         self.awaits_start(game)
     }
@@ -323,7 +323,7 @@ impl Server {
     }
 
     /// What the owner of games works with.
-    fn lend(&mut self) -> (&mut Games, Turn<'_>, &Matchmaker) {
+    fn lend(&mut self) -> (&mut Games, Turn<'_>, &Brain) {
         let Self {
             games,
             poll,
@@ -342,7 +342,7 @@ impl Server {
     }
 
     /// What the owner of players works with.
-    fn lend_players(&mut self) -> (&mut Players, Turn<'_>, &Matchmaker) {
+    fn lend_players(&mut self) -> (&mut Players, Turn<'_>, &Brain) {
         let Self {
             players,
             poll,

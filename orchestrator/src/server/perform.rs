@@ -2,10 +2,10 @@
 
 use std::net::SocketAddr;
 
-use launcher::{Contract, InitialPlayers};
-use matchmaker::{
+use brain::{
     Action, ConnectionId, Event, GameId, Input, LaunchFault, MatchId, ModeId, SeatedMatch,
 };
+use launcher::{Contract, InitialPlayers};
 use protocol::netcode::Netcode;
 use protocol::{Assignment, ErrorCode, Notice, Seat, Secret, ToGame, text};
 

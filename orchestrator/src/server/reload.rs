@@ -1,6 +1,6 @@
 //! Another configuration for a running daemon: read, checked, and only then gone on with, all at once.
 
-use matchmaker::Input;
+use brain::Input;
 
 use super::Server;
 use crate::config::{Config, Listen, Warning};

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use matchmaker::{ConnectionId, Exit, GameId, Input, Matchmaker};
+use brain::{Brain, ConnectionId, Exit, GameId, Input};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Waker};
 use protocol::admin::{LoopStats, Upgraded};
@@ -60,7 +60,7 @@ pub(crate) enum StartError {
 /// What the loop is made of, whatever it started from.
 struct Parts {
     poll: Poll,
-    brain: Matchmaker,
+    brain: Brain,
     started: Instant,
     clients: Connections,
     listener: Listener,
@@ -263,7 +263,7 @@ impl Parts {
         });
         Ok(Self {
             poll,
-            brain: Matchmaker::new(config.for_brain()),
+            brain: Brain::new(config.for_brain()),
             started: Instant::now(),
             clients: Connections::new(),
             listener,
@@ -344,7 +344,7 @@ impl Parts {
     fn restore(
         config: &mut Config,
         poll: Poll,
-        brain: Matchmaker,
+        brain: Brain,
         durable: Durable,
         rest: (Connections, Listener, Option<AdminSocket>, Processes, Templates, SavedLauncher),
         journal: Option<Journal>,

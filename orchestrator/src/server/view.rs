@@ -1,6 +1,6 @@
 //! Taking the view of the daemon's state.
 
-use matchmaker::{ModeId, PortPlace};
+use brain::{ModeId, PortState as HostPort};
 use protocol::admin::{GamePhase, PortState, ReportStatus};
 
 use super::Server;
@@ -28,11 +28,11 @@ impl Server {
         };
         for (port, place) in self.brain.ports_taken() {
             match place {
-                PortPlace::Free => {}
+                HostPort::Free => {}
                 // Until its game is found below.
-                PortPlace::Leased => set(port, PortState::Leased(GamePhase::Launching)),
-                PortPlace::Resting => set(port, PortState::Quarantined),
-                PortPlace::Busy => set(port, PortState::Busy),
+                HostPort::Leased => set(port, PortState::Leased(GamePhase::Launching)),
+                HostPort::Resting => set(port, PortState::Quarantined),
+                HostPort::Busy => set(port, PortState::Busy),
             }
         }
         let mut games = Vec::new();
@@ -42,7 +42,7 @@ impl Server {
             set(game.port, PortState::Leased(phase));
             games.push(game);
         }
-        let game_view = |game: &matchmaker::GameFigures| GameView {
+        let game_view = |game: &brain::GameFigures| GameView {
             id: game.game.0,
             mode: game.mode.0,
             port: game.port,

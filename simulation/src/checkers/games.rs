@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use matchmaker::limits;
-use matchmaker::{
+use brain::limits;
+use brain::{
     Event, Exit, GameFault, GameId, Input, LaunchFault, MatchEnd, MatchId, ModeId, SeatedMatch,
 };
 use protocol::Seat;
@@ -249,7 +249,7 @@ impl Model {
 
     pub(crate) fn check_game_event(&mut self, event: &Event) -> CheckResult {
         match event {
-            Event::MatchAssigned { match_id, mode, game, port, waited } => {
+            Event::MatchAssigned { match_id, mode, game, port, waited, .. } => {
                 self.check_assigned(*match_id, (*mode, *game, *port), *waited)
             }
             Event::PlayerJoined { match_id, slot } => self.check_presence(*match_id, *slot, true),

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use matchmaker::{ConnectionId, GameId, Input, MatchId, ModeId, PlayerId};
+use brain::{ConnectionId, GameId, Input, MatchId, ModeId, PlayerId};
 use protocol::Seat;
 
 use crate::model::{GamePhase, MatchModel, MatchPhase, Model, PlayerModel};

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use matchmaker::{Action, ConnectionId, Event, Input, ModeId, PlayerId};
+use brain::{Action, ConnectionId, Event, Input, ModeId, PlayerId};
 use protocol::{Assignment, ErrorCode, EvictReason, Notice, Secret, WaitReason};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel};

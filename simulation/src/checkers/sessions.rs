@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{ConnectionId, Event, GameId, Input, MatchId, ModeId, PlayerId};
+use brain::{ConnectionId, Event, GameId, Input, MatchId, ModeId, PlayerId};
 use protocol::{EvictReason, Seat, Secret};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel};

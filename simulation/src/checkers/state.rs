@@ -2,15 +2,15 @@
 
 use std::time::Duration;
 
-use matchmaker::limits;
-use matchmaker::{GameId, Input, Matchmaker, ModeId, PlayerId};
+use brain::limits;
+use brain::{Brain, GameId, Input, ModeId, PlayerId};
 
 use crate::model::{GamePhase, MatchModel, MatchPhase, Model, Process};
 use crate::{CheckResult, Checker, Flaw, check};
 
 impl Model {
     /// Checks what has to hold once all actions of an input are out.
-    pub(crate) fn finish(&mut self, brain: &Matchmaker) -> CheckResult {
+    pub(crate) fn finish(&mut self, brain: &Brain) -> CheckResult {
         self.note_warm_games();
         self.check_answers()?;
         self.check_players()?;
@@ -188,7 +188,7 @@ impl Model {
     }
 
     /// The brain wants to be called by the earliest time at which something is due.
-    fn check_next_deadline(&self, brain: &Matchmaker) -> CheckResult {
+    fn check_next_deadline(&self, brain: &Brain) -> CheckResult {
         let Some((due, what)) = self.next_due() else { return Ok(()) };
         let next = brain.next_deadline();
         check(next.is_some_and(|next| next <= due), || {
@@ -197,7 +197,7 @@ impl Model {
     }
 
     /// The brain counts what the model counts.
-    fn check_agreement(&self, brain: &Matchmaker) -> CheckResult {
+    fn check_agreement(&self, brain: &Brain) -> CheckResult {
         let totals = brain.totals();
         check(totals == self.totals, || format!("{totals:?}, and it was {:?}", self.totals))?;
         let t = self.totals;
@@ -289,7 +289,7 @@ impl Model {
 }
 
 /// The brain's own sweep.
-pub(crate) fn check_invariants(brain: &Matchmaker) -> CheckResult {
+pub(crate) fn check_invariants(brain: &Brain) -> CheckResult {
     brain
         .check_invariants()
         .map_err(|violation| Flaw { found_by: Checker::Invariants, what: violation.to_string() })

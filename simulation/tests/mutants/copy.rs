@@ -8,7 +8,7 @@ use crate::Catches;
 use crate::list::{Mutant, mutate};
 
 /// The crates of the copy, those without mutants included.
-const CRATES: [&str; 3] = ["protocol", "matchmaker", "simulation"];
+const CRATES: [&str; 6] = ["protocol", "machine", "matchmaker", "hosting", "brain", "simulation"];
 
 /// The switch that says which mutant is active, on each thread.
 const SWITCH: &str = "//! Says which mutant is active.

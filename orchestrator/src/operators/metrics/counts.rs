@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use matchmaker::{Exit, GameFault, LaunchFault, ModeId};
+use brain::{Exit, GameFault, LaunchFault, ModeId};
 use protocol::{ErrorCode, EvictReason};
 
 use super::Histogram;
