@@ -78,7 +78,8 @@ impl Brain {
     pub fn handle_timeout(&mut self, now: Duration) {
         self.advance(now);
         self.hosting.handle_timeout(self.now);
-        self.settle();
+        self.exchange();
+        self.note_capacity();
         self.matchmaker.handle_timeout(self.now);
         self.end_turn();
     }
@@ -127,9 +128,18 @@ impl Brain {
     fn advance(&mut self, now: Duration) {
         debug_assert!(now >= self.now, "the time went back from {:?} to {now:?}", self.now);
         self.now = self.now.max(now);
-        // A port may be free by now: matches that wait come before what the input brings.
         self.hosting.advance(self.now);
-        self.settle();
+        self.note_capacity();
+    }
+
+    /// Tells the matchmaker the capacity of hosting before an input: a port may be free by now. Matches are placed after the
+    /// input, by which players may be gone.
+    fn note_capacity(&mut self) {
+        let capacity = self.hosting.capacity();
+        if !self.matchmaker.agrees_with(&capacity) {
+            self.matchmaker.set_capacity(capacity);
+            self.is_unsettled = true;
+        }
     }
 
     fn command(&mut self, command: Command) {

@@ -134,7 +134,7 @@ impl Matchmaker {
             Input::Lost { connection } => self.handle_lost(connection),
             Input::Kick { player } => self.handle_kick(player),
             Input::Message(message) => return self.handle_message(message),
-            Input::Capacity(capacity) => self.placements.set_capacity(capacity),
+            Input::Capacity(capacity) => self.set_capacity(capacity),
             Input::Reconfigure(config) => return self.reconfigure(*config),
             Input::Drain => self.handle_drain(),
             Input::Undrain => self.handle_undrain(),
@@ -222,6 +222,11 @@ impl Matchmaker {
         let demand =
             |mode: &QueueState| ModeDemand { waiting: mode.waiting.len(), formed: mode.formed };
         ToHosting::Demand { modes: self.modes.iter().map(demand).collect() }
+    }
+
+    /// Takes the capacity of hosting and places nothing: the next input does.
+    pub fn set_capacity(&mut self, capacity: Capacity) {
+        self.placements.set_capacity(capacity);
     }
 
     /// Whether this is the capacity that the matchmaker reckons with.

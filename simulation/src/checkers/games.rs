@@ -77,9 +77,10 @@ impl Model {
         let last = self.last_match_step;
         let is_quiet = last.is_none_or(|at| at + limits::REFILL_PAUSE <= self.now);
         let may_be_missing_long = self.all_warm_at + limits::REFILL_DELAY_MAX <= self.now;
-        if !is_quiet {
-            self.tally.count("games launched though matches come");
-        }
+        self.tally.count(match is_quiet {
+            true => "games launched in a quiet period",
+            false => "games launched though matches come",
+        });
         check(is_quiet || may_be_missing_long, || {
             let complete = self.all_warm_at;
             format!(
