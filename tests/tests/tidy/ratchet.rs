@@ -20,7 +20,7 @@ pub(crate) struct Complaint {
     pub(crate) text: String,
 }
 
-const HEAD: &str = "# rule, part of the project, findings that are left; see main.rs\n";
+const HEAD: &str = "# rule, part of the project, findings that are left; see tidy.rs\n";
 
 impl Ratchet {
     pub(crate) fn read() -> Ratchet {
