@@ -103,7 +103,8 @@ fn manifest(text: &str) -> String {
     kept.replace("[dependencies]\n", "[dependencies]\nmutant = { path = \"../mutant\" }\n")
 }
 
-/// The workspace of the copy: the same versions of everything, fewer members, and no debug information.
+/// The workspace of the copy: the same versions of everything, fewer members, and no debug information. The brain's own
+/// sweep over its invariants is off: it would object before the checker that a mutant is for.
 fn workspace_manifest(text: &str) -> String {
     let section = |name: &str| {
         let begin = text.find(&format!("[{name}]\n")).unwrap_or_default();
@@ -114,7 +115,7 @@ fn workspace_manifest(text: &str) -> String {
     members.extend(["mutant", "runner"]);
     format!(
         "[workspace]\nresolver = \"3\"\nmembers = {members:?}\n\n{}\n\n{}\n\n\
-         [profile.dev]\ndebug = false\n",
+         [profile.dev]\ndebug = false\ndebug-assertions = false\noverflow-checks = true\n",
         section("workspace.package"),
         section("workspace.dependencies")
     )
