@@ -317,7 +317,7 @@ fn a_loopback_public_host_is_warned_about() {
         assert!(output.status.success(), "{output:?}");
         String::from_utf8(output.stderr).unwrap()
     };
-    let warning = "players may come from other machines";
+    let warning = "players may connect from other machines";
     for world in ["0.0.0.0", "[::]", "192.0.2.1"] {
         let said = check(&format!("[listen]\ntcp = \"{world}:7000\"\n"));
         assert!(said.contains(":2:7: warning: ") && said.contains(warning), "{world}: {said}");
