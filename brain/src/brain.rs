@@ -239,7 +239,7 @@ impl Brain {
     /// Checks the invariants, in large states at some times only.
     #[cfg(debug_assertions)]
     fn sweep(&self) {
-        let size = self.matchmaker.players_figures(protocol::PlayerId(0)).count();
+        let size = self.matchmaker.size();
         let every = 1 + size * size / 1024;
         if self.now.as_nanos().is_multiple_of(every as u128) {
             debug_assert_eq!(self.check_invariants(), Ok(()));

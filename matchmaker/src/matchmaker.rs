@@ -224,6 +224,11 @@ impl Matchmaker {
         ToHosting::Demand { modes: self.modes.iter().map(demand).collect() }
     }
 
+    /// The number of players and matches, those in games included.
+    pub fn size(&self) -> usize {
+        self.players.len() + self.matches.len()
+    }
+
     /// Takes the capacity of hosting and places nothing: the next input does.
     pub fn set_capacity(&mut self, capacity: Capacity) {
         self.placements.set_capacity(capacity);

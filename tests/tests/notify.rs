@@ -195,7 +195,7 @@ fn a_descriptor_store_too_small_for_the_ring_is_reported() {
     let manager = Manager::at_path();
     for (room, is_short) in [("21", true), ("22", false)] {
         let muster = managed(&manager).ports(2).env("FDSTORE", room).start();
-        let reported = muster.log().lines_with(&["has room for", "descriptors"]);
+        let reported = muster.log().lines_with(&["the service manager stores", "descriptors"]);
         assert_eq!(!reported.is_empty(), is_short, "{reported:?}");
     }
 }
