@@ -72,7 +72,7 @@ impl Checker<'_> {
             raw::Wall::Word(word) if word == up => Ok(true),
             raw::Wall::Word(word) if word == "host" => Ok(false),
             raw::Wall::Word(word) => {
-                let problem = format!("must be \"{up}\" or \"host\", is {word:?}");
+                let problem = format!("must be \"{up}\" or \"host\", is \"{word}\"");
                 Err(self.wrong(&format!("confinement.{key}"), value, problem))
             }
         }
@@ -150,7 +150,7 @@ impl Checker<'_> {
             "default" => Ok(Profile::Default),
             "off" => Ok(Profile::Off),
             other => {
-                let problem = format!("must be \"strict\", \"default\" or \"off\", is {other:?}");
+                let problem = format!("must be \"strict\", \"default\" or \"off\", is \"{other}\"");
                 self.note(self.wrong("confinement.seccomp", word, problem));
                 Ok(Profile::Default)
             }
@@ -252,7 +252,7 @@ impl Checker<'_> {
         match value.get_ref().iter().find(|path| !path.is_absolute()) {
             None => Ok(value.get_ref().clone()),
             Some(path) => {
-                let problem = format!("must be absolute paths, is {path:?}");
+                let problem = format!("must be absolute paths, is \"{}\"", path.display());
                 self.note(self.wrong(key, value, problem));
                 Ok(Vec::new())
             }

@@ -66,8 +66,11 @@ impl Checker<'_> {
                 let problem = type_problem(key, removed.value.get_ref(), expected);
                 self.at(span.start, key.to_string(), problem)
             }
-            // The type is right, and the value is not.
-            None => self.at(span.start, removed.plain_path.clone(), problem),
+            // The type is right, and the value is not: the message repeats the value, with its line ends.
+            None => {
+                let problem = error.message().trim().to_owned();
+                self.at(span.start, removed.plain_path.clone(), problem)
+            }
         };
         self.note(mistake);
     }

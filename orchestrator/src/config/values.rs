@@ -116,7 +116,7 @@ fn parse_duration<E: serde::de::Error>(text: &str) -> Result<Duration, E> {
     let parsed = humantime::parse_duration(text).ok().filter(|it| *it <= DURATION_MAX);
     parsed.ok_or_else(|| {
         E::custom(format!(
-            "must be a duration of at most a year like \"5s\", \"250ms\" or \"10m\", is {text:?}"
+            "must be a duration of at most a year like \"5s\", \"250ms\" or \"10m\", is \"{text}\""
         ))
     })
 }
@@ -141,7 +141,7 @@ pub(super) fn parse_port_range(text: &str) -> Result<RangeInclusive<u16>, String
     match (port(first), port(last)) {
         (Some(first), Some(last)) if first >= PORT_MIN && first <= last => Ok(first..=last),
         _ => Err(format!(
-            "must be two ports from {PORT_MIN} to 65535, \"FIRST-LAST\", or one, is {text:?}"
+            "must be two ports from {PORT_MIN} to 65535, \"FIRST-LAST\", or one, is \"{text}\""
         )),
     }
 }
@@ -223,13 +223,13 @@ where
 {
     let prefix = |text: &String| {
         let what = "an IP address, or a prefix like \"10.0.0.0/8\"";
-        text.parse().map_err(|()| D::Error::custom(format!("must be {what}, is {text:?}")))
+        text.parse().map_err(|()| D::Error::custom(format!("must be {what}, is \"{text}\"")))
     };
     Vec::<String>::deserialize(from)?.iter().map(prefix).collect()
 }
 
 fn parse<T: FromStr, E: serde::de::Error>(text: &str, what: &str) -> Result<T, E> {
-    text.parse().map_err(|_| E::custom(format!("must be {what}, is {text:?}")))
+    text.parse().map_err(|_| E::custom(format!("must be {what}, is \"{text}\"")))
 }
 
 // ---- Words ----
@@ -252,7 +252,7 @@ where
     let found = words.iter().find(|(word, _)| *word == text).map(|(_, value)| *value);
     found.ok_or_else(|| {
         let words: Vec<String> = words.iter().map(|(word, _)| format!("\"{word}\"")).collect();
-        D::Error::custom(format!("must be {}, is {text:?}", words.join(" or ")))
+        D::Error::custom(format!("must be {}, is \"{text}\"", words.join(" or ")))
     })
 }
 
