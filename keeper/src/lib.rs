@@ -1,8 +1,8 @@
 //! `muster serve --keep`: a small process that starts the daemon, monitors it, and restarts it when it dies.
 //!
 //! It does what systemd does, with the same protocol (sd_notify(3), sd_listen_fds(3)), on hosts without systemd: it
-//! receives the daemon's messages in its [`mailbox`], holds the descriptors that are [`stored`], and passes them to the
-//! next daemon at its [`start`]; [`restarts`] decides when. Signals are passed on. When a daemon was killed its games
+//! receives the daemon's messages in its `mailbox`, holds the descriptors that are `stored`, and passes them to the
+//! next daemon at its [`start`]; `restarts` decides when. Signals are passed on. When a daemon was killed its games
 //! keep running and become the keeper's children, which only reaps them.
 //!
 //! One thread, one poll, and everything is bounded, as nothing monitors the keeper. A daemon that is replaced in place

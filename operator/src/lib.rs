@@ -1,7 +1,7 @@
 //! The commands of `muster` for operators: each asks a running daemon over its admin socket, and prints the answer for
 //! people or as JSON.
 //!
-//! [`Command`] is the command line, [`ask`] the connection to the daemon, [`tables`] the output for people, [`watch`]
+//! [`Command`] is the command line, [`ask`] the connection to the daemon, `tables` the output for people, `watch`
 //! the live view. The requests and answers are [`protocol::admin`]. Nothing here knows the daemon's code.
 
 #![forbid(unsafe_code)]

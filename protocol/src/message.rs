@@ -20,7 +20,7 @@ pub enum Request {
     Ready {
         /// The queue's name; `None` is the default queue.
         queue: Option<String>,
-        /// The player's name, 1 to [`NAME_MAX`] bytes of any UTF-8: escape it wherever it is shown.
+        /// The player's name, 1 to [`NAME_MAX`](crate::NAME_MAX) bytes of any UTF-8: escape it wherever it is shown.
         name: Option<String>,
         /// The player's skill, as reported by a front that Muster trusts.
         skill: Option<i32>,

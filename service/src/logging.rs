@@ -1,4 +1,4 @@
-//! The log: one event per line, on stderr, through the [`sink`], which never blocks. The lines of one iteration of the
+//! The log: one event per line, on stderr, through the `sink`, which never blocks. The lines of one iteration of the
 //! loop are written together at its end, or with the first error, which may be the last line ever.
 
 mod sink;
