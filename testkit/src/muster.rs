@@ -340,8 +340,11 @@ impl Drop for Muster {
         while is_running(&mut self.child) && Instant::now() < deadline {
             std::thread::park_timeout(Duration::from_millis(2));
         }
+        // The keeper's daemon is held by a pidfd first: it would outlive the keeper.
+        let daemon = process::Pidfd::open(self.pid()).ok().filter(|_| self.is_kept);
         let _ = self.child.kill();
         let _ = self.child.wait();
+        daemon.into_iter().for_each(|daemon| _ = daemon.signal(Signal::SIGKILL as i32));
     }
 }
 
