@@ -10,7 +10,7 @@ use protocol::placement::{ToHosting, ToMatchmaker};
 use serde::{Deserialize, Serialize};
 
 use crate::config::{Config, Unchangeable};
-use crate::io::{Action, Command, Input, Recipient};
+use crate::io::{Action, Input};
 
 /// The brain on one box. See the [crate's head](crate) for how to drive it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -55,10 +55,15 @@ impl Brain {
     /// Takes an input at `now`, a time since the start that never goes back.
     pub fn handle(&mut self, now: Duration, input: Input) {
         self.advance(now);
-        match input.recipient() {
-            Recipient::Matchmaker(input) => self.matchmaker.handle(self.now, input),
-            Recipient::Hosting(input) => self.hosting.handle(self.now, input),
-            Recipient::Both(command) => self.command(command),
+        match input {
+            Input::Player(input) => {
+                self.matchmaker.handle(self.now, matchmaker::Input::Player(input));
+            }
+            Input::Game(input) => self.hosting.handle(self.now, hosting::Input::Game(input)),
+            Input::Reconfigure(config) => self.continue_with(*config),
+            Input::Drain => self.drain(hosting::Input::Drain),
+            Input::Stop => self.drain(hosting::Input::Stop),
+            Input::Undrain => self.undrain(),
         }
         self.end_turn();
     }
@@ -142,35 +147,31 @@ impl Brain {
         }
     }
 
-    fn command(&mut self, command: Command) {
-        match command {
-            Command::Reconfigure(config) if self.config.may_become(&config).is_ok() => {
-                config.assert_valid();
-                let for_hosting = hosting::Input::Reconfigure(Box::new(config.for_hosting()));
-                self.hosting.handle(self.now, for_hosting);
-                self.exchange();
-                let for_matchmaker = Box::new(config.for_matchmaker());
-                self.matchmaker.handle(self.now, matchmaker::Input::Reconfigure(for_matchmaker));
-                self.is_unsettled = true;
-                self.config = config;
-            }
-            Command::Reconfigure(_) => {}
-            Command::Drain | Command::Stop => {
-                self.matchmaker.handle(self.now, matchmaker::Input::Drain);
-                self.exchange();
-                self.hosting.handle(
-                    self.now,
-                    match command {
-                        Command::Stop => hosting::Input::Stop,
-                        _ => hosting::Input::Drain,
-                    },
-                );
-            }
-            Command::Undrain if self.hosting.is_drained() => {}
-            Command::Undrain => {
-                self.hosting.handle(self.now, hosting::Input::Undrain);
-                self.matchmaker.handle(self.now, matchmaker::Input::Undrain);
-            }
+    fn continue_with(&mut self, config: Config) {
+        if self.config.may_become(&config).is_err() {
+            return;
+        }
+        config.assert_valid();
+        let for_hosting = hosting::Input::Reconfigure(Box::new(config.for_hosting()));
+        self.hosting.handle(self.now, for_hosting);
+        self.exchange();
+        let for_matchmaker = Box::new(config.for_matchmaker());
+        self.matchmaker.handle(self.now, matchmaker::Input::Reconfigure(for_matchmaker));
+        self.is_unsettled = true;
+        self.config = config;
+    }
+
+    /// Accepts no players, and lets hosting end its games, in time or at once.
+    fn drain(&mut self, end: hosting::Input) {
+        self.matchmaker.handle(self.now, matchmaker::Input::Drain);
+        self.exchange();
+        self.hosting.handle(self.now, end);
+    }
+
+    fn undrain(&mut self) {
+        if !self.hosting.is_drained() {
+            self.hosting.handle(self.now, hosting::Input::Undrain);
+            self.matchmaker.handle(self.now, matchmaker::Input::Undrain);
         }
     }
 
@@ -206,11 +207,15 @@ impl Brain {
                 Output::Matchmaker(matchmaker::Output::Send { to, notice }) => {
                     self.actions.push_back(Action::Send { to, notice });
                 }
-                Output::Matchmaker(matchmaker::Output::Report(event)) => {
+                Output::Matchmaker(matchmaker::Output::Report(event))
+                | Output::Hosting(hosting::Output::Report(event)) => {
                     self.actions.push_back(Action::Report(event));
                 }
                 Output::Hosting(hosting::Output::Act(action)) => {
-                    self.actions.push_back(action.into());
+                    self.actions.push_back(Action::Game(action));
+                }
+                Output::Hosting(hosting::Output::Drained) => {
+                    self.actions.push_back(Action::Drained);
                 }
                 Output::Matchmaker(matchmaker::Output::Message(message)) => self.ask(message),
                 Output::Hosting(hosting::Output::Message(message)) => self.answer(message),

@@ -22,11 +22,11 @@ mod figures;
 mod invariants;
 mod io;
 
-pub use hosting::{GameFigures, GameStage, PortState, SeatedMatch};
+pub use hosting::{GameAction, GameFigures, GameInput, PortState, SeatedMatch};
 pub use machine::Violation;
-pub use matchmaker::{PlayerFigures, Skill, SkillRules, Totals};
+pub use matchmaker::{PlayerFigures, PlayerInput, Skill, SkillRules, Totals};
 pub use protocol::placement::GameSource;
-pub use protocol::report::{Event, Exit, GameFault, LaunchFault, MatchEnd, StopReason};
+pub use protocol::report::{Event, Exit, GameFault, GamePhase, LaunchFault, MatchEnd, StopReason};
 pub use protocol::{Account, ConnectionId, GameId, MatchId, ModeId, PlayerId};
 
 pub use crate::brain::Brain;

@@ -2,45 +2,12 @@
 
 use std::time::Duration;
 
+use protocol::report;
 use protocol::{GameId, MatchId, ModeId};
-use serde::{Deserialize, Serialize};
 
 use crate::games::{Game, GamePhase, StopStep};
 use crate::hosting::Hosting;
 use crate::port_ring::PortState;
-
-/// The stage of a game.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GameStage {
-    /// Its process is being made, or loads.
-    Launching,
-    /// It waits for players.
-    Warm,
-    /// It has its players, who are not sent to it yet.
-    Starting,
-    /// Its match is played.
-    Running,
-    /// It is being stopped.
-    Stopping,
-}
-
-impl GameStage {
-    /// Every stage, in the order in which a game passes them.
-    pub const ALL: [Self; 5] =
-        [Self::Launching, Self::Warm, Self::Starting, Self::Running, Self::Stopping];
-
-    /// The word for it.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Launching => "launching",
-            Self::Warm => "warm",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-        }
-    }
-}
 
 /// A game, as far as figures are concerned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,8 +18,8 @@ pub struct GameFigures {
     pub mode: ModeId,
     /// Its port.
     pub port: u16,
-    /// Its stage.
-    pub stage: GameStage,
+    /// Its phase.
+    pub phase: report::GamePhase,
     /// Players of its match.
     pub players: usize,
     /// When its launch was ordered.
@@ -92,12 +59,12 @@ impl Hosting {
             game: id,
             mode: game.mode,
             port: game.port,
-            stage: match game.phase() {
-                GamePhase::Launching => GameStage::Launching,
-                GamePhase::Warm => GameStage::Warm,
-                GamePhase::Starting(_) => GameStage::Starting,
-                GamePhase::Running { .. } => GameStage::Running,
-                GamePhase::Stopping { .. } => GameStage::Stopping,
+            phase: match game.phase() {
+                GamePhase::Launching => report::GamePhase::Launching,
+                GamePhase::Warm => report::GamePhase::Warm,
+                GamePhase::Starting(_) => report::GamePhase::Starting,
+                GamePhase::Running { .. } => report::GamePhase::Running,
+                GamePhase::Stopping { .. } => report::GamePhase::Stopping,
             },
             players: game.match_id().map_or(0, |_| game.players),
             since: game.ordered_at,

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::backoff::Backoff;
 use crate::config::{Config, Mode};
 use crate::games::{GamePhase, Games};
-use crate::io::{Action, Input, Output};
+use crate::io::{GameAction, GameInput, Input, Output};
 use crate::match_rate::MatchRate;
 use crate::port_ring::PortRing;
 
@@ -106,25 +106,31 @@ impl Hosting {
         self.advance(now);
         match input {
             Input::Message(message) => self.handle_message(message),
-            Input::Launched { game } => self.handle_launched(game),
-            Input::LaunchFailed { game, fault } => self.handle_launch_failed(game, fault),
-            Input::Ready { game } => self.handle_ready(game),
-            Input::Started { game } => self.handle_started(game),
-            Input::Joined { game, slot } => self.handle_presence(game, slot, true),
-            Input::Left { game, slot } => self.handle_presence(game, slot, false),
-            Input::Backfill { game, slots } => self.handle_backfill(game, slots),
-            Input::Alive { game } => self.handle_alive(game),
-            Input::Result { game, result } => self.handle_result(game, result),
-            Input::Broken { game, what } => self.handle_broken(game, what),
-            Input::Exited { game, exit } => self.handle_exited(game, exit),
-            Input::PortTaken { game } => self.handle_port_taken(game),
-            Input::End { game, now } => self.handle_end(game, now),
+            Input::Game(input) => self.handle_game(input),
             Input::Reconfigure(config) => self.reconfigure(*config),
             Input::Drain => self.handle_drain(),
             Input::Undrain => self.handle_undrain(),
             Input::Stop => self.handle_stop(),
         }
         self.settle();
+    }
+
+    fn handle_game(&mut self, input: GameInput) {
+        match input {
+            GameInput::Launched { game } => self.handle_launched(game),
+            GameInput::LaunchFailed { game, fault } => self.handle_launch_failed(game, fault),
+            GameInput::Ready { game } => self.handle_ready(game),
+            GameInput::Started { game } => self.handle_started(game),
+            GameInput::Joined { game, slot } => self.handle_presence(game, slot, true),
+            GameInput::Left { game, slot } => self.handle_presence(game, slot, false),
+            GameInput::Backfill { game, slots } => self.handle_backfill(game, slots),
+            GameInput::Alive { game } => self.handle_alive(game),
+            GameInput::Result { game, result } => self.handle_result(game, result),
+            GameInput::Broken { game, what } => self.handle_broken(game, what),
+            GameInput::Exited { game, exit } => self.handle_exited(game, exit),
+            GameInput::PortTaken { game } => self.handle_port_taken(game),
+            GameInput::End { game, now } => self.handle_end(game, now),
+        }
     }
 
     fn handle_message(&mut self, message: ToHosting) {
@@ -210,7 +216,7 @@ impl Hosting {
         if self.phase == Phase::Draining && self.games.len() == 0 {
             self.phase = Phase::Drained;
             self.deadlines.set(Owner::Drain, None);
-            self.act(Action::Drained);
+            self.outputs.push_back(Output::Drained);
         }
     }
 
@@ -269,12 +275,12 @@ impl Hosting {
 
     // ---- Shared by all files ----
 
-    pub(crate) fn act(&mut self, action: Action) {
+    pub(crate) fn act(&mut self, action: GameAction) {
         self.outputs.push_back(Output::Act(action));
     }
 
     pub(crate) fn report(&mut self, event: Event) {
-        self.act(Action::Report(event));
+        self.outputs.push_back(Output::Report(event));
     }
 
     pub(crate) fn send(&mut self, message: ToMatchmaker) {

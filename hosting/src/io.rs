@@ -9,11 +9,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
-/// Something that happened. An input about a game that is gone, or that comes too late, changes nothing.
+/// Events of games, and their reports. An input about a game that is gone, or that comes too late, changes
+/// nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Input {
-    /// A message from the matchmaker.
-    Message(ToHosting),
+pub enum GameInput {
     /// A game's process exists.
     Launched {
         /// The game.
@@ -95,6 +94,15 @@ pub enum Input {
         /// Whether it is killed at once, without its grace.
         now: bool,
     },
+}
+
+/// An input of hosting.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// From a game, or about one.
+    Game(GameInput),
+    /// A message from the matchmaker.
+    Message(ToHosting),
     /// Continue with another configuration.
     Reconfigure(Box<Config>),
     /// Let running games end, then stop.
@@ -108,15 +116,19 @@ pub enum Input {
 /// An output that follows from an input, in its order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Output {
-    /// Something for the body to do.
-    Act(Action),
+    /// Something to do to a game.
+    Act(GameAction),
     /// A message to the matchmaker.
     Message(ToMatchmaker),
+    /// An event for operators.
+    Report(Event),
+    /// The drain is over: no game is left.
+    Drained,
 }
 
-/// Something to do. Each carries everything that is needed to do it.
+/// Something to do to a game. Each carries everything that is needed to do it.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Action {
+pub enum GameAction {
     /// Make a game's process; answered by `Launched` or `LaunchFailed`.
     Launch {
         /// The game.
@@ -170,10 +182,6 @@ pub enum Action {
         /// The game.
         game: GameId,
     },
-    /// Report an event.
-    Report(Event),
-    /// The drain is over: no game is left.
-    Drained,
 }
 
 /// A match with whose players a game is launched.

@@ -9,7 +9,7 @@ use protocol::{GameId, MatchId, ModeId, Seat};
 
 use crate::games::{Game, GamePhase};
 use crate::hosting::{Hosting, Owner, Phase};
-use crate::io::{Action, SeatedMatch};
+use crate::io::{GameAction, SeatedMatch};
 
 impl Hosting {
     /// Places a match. One that is placed already stays where it is.
@@ -36,7 +36,7 @@ impl Hosting {
             game.players = seats.len();
         }
         self.enter(game, GamePhase::Starting(match_id), Some(deadline));
-        self.act(Action::Start { game, mode, match_id, seats });
+        self.act(GameAction::Start { game, mode, match_id, seats });
         self.note_match_step();
         self.send(ToMatchmaker::Placed { match_id, source: GameSource::Warm });
     }
@@ -57,7 +57,7 @@ impl Hosting {
         let deadline = self.after(self.mode(mode).ready_timeout);
         self.deadlines.set(Owner::Game(game), Some(deadline));
         let seated = Some(SeatedMatch { match_id, seats });
-        self.act(Action::Launch { game, mode, port, seated });
+        self.act(GameAction::Launch { game, mode, port, seated });
         self.send(ToMatchmaker::Placed { match_id, source: GameSource::Launched });
     }
 
@@ -67,7 +67,7 @@ impl Hosting {
         self.games.insert(game, Game::unseated(mode, port, self.now));
         let deadline = self.after(self.mode(mode).ready_timeout);
         self.deadlines.set(Owner::Game(game), Some(deadline));
-        self.act(Action::Launch { game, mode, port, seated: None });
+        self.act(GameAction::Launch { game, mode, port, seated: None });
         true
     }
 
@@ -98,13 +98,13 @@ impl Hosting {
                 running.joined.remove(&seat.slot);
             }
         }
-        self.act(Action::Fill { game, seats });
+        self.act(GameAction::Fill { game, seats });
     }
 
     /// A player rejoins a running match.
     pub(crate) fn rejoin(&mut self, match_id: MatchId, seat: Seat) {
         if let Some(game) = self.running(match_id) {
-            self.act(Action::Rejoin { game, seat });
+            self.act(GameAction::Rejoin { game, seat });
         }
     }
 

@@ -28,7 +28,7 @@ mod stop;
 mod warm_pool;
 
 pub use config::{Config, Mode};
-pub use figures::{GameFigures, GameStage};
+pub use figures::GameFigures;
 pub use hosting::Hosting;
-pub use io::{Action, Input, Output, SeatedMatch};
+pub use io::{GameAction, GameInput, Input, Output, SeatedMatch};
 pub use port_ring::PortState;

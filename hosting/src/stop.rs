@@ -10,7 +10,7 @@ use protocol::report::{Event, StopReason};
 
 use crate::games::{GamePhase, StopStep};
 use crate::hosting::{Hosting, Owner};
-use crate::io::Action;
+use crate::io::GameAction;
 use crate::limits;
 
 impl Hosting {
@@ -35,7 +35,7 @@ impl Hosting {
         self.deadlines.set(Owner::Game(id), Some(due));
         self.report(Event::GameStopping { game: id, reason });
         match has_control {
-            true => self.act(Action::Stop { game: id, grace }),
+            true => self.act(GameAction::Stop { game: id, grace }),
             false => self.terminate(id),
         }
     }
@@ -85,11 +85,11 @@ impl Hosting {
     pub(crate) fn send_kill(&mut self, id: GameId) {
         let again = self.after(limits::KILL_AGAIN_AFTER);
         self.deadlines.set(Owner::Game(id), Some(again));
-        self.act(Action::Kill { game: id });
+        self.act(GameAction::Kill { game: id });
     }
 
     pub(crate) fn terminate(&mut self, id: GameId) {
-        self.act(Action::Terminate { game: id });
+        self.act(GameAction::Terminate { game: id });
     }
 
     /// An operator ends a game.

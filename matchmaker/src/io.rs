@@ -7,9 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 
-/// Something that happened. An input about a player or match that is gone, or that comes too late, changes nothing.
+/// Requests of players, and events of their connections. An input about a player who is gone changes nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub enum Input {
+pub enum PlayerInput {
     /// A player wants to join a queue.
     Ready {
         /// The player's connection.
@@ -106,6 +106,13 @@ pub enum Input {
         /// The player.
         player: PlayerId,
     },
+}
+
+/// An input of the matchmaker. One about a match that is gone, or that comes too late, changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// From a player, or about one.
+    Player(PlayerInput),
     /// A message from hosting. Matches are formed and placed when the capacity that follows it is handled.
     Message(ToMatchmaker),
     /// The capacity of hosting.

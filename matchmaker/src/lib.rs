@@ -46,6 +46,6 @@ mod waiting;
 
 pub use config::{Config, Mode, Skill};
 pub use figures::{ModeFigures, PlayerFigures};
-pub use io::{Input, Output};
+pub use io::{Input, Output, PlayerInput};
 pub use lineup::SkillRules;
 pub use matchmaker::{Matchmaker, Totals};

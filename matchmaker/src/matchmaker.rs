@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use crate::accounts::{Charges, Conducts};
 use crate::config::{Config, Mode};
 use crate::deadlines::Owner;
-use crate::io::{Input, Output};
+use crate::io::{Input, Output, PlayerInput};
 use crate::joining::Profile;
 use crate::matches::Match;
 use crate::parties::Parties;
@@ -111,28 +111,7 @@ impl Matchmaker {
     pub fn handle(&mut self, now: Duration, input: Input) {
         self.advance_to(now);
         match input {
-            Input::Ready { connection, queue, name, skill, resume_key, token, account } => {
-                let (keys, profile) = ((resume_key, token), Profile { name, skill, account });
-                self.handle_ready(connection, queue.as_deref(), profile, keys);
-            }
-            Input::ReadyParty { connection, queue, keys } => {
-                self.handle_ready_party(connection, queue.as_deref(), keys);
-            }
-            Input::CreateParty { connection, code, name, skill, account } => {
-                self.handle_create_party(connection, &code, Profile { name, skill, account });
-            }
-            Input::JoinParty { connection, code, name, skill, account } => {
-                self.handle_join_party(connection, &code, Profile { name, skill, account });
-            }
-            Input::LeaveParty { connection } => self.handle_leave_party(connection),
-            Input::Resume { connection, key, token, account } => {
-                self.handle_resume(connection, key, token, account);
-            }
-            Input::Leave { connection } => self.handle_leave(connection),
-            Input::Quit { connection } => self.handle_quit(connection),
-            Input::Answer { connection, accepts } => self.handle_answer(connection, accepts),
-            Input::Lost { connection } => self.handle_lost(connection),
-            Input::Kick { player } => self.handle_kick(player),
+            Input::Player(input) => self.handle_player(input),
             Input::Message(message) => return self.handle_message(message),
             Input::Capacity(capacity) => self.set_capacity(capacity),
             Input::Reconfigure(config) => return self.reconfigure(*config),
@@ -140,6 +119,33 @@ impl Matchmaker {
             Input::Undrain => self.handle_undrain(),
         }
         self.settle();
+    }
+
+    fn handle_player(&mut self, input: PlayerInput) {
+        match input {
+            PlayerInput::Ready { connection, queue, name, skill, resume_key, token, account } => {
+                let (keys, profile) = ((resume_key, token), Profile { name, skill, account });
+                self.handle_ready(connection, queue.as_deref(), profile, keys);
+            }
+            PlayerInput::ReadyParty { connection, queue, keys } => {
+                self.handle_ready_party(connection, queue.as_deref(), keys);
+            }
+            PlayerInput::CreateParty { connection, code, name, skill, account } => {
+                self.handle_create_party(connection, &code, Profile { name, skill, account });
+            }
+            PlayerInput::JoinParty { connection, code, name, skill, account } => {
+                self.handle_join_party(connection, &code, Profile { name, skill, account });
+            }
+            PlayerInput::LeaveParty { connection } => self.handle_leave_party(connection),
+            PlayerInput::Resume { connection, key, token, account } => {
+                self.handle_resume(connection, key, token, account);
+            }
+            PlayerInput::Leave { connection } => self.handle_leave(connection),
+            PlayerInput::Quit { connection } => self.handle_quit(connection),
+            PlayerInput::Answer { connection, accepts } => self.handle_answer(connection, accepts),
+            PlayerInput::Lost { connection } => self.handle_lost(connection),
+            PlayerInput::Kick { player } => self.handle_kick(player),
+        }
     }
 
     /// The time of the last call.

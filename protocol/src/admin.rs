@@ -9,6 +9,8 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 
+pub use crate::report::GamePhase;
+
 /// Reports in an answer when the request names no number.
 pub const LAST_DEFAULT: usize = 20;
 
@@ -121,39 +123,6 @@ pub struct LivingGame {
     pub age_ms: u64,
     /// The players' names, by slot.
     pub players: Vec<String>,
-}
-
-/// The phase of a game that has not ended.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GamePhase {
-    /// The process is being made, or loads.
-    Launching,
-    /// The game waits for players.
-    Warm,
-    /// The game has its players, who are not notified yet.
-    Starting,
-    /// The players are notified.
-    Running,
-    /// The game is being stopped.
-    Stopping,
-}
-
-impl GamePhase {
-    /// All phases, in the order in which a game passes through them.
-    pub const ALL: [Self; 5] =
-        [Self::Launching, Self::Warm, Self::Starting, Self::Running, Self::Stopping];
-
-    /// The name, as in JSON.
-    pub const fn word(self) -> &'static str {
-        match self {
-            Self::Launching => "launching",
-            Self::Warm => "warm",
-            Self::Starting => "starting",
-            Self::Running => "running",
-            Self::Stopping => "stopping",
-        }
-    }
 }
 
 /// The state of a UDP port: free, used by a game in one of its phases, quarantined, or held by another program.

@@ -131,6 +131,19 @@ pub enum GameSource {
     Launched,
 }
 
+impl GameSource {
+    /// Every source.
+    pub const ALL: [Self; 2] = [Self::Warm, Self::Launched];
+
+    /// The word for it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Warm => "warm",
+            Self::Launched => "launched",
+        }
+    }
+}
+
 /// Where a match is played. The matchmaker only passes it on to players.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {

@@ -326,3 +326,36 @@ pub enum MatchEnd {
     /// Its game was stopped, and ended so.
     Stopped(Exit),
 }
+
+/// The phase of a game that has not ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GamePhase {
+    /// The process is being made, or loads.
+    Launching,
+    /// The game waits for players.
+    Warm,
+    /// The game has its players, who are not notified yet.
+    Starting,
+    /// The players are notified.
+    Running,
+    /// The game is being stopped.
+    Stopping,
+}
+
+impl GamePhase {
+    /// All phases, in the order in which a game passes through them.
+    pub const ALL: [Self; 5] =
+        [Self::Launching, Self::Warm, Self::Starting, Self::Running, Self::Stopping];
+
+    /// The name, as in JSON.
+    pub const fn word(self) -> &'static str {
+        match self {
+            Self::Launching => "launching",
+            Self::Warm => "warm",
+            Self::Starting => "starting",
+            Self::Running => "running",
+            Self::Stopping => "stopping",
+        }
+    }
+}

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use brain::limits;
-use brain::{Config, ConnectionId, Exit, GameId, Input, LaunchFault, ModeId, PlayerId};
+use brain::{
+    Config, ConnectionId, Exit, GameId, GameInput, Input, LaunchFault, ModeId, PlayerId,
+    PlayerInput,
+};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel, Process};
 use crate::step_context::StepContext;
@@ -26,13 +29,15 @@ impl Model {
                 }
                 self.note_rounds_of_the_absent();
             }
-            Some(Input::Lost { connection }) => self.note_lost(*connection),
-            Some(Input::Answer { connection, accepts: true }) => self.note_accepted(*connection),
+            Some(Input::Player(PlayerInput::Lost { connection })) => self.note_lost(*connection),
+            Some(Input::Player(PlayerInput::Answer { connection, accepts: true })) => {
+                self.note_accepted(*connection);
+            }
             Some(Input::Drain | Input::Stop) => self.begin_drain(),
             Some(Input::Undrain) => self.end_drain(),
             Some(Input::Reconfigure(config)) => self.note_reconfigured(config),
-            Some(Input::EndGame { game, .. }) => self.note_end_game(*game),
-            Some(Input::Quit { connection }) => self.note_quit(*connection),
+            Some(Input::Game(GameInput::End { game, .. })) => self.note_end_game(*game),
+            Some(Input::Player(PlayerInput::Quit { connection })) => self.note_quit(*connection),
             Some(input) => self.note_game(input),
         }
         self.expect_replacement();
@@ -41,27 +46,31 @@ impl Model {
 
     fn note_game(&mut self, input: &Input) {
         match input {
-            Input::Launched { game } => {
+            Input::Game(GameInput::Launched { game }) => {
                 if let Some(process) = self.games.get_mut(game) {
                     process.is_alive = true;
                 }
             }
-            Input::LaunchFailed { game, fault } => self.note_launch_failed(*game, fault),
-            Input::GameReady { game } => self.note_ready(*game),
-            Input::GameStarted { game } => self.expect_move(*game, GamePhase::Starting),
-            Input::GameJoined { game, slot } => self.note_joined(*game, *slot),
-            Input::GameLeft { game, slot } => {
+            Input::Game(GameInput::LaunchFailed { game, fault }) => {
+                self.note_launch_failed(*game, fault);
+            }
+            Input::Game(GameInput::Ready { game }) => self.note_ready(*game),
+            Input::Game(GameInput::Started { game }) => {
+                self.expect_move(*game, GamePhase::Starting);
+            }
+            Input::Game(GameInput::Joined { game, slot }) => self.note_joined(*game, *slot),
+            Input::Game(GameInput::Left { game, slot }) => {
                 if let Some(process) = self.games.get_mut(game) {
                     process.present.remove(slot);
                 }
             }
-            Input::GameBackfill { game, slots } => self.note_open(*game, slots),
-            Input::GameAlive { game } => self.note_alive(*game),
-            Input::GameResult { game, .. } => self.note_result(*game),
-            Input::GameBroken { game, .. } => {
+            Input::Game(GameInput::Backfill { game, slots }) => self.note_open(*game, slots),
+            Input::Game(GameInput::Alive { game }) => self.note_alive(*game),
+            Input::Game(GameInput::Result { game, .. }) => self.note_result(*game),
+            Input::Game(GameInput::Broken { game, .. }) => {
                 self.context.moves_on = self.games.get(game).map(|it| (*game, it.phase));
             }
-            Input::GameExited { game, exit } => self.note_exited(*game, *exit),
+            Input::Game(GameInput::Exited { game, exit }) => self.note_exited(*game, *exit),
             // Requests follow from the notices, and no port of a running game is ever taken.
             _ => {}
         }
@@ -73,16 +82,21 @@ impl Model {
     fn note_parties(&mut self, input: Option<&Input>) {
         match input {
             Some(
-                Input::CreateParty { connection, skill, .. }
-                | Input::JoinParty { connection, skill, .. },
+                Input::Player(PlayerInput::CreateParty { connection, skill, .. })
+                | Input::Player(PlayerInput::JoinParty { connection, skill, .. }),
             ) if !self.parties.values().any(|party| party.contains(connection)) => {
                 self.skills.insert(*connection, *skill);
             }
-            Some(Input::Quit { connection } | Input::Lost { connection }) => {
+            Some(
+                Input::Player(PlayerInput::Quit { connection })
+                | Input::Player(PlayerInput::Lost { connection }),
+            ) => {
                 self.leave_party(*connection);
             }
             // A queued player has to leave the queue first.
-            Some(Input::LeaveParty { connection }) if self.player_on(*connection).is_none() => {
+            Some(Input::Player(PlayerInput::LeaveParty { connection }))
+                if self.player_on(*connection).is_none() =>
+            {
                 self.leave_party(*connection);
             }
             _ => {}
@@ -133,7 +147,8 @@ impl Model {
 
     /// The connection that a session is about to be resumed from is known before anything else happens.
     fn expect_replacement(&mut self) {
-        if let Some(Input::Resume { connection, key: Some(key), .. }) = self.context.input.clone()
+        if let Some(Input::Player(PlayerInput::Resume { connection, key: Some(key), .. })) =
+            self.context.input.clone()
             && self.player_on(connection).is_none()
             && let Some(id) = self.waiting_with(&key)
         {

@@ -6,7 +6,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use brain::{Config, ConnectionId, GameId, Input, MatchId, Mode, ModeId, PlayerId, Totals};
+use brain::{
+    Config, ConnectionId, GameId, GameInput, Input, MatchId, Mode, ModeId, PlayerId, Totals,
+};
 use protocol::{Secret, WaitReason};
 
 use crate::step_context::StepContext;
@@ -387,7 +389,7 @@ impl Model {
     /// Whether an operator's request is why a game ends.
     pub(crate) fn is_ended_by_an_operator(&self, game: GameId) -> bool {
         match self.context.input {
-            Some(Input::EndGame { game: meant, .. }) => meant == game,
+            Some(Input::Game(GameInput::End { game: meant, .. })) => meant == game,
             Some(Input::Reconfigure(_)) => true,
             _ => false,
         }

@@ -1,6 +1,6 @@
 //! Operators kick players, end games, take drains back, and change the configuration.
 
-use brain::{Config, GameId, Input, ModeId, PlayerId};
+use brain::{Config, GameId, GameInput, Input, ModeId, PlayerId, PlayerInput};
 
 use crate::CheckResult;
 use crate::world::World;
@@ -16,7 +16,7 @@ impl World<'_> {
                     0 => seated.unwrap_or(PlayerId(0)),
                     count => players[self.choices.index(count)],
                 };
-                self.apply(Input::Kick { player })
+                self.apply(Input::Player(PlayerInput::Kick { player }))
             }
             1 => {
                 let games: Vec<GameId> = self.model.games.keys().copied().collect();
@@ -25,7 +25,7 @@ impl World<'_> {
                     count => games[self.choices.index(count)],
                 };
                 let now = self.choices.one_in(2);
-                self.apply(Input::EndGame { game, now })
+                self.apply(Input::Game(GameInput::End { game, now }))
             }
             2 => self.apply(Input::Undrain),
             _ => {

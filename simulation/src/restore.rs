@@ -6,9 +6,7 @@ use std::time::Duration;
 use crate::trace::Entry;
 use crate::world::World;
 use crate::{CheckResult, check};
-use brain::Brain;
-use brain::ConnectionId;
-use brain::Input;
+use brain::{Brain, ConnectionId, Input, PlayerInput};
 
 /// A snapshot of the brain and the inputs since.
 pub(crate) struct SavedBrain {
@@ -59,7 +57,7 @@ impl World<'_> {
         let gathered = self.model.parties.values().flatten().copied();
         let connected: BTreeSet<ConnectionId> = players.chain(gathered).collect();
         for connection in connected {
-            self.apply(Input::Lost { connection })?;
+            self.apply(Input::Player(PlayerInput::Lost { connection }))?;
         }
         self.launcher_dies()
     }

@@ -4,7 +4,7 @@ use crate::model::GamePhase;
 use crate::trace::Entry;
 use crate::world::World;
 use crate::{CheckResult, check};
-use brain::{ConnectionId, GameId};
+use brain::{ConnectionId, GameId, GameInput, PlayerInput};
 use brain::{Exit, Input, LaunchFault};
 
 impl World<'_> {
@@ -42,12 +42,12 @@ impl World<'_> {
     fn draw_stale_input(&mut self) -> Option<Input> {
         if self.choices.one_in(8) {
             return match self.choices.below(3) {
-                0 => Some(Input::Lost { connection: self.new_connection() }),
+                0 => Some(Input::Player(PlayerInput::Lost { connection: self.new_connection() })),
                 1 => {
                     // A player who left the queue may still be in a party, whose members are notified.
                     let is_in_no_party = |on: &&ConnectionId| self.brain.party_size(**on) == 0;
                     let quiet = self.quiet.iter().rfind(is_in_no_party);
-                    quiet.map(|&connection| Input::Lost { connection })
+                    quiet.map(|&connection| Input::Player(PlayerInput::Lost { connection }))
                 }
                 _ => (!self.model.is_serving()).then_some(Input::Drain),
             };
@@ -58,17 +58,17 @@ impl World<'_> {
         let slot = self.choices.index(3);
         let word = self.choices.index(STALE_INPUTS);
         let input = match word {
-            0 => Input::Launched { game },
-            1 => Input::LaunchFailed { game, fault: LaunchFault::PortBusy },
-            2 => Input::GameReady { game },
-            3 => Input::GameStarted { game },
-            4 => Input::GameJoined { game, slot },
-            5 => Input::GameLeft { game, slot },
-            6 => Input::GameAlive { game },
-            7 => Input::GameResult { game, result: "{}".to_owned() },
-            9 => Input::GameBackfill { game, slots: vec![slot] },
-            8 => Input::GameBroken { game, what: "not JSON".to_owned() },
-            _ => Input::GameExited { game, exit: Exit::Status(0) },
+            0 => Input::Game(GameInput::Launched { game }),
+            1 => Input::Game(GameInput::LaunchFailed { game, fault: LaunchFault::PortBusy }),
+            2 => Input::Game(GameInput::Ready { game }),
+            3 => Input::Game(GameInput::Started { game }),
+            4 => Input::Game(GameInput::Joined { game, slot }),
+            5 => Input::Game(GameInput::Left { game, slot }),
+            6 => Input::Game(GameInput::Alive { game }),
+            7 => Input::Game(GameInput::Result { game, result: "{}".to_owned() }),
+            9 => Input::Game(GameInput::Backfill { game, slots: vec![slot] }),
+            8 => Input::Game(GameInput::Broken { game, what: "not JSON".to_owned() }),
+            _ => Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }),
         };
         let Some(process) = self.model.games.get(&game) else { return Some(input) };
         let is_notified = process.assigned_at.is_some();

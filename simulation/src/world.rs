@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use brain::limits::ARRIVALS_WINDOW_SECONDS;
 use brain::{
-    Action, Brain, Config, ConnectionId, Exit, GameId, Input, LaunchFault, MatchId, PlayerId,
+    Action, Brain, Config, ConnectionId, Exit, GameAction, GameId, GameInput, Input, LaunchFault,
+    MatchId, PlayerId, PlayerInput,
 };
 use protocol::{Notice, Secret};
 
@@ -136,8 +137,8 @@ impl<'a> World<'a> {
         self.trace.push(Entry::Input(self.now, input.clone()));
         self.model.begin(self.now, Some(&input));
         let joining = match &input {
-            Input::Ready { .. } => 1,
-            Input::ReadyParty { keys, .. } => keys.len(),
+            Input::Player(PlayerInput::Ready { .. }) => 1,
+            Input::Player(PlayerInput::ReadyParty { keys, .. }) => keys.len(),
             _ => 0,
         };
         self.saved.note(self.now, Some(input.clone()));
@@ -170,7 +171,7 @@ impl<'a> World<'a> {
                 result?;
             }
             match action {
-                Action::Launch { game, .. } => self.draw_faults(game),
+                Action::Game(GameAction::Launch { game, .. }) => self.draw_faults(game),
                 Action::Send { to, notice: Notice::Replaced } => self.fenced.push(to),
                 _ => {}
             }
@@ -261,7 +262,15 @@ impl<'a> World<'a> {
         let name = is_named.then(|| format!("ada {connection}\n"));
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         let (skill, account) = (self.draw_skill(), account_of(connection));
-        self.apply(Input::Ready { connection, queue, name, skill, resume_key, token, account })
+        self.apply(Input::Player(PlayerInput::Ready {
+            connection,
+            queue,
+            name,
+            skill,
+            resume_key,
+            token,
+            account,
+        }))
     }
 
     fn draw_skill(&mut self) -> Option<i32> {
@@ -279,21 +288,32 @@ impl<'a> World<'a> {
             None => self.new_connection(),
         };
         match self.choices.below(6) {
-            0 => self.apply(Input::LeaveParty { connection: member }),
-            1 => self.apply(Input::Lost { connection: member }),
+            0 => self.apply(Input::Player(PlayerInput::LeaveParty { connection: member })),
+            1 => self.apply(Input::Player(PlayerInput::Lost { connection: member })),
             2 => self.send_ready(member, queue),
             3 => self.send_ready_party(member, queue),
             _ => {
                 let (connection, skill) = (member, self.draw_skill());
                 let (code_of_first, name, account) = (code.clone(), None, account_of(connection));
-                let founds =
-                    Input::CreateParty { connection, code: code_of_first, name, skill, account };
+                let founds = Input::Player(PlayerInput::CreateParty {
+                    connection,
+                    code: code_of_first,
+                    name,
+                    skill,
+                    account,
+                });
                 self.apply(founds)?;
                 for _ in 0..self.choices.below(4) {
                     let (connection, skill) = (self.new_connection(), self.draw_skill());
                     let (code, name) = (code.clone(), Some("bob".to_owned()));
                     let account = account_of(connection);
-                    self.apply(Input::JoinParty { connection, code, name, skill, account })?;
+                    self.apply(Input::Player(PlayerInput::JoinParty {
+                        connection,
+                        code,
+                        name,
+                        skill,
+                        account,
+                    }))?;
                 }
                 self.send_ready_party(member, queue)
             }
@@ -305,7 +325,7 @@ impl<'a> World<'a> {
         for _ in 0..self.brain.party_size(connection) {
             keys.push((self.new_secret(), self.new_secret()));
         }
-        self.apply(Input::ReadyParty { connection, queue, keys })
+        self.apply(Input::Player(PlayerInput::ReadyParty { connection, queue, keys }))
     }
 
     pub(crate) fn new_connection(&mut self) -> ConnectionId {
@@ -337,7 +357,7 @@ impl<'a> World<'a> {
 
     fn answer(&mut self, connection: ConnectionId) -> CheckResult {
         let accepts = !self.choices.one_in(4);
-        self.apply(Input::Answer { connection, accepts })
+        self.apply(Input::Player(PlayerInput::Answer { connection, accepts }))
     }
 
     /// A player who was asked to accept a match answers.
@@ -362,7 +382,10 @@ impl<'a> World<'a> {
         let silent = self.model.players.iter().filter(is_silent);
         let silent: Vec<ConnectionId> = silent.filter_map(|(_, it)| it.connection).collect();
         for connection in &silent {
-            self.apply(Input::Answer { connection: *connection, accepts: true })?;
+            self.apply(Input::Player(PlayerInput::Answer {
+                connection: *connection,
+                accepts: true,
+            }))?;
         }
         Ok(!silent.is_empty())
     }
@@ -379,7 +402,7 @@ impl<'a> World<'a> {
         };
         let key = key.filter(|_| !self.choices.one_in(16));
         let account = account_of(connection);
-        self.apply(Input::Resume { connection, key, token, account })
+        self.apply(Input::Player(PlayerInput::Resume { connection, key, token, account }))
     }
 
     /// A player reconnects, or resumes a session that has a connection.
@@ -399,17 +422,22 @@ impl<'a> World<'a> {
         let Some((end, key)) = away.min_by_key(|&(end, _)| end) else { return Ok(()) };
         self.now = self.now.max(end);
         let (token, account) = (self.new_secret(), account_of(connection));
-        self.apply(Input::Resume { connection, key: Some(key), token, account })
+        self.apply(Input::Player(PlayerInput::Resume {
+            connection,
+            key: Some(key),
+            token,
+            account,
+        }))
     }
 
     fn player_goes(&mut self) -> CheckResult {
         let Some(connection) = self.draw_connection() else { return Ok(()) };
         match self.choices.below(8) {
-            0..=4 => self.apply(Input::Lost { connection }),
-            5 => self.apply(Input::Quit { connection }),
+            0..=4 => self.apply(Input::Player(PlayerInput::Lost { connection })),
+            5 => self.apply(Input::Player(PlayerInput::Quit { connection })),
             _ => {
                 self.quiet.push(connection);
-                self.apply(Input::Leave { connection })
+                self.apply(Input::Player(PlayerInput::Leave { connection }))
             }
         }
     }
@@ -421,9 +449,9 @@ impl<'a> World<'a> {
             None => self.new_connection(),
         };
         match self.choices.below(5) {
-            3 => self.apply(Input::Quit { connection }),
-            4 => self.apply(Input::Lost { connection }),
-            0 => self.apply(Input::Leave { connection }),
+            3 => self.apply(Input::Player(PlayerInput::Quit { connection })),
+            4 => self.apply(Input::Player(PlayerInput::Lost { connection })),
+            0 => self.apply(Input::Player(PlayerInput::Leave { connection })),
             1 => self.answer(connection),
             _ => self.send_resume(connection),
         }
@@ -466,31 +494,33 @@ impl<'a> World<'a> {
         let process: &Process = self.model.games.get(&game)?;
         if !process.is_alive {
             return Some(if self.foreign_ports.contains(&process.port) {
-                Input::LaunchFailed { game, fault: LaunchFault::PortBusy }
+                Input::Game(GameInput::LaunchFailed { game, fault: LaunchFault::PortBusy })
             } else {
-                Input::Launched { game }
+                Input::Game(GameInput::Launched { game })
             });
         }
         if process.is_killed {
-            return Some(Input::GameExited { game, exit: Exit::Signal(SIGKILL) });
+            return Some(Input::Game(GameInput::Exited { game, exit: Exit::Signal(SIGKILL) }));
         }
         match process.phase {
             GamePhase::Ending if process.is_stubborn => None,
-            GamePhase::Ending => Some(Input::GameExited { game, exit: Exit::Status(0) }),
+            GamePhase::Ending => {
+                Some(Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }))
+            }
             _ if process.is_mute => None,
-            GamePhase::Launching => Some(Input::GameReady { game }),
+            GamePhase::Launching => Some(Input::Game(GameInput::Ready { game })),
             GamePhase::Warm => None,
             GamePhase::Starting if process.is_seated && process.ready_at.is_none() => {
                 // A program without a control channel never sends `ready`.
                 let says_ready = self.choices.one_in(2);
                 Some(match says_ready {
-                    true => Input::GameReady { game },
-                    false => Input::GameStarted { game },
+                    true => Input::Game(GameInput::Ready { game }),
+                    false => Input::Game(GameInput::Started { game }),
                 })
             }
-            GamePhase::Starting => Some(Input::GameStarted { game }),
+            GamePhase::Starting => Some(Input::Game(GameInput::Started { game })),
             GamePhase::Running if self.is_quiescent => {
-                Some(Input::GameExited { game, exit: Exit::Status(0) })
+                Some(Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }))
             }
             GamePhase::Running => Some(self.play(game)),
         }
@@ -499,12 +529,12 @@ impl<'a> World<'a> {
     fn play(&mut self, game: GameId) -> Input {
         let slot = self.choices.index(6);
         match self.choices.below(8) {
-            0 => Input::GameJoined { game, slot },
-            1 => Input::GameLeft { game, slot },
-            6 => Input::GameBackfill { game, slots: vec![slot, (slot + 1) % 4] },
-            2 => Input::GameAlive { game },
-            3 => Input::GameResult { game, result: "{}".to_owned() },
-            _ => Input::GameExited { game, exit: Exit::Status(0) },
+            0 => Input::Game(GameInput::Joined { game, slot }),
+            1 => Input::Game(GameInput::Left { game, slot }),
+            6 => Input::Game(GameInput::Backfill { game, slots: vec![slot, (slot + 1) % 4] }),
+            2 => Input::Game(GameInput::Alive { game }),
+            3 => Input::Game(GameInput::Result { game, result: "{}".to_owned() }),
+            _ => Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }),
         }
     }
 
@@ -516,18 +546,18 @@ impl<'a> World<'a> {
                 2 => LaunchFault::Interrupted,
                 _ => LaunchFault::Other("no such file".to_owned()),
             };
-            return self.apply(Input::LaunchFailed { game, fault });
+            return self.apply(Input::Game(GameInput::LaunchFailed { game, fault }));
         }
         let input = match self.choices.below(9) {
-            0 => Input::GameExited { game, exit: Exit::Status(1) },
-            1 => Input::GameExited { game, exit: Exit::Signal(SIGSEGV) },
-            2 => Input::GameBroken { game, what: "not JSON".to_owned() },
-            3 => Input::GameReady { game },
-            4 => Input::GameStarted { game },
-            5 => Input::GameJoined { game, slot: usize::MAX },
-            6 => Input::GameLeft { game, slot: self.choices.index(6) },
-            7 => Input::GameResult { game, result: "{}".to_owned() },
-            _ => Input::GameAlive { game },
+            0 => Input::Game(GameInput::Exited { game, exit: Exit::Status(1) }),
+            1 => Input::Game(GameInput::Exited { game, exit: Exit::Signal(SIGSEGV) }),
+            2 => Input::Game(GameInput::Broken { game, what: "not JSON".to_owned() }),
+            3 => Input::Game(GameInput::Ready { game }),
+            4 => Input::Game(GameInput::Started { game }),
+            5 => Input::Game(GameInput::Joined { game, slot: usize::MAX }),
+            6 => Input::Game(GameInput::Left { game, slot: self.choices.index(6) }),
+            7 => Input::Game(GameInput::Result { game, result: "{}".to_owned() }),
+            _ => Input::Game(GameInput::Alive { game }),
         };
         self.apply(input)
     }
@@ -539,7 +569,7 @@ impl<'a> World<'a> {
         let lost: Vec<GameId> = self.model.games.iter().filter_map(is_ordered).collect();
         for game in lost {
             let fault = LaunchFault::Interrupted;
-            self.apply(Input::LaunchFailed { game, fault })?;
+            self.apply(Input::Game(GameInput::LaunchFailed { game, fault }))?;
         }
         Ok(())
     }

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use brain::{GameStage, ModeId, PortState};
+use brain::{GamePhase, ModeId, PortState};
 
 use crate::story::{Story, mode, ports};
 
 const SOLO: ModeId = ModeId(0);
 
-fn stages(story: &Story) -> Vec<(GameStage, usize)> {
-    story.brain.games_figures().map(|it| (it.stage, it.players)).collect()
+fn phases(story: &Story) -> Vec<(GamePhase, usize)> {
+    story.brain.games_figures().map(|it| (it.phase, it.players)).collect()
 }
 
 fn places(story: &Story) -> Vec<(u16, PortState)> {
@@ -43,12 +43,12 @@ fn the_oldest_wait_is_that_of_who_joined_first() {
 fn games_and_ports_are_where_they_are() {
     let mut story = Story::begin(ports(3), vec![mode("solo", 1, 0)]);
     story.ready(1, "solo");
-    assert_eq!(stages(&story), [(GameStage::Starting, 1)], "it is launched with its player");
+    assert_eq!(phases(&story), [(GamePhase::Starting, 1)], "it is launched with its player");
     story.launched(1);
     story.says_ready(1);
-    assert_eq!(stages(&story), [(GameStage::Starting, 1)]);
+    assert_eq!(phases(&story), [(GamePhase::Starting, 1)]);
     story.says_started(1);
-    assert_eq!(stages(&story), [(GameStage::Running, 1)]);
+    assert_eq!(phases(&story), [(GamePhase::Running, 1)]);
     assert_eq!(places(&story), [(20_000, PortState::Leased)]);
     story.exits(1);
     story.ready(2, "solo");

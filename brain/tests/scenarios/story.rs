@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use brain::{
-    Account, Action, Brain, Config, ConnectionId, Event, Exit, GameId, Input, LaunchFault, Mode,
-    ModeId, PlayerId, limits,
+    Account, Action, Brain, Config, ConnectionId, Event, Exit, GameAction, GameId, GameInput,
+    Input, LaunchFault, Mode, ModeId, PlayerId, PlayerInput, limits,
 };
 use protocol::{Assignment, Notice, Secret};
 
@@ -118,7 +118,7 @@ impl Story {
                     self.keys.insert(to.number, resume_key);
                     wishes.push(short(&self.mode_names, &action));
                 }
-                Action::Launch { seated: Some(ref seated), .. } => {
+                Action::Game(GameAction::Launch { seated: Some(ref seated), .. }) => {
                     self.seated = seated.seats.iter().map(|seat| seat.name.clone()).collect();
                     wishes.push(short(&self.mode_names, &action));
                 }
@@ -153,7 +153,7 @@ impl Story {
     pub(crate) fn ready(&mut self, connection: u64, queue: &str) -> Wishes {
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         self.keys.insert(connection, resume_key);
-        self.tell(Input::Ready {
+        self.tell(Input::Player(PlayerInput::Ready {
             connection: ConnectionId::local(connection),
             queue: Some(queue.to_owned()),
             name: Some(format!("player {connection}")),
@@ -161,14 +161,14 @@ impl Story {
             resume_key,
             token,
             account: self.account,
-        })
+        }))
     }
 
     /// READY of a player of whom something is known.
     pub(crate) fn ready_with_skill(&mut self, connection: u64, queue: &str, skill: i32) -> Wishes {
         let (resume_key, token) = (self.new_secret(), self.new_secret());
         self.keys.insert(connection, resume_key);
-        self.tell(Input::Ready {
+        self.tell(Input::Player(PlayerInput::Ready {
             connection: ConnectionId::local(connection),
             queue: Some(queue.to_owned()),
             name: None,
@@ -176,7 +176,7 @@ impl Story {
             resume_key,
             token,
             account: self.account,
-        })
+        }))
     }
 
     /// Those on these connections gather under a code, the first of them first.
@@ -186,8 +186,16 @@ impl Story {
             let (connection, code) = (ConnectionId::local(connection), code.to_owned());
             let (name, skill, account) = (None, None, self.account);
             wishes = self.tell(match index {
-                0 => Input::CreateParty { connection, code, name, skill, account },
-                _ => Input::JoinParty { connection, code, name, skill, account },
+                0 => Input::Player(PlayerInput::CreateParty {
+                    connection,
+                    code,
+                    name,
+                    skill,
+                    account,
+                }),
+                _ => {
+                    Input::Player(PlayerInput::JoinParty { connection, code, name, skill, account })
+                }
             });
         }
         wishes
@@ -197,11 +205,13 @@ impl Story {
     pub(crate) fn join_party(&mut self, connection: u64, code: &str) -> Wishes {
         let (connection, code) = (ConnectionId::local(connection), code.to_owned());
         let (name, skill, account) = (None, None, self.account);
-        self.tell(Input::JoinParty { connection, code, name, skill, account })
+        self.tell(Input::Player(PlayerInput::JoinParty { connection, code, name, skill, account }))
     }
 
     pub(crate) fn leave_party(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::LeaveParty { connection: ConnectionId::local(connection) })
+        self.tell(Input::Player(PlayerInput::LeaveParty {
+            connection: ConnectionId::local(connection),
+        }))
     }
 
     pub(crate) fn ready_party(&mut self, connection: u64, queue: &str) -> Wishes {
@@ -210,7 +220,7 @@ impl Story {
         let keys: Vec<(Secret, Secret)> =
             (0..size).map(|_| (self.new_secret(), self.new_secret())).collect();
         let queue = Some(queue.to_owned());
-        self.tell(Input::ReadyParty { connection, queue, keys })
+        self.tell(Input::Player(PlayerInput::ReadyParty { connection, queue, keys }))
     }
 
     /// READY on a connection with the key that was told on an earlier one.
@@ -219,14 +229,19 @@ impl Story {
         self.keys.insert(connection, key);
         let token = self.new_secret();
         let (connection, account) = (ConnectionId::local(connection), self.account);
-        self.tell(Input::Resume { connection, key: Some(key), token, account })
+        self.tell(Input::Player(PlayerInput::Resume { connection, key: Some(key), token, account }))
     }
 
     /// READY with a key that nobody was told.
     pub(crate) fn resume_with_a_guess(&mut self, connection: u64) -> Wishes {
         let (guess, token) = (self.new_secret(), self.new_secret());
         let connection = ConnectionId::local(connection);
-        self.tell(Input::Resume { connection, key: Some(guess), token, account: self.account })
+        self.tell(Input::Player(PlayerInput::Resume {
+            connection,
+            key: Some(guess),
+            token,
+            account: self.account,
+        }))
     }
 
     fn new_secret(&mut self) -> Secret {
@@ -235,87 +250,102 @@ impl Story {
     }
 
     pub(crate) fn accept(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Answer { connection: ConnectionId::local(connection), accepts: true })
+        self.tell(Input::Player(PlayerInput::Answer {
+            connection: ConnectionId::local(connection),
+            accepts: true,
+        }))
     }
 
     pub(crate) fn decline(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Answer { connection: ConnectionId::local(connection), accepts: false })
+        self.tell(Input::Player(PlayerInput::Answer {
+            connection: ConnectionId::local(connection),
+            accepts: false,
+        }))
     }
 
     pub(crate) fn quit(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Quit { connection: ConnectionId::local(connection) })
+        self.tell(Input::Player(PlayerInput::Quit { connection: ConnectionId::local(connection) }))
     }
 
     pub(crate) fn leave(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Leave { connection: ConnectionId::local(connection) })
+        self.tell(Input::Player(PlayerInput::Leave { connection: ConnectionId::local(connection) }))
     }
 
     pub(crate) fn lost(&mut self, connection: u64) -> Wishes {
-        self.tell(Input::Lost { connection: ConnectionId::local(connection) })
+        self.tell(Input::Player(PlayerInput::Lost { connection: ConnectionId::local(connection) }))
     }
 
     // ---- Games ----
 
     pub(crate) fn launched(&mut self, game: u64) -> Wishes {
-        self.tell(Input::Launched { game: GameId(game) })
+        self.tell(Input::Game(GameInput::Launched { game: GameId(game) }))
     }
 
     pub(crate) fn launch_failed(&mut self, game: u64) -> Wishes {
         let fault = LaunchFault::Other("no such file".to_owned());
-        self.tell(Input::LaunchFailed { game: GameId(game), fault })
+        self.tell(Input::Game(GameInput::LaunchFailed { game: GameId(game), fault }))
     }
 
     pub(crate) fn interrupted(&mut self, game: u64) -> Wishes {
-        self.tell(Input::LaunchFailed { game: GameId(game), fault: LaunchFault::Interrupted })
+        self.tell(Input::Game(GameInput::LaunchFailed {
+            game: GameId(game),
+            fault: LaunchFault::Interrupted,
+        }))
     }
 
     pub(crate) fn port_busy(&mut self, game: u64) -> Wishes {
-        self.tell(Input::LaunchFailed { game: GameId(game), fault: LaunchFault::PortBusy })
+        self.tell(Input::Game(GameInput::LaunchFailed {
+            game: GameId(game),
+            fault: LaunchFault::PortBusy,
+        }))
     }
 
     pub(crate) fn says_ready(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameReady { game: GameId(game) })
+        self.tell(Input::Game(GameInput::Ready { game: GameId(game) }))
     }
 
     pub(crate) fn says_started(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameStarted { game: GameId(game) })
+        self.tell(Input::Game(GameInput::Started { game: GameId(game) }))
     }
 
     pub(crate) fn says_alive(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameAlive { game: GameId(game) })
+        self.tell(Input::Game(GameInput::Alive { game: GameId(game) }))
     }
 
     pub(crate) fn says_result(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameResult { game: GameId(game), result: "{}".to_owned() })
+        self.tell(Input::Game(GameInput::Result { game: GameId(game), result: "{}".to_owned() }))
     }
 
     pub(crate) fn says_left(&mut self, game: u64, slot: usize) -> Wishes {
-        self.tell(Input::GameLeft { game: GameId(game), slot })
+        self.tell(Input::Game(GameInput::Left { game: GameId(game), slot }))
     }
 
     pub(crate) fn asks_for_players(&mut self, game: u64, slots: &[usize]) -> Wishes {
-        self.tell(Input::GameBackfill { game: GameId(game), slots: slots.to_vec() })
+        self.tell(Input::Game(GameInput::Backfill { game: GameId(game), slots: slots.to_vec() }))
     }
 
     pub(crate) fn says_joined(&mut self, game: u64, slot: usize) -> Wishes {
-        self.tell(Input::GameJoined { game: GameId(game), slot })
+        self.tell(Input::Game(GameInput::Joined { game: GameId(game), slot }))
     }
 
     pub(crate) fn breaks_contract(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameBroken { game: GameId(game), what: "not JSON".to_owned() })
+        self.tell(Input::Game(GameInput::Broken {
+            game: GameId(game),
+            what: "not JSON".to_owned(),
+        }))
     }
 
     pub(crate) fn exits(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameExited { game: GameId(game), exit: Exit::Status(0) })
+        self.tell(Input::Game(GameInput::Exited { game: GameId(game), exit: Exit::Status(0) }))
     }
 
     pub(crate) fn crashes(&mut self, game: u64) -> Wishes {
-        self.tell(Input::GameExited { game: GameId(game), exit: Exit::Signal(11) })
+        self.tell(Input::Game(GameInput::Exited { game: GameId(game), exit: Exit::Signal(11) }))
     }
 
     /// A game is gone and its port is not free.
     pub(crate) fn port_taken(&mut self, game: u64) {
-        self.tell(Input::PortTaken { game: GameId(game) });
+        self.tell(Input::Game(GameInput::PortTaken { game: GameId(game) }));
     }
 
     // ---- The operator ----
@@ -330,11 +360,11 @@ impl Story {
 
     /// Sends a player out.
     pub(crate) fn kick(&mut self, player: u64) -> Wishes {
-        self.tell(Input::Kick { player: PlayerId(player) })
+        self.tell(Input::Player(PlayerInput::Kick { player: PlayerId(player) }))
     }
 
     pub(crate) fn end_game(&mut self, game: u64, now: bool) -> Wishes {
-        self.tell(Input::EndGame { game: GameId(game), now })
+        self.tell(Input::Game(GameInput::End { game: GameId(game), now }))
     }
 
     pub(crate) fn reconfigure(&mut self, config: Config) -> Wishes {
@@ -354,21 +384,25 @@ fn short(modes: &[String], action: &Action) -> String {
     let name = |mode: &ModeId| &modes[mode.0];
     match action {
         Action::Send { to, notice } => format!("{to}: {}", short_notice(notice)),
-        Action::Fill { game, seats } => {
+        Action::Game(GameAction::Fill { game, seats }) => {
             let slots: Vec<usize> = seats.iter().map(|seat| seat.slot).collect();
             format!("fill g{game} {slots:?}")
         }
-        Action::Rejoin { game, seat } => format!("rejoin g{game} slot {}", seat.slot),
-        Action::Launch { game, mode, port, seated: None } => {
+        Action::Game(GameAction::Rejoin { game, seat }) => {
+            format!("rejoin g{game} slot {}", seat.slot)
+        }
+        Action::Game(GameAction::Launch { game, mode, port, seated: None }) => {
             format!("launch g{game} {} :{port}", name(mode))
         }
-        Action::Launch { game, mode, port, seated: Some(seated) } => {
+        Action::Game(GameAction::Launch { game, mode, port, seated: Some(seated) }) => {
             format!("launch g{game} {} :{port} for m{}", name(mode), seated.match_id)
         }
-        Action::Start { game, match_id, .. } => format!("start g{game} m{match_id}"),
-        Action::Stop { game, .. } => format!("stop g{game}"),
-        Action::Terminate { game } => format!("SIGTERM g{game}"),
-        Action::Kill { game } => format!("SIGKILL g{game}"),
+        Action::Game(GameAction::Start { game, match_id, .. }) => {
+            format!("start g{game} m{match_id}")
+        }
+        Action::Game(GameAction::Stop { game, .. }) => format!("stop g{game}"),
+        Action::Game(GameAction::Terminate { game }) => format!("SIGTERM g{game}"),
+        Action::Game(GameAction::Kill { game }) => format!("SIGKILL g{game}"),
         Action::Report(event) => format!("{event:?}"),
         Action::Drained => "drained".to_owned(),
     }

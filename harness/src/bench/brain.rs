@@ -8,7 +8,8 @@
 use std::time::{Duration, Instant};
 
 use brain::{
-    Account, Action, Config, ConnectionId, Exit, GameId, Input, Mode, ModeId, Skill, SkillRules,
+    Account, Action, Config, ConnectionId, Exit, GameAction, GameId, GameInput, Input, Mode,
+    ModeId, PlayerInput, Skill, SkillRules,
 };
 use protocol::{Notice, Secret};
 
@@ -155,7 +156,7 @@ impl Timed {
 
     fn join_and_leave(&mut self) -> Result<(), Failure> {
         let connection = self.join();
-        self.say(Input::Leave { connection });
+        self.say(Input::Player(PlayerInput::Leave { connection }));
         Ok(())
     }
 
@@ -165,16 +166,16 @@ impl Timed {
             self.join();
         }
         let game = self.launch.take().ok_or_else(|| unexpected("no launch", "a launch"))?;
-        self.say(Input::Launched { game });
-        self.say(Input::GameReady { game });
-        self.say(Input::GameStarted { game });
+        self.say(Input::Game(GameInput::Launched { game }));
+        self.say(Input::Game(GameInput::Ready { game }));
+        self.say(Input::Game(GameInput::Started { game }));
         if std::mem::take(&mut self.assigned) != self.players {
             return Err(unexpected("no ASSIGN", "ASSIGN"));
         }
         for slot in 0..self.players {
-            self.say(Input::GameJoined { game, slot });
+            self.say(Input::Game(GameInput::Joined { game, slot }));
         }
-        self.say(Input::GameExited { game, exit: Exit::Status(0) });
+        self.say(Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }));
         Ok(())
     }
 
@@ -184,7 +185,15 @@ impl Timed {
         let secret = Secret::from_bytes(u128::from(connection.number).to_be_bytes());
         let (resume_key, token, skill) = (secret, secret, self.skill);
         let (queue, name, account) = (None, None, Account::UNKNOWN);
-        self.say(Input::Ready { connection, queue, name, skill, resume_key, token, account });
+        self.say(Input::Player(PlayerInput::Ready {
+            connection,
+            queue,
+            name,
+            skill,
+            resume_key,
+            token,
+            account,
+        }));
         connection
     }
 
@@ -201,7 +210,7 @@ impl Timed {
     fn listen(&mut self) {
         while let Some(action) = self.matchmaker.poll_action() {
             match action {
-                Action::Launch { game, .. } => self.launch = Some(game),
+                Action::Game(GameAction::Launch { game, .. }) => self.launch = Some(game),
                 Action::Send { notice: Notice::Assigned(_), .. } => self.assigned += 1,
                 _ => {}
             }

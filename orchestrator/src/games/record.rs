@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use brain::{Action, Event, GameId, GameStage, Input, MatchId, ModeId};
+use brain::{Action, Event, GameAction, GameId, GameInput, GamePhase, Input, MatchId, ModeId};
 use launcher::LivingGame;
 use protocol::Seat;
 use serde::{Deserialize, Serialize};
@@ -25,7 +25,7 @@ pub(crate) struct GameRecord {
     pub(crate) port: u16,
     /// When its launch was ordered.
     pub(crate) ordered: Instant,
-    pub(crate) stage: GameStage,
+    pub(crate) phase: GamePhase,
     /// Its process, once that exists.
     pub(crate) pid: Option<i32>,
     /// The match that was sent to it.
@@ -55,20 +55,22 @@ impl GameRecords {
         program_of: impl Fn(ModeId) -> usize,
     ) -> Option<GameRecord> {
         match action {
-            Action::Launch { game, mode, port, seated } => {
+            Action::Game(GameAction::Launch { game, mode, port, seated }) => {
                 self.order(*game, *mode, program_of(*mode), *port, now);
                 if let Some(seated) = seated {
                     self.seat(*game, seated.match_id, &seated.seats);
                 }
             }
-            Action::Start { game, match_id, seats, .. } => {
+            Action::Game(GameAction::Start { game, match_id, seats, .. }) => {
                 self.seat(*game, *match_id, seats);
-                self.enter(*game, GameStage::Starting);
+                self.enter(*game, GamePhase::Starting);
             }
-            Action::Fill { game, seats } => self.fill(*game, seats),
-            Action::Rejoin { game, seat } => self.forget_token(*game, seat.slot),
-            Action::Stop { game, .. } | Action::Terminate { game } | Action::Kill { game } => {
-                self.enter(*game, GameStage::Stopping);
+            Action::Game(GameAction::Fill { game, seats }) => self.fill(*game, seats),
+            Action::Game(GameAction::Rejoin { game, seat }) => self.forget_token(*game, seat.slot),
+            Action::Game(GameAction::Stop { game, .. })
+            | Action::Game(GameAction::Terminate { game })
+            | Action::Game(GameAction::Kill { game }) => {
+                self.enter(*game, GamePhase::Stopping);
             }
             Action::Report(event) => return self.follow_event(event),
             _ => {}
@@ -78,8 +80,8 @@ impl GameRecords {
 
     fn follow_event(&mut self, event: &Event) -> Option<GameRecord> {
         match event {
-            Event::GameWarm { game, .. } => self.enter(*game, GameStage::Warm),
-            Event::MatchAssigned { game, .. } => self.enter(*game, GameStage::Running),
+            Event::GameWarm { game, .. } => self.enter(*game, GamePhase::Warm),
+            Event::MatchAssigned { game, .. } => self.enter(*game, GamePhase::Running),
             Event::GameStopping { game, reason } => {
                 if let Some(limit) = stop_reason::limit(reason)
                     && let Some(record) = self.0.get_mut(game)
@@ -100,7 +102,7 @@ impl GameRecords {
 
     /// Updates the records for an input that the brain is about to handle.
     pub(crate) fn follow_input(&mut self, input: &Input) {
-        if let Input::LaunchFailed { game, .. } = input {
+        if let Input::Game(GameInput::LaunchFailed { game, .. }) = input {
             self.0.remove(game);
         }
     }
@@ -142,7 +144,7 @@ impl GameRecords {
             program,
             port,
             ordered: now,
-            stage: GameStage::Launching,
+            phase: GamePhase::Launching,
             pid: None,
             match_id: None,
             names: Vec::new(),
@@ -179,9 +181,9 @@ impl GameRecords {
         }
     }
 
-    fn enter(&mut self, game: GameId, stage: GameStage) {
+    fn enter(&mut self, game: GameId, phase: GamePhase) {
         if let Some(record) = self.0.get_mut(&game) {
-            record.stage = stage;
+            record.phase = phase;
         }
     }
 }
@@ -202,7 +204,7 @@ mod tests {
     }
 
     fn launch(seated: Option<SeatedMatch>) -> Action {
-        Action::Launch { game: GAME, mode: ModeId(2), port: 20000, seated }
+        Action::Game(GameAction::Launch { game: GAME, mode: ModeId(2), port: 20000, seated })
     }
 
     fn followed(actions: &[Action]) -> GameRecords {
@@ -216,21 +218,26 @@ mod tests {
     #[test]
     fn a_record_holds_what_the_actions_say() {
         let seats = vec![seat(0, "ada"), seat(1, "bob")];
-        let start = Action::Start { game: GAME, mode: ModeId(2), match_id: MatchId(3), seats };
-        let fill = Action::Fill { game: GAME, seats: vec![seat(1, "eve")] };
+        let start = Action::Game(GameAction::Start {
+            game: GAME,
+            mode: ModeId(2),
+            match_id: MatchId(3),
+            seats,
+        });
+        let fill = Action::Game(GameAction::Fill { game: GAME, seats: vec![seat(1, "eve")] });
         let result = Event::MatchResult {
             match_id: MatchId(3),
             mode: ModeId(2),
             game: GAME,
             result: r#"{"winner":1}"#.to_owned(),
         };
-        let stop = Action::Stop { game: GAME, grace: Duration::ZERO };
+        let stop = Action::Game(GameAction::Stop { game: GAME, grace: Duration::ZERO });
         let mut records = followed(&[launch(None), start, fill, Action::Report(result), stop]);
         let record = records.get(GAME).unwrap();
         assert_eq!((record.program, record.port, record.match_id), (3, 20000, Some(MatchId(3))));
         assert_eq!(
-            (record.stage, &record.names[..]),
-            (GameStage::Stopping, &["ada", "eve"].map(str::to_owned)[..])
+            (record.phase, &record.names[..]),
+            (GamePhase::Stopping, &["ada", "eve"].map(str::to_owned)[..])
         );
         assert_eq!(record.result.as_ref().unwrap().get(), r#"{"winner":1}"#);
         assert_eq!(records.living().count(), 0, "it has no process yet");
@@ -254,7 +261,10 @@ mod tests {
         let seated = SeatedMatch { match_id: MatchId(1), seats: vec![seat(0, "ada")] };
         let mut records = followed(&[launch(Some(seated))]);
         assert_eq!(records.get(GAME).unwrap().match_id, Some(MatchId(1)));
-        records.follow_input(&Input::LaunchFailed { game: GAME, fault: LaunchFault::Interrupted });
+        records.follow_input(&Input::Game(GameInput::LaunchFailed {
+            game: GAME,
+            fault: LaunchFault::Interrupted,
+        }));
         assert!(records.get(GAME).is_none());
     }
 
@@ -266,10 +276,14 @@ mod tests {
         let has_token = |records: &GameRecords, slot| {
             records.get(GAME).unwrap().netcode.as_ref().unwrap().has_token(slot)
         };
-        records.follow(&Action::Rejoin { game: GAME, seat: seat(1, "bob") }, Instant::now(), |_| 0);
+        records.follow(
+            &Action::Game(GameAction::Rejoin { game: GAME, seat: seat(1, "bob") }),
+            Instant::now(),
+            |_| 0,
+        );
         assert!(has_token(&records, 0) && !has_token(&records, 1));
         records.follow(
-            &Action::Fill { game: GAME, seats: vec![seat(0, "eve")] },
+            &Action::Game(GameAction::Fill { game: GAME, seats: vec![seat(0, "eve")] }),
             Instant::now(),
             |_| 0,
         );

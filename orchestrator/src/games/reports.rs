@@ -229,7 +229,7 @@ fn micros(duration: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use brain::{GameStage, ModeId};
+    use brain::{GamePhase, ModeId};
     use serde_json::value::RawValue;
 
     use super::*;
@@ -250,7 +250,7 @@ mod tests {
             program: 0,
             port: 20000,
             ordered: Instant::now(),
-            stage: GameStage::Stopping,
+            phase: GamePhase::Stopping,
             pid: Some(7),
             match_id: Some(MatchId(id)),
             names: ["ada", "bob"].map(str::to_owned).to_vec(),

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use brain::{Action, Exit, GameId, Input};
+use brain::{Action, Exit, GameAction, GameId, GameInput, Input};
 use process::Ended;
 
 use super::Games;
@@ -15,16 +15,25 @@ impl Games {
     /// Does what a stub's process would have done. `false`: the action is about no stub.
     pub(crate) fn perform_as_stub(&mut self, action: &Action, turn: &mut Turn<'_>) -> bool {
         match action {
-            Action::Launch { game, mode, seated, .. } if turn.config.modes[mode.0].is_stub => {
+            Action::Game(GameAction::Launch { game, mode, seated, .. })
+                if turn.config.modes[mode.0].is_stub =>
+            {
                 let game = *game;
                 self.stubs.insert(game);
-                turn.inputs.extend([Input::Launched { game }, Input::GameReady { game }]);
+                turn.inputs.extend([
+                    Input::Game(GameInput::Launched { game }),
+                    Input::Game(GameInput::Ready { game }),
+                ]);
                 if seated.is_some() {
                     play(game, turn);
                 }
             }
-            Action::Start { game, .. } if self.stubs.contains(game) => play(*game, turn),
-            Action::Stop { game, .. } if self.stubs.contains(game) => end(*game, turn),
+            Action::Game(GameAction::Start { game, .. }) if self.stubs.contains(game) => {
+                play(*game, turn);
+            }
+            Action::Game(GameAction::Stop { game, .. }) if self.stubs.contains(game) => {
+                end(*game, turn);
+            }
             _ => return false,
         }
         true
@@ -43,10 +52,10 @@ impl Games {
 }
 
 fn play(game: GameId, turn: &mut Turn<'_>) {
-    turn.push(Input::GameStarted { game });
+    turn.push(Input::Game(GameInput::Started { game }));
     end(game, turn);
 }
 
 fn end(game: GameId, turn: &mut Turn<'_>) {
-    turn.push(Input::GameExited { game, exit: Exit::Status(0) });
+    turn.push(Input::Game(GameInput::Exited { game, exit: Exit::Status(0) }));
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::os::fd::OwnedFd;
 
-use brain::{GameId, Input, ModeId};
+use brain::{GameId, GameInput, Input, ModeId};
 use launcher::Contract;
 use process::Ended;
 use protocol::FromGame;
@@ -59,7 +59,7 @@ impl Games {
                     let failed = &mut turn.counts.mode(record.mode).launches_failed;
                     failed[FailedLaunch::of(&fault) as usize] += 1;
                 }
-                turn.push(Input::LaunchFailed { game, fault });
+                turn.push(Input::Game(GameInput::LaunchFailed { game, fault }));
                 News::Handled
             }
             Answer::CleanedUp { game, remains } => {
@@ -119,11 +119,11 @@ impl Games {
     /// Reports that a game's process exists.
     pub(crate) fn report_launched(&self, game: GameId, turn: &mut Turn<'_>) {
         let Some(record) = self.records.get(game) else { return };
-        turn.push(Input::Launched { game });
+        turn.push(Input::Game(GameInput::Launched { game }));
         let program = self.program(turn.config, game, record.mode);
         if program.run.contract != Contract::Muster && program.ready_line.is_none() {
             // It reports nothing itself; that it runs has to do.
-            turn.push(Input::GameStarted { game });
+            turn.push(Input::Game(GameInput::Started { game }));
         }
     }
 
@@ -180,9 +180,9 @@ impl Games {
         };
         self.note_remains(game, remains, turn, phases);
         if remains.is_port_taken {
-            turn.push(Input::PortTaken { game });
+            turn.push(Input::Game(GameInput::PortTaken { game }));
         }
-        turn.push(Input::GameExited { game, exit });
+        turn.push(Input::Game(GameInput::Exited { game, exit }));
         *turn.closed_a_descriptor = true;
         true
     }
@@ -321,7 +321,7 @@ impl Games {
     fn check_screen(&mut self, game: GameId, turn: &mut Turn<'_>) {
         self.processes.note_printed(game);
         if self.processes.get_mut(game).is_some_and(|process| process.output.take_found()) {
-            turn.push(Input::GameStarted { game });
+            turn.push(Input::Game(GameInput::Started { game }));
         }
     }
 
@@ -376,18 +376,18 @@ impl Games {
 fn handle_said(game: GameId, said: Said, turn: &mut Turn<'_>) {
     let message = match said {
         Said::Message(message) => message,
-        Said::Garbage(what) => return turn.push(Input::GameBroken { game, what }),
+        Said::Garbage(what) => return turn.push(Input::Game(GameInput::Broken { game, what })),
     };
     match message {
-        FromGame::Ready => turn.push(Input::GameReady { game }),
-        FromGame::Started => turn.push(Input::GameStarted { game }),
-        FromGame::Joined { slot } => turn.push(Input::GameJoined { game, slot }),
-        FromGame::Left { slot } => turn.push(Input::GameLeft { game, slot }),
-        FromGame::Backfill { slots } => turn.push(Input::GameBackfill { game, slots }),
-        FromGame::Alive => turn.push(Input::GameAlive { game }),
+        FromGame::Ready => turn.push(Input::Game(GameInput::Ready { game })),
+        FromGame::Started => turn.push(Input::Game(GameInput::Started { game })),
+        FromGame::Joined { slot } => turn.push(Input::Game(GameInput::Joined { game, slot })),
+        FromGame::Left { slot } => turn.push(Input::Game(GameInput::Left { game, slot })),
+        FromGame::Backfill { slots } => turn.push(Input::Game(GameInput::Backfill { game, slots })),
+        FromGame::Alive => turn.push(Input::Game(GameInput::Alive { game })),
         FromGame::Result { fields } => {
             let result = serde_json::Value::Object(fields).to_string();
-            turn.push(Input::GameResult { game, result });
+            turn.push(Input::Game(GameInput::Result { game, result }));
         }
         FromGame::Unknown => log::debug!("game {game} sent a message of a later contract"),
     }

@@ -266,7 +266,7 @@ fn check_times(
 
 #[cfg(test)]
 mod tests {
-    use brain::{Action, LaunchFault, ModeId};
+    use brain::{Action, GameAction, GameInput, LaunchFault, ModeId};
 
     use super::super::tests::snapshot;
     use super::*;
@@ -311,7 +311,7 @@ mod tests {
         assert_eq!(record.pid, Some(99));
         assert_eq!(record.netcode.as_ref().unwrap().token(0).unwrap(), "token");
         let fault = LaunchFault::Interrupted;
-        let failed = Input::LaunchFailed { game, fault };
+        let failed = Input::Game(GameInput::LaunchFailed { game, fault });
         replay.follow(Record::Input { at: Duration::ZERO, input: failed });
         assert!(replay.durable.games.get(game).is_none());
     }
@@ -331,7 +331,8 @@ mod tests {
         // The same game on another port.
         other.brain.handle_timeout(Duration::ZERO);
         other.validate(&stored).unwrap();
-        let launch = Action::Launch { game, mode: ModeId(0), port: 1, seated: None };
+        let launch =
+            Action::Game(GameAction::Launch { game, mode: ModeId(0), port: 1, seated: None });
         other.durable.games.follow(&launch, Instant::now(), |_| 0);
         assert!(matches!(other.validate(&StoredGames::new()), Err(JournalError::Diverged(_))));
     }

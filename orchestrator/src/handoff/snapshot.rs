@@ -204,7 +204,7 @@ mod tests {
     use std::net::{TcpListener, TcpStream};
     use std::time::Duration;
 
-    use brain::{Account, ConnectionId, GameId, Input, ModeId};
+    use brain::{Account, ConnectionId, GameId, Input, ModeId, PlayerInput};
     use mio::Poll;
     use protocol::Secret;
     use serde_json::{Value, json};
@@ -222,7 +222,15 @@ mod tests {
         let connection = ConnectionId::local(1 << 32);
         let account = Account::UNKNOWN;
         let (queue, name, skill) = (None, Some("ada".to_owned()), None);
-        let ready = Input::Ready { connection, queue, name, skill, resume_key, token, account };
+        let ready = Input::Player(PlayerInput::Ready {
+            connection,
+            queue,
+            name,
+            skill,
+            resume_key,
+            token,
+            account,
+        });
         brain.handle_timeout(Duration::ZERO);
         brain.handle(Duration::ZERO, ready);
         while let Some(action) = brain.poll_action() {

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use brain::{GameStage, Totals};
+use brain::Totals;
 use protocol::admin::{
     GamePhase, LoopStats, PortState, PortStatus, QueueStatus, ReportStatus, Status, TemplateStatus,
     Watch,
@@ -79,17 +79,6 @@ pub(crate) struct GameView {
     pub(crate) players: usize,
     /// The time since the launch was ordered.
     pub(crate) age: Duration,
-}
-
-/// The phase of a game in the admin contract.
-pub(crate) const fn phase(stage: GameStage) -> GamePhase {
-    match stage {
-        GameStage::Launching => GamePhase::Launching,
-        GameStage::Warm => GamePhase::Warm,
-        GameStage::Starting => GamePhase::Starting,
-        GameStage::Running => GamePhase::Running,
-        GameStage::Stopping => GamePhase::Stopping,
-    }
 }
 
 impl ModeView {

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use brain::{ConnectionId, Input};
+use brain::{ConnectionId, Input, PlayerInput};
 use protocol::proxy::BadHeader;
 use protocol::{ErrorCode, Reply};
 
@@ -294,7 +294,7 @@ impl Players {
         let Some(connection) = self.connections.get_mut(id) else { return };
         if !connection.is_closing() {
             connection.close_after_output(turn.now);
-            turn.push(Input::Lost { connection: id });
+            turn.push(Input::Player(PlayerInput::Lost { connection: id }));
         }
         self.set_deadline(id, turn, queues);
     }
@@ -306,7 +306,7 @@ impl Players {
         *turn.closed_a_descriptor = true;
         // The brain knows already of a connection that was being closed.
         if !connection.is_closing() {
-            turn.push(Input::Lost { connection: id });
+            turn.push(Input::Player(PlayerInput::Lost { connection: id }));
         }
     }
 

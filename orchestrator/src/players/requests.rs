@@ -1,6 +1,6 @@
 //! Requests of clients. Those about queues and matches become inputs of the brain, the others are answered here.
 
-use brain::{Account, ConnectionId, Input, ModeId};
+use brain::{Account, ConnectionId, Input, ModeId, PlayerInput};
 use protocol::{ErrorCode, LineError, Member, Reply, Request, ResumeKey, Secret};
 
 use super::{Players, QueueView};
@@ -85,10 +85,14 @@ impl Players {
                     }
                 }
             }
-            Request::LeaveParty => turn.push(Input::LeaveParty { connection }),
-            Request::Leave => turn.push(Input::Leave { connection }),
-            Request::Accept => turn.push(Input::Answer { connection, accepts: true }),
-            Request::Decline => turn.push(Input::Answer { connection, accepts: false }),
+            Request::LeaveParty => turn.push(Input::Player(PlayerInput::LeaveParty { connection })),
+            Request::Leave => turn.push(Input::Player(PlayerInput::Leave { connection })),
+            Request::Accept => {
+                turn.push(Input::Player(PlayerInput::Answer { connection, accepts: true }));
+            }
+            Request::Decline => {
+                turn.push(Input::Player(PlayerInput::Answer { connection, accepts: false }));
+            }
             Request::Ping(text) => self.say(connection, &Reply::Pong(text), turn),
             Request::Status => {
                 for mode in &turn.config.order {
@@ -102,7 +106,7 @@ impl Players {
                 }
             }
             Request::Quit => {
-                turn.push(Input::Quit { connection });
+                turn.push(Input::Player(PlayerInput::Quit { connection }));
                 self.close_with(connection, &Reply::Bye { reason: "quit".into() }, turn, queues);
             }
         }
@@ -127,27 +131,40 @@ impl Players {
                     ResumeKey::Key(key) => Some(key),
                     ResumeKey::Malformed => None,
                 };
-                Input::Resume { connection, key, token: self.secrets.draw()?, account }
+                Input::Player(PlayerInput::Resume {
+                    connection,
+                    key,
+                    token: self.secrets.draw()?,
+                    account,
+                })
             }
             Request::Ready { queue, name, skill, resume: None } => {
                 let skill = self.believed_skill(connection, skill, turn);
                 let (resume_key, token) = (self.secrets.draw()?, self.secrets.draw()?);
-                Input::Ready { connection, queue, name, skill, resume_key, token, account }
+                Input::Player(PlayerInput::Ready {
+                    connection,
+                    queue,
+                    name,
+                    skill,
+                    resume_key,
+                    token,
+                    account,
+                })
             }
             Request::ReadyParty { queue } => {
                 let size = queues.party_size(connection);
                 let mut draw = || Ok((self.secrets.draw()?, self.secrets.draw()?));
                 let keys = (0..size).map(|_| draw()).collect::<Result<_, getrandom::Error>>()?;
-                Input::ReadyParty { connection, queue, keys }
+                Input::Player(PlayerInput::ReadyParty { connection, queue, keys })
             }
             Request::CreateParty(Member { name, skill }) => {
                 let skill = self.believed_skill(connection, skill, turn);
                 let code = party_code(&self.secrets.draw()?);
-                Input::CreateParty { connection, code, name, skill, account }
+                Input::Player(PlayerInput::CreateParty { connection, code, name, skill, account })
             }
             Request::JoinParty { code, member: Member { name, skill } } => {
                 let skill = self.believed_skill(connection, skill, turn);
-                Input::JoinParty { connection, code, name, skill, account }
+                Input::Player(PlayerInput::JoinParty { connection, code, name, skill, account })
             }
             _ => return Ok(None),
         }))

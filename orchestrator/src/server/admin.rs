@@ -1,6 +1,6 @@
 //! What operators ask, and the answers. Each answer is bounded, and says how to get the rest.
 
-use brain::{GameId, Input, PlayerId};
+use brain::{GameId, GameInput, Input, PlayerId, PlayerInput};
 use log::LevelFilter;
 use serde::Serialize;
 
@@ -8,7 +8,6 @@ use super::Server;
 use crate::games::record::GameRecord;
 use crate::handoff::preflight::Aim;
 use crate::operators::socket::{CONVERSATIONS_MAX, PendingReply};
-use crate::operators::view;
 use crate::{logging, units};
 use protocol::admin::{
     Done, Games, ID_END, LivingGame, LoopStats, OneGame, Players, Refusal, Report, Request,
@@ -127,7 +126,7 @@ impl Server {
             game: game.to_string(),
             mode: self.config.modes[record.mode.0].name.clone(),
             match_id: record.match_id.map(|id| id.to_string()),
-            phase: view::phase(record.stage),
+            phase: record.phase,
             pid: record.pid,
             port: record.port,
             age_ms: units::millis(self.now.saturating_duration_since(record.ordered)),
@@ -184,7 +183,7 @@ impl Server {
             ));
         };
         log::info!("player kicked player={player}");
-        self.tell_brain(Input::Kick { player });
+        self.tell_brain(Input::Player(PlayerInput::Kick { player }));
         Ok(format!("removed player {player} ({name})"))
     }
 
@@ -192,7 +191,7 @@ impl Server {
         if self.games.record(game).is_none() {
             return Err(format!("game {game} is not running; `muster games` lists running games"));
         }
-        self.tell_brain(Input::EndGame { game, now });
+        self.tell_brain(Input::Game(GameInput::End { game, now }));
         let how = if now { "is being killed" } else { "is being stopped" };
         Ok(format!("game {game} {how}"))
     }

@@ -2,17 +2,16 @@
 
 use std::time::Duration;
 
-use brain::{Action, Event, GameStage, MatchEnd};
+use brain::{Action, Event, GameAction, GameId, GameSource, MatchEnd, ModeId};
 
 use super::Server;
-use crate::games::record::GameRecord;
-use crate::operators::metrics::{ExitCause, GameSource, fault_index};
+use crate::operators::metrics::{ExitCause, fault_index};
 
 impl Server {
-    /// Counts an action, before the record of its game changes.
+    /// Counts an action.
     pub(super) fn count(&mut self, action: &Action) {
         match action {
-            Action::Launch { mode, .. } => self.counts.mode(*mode).launches += 1,
+            Action::Game(GameAction::Launch { mode, .. }) => self.counts.mode(*mode).launches += 1,
             Action::Report(event) => self.count_event(event),
             _ => {}
         }
@@ -28,29 +27,19 @@ impl Server {
             Event::PlayerEvicted { mode, reason, .. } => self.counts.note_eviction(*mode, *reason),
             Event::MatchFormed { mode, .. } => self.counts.mode(*mode).matches_formed += 1,
             Event::MatchDissolved { mode, .. } => self.counts.mode(*mode).matches_dissolved += 1,
-            Event::MatchAssigned { mode, game, waited, .. } => {
-                // A game that was launched for its match is never sent a start.
-                let (source, ready_in) = match self.games.record(*game) {
-                    Some(record) if record.stage == GameStage::Launching => {
-                        (GameSource::Launched, Some(self.since_order(record)))
-                    }
-                    _ => (GameSource::Warm, None),
-                };
+            Event::MatchAssigned { mode, game, waited, source, .. } => {
+                if *source == GameSource::Launched {
+                    self.count_ready_time(*mode, *game);
+                }
                 let counts = self.counts.mode(*mode);
                 counts.matches_assigned += 1;
-                counts.game_waits[source as usize].observe(*waited);
-                ready_in.into_iter().for_each(|took| counts.ready_times.observe(took));
+                counts.game_waits[*source as usize].observe(*waited);
             }
             Event::MatchEnded { mode, end, .. } => match end {
                 MatchEnd::Finished(_) => self.counts.mode(*mode).matches_finished += 1,
                 MatchEnd::Stopped(_) => self.counts.mode(*mode).matches_stopped += 1,
             },
-            Event::GameWarm { game, mode } => {
-                if let Some(took) = self.games.record(*game).map(|record| self.since_order(record))
-                {
-                    self.counts.mode(*mode).ready_times.observe(took);
-                }
-            }
+            Event::GameWarm { game, mode } => self.count_ready_time(*mode, *game),
             Event::GameFailed { mode, fault, .. } => {
                 self.counts.mode(*mode).games_failed[fault_index(fault)] += 1;
             }
@@ -67,7 +56,11 @@ impl Server {
         self.counts.lag.observe(late);
     }
 
-    fn since_order(&self, record: &GameRecord) -> Duration {
-        self.now.saturating_duration_since(record.ordered)
+    /// Observes the time from the launch of a game until it was ready, or had started with its players.
+    fn count_ready_time(&mut self, mode: ModeId, game: GameId) {
+        if let Some(record) = self.games.record(game) {
+            let took = self.now.saturating_duration_since(record.ordered);
+            self.counts.mode(mode).ready_times.observe(took);
+        }
     }
 }

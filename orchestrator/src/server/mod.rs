@@ -166,7 +166,7 @@ impl Server {
             self.handle_leftover_work();
             self.handle_deadlines();
             self.settle();
-            let (players, mut turn, queues) = self.lend_players();
+            let (players, _, mut turn, queues) = self.lend();
             players.flush_all(&mut turn, queues);
             self.tend_journal();
             self.tell_manager();
@@ -174,7 +174,7 @@ impl Server {
             self.loop_stats.note(took);
             self.counts.turns.observe(took);
         }
-        let (players, mut turn, queues) = self.lend_players();
+        let (players, _, mut turn, queues) = self.lend();
         players.close_all(&mut turn, queues);
         self.handoff.end_journal();
         Ok(())
@@ -219,24 +219,24 @@ impl Server {
                 self.admin.iter_mut().for_each(|admin| admin.set_ready(place));
             }
             Some(Source::Template(number)) => {
-                let (games, mut turn, _) = self.lend();
+                let (_, games, mut turn, _) = self.lend();
                 games.read_template(number, &mut turn);
             }
             Some(Source::Client(id)) => {
                 let end_is_near = event.is_read_closed() || event.is_error();
-                let (players, mut turn, _) = self.lend_players();
+                let (players, _, mut turn, _) = self.lend();
                 players.handle_event(id, event.is_readable(), end_is_near, &mut turn);
                 self.serve_player(id);
             }
             Some(Source::Control(game)) => {
                 let end_is_near = event.is_read_closed() || event.is_error();
-                let (games, mut turn, _) = self.lend();
+                let (_, games, mut turn, _) = self.lend();
                 games.handle_control_event(game, end_is_near, &mut turn);
                 self.settle();
             }
             Some(Source::Output(game)) => {
                 let end_is_near = event.is_read_closed() || event.is_error();
-                let (games, mut turn, phases) = self.lend();
+                let (_, games, mut turn, phases) = self.lend();
                 games.handle_output_event(game, end_is_near, &mut turn, phases);
                 self.settle();
             }
@@ -249,7 +249,7 @@ impl Server {
         for id in self.players.take_ready() {
             self.serve_player(id);
         }
-        let (games, mut turn, phases) = self.lend();
+        let (_, games, mut turn, phases) = self.lend();
         games.read_ready(&mut turn, phases);
         self.settle();
         let a_descriptor_was_closed = std::mem::take(&mut self.closed_a_descriptor);
@@ -259,7 +259,7 @@ impl Server {
     }
 
     fn handle_deadlines(&mut self) {
-        let (games, mut turn, _) = self.lend();
+        let (_, games, mut turn, _) = self.lend();
         games.handle_deadlines(&mut turn);
         self.settle();
         self.restart_launcher();
@@ -267,7 +267,7 @@ impl Server {
         self.listen_again();
         self.open_accessories(false);
         loop {
-            let (players, mut turn, queues) = self.lend_players();
+            let (players, _, mut turn, queues) = self.lend();
             if !players.handle_deadline(&mut turn, queues) {
                 break;
             }
@@ -322,42 +322,13 @@ impl Server {
         self.now.saturating_duration_since(self.started)
     }
 
-    /// What the owner of games works with.
-    fn lend(&mut self) -> (&mut Games, Turn<'_>, &Brain) {
-        let Self {
-            games,
-            poll,
-            config,
-            counts,
-            inputs,
-            chunk,
-            closed_a_descriptor,
-            brain,
-            now,
-            ..
-        } = self;
-        let registry = poll.registry();
-        let now = *now;
-        (games, Turn { now, registry, config, counts, inputs, chunk, closed_a_descriptor }, brain)
-    }
-
-    /// What the owner of players works with.
-    fn lend_players(&mut self) -> (&mut Players, Turn<'_>, &Brain) {
-        let Self {
-            players,
-            poll,
-            config,
-            counts,
-            inputs,
-            chunk,
-            closed_a_descriptor,
-            brain,
-            now,
-            ..
-        } = self;
-        let registry = poll.registry();
-        let now = *now;
-        (players, Turn { now, registry, config, counts, inputs, chunk, closed_a_descriptor }, brain)
+    /// The owners of players and of games, what both work with in this iteration, and the brain, which they only ask.
+    fn lend(&mut self) -> (&mut Players, &mut Games, Turn<'_>, &Brain) {
+        let Self { players, games, poll, config, counts, inputs, chunk, .. } = self;
+        let closed_a_descriptor = &mut self.closed_a_descriptor;
+        let (now, registry) = (self.now, poll.registry());
+        let turn = Turn { now, registry, config, counts, inputs, chunk, closed_a_descriptor };
+        (players, games, turn, &self.brain)
     }
 
     // ---- Players ----
@@ -368,7 +339,7 @@ impl Server {
             if !self.players.listener().is_ready() {
                 return;
             }
-            let (players, mut turn, queues) = self.lend_players();
+            let (players, _, mut turn, queues) = self.lend();
             if let Some(id) = players.accept(&mut turn, queues) {
                 self.serve_player(id);
             }
@@ -378,7 +349,7 @@ impl Server {
     /// Handles what a client sent, up to its share of a turn.
     fn serve_player(&mut self, id: ConnectionId) {
         for _ in 0..LINES_PER_TURN {
-            let (players, mut turn, queues) = self.lend_players();
+            let (players, _, mut turn, queues) = self.lend();
             let served = players.serve(id, &mut turn, queues);
             self.settle();
             if served == Served::Done {
@@ -390,7 +361,7 @@ impl Server {
     }
 
     fn set_deadline(&mut self, id: ConnectionId) {
-        let (players, turn, queues) = self.lend_players();
+        let (players, _, turn, queues) = self.lend();
         players.set_deadline(id, &turn, queues);
     }
 
@@ -399,7 +370,7 @@ impl Server {
     /// Handles what the launcher has answered.
     fn handle_answers(&mut self) {
         loop {
-            let (games, mut turn, phases) = self.lend();
+            let (_, games, mut turn, phases) = self.lend();
             let Some(news) = games.handle_answer(&mut turn, phases) else { return };
             match news {
                 News::Launched(game) => {
@@ -422,7 +393,7 @@ impl Server {
 
     /// Starts another launcher, if there is none and it is time.
     fn restart_launcher(&mut self) {
-        let (games, mut turn, _) = self.lend();
+        let (_, games, mut turn, _) = self.lend();
         // What the last one was asked was lost with it.
         if games.restart_launcher(&mut turn) && self.handoff.is_to_be_held() {
             self.games.launcher_mut().hold();
@@ -431,7 +402,7 @@ impl Server {
 
     /// Reaps the children that have ended.
     fn reap(&mut self) {
-        let (games, mut turn, phases) = self.lend();
+        let (_, games, mut turn, phases) = self.lend();
         let others = games.reap(&mut turn, phases);
         others.into_iter().for_each(|ended| self.handoff.note_end(ended));
         self.tend_preflight();

@@ -3,7 +3,8 @@
 use std::net::SocketAddr;
 
 use brain::{
-    Action, ConnectionId, Event, GameId, Input, LaunchFault, MatchId, ModeId, SeatedMatch,
+    Action, ConnectionId, Event, GameAction, GameId, GameInput, Input, LaunchFault, MatchId,
+    ModeId, SeatedMatch,
 };
 use launcher::{Contract, InitialPlayers};
 use protocol::netcode::Netcode;
@@ -30,29 +31,31 @@ impl Server {
             self.games.records_mut().follow(&action, self.now, |mode| modes[mode.0].program);
         #[cfg(feature = "stub-games")]
         {
-            let (games, mut turn, _) = self.lend();
+            let (_, games, mut turn, _) = self.lend();
             if games.perform_as_stub(&action, &mut turn) {
                 return;
             }
         }
         match action {
             Action::Send { to, notice } => self.send(to, &notice),
-            Action::Fill { game, seats } => {
+            Action::Game(GameAction::Fill { game, seats }) => {
                 self.tell_game(game, &ToGame::Fill { players: seats });
             }
-            Action::Rejoin { game, seat } => {
+            Action::Game(GameAction::Rejoin { game, seat }) => {
                 self.tell_game(game, &ToGame::Rejoin { player: seat });
             }
-            Action::Launch { game, mode, port, seated } => self.launch(game, mode, port, seated),
-            Action::Start { game, mode, match_id, seats } => {
+            Action::Game(GameAction::Launch { game, mode, port, seated }) => {
+                self.launch(game, mode, port, seated);
+            }
+            Action::Game(GameAction::Start { game, mode, match_id, seats }) => {
                 let start = self.start_of(game, mode, match_id, seats);
                 self.tell_game(game, &start);
             }
-            Action::Stop { game, grace } => {
+            Action::Game(GameAction::Stop { game, grace }) => {
                 self.tell_game(game, &ToGame::Stop { grace_ms: millis(grace) });
             }
-            Action::Terminate { game } => self.games.terminate(game),
-            Action::Kill { game } => self.games.kill(game, &self.brain),
+            Action::Game(GameAction::Terminate { game }) => self.games.terminate(game),
+            Action::Game(GameAction::Kill { game }) => self.games.kill(game, &self.brain),
             Action::Report(event) => {
                 self.games.note_failure(&event, &self.config, &self.brain);
                 self.games.report_end(&event, ended, &self.config, limit);
@@ -67,7 +70,7 @@ impl Server {
         match notice {
             Notice::Refused(refusal) => {
                 let retry_ms = refusal.retry_after().map(millis);
-                let (players, mut turn, queues) = self.lend_players();
+                let (players, _, mut turn, queues) = self.lend();
                 let refusal = (refusal.code(), refusal.text(), retry_ms);
                 return players.refuse_until(to, refusal, &mut turn, queues);
             }
@@ -79,7 +82,7 @@ impl Server {
             _ => {}
         }
         let Some(reply) = text::line(notice, |mode| &self.mode(mode).name) else { return };
-        let (players, mut turn, queues) = self.lend_players();
+        let (players, _, mut turn, queues) = self.lend();
         match notice.closes() {
             true => players.close_with(to, &reply, &mut turn, queues),
             false => players.say(to, &reply, &mut turn),
@@ -99,7 +102,7 @@ impl Server {
                 let fault = LaunchFault::Other(why);
                 let failed = &mut self.counts.mode(mode).launches_failed;
                 failed[FailedLaunch::of(&fault) as usize] += 1;
-                return self.inputs.push_back(Input::LaunchFailed { game, fault });
+                return self.inputs.push_back(Input::Game(GameInput::LaunchFailed { game, fault }));
             }
             let at_port = |address| SocketAddr::new(address, port);
             let addresses = addresses.into_iter().map(at_port).collect();
@@ -146,12 +149,12 @@ impl Server {
                 let transport = self.transport(*game, *mode).word();
                 let host = &self.config.ports.public_host;
                 let reply = text::assignment(assignment, host, transport, token);
-                let (players, mut turn, queues) = self.lend_players();
+                let (players, _, mut turn, queues) = self.lend();
                 players.close_with(to, &reply, &mut turn, queues);
             }
             Err(error) => {
                 log::error!("client {to} is not told where to play: {error}");
-                let (players, mut turn, queues) = self.lend_players();
+                let (players, _, mut turn, queues) = self.lend();
                 let refusal = (ErrorCode::TooMany, "no token can be made now");
                 players.refuse(to, refusal, &mut turn, queues);
             }
@@ -190,7 +193,7 @@ impl Server {
             Ok(key) => self.change_keys(game, KeyChange::Key(key)),
             Err(error) => {
                 let what = format!("cannot be given a key: {error}");
-                self.inputs.push_back(Input::GameBroken { game, what });
+                self.inputs.push_back(Input::Game(GameInput::Broken { game, what }));
             }
         }
         self.games.keys(game)?.for_game(self.mode(mode).hello_timeout)
@@ -213,11 +216,12 @@ impl Server {
             // else is to suffer for it; nor is anybody else sent there.
             ToGame::Rejoin { .. } | ToGame::Fill { .. } => {
                 log::warn!("game {id} cannot be told who comes: it hung up, or does not read");
-                self.inputs.push_back(Input::GameBackfill { game: id, slots: Vec::new() });
+                self.inputs
+                    .push_back(Input::Game(GameInput::Backfill { game: id, slots: Vec::new() }));
             }
             ToGame::Start { .. } | ToGame::Unknown => {
                 let what = "its control channel is closed, or it does not read it".to_owned();
-                self.inputs.push_back(Input::GameBroken { game: id, what });
+                self.inputs.push_back(Input::Game(GameInput::Broken { game: id, what }));
             }
         }
     }

@@ -5,7 +5,7 @@ use std::io;
 use std::os::fd::AsRawFd as _;
 use std::sync::Arc;
 
-use brain::{Brain, ConnectionId, Exit, GameId, Input};
+use brain::{Brain, ConnectionId, Exit, GameId, GameInput, Input, PlayerInput};
 use mio::unix::SourceFd;
 use mio::{Interest, Poll, Waker};
 use protocol::admin::{LoopStats, Upgraded};
@@ -187,18 +187,18 @@ impl Server {
     /// Reports to the brain what was lost in the crash.
     fn report_losses(&mut self, known: &[(GameId, bool)]) {
         for connection in self.brain.connections() {
-            self.inputs.push_back(Input::Lost { connection });
+            self.inputs.push_back(Input::Player(PlayerInput::Lost { connection }));
         }
         self.settle();
         for &(game, has_process) in known {
             let is_there = self.games.processes().get(game).is_some();
             if !is_there && has_process {
                 log::error!("game {game} was not handed over; its match counts as ended");
-                self.tell_brain(Input::GameExited { game, exit: Exit::Unknown });
+                self.tell_brain(Input::Game(GameInput::Exited { game, exit: Exit::Unknown }));
             }
             // The daemon died before the brain knew of the process.
             if is_there && !has_process {
-                let (games, mut turn, _) = self.lend();
+                let (_, games, mut turn, _) = self.lend();
                 games.report_launched(game, &mut turn);
                 self.settle();
             }

@@ -4,7 +4,7 @@ use brain::{ModeId, PortState as HostPort};
 use protocol::admin::{GamePhase, PortState, ReportStatus};
 
 use super::Server;
-use crate::operators::view::{self, GAMES_LISTED_MAX, GameView, ModeView, View};
+use crate::operators::view::{GAMES_LISTED_MAX, GameView, ModeView, View};
 
 impl Server {
     /// The HTTP thread asks for a view.
@@ -37,7 +37,7 @@ impl Server {
         }
         let mut games = Vec::new();
         for game in self.brain.games_figures() {
-            let phase = view::phase(game.stage);
+            let phase = game.phase;
             modes[game.mode.0].games_by_phase[phase as usize] += 1;
             set(game.port, PortState::Leased(phase));
             games.push(game);
@@ -46,7 +46,7 @@ impl Server {
             id: game.game.0,
             mode: game.mode.0,
             port: game.port,
-            phase: view::phase(game.stage),
+            phase: game.phase,
             players: game.players,
             age: now.saturating_sub(game.since),
         };

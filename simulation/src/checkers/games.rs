@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use brain::limits;
 use brain::{
-    Event, Exit, GameFault, GameId, Input, LaunchFault, MatchEnd, MatchId, ModeId, SeatedMatch,
+    Event, Exit, GameFault, GameId, GameInput, Input, LaunchFault, MatchEnd, MatchId, ModeId,
+    SeatedMatch,
 };
 use protocol::Seat;
 
@@ -311,7 +312,7 @@ impl Model {
         waited: Duration,
     ) -> CheckResult {
         let (mode, game, port) = its_game;
-        let said = self.context.input == Some(Input::GameStarted { game });
+        let said = self.context.input == Some(Input::Game(GameInput::Started { game }));
         check(said, || format!("{match_id:?} is assigned before {game:?} said that it started"))?;
         let now = self.now;
         let Some(process) = self.games.get_mut(&game) else {
@@ -341,8 +342,8 @@ impl Model {
             return check(false, || format!("a player is in {match_id:?}, which is not played"));
         };
         let said = match joined {
-            true => Input::GameJoined { game, slot },
-            false => Input::GameLeft { game, slot },
+            true => Input::Game(GameInput::Joined { game, slot }),
+            false => Input::Game(GameInput::Left { game, slot }),
         };
         let is_seat = slot < self.matches[&match_id].players.len();
         check(is_seat && self.context.input == Some(said), || {
@@ -403,7 +404,7 @@ impl Model {
     }
 
     fn check_warm(&mut self, game: GameId) -> CheckResult {
-        let said = self.context.input == Some(Input::GameReady { game });
+        let said = self.context.input == Some(Input::Game(GameInput::Ready { game }));
         let now = self.now;
         let Some(process) = self.games.get_mut(&game) else {
             return check(false, || format!("{game:?} is gone and warm"));
@@ -430,8 +431,9 @@ impl Model {
             noted.ends_early |= matches!(fault, GameFault::EndedSoon { .. });
             self.tally.count("pauses");
         }
-        let fault_of_none = Some(Input::LaunchFailed { game, fault: LaunchFault::Interrupted })
-            == self.context.input;
+        let fault_of_none =
+            Some(Input::Game(GameInput::LaunchFailed { game, fault: LaunchFault::Interrupted }))
+                == self.context.input;
         check(!fault_of_none, || format!("{game:?} was not launched, and is blamed for it"))?;
         let ended = self.context.ended.as_ref().filter(|(ended, _)| *ended == game);
         let failed = self.games.get_mut(&game).or(None);

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
-use brain::{ConnectionId, GameId, Input, MatchId, ModeId, PlayerId};
+use brain::{ConnectionId, GameId, Input, MatchId, ModeId, PlayerId, PlayerInput};
 use protocol::Seat;
 
 use crate::model::{GamePhase, MatchModel, MatchPhase, Model, PlayerModel};
@@ -227,8 +227,8 @@ impl Model {
         notified.0 = size;
         self.parties.entry(code.to_owned()).or_default().insert(connection);
         if let Some(
-            Input::CreateParty { connection: asked, .. }
-            | Input::JoinParty { connection: asked, .. },
+            Input::Player(PlayerInput::CreateParty { connection: asked, .. })
+            | Input::Player(PlayerInput::JoinParty { connection: asked, .. }),
         ) = &self.context.input
         {
             self.context.replies += usize::from(*asked == connection);

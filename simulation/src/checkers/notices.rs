@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use brain::{Action, ConnectionId, Event, Input, ModeId, PlayerId};
+use brain::{Action, ConnectionId, Event, GameAction, Input, ModeId, PlayerId, PlayerInput};
 use protocol::{Assignment, ErrorCode, EvictReason, Notice, Secret, WaitReason};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel};
@@ -14,17 +14,17 @@ impl Model {
         self.context.actions += 1;
         match action {
             Action::Send { to, notice } => self.check_notice(*to, notice),
-            Action::Fill { game, seats } => self.check_fill(*game, seats),
-            Action::Rejoin { game, seat } => self.check_rejoin(*game, seat),
-            Action::Launch { game, mode, port, seated } => {
+            Action::Game(GameAction::Fill { game, seats }) => self.check_fill(*game, seats),
+            Action::Game(GameAction::Rejoin { game, seat }) => self.check_rejoin(*game, seat),
+            Action::Game(GameAction::Launch { game, mode, port, seated }) => {
                 self.check_launch(*game, *mode, *port, seated.as_ref())
             }
-            Action::Start { game, mode, match_id, seats } => {
+            Action::Game(GameAction::Start { game, mode, match_id, seats }) => {
                 self.check_start(*game, *mode, *match_id, seats)
             }
-            Action::Stop { game, grace } => self.check_stop(*game, *grace),
-            Action::Terminate { game } => self.check_terminate(*game),
-            Action::Kill { game } => self.check_kill(*game),
+            Action::Game(GameAction::Stop { game, grace }) => self.check_stop(*game, *grace),
+            Action::Game(GameAction::Terminate { game }) => self.check_terminate(*game),
+            Action::Game(GameAction::Kill { game }) => self.check_kill(*game),
             Action::Report(event) => self.check_event(event),
             Action::Drained => {
                 let may = !self.is_drained && !self.is_serving() && self.games.is_empty();
@@ -120,7 +120,9 @@ impl Model {
         (position, needed): (usize, usize),
         key: Secret,
     ) -> CheckResult {
-        if let Some(Input::Resume { connection: asked, .. }) = self.context.input {
+        if let Some(Input::Player(PlayerInput::Resume { connection: asked, .. })) =
+            self.context.input
+        {
             check(asked == connection, || format!("{connection:?} is queued for {asked:?}"))?;
             return self.check_taken_up(connection, mode, (position, needed), key);
         }
@@ -187,11 +189,18 @@ impl Model {
         key: Secret,
     ) -> Option<(Option<String>, usize, Option<i32>, Secret)> {
         match self.context.input.clone()? {
-            Input::Ready { connection: asked, queue, skill, resume_key, token, .. } => {
+            Input::Player(PlayerInput::Ready {
+                connection: asked,
+                queue,
+                skill,
+                resume_key,
+                token,
+                ..
+            }) => {
                 let is_it = asked == connection && resume_key == key;
                 is_it.then_some((queue, 1, skill, token))
             }
-            Input::ReadyParty { connection: asked, queue, keys } => {
+            Input::Player(PlayerInput::ReadyParty { connection: asked, queue, keys }) => {
                 let together = |party: &&BTreeSet<ConnectionId>| {
                     party.contains(&asked)
                         && party.contains(&connection)
@@ -207,11 +216,11 @@ impl Model {
     }
 
     fn check_left(&mut self, connection: ConnectionId) -> CheckResult {
-        if self.context.input == Some(Input::LeaveParty { connection }) {
+        if self.context.input == Some(Input::Player(PlayerInput::LeaveParty { connection })) {
             self.context.replies += 1;
             return Ok(());
         }
-        let asked = self.context.input == Some(Input::Leave { connection });
+        let asked = self.context.input == Some(Input::Player(PlayerInput::Leave { connection }));
         let gone = self.player_on(connection).and_then(|id| self.take_out(id));
         self.context.replies += 1;
         self.totals.left += 1;
@@ -261,7 +270,7 @@ impl Model {
             WaitReason::GameFailing => "matches whose games fail",
         });
         let is_seated = |game| self.games.get(game).is_some_and(|process| process.is_seated);
-        let resumes = matches!(self.context.input, Some(Input::Resume { connection: it, .. }) if it == connection);
+        let resumes = matches!(self.context.input, Some(Input::Player(PlayerInput::Resume { connection: it, .. })) if it == connection);
         let waits = match &phase {
             Some(MatchPhase::Waiting) => true,
             Some(MatchPhase::Starting(game)) => {
@@ -279,7 +288,9 @@ impl Model {
             return check(false, || format!("{connection:?} gets slot {slot} of {match_id:?}"));
         };
         let player = match self.context.input {
-            Some(Input::Resume { connection: asked, .. }) if asked == connection => {
+            Some(Input::Player(PlayerInput::Resume { connection: asked, .. }))
+                if asked == connection =>
+            {
                 self.check_assigned_again(id)
             }
             _ => self.check_assigned_first(connection, id),
@@ -294,8 +305,9 @@ impl Model {
         let MatchPhase::Assigned { game, since } = found.phase else {
             return check(false, || format!("{match_id:?} is assigned before its game started"));
         };
-        let is_repeated = matches!(self.context.input, Some(Input::Resume { .. }))
-            || self.context.backfilled.remove(&id);
+        let is_repeated =
+            matches!(self.context.input, Some(Input::Player(PlayerInput::Resume { .. })))
+                || self.context.backfilled.remove(&id);
         check(since == self.now || is_repeated, || format!("{match_id:?} is assigned again"))?;
         check(game == *its_game, || format!("{match_id:?} is sent to {its_game:?}"))?;
         check(found.players.len() == *players, || {
@@ -327,22 +339,28 @@ impl Model {
     fn expected_refusal(&self, connection: ConnectionId) -> Option<ErrorCode> {
         let known = self.player_on(connection).is_some();
         let input = self.context.input.as_ref()?;
-        if let Input::Ready { connection: asked, queue, .. } = input {
+        if let Input::Player(PlayerInput::Ready { connection: asked, queue, .. }) = input {
             return (*asked == connection)
                 .then(|| self.refusal_of_ready(known, queue.as_deref()))?;
         }
-        if *input == (Input::Leave { connection }) {
+        if *input == (Input::Player(PlayerInput::Leave { connection })) {
             return (!known).then_some(ErrorCode::BadState);
         }
         match input {
-            Input::Answer { connection: asked, .. } if *asked == connection => {
+            Input::Player(PlayerInput::Answer { connection: asked, .. })
+                if *asked == connection =>
+            {
                 let offer = self.player_on(connection).and_then(|id| self.offer_to(id));
                 offer.is_none().then_some(ErrorCode::BadState)
             }
-            Input::Resume { connection: asked, key, .. } if *asked == connection => match known {
-                true => Some(ErrorCode::BadState),
-                false => (!self.may_resume(key.as_ref())).then_some(ErrorCode::BadResume),
-            },
+            Input::Player(PlayerInput::Resume { connection: asked, key, .. })
+                if *asked == connection =>
+            {
+                match known {
+                    true => Some(ErrorCode::BadState),
+                    false => (!self.may_resume(key.as_ref())).then_some(ErrorCode::BadResume),
+                }
+            }
             _ => None,
         }
     }
@@ -351,12 +369,12 @@ impl Model {
     fn is_about_a_party(&self, connection: ConnectionId) -> bool {
         match &self.context.input {
             Some(
-                Input::ReadyParty { connection: asked, .. }
-                | Input::CreateParty { connection: asked, .. }
-                | Input::JoinParty { connection: asked, .. }
-                | Input::LeaveParty { connection: asked },
+                Input::Player(PlayerInput::ReadyParty { connection: asked, .. })
+                | Input::Player(PlayerInput::CreateParty { connection: asked, .. })
+                | Input::Player(PlayerInput::JoinParty { connection: asked, .. })
+                | Input::Player(PlayerInput::LeaveParty { connection: asked }),
             ) => *asked == connection,
-            Some(Input::Ready { connection: asked, .. }) => {
+            Some(Input::Player(PlayerInput::Ready { connection: asked, .. })) => {
                 *asked == connection && self.parties.values().any(|party| party.contains(asked))
             }
             _ => false,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brain::{ConnectionId, Event, GameId, Input, MatchId, ModeId, PlayerId};
+use brain::{ConnectionId, Event, GameId, Input, MatchId, ModeId, PlayerId, PlayerInput};
 use protocol::{EvictReason, Seat, Secret};
 
 use crate::model::{GamePhase, MatchPhase, Model, PlayerModel};
@@ -33,9 +33,9 @@ impl Model {
         self.totals.expired += 1;
         self.tally.count("players expired");
         let keeps_none = self.config.resume_window.is_zero() || !self.is_serving();
-        let is_lost = player
-            .connection
-            .is_some_and(|connection| self.context.input == Some(Input::Lost { connection }));
+        let is_lost = player.connection.is_some_and(|connection| {
+            self.context.input == Some(Input::Player(PlayerInput::Lost { connection }))
+        });
         let is_over = player.away_since.is_some_and(|since| self.is_over(since));
         check(is_over || keeps_none && is_lost, || {
             format!("{id:?} {player:?} expires before its time")
@@ -76,7 +76,8 @@ impl Model {
         };
         let has_accepted = phase.is_some_and(|found| found.accepted.contains(&id));
         let declined = player.connection.is_some_and(|connection| {
-            self.context.input == Some(Input::Answer { connection, accepts: false })
+            self.context.input
+                == Some(Input::Player(PlayerInput::Answer { connection, accepts: false }))
         });
         let may = match reason {
             EvictReason::Declined => declined && until > self.now,
@@ -126,7 +127,7 @@ impl Model {
         count: usize,
         of: usize,
     ) -> CheckResult {
-        let said = Input::Answer { connection, accepts: true };
+        let said = Input::Player(PlayerInput::Answer { connection, accepts: true });
         self.context.replies += usize::from(self.context.input == Some(said));
         let id = self.player_on(connection);
         let found = id.and_then(|id| self.matches.get(&self.players[&id].match_id?));
@@ -138,7 +139,9 @@ impl Model {
 
     /// A player resumed their session on another connection.
     fn check_returned(&mut self, id: PlayerId) -> CheckResult {
-        let Some(Input::Resume { connection, key, .. }) = self.context.input.clone() else {
+        let Some(Input::Player(PlayerInput::Resume { connection, key, .. })) =
+            self.context.input.clone()
+        else {
             return check(false, || format!("{id:?} returns without a request"));
         };
         if self.assigned.contains_key(&id) {
@@ -199,7 +202,9 @@ impl Model {
     }
 
     pub(crate) fn check_rejoin(&mut self, game: GameId, seat: &Seat) -> CheckResult {
-        let Some(Input::Resume { key: Some(key), token, .. }) = self.context.input.clone() else {
+        let Some(Input::Player(PlayerInput::Resume { key: Some(key), token, .. })) =
+            self.context.input.clone()
+        else {
             return check(false, || format!("{game:?} gets a player who did not ask"));
         };
         let Some((id, is_awaited)) = self.seat_to_return_to(&key) else {
@@ -248,7 +253,9 @@ impl Model {
     /// An assigned player asks for the assignment again.
     pub(crate) fn check_assigned_again(&mut self, player: PlayerId) -> Result<PlayerModel, Flaw> {
         let asks = match &self.context.input {
-            Some(Input::Resume { key: Some(key), .. }) => self.seat_to_return_to(key),
+            Some(Input::Player(PlayerInput::Resume { key: Some(key), .. })) => {
+                self.seat_to_return_to(key)
+            }
             _ => None,
         };
         let is_ready = asks == Some((player, true))
@@ -270,7 +277,8 @@ impl Model {
     ) -> CheckResult {
         if reason == EvictReason::Kicked {
             self.tally.count("players kicked");
-            let is_meant = self.context.input == Some(Input::Kick { player: id });
+            let is_meant =
+                self.context.input == Some(Input::Player(PlayerInput::Kick { player: id }));
             return check(is_meant, || format!("{id:?} {player:?} is kicked without a request"));
         }
         self.tally.count("players whose mode was removed");

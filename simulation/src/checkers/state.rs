@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use brain::limits;
-use brain::{Brain, GameId, Input, ModeId, PlayerId};
+use brain::{Brain, GameId, Input, ModeId, PlayerId, PlayerInput};
 
 use crate::model::{GamePhase, MatchModel, MatchPhase, Model, Process};
 use crate::{CheckResult, Checker, Flaw, check};
@@ -58,14 +58,14 @@ impl Model {
         let asks = matches!(
             context.input,
             Some(
-                Input::Ready { .. }
-                    | Input::ReadyParty { .. }
-                    | Input::CreateParty { .. }
-                    | Input::JoinParty { .. }
-                    | Input::LeaveParty { .. }
-                    | Input::Resume { .. }
-                    | Input::Leave { .. }
-                    | Input::Answer { .. }
+                Input::Player(PlayerInput::Ready { .. })
+                    | Input::Player(PlayerInput::ReadyParty { .. })
+                    | Input::Player(PlayerInput::CreateParty { .. })
+                    | Input::Player(PlayerInput::JoinParty { .. })
+                    | Input::Player(PlayerInput::LeaveParty { .. })
+                    | Input::Player(PlayerInput::Resume { .. })
+                    | Input::Player(PlayerInput::Leave { .. })
+                    | Input::Player(PlayerInput::Answer { .. })
             )
         );
         check(context.replies == usize::from(asks), || format!("{} answers", context.replies))?;

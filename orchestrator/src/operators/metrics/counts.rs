@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use brain::{Exit, GameFault, LaunchFault, ModeId};
+use brain::{Exit, GameFault, GameSource, LaunchFault, ModeId};
 use protocol::{ErrorCode, EvictReason};
 
 use super::Histogram;
@@ -67,15 +67,6 @@ pub(crate) struct ModeCounts {
     pub(crate) exits: [u64; ExitCause::ALL.len()],
     pub(crate) templates_started: u64,
     pub(crate) templates_ended: u64,
-}
-
-/// The source of a match's game.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum GameSource {
-    /// The warm pool.
-    Warm,
-    /// A launch for the match.
-    Launched,
 }
 
 /// Why a launch failed.
@@ -192,17 +183,6 @@ impl Counts {
     pub(crate) fn note_error(&mut self, code: ErrorCode) {
         if let Some(place) = ErrorCode::ALL.iter().position(|it| *it == code) {
             self.errors[place] += 1;
-        }
-    }
-}
-
-impl GameSource {
-    pub(crate) const ALL: [Self; 2] = [Self::Warm, Self::Launched];
-
-    pub(crate) const fn word(self) -> &'static str {
-        match self {
-            Self::Warm => "warm",
-            Self::Launched => "launched",
         }
     }
 }

@@ -8,5 +8,5 @@ mod counts;
 mod histogram;
 pub(crate) mod openmetrics;
 
-pub(crate) use counts::{Counts, ExitCause, FailedLaunch, GameSource, ModeCounts, fault_index};
+pub(crate) use counts::{Counts, ExitCause, FailedLaunch, ModeCounts, fault_index};
 pub(crate) use histogram::Histogram;

@@ -6,6 +6,7 @@
 use std::fmt;
 use std::sync::Arc;
 
+use brain::GameSource;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -15,7 +16,7 @@ use protocol::admin::{GamePhase, PortState};
 use protocol::{ErrorCode, EvictReason};
 
 use super::counts::{EVICTIONS, FAULTS};
-use super::{ExitCause, FailedLaunch, GameSource, Histogram, ModeCounts};
+use super::{ExitCause, FailedLaunch, Histogram, ModeCounts};
 use crate::operators::view::{ModeView, View};
 
 /// The content type of a scrape.
